@@ -175,7 +175,8 @@ def map_prompts(
     system : str, optional
         The system prompt. It is no template: it is sent as it is, the same for all rows.
     into : str
-        The column for the answers. `<into>_error` says why a row has none; it exists only if a row failed.
+        The column for the answers. `<into>_error` says why a row has none; it exists only if there is
+        such a row.
     schema : object, optional
         What each answer must look like, as for `chat`; each field becomes a column.
     repair : bool
@@ -375,9 +376,14 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
     for notice in prepared.notices:
         _warn(notice)
     result = prepared.run()
-    for notice in result.notices:
-        if notice not in prepared.notices:
-            _warn(notice)
+    try:
+        for notice in result.notices:
+            if notice not in prepared.notices:
+                _warn(notice)
+    except InferenceWarning as warning:
+        # Warnings are errors here, and the answers are paid for.
+        warning.partial = result.value
+        raise
     if error := result.ended_early("`partial` of this error"):
         raise error
     return result.value

@@ -148,7 +148,12 @@ class HelpRequested(Exception):  # noqa: N818 - not a failure
 
 
 class InferenceWarning(UserWarning):
-    """A notice about a result, given as a warning from Python. In a notebook, the magics show it in the output."""
+    """A notice about a result, given as a warning from Python. In a notebook, the magics show it in the output.
+
+    `partial` is that result, if warnings are errors.
+    """
+
+    partial: Any = None
 
 
 class Interrupted(KeyboardInterrupt):
@@ -181,7 +186,13 @@ def too_large(most: float) -> InferenceError:
 
 
 def did_you_mean(wrong: str, known: Iterable[str], *, least: float = 0.6) -> str:
-    """Return `Did you mean X or Y?` for the names nearest to `wrong`, or an empty string.
+    """Return `Did you mean X or Y?` for the names nearest to `wrong`, or an empty string. `least`: see `near_names`."""
+    near = near_names(wrong, known, least=least)
+    return f"Did you mean {' or '.join(near)}?" if near else ""
+
+
+def near_names(wrong: str, known: Iterable[str], *, least: float = 0.6) -> list[str]:
+    """Return the names nearest to `wrong`, three at most.
 
     `least` is the similarity that a name must have, from 0 to 1.
     """
@@ -192,8 +203,7 @@ def did_you_mean(wrong: str, known: Iterable[str], *, least: float = 0.6) -> str
     # What was typed may be the beginning of a name.
     begun = [name for name in by_lower if len(wrong.strip("-")) > 1 and name.startswith(wrong.lower())]
     close = get_close_matches(wrong.lower(), list(by_lower), n=3, cutoff=least)
-    near = list(dict.fromkeys((*begun, *close)))[:3]
-    return f"Did you mean {' or '.join(by_lower[name] for name in near)}?" if near else ""
+    return [by_lower[name] for name in dict.fromkeys((*begun, *close))][:3]
 
 
 def describe_exception(error: BaseException) -> str:

@@ -245,6 +245,7 @@ def test_the_index_of_a_frame_has_names_too(api: ModuleType, service: Service) -
         # A column comes before the index, and the index before the notebook.
         "{{ people }} {{ city }}": frame.set_index(frame.people.rename("people") * 10),
         "{{ row[0] }} {{ row['0'] }}": pd.DataFrame([["a", "b"]]),
+        "{{ row['cust id'] }} {{ row }}": pd.DataFrame({"a": [1]}, index=pd.Index(["c1"], name="cust id")),
     }
     sent = []
     for prompt, rows in prompts.items():
@@ -253,10 +254,39 @@ def test_the_index_of_a_frame_has_names_too(api: ModuleType, service: Service) -
         sent.append([chat.body["messages"][-1]["content"] for chat in service.chats[sum(map(len, sent)) :]])
     assert sent == [
         ["Paris: 8", "Rome: 4"],
-        ['Paris 1 3 {"people": 3}', 'Rome 1 4 {"people": 4}', 'Paris 2 5 {"people": 5}'],
+        [
+            f'{city} {year} {people} {{"city": "{city}", "year": {year}, "people": {people}}}'
+            for city, year, people in frame.itertuples(index=False)
+        ],
         ["3 Paris", "4 Rome", "5 Paris"],
         ["a a"],
+        ['c1 {"cust id": "c1", "a": 1}'],
     ]
+
+
+def test_a_column_whose_name_jinja_cannot_read_is_answered_with_what_works(api: ModuleType) -> None:
+    with pytest.raises(InferenceError) as refused:
+        api.map_prompts(pd.DataFrame({"price €": [1]}), "{{ price € }}")
+    assert 'A column whose name has spaces or signs is {{ row["its name"] }}.' in refused.value.remedy
+
+
+def test_likely_mistakes_are_said_of_a_frame_of_dask_too(api: ModuleType) -> None:
+    import dask.dataframe as dd
+
+    frame = dd.from_pandas(pd.DataFrame({"review": ["Good."], "stars": [3]}).set_index("stars"), npartitions=1)
+    with pytest.warns(InferenceWarning, match=r"names no column.*Columns: review\..*{{ review }}"):
+        api.map_prompts(frame, "Translate {review}")
+    with pytest.warns(InferenceWarning, match="The system prompt is sent as it is, with {{ stars }} in it"):
+        api.map_prompts(frame, "Translate {{ review }}", system="Stars: {{ stars }}")
+
+
+def test_a_frame_of_dask_is_not_evaluated(api: ModuleType, service: Service) -> None:
+    import dask.dataframe as dd
+
+    frame = dd.from_pandas(pd.DataFrame({"review": ["Good."], "label": ["good"]}), npartitions=1)
+    with pytest.raises(InferenceError, match="Only a map takes a Dask DataFrame"):
+        api.evaluate(frame, "{{ review }}", truth="label")
+    assert service.chats == []
 
 
 @pytest.mark.parametrize("is_dask", [False, True])

@@ -490,6 +490,27 @@ def test_a_map_uses_the_cassette_and_not_the_answer_cache(kernel: Kernel, servic
     assert len(service.chats) == 4
 
 
+def test_a_row_that_the_cassette_does_not_hold_is_the_only_one_without_an_answer(
+    kernel: Kernel, service: Service
+) -> None:
+    service.always = answer_everything
+    record(kernel, "%%wbmap list('abc')\nIs it {{ text }}?")
+    kernel.run("%wbconfig --mode replay")
+    run = kernel.run("%%wbmap list('aXc')\nIs it {{ text }}?")
+    assert run.ok
+    assert "Row 2: The cassette class.jsonl does not hold this request. Nothing was sent." in run.text
+    assert kernel.value("_wbmap.reply.isna().tolist()") == [False, True, False]
+    # Its message names the response format: that is no refusal of the model.
+    with_schema = kernel.run("%%wbmap list('abc') --schema 'mood good|bad'\nIs it {{ text }}?")
+    assert not with_schema.ok, "a test that replays the notebook must see that no row is recorded"
+    assert "differs in response_format." in with_schema.error
+    assert "does not support" not in with_schema.error
+    assert "Run it again" not in with_schema.error
+    chat = kernel.run("%wbchat --once --schema 'mood good|bad' Is it a?").error
+    assert "differs in response_format." in chat
+    assert len(service.chats) == 3
+
+
 def test_a_dask_frame_is_replayed_and_not_recorded(kernel: Kernel, service: Service) -> None:
     service.always = completion("Yes.")
     make = "import pandas as pd, dask.dataframe as dd\nframe = pd.DataFrame({'a': ['x', 'y']})"
@@ -1015,6 +1036,12 @@ def test_credentials_in_an_address_are_not_recorded(kernel: Kernel, service: Ser
 def take(path: Path, *texts: str) -> None:
     lines = [line_of(Exchange("wandb", "/chat/completions", {"q": one}, 0.1, {"a": one})) for one in texts]
     path.write_bytes(HEADER + b"".join(lines))
+
+
+def test_the_variable_that_names_a_missing_cassette_is_named(start_api: Callable[..., ModuleType]) -> None:
+    api = start_api(WANDB_INFERENCE_CASSETTE="/nowhere/a.jsonl", WANDB_INFERENCE_CASSETTE_MODE="replay")
+    with pytest.raises(InferenceError, match="name of the file comes from WANDB_INFERENCE_CASSETTE"):
+        api.chat("hi")
 
 
 def test_a_reply_that_could_not_be_recorded_says_so(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import select
 import socket
 import struct
@@ -19,7 +20,8 @@ import certifi
 import openai
 import pytest
 import trustme
-from service import MODEL, Service, Wandb, refused, tls_context
+from clocks import FastClock
+from service import MODEL, Answer, Service, Streamed, Wandb, chunk, refused, tls_context
 from traitlets.config import Config
 
 from wandb_inference_magic.arguments import ConfigOptions
@@ -152,6 +154,20 @@ def test_a_file_without_certificates_is_named(
     assert f"SSL_CERT_FILE={file}: " in str(caught.value)
 
 
+def test_a_certificate_that_is_added_to_the_file_is_trusted_without_a_restart(
+    start_api: Callable[..., ModuleType], wandb: Wandb, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    variables = {**wandb.environment, "SSL_CERT_FILE": str(file)}
+    api = start_api(**variables, WANDB_API_KEY=KEY, WANDB_INFERENCE_MODEL=MODEL)
+    current_session().settings.set(max_retries=0)
+    with pytest.raises(InferenceError, match="certificate"):
+        api.chat("hi")
+    file.write_bytes(file.read_bytes() + wandb.certificate.read_bytes())
+    assert api.chat("hi").text == "Hello there."
+
+
 def test_folders_are_no_certificates(start_api: Callable[..., ModuleType], tmp_path: Path) -> None:
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         with pytest.raises(InferenceError) as caught:
@@ -233,6 +249,43 @@ def test_a_proxy_that_speaks_no_tls_is_named(start_api: Callable[..., ModuleType
         for error in errors(api, {"chat": WAYS["chat"]}):
             assert f"The proxy {place} in HTTPS_PROXY could not be reached" in error
             assert "its address probably begins with http://" in error
+
+
+@pytest.mark.parametrize("fault", ["expired", "another host", "unknown authority"])
+def test_a_proxy_whose_certificate_is_refused_is_named(
+    start_api: Callable[..., ModuleType], tmp_path: Path, fault: str
+) -> None:
+    validity, name, expected = CERTIFICATE_FAULTS[fault]
+    with tls_server(tmp_path, name, **validity) as (place, file):
+        named = {} if fault == "unknown authority" else {"SSL_CERT_FILE": file}
+        # Of an encrypted endpoint it could be its own, unless the host is named.
+        endpoints = [CUSTOM, "https://service.example/v1"] if fault == "another host" else [CUSTOM]
+        for endpoint in endpoints:
+            proxies = {"HTTP_PROXY": f"https://{place}", "HTTPS_PROXY": f"https://{place}"}
+            api = start_api(WANDB_INFERENCE_BASE_URL=endpoint, **proxies, **named)
+            for error in errors(api, {"chat": WAYS["chat"]}):
+                assert error.startswith(f"The proxy {place} in HTTP")
+                assert expected in error
+                assert "Check HTTP" in error
+                assert "WANDB_INFERENCE_BASE_URL" not in error
+
+
+def test_a_proxy_that_has_connected_to_the_endpoint_is_not_said_to_be_out_of_reach(
+    start_api: Callable[..., ModuleType],
+) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        connection.recv(1)
+        # With a linger time of zero, closing the socket sends a reset.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with listening(serve) as place:
+        api = start_api(WANDB_INFERENCE_BASE_URL="https://service.example/v1", HTTPS_PROXY=f"http://{place}")
+        current_session().settings.set(max_retries=0)
+        for error in errors(api, {"chat": WAYS["chat"]}):
+            assert error.startswith("The endpoint https://service.example/v1 could not be reached")
+            assert f"The way to it is the proxy {place} in HTTPS_PROXY." in error
 
 
 @pytest.mark.parametrize(
@@ -410,7 +463,100 @@ def test_a_server_that_ends_the_handshake_is_not_a_matter_of_certificates(
     # It closes the connection after the first bytes of the client.
     with listening(lambda connection: connection.recv(65_536)) as place:
         api = start_api(WANDB_INFERENCE_BASE_URL=f"https://{place}/v1")
+        current_session().settings.set(max_retries=0)
         for error in errors(api, {"chat": WAYS["chat"]}):
             assert "The encrypted connection failed" in error
             assert "or the server ended it" in error
             assert "SSL_CERT_FILE" not in error
+
+
+@pytest.mark.parametrize("path", ["", "/v2"])
+def test_another_address_of_wandbs_host_is_told_the_right_one(
+    start_api: Callable[..., ModuleType], wandb: Wandb, path: str
+) -> None:
+    wandb.api.always = wandb.api.listing_script = refused(404, "Not Found")
+    api = start_api(WANDB_API_KEY=KEY, WANDB_INFERENCE_BASE_URL=f"https://{wandb.API}{path}", **wandb.environment)
+    for error in errors(api, {name: WAYS[name] for name in ("chat", "map", "check")}):
+        assert "W&B Inference does not know this address. Its address is https://api.inference.wandb.ai/v1." in error
+        assert "The address in use comes from WANDB_INFERENCE_BASE_URL." in error
+        assert "test/m" not in error
+
+
+# What a server sends before it closes the connection: nothing, or TLS's alert `internal error`.
+CUT_HANDSHAKES = {"cut": b"", "internal error": b"\x15\x03\x03\x00\x02\x02\x50"}
+ANSWERED = b'{"choices": [{"message": {"content": "Four."}, "finish_reason": "stop"}]}'
+
+
+@pytest.mark.parametrize("name", CUT_HANDSHAKES)
+def test_a_handshake_that_is_cut_is_tried_again(
+    start_api: Callable[..., ModuleType], tmp_path: Path, name: str
+) -> None:
+    authority, context = trustme.CA(), tls_context()
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    connections: list[socket.socket] = []
+
+    def serve(connection: socket.socket) -> None:
+        connections.append(connection)
+        if len(connections) == 1:
+            connection.recv(65_536)
+            connection.sendall(CUT_HANDSHAKES[name])
+            return
+        with context.wrap_socket(connection, server_side=True) as encrypted:
+            encrypted.recv(65_536)
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(ANSWERED)}\r\n\r\n"
+            encrypted.sendall(head.encode() + ANSWERED)
+
+    with listening(serve) as place:
+        api = start_api(WANDB_INFERENCE_BASE_URL=f"https://{place}/v1", SSL_CERT_FILE=str(tmp_path / "authority.pem"))
+        current_session().clock = FastClock()
+        assert api.chat("hi", model="test/m").text == "Four."
+
+
+@pytest.mark.parametrize("sent", [b"HTTP/1.1 502 Bad Gateway\r\n\r\n", b"\x17\x03\x03\x00\x20" + b"a" * 32])
+def test_an_encrypted_connection_that_breaks_in_a_reply_costs_one_row(
+    start_api: Callable[..., ModuleType], wandb: Wandb, sent: bytes
+) -> None:
+    def broken(answer: Answer) -> None:
+        answer.start()
+        answer.event(chunk({"content": "Half"}))
+        os.write(answer.connection.fileno(), sent)
+        answer.cut()
+
+    api = start_api(WANDB_API_KEY=KEY, **wandb.environment)
+    wandb.api.then(Streamed(), broken)
+    frame = api.map_prompts([str(n) for n in range(4)], "{{ text }}", model=MODEL, cache=False, concurrency=1)
+    assert frame["reply"].notna().sum() == 3
+    (error,) = frame["reply_error"].dropna()
+    assert "The encrypted connection failed" in error
+    assert "http://" not in error
+
+
+def test_wandb_is_never_said_to_be_at_an_address_without_encryption(start_api: Callable[..., ModuleType]) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://login/\r\n\r\n")
+
+    with listening(serve) as place:
+        api = start_api(WANDB_API_KEY=KEY, HTTPS_PROXY=f"http://{place}")
+        for error in errors(api, {"chat": WAYS["chat"]}):
+            assert "Something else answered in its place, without TLS." in error
+            assert f"The proxy {place} in HTTPS_PROXY" in error
+            assert "http://" not in error
+
+
+def test_an_encrypted_error_that_breaks_in_its_words_is_known_by_its_status(
+    start_api: Callable[..., ModuleType], wandb: Wandb
+) -> None:
+    def broken(answer: Answer) -> None:
+        answer.start(401, "application/json")
+        answer.raw(b'{"detail": "No such key"')
+        os.write(answer.connection.fileno(), b"\x17\x03\x03\x00\x20" + b"a" * 32)
+        answer.cut()
+
+    wandb.api.always = broken
+    for error in errors(start_api(WANDB_API_KEY=KEY, **wandb.environment), {"chat": WAYS["chat"]}):
+        assert "did not accept the key" in error
+        assert "No such key" in error

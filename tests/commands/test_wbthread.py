@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kernels import Kernel, SharedKernel
-from service import Service, Streamed, Wandb
+from service import Service, Streamed, Wandb, calling
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.reply import Reply, ToolCall, ToolStep
 from wandb_inference_magic.messages.thread import Thread, Turn
-from wandb_inference_magic.rendering.thread_file import export, import_, to_html, to_markdown
+from wandb_inference_magic.rendering.thread_file import export, import_, left_out_of, to_html, to_markdown
 
 
 def sent(service: Service) -> list[Any]:
@@ -184,6 +185,17 @@ def test_tool_calls_of_a_turn_are_shown(kernel: Kernel, service: Service) -> Non
     thread = Thread("main", [Turn("hi", "Done.", answer=answer_with_a_step())])
     assert "- `add(a=1)` → `2`\n\nDone." in to_markdown(thread)
     assert "<code>add(a=1)</code>" in to_html(thread)
+
+
+def test_an_export_of_messages_says_what_it_leaves_out(kernel: Kernel, service: Service) -> None:
+    calls, thought = replace(answer_with_a_step(), reasoning="Hm."), Reply("Yes.", "m", "m", "wandb", reasoning="Hm.")
+    thread = Thread("main", [Turn("hi", "Done.", answer=calls), Turn("so", "Yes.", answer=thought), Turn("a", "b")])
+    assert left_out_of(thread, Path("a.JSON")) == ("1 tool call", "the reasoning of 2 replies")
+    assert left_out_of(thread, Path("a.md")) == left_out_of(Thread("main"), Path("a.json")) == ()
+    service.then(calling(("add", '{"a": 1}')))
+    assert kernel.run("def add(a: int):\n    'Add.'\n    return a + 1\n%wbchat --tools add hi").ok
+    assert "t.json. Left out: 1 tool call." in kernel.run("%wbthread --export t.json").text
+    assert "Left out" not in kernel.run("%wbthread --export t.md").text
 
 
 def answer_with_a_step() -> Reply:

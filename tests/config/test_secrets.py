@@ -206,6 +206,21 @@ def test_the_debug_log_of_a_script_contains_no_key(environment: dict[str, str], 
     assert KEY not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("call", ["chat('hi')", "map_prompts(['a'], 'Is {{ text }} so?')", "client().models.list()"])
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_traceback_contains_no_key_that_the_service_quotes(
+    environment: dict[str, str], service: Service, tmp_path: Path, call: str, status: int
+) -> None:
+    """It also shows the SDK's error, as the reason of ours."""
+    service.always = refused(status, f"Incorrect API key provided: {KEY}")
+    service.listing_script = refused(status, f"Incorrect API key provided: {KEY}")
+    code = f"from wandb_inference_magic import chat, client, map_prompts\n{call}"
+    keys = {"WANDB_INFERENCE_API_KEY": KEY}
+    done = run_python("-c", code, environment=environment | service.environment | keys, folder=tmp_path)
+    assert "Incorrect API key provided: (hidden)" in done.stderr
+    assert "SECRET" not in done.stderr
+
+
 def test_a_pickled_reply_contains_no_key(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     kernel = start_kernel(WANDB_API_KEY=KEY, **wandb.environment)
     kernel.run("%load_ext wandb_inference_magic\n%wbchat hi\nimport pickle\ncarried = pickle.dumps(_wbreply)")

@@ -288,16 +288,19 @@ def test_the_model_must_answer_in_the_last_round_whatever_the_user_chose(api: Mo
     assert [one.body["tool_choice"] for one in service.chats] == ["auto"] * 10 + ["none"]
 
 
-def test_an_interrupt_in_a_tool_keeps_the_partial_reply(kernel_with_tools: Kernel, service: Service) -> None:
+@pytest.mark.parametrize(("said", "shown"), [("A moment.", "A moment."), ("", "The model asks to call: wait")])
+def test_an_interrupt_in_a_tool_keeps_the_partial_reply(
+    kernel_with_tools: Kernel, service: Service, said: str, shown: str
+) -> None:
     kernel_with_tools.run(
         "import time\ndef wait():\n    'Wait.'\n    print('in the tool', flush=True)\n    time.sleep(120)"
     )
-    service.then(calling(("wait", "{}"), said="A moment."))
+    service.then(calling(("wait", "{}"), said=said))
     run = kernel_with_tools.interrupt_at("%%wbchat --tools wait\nGo", "in the tool")
-    assert "Interrupted." in run.error
-    assert "A moment." in run.text
+    assert "Interrupted. The partial reply is in _wbreply" in run.error.replace("`", "")
+    assert shown in run.text
     assert "in the tool" in run.text
-    assert kernel_with_tools.value("_wbreply.incomplete") == "interrupted"
+    assert kernel_with_tools.value("(_wbreply.incomplete, _wbreply.tool_calls[0].name)") == ("interrupted", "wait")
 
 
 def test_invalid_tools_are_refused_before_anything_is_sent(kernel_with_tools: Kernel, service: Service) -> None:

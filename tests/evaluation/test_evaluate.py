@@ -7,6 +7,7 @@ import pickle
 import re
 import signal
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -176,6 +177,15 @@ def test_several_candidates_are_summed_up_around_the_best(api: ModuleType, servi
     assert said.startswith(
         "test/x is better than test/z. These 40 rows do not tell test/x and test/y apart (difference 5 points, "
     )
+
+
+@pytest.mark.parametrize("scorer", ["equal", "f1"])
+def test_lists_that_went_through_csv_are_read(api: ModuleType, service: Service, scorer: str) -> None:
+    service.always = completion('{"tags": ["refund", "it\'s, odd"]}')
+    frame = pd.DataFrame({"text": ["p"], "tags": [["refund", "it's, odd"]]})
+    again = pd.read_csv(StringIO(frame.to_csv(index=False)))
+    found = evaluated(api, again, models="test/x", truth="tags", schema="tags list", scorer=scorer)
+    assert found.summary.right.tolist() == [1]
 
 
 def test_scorers_and_functions_score_answers(api: ModuleType, service: Service) -> None:
@@ -429,6 +439,24 @@ def test_one_text_is_one_prompt_and_names_are_texts(api: ModuleType, service: Se
     with pytest.raises(InferenceError, match="A prompt and its name are texts, and 1 is none"):
         evaluated(api, prompt=None, prompts={1: "{{ text }}"}, models="test/x")
     assert len(service.chats) == sent
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"prompts": {"long": "\n{{ txt }}"}}, "Line 2 of the prompt 'long': 'txt' is undefined."),
+        ({"prompts": {"long": "{{ text"}}, "Line 1 of the prompt 'long': unexpected end of template"),
+        ({"prompts": ["{{ txt }}"]}, "Line 1 of the prompt 'prompt 2': 'txt' is undefined."),
+        ({"prompt": "{{ txt }}", "prompts": ["Fine: {{ text }}"]}, "Line 1 of the prompt: 'txt' is undefined."),
+    ],
+)
+def test_a_prompt_that_cannot_be_rendered_is_named(
+    api: ModuleType, service: Service, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InferenceError) as refused:
+        evaluated(api, models="test/x", **options)
+    assert says in refused.value.what
+    assert service.chats == []
 
 
 def test_how_many_more_rows_a_sequential_test_needs_is_not_claimed(api: ModuleType, service: Service) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +13,7 @@ from kernels import Kernel
 from service import Answer, Service, completion
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.prompts import as_prompt
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FRAME = pd.DataFrame({"text": list("abcd"), "label": ["good", "good", "bad", "bad"]})
@@ -37,6 +39,12 @@ def test_rows_with_a_wrong_answer_are_shown_without_the_names_of_the_candidates(
     assert rows == [["1", "b", "good", "bad"], ["2", "c", "bad", "good"], ["3", "d", "bad", "odd"]]
     assert "test/" not in said
     assert "review.decide(1, 1) says that answer 1 is right, review.decide(1, 'truth') that label is." in said
+
+
+def test_in_a_prompt_an_evaluation_its_review_and_its_plot_are_what_they_show(found: Any) -> None:
+    for one in (found, found.review(), found.plot()):
+        assert as_prompt(one) == repr(one)
+        assert as_prompt([one]) == json.dumps([repr(one)], ensure_ascii=False, indent=2)
 
 
 def test_what_is_decided_is_a_column_and_changes_the_scores_without_a_request(found: Any, service: Service) -> None:

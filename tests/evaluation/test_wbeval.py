@@ -122,6 +122,18 @@ def test_every_file_of_the_same_name_is_a_prompt(evaluator: Kernel, service: Ser
     assert len(service.chats) == 60
 
 
+def test_a_prompt_of_a_file_has_no_byte_order_mark_and_is_named(shared_evaluator: SharedKernel, tmp_path: Path) -> None:
+    for name, text in (("a.txt", "\ufeffEven: {{ n }}"), ("b.txt", "Is it even: {{ m }}")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    line = f"%%wbeval df --truth label -m test/x -p {tmp_path}/a.txt"
+    said = shared_evaluator.kernel.run(f"{line} -p {tmp_path}/b.txt\nIs it even: {{{{ n }}}}").error
+    assert "Line 1 of the prompt 'b.txt': 'm' is undefined." in said
+    assert shared_evaluator.service.chats == []
+    assert shared_evaluator.kernel.run(f"{line} --limit 1\nIs it even: {{{{ n }}}}").ok
+    sent = {chat.body["messages"][-1]["content"] for chat in shared_evaluator.service.chats}
+    assert sent == {"Is it even: 0", "Even: 0"}
+
+
 @pytest.mark.parametrize("option", ["", "--stop-when-clear", "--judge test/judge"])
 def test_a_cassette_replays_an_evaluation(evaluator: Kernel, service: Service, tmp_path: Path, option: str) -> None:
     def judged(one: Answer) -> None:

@@ -9,7 +9,10 @@ import pytest
 from kernels import Kernel, failing
 from service import MODEL, Answer, Service, completion, refused
 
+from wandb_inference_magic.catalog import Catalog
+from wandb_inference_magic.config import Endpoint
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.failures import FailureContext, to_inference_error
 from wandb_inference_magic.session import current_session
 
 KEY = "endpoint-secret-0123456789"
@@ -61,6 +64,13 @@ def test_an_exception_handled_by_the_users_code_is_not_reported_as_a_connection_
     assert "could not be reached or the connection broke" in error
     assert "mine was refused" not in error
     assert "Nothing answers" not in error
+
+
+def test_an_exception_that_nobody_foresaw_says_nothing_about_the_prompt() -> None:
+    context = FailureContext(Endpoint("custom", "http://localhost/v1"), "m", Catalog((), live=False))
+    error = to_inference_error(RuntimeError("odd"), context)
+    assert "RuntimeError: odd" in str(error)
+    assert not error.is_lasting
 
 
 @pytest.fixture

@@ -216,6 +216,21 @@ def test_what_may_pass_is_tried_again_by_a_chat_and_a_map(api: ModuleType, servi
     assert len(service.chats) == 4
 
 
+@pytest.mark.usefixtures("clock")
+def test_an_error_whose_words_stop_coming_is_tried_again_by_its_status(api: ModuleType, service: Service) -> None:
+    def stalls(answer: Answer) -> None:
+        answer.start(503, "application/json")
+        answer.raw(b'{"error": "busy"')
+        # Returns when the client has closed the connection.
+        answer.connection.recv(1)
+        answer.cut()
+
+    current_session().settings.set(timeout=0.5)
+    service.then(stalls)
+    assert api.chat("hi").text == "Hello there."
+    assert len(service.chats) == 2
+
+
 def context_too_small(answer: Answer) -> None:
     answer.start()
     words = "the request exceeds the available context size"

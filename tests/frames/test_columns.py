@@ -31,8 +31,9 @@ from service import Answer, Service, completion, refused
 from typing_extensions import TypedDict
 
 from wandb_inference_magic.errors import InferenceWarning
-from wandb_inference_magic.frames.columns import TypedColumn, name_columns, plain, result_columns
+from wandb_inference_magic.frames.columns import Names, TypedColumn, plain, result_columns
 from wandb_inference_magic.frames.kinds import INTEGER, MIXED, Kind, kind_of_schema, settled
+from wandb_inference_magic.frames.names import WrittenColumns, name_columns
 from wandb_inference_magic.frames.native_columns import arrow_type
 from wandb_inference_magic.frames.rows import read_rows
 from wandb_inference_magic.schemas import Mismatch, Schema, schema_of
@@ -76,7 +77,7 @@ def framed(frame: Any, answers: list[Any], schema: Any, into: str = "reply") -> 
     rows = read_rows(frame)
     schema = schema if schema is None or isinstance(schema, Schema) else schema_of(schema)
     rows.read_rest()
-    names, dropped, renamed = name_columns(rows, schema, into, [])
+    names, dropped, renamed = name_columns(rows, schema, into, [], WrittenColumns())
     columns, reports = result_columns([(answers, {})], schema, names, rows.length)
     out, problems = rows.with_columns(columns, dropped)
     return out, (*renamed, *reports, *problems)
@@ -637,36 +638,135 @@ def test_a_column_that_only_a_later_row_has_is_kept_too() -> None:
 
 def test_the_column_of_answers_and_that_of_errors_do_not_replace_others_either() -> None:
     rows = read_rows(pd.DataFrame({"reply": ["mine"], "reply_2_error": [0.5], "reply_a": [1], "reply_error": [2]}))
-    names, replaced, notices = name_columns(rows, None, "reply", [])
+    names, replaced, notices = name_columns(rows, None, "reply", [], WrittenColumns())
     assert [(dict(one.answers), one.error) for one in names] == [({"": "reply_2"}, "reply_2_error_2")]
     assert replaced == ()
     assert len(notices) == 2
-    names, _, _ = name_columns(rows, None, "reply", ["x/a", "x/b"])
+    names, _, _ = name_columns(rows, None, "reply", ["x/a", "x/b"], WrittenColumns())
     assert [next(iter(one.answers.values())) for one in names] == ["reply_a_2", "reply_b"]
 
 
+def written(frame: Any, *names: Names) -> WrittenColumns:
+    """Return the columns of a session in which runs have written those of these names."""
+    found = WrittenColumns()
+    found.add(read_rows(frame), names)
+    return found
+
+
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
-def test_only_the_columns_of_an_earlier_run_are_replaced(library: str) -> None:
-    earlier = {"text": ["a", "b"], "label": ["x", None], "note": ["mine", "too"], "reply_error": [None, "too odd"]}
-    out, notices = framed(frame_of(library, earlier), [{"label": "y", "note": "z"}] * 2, "label, note")
-    assert values_of(out, "label") == ["y", "y"]
-    assert values_of(out, "note") == ["mine", "too"]
-    assert values_of(out, "note_reply") == ["z", "z"]
-    assert "reply_error" not in list(out.columns if library != "pyarrow" else out.column_names)
-    assert notices[0] == "The columns of an earlier run are replaced: label, reply_error."
+@pytest.mark.parametrize("values", [["x", None], ["x", "cut"], [[{"y": 1}], None]])
+def test_only_the_columns_that_a_run_has_written_are_replaced(library: str, values: list[Any]) -> None:
+    ours = {"label": [*values, None], "reply_error": [None, "too odd", "Not answered yet."]}
+    frame = frame_of(library, {"text": ["a", "b", "c"], "note": ["mine", None, None]} | ours)
+    before = written(frame, Names({"label": "label"}, "reply_error"))
+    schema = schema_of("label, note")
+    names, replaced, notices = name_columns(read_rows(frame), schema, "reply", [], before)
+    assert (names, replaced) == ([Names({"label": "label", "note": "note_reply"}, "reply_error")], tuple(ours))
+    assert notices == (
+        "The columns of an earlier run are replaced: label, reply_error.",
+        "The frame has a column 'note', which is kept: the answers are in 'note_reply'.",
+    )
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"label": ["x", "by hand"]},
+        {"label": ["by hand", None]},
+        {"reply_error": [None, "my note"]},
+        {"reply_error": [None, None]},
+    ],
+)
+def test_columns_that_the_user_has_changed_are_kept(library: str, changed: dict[str, list[Any]]) -> None:
+    ours = {"label": ["x", None], "reply_error": [None, "too odd"]}
+    before = written(frame_of(library, ours), Names({"label": "label"}, "reply_error"))
+    _, replaced, _ = name_columns(read_rows(frame_of(library, ours | changed)), schema_of("label"), "reply", [], before)
+    assert "label" not in replaced
+    assert not {*changed} & {*replaced}
 
 
 def test_the_replaced_columns_of_several_models_are_each_named_once() -> None:
     models = ["x/a", "x/b"]
     answers, reasons = ["yes", None], [None, "odd"]
     earlier = {"text": ["x", "y"], "reply_a": answers, "reply_b": answers}
-    rows = read_rows(pd.DataFrame(earlier | {"reply_a_error": reasons, "reply_b_error": reasons}))
-    _, replaced, notices = name_columns(rows, None, "reply", models)
+    frame = pd.DataFrame(earlier | {"reply_a_error": reasons, "reply_b_error": reasons})
+    before = written(frame, *(Names({"": f"reply_{one}"}, f"reply_{one}_error") for one in "ab"))
+    _, replaced, notices = name_columns(read_rows(frame), None, "reply", models, before)
     assert sorted(replaced) == ["reply_a", "reply_a_error", "reply_b", "reply_b_error"]
     assert len(notices) == 1
 
 
 # Whole runs ---------------------------------------------------------------------------------------------------------
+
+
+def without_nan(values: list[Any]) -> list[Any]:
+    return [value if value == value else None for value in values]
+
+
+def label_or_refuse(one: Answer) -> None:
+    is_odd = "ODD" in one.received.body["messages"][-1]["content"]
+    (refused(400, "too odd") if is_odd else completion('{"label": "good", "topic": "film"}'))(one)
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_a_second_run_over_its_own_result_replaces_what_it_wrote_and_nothing_of_the_user(
+    api: ModuleType, service: Service, library: str
+) -> None:
+    service.always = label_or_refuse
+    users = {"text": ["a", "ODD", "c"], "reply": ["S1", "S2", "S3"], "label": ["H1", None, "H3"]}
+    frame = api.map_prompts(frame_of(library, users), "{{ text }}", schema="topic")
+    for _ in range(2):
+        frame = api.map_prompts(frame, "{{ text }}", schema="label")
+    for _ in range(2):
+        frame = api.map_prompts(frame, "{{ text }}")
+    assert {name: without_nan(values_of(frame, name)) for name in users} == users
+    names = list(frame.columns if library != "pyarrow" else frame.column_names)
+    assert names == [*users, "topic", "label_reply", "reply_error", "reply_2", "reply_2_error"]
+    assert without_nan(values_of(frame, "label_reply")) == ["good", None, "good"]
+    assert len(service.chats) == 9
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_a_whole_row_in_a_prompt_is_without_the_columns_that_are_replaced(
+    api: ModuleType, service: Service, library: str
+) -> None:
+    service.always = label_or_refuse
+    frame = frame_of(library, {"text": ["a", "ODD", "c"]})
+    for _ in range(2):
+        frame = api.map_prompts(frame, "{{ row }}", schema="label")
+    assert len(service.chats) == 3, "nothing is asked twice"
+    for named in ("label", "row.label", "row['label']", "row.get('label')"):
+        api.map_prompts(frame, "{{ " + named + " }} {{ row }}", schema="label", concurrency=1)
+        sent = [chat.body["messages"][-1]["content"] for chat in service.chats[-3:]]
+        assert sorted(sent) == [
+            ' {"text": "ODD", "label": null}',
+            'good {"text": "a", "label": "good"}',
+            'good {"text": "c", "label": "good"}',
+        ]
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_an_interrupted_run_over_its_own_result_is_completed(api: ModuleType, service: Service, library: str) -> None:
+    def reply(one: Answer) -> None:
+        if len(service.chats) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        label_or_refuse(one)
+
+    service.always = reply
+    frame = frame_of(library, {"text": ["a", "b", "c", "d"]})
+    with pytest.raises(KeyboardInterrupt) as raised:
+        api.map_prompts(frame, "{{ row }}", schema="label", concurrency=1)
+    partial = raised.value.partial  # type: ignore[attr-defined]
+    assert without_nan(values_of(partial, "label"))[::3] == ["good", None]
+    assert values_of(partial, "reply_error")[-1] == "Not answered yet."
+    whole = api.map_prompts(partial, "{{ row }}", schema="label")
+    assert list(whole.columns if library != "pyarrow" else whole.column_names) == ["text", "label"]
+    assert values_of(whole, "label") == ["good"] * 4
+    assert len({chat.body["messages"][-1]["content"] for chat in service.chats}) == 4
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
@@ -804,3 +904,7 @@ def test_fields_that_a_schema_does_not_name_are_reported(api: ModuleType, servic
     with pytest.warns(InferenceWarning, match="the schema does not name are left out: q"):
         out = api.map_prompts(kind({"x": ["a"]}), "{{ x }}", schema=Open)
     assert list(out.columns) == ["x", "a"]
+    # Warnings are errors in tests. What is paid for is not lost.
+    with pytest.raises(InferenceWarning) as warned:
+        api.map_prompts(kind({"x": ["a"]}), "{{ x }}", schema=Open)
+    assert warned.value.partial.equals(out)

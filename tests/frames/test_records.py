@@ -206,6 +206,16 @@ def test_a_row_whose_prompt_is_empty_is_not_sent_and_says_so(
     assert reasons.str.startswith("The prompt is empty once its template is rendered. Nothing was sent.").all()
 
 
+def test_replies_are_texts_in_rows_and_in_the_result(api: ModuleType, service: Service) -> None:
+    service.always = echo
+    replies = [api.chat("Say a."), api.chat("Say b.")]
+    out = api.map_prompts(replies, "{{ row }} {{ text }}", concurrency=1)
+    assert out["reply"].tolist() == ['{"text": "Say a."} Say a.', '{"text": "Say b."} Say b.']
+    assert from_parquet(out[["text"]]).to_dict("list") == {"text": ["Say a.", "Say b."]}
+    out = api.map_prompts(pd.DataFrame({"draft": replies}), "{{ row }}", concurrency=1)
+    assert out["reply"].tolist() == ['{"draft": "Say a."}', '{"draft": "Say b."}']
+
+
 def test_a_prompt_of_an_image_alone_is_not_empty(api: ModuleType, service: Service) -> None:
     service.always = lambda one: completion("A cat.")(one)
     out = api.map_prompts([Image("https://example.com/a.png")], " {{ text }} ", model="test/model-b")

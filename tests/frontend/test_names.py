@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 
 import pytest
 from kernels import SharedKernel
@@ -143,3 +144,21 @@ def test_a_class_does_not_lend_its_names_to_its_methods(shared: SharedKernel) ->
     method = "    def ask(self):\n        %wbchat --once Say {{ txt }}"
     assert shared.kernel.run(f"class Asker:\n    txt = 'the class\\'s'\n{method}\nAsker().ask()").ok
     assert shared.service.last.body["messages"][-1]["content"] == "Say the notebook's"
+
+
+def test_a_function_of_ipython_is_no_name_unless_it_is_called_or_replaced(shared: SharedKernel, tmp_path: Path) -> None:
+    run = shared.kernel.run
+    (tmp_path / "a.txt").write_text("a file")
+    run("import pandas as pd\nprices = pd.DataFrame({'Open': [4], 'exits': [5], 'count': [6]})")
+    assert (
+        "'open' is undefined. Nothing was sent.\nWhat to do: Did you mean Open?"
+        in run("%%wbmap prices\n{{ open }}").error
+    )
+    for name in ("exits", "count"):
+        said = run(f"%wbchat --once How many? {{{{ {name} }}}}").error
+        assert f"{name} is a column of prices: write prices.{name}." in said
+    assert shared.service.chats == []
+    assert run(f"%wbchat --once Read {{{{ open('{tmp_path}/a.txt').read() }}}} {{{{ In | length > 1 }}}}").ok
+    assert run("open = 'at nine'\n%wbchat --once {{ open }}").ok
+    assert run("del open").ok
+    assert [chat.body["messages"][-1]["content"] for chat in shared.service.chats] == ["Read a file True", "at nine"]

@@ -82,6 +82,7 @@ BENIGN = [
     "| a | b |\n|---|:-:|\n| `x\\|y` | *z* |",
     "A [link](https://ok.example/a?b=c&d=e#f) and mail to [me](mailto:me@ok.example).",
     "Inline $x_1 + y^{2}$ and\n\n$$\nE = mc^2\n$$\n\nas it is.",
+    r"($f(x)$) $[0,1)$, $]0,1]$, $\left.x\right)$ and $x \bigr)$",
     "a --- b ... c; 3 * 4 * 5; snake_case_name; 50% {braces} @at",
     "![dot](data:image/png;base64,iVBORw0KGgo=)",
     "```make\nall:\n\tgcc $$x <a.c\n```",
@@ -110,6 +111,8 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
         ("```\n\\[ code \\]\n```", "```\n\\[ code \\]\n```"),
         # An element of its own keeps JupyterLab from reading the text between two dollars as maths.
         ("It costs $5 and $6.", r"It costs <span>\$</span>5 and <span>\$</span>6."),
+        ("In ($/kg) or ($/lb)", r"In (<span>\$</span>/kg) or (<span>\$</span>/lb)"),
+        ("Price ($): 5. f(x) ($M)", r"Price (<span>\$</span>): 5. f(x) (<span>\$</span>M)"),
         ("pay $5 for $x$", r"pay <span>\$</span>5 for $x$"),
         ("[$5 or $6](https://ok.example)", r"[<span>\$</span>5 or <span>\$</span>6](https://ok.example)"),
         ("It costs $5, or `$6`.", r"It costs \$5, or `$6`."),
@@ -137,6 +140,16 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
         ("[`Vec<T>`](https://ok.example)", "[`Vec<T>`](https://ok.example)"),
         ("a\n:-\n`<b> | c`", "a\n:-\n\\`&lt;b> \\| c\\`"),
         ("| `a \\| <b>` |\n|---|\n| ~~c~~ |", "| `a \\| <b>` |\n|---|\n| ~~c~~ |"),
+        # In a table a pipe ends the cell, unless it is escaped. Before the table, JupyterLab would read `\\|` as TeX.
+        ("| `a|b` | c |\n|-|-|\n| `d || e` | $|x|$ |", "| `a\\|b` | c |\n|-|-|\n| `d \\|\\| e` | $\\vert x\\vert$ |"),
+        (
+            "> |a|b|\n> |-|-|\n> |\\(\\|x\\|\\)|$\\text{y|z}$|",
+            "> |a|b|\n> |-|-|\n> |$\\Vert x\\Vert$|$\\text{y\u2223z}$|",
+        ),
+        ("- |a|b|\n  |-|-|\n  | 1 | 2 | 3 |\n  | 1 | 2 | |", "- |a|b|\n  |-|-|\n  | 1 | 2 \\| 3 |\n  | 1 | 2 | |"),
+        ("|a|b|\n|-|-|\n| `d | e` | f |\n- `x|y|z`", "|a|b|\n|-|-|\n| `d \\| e` | f |\n- `x|y|z`"),
+        ("```\n|`a|b`|c|\n|-|-|\n```", "```\n|`a|b`|c|\n|-|-|\n```"),
+        ("x | `a|b`\n:-", "x | `a|b`\n:-"),
         ("a\n: b", "a\n&#58; b"),
         # VS Code takes a mark at the start of a line for an opening one and reads up to the end of the text.
         ("so $$\nx\n$$ and", "so $$\nx\n{}$$ and"),

@@ -57,13 +57,38 @@ def test_the_letters_of_upright_names_are_upright() -> None:
         (r"{ab}^2 + (a+b)^2", "(ab)² + (a + b)²"),
         (r"\hat\beta_1 \in \mathbb{R}", "β̂₁ ∈ ℝ"),
         (r"10^{-5} \cdot \sin x", "10⁻⁵ · sin x"),
+        # A fraction next to a factor, or to an operator that binds, is in brackets.
+        (r"a/\frac{b}{c} = \frac ab/\frac cd", "a/(b/c) = (a/b)/(c/d)"),
+        (r"a \div \frac{b}{c}, \frac{1}{2}!", "a ÷ (b/c), (1/2)!"),
+        (r"\frac12(x+1) - (x+1)\frac12", "(1/2)(x + 1) − (x + 1)(1/2)"),
+        (r"\frac12|x| + |\frac ab|", "(1/2)|x| + |a/b|"),
+        (r"\int\frac{1}{x}\,dx = \frac ab.", "∫ (1/x) dx = a/b."),
+        (r"\dfrac1n\sum x + \nabla\frac ab", "(1/n) ∑ x + ∇(a/b)"),
+        # A factor does not join the index, the power or the root before it.
+        (r"F_g d + x^q y + \sqrt{a}b + x_2y", "F_g d + x^q y + √a b + x₂y"),
+        (r"\nabla_\theta J + a_{F_g d} + \sqrt{a+b}c", "∇_θ J + a_(F_g d) + √(a + b)c"),
+        (r"1{,}000{,}000 + f(1, 2)", "1,000,000 + f(1, 2)"),
+        (r"\operatorname*{arg\,max}_\theta \operatorname{top-k} + a_{\max x}", "arg max_θ top-k + a_(max x)"),
+        (r"25\,^\circ\text{C} = 77^\circ F", "25 °C = 77°F"),
+        (r"{}_nC_k + \underset{k}{a+b}", "ₙCₖ + (a + b)ₖ"),
     ],
 )
 def test_a_formula_is_a_line_of_text(tex: str, text: str) -> None:
     assert to_text(f"${tex}$") == text
 
 
-@pytest.mark.parametrize("tex", [r"\begin{pmatrix} a & b \\ c & d \end{pmatrix}", r"\binom nk", r"\overline{AB}"])
+def test_names_of_operators_and_groups_of_digits_are_whole() -> None:
+    assert ">arg\xa0max</mo>" in (to_mathml(r"$\operatorname*{arg\,max}_x$") or "")
+    assert "<mn>1</mn><mtext>,</mtext><mn>000</mn>" in (to_mathml("$1{,}000$") or "")
+
+
+@pytest.mark.parametrize(
+    "tex",
+    [
+        r"\begin{pmatrix} a & b \\ c & d \end{pmatrix}",
+        *[r"\binom nk", r"\overline{AB}", r"\underbrace{1+1}_{2}", r"\underline{x}"],
+    ],
+)
 def test_a_formula_of_several_lines_is_not_a_line_of_text(tex: str) -> None:
     assert to_mathml(f"${tex}$")
     assert to_text(f"${tex}$") is None

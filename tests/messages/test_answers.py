@@ -11,7 +11,7 @@ from pydantic import BaseModel, RootModel
 from service import Service, Streamed
 
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.messages import data_frame
+from wandb_inference_magic.messages import Reply, data_frame
 from wandb_inference_magic.messages.extract import CodeBlock, code_blocks, read_json, to_records
 
 TWO_BLOCKS = "Sure:\n\n```python\nx = 1\nx\n```\n\nthen\n\n~~~sh\necho $HOME\n~~~\n\nand\n\n```\nplain\n"
@@ -93,6 +93,7 @@ TABLE = (
         ('{"a": 1, "b": "x"}', None, [(1, "x")]),
         ("not json", [{"a": 1}], [(1,)]),
         ("not json", [], []),
+        ("|a|b|\n|-|-|\n", None, []),
         ('{"items": []}', [], []),
         ("[]", None, []),
         ("None:\n```json\n[ ]\n```", None, []),
@@ -107,6 +108,12 @@ TABLE = (
         ),
         ("|o|n|\n|-|-|\n|`x|y`|1|\n|`a||b`|2|", None, [("x|y", 1), ("a||b", 2)]),
         ("|o|n|\n|-|-|\n|`x\\|y`|`z`|\n|`a | b`|", None, [("x|y", "z"), ("`a", "b`")]),
+        (
+            "|`a|b`|m|\n|-|-|\n|`df[(x>1) | (y<2)]`|or|\n|$P(A|B)$|\\(\\|x_1*2*\\|\\)|\n",
+            None,
+            [("df[(x>1) | (y<2)]", "or"), ("$P(A|B)$", r"\(\|x_1*2*\|\)")],
+        ),
+        ("|a|b|\r\n|-|-|\r\n|1|2|3|\r\n|1|2||", None, [(1, "2|3"), (1, "2")]),
         ("|p|e|\n|-|-|\n|3.10|1.5e-3|\n|3.90|2.0e5|", None, [(3.1, 0.0015), (3.9, 200000.0)]),
         (
             "",
@@ -123,7 +130,7 @@ TABLE = (
 )
 def test_a_reply_is_read_as_rows(text: str, parsed: Any, records: list[tuple[Any, ...]] | None) -> None:
     found = to_records(text, parsed)
-    assert (found and [tuple(one.values()) for one in found]) == records
+    assert (found and [tuple(one.values()) for one in found.rows]) == records
 
 
 @pytest.mark.short
@@ -158,7 +165,10 @@ def test_a_missing_field_is_a_missing_number() -> None:
 )
 def test_columns_with_the_same_heading_are_kept(heads: list[str], names: list[str]) -> None:
     lines = (heads, ["-"] * len(heads), [f"c{number}" for number in range(len(heads))])
-    (record,) = to_records("\n".join(f"| {' | '.join(cells)} |" for cells in lines)) or []
+    found = to_records("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+    assert found is not None
+    assert found.columns == names
+    (record,) = found.rows
     assert list(record) == names
     assert list(record.values()) == lines[2]
 
@@ -249,6 +259,11 @@ def test_a_table_becomes_a_frame(kernel: Kernel, service: Service) -> None:
         "area": [105.4, 1285.0],
     }
     assert "holds no table" in kernel.run("r = %wbchat hi\nr.to_frame()").error
+
+
+def test_a_table_without_rows_keeps_its_headings() -> None:
+    frame = Reply("| a | b | a |\n|---|---|---|\n", "m", "m", "e").to_frame()
+    assert (list(frame), len(frame)) == (["a", "b", "a.1"], 0)
 
 
 @pytest.mark.parametrize("answer", ['{"items": []}', "[]"])

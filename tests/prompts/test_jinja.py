@@ -119,6 +119,10 @@ MISSING = [
         ("{{ 'yes' if x else 'no' }}", "no"),
         ("{{ x | default('unknown') }} {{ x | d('unknown', true) }} {{ x or 'unknown' }}", "unknown unknown unknown"),
         ("[{{ x | trim }}{{ x | upper }}{{ x | truncate(5) }}{{ 'a' ~ x }}]", "[a]"),
+        (
+            "[{{ x | safe }}{{ x | urlencode }}{{ x | forceescape }}{{ x | format }}] {{ 'a b' | urlencode }}",
+            "[] a%20b",
+        ),
         ("{{ [x, 1] | join(';') }}", ";1"),
         ("{{ [x, 1] | select | list }} {{ [x, 1] | reject | list | length }}", "[1] 1"),
         ("{% for one in [x, 1] if one %}{{ one }}{% endfor %}", "1"),
@@ -200,6 +204,30 @@ def test_scalars_of_pyarrow_are_values_of_python() -> None:
     assert rendered("{{ table['a'][0] }}|{{ table['a'][1] }}|{{ one }}|{{ [one] }}", **names) == (
         '1||{"k": [1]}|[{"k": [1]}]'
     )
+
+
+@pytest.mark.parametrize("of", [np.array, pa.array, lambda values: pd.array(values, dtype="boolean")])
+def test_a_truth_of_another_library_is_true_or_false(of: Any) -> None:
+    text = "{{ v[0] is true }} {{ v[0] is True }} {{ v[1] is false }} {{ v[0] is boolean }} {{ v[1] is true }}"
+    assert rendered(text, v=of([True, False])) == "True True True True False"
+
+
+@pytest.mark.parametrize(
+    ("value", "kinds"),
+    [
+        (np.int32(1), "integer number"),
+        (np.float32(1.5), "float number"),
+        (pa.scalar(1), "integer number"),
+        (np.True_, "boolean number true"),
+        (np.array([1, 2]), ""),
+        (pd.NA, ""),
+        (np.str_("true"), ""),
+    ],
+)
+def test_a_scalar_of_another_library_has_the_kind_of_that_of_python(value: Any, kinds: str) -> None:
+    names = ("boolean", "false", "float", "integer", "number", "true")
+    text = "".join(f"{{% if v is {name} %}}{name} {{% endif %}}" for name in names)
+    assert rendered(text, v=value).strip() == kinds
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), pd.NA])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -16,7 +17,7 @@ from service import Service, Wandb
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.frames.records import FrameRow
 from wandb_inference_magic.prompts.template import is_template, read_image, render, render_text, with_images
-from wandb_inference_magic.prompts.values import Image, as_prompt
+from wandb_inference_magic.prompts.values import Image, as_prompt, json_of
 
 IMAGE = Image("data:image/png;base64,AAAA")
 NAMES: dict[str, Any] = {"name": "Ada", "ages": [3, 5], "nested": "{{ name }} {% if %} {#", "word": "x" * 10_000}
@@ -97,7 +98,10 @@ def test_an_invalid_template_is_refused_with_its_line_number(text: str, message:
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [
-        ("{{ reveiw }}", "review is a column of df: write df.review."),
+        ("{{ labl }}", "my label is a column of df: write df['my label']."),
+        # A variable is like it.
+        ("{{ review }}", "review is a column of df: write df.review."),
+        ("{{ count }}", "If it is a variable, run the cell that defines it first."),
         ("{{ df.reveiw }}", "Did you mean review?"),
         ("{{ df.zzz }}", "It has review, my label."),
         ("{{ mylabel }}", "write df['my label']."),
@@ -109,7 +113,8 @@ def test_an_invalid_template_is_refused_with_its_line_number(text: str, message:
 def test_an_undefined_name_is_answered_with_what_there_is(text: str, remedy: str) -> None:
     frame = pd.DataFrame({"review": ["good"], "my label": [1]})
     with pytest.raises(InferenceError) as refused:
-        render(text, {"groups": frame.groupby("review"), "df": frame, "_hidden": frame, "config": {"color": 1}})
+        names = {"groups": frame.groupby("review"), "df": frame, "_hidden": frame, "config": {"color": 1}}
+        render(text, {**names, "reviews": 1, "Out": {}})
     assert remedy in refused.value.remedy
 
 
@@ -153,15 +158,28 @@ def test_functions_of_python_are_called_and_compared(text: str, expected: str) -
     ("text", "says"),
     [
         ("{{ Review_text }}", 'Did you mean Review text? Write {{ row["Review text"] }}.'),
-        ("{{ Review text }}", '{{ row["its name"] }}'),
+        *(
+            (f"{{{{ {name} }}}}", '{{ row["its name"] }}')
+            for name in ("Review text", "price €", "qty#", "price ($)", "`a b`")
+        ),
+        ("{{ user.name }}", '? Write {{ row["user.name"] }} or {{ row["user.id"] }}.'),
+        ("{{ user.name }}", "Did you mean user.name or user.id or uses?"),
+        ("{{ quote }}", r'Did you mean quote"? Write {{ row["quote\""] }}.'),
     ],
 )
 def test_a_column_whose_name_has_a_space_is_answered_with_what_works(text: str, says: str) -> None:
-    row = {"Review text": "Fine."}
+    row = {"Review text": "Fine.", "user.name": "Bo", "user.id": 1, "uses": 2, 'quote"': ""}
     with pytest.raises(InferenceError) as refused:
         render(text, {**row, "row": row})
     assert says in refused.value.remedy
     assert render('{{ row["Review text"] }}', {**row, "row": row}) == "Fine."
+
+
+@pytest.mark.parametrize("text", ["{{ Review text }}", "{{ price € }}"])
+def test_outside_a_map_there_is_no_row_to_write(text: str) -> None:
+    with pytest.raises(InferenceError) as refused:
+        render(text, {"df": pd.DataFrame({"Review text": ["Fine."]})})
+    assert "row" not in refused.value.remedy
 
 
 def test_a_column_that_a_row_does_not_have_is_called_so() -> None:
@@ -174,6 +192,23 @@ def test_an_undefined_name_in_a_row_is_answered_with_the_columns() -> None:
     with pytest.raises(InferenceError) as refused:
         render("{{ zzz }}", {"row": {"review": "good", "label": 1}, "review": "good", "label": 1})
     assert refused.value.remedy.startswith("The columns are review, label. If it is a variable, run the cell")
+
+
+def test_a_frame_of_dask_shows_its_first_rows_without_a_warning_of_narwhals() -> None:
+    import dask
+    import dask.dataframe as dd
+
+    frame = pd.DataFrame({"n": range(100)}, index=range(100, 200))
+    with dask.config.set(scheduler="synchronous"):
+        lazy = dd.from_pandas(frame, npartitions=20)
+        shown = str(as_prompt(lazy)).splitlines()
+        assert shown[:3] == ["lazy DataFrame, 1 column; its first rows, at most 20:", "Columns: n (int64)", ""]
+        assert shown[3:] == ["index,n", *(f"{100 + n},{n}" for n in range(20))]
+        series = str(as_prompt(lazy.n))
+        assert series.splitlines() == [shown[0].replace("DataFrame", "Series"), *shown[1:]]
+        assert str(as_prompt([lazy.n])) == json.dumps([series], indent=2)
+        assert json.loads(json_of(lazy)) == frame.to_dict("records")
+        assert json.loads(json_of(lazy.n)) == frame.n.tolist()
 
 
 def test_a_long_value_is_cut_visibly_unless_the_whole_filter_is_used() -> None:

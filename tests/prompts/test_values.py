@@ -103,6 +103,7 @@ def halve(x: float) -> float:
     return x / 2
 
 
+REPLY = Reply(text="the answer", asked_model="m", model="m", endpoint="wandb")
 SIMPLE: list[tuple[Any, str]] = [
     ("text {{ x }} $y$", "text {{ x }} $y$"),
     (None, ""),
@@ -127,13 +128,19 @@ SIMPLE: list[tuple[Any, str]] = [
     (next(pd.DataFrame({"name": ["Bo"], "pay": [3]}).itertuples()), '{"Index": 0, "name": "Bo", "pay": 3}'),
     (halve, 'def halve(x: float) -> float:\n    """Halve it."""\n    return x / 2'),
     (Plain, 'class Plain:\n    def __str__(self) -> str:\n        return "plainly"'),
-    (Reply(text="the answer", asked_model="m", model="m", endpoint="wandb"), "the answer"),
+    (REPLY, "the answer"),
+    ([REPLY], '["the answer"]'),
+    ({"a": REPLY}, '{"a": "the answer"}'),
 ]
 
 
 @pytest.mark.parametrize(("value", "text"), SIMPLE, ids=[type(one[0]).__name__ for one in SIMPLE])
 def test_a_simple_value_is_written_as_text(value: object, text: str) -> None:
     assert text_of(value) == text
+
+
+def test_a_reply_as_json_is_its_text() -> None:
+    assert json_of({"a": [REPLY]}) == '{"a": ["the answer"]}'
 
 
 def test_a_row_of_a_database_is_written_with_its_columns() -> None:
@@ -481,6 +488,39 @@ def test_a_registered_class_has_its_own_form_in_a_container_whatever_it_is_made_
     kind = type("Registered", (UserDict,), {})
     as_prompt.register(kind, lambda value: "registered")
     assert text_of([Recipe("soup"), kind(a=1)]) == '["soup", "registered"]'
+    assert text_of([Recipe("")]) == '[""]'
+
+
+@dataclass
+class Patient:
+    name: str
+    diagnosis: str = "a secret"
+
+
+@as_prompt.register
+def _of_patient(patient: Patient) -> str:
+    return f"patient {patient.name}"
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda one: pd.DataFrame({"p": [one]}),
+        lambda one: pd.Series([one], index=[one]),
+        lambda one: pd.DataFrame({"p": [[one, {"a": one}]]}),
+        lambda one: pl.DataFrame({"p": pl.Series([one], dtype=pl.Object)}),
+        lambda one: pd.DataFrame({"p": [one]}).values,
+        lambda one: np.array([[one, None], [1, [one]]], dtype=object),
+        lambda one: [pd.DataFrame({"p": [one]})],
+    ],
+)
+def test_a_registered_class_has_its_own_form_in_a_frame_and_in_an_array(of: Callable[[Any], Any]) -> None:
+    shown = text_of(of(Patient("Bo")))
+    assert "patient Bo" in shown
+    assert "secret" not in shown
+    shown = text_of(of(REPLY))
+    assert "the answer" in shown
+    assert "asked_model" not in shown
 
 
 def test_a_container_that_notebooks_show_by_a_summary_is_that_summary() -> None:

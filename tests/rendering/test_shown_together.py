@@ -83,6 +83,7 @@ class PageCheck(HTMLParser):
         is_known = (
             name in ("class", "id", "align", "valign", "width", "title", "alt", "type", "disabled", "checked", "start")
             or (name == "style" and re.fullmatch(r"(text-align: ?\w+;?\s?)?(vertical-align: ?top)?", value))
+            or (name == "dir" and value == "auto")
             or (name == "href" and re.match(r"https?://|mailto:|#|(?!\w+:)", link))
             or (
                 tag == "img"

@@ -146,3 +146,15 @@ def test_several_conversations_in_a_file_are_called_so(tmp_path: Path) -> None:
     file.write_text(f"{line}\n{line}\n")
     with pytest.raises(InferenceError, match="It holds 2 documents, one on each line"):
         import_("talk", str(file))
+
+
+def test_each_block_of_a_page_has_the_direction_of_its_text() -> None:
+    """An attribute inside a block with one would hide its text from the browser that looks for the direction."""
+    reply = "שלום, `a.`\n\n- מה?\n  - b\n\n  c\n\n> d\n\n# e\n\n| f |\n|---|\n| g |"
+    page = to_html(Thread("שיחה!", [Turn("q", reply)]))
+    assert page.count('dir="auto"') == 5 + 5, "the name, the turn, two headings and the prompt; blocks of the reply"
+    for block in ("<h1", "<p", "<ul", "<table"):
+        assert f'{block} dir="auto">' in page
+    for block in ("<li>", "<td>", "<p>c</p>"):
+        assert block in page
+    assert 'lang=""' in page

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         PreparedMap as PreparedMap,
         PreparedRuns as PreparedRuns,
         Ran as Ran,
-        report_names as report_names,
+        without_replaced as without_replaced,
     )
     from .progress import (
         Counts as Counts,
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from .run import BatchRun as BatchRun
     from .run_results import RunTotals as RunTotals
     from .spec import BatchSpec as BatchSpec, Permits as Permits
-    from .start import estimate as estimate, start_dry as start_dry
+    from .start import estimate as estimate, likely_mistakes as likely_mistakes, start_dry as start_dry
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "cache": ("RunPart", "open_cache"),
-        "map": ("BatchResult", "PreparedBatch", "PreparedMap", "PreparedRuns", "Ran", "report_names"),
+        "map": ("BatchResult", "PreparedBatch", "PreparedMap", "PreparedRuns", "Ran", "without_replaced"),
         "progress": (
             "Counts",
             "JobView",
@@ -52,6 +52,6 @@ __getattr__ = lazy_exports(
         "run": ("BatchRun",),
         "run_results": ("RunTotals",),
         "spec": ("BatchSpec", "Permits"),
-        "start": ("estimate", "start_dry"),
+        "start": ("estimate", "likely_mistakes", "start_dry"),
     },
 )

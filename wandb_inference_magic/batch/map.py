@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 from ..concurrency import SECONDS_BETWEEN_LOOKS, InFlight
 from ..config import INTO
 from ..errors import InferenceError, Interrupted
-from ..frames import name_columns, result_columns
+from ..frames import name_columns, read_rows, result_columns
 from ..session import JobRecord, Trace, forget_same
 from ..text import counted
 from .cache import open_cache
@@ -198,6 +198,8 @@ class PreparedRuns:
                 command.traced(self._magic, self._inputs, {}, interrupts) as trace,
             ):
                 interrupted = bool(runs) and _run(command, runs, interrupts, progress, permits)
+                for run in runs:
+                    run.stop_if_all_missed()
                 trace.output = {run.model: _facts(run) for run in runs}
                 trace.summary = {"cost_usd": cost_of(runs)} if runs else {}
         except KeyboardInterrupt:
@@ -268,14 +270,20 @@ class PreparedMap(PreparedBatch[Any]):
         into: str = INTO,
         use_cache: bool = True,
     ) -> None:
-        self._rows, self._spec, self._into = rows, spec, into
+        self._rows, self._into = rows, into
         self._models = command.model_ids(models)
+        self._spec, notices = without_replaced(command, rows, spec, self._models, into)
+
+        def report(runs: Sequence[BatchRun]) -> None:
+            for run in runs[:1]:
+                run.notice(*notices)
+
         super().__init__(
             command,
-            [(rows, spec, model) for model in (self._models or (None,))],
+            [(rows, self._spec, model) for model in (self._models or (None,))],
             magic="wbmap",
             use_cache=use_cache,
-            started=lambda runs: report_names(runs, rows, spec, into),
+            started=report,
         )
 
     def run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> BatchResult[Any]:
@@ -292,20 +300,21 @@ class PreparedMap(PreparedBatch[Any]):
         rows, schema = self._rows, self._spec.chat.schema
         # All columns of a list or a generator are known only now.
         rows.read_rest()
-        names, dropped, renamed = name_columns(
-            rows, schema, self._into, [run.model for run in self.runs] or self._models
-        )
-        results = [(list(run.answers), dict(run.errors)) for run in self.runs]
+        written = self._command.session.written
+        names, dropped, renamed = name_columns(rows, schema, self._into, self._models, written)
+        results = [(list(run.answers), run.reasons(rows.length)) for run in self.runs]
         columns, reports = result_columns(results, schema, names, rows.length)
         frame, problems = rows.with_columns(columns, dropped)
+        written.add(read_rows(frame), names)
         return frame, [*renamed, *reports, *problems]
 
 
-def report_names(runs: Sequence[BatchRun], rows: Rows, spec: BatchSpec, into: str) -> None:
-    """Add notices to runs, before anything is sent, about columns of answers whose names the frame has already."""
-    if runs:
-        *_, notices = name_columns(rows, spec.chat.schema, into, [run.model for run in runs])
-        runs[0].notice(*notices)
+def without_replaced(
+    command: Command, rows: Rows, spec: BatchSpec, models: Sequence[str], into: str
+) -> tuple[BatchSpec, tuple[str, ...]]:
+    """Return what is asked without the columns that the answers replace, and notices about names, for the first run."""
+    _, replaced, notices = name_columns(rows, spec.chat.schema, into, models, command.session.written)
+    return replace(spec, replaced=frozenset(replaced)), notices
 
 
 def _facts(run: BatchRun) -> dict[str, Any]:
@@ -419,6 +428,8 @@ def run_all(
 def _way_on(command: Command, runs: Sequence[BatchRun], *, use_cache: bool) -> str:
     """Return how to go on with a run that ended early."""
     if command.cassette is not None:
+        if not command.cassette.records:
+            return ""
         if command.cassette.replays:
             return "Run it again to continue: the cassette holds the answers so far."
         return "While a cassette records, every row is asked for again, so that the cassette holds all of them."

@@ -5,15 +5,19 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..spending import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..errors import InferenceError
     from ..messages import Reply, Usage
+
+
+# The reason of a row that a run has not come to, or that it was interrupted at.
+UNANSWERED: Final = "Not answered yet."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class RunResults:
         The number of rows in whose prompts values were cut.
     failed_before : set of int
         The rows without an answer that failed in an earlier run and were not sent again.
+    missed : InferenceError or None
+        Why a row was not sent, which only a cassette could have answered.
     """
 
     answers: list[Any] = field(default_factory=list)
@@ -93,6 +99,7 @@ class RunResults:
     reports: tuple[str, ...] = ()
     shortened: int = 0
     failed_before: set[int] = field(default_factory=set)
+    missed: InferenceError | None = None
 
     def __post_init__(self) -> None:
         self._ended = bytearray()
@@ -120,6 +127,11 @@ class RunResults:
         """Return whether a row has an answer, which may be null, or has failed."""
         return number < len(self._ended) and bool(self._ended[number])
 
+    def reasons(self, length: int | None) -> Mapping[int, str]:
+        """Return why rows have no answer, or a flawed one, also those that were not answered yet, by row number."""
+        size = max(len(self.answers), length or 0)
+        return {number: UNANSWERED for number in range(size) if not self.has_ended(number)} | self.errors
+
     def end_row(self, number: int) -> None:
         """Count a row as done."""
         self._ended[number] = 1
@@ -130,6 +142,11 @@ class RunResults:
         self.errors[number] = error
         if is_before:
             self.failed_before.add(number)
+
+    def stop_if_all_missed(self) -> None:
+        """Let the run fail if a cassette that should answer it holds none of its rows."""
+        if self.stopped is None and self.missed is not None and self.failed == self.done:
+            self.stopped = self.missed
 
     def share_row(self, first: int, number: int) -> None:
         """Give a row the result of an earlier row, which is equal to it."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..client import practice_server
 from ..config import CONCURRENCY
-from ..frames import index_of
-from ..prompts import Template, is_template, refuse_empty
+from ..frames import with_index, without_columns
+from ..prompts import THE_PROMPT, Template, is_template, refuse_empty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Set as AnySet
 
     from ..config import Endpoint
     from ..engine import ChatSpec
@@ -28,8 +28,8 @@ class BatchSpec:
     Attributes
     ----------
     text : str
-        The template of the prompt. Names are looked up in the row's columns first, then in `names`. The whole row is
-        available as `row`.
+        The template of the prompt. Names are looked up in the row's columns first, then in its index, then in `names`.
+        The whole row is available as `row`, with the levels of its index that have names.
     chat : ChatSpec
         How to send the request. Its prompt is not used.
     names : mapping
@@ -46,6 +46,10 @@ class BatchSpec:
         Whether rows with the same prompt share one answer.
     part : RunPart, optional
         The part of a larger run that this is.
+    what : str
+        A name for the template in messages.
+    replaced : set of str
+        The columns that the answers replace. A row has only those of them that the template names.
     """
 
     text: str
@@ -57,6 +61,8 @@ class BatchSpec:
     retry_failed: bool = False
     distinct: bool = False
     part: RunPart | None = None
+    what: str = THE_PROMPT
+    replaced: AnySet[str] = frozenset()
 
     def prompts(self) -> Callable[[Row], Content]:
         """Return a function that makes the prompt of a row. It raises InferenceError if that is empty."""
@@ -73,9 +79,14 @@ class BatchSpec:
         """Return a function that renders the template for a row, also to an empty text."""
         if self.raw or not is_template(self.text):
             return lambda _: self.text
-        template = Template(self.text, tokens=self.value_tokens)
-        names = dict(self.names)
-        return lambda row: template.render(ChainMap({"row": row}, dict(row), dict(index_of(row)), names))
+        template = self._template()
+        names, hidden = dict(self.names), self.replaced - template.mentioned
+
+        def rendered(row: Row) -> Content:
+            whole = with_index(without_columns(row, hidden))
+            return template.render(ChainMap({"row": whole}, dict(whole), names))
+
+        return rendered
 
     def at_once(self, endpoint: Endpoint) -> int:
         """Return the maximum number of requests in flight.
@@ -88,7 +99,10 @@ class BatchSpec:
         """Return the names that the template uses: columns and names of the notebook."""
         if self.raw or not is_template(self.text):
             return set()
-        return Template(self.text, tokens=self.value_tokens).names
+        return self._template().names
+
+    def _template(self) -> Template:
+        return Template(self.text, tokens=self.value_tokens, what=self.what, has_row=True)
 
 
 class Permits(Protocol):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
-from keyword import iskeyword
 from typing import TYPE_CHECKING, Final
 
 from ..catalog import describe_cost, usd
 from ..engine import prepare_request
 from ..errors import InferenceError
 from ..messages import REPLY_TOKENS
+from ..prompts import in_template
 from ..spending import Reservation
 from ..text import counted
 from .row_call import not_drawn
@@ -87,7 +86,7 @@ def start(
             error.remedy = f"{error.remedy} The first row was taken from the iterator: make a new one.".strip()
         raise
     run = BatchRun(command=command, rows=rows, spec=spec, model=first.model, first=first, cache=cache, seen=seen)
-    run.notice(*_likely_mistakes(rows, spec), *_system_not_filled(rows, spec), *_values_to_cut(run))
+    run.notice(*likely_mistakes(spec, rows.columns, rows.index_names, rows.length), *_values_to_cut(run))
     if not command.dry:
         _check_budget(command.budget, run)
     return run
@@ -110,27 +109,21 @@ def start_dry(command: Command, rows: Rows, spec: BatchSpec, models: Sequence[st
             yield run
 
 
-def _likely_mistakes(rows: Rows, spec: BatchSpec) -> Iterator[str]:
-    names, columns = spec.column_names(), rows.columns
-    if rows.length == 1 or not columns or "row" in names or names & {*columns, *rows.index_names}:
-        return
-    shown = ", ".join(columns[:SHOWN_COLUMNS]) + ", ..." * (len(columns) > SHOWN_COLUMNS)
-    braced = [name for name in re.findall(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})", spec.text) if name in columns]
-    name = braced[0] if braced else columns[0]
-    means = "" if spec.raw else f" A column is written with doubled braces: {{{{ {_in_template(name)} }}}}."
-    yield f"The prompt names no column of the frame, so all rows may get the same prompt. Columns: {shown}.{means}"
-
-
-def _in_template(name: str) -> str:
-    """Return how a template writes a column: by its name if that is one of Jinja2, else as a part of `row`."""
-    is_name = name.isidentifier() and not iskeyword(name) and name.lower() not in ("true", "false", "none")
-    return name if is_name else f"row[{json.dumps(name, ensure_ascii=False)}]"
-
-
-def _system_not_filled(rows: Rows, spec: BatchSpec) -> Iterator[str]:
-    """Say that a system prompt from Python is no template. The magics have refused or filled in one of theirs."""
-    known = set() if spec.raw else {*rows.columns, *rows.index_names, *spec.names, "row"}
-    if named := [name for name in re.findall(r"\{\{-?\s*(\w+)", spec.chat.system or "") if name in known]:
+def likely_mistakes(
+    spec: BatchSpec, columns: Sequence[str], index_names: Sequence[str], length: int | None = None
+) -> Iterator[str]:
+    """Yield what is likely a mistake in a prompt about rows with these columns and levels of an index."""
+    known = {*columns, *index_names, "row"}
+    names = spec.column_names()
+    if length != 1 and columns and not names & known:
+        shown = ", ".join(columns[:SHOWN_COLUMNS]) + ", ..." * (len(columns) > SHOWN_COLUMNS)
+        braced = [name for name in re.findall(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})", spec.text) if name in columns]
+        name = braced[0] if braced else columns[0]
+        means = "" if spec.raw else f" A column is written with doubled braces: {{{{ {in_template(name)} }}}}."
+        yield f"The prompt names no column of the frame, so all rows may get the same prompt. Columns: {shown}.{means}"
+    # A system prompt from Python is no template. The magics have refused or filled in one of theirs.
+    filled_in = set() if spec.raw else known | set(spec.names)
+    if named := [name for name in re.findall(r"\{\{-?\s*(\w+)", spec.chat.system or "") if name in filled_in]:
         yield (
             f"The system prompt is sent as it is, with {{{{ {named[0]} }}}} in it: it is the same for all rows. "
             "Write what differs from row to row into the prompt."

@@ -164,6 +164,7 @@ class Cassette:
                     why=self._why(endpoint, path, request),
                     remedy="Make the file writable, name another one, or switch it off: %wbconfig --mode off.",
                     cause="missing",
+                    affects_all=False,
                 )
         return None
 
@@ -238,6 +239,7 @@ class Cassette:
             remedy="Restore the cell as it was recorded, and run the notebook from its first cell. Or record what is "
             "missing: %wbconfig --mode auto.",
             cause="missing",
+            affects_all=False,
         )
 
     def _why(self, endpoint: str, path: str, request: Any) -> str:

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from ..config import expanded
+from ..config import SESSION, expanded
+from ..errors import InferenceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -52,7 +53,13 @@ class CassetteSlot:
                 from .cassette import Cassette
 
                 path = self._folder / expanded(settings.cassette)
-                self._open = wanted, Cassette(path, settings.cassette_mode, settings.cassette_pace, self._secrets)
+                try:
+                    cassette = Cassette(path, settings.cassette_mode, settings.cassette_pace, self._secrets)
+                except InferenceError as error:
+                    if (source := settings.sources["cassette"]) != SESSION:
+                        error.remedy = f"{error.remedy} The name of the file comes from {source}."
+                    raise
+                self._open = wanted, cassette
             self._open[1].pace = settings.cassette_pace
             return self._open[1]
 

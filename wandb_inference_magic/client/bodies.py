@@ -96,7 +96,7 @@ class BodyReader:
     most : float
         The maximum number of bytes to return, after decompression.
     is_strict : bool
-        Whether a larger or damaged body is an error. If not, the rest is dropped.
+        Whether a body that is larger, damaged or cut is an error. If not, the rest is dropped.
     is_stream : bool
         Whether the content itself shows whether it is complete.
     """
@@ -109,7 +109,7 @@ class BodyReader:
         self._has_begun = self._has_ended = False
         self._left = most
         self._most = most
-        self._is_strict = is_strict
+        self.is_strict = is_strict
         self._is_stream = is_stream
         self.is_full = False
 
@@ -121,7 +121,7 @@ class BodyReader:
                 yield piece
                 continue
             self.is_full = True
-            if self._is_strict:
+            if self.is_strict:
                 raise too_large(self._most)
             yield piece[: int(self._left)]
             return
@@ -157,7 +157,7 @@ class BodyReader:
     def end(self) -> None:
         """Raise if a compressed body ended too early."""
         is_cut = self._unpacker is not None and self._has_begun and not self._unpacker.eof
-        if is_cut and self._is_strict and not self._is_stream:
+        if is_cut and self.is_strict and not self._is_stream:
             raise InferenceError(
                 "The answer stopped before its end.",
                 why="It is compressed, and a part of it is missing.",
@@ -170,7 +170,7 @@ class BodyReader:
         assert self._unpacker is not None
         with suppress(zlib.error):
             return self._unpacker.decompress(chunk, PIECE)
-        if not self._is_strict:
+        if not self.is_strict:
             self.is_full = True
             return b""
         raise InferenceError(
@@ -196,10 +196,14 @@ def _bodies(library: Any) -> Any:
             self._reader = reader
 
         def __iter__(self) -> Iterator[bytes]:
-            for chunk in self._stream:
-                yield from self._reader.feed(chunk)
-                if self._reader.is_full:
-                    return
+            try:
+                for chunk in self._stream:
+                    yield from self._reader.feed(chunk)
+                    if self._reader.is_full:
+                        return
+            except (library.TransportError, OSError):
+                if self._reader.is_strict:
+                    raise
             self._reader.end()
 
         def close(self) -> None:
@@ -211,11 +215,16 @@ def _bodies(library: Any) -> Any:
             self._reader = reader
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            async for chunk in self._stream:
-                for piece in self._reader.feed(chunk):
-                    yield piece
-                if self._reader.is_full:
-                    return
+            try:
+                async for chunk in self._stream:
+                    for piece in self._reader.feed(chunk):
+                        yield piece
+                    if self._reader.is_full:
+                        return
+            except (library.TransportError, OSError):
+                # The status of an error says what it means, however much of its body came.
+                if self._reader.is_strict:
+                    raise
             self._reader.end()
 
         async def aclose(self) -> None:

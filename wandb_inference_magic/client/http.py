@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from errno import ENOENT
 from functools import cache
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from ..concurrency import forget_in_children
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
-from ..text import addresses
+from ..text import addresses, redacted, redacted_json
 from .bodies import NOT_PACKED, bounded, bounded_async
 from .transport import limits, transport
 
@@ -123,7 +124,14 @@ class Clients:
 def _environment() -> tuple[object, ...]:
     """Return what a client takes from the environment: the proxies, the certificates, the SDK's extra headers."""
     named = (*CERTIFICATES, "NO_PROXY", "no_proxy", "OPENAI_CUSTOM_HEADERS")
-    return (*addresses(os.environ), *(os.environ.get(name) for name in named))
+    return (*addresses(os.environ), *(os.environ.get(name) for name in named), _changed_at())
+
+
+def _changed_at() -> int | None:
+    """Return when the file of certificates that the environment names was changed, in ns; None without one."""
+    with suppress(OSError, ValueError):
+        return Path(os.environ["SSL_CERT_FILE"]).stat().st_mtime_ns if os.environ.get("SSL_CERT_FILE") else None
+    return None
 
 
 def build_own_client(options: ClientOptions) -> AsyncOpenAI:
@@ -137,7 +145,7 @@ def build_own_client(options: ClientOptions) -> AsyncOpenAI:
 
     hooks: Hooks = {"request": [check], "response": [bounded_async(http_library())]}
     http = _http_client(_with_recorder(openai.DefaultAsyncHttpxClient, options), options, hooks)
-    made = openai.AsyncOpenAI(http_client=http, max_retries=0, **_sdk_options(options))
+    made = with_hidden_secrets(openai.AsyncOpenAI)(http_client=http, max_retries=0, **_sdk_options(options))
     return _without_openai_identity(made, options.endpoint)
 
 
@@ -153,6 +161,19 @@ def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
     http = _http_client(http_class, options, hooks)
     made = metered_client(meter)(http_client=http, max_retries=options.max_retries, **_sdk_options(options))
     return _without_openai_identity(made, options.endpoint)
+
+
+def with_hidden_secrets(base: type[Sdk]) -> type[Sdk]:
+    """Return a subclass of the SDK's client whose errors do not show a secret that the service quotes.
+
+    A traceback shows them, also as the reason of an error of ours.
+    """
+
+    class HiddenSecrets(base):  # type: ignore[valid-type,misc]
+        def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
+            return super()._make_status_error(redacted(err_msg), body=redacted_json(body), response=response)
+
+    return HiddenSecrets
 
 
 def _with_recorder(base: type, options: ClientOptions) -> type:
@@ -202,7 +223,7 @@ def certificates() -> Any:
     """Return the SSL context that checks the certificate of a server.
 
     Reading the certificates takes longer than the rest of building a client. They are read once, and again if
-    the environment names others.
+    the environment names others, or the file that it names has changed.
 
     Raises
     ------
@@ -210,7 +231,7 @@ def certificates() -> Any:
         When SSL_CERT_FILE or SSL_CERT_DIR names no certificates.
     """
     try:
-        return _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        return _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"), _changed_at())
     except OSError as error:
         if (log := os.environ.get("SSLKEYLOGFILE")) and not os.access(Path(log).parent, os.W_OK):
             raise InferenceError(
@@ -231,7 +252,7 @@ def certificates() -> Any:
 
 
 @cache
-def _certificates(file: str | None, folders: str | None) -> Any:
+def _certificates(file: str | None, folders: str | None, _changed_at: int | None) -> Any:
     if file:
         return create_default_context(cafile=file)
     if not folders:

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ..errors import is_unsent
-from ..text import redacted, redacted_json
+from .http import with_hidden_secrets
 from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ _building: Final[ContextVar[MeteredCall | None]] = ContextVar("wandb_inference_b
 def metered_client(meter: Meter) -> type[OpenAI]:
     """Return a subclass of the SDK's client that asks `meter` before each attempt.
 
-    It uses the SDK's own hooks, which are called before each attempt and whose errors are not converted. The SDK's
-    errors do not show a secret that the service quotes.
+    It uses the SDK's own hooks, which are called before each attempt and whose errors are not converted.
     """
     import openai
 
@@ -97,11 +96,7 @@ def metered_client(meter: Meter) -> type[OpenAI]:
                 request.extensions[CALL] = call
             _building.set(None)
 
-        def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
-            # A service may quote the key. The user's notebook shows the message, and keeps it.
-            return super()._make_status_error(redacted(err_msg), body=redacted_json(body), response=response)
-
-    return MeteredOpenAI
+    return with_hidden_secrets(MeteredOpenAI)
 
 
 def metered_http(base: Any, library: Any) -> Any:

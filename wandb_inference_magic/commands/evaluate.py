@@ -26,7 +26,6 @@ from ..evaluation import (
 )
 from ..frames import read_rows
 from ..frontend import Spinner
-from ..jobs import is_dask
 from ..session import Command
 from .batch import refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_rows, value_of
 from .preview import rows_preview_bundle
@@ -56,12 +55,6 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
     canvas = context.canvas()
     command.listener = Spinner(canvas)
     value = value_of(frame, context.names, "%%wbeval")
-    if is_dask(value):
-        raise InferenceError(
-            "A Dask DataFrame cannot be evaluated. Nothing was sent.",
-            remedy="Take some of its rows: df.head(100).",
-            cause="option",
-        )
     spec = _spec(context, command, options, text)
     if options.dry_run:
         _show_dry(command, canvas, spec, rows_to_look_at(value, options.limit))
@@ -136,7 +129,7 @@ def _read_prompts(paths: Sequence[str]) -> dict[str, str]:
     names = Counter(Path(path).name for path in dict.fromkeys(paths))
     for path in dict.fromkeys(paths):
         try:
-            text = expanded(path).read_text(encoding="utf-8")
+            text = expanded(path).read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is not a text in UTF-8"
             raise InferenceError(

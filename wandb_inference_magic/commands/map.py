@@ -13,8 +13,8 @@ from ..batch import (
     answers_bundle,
     cost_of,
     first_answers,
-    report_names,
     start_dry,
+    without_replaced,
 )
 from ..catalog import describe_cost
 from ..config import INTO
@@ -69,8 +69,11 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     spec = spec_of_rows(context, command, options, text, distinct=options.distinct)
     if options.dry_run:
         rows = rows_to_look_at(value, options.limit)
-        runs = list(start_dry(command, rows, spec, options.model))
-        report_names(runs, rows, spec, options.into or INTO)
+        models = command.model_ids(options.model)
+        spec, notices = without_replaced(command, rows, spec, models, options.into or INTO)
+        runs = list(start_dry(command, rows, spec, models))
+        for run in runs[:1]:
+            run.notice(*notices)
         canvas.show(rows_preview_bundle(runs))
         return
     name = options.output or OUTPUT

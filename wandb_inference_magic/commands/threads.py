@@ -21,7 +21,7 @@ from ..rendering import MARKDOWN, PLAIN, line_bundle, reply_plain, table_bundle,
 from ..text import counted, safe_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from ..arguments import ThreadOptions
     from ..frontend import MagicContext
@@ -65,7 +65,8 @@ def _act(context: MagicContext, action: str, options: ThreadOptions, name: str) 
         return conversation_bundle(thread, session.settings.allow_images_from)
     if action == "export":
         path = thread_file.export(thread, options.export or "")
-        return line_bundle(f"The thread {name} ({_count(len(thread.turns))}) is in {path}.")
+        said = _left_out(thread_file.left_out_of(thread, path))
+        return line_bundle(f"The thread {name} ({_count(len(thread.turns))}) is in {path}.{said}")
     if action == "undo":
         return _undo(thread)
     if action == "edit":
@@ -84,8 +85,12 @@ def _import(session: Session, name: str, file: str) -> dict[str, Any]:
             cause="option",
         )
     session.threads[name], left_out = thread_file.import_(name, file)
-    said = f" Left out: {', '.join(left_out)}." if left_out else ""
-    return line_bundle(f"The thread {name} has {_count(len(session.threads[name].turns))} from {file}.{said}")
+    turns = _count(len(session.threads[name].turns))
+    return line_bundle(f"The thread {name} has {turns} from {file}.{_left_out(left_out)}")
+
+
+def _left_out(nouns: Sequence[str]) -> str:
+    return f" Left out: {', '.join(nouns)}." if nouns else ""
 
 
 def _undo(thread: Thread) -> dict[str, Any]:

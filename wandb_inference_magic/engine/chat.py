@@ -313,4 +313,4 @@ def _lost_turns(before: Thread | None, after: Thread, origin: Origin) -> int:
 
 
 def _holds_something(reply: Reply) -> bool:
-    return bool(reply.text or reply.reasoning or reply.steps)
+    return bool(reply.text or reply.reasoning or reply.steps or reply.tool_calls)

@@ -37,6 +37,8 @@ class Plot:
     def __repr__(self) -> str:
         return str(self._repr_mimebundle_()["text/plain"])
 
+    _ai_repr_ = __repr__
+
 
 def bar(share: float | None, low: float, high: float) -> str:
     """Return a share with its interval as a bar of text, from 0 to 1."""

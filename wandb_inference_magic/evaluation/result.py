@@ -403,6 +403,8 @@ class Evaluation:
     def __repr__(self) -> str:
         return str(self.bundle()["text/plain"])
 
+    _ai_repr_ = __repr__
+
 
 def _of_several(found: Sequence[Comparison], best: str) -> str:
     """Return what the rows tell of the candidate with the best score: whom it beats, and whom it may not."""

@@ -183,6 +183,8 @@ class Review:
     def __repr__(self) -> str:
         return str(self.bundle()["text/plain"])
 
+    _ai_repr_ = __repr__
+
     def shown_cards(self) -> list[dict[str, Any]]:
         """Return the cards as texts, for a widget."""
         return [

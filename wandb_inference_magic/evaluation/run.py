@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from ..batch import BatchResult, PreparedBatch
 from ..errors import InferenceError, shortened
 from ..frames import NO_VALUE, ONLY, ListRows
-from ..prompts import is_missing
+from ..prompts import THE_PROMPT, is_missing
 from ..statistics import SEED, are_decided
 from ..text import counted
 from .candidate import Candidate, fill_in_the_worst
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # With --stop-when-clear, whether it is decided is looked at after so many rows.
 ROWS_A_LOOK: Final = 8
+# The name of the prompt of the cell.
+OWN: Final = "prompt"
 
 
 class Scores:
@@ -150,10 +152,15 @@ def asked_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, Bat
     """Return what each candidate is asked: its rows, its spec and its model."""
     repeated = [row for row in known for _ in range(spec.samples)]
     return [
-        (ListRows(iter(repeated), len(repeated), is_made=True), batch, model)
-        for batch in spec.asked
+        (ListRows(iter(repeated), len(repeated), is_made=True), replace(batch, what=_described(name)), model)
+        for batch, name in zip(spec.asked, spec.prompts, strict=True)
         for model in (dict.fromkeys(spec.models) or (None,))
     ]
+
+
+def _described(name: str) -> str:
+    """Return what messages call a prompt: that of the cell has its usual name."""
+    return THE_PROMPT if name == OWN else f"{THE_PROMPT} {shortened(name)!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +324,7 @@ def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] 
     """
     if not isinstance(others, Mapping):
         others = [one for one in [others] if one] if isinstance(others, str) else list(others)
-    own = "prompt"
+    own = OWN
     while own in others:
         own = f"{own} of the cell"
     found = {own: prompt} if prompt and prompt.strip() else {}

@@ -12,10 +12,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import LEAVING, InferenceError, describe_exception, quoted, shortened
-from ..frames import NO_VALUE, Kind, json_text, means_same, plain
+from ..frames import NO_VALUE, Kind, json_text, means_same, plain, read_nested
 from ..prompts import is_missing
 from ..statistics import SHARE, ScoreMeasure
-from ..text import read_json_text, ungrouped
+from ..text import ungrouped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,13 +182,13 @@ def _exact(answer: Any, truth: Any, kind: Kind) -> float:
 
 
 def _items(value: Any) -> list[Any]:
-    """Return the items of a set or a list, or of a text that holds one: in JSON, or with commas between."""
+    """Return the items of a set or a list, or of a text that holds one: in JSON or Python, or with commas between."""
     if is_missing(value):
         return []
     value = sorted(value, key=str) if isinstance(value, AnySet) else plain(value, computed=False)
     if isinstance(value, str):
         try:
-            value = read_json_text(value)
+            value = read_nested(value)
         except ValueError:
             value = [one for part in value.split(",") if (one := part.strip())]
     return list(value) if isinstance(value, list) else [value]

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ..config import WANDB_URL
 from .retries import FAILING, OVERLOADED, SHORT
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class ErrorForm:
     words : str
         A regular expression that is searched in the service's words and the names of the error, without case.
     at : str
-        `wandb`: at W&B's endpoint only. `list`: for the list of models only. `page`: if a web page was sent.
+        `wandb`: at W&B's endpoint only. `other-path`: only at an address of W&B's host that is not its endpoint.
+        `list`: for the list of models only. `page`: if a web page was sent.
     waits : Waits or None
         The times to wait before the next tries; None if trying again cannot help.
     affects_all : bool or None
@@ -247,6 +249,15 @@ CAUSES: Final = (
         "Change the prompt; if others are refused too, ask an administrator whether the account may use this model.",
         (403,),
         affects_all=False,
+    ),
+    ErrorForm(
+        "network",
+        "{service} does not know this address.",
+        "Set it: %wbconfig --endpoint wandb. {origin}",
+        (404, 405, 410),
+        why=f"Its address is {WANDB_URL}.",
+        at="other-path",
+        affects_all=True,
     ),
     ErrorForm(
         "network",

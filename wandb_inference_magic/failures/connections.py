@@ -6,6 +6,7 @@ import re
 import ssl
 from socket import EAI_AGAIN, gaierror
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from ..config import find_proxy, named_certificates
 from ..errors import InferenceError, quoted
@@ -31,6 +32,10 @@ REFUSED: Final = {
     62: "Its certificate is for another host name: check the address.",
     64: "Its certificate is not for this IP address: use the host name that it is for.",
 }
+# What OpenSSL says where only this connection broke: it was cut, or bytes were changed on their way.
+_ONLY_THIS_ONE: Final = r"UNEXPECTED_EOF|EOF occurred|ALERT_INTERNAL_ERROR|BAD_RECORD_MAC"
+# What the HTTP library raises beneath its own errors where the other side has ended a connection that was made.
+_ENDED: Final = ("BrokenResourceError", "EndOfStream")
 NO_PROXY_REMEDY: Final = "Or name the hosts that need no proxy in NO_PROXY. Then restart the kernel."
 _NETWORK_REMEDY: Final = (
     "Check the network of the machine the kernel runs on, then run the cell again. "
@@ -62,17 +67,16 @@ def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
     if proxy is not None and (error := _of_proxy(proxy, beneath, endpoint)) is not None:
         return error
     if isinstance(failure, openai.APITimeoutError):
-        through = f" The way to it is the proxy {proxy.place} in {proxy.variable}." if proxy is not None else ""
         if any(type(one).__name__ == "ConnectTimeout" for one in beneath):
             return InferenceError(
                 f"{endpoint.label} could not be reached in time.",
-                why=f"No connection could be made.{through}",
+                why=f"No connection could be made.{_through(proxy)}",
                 remedy=_NETWORK_REMEDY,
                 cause="network",
             )
         return InferenceError(
             f"{endpoint.label} sent nothing in time.",
-            why=f"The waiting time is the `timeout` setting.{through}",
+            why=f"The waiting time is the `timeout` setting.{_through(proxy)}",
             remedy="Run the cell again, or wait longer: %wbconfig --timeout 300.",
             cause="network",
         )
@@ -126,17 +130,29 @@ def _of_proxy(proxy: Proxy, beneath: list[BaseException], endpoint: Endpoint) ->
     names = {type(error).__name__ for error in beneath}
     if "ProxyError" in names:
         return _proxy_refused(proxy, _describe_cause(beneath), endpoint)
-    tls = any(isinstance(error, ssl.SSLError) for error in beneath)
-    if tls and proxy.address.lower().startswith("https:") and _speaks_no_tls(beneath):
-        why, may_pass = "It does not speak TLS at this port: its address probably begins with http://.", False
-    elif not tls and names & {"ConnectError", "ConnectTimeout"}:
-        why, may_pass = _describe_unreachable(beneath)
-    else:
+    remedy = f"Check {proxy.variable}. {NO_PROXY_REMEDY}"
+    is_encrypted = proxy.address.lower().startswith("https:")
+    if not _is_connecting(beneath):
         return None
+    if any(isinstance(error, ssl.SSLError) for error in beneath):
+        # To the proxy, or through it to the endpoint. OpenSSL may name the host.
+        names_proxy = f"'{urlsplit(f'//{proxy.place}').hostname}'" in _describe_cause(beneath)
+        is_of_proxy = endpoint.url.startswith("http:") or names_proxy
+        if not is_encrypted or not (is_of_proxy or _speaks_no_tls(beneath)):
+            return None
+        if _speaks_no_tls(beneath):
+            why, may_pass = "It does not speak TLS at this port: its address probably begins with http://.", False
+        else:
+            why, remedy, may_pass = _of_tls(beneath, None, remedy, has_begun=False)
+    elif not is_encrypted and not names.isdisjoint(_ENDED):
+        # Only the endpoint is spoken to in TLS, once the proxy is connected to it.
+        return None
+    else:
+        why, may_pass = _describe_unreachable(beneath)
     return InferenceError(
         f"The proxy {proxy.place} in {proxy.variable} could not be reached; nothing was sent.",
         why=why,
-        remedy=f"Check {proxy.variable}. {NO_PROXY_REMEDY}",
+        remedy=remedy,
         cause="network",
         retryable=may_pass,
     )
@@ -166,7 +182,9 @@ def _wire(
     if "illegal status line" in said and r"\x15\x03" in said:
         return "The server speaks TLS at this port.", _set_address(endpoint, "https"), False
     if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in said:
-        return _of_tls(beneath, endpoint, proxy)
+        if _is_connecting(beneath) and _speaks_no_tls(beneath):
+            return _without_tls(endpoint, proxy)
+        return _of_tls(beneath, proxy, endpoint.described_origin, has_begun=has_begun)
     if any(isinstance(error, NotImplementedError) for error in beneath):
         remedy = (
             "Install the httpx of Pyodide's own distribution, which uses the browser's fetch, and restart the kernel. "
@@ -180,7 +198,7 @@ def _wire(
     why, may_pass = _describe_unreachable(beneath)
     remedy = _NETWORK_REMEDY
     if proxy is not None:
-        why = f"{why} The way to it is the proxy {proxy.place} in {proxy.variable}.".strip()
+        why = f"{why}{_through(proxy)}".strip()
     elif not endpoint.is_wandb and any(isinstance(one, ConnectionRefusedError | gaierror) for one in beneath):
         remedy = f"Check that it runs, and its address. {endpoint.described_origin}"
     elif endpoint.url.startswith("http:") and not has_begun:
@@ -188,27 +206,49 @@ def _wire(
     return why, remedy, may_pass or endpoint.is_wandb
 
 
-def _of_tls(beneath: list[BaseException], endpoint: Endpoint, proxy: Proxy | None) -> tuple[str, str, bool]:
-    if _speaks_no_tls(beneath):
-        return "The server does not speak TLS at this port.", _set_address(endpoint, "http"), False
+def _without_tls(endpoint: Endpoint, proxy: Proxy | None) -> tuple[str, str, bool]:
+    if endpoint.is_wandb:
+        why = "Something else answered in its place, without TLS."
+        return (
+            why,
+            f"{_between(proxy)}, a firewall or a page to sign in did so: ask the people who run the network.",
+            False,
+        )
+    return "The server does not speak TLS at this port.", f"{_set_address(endpoint, 'http')}{_through(proxy)}", False
+
+
+def _of_tls(
+    beneath: list[BaseException], proxy: Proxy | None, origin: str, *, has_begun: bool
+) -> tuple[str, str, bool]:
+    between = _between(proxy)
     said = f"The encrypted connection failed: {quoted(library_message(_describe_cause(beneath)))}"
     codes = [error.verify_code for error in beneath if isinstance(error, ssl.SSLCertVerificationError)]
     if remedy := next((REFUSED[code] for code in codes if code in REFUSED), ""):
-        return said, f"{remedy} {endpoint.described_origin}", False
-    named, origin = named_certificates(), endpoint.described_origin
-    between = f"The proxy {proxy.place} in {proxy.variable}" if proxy else "A proxy"
+        return f"{said}.{_through(proxy)}", f"{remedy} {origin}", False
     if not codes and "CERTIFICATE_VERIFY_FAILED" not in said:
         # The certificate is not at fault: the other side ended it.
-        return (
-            said,
-            f"{between} or the server ended it. Ask the people who run them what they expect. {origin}",
-            False,
+        may_pass = (
+            has_begun
+            or bool(re.search(_ONLY_THIS_ONE, said))
+            or ("_ALERT_" not in said and not _is_connecting(beneath))
         )
+        again = "Run the cell again. If it fails again, ask" if may_pass else "Ask"
+        remedy = f"{between} or the server ended it. {again} the people who run them what they expect. {origin}"
+        return said, remedy, may_pass
+    named = named_certificates()
     remedy = (
         f"{between} or a virus scanner may be in between, or the server uses a self-signed certificate: ask your "
         f"administrator for its certificate and name it in the environment variable SSL_CERT_FILE. {origin}"
     )
     return said + (f". The known certificates are those of {named}." if named else ""), remedy, False
+
+
+def _between(proxy: Proxy | None) -> str:
+    return f"The proxy {proxy.place} in {proxy.variable}" if proxy is not None else "A proxy"
+
+
+def _through(proxy: Proxy | None) -> str:
+    return f" The way to it is the proxy {proxy.place} in {proxy.variable}." if proxy is not None else ""
 
 
 def _other_address(endpoint: Endpoint, scheme: str) -> str:
@@ -218,6 +258,11 @@ def _other_address(endpoint: Endpoint, scheme: str) -> str:
 def _set_address(endpoint: Endpoint, scheme: str) -> str:
     address = _other_address(endpoint, scheme)
     return f"Its address is probably {address}: set it with %wbconfig --endpoint. {endpoint.described_origin}"
+
+
+def _is_connecting(beneath: list[BaseException]) -> bool:
+    """Return whether the connection was not made yet, its encryption included."""
+    return any(type(error).__name__ in ("ConnectError", "ConnectTimeout") for error in beneath)
 
 
 def _speaks_no_tls(beneath: list[BaseException]) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
+from ..config import WANDB_URL
 from ..errors import InferenceError, describe_exception, quoted
 from ..text import duration, hidden, library_message
 from .bodies import ErrorBody, read_error
@@ -66,7 +68,7 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
         why=quoted(library_message(describe_exception(failure))),
         remedy="Check the options of the cell and the settings (%wbconfig). "
         "%config WandbInference.debug = True shows the whole of it the next time.",
-        cause="request",
+        cause="reply",
     )
 
 
@@ -97,7 +99,13 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
     key = context.endpoint.key
     # An error may be shown and saved with the notebook. Remove the key, in case the service repeats it.
     words = hidden(body.words, (key.reveal(),) if key else ())
-    is_at = {"wandb": context.endpoint.is_wandb, "list": not context.model, "page": body.is_page}
+    is_wandb = context.endpoint.is_wandb
+    is_at = {
+        "wandb": is_wandb,
+        "other-path": is_wandb and urlsplit(context.endpoint.url).path != urlsplit(WANDB_URL).path,
+        "list": not context.model,
+        "page": body.is_page,
+    }
     places = [name for name, applies in is_at.items() if applies]
     searched = f"{words} {body.types}".strip()
     asks_to_wait = asked is not None and asked <= LONGEST_SECONDS
@@ -130,6 +138,8 @@ class _Fields(dict[str, object]):
         context = self._context
         if name == "who":
             return _who(context)
+        if name == "origin":
+            return context.endpoint.described_origin
         if name == "key_remedy":
             return _key_remedy(context)
         if name == "quota_remedy":

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .agreement import NO_VALUE as NO_VALUE, means_same as means_same
+    from .agreement import NO_VALUE as NO_VALUE, means_same as means_same, read_nested as read_nested
     from .columns import (
         ONLY as ONLY,
         Names as Names,
         TypedColumn as TypedColumn,
         column_of as column_of,
         json_text as json_text,
-        name_columns as name_columns,
         plain as plain,
         plain_fields as plain_fields,
         reasons_column as reasons_column,
@@ -25,29 +24,30 @@ if TYPE_CHECKING:
         typed_column as typed_column,
     )
     from .kinds import ANY as ANY, STRUCT as STRUCT, Kind as Kind
+    from .names import WrittenColumns as WrittenColumns, name_columns as name_columns
     from .native_columns import pandas_array as pandas_array
     from .rows import (
         ListRows as ListRows,
         Row as Row,
         Rows as Rows,
-        index_of as index_of,
         read_rows as read_rows,
+        with_index as with_index,
         with_label as with_label,
         with_pandas_columns as with_pandas_columns,
         with_value as with_value,
+        without_columns as without_columns,
     )
 
 __getattr__ = lazy_exports(
     __name__,
     {
-        "agreement": ("NO_VALUE", "means_same"),
+        "agreement": ("NO_VALUE", "means_same", "read_nested"),
         "columns": (
             "ONLY",
             "Names",
             "TypedColumn",
             "column_of",
             "json_text",
-            "name_columns",
             "plain",
             "plain_fields",
             "reasons_column",
@@ -56,7 +56,18 @@ __getattr__ = lazy_exports(
             "typed_column",
         ),
         "kinds": ("ANY", "STRUCT", "Kind"),
+        "names": ("WrittenColumns", "name_columns"),
         "native_columns": ("pandas_array",),
-        "rows": ("ListRows", "Row", "Rows", "index_of", "read_rows", "with_label", "with_pandas_columns", "with_value"),
+        "rows": (
+            "ListRows",
+            "Row",
+            "Rows",
+            "read_rows",
+            "with_index",
+            "with_label",
+            "with_pandas_columns",
+            "with_value",
+            "without_columns",
+        ),
     },
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from collections.abc import Set as AnySet
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal, InvalidOperation
@@ -34,6 +35,12 @@ _MARKS: Final = (
 _PLAIN: Final = str.maketrans(
     dict.fromkeys("\u2010\u2011", "-") | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | {"\u2019": "'"}
 )
+# What Python writes of lists and dicts of texts, numbers, booleans and None. NumPy writes no commas between texts.
+_PYTHON: Final = re.compile(
+    r"""(?:'(?:[^'\\\n]|\\[\\'"nrtxuU])*'|"(?:[^"\\\n]|\\[\\'"nrtxuU])*")(?!\s*['"])"""
+    r"""|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|True|False|None|[\[\](){},:\s]"""
+)
+LONGEST_PYTHON: Final = 100_000
 # Stands for an answer or a known value that there is not.
 NO_VALUE: Final = object()
 _Time = date | time | timedelta
@@ -43,12 +50,12 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     """Return whether two values mean the same.
 
     Numbers are the same if they are equal, in any type; a text is compared as what the other value is: a number, a date
-    in ISO form, a list or an object in JSON. A float of 32 bits is the same as its shortest decimals. Texts are
-    compared without regard to case, outer blanks, final full stops, quotation marks or Markdown's marks around the
-    whole, zeros after a whole number (1.0), commas between groups of three digits, hyphens, spaces and apostrophes that
-    do not break or are typographic, and the way in which accents are written (Unicode's NFC). Lists are
-    compared item by item, sets without their order, objects field by field; a field that is missing is the same as one
-    without a value. A time without a zone is in UTC. 0, 1 and words such as "yes" are booleans only where `kind` is
+    in ISO form, a list or an object in JSON or as Python writes it. A float of 32 bits is the same as its shortest
+    decimals. Texts are compared without regard to case, outer blanks, final full stops, quotation marks or Markdown's
+    marks around the whole, zeros after a whole number (1.0), commas between groups of three digits, hyphens, spaces and
+    apostrophes that do not break or are typographic, and the way in which accents are written (Unicode's NFC). Lists
+    are compared item by item, sets without their order, objects field by field; a field that is missing is the same as
+    one without a value. A time without a zone is in UTC. 0, 1 and words such as "yes" are booleans only where `kind` is
     boolean; 0 and 1 also beside a boolean.
 
     Parameters
@@ -128,7 +135,7 @@ def _read(text: str, beside: Any) -> Any:
     """Return a text as a value of the type of another one, or the text itself if it is none."""
     try:
         if isinstance(beside, dict | list):
-            return read_json_text(text)
+            return read_nested(text)
         if isinstance(beside, _Time):
             kind = next(one for one in (datetime, date, time, timedelta) if isinstance(beside, one))
             if kind is not timedelta and is_number(text):
@@ -141,6 +148,29 @@ def _read(text: str, beside: Any) -> Any:
     except (ValueError, InvalidOperation):
         pass
     return text
+
+
+def read_nested(text: str) -> Any:
+    """Return the document in a JSON text, or the list or dict in a text as Python and pandas write it.
+
+    Raises
+    ------
+    ValueError
+        If the text is neither, is nested too deeply, or is too long.
+    """
+    try:
+        return read_json_text(text)
+    except ValueError:
+        written = text.strip()
+        if written[:1] not in ("[", "{", "(") or len(written) > LONGEST_PYTHON or _PYTHON.sub("", written):
+            raise
+    try:
+        value = literal_eval(written)
+    except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError("neither JSON nor Python") from error
+    if not isinstance(value, list | tuple | dict):
+        raise ValueError("neither a list nor a dict")
+    return plain(value)
 
 
 @cache
@@ -162,8 +192,9 @@ def _folded(value: Any) -> str:
     text = (value if isinstance(value, str) else json_text(value)).translate(_PLAIN)
     # Folding may take an accent apart.
     folded = normalize("NFC", _bare(normalize("NFC", text)).casefold())
-    whole = _WHOLE.fullmatch(folded)
-    return whole[1] if whole else folded
+    number = ungrouped(folded)
+    whole = _WHOLE.fullmatch(number)
+    return whole[1] if whole else number
 
 
 def _bare(text: str) -> str:

@@ -9,8 +9,8 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import reduce
-from itertools import chain, count
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 from ..imports import is_instance
 from ..text import whole
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 # Stands for the name of a field where an answer is no record.
 ONLY: Final = ""
-ERROR_SUFFIX: Final = "_error"
 _COMPUTED: Final = "pydantic.fields.ComputedFieldInfo"
 # How a notice says that texts were changed.
 HALVES: Final = "halves of characters: they are replaced"
@@ -299,19 +298,7 @@ def typed_column(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, dict[i
     return replace(column, kind=kind), others
 
 
-# Names --------------------------------------------------------------------------------------------------------------
-
-
-class Table(Protocol):
-    """What the names of new columns depend on; `Rows` have it."""
-
-    @property
-    def columns(self) -> Sequence[str]: ...
-
-    @property
-    def index_names(self) -> Sequence[str]: ...
-
-    def answered_before(self, error: str) -> Sequence[str]: ...
+# Of several runs ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,68 +315,6 @@ class Names:
 
     answers: Mapping[str, str]
     error: str
-
-
-def name_columns(
-    rows: Table, schema: Schema | None, into: str, models: Sequence[str]
-) -> tuple[list[Names], tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the columns of each model, the columns that they replace, and notices.
-
-    A column of the frame is kept under its name: the column of the answers gets another one. Only the columns of an
-    earlier run are replaced.
-    """
-    wishes = {name: into if name == ONLY else _column_name(name) for name in schema_kinds(schema)}
-    suffixes = _suffixes(models)
-    errors = [error_column(f"{into}{suffix}") for suffix in suffixes]
-    asked = {*errors, *(f"{name}{suffix}" for suffix in suffixes for name in wishes.values())}
-    # Those of several models are known by each of their errors.
-    before = dict.fromkeys(name for error in errors for name in rows.answered_before(error))
-    replaced = tuple(name for name in before if name in asked)
-    taken = {*rows.columns, *rows.index_names} - set(replaced)
-    notices = [f"The columns of an earlier run are replaced: {', '.join(replaced)}."] if replaced else []
-
-    def claim(name: str, others: Iterable[str], what: str) -> str:
-        free = name if name not in taken else next(one for one in others if one not in taken | asked)
-        taken.add(free)
-        if free != name:
-            place = "an index" if name in rows.index_names else "a column"
-            notices.append(f"The frame has {place} {name!r}, which is kept: {what} are in {free!r}.")
-        return free
-
-    names = []
-    for suffix in suffixes:
-        answers = {}
-        for field_name, wish in wishes.items():
-            name = f"{wish}{suffix}"
-            extended = [] if field_name == ONLY else [f"{name}_{into}"]
-            answers[field_name] = claim(name, chain(extended, _numbered(name)), "the answers")
-        error = error_column(answers.get(ONLY, f"{into}{suffix}"))
-        names.append(Names(answers, claim(error, _numbered(error), "the reasons why a row has no answer")))
-    return names, replaced, tuple(notices)
-
-
-def _column_name(name: str) -> str:
-    return whole(name).replace("\0", "\ufffd")
-
-
-def _numbered(name: str) -> Iterator[str]:
-    return (f"{name}_{number}" for number in count(2))
-
-
-def _suffixes(models: Sequence[str]) -> list[str]:
-    """Return the suffixes that distinguish the columns of several models.
-
-    A suffix is the last part of the model's name, or the whole name if that part is not unique.
-    """
-    if len(models) <= 1:
-        return [""]
-    short = [model.rpartition("/")[2] for model in models]
-    return [f"_{name if short.count(name) == 1 else model}" for model, name in zip(models, short, strict=True)]
-
-
-def error_column(into: str) -> str:
-    """Return the name of the column that says why a row has no answer."""
-    return f"{into}{ERROR_SUFFIX}"
 
 
 def result_columns(

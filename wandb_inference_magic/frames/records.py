@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence, Set as AnySet
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final
 
 from ..imports import is_instance
-from ..prompts import Image
+from ..prompts import Image, as_prompt
 from .columns import fields_of, plain
 
 Row = Mapping[str, Any]
@@ -85,6 +86,14 @@ def _has_prompt_form(value: Any) -> bool:
     return isinstance(value, Image) or any(hasattr(type(value), name) for name in ("_ai_repr_", "_repr_png_"))
 
 
+def _text_form(value: Any) -> str | None:
+    """Return the text that a value gives for a model by `_ai_repr_`, as a Reply does; None for an image, or nothing."""
+    with suppress(Exception):
+        if hasattr(type(value), "_ai_repr_") and isinstance(shown := as_prompt(value), str):
+            return str(shown)
+    return None
+
+
 def _is_keyed(value: Any) -> bool:
     """Return whether a value is a row of pandas, or one of a database that is no tuple: `sqlite3.Row` and others."""
     return is_instance(value, "pandas.Series") or (type(value).__name__ in _ROWS and hasattr(value, "keys"))
@@ -114,6 +123,8 @@ def storable(row: Row) -> Row:
 def _stored(value: Any) -> Any:
     if is_instance(value, "pandas.DataFrame"):
         return plain(value.to_dict("records"))
+    if (text := _text_form(value)) is not None:
+        return text
     # Images are left, for a further run.
     is_left = _has_prompt_form(value) or type(value).__module__.partition(".")[0] in _STORED
     is_nested = isinstance(value, dict | list | tuple | AnySet) or is_instance(value, "pandas.Series")

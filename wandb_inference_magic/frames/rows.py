@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, islice, repeat
@@ -11,9 +11,10 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import InferenceError
+from ..imports import is_instance
 from ..messages import data_frame
 from ..text import shortest, whole
-from .columns import ERROR_SUFFIX, HALVES
+from .columns import HALVES
 from .native_columns import arrow_array, built, pandas_array, polars_series
 from .records import TEXT, FrameRow, Row as Row, as_row, as_table, column_names, storable
 
@@ -23,17 +24,26 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE: Final = 1000
 
 
-def index_of(row: Row) -> Mapping[str, Any]:
-    """Return the values of a row's index by the names of its levels."""
-    return row.index if isinstance(row, FrameRow) else {}
+def with_index(row: Row) -> Row:
+    """Return a row with the levels of its index that have names of their own, before the columns."""
+    return FrameRow({**row.index, **row}) if isinstance(row, FrameRow) and row.index else row
 
 
 def with_value(row: Row, name: str, value: Any) -> Row:
     """Return a row with another value in a column."""
-    changed = FrameRow(row) if isinstance(row, FrameRow) else dict(row)
-    if isinstance(row, FrameRow) and isinstance(changed, FrameRow):
-        changed.index, changed.label = row.index, row.label
-    changed[name] = value
+    return _with_values(row, {**row, name: value})
+
+
+def without_columns(row: Row, names: AnySet[str]) -> Row:
+    """Return a row without the columns of these names."""
+    return _with_values(row, {name: value for name, value in row.items() if name not in names}) if names else row
+
+
+def _with_values(row: Row, values: dict[str, Any]) -> Row:
+    if not isinstance(row, FrameRow):
+        return values
+    changed = FrameRow(values)
+    changed.index, changed.label = row.index, row.label
     return changed
 
 
@@ -70,11 +80,8 @@ class Rows(Protocol):
     def read_rest(self) -> None:
         """Read the rows that were not read, so far as they belong to the result: `columns` are all of its columns."""
 
-    def answered_before(self, error: str) -> Sequence[str]:
-        """Return the columns of an earlier run whose column of errors has this name, that one included.
-
-        They are those without a value in a row that has an error.
-        """
+    def values(self, name: str) -> Sequence[Any] | None:
+        """Return the values of a column, or None if they are not known: rows may have to be read for them."""
 
     def with_columns(self, columns: Mapping[str, TypedColumn], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
         """Return the source of the rows with columns added and those in `dropped` left out, and notices."""
@@ -96,10 +103,16 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     Raises
     ------
     InferenceError
-        For any other value, and if two columns have the same name.
+        For any other value, such as a frame of Dask, and if two columns have the same name.
     """
     import narwhals as nw
 
+    if is_instance(value, "dask.dataframe.DataFrame"):
+        raise InferenceError(
+            "Only a map takes a Dask DataFrame. Nothing was sent.",
+            remedy="Take some of its rows: df.head(100).",
+            cause="option",
+        )
     value = as_table(value, limit)
     try:
         frame = nw.from_native(value, pass_through=True, allow_series=True)
@@ -189,19 +202,8 @@ class FrameRows:
 
     def read_rest(self) -> None: ...
 
-    def answered_before(self, error: str) -> Sequence[str]:
-        if error not in self._frame.columns:
-            return ()
-        has_failed = ~self._frame[error].is_null()
-        reasons = self._frame.filter(has_failed)[error].to_list()
-        if not reasons or not all(isinstance(one, str) for one in reasons):
-            # A column of the user's: a run that has not failed on any row has none.
-            return ()
-        names = [str(name) for name in self._frame.columns if (self._frame[name].is_null() & has_failed).any()]
-        # An answer that was cut has a value, and the mark in the column of errors.
-        answer = error.removesuffix(ERROR_SUFFIX)
-        marked = [answer] if answer in self.columns and answer not in names else []
-        return (*names, *marked, error)
+    def values(self, name: str) -> Sequence[Any] | None:
+        return self._frame[name].to_list() if name in self._frame.columns else None
 
     def with_columns(self, columns: Mapping[str, TypedColumn], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
         import narwhals as nw
@@ -302,8 +304,7 @@ class ListRows:
         if self.length is not None:
             deque(self, maxlen=0)
 
-    def answered_before(self, error: str) -> Sequence[str]:  # noqa: ARG002 - not all rows are known
-        return ()
+    def values(self, name: str) -> None: ...
 
     def with_columns(self, columns: Mapping[str, TypedColumn], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
         """Return a pandas DataFrame if pandas is installed, else a list of dicts."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from inspect import CO_NEWLOCALS, unwrap
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..session import Command
 from .canvas import NotebookCanvas, is_notebook
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .execution import ExecutionInfo
     from .last_error import LastError
 
+_FUNCTIONS_OF_IPYTHON: Final = ("exit", "get_ipython", "open", "quit")
+
 
 def names_in_scope(shell: InteractiveShell) -> Mapping[str, Any]:
     """Return the names at the place where the running magic was called, as Python would look them up there.
@@ -33,12 +35,19 @@ def names_in_scope(shell: InteractiveShell) -> Mapping[str, Any]:
     They are those of the calling function, of the functions around it that are running, of its module, and of the
     notebook. IPython passes a magic the names of its caller (`needs_local_scope`) only for a line magic, and not
     those of the functions around it.
+
+    Functions of IPython that the user has not replaced are not among them, as those of Python are not.
     """
     notebook: dict[str, Any] = shell.user_ns
+    hidden = shell.user_ns_hidden
+    names = {
+        name: value
+        for name, value in notebook.items()
+        if name not in _FUNCTIONS_OF_IPYTHON or value is not hidden.get(name, hidden)
+    }
     frame = _calling_frame()
     if frame is None or frame.f_locals is notebook:
-        return notebook
-    names = dict(notebook)
+        return names
     if frame.f_globals is not notebook:
         names |= frame.f_globals
     running = [frame, *_frames_around(frame)]

@@ -13,7 +13,7 @@ from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from ..batch import Counts, PreparedMap, RunPart
+from ..batch import Counts, PreparedMap, RunPart, likely_mistakes
 from ..concurrency import SECONDS_BETWEEN_LOOKS
 from ..config import CONCURRENCY, SETTING_NAMES, Key, WandbInference, check_key
 from ..errors import InferenceError, InferenceWarning, Interrupted, describe_exception, quoted, shortened
@@ -114,13 +114,14 @@ def map_lazily(
         )
     if not command.costs_nothing:
         _refuse_budget(command.settings)
-    columns = {str(name) for name in frame.columns}
+    columns = tuple(str(name) for name in frame.columns)
     index_names = [str(name) for name in frame.index._meta.names if name is not None and str(name) not in columns]
-    (names,), _, notices = name_columns(_Columns(tuple(columns), index_names), spec.chat.schema, into, ())
-    for notice in notices:
+    table = _Columns(columns, index_names)
+    (names,), _, notices = name_columns(table, spec.chat.schema, into, (), command.session.written)
+    for notice in (*notices, *likely_mistakes(spec, columns, index_names)):
         warnings.warn(notice, InferenceWarning, stacklevel=3)
     # The graph holds only those of the notebook's names that the prompt uses.
-    used = {name: spec.names[name] for name in spec.column_names() - columns if name in spec.names}
+    used = {name: spec.names[name] for name in spec.column_names().difference(columns) if name in spec.names}
     partition_spec = PartitionSpec(
         settings=_settings(command, endpoint.name),
         spec=replace(spec, names=used, concurrency=spec.at_once(endpoint)),
@@ -160,8 +161,7 @@ class _Columns:
     columns: Sequence[str]
     index_names: Sequence[str]
 
-    def answered_before(self, error: str) -> Sequence[str]:  # noqa: ARG002
-        return ()
+    def values(self, name: str) -> None: ...
 
 
 def _settings(command: Command, endpoint: str) -> dict[str, Any]:

@@ -99,10 +99,13 @@ def page_parser() -> MarkdownIt:
 
 def _marked_maths(state: StateInline, silent: bool) -> bool:
     """Parse maths in the delimiters that safe Markdown uses: dollars, or an environment."""
-    if not state.src.startswith(("$", r"\begin{"), state.pos):
-        return False
+    return state.src.startswith(("$", r"\begin{"), state.pos) and maths_as_written(state, silent, is_checked=True)
+
+
+def maths_as_written(state: StateInline, silent: bool, *, is_checked: bool = False) -> bool:
+    """Parse maths as one piece of text."""
     found = maths.match_inline(state.src, state.pos, state.posMax)
-    if found is None or maths.inline_text(found) is None:
+    if found is None or (is_checked and maths.inline_text(found) is None):
         return False
     if not silent:
         state.push("maths", "", 0).content = found[0]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..maths import rules as maths
 from ..text import safe_plain
+from .cells import CODE, ROW_OF_DASHES, keep_cells
 from .check import host_of, is_link, may_load
 from .literal import dollars_apart, fence_around, literal, literal_line, quoted_url, safe_inline, tex_marks, unlinked
 from .parser import block_parser, expanded, top_blocks
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 # What could be active outside code: HTML, a link, maths.
 _COULD_ACT: Final = re.compile(r"[<\]]|\$[^$]*\\|\\(?:[(\[]|begin|ref|eqref)")
 _BARE_MARKER: Final = re.compile(r"\s*([-+*]|\d+[.)])\s*")
-# Inline code, and the row of dashes that makes the lines around it a table.
-_CODE: Final = re.compile(r"(?<!`)(?P<ticks>`+)(?!`)(?P<inner>.+?)(?<!`)(?P=ticks)(?!`)", re.DOTALL)
-_ROW_OF_DASHES: Final = re.compile(r"^(?=[^\n]*-)(?=[^\n]*[|:])[-|: \t>]+$", re.MULTILINE)
 # Languages of fences that front ends draw as pictures, maps or formulas, and the language used instead.
 _DRAWN: Final = {"math": "latex", "geojson": "json", "topojson": "json", "stl": "text", "plantuml": "text"}
 _LINK_BEFORE: Final = re.compile(r"\]\([^ \t\n]*\Z")
@@ -55,6 +53,7 @@ class Rewriting:
 
     def __init__(self, text: str, allowed: frozenset[str], *, in_line: bool = False) -> None:
         self._in_line = in_line
+        text = keep_cells(text)
         self._source = text.split("\n")
         self._lines = expanded(text).split("\n")
         self._allowed = allowed
@@ -92,7 +91,7 @@ class Rewriting:
     def _enter_table(self, table: str) -> None:
         """Note the lines of the table that is being rewritten. Another parser may read them as a paragraph."""
         self._table = table
-        self._table_dangers = _dangers_in([found[0] for found in _CODE.finditer(table)])
+        self._table_dangers = _dangers_in([found[0] for found in CODE.finditer(table)])
         self._may_be_maths = "\\" in table and table.count("$") > 1
 
     def _set_apart(self) -> None:
@@ -144,8 +143,8 @@ class Rewriting:
 
     def _replace(self, number: int, before: str, after: str) -> None:
         line, cursor = self._lines[number], self._cursors[number]
-        if line.find(before, cursor) < 0:
-            # In a table cell, the parser has removed the backslash before an escaped pipe.
+        if self._table:
+            # The parser has removed the backslash before an escaped pipe.
             before, after = before.replace("|", "\\|"), after.replace("|", "\\|")
         position = line.index(before, cursor)
         self._lines[number] = line[:position] + after + line[position + len(before) :]
@@ -268,7 +267,8 @@ class Rewriting:
             href = str(span.token.attrs["href"])
             words = _without("`[]", literal(span.source[1:-1]))
             return f"[{words}]({quoted_url(href)})" if is_link(href) else literal(span.source)
-        return maths.in_line(span.token.content) if self._in_line else span.token.content
+        shown = maths.in_line(span.token.content) if self._in_line else span.token.content
+        return maths.in_cell(shown) if self._table else shown
 
     def _image(self, span: Span, *, in_link: bool) -> str:
         url = str(span.token.attrs["src"])
@@ -330,7 +330,7 @@ def _has_unlike_cells(content: str, table: str) -> bool:
 
     marked accepts tables of one column without a separator, and ends a cell after an even number of backslashes.
     """
-    return r"\\|" in table if table else _ROW_OF_DASHES.search(content) is not None
+    return r"\\|" in table if table else ROW_OF_DASHES.search(content) is not None
 
 
 def _undefining(text: str, *, begins_line: bool) -> str:

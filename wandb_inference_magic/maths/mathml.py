@@ -10,6 +10,7 @@ import re
 import unicodedata
 from functools import lru_cache
 from html import escape, unescape
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -39,8 +40,12 @@ _ENVIRONMENT: Final = re.compile(
 _OUTER: Final = re.compile(
     r"\s*\\begin\{(?:equation|displaymath)\*?\}(.*)\\end\{(?:equation|displaymath)\*?\}\s*", re.DOTALL
 )
+# Of an operator's name it takes letters and spaces, and of a number no group of digits.
+_OPERATOR: Final = re.compile(r"\\operatorname\s*(?P<star>\*?)\s*\{(?P<name>[^{}]*)\}")
+_SPACE: Final = re.compile(r"\\[,:; ]|~| ")
+_COMMA: Final = re.compile(r"(?<=\d)\{,\}(?=\d)")
 _LETTER: Final = re.compile(r"&#x0*[46-7][0-9A-Fa-f];|&#x0*5[0-9Aa];")
-_SUPERSCRIPTS: Final = dict(zip("0123456789+-−=()nijkTx′″‴∗*", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿⁱʲᵏᵀˣ′″‴**", strict=True))
+_SUPERSCRIPTS: Final = dict(zip("0123456789+-−=()nijkTx′″‴∗*∘", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿⁱʲᵏᵀˣ′″‴**°", strict=True))
 _SUBSCRIPTS: Final = dict(zip("0123456789+-−=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True))
 # Accents over one letter, as combining characters.
 _ACCENTS: Final = {
@@ -57,6 +62,13 @@ _LARGE: Final = "∑∏∫∬∭∮⋃⋂"
 _UNSPACED: Final = f"{_LARGE}/∂∇¬√∞∀∃∅′″∆⟨⟩|"
 # A minus that begins a term.
 _UNARY: Final = re.compile(r"((?:^|[(\[{=<>≤≥≈,+×/^]) *[−-]) ")
+# Next to these, a fraction reads as one without brackets. Next to other operators it does not: `a/b/c`, `a/b!`.
+_BEFORE_FRACTION: Final = "([{⟨⌊⌈,;·"
+_AFTER_FRACTION: Final = ")]}⟩⌋⌉,;.·"
+_BINDING: Final = "/÷∂∇¬√∆∘∗|~"
+# An index, a power or a root that the next letter would seem to belong to.
+_OPEN_MARK: Final = re.compile(r"[_^√][^\s()_^√]+$")
+_NEEDLESS_SPACE: Final = re.compile(r"\s+(?!\w)|(?<!\w)\s+")
 _FENCED: Final = re.compile(r"[(\[|‖].*[)\]|‖]")
 
 
@@ -82,6 +94,7 @@ def _converted(source: str) -> Element | None:
     tex = source.strip("$")
     if found := _OUTER.fullmatch(tex):
         tex = found[1]
+    tex = _COMMA.sub(r"\\text{,}", _OPERATOR.sub(_operator, tex))
     tex = _ENVIRONMENT.sub(lambda found: rf"\{found['mark']}{{{_ENVIRONMENTS.get(found['name'], found['name'])}}}", tex)
     is_inline = source.startswith("$") and not source.startswith("$$")
     try:
@@ -89,6 +102,14 @@ def _converted(source: str) -> Element | None:
     except Exception:  # noqa: BLE001 - it raises errors of many kinds, for what it does not know
         return None
     return element if all(map(_is_known, element.iter())) else None
+
+
+def _operator(found: re.Match[str]) -> str:
+    """Return the name of an operator as latex2mathml reads it: with spaces that do not break, or as text."""
+    name = _SPACE.sub("\xa0", found["name"])
+    if all(one.isalpha() or one == "\xa0" for one in name):
+        return rf"\operatorname{found['star']}{{{name}}}"
+    return found[0] if "\\" in name else rf"\text{{{name}}}"
 
 
 def _is_known(element: Element) -> bool:
@@ -126,27 +147,60 @@ def _spoken(element: Element) -> str:
         return "/".join(map(_grouped, parts))
     if tag in ("msqrt", "mroot"):
         return f"{_raised(parts[1], _SUPERSCRIPTS, '^') if tag == 'mroot' else ''}√{_grouped(parts[0])}"
-    if tag in ("mover", "munder"):
-        return _marked(tag, *parts)
+    if tag == "mover":
+        return _accented(*map(str.strip, parts))
     if tag.startswith(("msu", "mund")):
-        is_one = element[0].tag in ("mi", "mo", "mtext") or _FENCED.fullmatch(parts[0].strip())
-        base = parts[0].strip() if is_one else _grouped(parts[0])
+        if tag.startswith("mund") and element[1].tag == "mo":
+            raise ValueError(tag)
         below = "" if tag == "msup" else _raised(parts[1], _SUBSCRIPTS, "_")
-        above = "" if tag == "msub" else _raised(parts[-1], _SUPERSCRIPTS, "^")
-        return _apart(base, below + above)
+        above = "" if tag in ("msub", "munder") else _raised(parts[-1], _SUPERSCRIPTS, "^")
+        base = parts[0].strip()
+        if not base:
+            return f"{parts[0]}{below}{above}"
+        is_one = _content(element[0]).tag in ("mi", "mo", "mtext") or _FENCED.fullmatch(base)
+        return _apart(base if is_one else _grouped(base), below + above)
     if element.text:
         return _token(tag, unescape(element.text))
     return _row(element, parts)
 
 
+def _content(element: Element) -> Element:
+    """Return what is in an element that only groups it."""
+    while element.tag in ("mrow", "mstyle") and len(element) == 1:
+        element = element[0]
+    return element
+
+
 def _row(element: Element, parts: list[str]) -> str:
-    """Return a row. A fraction next to anything but an operator is in brackets."""
-    tags = [child[0].tag if child.tag == "mrow" and len(child) == 1 else child.tag for child in element]
-    for number, tag in enumerate(tags):
-        beside = (tags[number - 1] if number else "mo", *tags[number + 1 : number + 2])
-        if tag == "mfrac" and set(beside) - {"mo", "mspace"}:
+    """Return a row. A fraction next to a factor, or to an operator that binds, is in brackets."""
+    # Thin spaces are left out: `\frac{1}{x}\,dx`. None is the start, the end or a wide space.
+    near = [(number, _content(child)) for number, child in enumerate(element) if not _is_thin(child)]
+    around = [None, *(None if child.tag == "mspace" else child for _, child in near), None]
+    for (number, child), before, after in zip(near, around, around[2:], strict=False):
+        if child.tag == "mfrac" and not _may_stand_between(before, after):
             parts[number] = f"({parts[number]})"
-    return _UNARY.sub(r"\1", "".join(parts))
+    joined = (
+        f" {one}" if one[:1].isalnum() and _OPEN_MARK.search(last) else one for last, one in pairwise(["", *parts])
+    )
+    return _UNARY.sub(r"\1", "".join(joined))
+
+
+def _is_thin(element: Element) -> bool:
+    return element.tag == "mspace" and not re.match("[12]em", element.get("width", ""))
+
+
+def _may_stand_between(before: Element | None, after: Element | None) -> bool:
+    """Whether a fraction there needs no brackets."""
+    left, right = ("" if one is None else unescape(one.text or "x") for one in (before, after))
+    if left == right and left in ("|", "‖"):
+        return True
+    return (not left or left in _BEFORE_FRACTION or _separates(left)) and (
+        not right or right in _AFTER_FRACTION or (_separates(right) and right not in _LARGE)
+    )
+
+
+def _separates(text: str) -> bool:
+    return len(text) == 1 and unicodedata.category(text) == "Sm" and text not in _BINDING
 
 
 def _token(tag: str, text: str) -> str:
@@ -159,21 +213,18 @@ def _token(tag: str, text: str) -> str:
 
 def _apart(base: str, marks: str) -> str:
     """Return marks behind their base. A large operator and the name of a function have spaces around them."""
-    apart = " " if base in _LARGE or (len(base) > 1 and base.isalpha()) else ""
+    apart = " " if base in _LARGE or (len(base) > 1 and "".join(base.split()).isalpha()) else ""
     return f"{apart}{base}{marks}{apart}"
 
 
-def _marked(tag: str, base: str, mark: str) -> str:
-    base, mark = base.strip(), mark.strip()
-    if tag == "munder":
-        return _apart(base, _raised(mark, _SUBSCRIPTS, "_"))
+def _accented(base: str, mark: str) -> str:
     if len(base) == 1 and mark in _ACCENTS:
         return unicodedata.normalize("NFC", base + _ACCENTS[mark])
-    raise ValueError(tag)
+    raise ValueError(mark)
 
 
 def _raised(text: str, forms: dict[str, str], mark: str) -> str:
-    text = "".join(text.split())
+    text = _NEEDLESS_SPACE.sub("", text.strip())
     return "".join(map(forms.__getitem__, text)) if all(one in forms for one in text) else f"{mark}{_grouped(text)}"
 
 

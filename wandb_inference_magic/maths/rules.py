@@ -26,18 +26,36 @@ _INLINE: Final = re.compile(
     r"|\\begin\{(?P<name>[A-Za-z]+\*?)\}(?P<body>[^$]{0,4000}?)\\end\{(?P=name)\}",
     re.DOTALL,
 )
+_BRACKET: Final = re.compile(r"(?:\\(?:left|right|[Bb]igg?[lmr]?)\s*)?[()[\]]")
 _OPENER: Final = re.compile(r"\\\[|\$\$|\\begin\{[A-Za-z]+\*?\}")
 CLOSERS: Final = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]", r"\\(": r"\\)", r"\\[": r"\\]"}
 _BACKTICKS: Final = re.compile("`+")
 # A name that models use and MathJax does not know, and labels, which show nothing.
 _BOLD: Final = re.compile(r"\\bm(?![A-Za-z])")
+# Bars, and what they must not be confused with: a line break, and the text in a formula.
+_BAR: Final = re.compile(r"\\text[a-z]*\s*\{[^{}]*\}|\\\\|\\?\|")
 _LABEL: Final = re.compile(r"\\label\s*\{[\w:.\- ]{1,60}\}")
 
 
 def match_inline(text: str, position: int, end: int) -> re.Match[str] | None:
     """Match inline maths that begins at `position`."""
     found = _INLINE.match(text, position, end)
-    return found if found and "\n\n" not in found.group() else None
+    if found is None or "\n\n" in found[0] or (found["single"] and _closes_unopened(found["single"])):
+        return None
+    return found
+
+
+def _closes_unopened(tex: str) -> bool:
+    """Whether text closes a bracket that it has not opened, as between prices: `($/kg) and ($/lb)`."""
+    depth = 0
+    for mark in _BRACKET.findall(tex):
+        if mark[-1] in "([":
+            depth += 1
+        elif depth:
+            depth -= 1
+        elif mark == ")":
+            return True
+    return False
 
 
 def inline_text(found: re.Match[str]) -> str | None:
@@ -88,6 +106,17 @@ def block_lines(lines: list[str], opener: str) -> list[str] | None:
 def in_line(text: str) -> str:
     """Return display maths as inline maths; any other text unchanged."""
     return rf"$\displaystyle {text[2:-2].strip()}$" if text.startswith("$$") else text
+
+
+def in_cell(text: str) -> str:
+    r"""Return maths without `|`: front ends that read it before the table would take the backslash of `\|` for TeX."""
+
+    def without(found: re.Match[str]) -> str:
+        name = {"|": r"\vert", r"\|": r"\Vert"}.get(found[0])
+        space = " " if text[found.end() : found.end() + 1].isalpha() else ""
+        return found[0].replace("|", "\u2223") if name is None else name + space
+
+    return _BAR.sub(without, text)
 
 
 def unmarked(source: str) -> str:

@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import InferenceError
 from ..text import json_values, read_json_text, ungrouped, with_backslashes
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 # Leading zeros carry meaning, as do the plus of a phone number and the E of a name. Python would ignore underscores,
 # and read names such as Nan.
 _NO_NUMBER: Final = re.compile(r"[+-]?0\d|.*_|\+\d{7}|\d+[eE]\d|[+-]?[a-zA-Z]")
-# In a Markdown table a pipe ends the cell, in code too, unless it is escaped. Models write `x|y`.
-_CODE: Final = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
-_PIPE: Final = re.compile(r"(?<=[^\s\\`])\|(?=[^\s`])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,14 @@ def pretty_json(text: str) -> str | None:
         return None
 
 
-def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
+class Records(NamedTuple):
+    """The rows of an answer. `columns` are the headings of a table, which may have no rows; None for other rows."""
+
+    rows: list[dict[str, Any]]
+    columns: list[str] | None = None
+
+
+def to_records(text: str, parsed: Any = None) -> Records | None:
     """Return the rows of an answer: its list of records or its first Markdown table. Return None if it has neither.
 
     Parameters
@@ -112,22 +116,23 @@ def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
         The object parsed from the answer, if a schema was given. Its records are used first.
     """
     if (records := _records(parsed)) is not None:
-        return records
+        return Records(records)
     sources = (text, *(block.text for block in code_blocks(text)))
+    from ..markup import keep_cells
+
     # The table comes before JSON: bracketed text beside the table would be read as JSON.
     for source in sources:
-        escaped = _CODE.sub(lambda code: _PIPE.sub(r"\|", code[0]), source)
-        if (table := next(_tables(_blocks(escaped)), None)) is not None:
+        if (table := next(_tables(_blocks(keep_cells(source))), None)) is not None:
             return table
     if lines := _json_lines(sources):
-        return lines
+        return Records(lines)
     try:
         value = json_in(text)
     except (ValueError, RecursionError):
         return None
     # `[ ]` among words is a check box.
     is_list = value != [] or any("".join(source.split()) == "[]" for source in sources)
-    return _records(value) if is_list else None
+    return Records(found) if is_list and (found := _records(value)) is not None else None
 
 
 def _json_lines(sources: Iterable[str]) -> list[dict[str, Any]]:
@@ -176,7 +181,7 @@ def _record(value: Any) -> dict[str, Any] | None:
     return dict(as_dict()) if as_dict is not None else None
 
 
-def _tables(tokens: Sequence[Token]) -> Iterator[list[dict[str, Any]]]:
+def _tables(tokens: Sequence[Token]) -> Iterator[Records]:
     """Yield each Markdown table as records. If all cells of a column are numbers, they are converted to numbers."""
     rows: list[list[str]] = []
     for token, following in zip(tokens, (*tokens[1:], None), strict=False):
@@ -190,7 +195,7 @@ def _tables(tokens: Sequence[Token]) -> Iterator[list[dict[str, Any]]]:
             heads, *body = rows
             names = _distinct(heads)
             columns = [_typed([row[number] for row in body]) for number in range(len(heads))]
-            yield [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+            yield Records([dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)], names)
 
 
 def _distinct(heads: Sequence[str]) -> list[str]:
@@ -244,9 +249,10 @@ def _blocks(markdown: str) -> list[Token]:
 @cache
 def _parser() -> MarkdownIt:
     """Return a parser that finds blocks only. The content of a table cell is parsed later, by `_words`."""
-    from ..markup import commonmark_parser
+    from ..markup import commonmark_parser, maths_as_written
 
     # Definitions of links are no blocks, and looking for them takes quadratic time for many brackets.
     parser = commonmark_parser().enable("table").disable("reference")
     parser.core.ruler.enableOnly(["normalize", "block"])
+    parser.inline.ruler.before("escape", "maths", maths_as_written)
     return parser

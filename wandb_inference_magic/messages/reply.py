@@ -170,6 +170,9 @@ class Reply:
         state = f", {self.incomplete}" if self.incomplete else ""
         return f"<Reply {words!r} from {self.model}, {tokens}, {duration(self.seconds)}{state}>"
 
+    def _ai_repr_(self) -> str:
+        return self.text
+
     @property
     def code_blocks(self) -> tuple[CodeBlock, ...]:
         """The code blocks of the answer, each with its `language` and `text`."""
@@ -204,7 +207,7 @@ class Reply:
                 remedy='Ask for a table in the prompt, or use --schema "list of name, age int".',
                 cause="answer",
             )
-        return data_frame(records)
+        return data_frame(*records)
 
     def _ipython_display_(self) -> None:
         # On NotImplementedError IPython falls back to `_repr_mimebundle_`. If this returns, nothing is shown.

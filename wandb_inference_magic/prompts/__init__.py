@@ -20,8 +20,10 @@ if TYPE_CHECKING:
         with_text_after as with_text_after,
     )
     from .template import (
+        THE_PROMPT as THE_PROMPT,
         Template as Template,
         how_to_define as how_to_define,
+        in_template as in_template,
         is_template as is_template,
         prompt_with as prompt_with,
         read_image as read_image,
@@ -40,8 +42,10 @@ __getattr__ = lazy_exports(
         "images": ("Image",),
         "marked": ("cut", "cut_values", "fit_values", "with_text_after"),
         "template": (
+            "THE_PROMPT",
             "Template",
             "how_to_define",
+            "in_template",
             "is_template",
             "prompt_with",
             "read_image",

@@ -19,7 +19,7 @@ from ..imports import is_instance
 from ..text import counted, safe_plain, shortest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -42,7 +42,16 @@ _SAYS_NOTHING: Final = re.compile(
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]{6,}")
 # Sequences with a text of their own.
 _NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
+DASK: Final = ("dask.dataframe.DataFrame", "dask.dataframe.Series")
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
+
+
+def _no_text(_: object) -> None:
+    return None
+
+
+# Returns the text that a user's type has in prompts; None for any other value. `values` sets it when it is imported.
+own_text: Callable[[object], str | None] = _no_text
 
 
 def is_missing(value: object) -> bool:
@@ -91,6 +100,8 @@ def columns_of(value: object) -> list[str]:
 
 def records_of(value: Any) -> Any:
     """Return a frame as the list of its rows, each a dict, a series as its values, and any other value as it is."""
+    if any(is_instance(value, name) for name in DASK):
+        value = value.compute()
     if type(value).__module__.partition(".")[0] not in ("pandas", "polars", "pyarrow"):
         return value
     import narwhals as nw
@@ -112,8 +123,11 @@ def _native(value: Any) -> Any:
     return pa.Table.from_batches([value])
 
 
-def describe_pandas(frame: Any, kind: str = "DataFrame") -> str:
-    """Describe a pandas DataFrame. Column names may be duplicates or tuples, and any kind of index is allowed."""
+def describe_pandas(frame: Any, kind: str = "DataFrame", *, is_head: bool = False) -> str:
+    """Describe a pandas DataFrame. Column names may be duplicates or tuples, and any kind of index is allowed.
+
+    `is_head` is whether it has only the first rows of what is described.
+    """
     width = min(frame.shape[1], MAX_COLUMNS)
     is_whole = len(frame) <= HEAD_ROWS + TAIL_ROWS
     # Select rows first: before pandas 3, selecting columns copies all of their rows.
@@ -123,10 +137,10 @@ def describe_pandas(frame: Any, kind: str = "DataFrame") -> str:
     # An index that only counts the rows is left out.
     has_index = not (type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1)
     index_name = ", ".join(str(name) for name in index.names if name is not None) or "index"
-    counted = len(frame) * width <= MAX_COUNTED
+    counted = not is_head and len(frame) * width <= MAX_COUNTED
     return _described(
         kind,
-        len(frame),
+        None if is_head else len(frame),
         names=[", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in frame.columns],
         types=[_pandas_type(frame.iloc[:, number]) for number in range(width)],
         missing=[int(count) for count in frame.iloc[:, :width].isna().sum()] if counted else (),
@@ -139,6 +153,14 @@ def describe_pandas(frame: Any, kind: str = "DataFrame") -> str:
 def describe_pandas_series(series: Any) -> str:
     """Describe a pandas Series."""
     return describe_pandas(series.to_frame("values" if series.name is None else series.name), "Series")
+
+
+def describe_dask(value: Any) -> str:
+    """Describe a DataFrame or a Series of Dask by its first rows. Only these are computed."""
+    is_series = is_instance(value, DASK[1])
+    frame = value.to_frame("values" if value.name is None else value.name) if is_series else value
+    kind = "lazy Series" if is_series else "lazy DataFrame"
+    return describe_pandas(frame.head(HEAD_ROWS, npartitions=-1), kind, is_head=True)
 
 
 def _pandas_type(series: Any) -> str:
@@ -190,11 +212,19 @@ def describe_array(array: Any) -> str:
         return str(array)
     # With many dimensions, three values at each end of each dimension are still too many.
     ends = 3 if array.ndim <= MAX_DIMENSIONS else 1
-    with np.printoptions(threshold=MAX_VALUES, edgeitems=ends, linewidth=LINE_WIDTH):
+    of_objects: Any = {"object": _item}
+    with np.printoptions(threshold=MAX_VALUES, edgeitems=ends, linewidth=LINE_WIDTH, formatter=of_objects):
         shown = without_addresses(str(array if array.ndim <= 2 * MAX_DIMENSIONS else array.reshape(-1)))
     if len(shown) > LONGEST_ARRAY:
         shown = f"{shown[:LONGEST_ARRAY]} [...]"
     return f"array of shape {array.shape}, {array.dtype}{_array_summary(array)}\n{shown}"
+
+
+def _item(value: Any) -> str:
+    """Return an item of an array of objects."""
+    if (text := own_text(value)) is not None:
+        return text
+    return _cell(value) if is_container(value) else repr(value)
 
 
 def _array_summary(array: Any) -> str:
@@ -270,12 +300,13 @@ def _cells(row: Sequence[Any], kinds: Sequence[str]) -> list[str]:
 def _cell(value: Any) -> str:
     if is_missing(value):
         return ""
-    if isinstance(value, bytes | bytearray | memoryview):
-        return size_of(value)
-    if is_container(value):
-        with suppress(ValueError, RecursionError):
-            value = json.dumps(_plain(value), ensure_ascii=False)
-    text = _words(value)
+    if (text := own_text(value)) is None:
+        if isinstance(value, bytes | bytearray | memoryview):
+            return size_of(value)
+        if is_container(value):
+            with suppress(ValueError, RecursionError):
+                value = json.dumps(_plain(value), ensure_ascii=False)
+        text = _words(value)
     return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}[...]"
 
 
@@ -283,6 +314,8 @@ def _plain(value: Any) -> Any:
     """Return a container in a cell as JSON types, and any other value as text."""
     if is_missing(value):
         return None
+    if (text := own_text(value)) is not None:
+        return text
     if is_container(value) and isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
     if is_container(value):

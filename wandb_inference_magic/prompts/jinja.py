@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined, Undefined, UndefinedError, node
 from jinja2.utils import missing
 from typing_extensions import override
 
+from ..imports import is_instance
 from .frames import is_labelled, is_missing
 from .missing import (
     filters_for_missing,
@@ -43,6 +44,7 @@ _CALLED: Final = "() "
 _ARGUMENTS: Final = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
 _ORDERINGS: Final = ("gt", "greaterthan", ">", "ge", ">=", "lt", "lessthan", "<", "le", "<=")
 _EQUALITIES: Final = ("eq", "equalto", "==", "ne", "!=")
+_KINDS: Final = ("boolean", "false", "float", "integer", "number", "true")
 
 
 class _Undefined(StrictUndefined):
@@ -79,9 +81,10 @@ class PromptEnvironment(Environment):
         }
         self.filters |= {_SLICE: lambda parts: slice(*parts)}
         self.filters |= {"default": _default, "d": _default, "tojson": json_of}
-        # `x is None` is Python's way to write it.
-        self.tests |= {"None": is_missing, "True": self.tests["true"], "False": self.tests["false"]}
         tests: dict[str, Any] = self.tests
+        tests |= {name: _test_of_scalar(tests[name]) for name in _KINDS}
+        # `x is None` is Python's way to write it.
+        tests |= {"None": is_missing, "True": tests["true"], "False": tests["false"]}
         tests |= {name: _comparison(tests[name], _ordered) for name in _ORDERINGS}
         tests |= {name: _comparison(tests[name], _none_if_missing) for name in _EQUALITIES}
         self.tests |= {"none": is_missing, "in": is_in, _TRUTH: lambda value: bool(_truth(value))}
@@ -204,6 +207,17 @@ def _none_if_missing(value: Any) -> Any:
 def _comparison(test: Callable[[Any, Any], Any], replaced: Callable[[Any], Any]) -> Callable[[Any, Any], bool]:
     """Return a test of two values, with what stands for each that is missing."""
     return lambda value, other: bool(test(replaced(value), replaced(other)))
+
+
+def _test_of_scalar(test: Callable[[Any], Any]) -> Callable[[Any], bool]:
+    """Return a test of a value, which sees a scalar of NumPy or pyarrow as that of Python."""
+
+    def test_of_scalar(value: Any) -> bool:
+        if is_instance(value, "pyarrow.Scalar"):
+            value = value.as_py()
+        return bool(test(value.item() if is_instance(value, "numpy.generic") else value))
+
+    return test_of_scalar
 
 
 def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     Filter = Callable[..., Any]
 
 _TEXTS: Final = (
-    *("capitalize", "center", "e", "escape", "indent", "lower", "replace", "string", "striptags", "title"),
-    *("trim", "truncate", "upper", "urlize", "wordwrap"),
+    *("capitalize", "center", "e", "escape", "forceescape", "indent", "lower", "replace", "safe", "string"),
+    *("striptags", "title", "trim", "truncate", "upper", "urlencode", "urlize", "wordwrap"),
 )
 _LISTS: Final = (
     *("batch", "items", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr", "slice"),
@@ -158,7 +158,7 @@ class _Pattern(str):
 
 
 def _format(value: Any, *values: Any, **named: Any) -> str:
-    return _formatted(str(value), named or values)
+    return _formatted(str(text_or_empty(value)), named or values)
 
 
 def _formatted(pattern: str, values: Any) -> str:

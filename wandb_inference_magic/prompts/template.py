@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import builtins
+import json
 import re
 import traceback
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
-from ..errors import InferenceError, describe_exception, did_you_mean, quoted, shortened
+from ..errors import InferenceError, describe_exception, did_you_mean, near_names, quoted, shortened
 from ..libraries import check_libraries
 from ..messages import parts_of
 from .files import no_image_file
@@ -43,13 +45,18 @@ _PIECE: Final = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
+THE_PROMPT: Final = "the prompt"
 OF_NONE: Final = "Check why it is None. Where values may be missing, write {}, which is then empty."
 AS_IT_STANDS: Final = "To send braces as they are: --raw, or {% raw %} ... {% endraw %}."
 COMPUTE: Final = "Braces take simple expressions only: compute the value in a cell, and write {{ name }}."
-SPACED: Final = 'A column whose name has a space is {{ row["its name"] }}.'
+SPACED: Final = 'A column whose name has spaces or signs is {{ row["its name"] }}.'
+# What Jinja2 says of two words, and of a sign.
+_OF_NAMES: Final = ("'end of print statement'", "unexpected char")
 DEFINE: Final = "If it is a variable, run the cell that defines it first."
 IS_COLUMN: Final = "is a column of"
 AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
+# The cells and their values, which nobody misspells.
+_OF_IPYTHON: Final = ("In", "Out")
 # The most columns or keys named in a message.
 MAX_LISTED: Final = 12
 _TEMPLATE: Final = "<template>"
@@ -62,7 +69,7 @@ def is_template(text: str) -> bool:
     return any(piece["text"] is None for piece in _PIECE.finditer(text))
 
 
-def render(text: str, names: Mapping[str, Any], *, tokens: int | None = None, what: str = "the prompt") -> Content:
+def render(text: str, names: Mapping[str, Any], *, tokens: int | None = None, what: str = THE_PROMPT) -> Content:
     """Render a template once. The result is never rendered again.
 
     Parameters
@@ -87,13 +94,18 @@ def render(text: str, names: Mapping[str, Any], *, tokens: int | None = None, wh
     InferenceError
         For an undefined name, a syntax error or an expression that raises, with the line number.
     """
-    return Template(text, tokens=tokens, what=what).render(names) if is_template(text) else text
+    if not is_template(text):
+        return text
+    return Template(text, tokens=tokens, what=what, has_row=_has_row(names)).render(names)
 
 
 class Template:
-    """A template that can be rendered many times, by one thread at a time. See `render`."""
+    """A template that can be rendered many times, by one thread at a time. See `render`.
 
-    def __init__(self, text: str, *, tokens: int | None = None, what: str = "the prompt") -> None:
+    `has_row` says that `row` will be one of its names, for the advice in messages.
+    """
+
+    def __init__(self, text: str, *, tokens: int | None = None, what: str = THE_PROMPT, has_row: bool = False) -> None:
         self._tokens = tokens
         self._what = what
         # The images of one rendering. Each leaves a unique mark with its number in the text.
@@ -101,7 +113,7 @@ class Template:
         self._mark = f"\ue000{uuid4().hex}"
         self._environment = _environment(self._piece)
         self._text = _PIECE.sub(_apart, text)
-        self._compiled = _evaluated(self._compile, {}, what)
+        self._compiled = _evaluated(self._compile, {"row": {}} if has_row else {}, what)
 
     def _compile(self) -> CompiledTemplate:
         from jinja2 import nodes
@@ -133,6 +145,15 @@ class Template:
 
         found = find_undeclared_variables(self._tree)
         return {"self" if name == SELF else name for name in found}
+
+    @property
+    def mentioned(self) -> set[str]:
+        """The names, attributes and texts in its expressions: each may be that of a column."""
+        from jinja2 import nodes
+
+        attributes = {one.attr for one in self._tree.find_all(nodes.Getattr)}
+        texts = {one.value for one in self._tree.find_all(nodes.Const) if isinstance(one.value, str)}
+        return self.names | attributes | texts
 
     def render(self, names: Mapping[str, Any]) -> Content:
         """Render the template with these names."""
@@ -330,8 +351,8 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
         return evaluate()
     except TemplateSyntaxError as error:
         where = f"Line {error.lineno} of {what}" if remedy == AS_IT_STANDS else f"In {what}"
-        # What Jinja2 says of two words.
-        help = f"{COMPUTE} {SPACED}" if "'end of print statement'" in str(error.message) else COMPUTE
+        is_name = _has_row(names) and any(one in str(error.message) for one in _OF_NAMES)
+        help = f"{COMPUTE} {SPACED}" if is_name else COMPUTE
         raise _refused(f"{where}: {error.message}", f"{help} {remedy}") from None
     except UndefinedError as error:
         said = str(error).replace("self_of_method", "self")
@@ -360,17 +381,36 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str
     if owner is not None:
         labels = _labels(owner)
         return did_you_mean(name, labels) or _listed("It has", labels)
-    if near := did_you_mean(name, [one for one in names if not one.startswith("_")]):
-        written = near.removeprefix("Did you mean ").removesuffix("?")
-        is_plain = written.isidentifier() or not isinstance(names.get("row"), Mapping)
-        return near if is_plain else f'{near} Write {{{{ row["{written}"] }}}}.'
-    if isinstance(row := names.get("row"), Mapping):
-        return f"{_listed('The columns are', _labels(row))} {DEFINE}"
+    has_row = _has_row(names)
+    if not has_row and (said := _column_of(name, names, least=1)):
+        return said
+    known = [one for one in names if not one.startswith("_") and one not in _OF_IPYTHON]
+    if near := near_names(name, known):
+        unlike = [written for one in near if (written := in_template(one)) != one] if has_row else ()
+        said = f"Did you mean {' or '.join(near)}?"
+        return f"{said} Write {' or '.join(f'{{{{ {one} }}}}' for one in unlike)}." if unlike else said
+    if has_row:
+        return f"{_listed('The columns are', _labels(names['row']))} {DEFINE}"
+    return _column_of(name, names, least=0.6) or DEFINE
+
+
+def _has_row(names: Mapping[str, Any]) -> bool:
+    return isinstance(names.get("row"), Mapping)
+
+
+def in_template(name: str) -> str:
+    """Return how a template writes a column of its row: by its name, or as a part of `row` if Jinja2 takes no such."""
+    is_name = name.isidentifier() and not iskeyword(name) and name.lower() not in ("true", "false", "none")
+    return name if is_name else f"row[{json.dumps(name, ensure_ascii=False)}]"
+
+
+def _column_of(name: str, names: Mapping[str, Any], *, least: float) -> str:
+    """Return how a column like `name` of one of the frames in `names` is written; empty if there is none."""
     for owner, value in list(names.items()):
-        if not owner.startswith("_") and (columns := get_close_matches(name, columns_of(value), n=1)):
+        if not owner.startswith("_") and (columns := get_close_matches(name, columns_of(value), n=1, cutoff=least)):
             written = f"{owner}.{columns[0]}" if columns[0].isidentifier() else f"{owner}[{columns[0]!r}]"
             return f"{shortened(columns[0])} {IS_COLUMN} {owner}: write {written}."
-    return DEFINE
+    return ""
 
 
 def _labels(value: Any) -> list[str]:

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
 from ..imports import is_instance, loaded
-from ..messages import Reply
 from ..text import safe_plain
 from . import charts, frames, images
 from .code import describe_exception, describe_module, describe_source
@@ -140,11 +139,6 @@ def _(value: Image) -> Image:
     return value
 
 
-@as_prompt.register
-def _(value: Reply) -> str:
-    return value.text
-
-
 @_register(dict, list, tuple, set, frozenset, deque)
 def _json(value: object) -> str | Image:
     image = images.image_from_panels(value) if isinstance(value, list | tuple) else _encoded_image(value)
@@ -231,8 +225,7 @@ class _Plain:
         if frames.is_missing(value):
             return None
         if isinstance(value, int | float | str):
-            is_huge = isinstance(value, int) and abs(value) >= LARGEST_INTEGER
-            if is_huge:
+            if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
                 return _words(value)
             # JSON has no number for infinity.
             return str(value) if isinstance(value, float) and isinf(value) else value
@@ -245,9 +238,8 @@ class _Plain:
             self._above.pop()
 
     def _of_container(self, value: Any) -> Any:
-        if (form := as_prompt.dispatch(type(value))) not in _OURS:
-            return self._text_of(form(value))
-        if (shown := value if isinstance(value, Image) else _encoded_image(value) or _ai_form(value)) is not None:
+        shown = value if isinstance(value, Image) else _own_form(value)
+        if shown is not None or (shown := _encoded_image(value)) is not None:
             return self._text_of(shown)
         if is_instance(value, "pyarrow.Scalar"):
             return self.of(value.as_py())
@@ -278,9 +270,8 @@ class _Plain:
         if isinstance(value, PurePath):
             # A path in a container stands for its name. Only a path that is itself the value is read.
             return str(value)
-        if known := _form_of(type(value)):
-            return self._text_of(known(value))
-        return _readable(value)
+        known = _form_of(type(value))
+        return self._text_of(known(value)) if known else _readable(value)
 
     def _of_model(self, value: Any) -> Any:
         try:
@@ -397,10 +388,8 @@ _FORMS: Final[dict[str, Form]] = {
     "pandas.DataFrame": frames.describe_pandas,
     "pandas.Series": frames.describe_pandas_series,
     "pandas.io.formats.style.Styler": lambda value: frames.describe_pandas(value.data),
-    "polars.DataFrame": frames.describe_frame,
-    "polars.LazyFrame": frames.describe_frame,
-    "polars.Series": frames.describe_frame,
-    "pyarrow.Table": frames.describe_frame,
+    **dict.fromkeys(("polars.DataFrame", "polars.LazyFrame", "polars.Series", "pyarrow.Table"), frames.describe_frame),
+    **dict.fromkeys(frames.DASK, frames.describe_dask),
     "pyarrow.Scalar": lambda value: as_prompt(value.as_py()),
     "numpy.ndarray": _array,
     **dict.fromkeys(_ARRAYS, lambda value: _json(_listed(value))),
@@ -419,6 +408,19 @@ _FORMS: Final[dict[str, Form]] = {
 
 # Any other function for a type was registered by the user.
 _OURS: Final = frozenset(as_prompt.registry.values())
+
+
+def _own_form(value: object) -> str | Image | None:
+    """Return the form that the user registered for a type, or that its class has by `_ai_repr_`; None for any other."""
+    form = as_prompt.dispatch(type(value))
+    return _ai_form(value) if form in _OURS else form(value)
+
+
+def _own_text(value: object) -> str | None:
+    return _IMAGE if isinstance(shown := _own_form(value), Image) else shown
+
+
+frames.own_text = _own_text
 
 
 def _form_of(kind: type) -> Form | None:

@@ -14,7 +14,9 @@ from ..messages import BUDGET_REMEDY, estimate, pretty_json
 from ..text import counted, duration, read_json_text, safe_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
+
+    from markdown_it.token import Token
 
     from ..markup import DocumentPart
     from ..messages import Reply, ToolCall, ToolStep
@@ -40,6 +42,9 @@ LAST_LINES: Final = (
 MAX_OF_SOURCE: Final = 100
 # What an address in a link keeps as it is.
 IN_ADDRESS: Final = ":/?=&%#+,;@~"
+
+# The blocks of a page that have a direction.
+DIRECTED: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "table", "ul"})
 
 # The finish reasons that the footer reports.
 ENDINGS: Final = {"length": "cut at the token limit", "content_filter": "cut by the service's content filter"}
@@ -260,13 +265,26 @@ def ending(reasoning: str) -> str:
     return words if len(words) <= SHOWN_REASONING else f"… {words[-SHOWN_REASONING:].partition(' ')[2]}"
 
 
-def markdown_to_html(markdown: str, *, mathml: bool = False) -> str:
-    """Render Markdown made by `safe_document` as static HTML. Maths is kept as LaTeX, or becomes MathML.
+def markdown_to_html(markdown: str, *, is_page: bool = False) -> str:
+    """Render Markdown made by `safe_document` as static HTML, with maths as LaTeX.
 
-    JupyterLab also renders maths in HTML, so the maths is checked here too.
+    JupyterLab also renders maths in HTML, so the maths is checked here too. In a page of its own, maths is MathML, and
+    each block has the direction of its text.
     """
     parser = page_parser()
     tokens = parser.parse(markdown)
     if not is_ordinary(tokens):
         return f"<pre>{escape(markdown)}</pre>"
-    return str(parser.renderer.render(tokens, parser.options, {"mathml": mathml}))
+    if is_page:
+        _direct(tokens)
+    return str(parser.renderer.render(tokens, parser.options, {"mathml": is_page}))
+
+
+def _direct(tokens: Sequence[Token]) -> None:
+    """Let a browser find the direction of each outermost block. It would not look into inner ones that find theirs."""
+    depth = 0
+    for token in tokens:
+        if token.tag in DIRECTED:
+            if token.nesting > 0 and not depth:
+                token.attrSet("dir", "auto")
+            depth += token.nesting

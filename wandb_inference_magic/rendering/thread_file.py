@@ -36,7 +36,9 @@ small { opacity: .8; }
 img { max-width: 100%; }
 pre { overflow-x: auto; padding: .6rem .9rem; background: #8882; }
 table { border-collapse: collapse; }
-th, td { border: 1px solid #888; padding: .2rem .5rem; text-align: left; }
+th, td { border: 1px solid #888; padding: .2rem .5rem; text-align: start; }
+li, th, td { unicode-bidi: plaintext; }
+pre, code { direction: ltr; unicode-bidi: isolate; }
 math[display="block"] { margin: .6rem 0; overflow-x: auto; }
 menclose { border: 1px solid; padding: .2em; }
 mtd[columnalign="left"] { text-align: left; }
@@ -74,6 +76,18 @@ def export(thread: Thread, file: str) -> Path:
     except OSError as error:
         raise _not_usable("written", path, error) from None
     return path
+
+
+def left_out_of(thread: Thread, path: Path) -> tuple[str, ...]:
+    """Return descriptions of what the replies of a thread have, and the file that it was written to has not."""
+    if path.suffix.lower() != ".json":
+        return ()
+    replies = [turn.answer for turn in thread.turns if turn.answer is not None]
+    calls, thoughts = sum(len(reply.steps) for reply in replies), sum(bool(reply.reasoning) for reply in replies)
+    return (
+        *([counted(calls, "tool call")] if calls else []),
+        *([f"the reasoning of {thoughts:,} {'reply' if thoughts == 1 else 'replies'}"] if thoughts else []),
+    )
 
 
 def import_(name: str, file: str) -> Imported:
@@ -134,10 +148,10 @@ def to_markdown(thread: Thread) -> str:
 def to_html(thread: Thread) -> str:
     """Return a thread as one self-contained HTML page. Maths is MathML, so that the page needs no script."""
     title = escape(safe_plain(thread.name))
-    body = markdown_to_html(safe_document(thread_parts(thread)), mathml=True)
+    body = markdown_to_html(safe_document(thread_parts(thread)), is_page=True)
     return f"""\
 <!DOCTYPE html>
-<html lang="en">
+<html lang="">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -148,7 +162,7 @@ def to_html(thread: Thread) -> str:
 </head>
 <body>
 <main>
-<h1>{title}</h1>
+<h1 dir="auto">{title}</h1>
 {body}
 </main>
 </body>

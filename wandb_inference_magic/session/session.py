@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..client import Clients
     from ..concurrency import EventLoop
     from ..config import WandbInference
+    from ..frames import WrittenColumns
     from ..messages import Origin, Reply, Threads
     from ..spending import SpendingSlot, UsageTracker
     from .endpoints import Keys
@@ -182,6 +183,13 @@ class Session:
         from .tracing import TracerSlot
 
         return TracerSlot(self.keys)
+
+    @built_once
+    def written(self) -> WrittenColumns:
+        """The columns that maps have written."""
+        from ..frames import WrittenColumns
+
+        return WrittenColumns()
 
     def forget(self) -> None:
         """Reset what was set in this session: settings, typed keys, fetched lists, the trace."""
