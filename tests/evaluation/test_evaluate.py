@@ -206,6 +206,12 @@ def test_scorers_and_functions_score_answers(api: ModuleType, service: Service) 
         evaluated(api, frame, models="test/x", truth="tags", scorer="f2")
 
 
+def test_a_typographic_minus_and_the_last_digits_of_a_float_are_no_error(api: ModuleType, service: Service) -> None:
+    frame = pd.DataFrame({"x": answers_in_turn(service, "\u22125.50", "0.3", "4"), "label": [-5.5, 0.1 + 0.2, 3]})
+    found = evaluated(api, frame, models="test/x", prompt="{{ x }}", scorer="error")
+    assert found.rows["score"].tolist() == [0.0, 0.0, 1.0]
+
+
 def test_numeric_errors_are_compared_and_a_failed_row_has_the_largest(api: ModuleType, service: Service) -> None:
     def answer(one: Answer) -> None:
         number = int(re.findall(r"\d+", one.received.body["messages"][-1]["content"])[0])

@@ -227,7 +227,9 @@ def _f1(answer: Any, truth: Any, kind: Kind) -> float:
 def _error(answer: Any, truth: Any, _: Kind) -> float | None:
     """Return the distance of two numbers, or None if the answer is no number."""
     ours, theirs = as_number(answer), as_number(truth)
-    return None if ours is None or theirs is None else float(abs(ours - theirs))
+    if ours is None or theirs is None:
+        return None
+    return 0.0 if means_same(answer, truth) else float(abs(ours - theirs))
 
 
 def span(truths: Sequence[Any]) -> float:
