@@ -53,25 +53,25 @@ def is_null(value: Any) -> bool:
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, *, computed: bool = True) -> Any:
     """Return a value as dicts, lists and scalars: bool, int, float, str, Decimal and those of `datetime`.
 
     Models, dataclasses and named tuples become dicts by the names of their fields. A value of any other type becomes
-    its text.
+    its text. Without `computed`, fields that pydantic computes are left out: they follow from the others.
     """
     try:
-        return _plain(value)
+        return _plain(value, computed=computed)
     except Exception:  # noqa: BLE001 - the user's own types can raise anything
         return _text_of(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, *, computed: bool) -> Any:
     if value is None or type(value) in (bool, int, float, str, Decimal, date, datetime, time, timedelta):
         return value
     if is_null(value):
         return None
     if isinstance(value, Enum):
-        return _plain(value.value)
+        return _plain(value.value, computed=computed)
     for kind in (int, float):
         if isinstance(value, kind):
             return kind(value)
@@ -83,14 +83,14 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, AnySet):
         # A set has another order in every process.
-        return sorted((_plain(one) for one in value), key=repr)
-    return _of_object(value)
+        return sorted((_plain(one, computed=computed) for one in value), key=repr)
+    return _of_object(value, computed=computed)
 
 
-def fields_of(value: Any) -> Mapping[Any, Any] | None:
+def fields_of(value: Any, *, computed: bool = True) -> Mapping[Any, Any] | None:
     """Return the fields of a model, a dataclass or a named tuple, by their names; None for any other value.
 
-    Those that pydantic computes are fields too.
+    With `computed`, those that pydantic computes are fields too.
     """
     from pydantic import BaseModel, RootModel
 
@@ -102,7 +102,8 @@ def fields_of(value: Any) -> Mapping[Any, Any] | None:
     elif is_dataclass(value):
         found = {one.name: getattr(value, one.name, None) for one in fields(value)}
     if found is not None:
-        return found | {name: _computed(value, name) for name in _computed_names(type(value))}
+        more = _computed_names(type(value)) if computed else ()
+        return found | {name: _computed(value, name) for name in more}
     # Rows of SQLAlchemy are no tuples.
     if isinstance(value, Sequence) and isinstance(names := getattr(value, "_fields", None), tuple):
         return dict(zip(names, value, strict=True))
@@ -125,18 +126,20 @@ def _computed(value: Any, name: str) -> Any:
         return f"<{type(error).__name__}>"
 
 
-def _of_object(value: Any) -> Any:
+def _of_object(value: Any, *, computed: bool) -> Any:
     from pydantic import RootModel
 
     if isinstance(value, RootModel):
-        return _plain(value.root)
-    record = value if isinstance(value, Mapping) else fields_of(value)
+        return _plain(value.root, computed=computed)
+    record = value if isinstance(value, Mapping) else fields_of(value, computed=computed)
     if record is not None:
-        return {_name(name): _plain(one) for name, one in record.items()}
+        return {_name(name): _plain(one, computed=computed) for name, one in record.items()}
     if isinstance(value, Sequence | Iterator):
-        return [_plain(one) for one in value]
+        return [_plain(one, computed=computed) for one in value]
     # Numbers and arrays of NumPy.
-    return _plain(value.tolist()) if hasattr(value, "tolist") else str(getattr(value, "pattern", value))
+    return (
+        _plain(value.tolist(), computed=computed) if hasattr(value, "tolist") else str(getattr(value, "pattern", value))
+    )
 
 
 def _name(key: Any) -> str:
