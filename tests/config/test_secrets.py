@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
+import openai
 import pytest
 from kernels import Kernel, SharedKernel
 from nbclient import NotebookClient
 from python_processes import run_diagnosis, run_python
 from service import MODEL, Answer, Service, Streamed, Wandb, chunk, listing, refused
+
+from wandb_inference_magic.errors import InferenceError
 
 KEY = "wandb_v1_SECRETsecretSECRETsecret42"
 
@@ -219,6 +224,31 @@ def test_a_traceback_contains_no_key_that_the_service_quotes(
     done = run_python("-c", code, environment=environment | service.environment | keys, folder=tmp_path)
     assert "Incorrect API key provided: (hidden)" in done.stderr
     assert "SECRET" not in done.stderr
+
+
+def test_the_request_that_the_users_client_returns_contains_no_key(
+    start_api: Callable[..., ModuleType], service: Service
+) -> None:
+    api = start_api(**service.environment, WANDB_INFERENCE_API_KEY=KEY)
+    asked = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
+    completions = api.client().with_options(max_retries=0).chat.completions
+    requests = [completions.with_raw_response.create(**asked).http_response.request]
+    stream = completions.create(**asked, stream=True)
+    requests.append(stream.response.request)
+    assert list(stream)
+    service.always = refused(401, "wrong key")
+    with pytest.raises(openai.AuthenticationError) as failed:
+        completions.create(**asked)
+    requests.append(failed.value.request)
+    service.always = lambda answer: answer.cut()
+    with pytest.raises(openai.APIConnectionError) as broken:
+        completions.create(**asked)
+    requests.append(broken.value.request)
+    with pytest.raises(InferenceError) as ours:
+        api.chat("hi")
+    requests.append(ours.value.__cause__.request)
+    assert all(one.headers["authorization"] == f"Bearer {KEY}" for one in service.chats)
+    assert not any(KEY in str(request.headers.raw) + str(pickle.dumps(request.headers)) for request in requests)
 
 
 def test_a_pickled_reply_contains_no_key(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:

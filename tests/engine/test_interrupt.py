@@ -310,3 +310,55 @@ def test_no_status_line_is_left_by_what_was_waited_for_before_an_error(kernel: K
         kernel.reply(request)
         run = Run(shown)
         assert [output["type"] for output in run.outputs] == ["error"], cell
+
+
+SLOW_VALIDATOR = """
+import time
+import pandas as pd
+from pydantic import BaseModel, field_validator
+seconds = 600
+class Slow(BaseModel):
+    b: int
+    @field_validator("b")
+    def check(cls, value):
+        if seconds:
+            print("checking", flush=True)
+        time.sleep(seconds)
+        return value
+df = pd.DataFrame({"n": range(3)})
+"""
+
+
+def interrupted_in_the_validator(kernel: Kernel, code: str) -> Run:
+    """Interrupt a cell once the validator says that it has begun."""
+    run = Run()
+    is_interrupted = False
+    for message in kernel.messages(kernel.start(code)):
+        run.messages.append(message)
+        if not is_interrupted and "checking" in json.dumps(message.content):
+            kernel.interrupt()
+            is_interrupted = True
+    assert is_interrupted
+    return run
+
+
+@pytest.mark.parametrize("options", ["", "-m test/a -m test/b"])
+def test_a_validator_is_interrupted_and_holds_up_no_other_call(kernel: Kernel, service: Service, options: str) -> None:
+    service.always = completion('{"b": 1}')
+    kernel.run(SLOW_VALIDATOR)
+    run = interrupted_in_the_validator(kernel, f"%%wbchat --once --schema Slow {options}\nIs it so?")
+    assert "Interrupted" in run.error
+    # It would time out behind a validator that still runs.
+    assert kernel.run("%wbchat --once Hi").ok
+
+
+def test_a_validator_of_a_map_is_interrupted_and_no_answer_is_paid_twice(kernel: Kernel, service: Service) -> None:
+    service.always = completion('{"b": 1}')
+    kernel.run(SLOW_VALIDATOR)
+    assert "Interrupted" in interrupted_in_the_validator(kernel, "%%wbmap df --schema Slow\nIs {{ n }} so?").error
+    asked = len(service.chats)
+    kernel.run("seconds = 0")
+    assert kernel.run("%%wbmap df --schema Slow\nIs {{ n }} so?").ok
+    assert kernel.value("_wbmap.b.tolist()") == [1, 1, 1]
+    # One more, if the third row was not answered yet.
+    assert asked <= len(service.chats) == 3

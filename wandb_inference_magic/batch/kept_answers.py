@@ -10,16 +10,19 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from ..errors import shortened
+from ..rendering import why_flawed
+from ..replies import ENDS
 from ..schemas import ValidatorError
 from ..text import with_whole_numbers
+from .cache import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..messages import Message, PreparedRequest
+    from ..messages import Message, PreparedRequest, Reply
     from ..schemas import Schema
     from ..session import Share
-    from .cache import Answer, AnswerCache, RunPart
+    from .cache import AnswerCache, RunPart
 
 
 def key_of(endpoint: str, body: Mapping[str, Any]) -> str:
@@ -129,6 +132,11 @@ class KeptAnswers:
         """Keep an answer on disk with the next `write`."""
         if self.cache is not None and key:
             self._new[key] = answer
+
+    def keep(self, key: str, reply: Reply) -> None:
+        """Keep the text of a reply, unless it was cut or refused."""
+        if not why_flawed(reply) and (reply.finish_reason is None or reply.finish_reason in ENDS):
+            self.add(key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
 
     def write(self) -> None:
         """Write the answers that were added to disk, if that is possible."""

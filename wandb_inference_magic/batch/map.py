@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import current_thread, local, main_thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
@@ -405,6 +407,7 @@ def run_all(
 
     for run in runs:
         run.is_nested = _nesting.depth > 0
+        run.allow = partial(interrupts.allowed, must_begin=True)
     _nesting.depth += 1
     try:
         while not all(run.is_over for run in runs):
@@ -413,10 +416,13 @@ def run_all(
     finally:
         _nesting.depth -= 1
         try:
+            for run in runs:
+                run.allow = nullcontext
             # Answers that have arrived are kept, also those that were not taken yet.
             for row, failure in in_flight.take(0):
-                if not row.run.end(row, failure) and permits is not None:
-                    permits.release()
+                with suppress(KeyboardInterrupt):
+                    if not row.run.end(row, failure) and permits is not None:
+                        permits.release()
         finally:
             in_flight.cancel()
             for run in runs:

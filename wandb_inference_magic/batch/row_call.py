@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..engine import ModelCall, for_prompt, relax_response_format
 from ..errors import InferenceError, describe_exception, quoted
@@ -160,6 +160,11 @@ class RowRun(Protocol):
     stopped: InferenceError | None
     retry_reason: str
     retry_at: float
+    leaves_unread: bool
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether its answers are on disk."""
 
     @property
     def is_at_last_row(self) -> bool:
@@ -190,6 +195,16 @@ class RowCall(ModelCall):
         self.is_claimed = self.is_taken_over = False
         # Whether its request is answered, and `end` has not seen that yet.
         self.is_answered = False
+
+    def parsed(self) -> Any:
+        if self.run.leaves_unread:
+            raise KeyboardInterrupt
+        try:
+            return super().parsed()
+        except KeyboardInterrupt:
+            # A validator of the user's takes too long. What is on disk is read by the next run.
+            self.run.leaves_unread = self.run.keeps_answers
+            raise
 
     async def send(self, client: AsyncOpenAI) -> None:
         self.was_sent = False

@@ -6,14 +6,13 @@ Rows are read lazily, many requests are in flight at once, and none is paid for 
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
 from ..rendering import why_empty, why_flawed
-from ..replies import ENDS
 from ..schemas import Mismatch, ValidatorError
 from ..spending import BudgetPart
 from .cache import Answer
@@ -47,7 +46,7 @@ class BatchRun(RunResults):
     """One model's run over rows, during the run and after it.
 
     `together` are all runs of the command, `seen` counts their questions. `must_wait` says, by the number of rows so
-    far, whether the next one waits for others; `is_enough` stops it.
+    far, whether the next one waits for others; `is_enough` stops it. `allow` lets interrupts into a user's validator.
     """
 
     command: Command
@@ -60,6 +59,7 @@ class BatchRun(RunResults):
     seen: Counter[str] | None = None
     must_wait: Callable[[int], bool] | None = None
     is_enough: Callable[[], bool] | None = None
+    allow: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -228,7 +228,8 @@ class BatchRun(RunResults):
                 raise failure
             try:
                 is_last = row.is_repaired or self.stopped is not None
-                value = row.parsed_or_refused() if is_last else row.parsed()
+                with self.allow():
+                    value = row.parsed_or_refused() if is_last else row.parsed()
             except Mismatch as mismatch:
                 row.begin_repair(mismatch)
                 row.is_repaired = True
@@ -237,15 +238,19 @@ class BatchRun(RunResults):
             reply = row.reply()
             if not reply.text.strip() and value is None:
                 raise InferenceError(why_empty(reply), cause="answer")
+        except KeyboardInterrupt:
+            self._kept_answers.keep(row.key, row.reply())
+            self.release(row)
+            raise
         except ValidatorError as error:
             # The answer is paid for. It may fit once the validator is corrected.
-            self._keep(row.key, row.reply())
+            self._kept_answers.keep(row.key, row.reply())
             self._fail(row.number, error, "")
         except Exception as error:  # noqa: BLE001 - reported in the row
             # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
             self._fail(row.number, row.explained(error), "" if row.builder.is_cut_by_budget else row.key)
         else:
-            self._keep(row.key, reply)
+            self._kept_answers.keep(row.key, reply)
             # Before the row has ended: another thread may look at it.
             if flaw := why_flawed(reply):
                 self.errors[row.number] = flaw
@@ -254,11 +259,6 @@ class BatchRun(RunResults):
         self._end_waiting(row)
         self.release(row)
         return False
-
-    def _keep(self, key: str, reply: Reply) -> None:
-        """Keep an answer on disk, unless it was cut or refused."""
-        if not why_flawed(reply) and (reply.finish_reason is None or reply.finish_reason in ENDS):
-            self._kept_answers.add(key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
 
     def _begin_again(self, row: RowCall) -> bool:
         """Take back a row that was not sent. Return whether its request must be sent now."""
@@ -295,8 +295,9 @@ class BatchRun(RunResults):
         self._forget_pending()
         rows = list(self._in_flight)
         for row in rows:
-            if row.is_answered:
-                self.end(row, None)
+            with suppress(KeyboardInterrupt):
+                if row.is_answered:
+                    self.end(row, None)
             self.release(row)
         self.keep_answers()
         return rows
@@ -307,7 +308,6 @@ class BatchRun(RunResults):
             is_enough = self.is_enough is not None and self.is_enough()
             prompt = None if is_enough else self.prompts.next(len(self.answers) + 1)
         except InferenceError as error:
-            # End the run with the answers so far.
             self.stopped = error
             return None
         if prompt is None:

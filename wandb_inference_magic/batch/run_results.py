@@ -78,6 +78,8 @@ class RunResults:
         The rows without an answer that failed in an earlier run and were not sent again.
     missed : InferenceError or None
         Why a row was not sent, which only a cassette could have answered.
+    leaves_unread : bool
+        Whether further answers are only put on disk, because a validator of the user's was interrupted.
     """
 
     answers: list[Any] = field(default_factory=list)
@@ -100,6 +102,7 @@ class RunResults:
     shortened: int = 0
     failed_before: set[int] = field(default_factory=set)
     missed: InferenceError | None = None
+    leaves_unread: bool = False
 
     def __post_init__(self) -> None:
         self._ended = bytearray()

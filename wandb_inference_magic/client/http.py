@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from ..concurrency import forget_in_children
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
-from ..text import addresses, redacted, redacted_json
+from ..text import addresses
 from .bodies import NOT_PACKED, bounded, bounded_async
+from .hidden_key import NO_KEY, with_hidden_secrets, with_key_taken_back
 from .transport import limits, transport
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
 CONNECT_SECONDS: Final = 20.0
-# The key that the SDK is given in place of the real one.
-NO_KEY: Final = "put-in-at-the-last-moment"
 
 
 class Recorder(Protocol):
@@ -163,19 +162,6 @@ def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
     return _without_openai_identity(made, options.endpoint)
 
 
-def with_hidden_secrets(base: type[Sdk]) -> type[Sdk]:
-    """Return a subclass of the SDK's client whose errors do not show a secret that the service quotes.
-
-    A traceback shows them, also as the reason of an error of ours.
-    """
-
-    class HiddenSecrets(base):  # type: ignore[valid-type,misc]
-        def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
-            return super()._make_status_error(redacted(err_msg), body=redacted_json(body), response=response)
-
-    return HiddenSecrets
-
-
 def _with_recorder(base: type, options: ClientOptions) -> type:
     return base if options.recorder is None else options.recorder.http_class(base, options.endpoint)
 
@@ -200,7 +186,7 @@ def _http_client(http_class: type, options: ClientOptions, hooks: Hooks) -> Any:
     if is_proxied:
         # A proxy that cannot be used is reported now.
         how["transport"].route(endpoint.url)
-    return http_class(
+    return with_key_taken_back(http_class, endpoint)(
         event_hooks=hooks,
         trust_env=False,
         timeout=_timeout(options),

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ..errors import is_unsent
-from .http import with_hidden_secrets
+from .hidden_key import with_hidden_secrets
 from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:

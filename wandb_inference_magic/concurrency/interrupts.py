@@ -39,9 +39,12 @@ class Interrupts:
             self._handler(signal.SIGINT, None)
 
     @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """Let interrupts through inside the `with` block, at once: the user's own code runs there."""
-        if self._handler is None:
+    def allowed(self, *, must_begin: bool = False) -> Iterator[None]:
+        """Let interrupts through inside the `with` block, at once: the user's own code runs there.
+
+        An interrupt that has arrived before is raised first. With `must_begin` it stays deferred, and so do others.
+        """
+        if self._handler is None or (must_begin and self._since is not None):
             yield
             return
         self.check()

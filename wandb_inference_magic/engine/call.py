@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..client import stream_chat
+from ..concurrency import HAS_THREADS
 from ..errors import InferenceError
 from ..failures import retry_delay
 from ..messages import ADDED_JSON_MODE, added_up, notices_below, read_json
@@ -16,7 +18,7 @@ from ..schemas import Mismatch
 from .relax import does_not_fit, may_be_corrected, refused, relax_response_format, repair_request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from openai import AsyncOpenAI
 
@@ -87,11 +89,17 @@ class ModelCall:
         """
         await self.send(client)
         try:
-            return self.parsed()
+            return await self._run_users_code(self.parsed)
         except Mismatch as mismatch:
             self.begin_repair(mismatch)
         await self.send(client)
-        return self.parsed_or_refused()
+        return await self._run_users_code(self.parsed_or_refused)
+
+    async def _run_users_code(self, parse: Callable[[], Any]) -> Any:
+        """Parse the answer in another thread: a validator of the user's may take long, and other calls go on."""
+        if self.spec.schema is None or not HAS_THREADS:
+            return parse()
+        return await asyncio.to_thread(parse)
 
     async def send(self, client: AsyncOpenAI) -> None:
         """Send the current request. Retry it if useful, and relax the response format if the model refuses it.

@@ -162,13 +162,18 @@ class _ChatRun:
         """Make all requests of the chat and return their replies combined as one."""
         self._converse()
         try:
-            self._parsed = self._call.parsed()
+            self._parse()
         except Mismatch as mismatch:
             self._call.begin_repair(mismatch)
             self._listener.step("*The answer does not fit the schema: asking once more.*")
             self._converse()
-            self._parsed = self._call.parsed_or_refused()
+            self._parse(is_last=True)
         return self.reply()
+
+    def _parse(self, *, is_last: bool = False) -> None:
+        # A validator of the user's may take long.
+        with self._interrupts.allowed(must_begin=True):
+            self._parsed = self._call.parsed_or_refused() if is_last else self._call.parsed()
 
     def reply(self, incomplete: str = "") -> Reply:
         """Return everything received so far as one Reply."""
