@@ -273,6 +273,7 @@ WRONG: dict[str, list[dict[str, Any]]] = {
         *({"images": 3}, {"images": "cat.png"}, {"tools": 3}, {"stream": "no"}, {"json": None}, {"prompt": 3}),
         *({"max_tokens": "many"}, {"max_tokens": 0}, {"max_tokens": True}, {"max_tokens": 5.5}, {"top_p": 1.5}),
         *({"temperature": "hot"}, {"temperature": 7}, {"temperature": float("nan")}, {"seed": "x"}, {"stop": 3}),
+        *({"response_format": LikeFrame}, {"response_format": list[str]}),
         *({"foo": {1, 2}}, {"foo": float("nan")}, {"temperature": object()}, {"logit_bias": {1: b"x"}}),
     ],
     "map_prompts": [

@@ -149,6 +149,7 @@ INVALID_CALLS = {
     "chat('real', api_key='sk-real')": "%wbconfig --key",
     "chat('real', timeout=5)": "%wbconfig --timeout",
     "chat('real', n=2)": "n is not set",
+    "chat('real', response_model=int)": "response_model is not set",
     "chat('real', extra_body={'top_k': 3})": "top_k=20",
     "chat('real', extra_headers={'X': '1'})": "client().with_options",
     "chat('real', models=['a/b'])": "Give `model`",

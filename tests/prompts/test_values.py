@@ -80,6 +80,15 @@ class Movie(BaseModel):
     year: int = 1979
 
 
+class Found(tuple[float, float]):
+    """As the results of SciPy: its dict has more than the tuple, and private parts."""
+
+    _fields = ("statistic", "_1")
+
+    def _asdict(self) -> dict[str, Any]:
+        return {"statistic": self[0], "_1": self[1], "df": 4, "_xp": "a module"}
+
+
 class Pay(NamedTuple):
     name: str
     pay: float
@@ -124,6 +133,7 @@ SIMPLE: list[tuple[Any, str]] = [
     ([Movie(title="Alien")], '[{"title": "Alien", "year": 1979}]'),
     (Measured(low=float("-inf")), '{"low": "-inf"}'),
     (Pay("Bo", float("inf")), '{"name": "Bo", "pay": "inf"}'),
+    (Found((1.5, 2.5)), '{"statistic": 1.5, "_1": 2.5, "df": 4}'),
     ([Pay("Bo", 3)], '[{"name": "Bo", "pay": 3}]'),
     (next(pd.DataFrame({"name": ["Bo"], "pay": [3]}).itertuples()), '{"Index": 0, "name": "Bo", "pay": 3}'),
     (halve, 'def halve(x: float) -> float:\n    """Halve it."""\n    return x / 2'),

@@ -124,7 +124,7 @@ KINDS: list[tuple[Any, str, Any]] = [
     (list[Literal[1, 2] | str], '["1"]', ["1"]),
     (
         "score 1|2|3, half 0.5|1, more 1|null",
-        '{"score": "3", "half": "1.0", "more": "1"}',
+        '{"score": "3.0", "half": "1.0", "more": "1"}',
         {"score": 3, "half": 1, "more": 1},
     ),
     (dict[str, list[Level]], '{"a": ["1", 2]}', {"a": [Level.LOW, Level.HIGH]}),
@@ -557,6 +557,8 @@ PROBLEMS: list[tuple[Any, str, list[str]]] = [
     (Movie, '{"title": "A", "year": "ten"}', ["year: Input should be a valid integer", "not 'ten'"]),
     (Movie, '{"title": "A"}', ["year: Field required"]),
     (list[Movie], '[{"title": 1, "year": 1}]', ["0.title: Input should be a valid string, not 1"]),
+    (Literal[1, 2], '{"value": "true"}', ["Input should be 1 or 2, not 'true'"]),
+    (Literal[1, 2] | date, '{"value": "7"}', ["Input should be 1 or 2, not '7'"]),
     (Movie, "no json", ["the answer is not JSON"]),
     (Movie, '{"title" "a"}', ["the answer is not JSON: Expecting ':' delimiter: line 1 column 10 (char 9)"]),
     ("a int", '{"a": true}', ["a: Input should be a number, not true"]),

@@ -33,6 +33,7 @@ _ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
     "images": ("Use --image.", "Put them into the prompt, as values of its template."),
     "tools": ("", "Only a chat has tools."),
     "json": ("", "Only a chat takes it: give a `schema`, or response_format={'type': 'json_object'}."),
+    "response_model": ("Use --schema.", "Give `schema`."),
     "publish": ("", "Call to_weave(...) of the Evaluation."),
     "output": ("", "The result is what the function returns."),
     "bg": ("", "Use background=True of map_prompts or evaluate."),

@@ -58,6 +58,10 @@ def _is_switch(value: Any) -> bool:
     return isinstance(value, int) or type(value).__name__ in ("bool", "bool_")
 
 
+def _is_type(value: Any) -> bool:
+    return isinstance(value, type) or hasattr(value, "__origin__")
+
+
 def _is_whole(value: Any, least: float = -inf, most: float = inf) -> bool:
     return not isinstance(value, bool) and isinstance(value, Integral) and least <= int(value) <= most
 
@@ -119,12 +123,13 @@ def _within(low: float, high: float) -> Callable[[Any], bool]:
 
 
 _TOKENS: Final = _or_none(Takes("a whole number above 0", lambda value: _is_whole(value, 1)))
-# Parameters of the service that options have too, with the same limits.
+# Parameters of the service that options have too, with the same limits, and one that takes no type, as `schema` does.
 PARAMETERS: Final[Mapping[str, Takes]] = {
     "temperature": _or_none(Takes("a number from {} to {}".format(*TEMPERATURES), _within(*TEMPERATURES))),
     "top_p": _or_none(Takes("a number from 0 to 1", _within(0, 1))),
     "max_tokens": _TOKENS,
     "max_completion_tokens": _TOKENS,
+    "response_format": Takes("a dict", lambda value: not _is_type(value), "For a type, give it as `schema`."),
     "seed": _or_none(Takes("a whole number", _is_whole)),
     "stop": _or_none(Takes("a text, or a list of texts", lambda value: _is_text(value) or _is_series(value))),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -108,7 +109,7 @@ def describe_path(value: Path) -> str | Image:
     return _text(data, str(path), path.suffix)
 
 
-def describe_bytes(value: bytes | bytearray | memoryview) -> str | Image:
+def describe_bytes(value: bytes | bytearray | memoryview | BytesIO) -> str | Image:
     """Return the text or the image that binary data holds.
 
     Raises
@@ -116,7 +117,7 @@ def describe_bytes(value: bytes | bytearray | memoryview) -> str | Image:
     InferenceError
         If it holds neither.
     """
-    data = bytes(value)
+    data = value.getvalue() if isinstance(value, BytesIO) else bytes(value)
     return images.image_from_bytes(data) or _text(data, f"A value of type {type(value).__name__}")
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import partial, singledispatch
+from io import BytesIO
 from itertools import islice
 from math import isinf
 from numbers import Integral, Real
@@ -128,7 +129,7 @@ def _register(*kinds: type) -> Callable[[Form], Form]:
 # A subclass of str may override `__str__`. Use its text.
 _register(str)(str.__str__)
 _register(Path)(describe_path)
-_register(bytes, bytearray, memoryview)(describe_bytes)
+_register(bytes, bytearray, memoryview, BytesIO)(describe_bytes)
 _register(BaseException)(describe_exception)
 _register(FunctionType, MethodType, BuiltinFunctionType, type)(describe_source)
 _register(ModuleType)(describe_module)
@@ -174,7 +175,8 @@ def _record_of(value: Any) -> dict[str, Any] | None:
     if is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if callable(getattr(type(value), "_asdict", None)):
-        return dict(value._asdict())
+        own = getattr(value, "_fields", ())  # results of SciPy have others, some of them private
+        return {name: one for name, one in value._asdict().items() if name in own or not name.startswith("_")}
     if isinstance(value, SimpleNamespace):
         return vars(value)
     if isinstance(value, partial):

@@ -132,8 +132,9 @@ def with_numbers_for_texts(value: Any, error: ValidationError) -> Any:
                 place, key = inner, part
         found = json_or_none(text.lower())
         allowed = [json_or_none(word.lower()) for word in re.split(", | or ", one["ctx"]["expected"])]
-        if place[key] == text and isinstance(found, int | float) and found in allowed:
-            place[key], is_changed = found, True
+        meant = [one for one in allowed if one == found and isinstance(one, bool) == isinstance(found, bool)]
+        if place[key] == text and isinstance(found, int | float) and meant:
+            place[key], is_changed = meant[0], True
     return held[0] if is_changed else None
 
 
