@@ -31,6 +31,7 @@ _COULD_ACT: Final = re.compile(r"[<\]]|\$[^$]*\\|\\(?:[(\[]|begin|ref|eqref)")
 _BARE_MARKER: Final = re.compile(r"\s*([-+*]|\d+[.)])\s*")
 # Languages of fences that front ends draw as pictures, maps or formulas, and the language used instead.
 _DRAWN: Final = {"math": "latex", "geojson": "json", "topojson": "json", "stl": "text", "plantuml": "text"}
+_ROW_WITHOUT_TEXT: Final = re.compile(r"[-:|\s]*\|[-:|\s]*")
 _LINK_BEFORE: Final = re.compile(r"\]\([^ \t\n]*\Z")
 _DEFINITION_MARK: Final = re.compile(r"(\n *):(?=\s|$)")
 _DEFINITION: Final = re.compile(r"^ *:[ \t]", re.MULTILINE)
@@ -127,7 +128,9 @@ class Rewriting:
         if token.type == "inline":
             pairs = zip(token.content.split("\n"), self._inline(token.content).split("\n"), strict=True)
             for number, (before, after) in enumerate(pairs, start):
-                self._replace(number, before, after)
+                # nbconvert would read the line above as the cells of a table, and cut code in it.
+                is_row = not self._table and _ROW_WITHOUT_TEXT.fullmatch(after)
+                self._replace(number, before, after.replace("|", r"\|") if is_row else after)
             return
         if token.type == "fence":
             self._rewrite_fence(token, start, end)
@@ -260,7 +263,8 @@ class Rewriting:
         if span.kind == "backticks":
             return span.source
         if span.kind == "no_code":
-            return dollars_apart(safe_inline(span.source))
+            # In a table `_replace` adds a backslash to each pipe. After two of them, marked would end the cell.
+            return dollars_apart(safe_inline(span.source)).replace(r"\|", "&#124;" if self._table else r"\|")
         if span.kind == "image":
             return self._image(span, in_link=in_link)
         if span.kind == "autolink":
