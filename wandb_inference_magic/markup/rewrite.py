@@ -92,7 +92,8 @@ class Rewriting:
     def _enter_table(self, table: str) -> None:
         """Note the lines of the table that is being rewritten. Another parser may read them as a paragraph."""
         self._table = table
-        self._table_dangers = _dangers_in([found[0] for found in CODE.finditer(table)])
+        texts = (table, *table.split("\n"))
+        self._table_dangers = _dangers_in([found[0] for text in texts for found in CODE.finditer(text)])
         self._may_be_maths = "\\" in table and table.count("$") > 1
 
     def _set_apart(self) -> None:
