@@ -359,3 +359,22 @@ def test_a_prompt_that_is_no_text_is_refused(api: ModuleType, service: Service, 
     with pytest.raises(InferenceError, match="Nothing was sent"):
         api.chat(prompt)
     assert service.chats == []
+
+
+def test_a_row_that_fails_is_reported_where_no_more_files_can_be_opened(
+    run_script: RunScript, service: Service
+) -> None:
+    service.then(completion(), refused(400, "top_k is too large"))
+    (said,) = run_script(
+        """
+        import sys
+        from wandb_inference_magic import map_prompts
+        class NoFiles:
+            def find_spec(self, name, *rest):
+                raise OSError(24, "Too many open files", name)
+        map_prompts(["a"], "{{ text }}", cache=False)
+        sys.meta_path.insert(0, NoFiles())
+        print(map_prompts(["b"], "{{ text }}", cache=False)["reply_error"].tolist())
+        """
+    )
+    assert "top_k is too large" in said

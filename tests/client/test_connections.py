@@ -25,10 +25,12 @@ from service import MODEL, Answer, Service, Streamed, Wandb, chunk, refused, tls
 from traitlets.config import Config
 
 from wandb_inference_magic.arguments import ConfigOptions
-from wandb_inference_magic.client.http import _certificates
+from wandb_inference_magic.catalog import Catalog
+from wandb_inference_magic.client.http import _certificates, http_library
 from wandb_inference_magic.commands.config import configure
-from wandb_inference_magic.config import WandbInference
+from wandb_inference_magic.config import Endpoint, WandbInference
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.failures import FailureContext, to_inference_error
 from wandb_inference_magic.session import current_session
 
 pytestmark = pytest.mark.sdk
@@ -480,6 +482,37 @@ def test_another_address_of_wandbs_host_is_told_the_right_one(
         assert "W&B Inference does not know this address. Its address is https://api.inference.wandb.ai/v1." in error
         assert "The address in use comes from WANDB_INFERENCE_BASE_URL." in error
         assert "test/m" not in error
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+NOT_HTTP = {
+    "another version": b"HTTP/2 200 OK\r\n\r\n",
+    "an upgrade": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n",
+    "a length that is no number": HEAD + b"Content-Length: x\r\n\r\n",
+    "a broken chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+}
+
+
+@pytest.mark.parametrize("name", NOT_HTTP)
+def test_an_answer_that_is_not_http_is_said_to_be_none(start_api: Callable[..., ModuleType], name: str) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(NOT_HTTP[name])
+
+    with listening(serve) as place:
+        api = start_api(WANDB_INFERENCE_BASE_URL=f"http://{place}/v1")
+        current_session().settings.set(max_retries=0)
+        for error in errors(api, {"chat": WAYS["chat"], "models": WAYS["models"]}):
+            assert "Its answer is not HTTP as it should be" in error
+            assert "Check the network" not in error
+
+
+def test_a_connection_that_is_closed_without_a_word_is_said_to_be_closed() -> None:
+    library = http_library()
+    failure = openai.APIConnectionError(request=library.Request("POST", "https://service.example/v1"))
+    failure.__cause__ = library.ReadError("")
+    context = FailureContext(Endpoint("custom", "https://service.example/v1"), "m", Catalog((), live=False))
+    assert to_inference_error(failure, context).why == "The other side closed the connection."
 
 
 # What a server sends before it closes the connection: nothing, or TLS's alert `internal error`.

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from evaluations import evaluate
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 from service import Answer, Service, completion, refused, usage
 
 from wandb_inference_magic.errors import InferenceError
@@ -204,6 +204,12 @@ def test_scorers_and_functions_score_answers(api: ModuleType, service: Service) 
     assert "The scorer half returned 3: it must be from 0 to 1. Such answers count as not right." in str(found)
     with pytest.raises(InferenceError, match=r"There is no scorer 'f2'.*precision, recall, f1"):
         evaluated(api, frame, models="test/x", truth="tags", scorer="f2")
+
+
+def test_a_typographic_minus_and_the_last_digits_of_a_float_are_no_error(api: ModuleType, service: Service) -> None:
+    frame = pd.DataFrame({"x": answers_in_turn(service, "\u22125.50", "0.3", "4"), "label": [-5.5, 0.1 + 0.2, 3]})
+    found = evaluated(api, frame, models="test/x", prompt="{{ x }}", scorer="error")
+    assert found.rows["score"].tolist() == [0.0, 0.0, 1.0]
 
 
 def test_numeric_errors_are_compared_and_a_failed_row_has_the_largest(api: ModuleType, service: Service) -> None:
@@ -581,6 +587,21 @@ def test_rows_hold_answers_as_the_columns_of_a_map_do(api: ModuleType, service: 
     whole = api.evaluate(frame, "{{ x }}", truth="truth", schema=Answered, **everything).rows
     assert whole["answer"].tolist()[0] == {"number": large, "items": [{"a": 1}]}
     whole.to_parquet(tmp_path / "rows.parquet")
+
+
+def test_a_field_that_the_type_computes_can_be_compared(api: ModuleType, service: Service) -> None:
+    class Answered(BaseModel):
+        number: int
+
+        @computed_field
+        def share(self) -> float:
+            return 1 / self.number
+
+    frame = pd.DataFrame({"x": answers_in_turn(service, '{"number": 2}', '{"number": 0}'), "truth": [0.5, 1]})
+    found = api.evaluate(frame, "{{ x }}", truth="truth", field="share", schema=Answered)
+    assert found.summary["right"].tolist() == [1]
+    pairs = pd.DataFrame({"x": frame["x"], "truth": ['{"number": 2}', '{"number": 1}']})
+    assert api.evaluate(pairs, "{{ x }}", truth="truth", schema=Answered).summary["right"].tolist() == [1]
 
 
 def test_an_allowed_null_is_an_answer(api: ModuleType, service: Service) -> None:

@@ -9,6 +9,7 @@ from time import time
 from types import ModuleType
 from typing import Any
 
+import openai
 import pytest
 from clocks import FastClock
 from hypothesis import given, strategies as st
@@ -67,6 +68,9 @@ def test_retry_after_is_read_in_all_its_forms() -> None:
     ("headers", "seconds"),
     [
         ({"retry-after-ms": "1500", "retry-after": "30"}, 1.5),
+        ({"retry-after-ms": "0", "retry-after": "20"}, 20),
+        ({"retry-after-ms": "-1", "retry-after": "20"}, 20),
+        ({"retry-after-ms": "0"}, 0),
         ({"retry-after": "1e300"}, None),
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0.5s"}, 360.5),
         ({"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "30s"}, None),
@@ -229,6 +233,22 @@ def test_an_error_whose_words_stop_coming_is_tried_again_by_its_status(api: Modu
     service.then(stalls)
     assert api.chat("hi").text == "Hello there."
     assert len(service.chats) == 2
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_error_whose_words_are_cut_has_its_status_in_the_users_client(
+    api: ModuleType, service: Service, stream: bool
+) -> None:
+    def cut(answer: Answer) -> None:
+        answer.start(401, "application/json")
+        answer.raw(b'{"error": "No such k')
+        answer.cut()
+
+    service.then(cut)
+    messages = [{"role": "user", "content": "hi"}]
+    with pytest.raises(openai.AuthenticationError) as caught:
+        api.client().chat.completions.create(model="m", messages=messages, stream=stream)
+    assert "No such k" in str(caught.value.body)
 
 
 def context_too_small(answer: Answer) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 
 from wandb_inference_magic.frames.agreement import means_same
 from wandb_inference_magic.frames.kinds import BOOLEAN, Kind
@@ -26,6 +26,12 @@ class Mood(Enum):
 class Place(BaseModel):
     city: str
     size: float | None = None
+
+
+class Town(Place):
+    @computed_field
+    def label(self) -> str:
+        return self.city.upper()
 
 
 @pytest.mark.parametrize(
@@ -72,6 +78,8 @@ class Place(BaseModel):
         ({"city": "Oslo", "size": None}, {"city": "oslo"}, None),
         (Place(city="Oslo"), '{"city": "Oslo"}', None),
         (Place(city="Oslo", size=2), {"city": "Oslo", "size": Decimal("2.0")}, None),
+        (Town(city="Oslo"), {"city": "Oslo"}, None),
+        ([Town(city="Oslo")], [{"city": "Oslo", "size": None}], None),
         ([True, False], [1, "no"], Kind("list", item=BOOL)),
         (None, float("nan"), None),
         ([None], [pd.NA], None),
@@ -86,6 +94,22 @@ class Place(BaseModel):
         ("non\u2011fiction", "Non-fiction", None),
         ("10\u202fkm", "10 km", None),
         ("don\u2019t", "don't", None),
+        ("\u2018Paris\u2019", "Paris", None),
+        ("\u201aParis\u2018", "Paris", None),
+        ("\u203aParis\u2039.", "Paris", None),
+        ("\u300c\u306f\u3044\u300d", "\u306f\u3044\u3002", None),
+        ("\u0939\u093e\u0901\u0964", "\u0939\u093e\u0901", None),
+        ("inf", float("inf"), None),
+        ("-Infinity", float("-inf"), None),
+        ("\u22125", -5, None),
+        ("\u22125.50", -5.5, None),
+        ("\u20115", "-5", None),
+        ("\u22121,000.5", -1000.5, None),
+        (0.1 + 0.2, 0.3, None),
+        (333 * 0.1, "33.3", None),
+        (3.3 * 3, Decimal("9.9"), None),
+        (0.1 * 30, 3, None),
+        (0.12345678901234568, "0.12345678901234568", None),
         (0.1, float(np.float32(0.1)), None),
         (Decimal("0.3"), float(np.float32(0.3)), None),
     ],
@@ -119,6 +143,12 @@ def test_values_that_mean_the_same(one: Any, other: Any, kind: Kind | None) -> N
         ("20240105", date(2024, 1, 5), None),
         ("v1.0", "v1", None),
         (0.1, 0.10000001, None),
+        (0.1, 0.10000000000001, None),
+        (1234567890123456.0, 1234567890123457.0, None),
+        (Decimal("0.30000000000000004"), Decimal("0.3"), None),
+        ("5\u2212", -5, None),
+        ("1e9999999", 0.5, None),
+        ("1e-9999999", 0.5, None),
         (16777216.0, 16777217.0, None),
         (2**53, 2**53 + 1, None),
         (1, "one", None),

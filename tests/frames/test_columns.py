@@ -7,7 +7,7 @@ import math
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from pydantic import BaseModel, Json, RootModel, create_model
+from pydantic import BaseModel, Json, RootModel, computed_field, create_model
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 from python_processes import run_python
 from service import Answer, Service, completion, refused
 from typing_extensions import TypedDict
@@ -510,6 +511,64 @@ def test_a_column_that_a_library_does_not_build_is_json_text(library: str) -> No
     assert values_of(out, "odd")[0] == '"x"'
     (notice,) = notices
     assert notice.startswith("The column 'odd' is JSON text, because it cannot be built: ")
+
+
+class Measured(BaseModel):
+    size: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def double(self) -> int:
+        return 2 * self.size
+
+
+@pydantic_dataclass
+class Holding:
+    inner: Measured
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def double(self) -> int:
+        return self.inner.double // self.inner.size
+
+
+@dataclass
+class Plain:
+    size: int
+
+    @computed_field
+    def double(self) -> Any:
+        return object
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "columns", "reports"),
+    [
+        (Measured, {"size": 2}, {"size": 2, "double": 4}, ()),
+        (Holding, {"inner": {"size": 2}}, {"inner": {"size": 2, "double": 4}, "double": 2}, ()),
+        (
+            Holding,
+            {"inner": {"size": 0}},
+            {"inner": {"size": 0, "double": 0}, "double": "<ZeroDivisionError>"},
+            ("'double' holds values of several types: they are text.",),
+        ),
+        (list[Measured], [{"size": 2}], {"reply": [{"size": 2, "double": 4}]}, ()),
+    ],
+)
+def test_fields_that_a_type_computes_are_columns(
+    kind: Any, answer: Any, columns: dict[str, Any], reports: tuple[str, ...]
+) -> None:
+    schema = schema_of(kind)
+    out, notices = framed(pl.DataFrame({"text": ["a"]}), [schema.read(json.dumps(answer))], schema)
+    assert out.drop("text").to_dicts() == [columns]
+    assert notices == reports
+    assert "double" not in json.dumps(schema.json_schema)
+
+
+def test_a_dataclass_has_the_fields_that_pydantic_computes() -> None:
+    schema = schema_of(Plain)
+    out, _ = framed(pl.DataFrame({"text": ["a"]}), [schema.read('{"size": 1}')], schema)
+    assert out.to_dicts() == [{"text": "a", "size": 1, "double": "<class 'object'>"}]
 
 
 def test_half_a_character_is_replaced_and_reported() -> None:

@@ -559,6 +559,9 @@ PROBLEMS: list[tuple[Any, str, list[str]]] = [
     (list[Movie], '[{"title": 1, "year": 1}]', ["0.title: Input should be a valid string, not 1"]),
     (Movie, "no json", ["the answer is not JSON"]),
     (Movie, '{"title" "a"}', ["the answer is not JSON: Expecting ':' delimiter: line 1 column 10 (char 9)"]),
+    ("a int", '{"a": true}', ["a: Input should be a number, not true"]),
+    ("a 1|2|3", '{"a": true}', ["a: Input should be a number, not true"]),
+    ("a list of float", '{"a": [1, false]}', ["a.1: Input should be a number, not false"]),
     (NAMES["shape"], '{"n": "x"}', ["n: integer is expected, not 'x'"]),
     (NAMES["shape"], "[1]", ["the answer: object is expected, not [1]"]),
 ]

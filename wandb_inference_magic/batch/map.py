@@ -198,6 +198,8 @@ class PreparedRuns:
                 command.traced(self._magic, self._inputs, {}, interrupts) as trace,
             ):
                 interrupted = bool(runs) and _run(command, runs, interrupts, progress, permits)
+                for run in runs:
+                    run.stop_if_all_missed()
                 trace.output = {run.model: _facts(run) for run in runs}
                 trace.summary = {"cost_usd": cost_of(runs)} if runs else {}
         except KeyboardInterrupt:
@@ -426,6 +428,8 @@ def run_all(
 def _way_on(command: Command, runs: Sequence[BatchRun], *, use_cache: bool) -> str:
     """Return how to go on with a run that ended early."""
     if command.cassette is not None:
+        if not command.cassette.records:
+            return ""
         if command.cassette.replays:
             return "Run it again to continue: the cassette holds the answers so far."
         return "While a cassette records, every row is asked for again, so that the cassette holds all of them."

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..engine import ModelCall, for_prompt, relax_response_format
 from ..errors import InferenceError, describe_exception, quoted
+
+# Imported before a row is sent: when one fails because no more files can be opened, no module can be imported.
+from ..failures import to_inference_error as to_inference_error
 from ..spending import Reservation
 
 if TYPE_CHECKING:

@@ -426,14 +426,14 @@ class BatchRun(RunResults):
     def _take(self, number: int, reply: Reply, answer: Any) -> None:
         self.answers[number] = answer
         self.seconds[number] = reply.seconds
-        self._failed_in_a_row, self.retry_reason, self.retry_at = [], "", 0.0
-        self._has_answers = True
+        self._failed_in_a_row, self.retry_reason, self.retry_at, self._has_answers = [], "", 0.0, True
         self.end_row(number)
         self.replayed += reply.replayed
 
     def _fail(self, number: int, error: InferenceError, key: str) -> None:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
         self.errors[number] = str(error)
+        self.missed = error if error.is_unsent and error.cause == "missing" else self.missed
         self.end_row(number)
         # A prompt that is refused says nothing about the others, nor does a status 403 after answers.
         self._failed_in_a_row += [] if error.depends_on_prompt else [number]

@@ -76,6 +76,8 @@ class RunResults:
         The number of rows in whose prompts values were cut.
     failed_before : set of int
         The rows without an answer that failed in an earlier run and were not sent again.
+    missed : InferenceError or None
+        Why a row was not sent, which only a cassette could have answered.
     """
 
     answers: list[Any] = field(default_factory=list)
@@ -97,6 +99,7 @@ class RunResults:
     reports: tuple[str, ...] = ()
     shortened: int = 0
     failed_before: set[int] = field(default_factory=set)
+    missed: InferenceError | None = None
 
     def __post_init__(self) -> None:
         self._ended = bytearray()
@@ -139,6 +142,11 @@ class RunResults:
         self.errors[number] = error
         if is_before:
             self.failed_before.add(number)
+
+    def stop_if_all_missed(self) -> None:
+        """Let the run fail if a cassette that should answer it holds none of its rows."""
+        if self.stopped is None and self.missed is not None and self.failed == self.done:
+            self.stopped = self.missed
 
     def share_row(self, first: int, number: int) -> None:
         """Give a row the result of an earlier row, which is equal to it."""

@@ -320,11 +320,9 @@ class Evaluation:
                 lines.append(f"The comparison is by {self.truth} instead.")
         judging = [self.judged.totals] if self.judged and self.judged.totals else []
         cost = sum_or_none([one.cost for one in (*totals, *judging)])
-        counts = {
-            "answers kept from before": sum(one.kept for one in totals),
-            "replayed": sum(one.replayed for one in totals),
-        }
-        notes = [f"{count:,} {what}" for what, count in counts.items() if count]
+        kept, replayed = sum(one.kept for one in totals), sum(one.replayed for one in totals)
+        notes = [f"{counted(kept, 'answer')} kept from before"] if kept else []
+        notes += [f"{replayed:,} replayed"] if replayed else []
         total = "unknown" if cost is None else usd(cost)
         lines.append(" · ".join((f"Cost in all: {total}", *notes)) + ".")
         return lines

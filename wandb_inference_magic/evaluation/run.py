@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -120,7 +121,12 @@ class Scores:
         if self._field in (None, ONLY):
             return answer
         # Not its plain form, in which a set is a list.
-        return answer.get(self._field) if isinstance(answer, dict) else getattr(answer, str(self._field), None)
+        if isinstance(answer, dict):
+            return answer.get(self._field)
+        # A field that is computed can raise anything.
+        with suppress(Exception):
+            return getattr(answer, str(self._field))
+        return None
 
 
 def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[list[Row], int]:

@@ -175,7 +175,7 @@ def _equal(answer: Any, truth: Any, kind: Kind) -> float:
 
 
 def _exact(answer: Any, truth: Any, kind: Kind) -> float:
-    answer, truth = (plain(one) for one in (answer, truth))
+    answer, truth = (plain(one, computed=False) for one in (answer, truth))
     if isinstance(answer, str) and isinstance(truth, str):
         return float(answer == truth)
     return float(means_same(answer, truth, kind))
@@ -185,7 +185,7 @@ def _items(value: Any) -> list[Any]:
     """Return the items of a set or a list, or of a text that holds one: in JSON or Python, or with commas between."""
     if is_missing(value):
         return []
-    value = sorted(value, key=str) if isinstance(value, AnySet) else plain(value)
+    value = sorted(value, key=str) if isinstance(value, AnySet) else plain(value, computed=False)
     if isinstance(value, str):
         try:
             value = read_nested(value)
@@ -227,7 +227,9 @@ def _f1(answer: Any, truth: Any, kind: Kind) -> float:
 def _error(answer: Any, truth: Any, _: Kind) -> float | None:
     """Return the distance of two numbers, or None if the answer is no number."""
     ours, theirs = as_number(answer), as_number(truth)
-    return None if ours is None or theirs is None else float(abs(ours - theirs))
+    if ours is None or theirs is None:
+        return None
+    return 0.0 if means_same(answer, truth) else float(abs(ours - theirs))
 
 
 def span(truths: Sequence[Any]) -> float:

@@ -81,6 +81,8 @@ STATUS_OF_TYPE: Final = {
     "overloaded": 503,
     "overloadederror": 503,
 }
+# Blanks, and a byte order mark.
+BEFORE_JSON: Final = " \t\r\n\ufeff"
 DEEPEST: Final = 6
 MAX_WORDS: Final = 2000
 # The seconds, in these fields.
@@ -89,6 +91,8 @@ _PAGE: Final = re.compile(
     r"[\s\ufeff]*((<!--.*?-->|<\?xml[^>]*>)\s*)*<(!doctype html|html|head|body|title|center|h1)\b",
     re.IGNORECASE | re.DOTALL,
 )
+# Its first line of data. There may be other fields before it.
+_EVENT: Final = re.compile(r"(?:(?:event|id|retry):[^\n]*\n)*data:[ \t]*(.*)")
 _TITLE: Final = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 _UNITS: Final = r"(?:ms|milliseconds?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:ours?)?|d(?:ays?)?)(?![a-z])"
 _WAIT: Final = re.compile(
@@ -132,13 +136,18 @@ def read_error(body: object) -> ErrorBody:
 
 
 def _unpacked(value: object) -> object:
-    """Return a text that is JSON as the value that it stands for."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            return read_json_text(value)
-        except ValueError:
-            return value
-    return value
+    """Return a text that is JSON, or a server-sent event with JSON, as the value that it stands for."""
+    if not isinstance(value, str):
+        return value
+    text = value.lstrip(BEFORE_JSON)
+    if event := _EVENT.match(text):
+        text = event[1]
+    if text[:1] not in ("{", "["):
+        return value
+    try:
+        return read_json_text(text)
+    except ValueError:
+        return value
 
 
 def _objects(value: object, depth: int = 0) -> Iterator[Mapping[str, Any]]:

@@ -34,6 +34,8 @@ REFUSED: Final = {
 }
 # What OpenSSL says where only this connection broke: it was cut, or bytes were changed on their way.
 _ONLY_THIS_ONE: Final = r"UNEXPECTED_EOF|EOF occurred|ALERT_INTERNAL_ERROR|BAD_RECORD_MAC"
+# The rules of HTTP that a server breaks by closing the connection.
+_CLOSED: Final = "peer closed connection|disconnected without sending"
 # What the HTTP library raises beneath its own errors where the other side has ended a connection that was made.
 _ENDED: Final = ("BrokenResourceError", "EndOfStream")
 NO_PROXY_REMEDY: Final = "Or name the hosts that need no proxy in NO_PROXY. Then restart the kernel."
@@ -130,10 +132,10 @@ def _of_proxy(proxy: Proxy, beneath: list[BaseException], endpoint: Endpoint) ->
     names = {type(error).__name__ for error in beneath}
     if "ProxyError" in names:
         return _proxy_refused(proxy, _describe_cause(beneath), endpoint)
-    remedy = f"Check {proxy.variable}. {NO_PROXY_REMEDY}"
-    is_encrypted = proxy.address.lower().startswith("https:")
     if not _is_connecting(beneath):
         return None
+    remedy = f"Check {proxy.variable}. {NO_PROXY_REMEDY}"
+    is_encrypted = proxy.address.lower().startswith("https:")
     if any(isinstance(error, ssl.SSLError) for error in beneath):
         # To the proxy, or through it to the endpoint. OpenSSL may name the host.
         names_proxy = f"'{urlsplit(f'//{proxy.place}').hostname}'" in _describe_cause(beneath)
@@ -195,10 +197,14 @@ def _wire(
             remedy,
             False,
         )
+    if any(type(error).__name__ == "RemoteProtocolError" for error in beneath) and not re.search(_CLOSED, said):
+        why = f"Its answer is not HTTP as it should be: {quoted(library_message(said))}.{_through(proxy)}"
+        remedy = "Run the cell again. If it fails again, check the address, or ask the people who run the server."
+        return why, f"{remedy} {endpoint.described_origin}", True
     why, may_pass = _describe_unreachable(beneath)
     remedy = _NETWORK_REMEDY
     if proxy is not None:
-        why = f"{why}{_through(proxy)}".strip()
+        why += _through(proxy)
     elif not endpoint.is_wandb and any(isinstance(one, ConnectionRefusedError | gaierror) for one in beneath):
         remedy = f"Check that it runs, and its address. {endpoint.described_origin}"
     elif endpoint.url.startswith("http:") and not has_begun:
@@ -280,7 +286,7 @@ def _describe_unreachable(beneath: list[BaseException]) -> tuple[str, bool]:
     said = _describe_cause(beneath)
     if "peer closed connection" in said:
         return "The connection was closed before the whole answer had arrived.", True
-    return quoted(library_message(said)), True
+    return f"{quoted(library_message(said)).rstrip('.') or 'The other side closed the connection'}.", True
 
 
 def _beneath(failure: BaseException) -> Iterator[BaseException]:

@@ -74,10 +74,13 @@ def delay_after(error: InferenceError, tries: int, longest: float = LONGEST_SECO
 def requested_delay(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that the headers of a response ask to wait, or None. The names are in lower case."""
     milliseconds = read_retry_after(headers.get("retry-after-ms"))
-    if milliseconds is not None:
+    # Some send 0 or -1 there, and the time in the other.
+    if milliseconds:
         return milliseconds / 1000
     seconds = read_retry_after(headers.get("retry-after"))
-    return _until_reset(headers) if seconds is None else seconds
+    if seconds is None:
+        seconds = _until_reset(headers)
+    return milliseconds if seconds is None else seconds
 
 
 def _until_reset(headers: Mapping[str, str]) -> float | None:

@@ -6,7 +6,7 @@ import re
 from ast import literal_eval
 from collections.abc import Set as AnySet
 from datetime import date, datetime, time, timedelta, timezone
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from functools import cache
 from math import isfinite
 from struct import pack, unpack
@@ -29,11 +29,15 @@ _WHOLE: Final = re.compile(r"(-?\d+)\.0+")
 # Models put a short answer in quotation marks, or emphasize it.
 _MARKS: Final = (
     ("**", "**"), ("`", "`"), ('"', '"'), ("'", "'"),
-    ("\u201c", "\u201d"), ("\u201e", "\u201c"), ("\u2018", "\u2019"), ("\u00ab", "\u00bb"),
+    ("\u201c", "\u201d"), ("\u201e", "\u201c"), ("\u201e", "\u201d"), ("\u00ab", "\u00bb"), ("\u00bb", "\u00ab"),
+    ("\u2018", "\u2019"), ("\u201a", "\u2018"), ("\u2039", "\u203a"), ("\u203a", "\u2039"),
+    ("\u300c", "\u300d"), ("\u300e", "\u300f"),
 )  # fmt: skip
-# Hyphens, spaces and apostrophes that models write in place of those on a keyboard.
+# Full stops: of Latin, Chinese and Japanese, and of Hindi.
+_STOPS: Final = ".\u3002\uff0e\uff61\u0964"
+# Hyphens, minus signs, spaces and apostrophes that models write in place of those on a keyboard.
 _PLAIN: Final = str.maketrans(
-    dict.fromkeys("\u2010\u2011", "-") | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | {"\u2019": "'"}
+    dict.fromkeys("\u2010\u2011\u2212", "-") | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | {"\u2019": "'"}
 )
 # What Python writes of lists and dicts of texts, numbers, booleans and None. NumPy writes no commas between texts.
 _PYTHON: Final = re.compile(
@@ -41,6 +45,8 @@ _PYTHON: Final = re.compile(
     r"""|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|True|False|None|[\[\](){},:\s]"""
 )
 LONGEST_PYTHON: Final = 100_000
+# So many digits of a float are what was meant: 0.1 + 0.2 is 0.30000000000000004.
+_FLOAT: Final = Context(prec=15, traps=[])
 # Stands for an answer or a known value that there is not.
 NO_VALUE: Final = object()
 _Time = date | time | timedelta
@@ -49,14 +55,14 @@ _Time = date | time | timedelta
 def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     """Return whether two values mean the same.
 
-    Numbers are the same if they are equal, in any type; a text is compared as what the other value is: a number, a date
-    in ISO form, a list or an object in JSON or as Python writes it. A float of 32 bits is the same as its shortest
-    decimals. Texts are compared without regard to case, outer blanks, final full stops, quotation marks or Markdown's
-    marks around the whole, zeros after a whole number (1.0), commas between groups of three digits, hyphens, spaces and
-    apostrophes that do not break or are typographic, and the way in which accents are written (Unicode's NFC). Lists
-    are compared item by item, sets without their order, objects field by field; a field that is missing is the same as
-    one without a value. A time without a zone is in UTC. 0, 1 and words such as "yes" are booleans only where `kind` is
-    boolean; 0 and 1 also beside a boolean.
+    Numbers are the same if they are equal, in any type, or in 15 digits if one is a float with a fraction; a text is
+    compared as what the other value is: a number, a date in ISO form, a list or an object in JSON or as Python writes
+    it. A float of 32 bits is the same as its shortest decimals. Texts are compared without regard to case, outer
+    blanks, final full stops, quotation marks or Markdown's marks around the whole, zeros after a whole number (1.0),
+    commas between groups of three digits, hyphens, spaces and apostrophes that do not break or are typographic, and the
+    way in which accents are written (Unicode's NFC). Lists are compared item by item, sets without their order, objects
+    field by field; a field that is missing is the same as one without a value. A time without a zone is in UTC. 0, 1
+    and words such as "yes" are booleans only where `kind` is boolean; 0 and 1 also beside a boolean.
 
     Parameters
     ----------
@@ -69,8 +75,8 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     if is_missing(one) or is_missing(other):
         return is_missing(one) and is_missing(other)
     if isinstance(one, AnySet) or isinstance(other, AnySet):
-        return _same_sets(plain(one), plain(other), kind.item)
-    one, other = plain(one), plain(other)
+        return _same_sets(plain(one, computed=False), plain(other, computed=False), kind.item)
+    one, other = plain(one, computed=False), plain(other, computed=False)
     if isinstance(one, str) != isinstance(other, str):
         # A text is read as what the other value is.
         one, other = (_read(one, other), other) if isinstance(one, str) else (one, _read(other, one))
@@ -88,7 +94,9 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     ours, theirs = _number(one), _number(other)
     if ours is None or theirs is None:
         return _folded(one) == _folded(other)
-    return ours == theirs or ours == _shortest(other) or theirs == _shortest(one)
+    if ours == theirs or ours == _shortest(other) or theirs == _shortest(one):
+        return True
+    return (_is_fraction(one) or _is_fraction(other)) and _FLOAT.plus(ours) == _FLOAT.plus(theirs)
 
 
 def _same_sets(one: Any, other: Any, kind: Kind | None) -> bool:
@@ -115,6 +123,11 @@ def _number(value: Any) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
     return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+
+
+def _is_fraction(value: Any) -> bool:
+    # The floats of whole numbers may be long ids.
+    return isinstance(value, float) and isfinite(value) and not value.is_integer()
 
 
 def _shortest(value: Any) -> Decimal | None:
@@ -144,7 +157,7 @@ def _read(text: str, beside: Any) -> Any:
             return _adapter(kind).validate_python(text.strip())
         if isinstance(beside, int | float | Decimal) and not isinstance(beside, bool):
             number = Decimal(ungrouped(_bare(text)))
-            return number if number.is_finite() else text
+            return text if number.is_nan() else number
     except (ValueError, InvalidOperation):
         pass
     return text
@@ -189,9 +202,10 @@ def _moment(value: _Time) -> Any:
 
 
 def _folded(value: Any) -> str:
-    text = (value if isinstance(value, str) else json_text(value)).translate(_PLAIN)
-    # Folding may take an accent apart.
-    folded = normalize("NFC", _bare(normalize("NFC", text)).casefold())
+    text = value if isinstance(value, str) else json_text(value)
+    # Marks around the whole come before apostrophes within it. Folding may take an accent apart.
+    bare = _bare(_bare(normalize("NFC", text)).translate(_PLAIN))
+    folded = normalize("NFC", bare.casefold())
     number = ungrouped(folded)
     whole = _WHOLE.fullmatch(number)
     return whole[1] if whole else number
@@ -200,7 +214,7 @@ def _folded(value: Any) -> str:
 def _bare(text: str) -> str:
     """Return a text without outer blanks, final full stops, and marks around the whole."""
     while True:
-        text = text.strip().rstrip(".").rstrip()
+        text = text.strip().rstrip(_STOPS).rstrip()
         mark = next((one for one in _MARKS if text.startswith(one[0]) and text.endswith(one[1])), None)
         if mark is None or len(text) <= len(mark[0]) + len(mark[1]):
             return text

@@ -9,8 +9,10 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import reduce
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from ..imports import is_instance
 from ..text import whole
 from .kinds import (
     ANY,
@@ -33,10 +35,13 @@ from .kinds import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..schemas import Schema
 
 # Stands for the name of a field where an answer is no record.
 ONLY: Final = ""
+_COMPUTED: Final = "pydantic.fields.ComputedFieldInfo"
 # How a notice says that texts were changed.
 HALVES: Final = "halves of characters: they are replaced"
 # The types that values do not change, and those that they hold.
@@ -48,25 +53,25 @@ def is_null(value: Any) -> bool:
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, *, computed: bool = True) -> Any:
     """Return a value as dicts, lists and scalars: bool, int, float, str, Decimal and those of `datetime`.
 
     Models, dataclasses and named tuples become dicts by the names of their fields. A value of any other type becomes
-    its text.
+    its text. Without `computed`, fields that pydantic computes are left out: they follow from the others.
     """
     try:
-        return _plain(value)
+        return _plain(value, computed=computed)
     except Exception:  # noqa: BLE001 - the user's own types can raise anything
         return _text_of(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, *, computed: bool) -> Any:
     if value is None or type(value) in (bool, int, float, str, Decimal, date, datetime, time, timedelta):
         return value
     if is_null(value):
         return None
     if isinstance(value, Enum):
-        return _plain(value.value)
+        return _plain(value.value, computed=computed)
     for kind in (int, float):
         if isinstance(value, kind):
             return kind(value)
@@ -78,20 +83,27 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, AnySet):
         # A set has another order in every process.
-        return sorted((_plain(one) for one in value), key=repr)
-    return _of_object(value)
+        return sorted((_plain(one, computed=computed) for one in value), key=repr)
+    return _of_object(value, computed=computed)
 
 
-def fields_of(value: Any) -> Mapping[Any, Any] | None:
-    """Return the fields of a model, a dataclass or a named tuple, by their names; None for any other value."""
+def fields_of(value: Any, *, computed: bool = True) -> Mapping[Any, Any] | None:
+    """Return the fields of a model, a dataclass or a named tuple, by their names; None for any other value.
+
+    With `computed`, those that pydantic computes are fields too.
+    """
     from pydantic import BaseModel, RootModel
 
     if isinstance(value, type | RootModel):
         return None
+    found: dict[str, Any] | None = None
     if isinstance(value, BaseModel):
-        return {name: getattr(value, name) for name in (*type(value).model_fields, *(value.model_extra or ()))}
-    if is_dataclass(value):
-        return {one.name: getattr(value, one.name, None) for one in fields(value)}
+        found = {name: getattr(value, name) for name in (*type(value).model_fields, *(value.model_extra or ()))}
+    elif is_dataclass(value):
+        found = {one.name: getattr(value, one.name, None) for one in fields(value)}
+    if found is not None:
+        more = _computed_names(type(value)) if computed else ()
+        return found | {name: _computed(value, name) for name in more}
     # Rows of SQLAlchemy are no tuples.
     if isinstance(value, Sequence) and isinstance(names := getattr(value, "_fields", None), tuple):
         return dict(zip(names, value, strict=True))
@@ -99,18 +111,35 @@ def fields_of(value: Any) -> Mapping[Any, Any] | None:
     return None if described is None else {one.name: getattr(value, one.name, None) for one in described}
 
 
-def _of_object(value: Any) -> Any:
+def _computed_names(kind: type) -> Iterable[str]:
+    """Return the names of the computed fields of a class, which pydantic collects unless it is a plain dataclass."""
+    if known := getattr(kind, "__pydantic_decorators__", None):
+        return known.computed_fields  # type: ignore[no-any-return]
+    held = chain.from_iterable(vars(one).items() for one in kind.__mro__)
+    return [name for name, one in held if is_instance(getattr(one, "decorator_info", None), _COMPUTED)]
+
+
+def _computed(value: Any, name: str) -> Any:
+    try:
+        return getattr(value, name)
+    except Exception as error:  # noqa: BLE001 - the user's own properties can raise anything
+        return f"<{type(error).__name__}>"
+
+
+def _of_object(value: Any, *, computed: bool) -> Any:
     from pydantic import RootModel
 
     if isinstance(value, RootModel):
-        return _plain(value.root)
-    record = value if isinstance(value, Mapping) else fields_of(value)
+        return _plain(value.root, computed=computed)
+    record = value if isinstance(value, Mapping) else fields_of(value, computed=computed)
     if record is not None:
-        return {_name(name): _plain(one) for name, one in record.items()}
+        return {_name(name): _plain(one, computed=computed) for name, one in record.items()}
     if isinstance(value, Sequence | Iterator):
-        return [_plain(one) for one in value]
+        return [_plain(one, computed=computed) for one in value]
     # Numbers and arrays of NumPy.
-    return _plain(value.tolist()) if hasattr(value, "tolist") else str(getattr(value, "pattern", value))
+    return (
+        _plain(value.tolist(), computed=computed) if hasattr(value, "tolist") else str(getattr(value, "pattern", value))
+    )
 
 
 def _name(key: Any) -> str:

@@ -42,8 +42,9 @@ NEEDED: Final = (
     "wandb_inference_magic.cassettes.slot",
     "openai",
 )
-# Modules that the SDK imports with its first request, and what a chat with a template needs as well.
-LATER: Final = ("anyio._backends._asyncio", "jinja2")
+# Modules that the SDK imports with its first request, what a chat with a template needs as well, and what a failed one
+# needs, which may fail because no more files can be opened.
+LATER: Final = ("anyio._backends._asyncio", "jinja2", "wandb_inference_magic.failures.convert")
 
 
 def load(shell: InteractiveShell, execution: object) -> None:

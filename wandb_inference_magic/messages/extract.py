@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Leading zeros carry meaning, as do the plus of a phone number and the E of a name. Python would ignore underscores,
 # and read names such as Nan.
-_NO_NUMBER: Final = re.compile(r"[+-]?0\d|.*_|\+\d{7}|\d+[eE]\d|[+-]?[a-zA-Z]")
+_NO_NUMBER: Final = re.compile(r"[+\u2010\u2011\u2212-]?0\d|.*_|\+\d{7}|\d+[eE]\d|[+-]?[a-zA-Z]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ def _async_validators(schema: Any) -> Iterator[str]:
 @cache
 def object_schema_generator() -> type[GenerateJsonSchema]:
     """Return the class by which pydantic describes the validated object, not the JSON that it is validated from."""
+    from pydantic import PydanticUserError
     from pydantic.json_schema import GenerateJsonSchema
 
     class ObjectSchemaGenerator(GenerateJsonSchema):
@@ -84,6 +85,22 @@ def object_schema_generator() -> type[GenerateJsonSchema]:
         def named_tuple_schema(self, schema: Any) -> dict[str, Any]:
             fields = {one["name"]: self.generate_inner(one["schema"]) for one in schema["fields"]}
             return {"type": "object", "properties": fields}
+
+        def model_fields_schema(self, schema: Any) -> dict[str, Any]:
+            return self._with_computed(super().model_fields_schema(schema), schema)
+
+        def dataclass_args_schema(self, schema: Any) -> dict[str, Any]:
+            return self._with_computed(super().dataclass_args_schema(schema), schema)
+
+        def _with_computed(self, made: dict[str, Any], schema: Any) -> dict[str, Any]:
+            """Add the computed fields, which pydantic lists only in what it writes."""
+            for one in schema.get("computed_fields", ()):
+                try:
+                    made["properties"][one["property_name"]] = self.generate_inner(one)
+                except PydanticUserError:
+                    # JSON has no such values: they are text.
+                    made["properties"][one["property_name"]] = {}
+            return made
 
         def p_arguments_schema(self, arguments: Any, var_args_schema: Any) -> dict[str, Any]:  # noqa: ARG002
             # The fields of a named tuple in older versions of pydantic.

@@ -22,7 +22,7 @@ from ..messages import json_in
 from ..text import json_values, read_json_text, whole, with_backslashes
 from .annotations import has_quoted_name, object_schema_generator, sent_schema_generator, with_known_typed_dicts
 from .short_form import annotation_of
-from .validation import compile_check, numbers_for_times, with_numbers_for_texts
+from .validation import compile_check, misread_values, with_numbers_for_texts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -295,7 +295,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         raise _no_schema(quoted(str(error).partition("\n")[0])) from None
 
     def check(value: Any) -> Any:
-        if problems := list(numbers_for_times(json_schema, value)):
+        if problems := list(misread_values(json_schema, value)):
             raise Mismatch(problems)
         return _validated(adapter, value)
 

@@ -16,7 +16,7 @@ from ..text import whole
 from .annotations import sent_schema_generator, with_known_typed_dicts
 from .docstrings import read_docstring, target_of
 from .schema import copy_without
-from .validation import numbers_for_times
+from .validation import misread_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -58,7 +58,7 @@ class Tool:
         # A lone surrogate has no UTF-8 form, and pydantic would raise an error of another type.
         raw = whole(text).encode() if text.strip() else b"{}"
         read = {name: value for name, value in self.arguments.validate_json(raw).items() if value is not LEFT_OUT}
-        if problems := [*numbers_for_times(self.definition["function"]["parameters"], from_json(raw))]:
+        if problems := [*misread_values(self.definition["function"]["parameters"], from_json(raw))]:
             raise ValueError("; ".join(problems))
         positional = [
             read.pop(parameter.name, parameter.default)

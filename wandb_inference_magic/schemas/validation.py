@@ -137,8 +137,10 @@ def with_numbers_for_texts(value: Any, error: ValidationError) -> Any:
     return held[0] if is_changed else None
 
 
-def numbers_for_times(schema: Mapping[str, Any], value: Any, where: str = "", root: Any = None) -> Iterator[str]:
-    """Yield the problems of numbers where a schema asks for a date or a time: pydantic reads 2024 as seconds of 1970.
+def misread_values(schema: Mapping[str, Any], value: Any, where: str = "", root: Any = None) -> Iterator[str]:
+    """Yield the problems of values that pydantic would read as another kind.
+
+    It reads the number 2024 as a time, in seconds of 1970, and a boolean as the number 0 or 1.
 
     Parameters
     ----------
@@ -156,21 +158,23 @@ def numbers_for_times(schema: Mapping[str, Any], value: Any, where: str = "", ro
         schema = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
     if schema.get("format") in TIMES and is_number(value):
         yield f"{where or 'the answer'}: Input should be a {schema['format']} in ISO form, not {value!r}"
+    if isinstance(value, bool) and schema.get("type") in ("integer", "number"):
+        yield f"{where or 'the answer'}: Input should be a number, not {json.dumps(value)}"
     alternatives = [one for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())) if one.get("type") != "null"]
-    found = [list(numbers_for_times(one, value, where, root)) for one in alternatives]
+    found = [list(misread_values(one, value, where, root)) for one in alternatives]
     if found and all(found):
         yield from found[0]
     if isinstance(value, dict):
         known, others = schema.get("properties", {}), schema.get("additionalProperties")
         for name, one in value.items():
-            yield from _numbers_in_part(known.get(name, others), one, f"{where}.{name}", root)
+            yield from _misread_in_part(known.get(name, others), one, f"{where}.{name}", root)
     if isinstance(value, list):
         first, items = schema.get("prefixItems", ()), schema.get("items")
         for number, one in enumerate(value):
             part = first[number] if number < len(first) else items
-            yield from _numbers_in_part(part, one, f"{where}.{number}", root)
+            yield from _misread_in_part(part, one, f"{where}.{number}", root)
 
 
-def _numbers_in_part(schema: Any, value: Any, where: str, root: Any) -> Iterator[str]:
+def _misread_in_part(schema: Any, value: Any, where: str, root: Any) -> Iterator[str]:
     if isinstance(schema, dict):
-        yield from numbers_for_times(schema, value, where.lstrip("."), root)
+        yield from misread_values(schema, value, where.lstrip("."), root)

@@ -32,6 +32,8 @@ def sum_or_none(numbers: Sequence[Number | None]) -> Number | None:
 # 2,102,650 is a number. 1,5 does not match: the comma can be a decimal comma.
 _GROUPED: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 
+_MINUS: Final = re.compile(r"^[\u2010\u2011\u2212](?=[\d.])")
+
 
 def is_number(value: object) -> bool:
     """Return whether a JSON value is a number, or a text that consists of one."""
@@ -43,7 +45,11 @@ def is_number(value: object) -> bool:
 
 
 def ungrouped(number: str) -> str:
-    """Return the text of a number without the commas between groups of three digits, and any other text as it is."""
+    """Return the text of a number as Python writes it: without commas between groups of three digits.
+
+    Its sign may be a typographic minus or hyphen. Any other text stays as it is.
+    """
+    number = _MINUS.sub("-", number)
     return number.replace(",", "") if _GROUPED.fullmatch(number) else number
 
 
