@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ..maths import formulas, page_strings
+from .cells import ROW_OF_DASHES
 from .front_end_parsers import readings
 from .parser import accept_any, commonmark_parser, page_parser
 
@@ -39,8 +40,8 @@ _LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
 
 
 @cache
-def _checking_parser() -> MarkdownIt:
-    parser = commonmark_parser(html=True, maxNesting=60).enable(["table", "strikethrough"])
+def _checking_parser(*, with_tables: bool = True) -> MarkdownIt:
+    parser = commonmark_parser(html=True, maxNesting=60).enable(["table"] * with_tables + ["strikethrough"])
     parser.validateLink = accept_any  # type: ignore[method-assign]
     parser.inline.ruler.before("escape", "maths", _kept_maths)
     return parser
@@ -75,17 +76,21 @@ def is_safe(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Sequ
         The HTML tags that this package has added, in order. Only these may be present.
     """
     # To the parser, readings of a text without maths are all the same.
-    parsed: dict[tuple[str, bool], list[Token]] = {}
+    parsed: dict[tuple[str, bool, bool], list[Token]] = {}
+    # Some parsers read the lines of some tables as a paragraph.
+    readings_of_tables = (True, False) if ROW_OF_DASHES.search(markdown) else (True,)
     for reading in readings(markdown, *_found_by_parser(markdown)):
         if reading is None:
             return False
         keeps_maths = reading.keeps_dollars and not {"$", "\\"}.isdisjoint(reading.markdown)
-        key = reading.markdown, keeps_maths
-        tokens = parsed[key] = parsed.get(key) or _checking_parser().parse(key[0], {"keeps_maths": keeps_maths})
-        if not _are_harmless(tokens, allowed, own_tags):
-            return False
-        if reading.maths is not None and not is_ordinary(tokens, reading.maths):
-            return False
+        for with_tables in readings_of_tables:
+            key = reading.markdown, keeps_maths, with_tables
+            parser = _checking_parser(with_tables=with_tables)
+            tokens = parsed[key] = parsed.get(key) or parser.parse(key[0], {"keeps_maths": keeps_maths})
+            if not _are_harmless(tokens, allowed, own_tags):
+                return False
+            if reading.maths is not None and not is_ordinary(tokens, reading.maths):
+                return False
     return True
 
 

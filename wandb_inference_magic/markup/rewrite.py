@@ -31,6 +31,7 @@ _COULD_ACT: Final = re.compile(r"[<\]]|\$[^$]*\\|\\(?:[(\[]|begin|ref|eqref)")
 _BARE_MARKER: Final = re.compile(r"\s*([-+*]|\d+[.)])\s*")
 # Languages of fences that front ends draw as pictures, maps or formulas, and the language used instead.
 _DRAWN: Final = {"math": "latex", "geojson": "json", "topojson": "json", "stl": "text", "plantuml": "text"}
+_ROW_WITHOUT_TEXT: Final = re.compile(r"[-:|\s]*\|[-:|\s]*")
 _LINK_BEFORE: Final = re.compile(r"\]\([^ \t\n]*\Z")
 _DEFINITION_MARK: Final = re.compile(r"(\n *):(?=\s|$)")
 _DEFINITION: Final = re.compile(r"^ *:[ \t]", re.MULTILINE)
@@ -53,6 +54,7 @@ class Rewriting:
 
     def __init__(self, text: str, allowed: frozenset[str], *, in_line: bool = False) -> None:
         self._in_line = in_line
+        self._received = text.split("\n")
         text = keep_cells(text)
         self._source = text.split("\n")
         self._lines = expanded(text).split("\n")
@@ -61,13 +63,13 @@ class Rewriting:
         self._tokens = block_parser().parse(expanded(text) + "\n", self._env)
         # How far each line has been rewritten. The cells of a table row share one line.
         self._cursors = [0] * len(self._lines)
-        self._enter_table("")
+        self._enter_table(slice(0))
 
     def result(self) -> str:
         self._refuse_confusing_fences()
         for token in self._tokens:
             if token.tag == "table":
-                self._enter_table("\n".join(self._source[slice(*token.map)]) if token.map else "")
+                self._enter_table(slice(*token.map) if token.map else slice(0))
             elif token.map is not None:
                 self._rewrite(token, *token.map)
         # Another parser may show text that belongs to no token, such as a row's cells beyond the table's columns.
@@ -88,10 +90,13 @@ class Rewriting:
             for start, end in pairwise(bounds)
         ]
 
-    def _enter_table(self, table: str) -> None:
+    def _enter_table(self, lines: slice) -> None:
         """Note the lines of the table that is being rewritten. Another parser may read them as a paragraph."""
-        self._table = table
-        self._table_dangers = _dangers_in([found[0] for found in CODE.finditer(table)])
+        self._table = table = "\n".join(self._source[lines])
+        # marked ends a cell after an even number of backslashes.
+        self._has_unlike_cells = r"\\|" in "\n".join(self._received[lines])
+        texts = (table, *table.split("\n"))
+        self._table_dangers = _dangers_in([found[0] for text in texts for found in CODE.finditer(text)])
         self._may_be_maths = "\\" in table and table.count("$") > 1
 
     def _set_apart(self) -> None:
@@ -127,7 +132,9 @@ class Rewriting:
         if token.type == "inline":
             pairs = zip(token.content.split("\n"), self._inline(token.content).split("\n"), strict=True)
             for number, (before, after) in enumerate(pairs, start):
-                self._replace(number, before, after)
+                # nbconvert would read the line above as the cells of a table, and cut code in it.
+                is_row = not self._table and _ROW_WITHOUT_TEXT.fullmatch(after)
+                self._replace(number, before, after.replace("|", r"\|") if is_row else after)
             return
         if token.type == "fence":
             self._rewrite_fence(token, start, end)
@@ -220,7 +227,10 @@ class Rewriting:
         if crossing:
             if any(map(_is_uncertain, spans)):
                 raise CannotRewriteError
-            is_cut = "|" in dangers and _has_unlike_cells(content, self._table)
+            # A parser may end a cell within code, so that the rest of it is not code. marked accepts tables of one
+            # column without a separator.
+            has_cells = self._has_unlike_cells if self._table else ROW_OF_DASHES.search(content)
+            is_cut = "|" in dangers and has_cells
             spans = [
                 replace(span, kind="no_code")
                 if span.kind == "backticks" and (is_cut or (span.start in labels and "](" in span.source))
@@ -260,7 +270,8 @@ class Rewriting:
         if span.kind == "backticks":
             return span.source
         if span.kind == "no_code":
-            return dollars_apart(safe_inline(span.source))
+            # In a table `_replace` adds a backslash to each pipe. After two of them, marked would end the cell.
+            return dollars_apart(safe_inline(span.source)).replace(r"\|", "&#124;" if self._table else r"\|")
         if span.kind == "image":
             return self._image(span, in_link=in_link)
         if span.kind == "autolink":
@@ -323,14 +334,6 @@ def _dangers_in(codes: Sequence[str]) -> frozenset[str]:
         "*_": any(code.count("`") != 2 for code in codes),
     }
     return frozenset(danger for danger, is_found in found.items() if is_found)
-
-
-def _has_unlike_cells(content: str, table: str) -> bool:
-    """Whether a parser may end a table cell within code, so that the rest of it is not code.
-
-    marked accepts tables of one column without a separator, and ends a cell after an even number of backslashes.
-    """
-    return r"\\|" in table if table else ROW_OF_DASHES.search(content) is not None
 
 
 def _undefining(text: str, *, begins_line: bool) -> str:

@@ -79,7 +79,7 @@ def _checked(tex: str, mark: str = "") -> str | None:
 def safe_as_text(inner: str) -> str:
     """Return LaTeX with the same meaning that is harmless if a front end reads it as text."""
     inner = _LABEL.sub("", _BOLD.sub(r"\\boldsymbol", inner))
-    inner = inner.replace("<", r"\lt ").replace("![", "!{}[")
+    inner = inner.replace("<", r"\lt ").replace("![", "!{}[").replace("~~", "~{}~")
     return re.sub(r"\](?=[(\[:])", "]{}", inner)
 
 
