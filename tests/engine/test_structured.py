@@ -266,6 +266,14 @@ def test_a_schema_or_a_response_format_of_the_users_takes_the_place_of_json_mode
         (400, "JSON mode is not supported"),
         (400, "Function calling with a response mime type: 'application/json' is unsupported"),
         (500, "guided decoding failed"),
+        (400, "Failed to initialize samplers: failed to parse grammar"),
+        (422, "Input validation error: grammar is not valid: Grammar must have a 'properties' field"),
+        (424, "Grammar error: Failed to compile grammar"),
+        (400, "Invalid grammar request: Failed to compile json grammar"),
+        (400, "JSON schema conversion failed: Unsupported pattern"),
+        (400, "This model does not support response format `json_schema`."),
+        (400, "The specified schema produces a constraint that has too many states for serving."),
+        (400, "Grammar error: Unimplemented keys: ['not']"),
     ],
 )
 @pytest.mark.parametrize("prompt", ["Who?", "Who? In JSON."])
@@ -281,11 +289,35 @@ def test_a_model_without_json_mode_is_asked_in_the_prompt(
     assert len(service.chats) == 2
 
 
-def test_another_refusal_is_not_taken_for_one_of_json_mode(api: ModuleType, service: Service) -> None:
-    service.always = refused(400, "temperature must be below 1")
-    with pytest.raises(api.InferenceError, match="temperature"):
-        api.chat("Who?", json=True)
+@pytest.mark.parametrize("options", [{"schema": "a int"}, {"json": True}])
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "temperature must be below 1"),
+        (400, "The prompt was rejected: 'drop schema public' is not allowed."),
+        (400, "The prompt was rejected by the content policy: database schema"),
+        (400, "Invalid schema for function 'weather': 'properties' is required."),
+        (400, "acme/json_schema-7b does not support a temperature"),
+        (404, "The model acme/json_schema-7b does not exist"),
+    ],
+)
+def test_another_refusal_is_not_taken_for_one_of_the_format(
+    api: ModuleType, service: Service, status: int, words: str, options: dict[str, Any]
+) -> None:
+    service.always = refused(status, words)
+    with pytest.raises(api.InferenceError, match=re.escape(words)):
+        api.chat("Who?", model="acme/json_schema-7b", **options)
     assert len(service.chats) == 1
+
+
+def test_a_model_that_has_answered_under_a_schema_is_not_said_to_refuse_it(api: ModuleType, service: Service) -> None:
+    service.then(Streamed([GOOD]), refused(400, "json_schema: busy"), refused(400, "json_schema: pattern"))
+    assert api.chat("Who?", schema="name, age int").parsed == {"name": "Ada", "age": 36}
+    with pytest.raises(api.InferenceError, match="json_schema: busy"):
+        api.chat("And?", schema="name, age int")
+    # It may refuse another one.
+    service.always = Streamed([GOOD])
+    assert "does not support schemas" in api.chat("And?", schema="age int, name").notices[0]
 
 
 @pytest.mark.parametrize("content", [["Two cities."], ["Be brief.", "Two cities."], ["JSON, please."]])

@@ -133,6 +133,7 @@ class ModelCall:
         self.sent_at = self._command.session.clock.now()
         await self._send_once(client)
         self.share.limiter.served(self.sent_at)
+        self._command.session.models.has_answered(self.sent)
 
     async def _send_once(self, client: AsyncOpenAI) -> None:
         builder, reservation = self.builder, self.reservation
@@ -264,6 +265,8 @@ class ModelCall:
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
         """Return the request with a relaxed response format; None if the format was not what the model refused."""
+        if self._command.session.models.takes_format(self.sent):
+            return None
         return relax_response_format(self.sent, self.spec.schema, error)
 
     def delay_after(self, error: InferenceError, tries: int) -> float | None:
