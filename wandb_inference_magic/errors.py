@@ -74,6 +74,8 @@ class InferenceError(Exception):
         Whether it ended a request before anything was sent: such a request is no call.
     refuses_format : bool
         Whether the service refused the response format of the request.
+    generated : str or None
+        What the model wrote, if the service refused that in place of the request.
 
     Notes
     -----
@@ -108,6 +110,7 @@ class InferenceError(Exception):
         self.show_traceback = False
         self.partial: Any = None
         self.is_unsent = self.refuses_format = False
+        self.generated: str | None = None
         super().__init__(self.what)
 
     @property

@@ -196,6 +196,82 @@ def test_a_tool_that_is_called_for_the_repair_is_run(api: ModuleType, service: S
     ]  # fmt: skip
 
 
+def json_refused(written: Any, *, pieces: tuple[str, ...] = (), code: str = "json_validate_failed") -> Any:
+    """A script: Groq refuses what its model wrote, at once or in a stream."""
+    said = "Generated JSON does not match the expected schema. See 'failed_generation' for more details."
+    report = {"error": {"message": said, "type": "invalid_request_error", "code": code, "failed_generation": written}}
+
+    def answer(one: Answer) -> None:
+        if not pieces:
+            one.json(report, 400)
+            return
+        one.start()
+        for piece in pieces:
+            one.event(chunk({"content": piece}))
+        one.event(report)
+        one.end()
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        json_refused(f"{GOOD}\nI hope this helps"),
+        json_refused(json.loads(GOOD)),
+        json_refused(GOOD, pieces=(GOOD[:9],)),
+        json_refused(json.dumps({"name": "json", "arguments": json.loads(GOOD)}), code="tool_use_failed"),
+    ],
+    ids=["text", "object", "streamed", "call"],
+)
+@pytest.mark.parametrize("options", [{"schema": "name, age int"}, {"json": True}])
+def test_an_answer_that_the_service_refused_as_json_is_read(
+    api: ModuleType, service: Service, first: Any, options: dict[str, Any]
+) -> None:
+    service.then(first)
+    reply = api.chat("Who was Ada?", **options)
+    assert "Ada" in str(reply.parsed)
+    assert (len(service.chats), reply.calls, reply.incomplete, reply.finish_reason) == (1, 1, "", "stop")
+
+
+@pytest.mark.parametrize("written", [BAD, "I do not know."])
+def test_an_answer_that_the_service_refused_as_json_is_repaired_once(
+    api: ModuleType, service: Service, written: str
+) -> None:
+    service.then(json_refused(written), Streamed([GOOD]))
+    reply = api.chat("Who was Ada?", schema="name, age int")
+    assert (reply.parsed, reply.calls) == ({"name": "Ada", "age": 36}, 2)
+    assert service.last.body["messages"][-2] == {"role": "assistant", "content": written}
+    assert service.last.body["response_format"]["type"] == "json_schema"
+    service.then(json_refused(written), json_refused(written))
+    rows = api.map_prompts(["a", "b"], "{{ text }}", schema="name, age int", concurrency=1)
+    assert "does not fit the schema" in rows.reply_error[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [("max completion tokens reached before generating a valid document", "raise --max-tokens"), ("", "It is empty")],
+)
+@pytest.mark.parametrize("options", [{"schema": "name, age int"}, {"json": True}])
+def test_an_answer_that_was_cut_before_it_was_json_is_called_so(
+    api: ModuleType, service: Service, written: str, said: str, options: dict[str, Any]
+) -> None:
+    service.always = json_refused(written)
+    with pytest.raises(api.InferenceError, match=said) as raised:
+        api.chat("Who was Ada?", **options)
+    assert (raised.value.cause, len(service.chats)) == ("answer", 1)
+
+
+def test_an_answer_that_the_service_refused_as_json_is_replayed(api: ModuleType, service: Service) -> None:
+    service.then(json_refused(GOOD))
+    settings = current_session().settings
+    settings.set(cassette="new.jsonl", cassette_mode="record")
+    recorded = api.chat("Who was Ada?", schema="name, age int")
+    settings.set(cassette_mode="replay")
+    replayed = api.chat("Who was Ada?", schema="name, age int")
+    assert (replayed.parsed, recorded.replayed, replayed.replayed) == (recorded.parsed, False, True)
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_an_answer_that_comes_as_reasoning_is_read(api: ModuleType, service: Service, stream: bool) -> None:
     thought = f"They want JSON. Not {BAD}, but {GOOD}."

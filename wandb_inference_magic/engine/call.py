@@ -13,7 +13,7 @@ from ..failures import retry_delay
 from ..messages import ADDED_JSON_MODE, added_up, notices_below, read_json
 from ..replies import CallProgress, ReplyBuilder
 from ..schemas import Mismatch
-from .relax import does_not_fit, may_be_corrected, refused, relax_response_format, repair_request
+from .relax import does_not_fit, may_be_corrected, refused, refused_answer, relax_response_format, repair_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -161,12 +161,20 @@ class ModelCall:
                     seen.reply = self.built()
 
     async def _read(self, chunks: AsyncIterator[Mapping[str, Any]]) -> None:
-        builder = self.builder
-        async for chunk in chunks:
-            has_text = bool(builder.text_pieces)
-            builder.add(chunk)
-            if builder.text_pieces and not has_text:
-                self.progress.begun.set()
+        try:
+            async for chunk in chunks:
+                self._add(chunk)
+        except Exception as failure:
+            asks_for_json = self.spec.schema is not None or self.spec.json
+            if not asks_for_json or self.spec.tools or (answer := refused_answer(self.explained(failure))) is None:
+                raise
+            self._add(answer)
+
+    def _add(self, chunk: Mapping[str, Any]) -> None:
+        has_text = bool(self.builder.text_pieces)
+        self.builder.add(chunk)
+        if self.builder.text_pieces and not has_text:
+            self.progress.begun.set()
 
     def follow_with(self, request: PreparedRequest) -> None:
         """Make another request the current one, after the current one has been answered."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError, quoted
 from ..messages import BUDGET_REMEDY, JSON_MODE, JSON_ONLY
@@ -33,6 +33,15 @@ def relax_response_format(
         words = f"{sent.model} does not support response formats either: only the prompt asked for JSON."
         easier = sent.with_body(response_format=None)
     return easier.noticed(words)
+
+
+def refused_answer(error: InferenceError) -> dict[str, Any] | None:
+    """Return what the model wrote as a completion, if the service refused that as JSON; None if it did not."""
+    if error.generated is None:
+        return None
+    is_cut = "max completion tokens reached" in error.generated
+    message = {"role": "assistant", "content": "" if is_cut else error.generated}
+    return {"choices": [{"message": message, "finish_reason": "length" if is_cut else "stop"}]}
 
 
 def may_be_corrected(reply: Reply) -> bool:

@@ -125,8 +125,10 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
         waits=form.waits,
         affects_all=form.affects_all,
     )
-    # The name of a model can have any words.
-    error.refuses_format = refuses_format(form, status, words.replace(context.model, "") if context.model else "")
+    error.generated = body.generated
+    if context.model and body.generated is None:
+        # The name of a model can have any words.
+        error.refuses_format = refuses_format(form, status, words.replace(context.model, ""))
     return error
 
 
