@@ -72,6 +72,10 @@ class InferenceError(Exception):
         The frame with the answers so far, if a run over rows ended early. None otherwise.
     is_unsent : bool
         Whether it ended a request before anything was sent: such a request is no call.
+    refuses_format : bool
+        Whether the service refused the response format of the request.
+    generated : str or None
+        What the model wrote, if the service refused that in place of the request.
 
     Notes
     -----
@@ -105,7 +109,8 @@ class InferenceError(Exception):
         self.affects_all = cause in AFFECT_ALL if affects_all is None else affects_all
         self.show_traceback = False
         self.partial: Any = None
-        self.is_unsent = False
+        self.is_unsent = self.refuses_format = False
+        self.generated: str | None = None
         super().__init__(self.what)
 
     @property

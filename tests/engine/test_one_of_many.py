@@ -123,6 +123,16 @@ def test_an_easier_response_format_does_not_use_up_a_retry(api: ModuleType, serv
     ]
 
 
+def test_a_refusal_of_one_row_leaves_the_schema_of_the_others(api: ModuleType, service: Service) -> None:
+    good = completion('{"label": "good"}')
+    service.then(good, refused(400, "structured output failed"))
+    service.always = good
+    out = api.map_prompts(list("abcd"), "{{ text }}", schema="label good|bad", concurrency=1)
+    assert [format_of(Answer(None, one)) for one in service.chats] == ["json_schema"] * 4  # type: ignore[arg-type]
+    assert out.label.notna().tolist() == [True, False, True, True]
+    assert "structured output failed" in out.reply_error[1]
+
+
 def test_a_late_refusal_does_not_restore_a_refused_format(api: ModuleType, service: Service) -> None:
     a_without_format = Event()
     forms: list[tuple[str, str | None]] = []
@@ -153,7 +163,7 @@ def test_all_notices_of_a_run_are_shown_together(kernel: Kernel, service: Servic
             connection.execute("drop table answers")
         completion('{"label": "good"}')(one)
 
-    service.then(break_cache, NO_SCHEMA)
+    service.then(NO_SCHEMA, break_cache)
     service.always = completion('{"label": "good"}')
     kernel.run("rows = ['a', 'b']")
     shown = kernel.run("%%wbmap rows --concurrency 1 --schema 'label good|bad'\n{{ text }}")

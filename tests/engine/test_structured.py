@@ -196,6 +196,82 @@ def test_a_tool_that_is_called_for_the_repair_is_run(api: ModuleType, service: S
     ]  # fmt: skip
 
 
+def json_refused(written: Any, *, pieces: tuple[str, ...] = (), code: str = "json_validate_failed") -> Any:
+    """A script: Groq refuses what its model wrote, at once or in a stream."""
+    said = "Generated JSON does not match the expected schema. See 'failed_generation' for more details."
+    report = {"error": {"message": said, "type": "invalid_request_error", "code": code, "failed_generation": written}}
+
+    def answer(one: Answer) -> None:
+        if not pieces:
+            one.json(report, 400)
+            return
+        one.start()
+        for piece in pieces:
+            one.event(chunk({"content": piece}))
+        one.event(report)
+        one.end()
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        json_refused(f"{GOOD}\nI hope this helps"),
+        json_refused(json.loads(GOOD)),
+        json_refused(GOOD, pieces=(GOOD[:9],)),
+        json_refused(json.dumps({"name": "json", "arguments": json.loads(GOOD)}), code="tool_use_failed"),
+    ],
+    ids=["text", "object", "streamed", "call"],
+)
+@pytest.mark.parametrize("options", [{"schema": "name, age int"}, {"json": True}])
+def test_an_answer_that_the_service_refused_as_json_is_read(
+    api: ModuleType, service: Service, first: Any, options: dict[str, Any]
+) -> None:
+    service.then(first)
+    reply = api.chat("Who was Ada?", **options)
+    assert "Ada" in str(reply.parsed)
+    assert (len(service.chats), reply.calls, reply.incomplete, reply.finish_reason) == (1, 1, "", "stop")
+
+
+@pytest.mark.parametrize("written", [BAD, "I do not know."])
+def test_an_answer_that_the_service_refused_as_json_is_repaired_once(
+    api: ModuleType, service: Service, written: str
+) -> None:
+    service.then(json_refused(written), Streamed([GOOD]))
+    reply = api.chat("Who was Ada?", schema="name, age int")
+    assert (reply.parsed, reply.calls) == ({"name": "Ada", "age": 36}, 2)
+    assert service.last.body["messages"][-2] == {"role": "assistant", "content": written}
+    assert service.last.body["response_format"]["type"] == "json_schema"
+    service.then(json_refused(written), json_refused(written))
+    rows = api.map_prompts(["a", "b"], "{{ text }}", schema="name, age int", concurrency=1)
+    assert "does not fit the schema" in rows.reply_error[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [("max completion tokens reached before generating a valid document", "raise --max-tokens"), ("", "It is empty")],
+)
+@pytest.mark.parametrize("options", [{"schema": "name, age int"}, {"json": True}])
+def test_an_answer_that_was_cut_before_it_was_json_is_called_so(
+    api: ModuleType, service: Service, written: str, said: str, options: dict[str, Any]
+) -> None:
+    service.always = json_refused(written)
+    with pytest.raises(api.InferenceError, match=said) as raised:
+        api.chat("Who was Ada?", **options)
+    assert (raised.value.cause, len(service.chats)) == ("answer", 1)
+
+
+def test_an_answer_that_the_service_refused_as_json_is_replayed(api: ModuleType, service: Service) -> None:
+    service.then(json_refused(GOOD))
+    settings = current_session().settings
+    settings.set(cassette="new.jsonl", cassette_mode="record")
+    recorded = api.chat("Who was Ada?", schema="name, age int")
+    settings.set(cassette_mode="replay")
+    replayed = api.chat("Who was Ada?", schema="name, age int")
+    assert (replayed.parsed, recorded.replayed, replayed.replayed) == (recorded.parsed, False, True)
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_an_answer_that_comes_as_reasoning_is_read(api: ModuleType, service: Service, stream: bool) -> None:
     thought = f"They want JSON. Not {BAD}, but {GOOD}."
@@ -266,6 +342,14 @@ def test_a_schema_or_a_response_format_of_the_users_takes_the_place_of_json_mode
         (400, "JSON mode is not supported"),
         (400, "Function calling with a response mime type: 'application/json' is unsupported"),
         (500, "guided decoding failed"),
+        (400, "Failed to initialize samplers: failed to parse grammar"),
+        (422, "Input validation error: grammar is not valid: Grammar must have a 'properties' field"),
+        (424, "Grammar error: Failed to compile grammar"),
+        (400, "Invalid grammar request: Failed to compile json grammar"),
+        (400, "JSON schema conversion failed: Unsupported pattern"),
+        (400, "This model does not support response format `json_schema`."),
+        (400, "The specified schema produces a constraint that has too many states for serving."),
+        (400, "Grammar error: Unimplemented keys: ['not']"),
     ],
 )
 @pytest.mark.parametrize("prompt", ["Who?", "Who? In JSON."])
@@ -281,11 +365,35 @@ def test_a_model_without_json_mode_is_asked_in_the_prompt(
     assert len(service.chats) == 2
 
 
-def test_another_refusal_is_not_taken_for_one_of_json_mode(api: ModuleType, service: Service) -> None:
-    service.always = refused(400, "temperature must be below 1")
-    with pytest.raises(api.InferenceError, match="temperature"):
-        api.chat("Who?", json=True)
+@pytest.mark.parametrize("options", [{"schema": "a int"}, {"json": True}])
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "temperature must be below 1"),
+        (400, "The prompt was rejected: 'drop schema public' is not allowed."),
+        (400, "The prompt was rejected by the content policy: database schema"),
+        (400, "Invalid schema for function 'weather': 'properties' is required."),
+        (400, "acme/json_schema-7b does not support a temperature"),
+        (404, "The model acme/json_schema-7b does not exist"),
+    ],
+)
+def test_another_refusal_is_not_taken_for_one_of_the_format(
+    api: ModuleType, service: Service, status: int, words: str, options: dict[str, Any]
+) -> None:
+    service.always = refused(status, words)
+    with pytest.raises(api.InferenceError, match=re.escape(words)):
+        api.chat("Who?", model="acme/json_schema-7b", **options)
     assert len(service.chats) == 1
+
+
+def test_a_model_that_has_answered_under_a_schema_is_not_said_to_refuse_it(api: ModuleType, service: Service) -> None:
+    service.then(Streamed([GOOD]), refused(400, "json_schema: busy"), refused(400, "json_schema: pattern"))
+    assert api.chat("Who?", schema="name, age int").parsed == {"name": "Ada", "age": 36}
+    with pytest.raises(api.InferenceError, match="json_schema: busy"):
+        api.chat("And?", schema="name, age int")
+    # It may refuse another one.
+    service.always = Streamed([GOOD])
+    assert "does not support schemas" in api.chat("And?", schema="age int, name").notices[0]
 
 
 @pytest.mark.parametrize("content", [["Two cities."], ["Be brief.", "Two cities."], ["JSON, please."]])

@@ -37,6 +37,16 @@ def weather(city: str, days: int = 1) -> dict[str, Any]:
     return {"city": city, "celsius": 21.5}
 
 
+def called_with(id_: str) -> Callable[[Answer], None]:
+    """A script: one call of a tool, with this id."""
+
+    def answer(one: Answer) -> None:
+        call = {"index": 0, "id": id_, "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+        one.json({"choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]})
+
+    return answer
+
+
 @pytest.mark.parametrize(
     ("status", "said"),
     [
@@ -228,6 +238,25 @@ def test_what_a_template_prints_stays_in_the_cell(kernel: Kernel, service: Servi
     printed, reply = kernel.run(cell).outputs
     assert printed["data"]["text/plain"] == "computing\n"
     assert reply["data"]["text/plain"].startswith("# Yes\n\nIt is.\n\nReally.")
+
+
+@pytest.mark.parametrize(
+    ("received", "sent"),
+    [
+        (("weather:0", "weather:0", "weather:0"), ("weather:0", "weather:0-2", "weather:0-3")),
+        (("", "a", ""), ("call-1", "a", "call-2")),
+        (("a", "a-2", "a"), ("a", "a-2", "a-3")),
+    ],
+)
+def test_the_ids_of_tool_calls_are_unique_in_all_rounds(
+    api: ModuleType, service: Service, received: tuple[str, ...], sent: tuple[str, ...]
+) -> None:
+    service.then(*(called_with(one) for one in received[:2]), completion("No."), called_with(received[2]))
+    service.always = completion('{"a": 1}')
+    assert api.chat("hi", schema="a int", tools=[weather]).parsed == {"a": 1}
+    messages = service.last.body["messages"]
+    assert [call["id"] for one in messages for call in one.get("tool_calls", ())] == [*sent]
+    assert [one["tool_call_id"] for one in messages if one["role"] == "tool"] == [*sent]
 
 
 def test_parallel_malformed_unknown_and_failing_calls_are_all_answered(

@@ -169,10 +169,16 @@ async def stream_chat(
     openai.OpenAIError
         For any failure of the service or the network.
     """
+    import openai
+
     sent = {**body, **({} if limit is None else {"max_tokens": limit}), **(STREAMED if stream else {})}
     before = LIMITED.set(limit is not None)
     try:
         chunks = await _begin(client, sent)
+    except openai.APIStatusError as error:
+        # It may have what the model wrote.
+        arrival.timing = error.response.extensions.get(EXTENSION)
+        raise
     finally:
         LIMITED.reset(before)
     response = chunks.response

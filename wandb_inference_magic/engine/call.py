@@ -15,7 +15,7 @@ from ..failures import retry_delay
 from ..messages import ADDED_JSON_MODE, added_up, notices_below, read_json
 from ..replies import CallProgress, ReplyBuilder
 from ..schemas import Mismatch
-from .relax import does_not_fit, may_be_corrected, refused, relax_response_format, repair_request
+from .relax import does_not_fit, may_be_corrected, refused, refused_answer, relax_response_format, repair_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -141,6 +141,7 @@ class ModelCall:
         self.sent_at = self._command.session.clock.now()
         await self._send_once(client)
         self.share.limiter.served(self.sent_at)
+        self._command.session.models.has_answered(self.sent)
 
     async def _send_once(self, client: AsyncOpenAI) -> None:
         builder, reservation = self.builder, self.reservation
@@ -168,12 +169,20 @@ class ModelCall:
                     seen.reply = self.built()
 
     async def _read(self, chunks: AsyncIterator[Mapping[str, Any]]) -> None:
-        builder = self.builder
-        async for chunk in chunks:
-            has_text = bool(builder.text_pieces)
-            builder.add(chunk)
-            if builder.text_pieces and not has_text:
-                self.progress.begun.set()
+        try:
+            async for chunk in chunks:
+                self._add(chunk)
+        except Exception as failure:
+            asks_for_json = self.spec.schema is not None or self.spec.json
+            if not asks_for_json or self.spec.tools or (answer := refused_answer(self.explained(failure))) is None:
+                raise
+            self._add(answer)
+
+    def _add(self, chunk: Mapping[str, Any]) -> None:
+        has_text = bool(self.builder.text_pieces)
+        self.builder.add(chunk)
+        if self.builder.text_pieces and not has_text:
+            self.progress.begun.set()
 
     def follow_with(self, request: PreparedRequest) -> None:
         """Make another request the current one, after the current one has been answered."""
@@ -272,6 +281,8 @@ class ModelCall:
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
         """Return the request with a relaxed response format; None if the format was not what the model refused."""
+        if self._command.session.models.takes_format(self.sent):
+            return None
         return relax_response_format(self.sent, self.spec.schema, error)
 
     def delay_after(self, error: InferenceError, tries: int) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, Interrupted, quoted
@@ -22,7 +22,7 @@ from .call import ModelCall
 from .request import NOWHERE, prepare_request, trace_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ..concurrency import Interrupts
     from ..messages import Message, Origin, PreparedRequest, Reply, Thread, ToolCall, ToolStep
@@ -204,7 +204,7 @@ class _ChatRun:
                 return
             if rounds > MAX_ROUNDS:
                 raise _too_many_rounds(last)
-            called = [_identified(call, f"{rounds}-{number}") for number, call in enumerate(last.tool_calls)]
+            called = _identified(last.tool_calls, self._call.sent.messages)
             steps = [self._run_tool(tools, call, "" if number else last.text) for number, call in enumerate(called)]
             asking = {**_asking(last, called), **self._call.builder.echo}
             request = self._call.sent.followed_by(asking, *(step.message for step in steps))
@@ -247,9 +247,15 @@ def _allowed_to_answer(request: PreparedRequest, *, must: bool) -> PreparedReque
     return request.with_body(extra_body=extra or None, tool_choice="none" if must else None)
 
 
-def _identified(call: ToolCall, place: str) -> ToolCall:
-    """Return a tool call that has an id. Some endpoints send none, and the tool's answer must name one."""
-    return call if call.id else replace(call, id=f"call-{place}")
+def _identified(calls: Iterable[ToolCall], before: Iterable[Message]) -> list[ToolCall]:
+    """Return tool calls with ids that are unique among the messages before. Some endpoints send none, or the same."""
+    used = {call["id"] for message in before for call in message.get("tool_calls", ())}
+    identified = []
+    for call in calls:
+        ids = chain([call.id], (f"{call.id or 'call'}-{number}" for number in count(2 if call.id else 1)))
+        identified.append(replace(call, id=next(one for one in ids if one and one not in used)))
+        used.add(identified[-1].id)
+    return identified
 
 
 def _asking(reply: Reply, calls: list[ToolCall]) -> Message:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError, quoted
 from ..messages import BUDGET_REMEDY, JSON_MODE, JSON_ONLY
@@ -10,8 +10,6 @@ from ..messages import BUDGET_REMEDY, JSON_MODE, JSON_ONLY
 if TYPE_CHECKING:
     from ..messages import PreparedRequest, Reply
     from ..schemas import Mismatch, Schema
-
-SCHEMA_WORDS: Final = ("response_format", "json_object", "json mode", "mime type", "schema", "structured", "guided")
 
 
 def relax_response_format(
@@ -23,12 +21,7 @@ def relax_response_format(
     mode, with a schema or without one, only the instructions are sent.
     """
     form = sent.body.get("response_format")
-    # Only an answer of the service says what the model refuses. A cassette names what a request differs in.
-    if form is None or error.is_unsent or error.cause == "network":
-        return None
-    if error.status not in (None, 400, 404, 415, 422, 500, 501):
-        return None
-    if not any(word in str(error).lower() for word in SCHEMA_WORDS):
+    if form is None or not error.refuses_format:
         return None
     if schema is None:
         words = f"{sent.model} does not support response formats: the prompt asked for JSON instead."
@@ -40,6 +33,15 @@ def relax_response_format(
         words = f"{sent.model} does not support response formats either: only the prompt asked for JSON."
         easier = sent.with_body(response_format=None)
     return easier.noticed(words)
+
+
+def refused_answer(error: InferenceError) -> dict[str, Any] | None:
+    """Return what the model wrote as a completion, if the service refused that as JSON; None if it did not."""
+    if error.generated is None:
+        return None
+    is_cut = "max completion tokens reached" in error.generated
+    message = {"role": "assistant", "content": "" if is_cut else error.generated}
+    return {"choices": [{"message": message, "finish_reason": "length" if is_cut else "stop"}]}
 
 
 def may_be_corrected(reply: Reply) -> bool:

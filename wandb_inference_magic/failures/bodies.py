@@ -81,6 +81,8 @@ STATUS_OF_TYPE: Final = {
     "overloaded": 503,
     "overloadederror": 503,
 }
+# The type of an error about what the model has written.
+JSON_REFUSED: Final = "json_validate_failed"
 # Blanks, and a byte order mark.
 BEFORE_JSON: Final = " \t\r\n\ufeff"
 DEEPEST: Final = 6
@@ -106,7 +108,8 @@ _PLAIN_WAIT: Final = re.compile(r"retry[- ]after:? (\d{1,6})\b(?!\s*[a-z/%-])", 
 class ErrorBody:
     """What the body of an error says.
 
-    `words` is the service's own message. `types` has the names of the error, in lower case. `code` is the HTTP status
+    `words` is the service's own message, `generated` what the model wrote that the service refused as JSON (None if it
+    refused something else). `types` has the names of the error, in lower case. `code` is the HTTP status
     that it names, `status` the one that its code or its type stands for, `wait` the number of seconds that it asks to
     wait; each None if there is none. `is_page` tells whether the body is a web page.
     """
@@ -117,6 +120,7 @@ class ErrorBody:
     status: int | None = None
     wait: float | None = None
     is_page: bool = False
+    generated: str | None = None
 
 
 def read_error(body: object) -> ErrorBody:
@@ -132,7 +136,9 @@ def read_error(body: object) -> ErrorBody:
     code = _code(objects)
     words = " ".join(_words(body)[:MAX_WORDS].split())
     is_page = isinstance(body, str) and _PAGE.match(body[:20_000]) is not None
-    return ErrorBody(words, " ".join(types).lower(), code, code or _status(types), _wait(objects, words), is_page)
+    named, status = " ".join(types).lower(), code or _status(types)
+    generated = next(filter(None, map(_generated, objects)), "" if JSON_REFUSED in named else None)
+    return ErrorBody(words, named, code, status, _wait(objects, words), is_page, generated)
 
 
 def _unpacked(value: object) -> object:
@@ -179,14 +185,23 @@ def _words(body: object, depth: int = 0) -> str:
     raw = _words(metadata.get("raw"), depth + 1) if isinstance(metadata, Mapping) else ""
     if written := value.get("failed_generation"):
         # What the model wrote in place of a tool call or JSON.
-        raw = f"the model wrote {json.dumps(written, ensure_ascii=False, default=str)}"
+        raw = f"the model wrote {_as_json(written)}"
     if raw and raw not in found:
         return f"{found}: {raw}" if found else raw
     if not found and all(isinstance(one, str | list) for one in value.values()):
         # The fields of the request, with what is wrong with each.
         found = "; ".join(f"{name}: {_words(one, depth + 1)}" for name, one in value.items())
     # Of a form that is not known: quoted as it is.
-    return found or (json.dumps(value, ensure_ascii=False, default=str)[:MAX_WORDS] if value else "")
+    return found or (_as_json(value)[:MAX_WORDS] if value else "")
+
+
+def _generated(value: Mapping[str, Any]) -> str:
+    written = value.get("failed_generation")
+    return written if isinstance(written, str) else _as_json(written) if written else ""
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _message(value: Mapping[str, Any], depth: int) -> str:

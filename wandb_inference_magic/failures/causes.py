@@ -119,6 +119,18 @@ _PASSING_WORDS: Final = (
     r"|is (currently )?(loading|starting|being loaded)|\bstarting,|try again (later|in)|please retry"
     r"|retry (later|after)|(tokens|requests) per (second|minute|hour)|token_quota_exceeded"
 )
+# The statuses and the words of a refused response format. The schema of a function is another matter.
+_FORMAT_STATUSES: Final = (None, 400, 404, 415, 422, 424, 500, 501)
+_FORMAT_WORDS: Final = (
+    r"^(?!.*(for function|input_schema)).*("
+    r"response_?(format|schema)|mime type|json[_ ](object|schema|mode)|output_(format|config)|xgrammar|llguidance"
+    r"|response formats? .{0,30}support|support\w* (\w+ )?response format"
+    r"|\b(structured|guided)[_ ](output|generation|decoding|json|grammar)"
+    r"|\bgrammars? (error|request|spec|constraint|is|are|must)\b|grammar-based"
+    r"|(invalid|unsupported|custom|parse|compile) (\w+ )?grammar"
+    r"|(invalid|unsupported|complex|supports?|parse|process|compile|convert) (\w+ ){0,2}schemas?\b"
+    r"|\bschemas? [^.]{0,60}(support|invalid|too \w+|exceed|nest|conversion))"
+)
 CAUSES: Final = (
     ErrorForm(
         "network",
@@ -360,3 +372,9 @@ CAUSES: Final = (
     # In a stream, without a status.
     ErrorForm("busy", "{service} answered with an error.", _BUSY, waits=SHORT),
 )  # fmt: skip
+
+
+def refuses_format(form: ErrorForm, status: int | None, words: str) -> bool:
+    """Return whether an error refuses the response format of a request, and nothing else of it."""
+    may_be = form.cause in ("request", "busy") and status in _FORMAT_STATUSES
+    return may_be and re.search(_FORMAT_WORDS, words, re.IGNORECASE) is not None

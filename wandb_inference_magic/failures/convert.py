@@ -10,7 +10,7 @@ from ..config import WANDB_URL
 from ..errors import InferenceError, describe_exception, quoted
 from ..text import duration, hidden, library_message
 from .bodies import ErrorBody, read_error
-from .causes import CAUSES
+from .causes import CAUSES, refuses_format
 from .connections import describe_connection_failure
 from .retries import LONGEST_SECONDS, requested_delay
 from .service_error import ServiceError
@@ -114,7 +114,7 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
     why = [form.why.format_map(fields), f'It said: "{quoted(words)}"' if words else ""]
     if asked is not None and asked > LONGEST_SECONDS and form.waits:
         why.append(f"It asks to wait {duration(asked)} before the next try, which is longer than this waits.")
-    return InferenceError(
+    error = InferenceError(
         form.what.format_map(fields),
         why=" ".join(filter(None, why)),
         remedy=form.remedy.format_map(fields),
@@ -125,6 +125,11 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
         waits=form.waits,
         affects_all=form.affects_all,
     )
+    error.generated = body.generated
+    if context.model and body.generated is None:
+        # The name of a model can have any words.
+        error.refuses_format = refuses_format(form, status, words.replace(context.model, ""))
+    return error
 
 
 class _Fields(dict[str, object]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..catalog import Model, Price
     from ..concurrency import EventLoop, Running
     from ..config import Endpoint, Resolved
-    from ..messages import Reply
+    from ..messages import PreparedRequest, Reply
     from ..replies import Waiting
     from ..spending import Budget
 
@@ -69,6 +70,10 @@ def has_no_list(failure: InferenceError) -> bool:
     return failure.status in NO_LIST or failure.cause == "reply"
 
 
+def _format_of(request: PreparedRequest) -> tuple[str, str, str]:
+    return request.endpoint.url, request.model, json.dumps(request.body.get("response_format"), default=repr)
+
+
 class Models:
     """What is known about the models of each endpoint. A list is fetched once.
 
@@ -88,6 +93,8 @@ class Models:
         self._feed: Mapping[str, Model] | None = None
         self._by_feed: Catalog | None = None
         self._fetching: Running[Mapping[str, Model]] | None = None
+        # The endpoints, models and response formats of answered requests.
+        self._formats: set[tuple[str, str, str]] = set()
         # The replies whose price is not known yet.
         self._unpriced: WeakSet[Reply] = WeakSet()
 
@@ -96,6 +103,7 @@ class Models:
         self._catalogs.clear()
         self._outdated.clear()
         self._failures.clear()
+        self._formats.clear()
         self._feed = self._by_feed = self._fetching = None
         # Another thread of the parent process may have held it.
         self._lock = Lock()
@@ -151,6 +159,15 @@ class Models:
         kept = self._catalogs.get(endpoint.url)
         if kept is not None and kept.find(model) is not None:
             self._outdated.add(endpoint.url)
+
+    def has_answered(self, request: PreparedRequest) -> None:
+        """Note that a request was answered: its model takes its response format."""
+        if "response_format" in request.body:
+            self._formats.add(_format_of(request))
+
+    def takes_format(self, request: PreparedRequest) -> bool:
+        """Return whether a model has answered a request with this response format."""
+        return _format_of(request) in self._formats
 
     def _fetch(self, command: Context, meanwhile: Callable[[], None]) -> Catalog:
         # Imported here, because completion uses this module too, and the SDK takes long to import.
