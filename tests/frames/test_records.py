@@ -115,6 +115,12 @@ def test_items_of_other_tuples_are_found_by_their_places(api: ModuleType, servic
     assert out.to_dict("list") == {"0": ["Bo", "Al"], "1": [3, 5], "reply": ["Bo earns 3", "Al earns 5"]}
 
 
+def test_a_pair_of_iterrows_is_found_by_its_places_too(api: ModuleType, service: Service) -> None:
+    service.always = echo
+    out = api.map_prompts(FRAME.iterrows(), "{{ row[0] }}: {{ row[1].name }} {{ row[1]['name'] }} earns {{ pay }}")
+    assert out.to_dict("list") == {**INDEXED, "reply": ["x: Bo Bo earns 3", "y: Al Al earns 5"]}
+
+
 def test_two_columns_of_a_cursor_with_the_same_name_are_refused(api: ModuleType, service: Service) -> None:
     with pytest.raises(InferenceError, match=r"Two columns are called 'name'\. Nothing was sent\."):
         api.map_prompts(cursor(sql="select name, name from people"), "{{ name }}")

@@ -40,11 +40,16 @@ class FrameRow(dict[str, Any]):
 
 
 class Record(FrameRow):
-    """A row made of a value that is no mapping. `row[0]` is its first value, as of a tuple."""
+    """A row made of a value that is no mapping. `row[0]` is its first value, as of a tuple.
+
+    `pair` is the tuple of `iterrows` from which it was made: its second item has the values of all columns.
+    """
+
+    pair: tuple[Any, ...] = ()
 
     def __missing__(self, name: object) -> Any:
         if isinstance(name, int) and str(name) not in self:
-            return list(self.values())[name]
+            return (self.pair or list(self.values()))[name]
         return super().__missing__(name)
 
 
@@ -73,7 +78,9 @@ def as_row(value: Any, names: Sequence[str] = ()) -> Row:
 def _of_tuple(value: tuple[Any, ...], names: Sequence[str]) -> Row:
     if len(value) == 2 and is_instance(value[1], "pandas.Series") and value[1].name is value[0]:
         # One of `iterrows`.
-        return _record([(INDEX, value[0]), *_items(value[1])])
+        record = _record([(INDEX, value[0]), *_items(value[1])])
+        record.pair = value
+        return record
     return _record(zip(names if len(names) == len(value) else range(len(value)), value, strict=True))
 
 
