@@ -139,6 +139,14 @@ def test_a_file_is_read_in_the_encodings_of_windows(tmp_path: Path, encoding: st
     assert import_("talk", str(file)).thread.turns[0].reply == "é."
 
 
+@pytest.mark.parametrize("text", ["# Talk\n\nHi.", "", "hello"])
+def test_a_file_that_is_not_json_is_called_so(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "talk.md"
+    file.write_text(text)
+    with pytest.raises(InferenceError, match=r"It is not JSON\."):
+        import_("talk", str(file))
+
+
 def test_several_conversations_in_a_file_are_called_so(tmp_path: Path) -> None:
     """As in files for fine-tuning."""
     file = tmp_path / "talks.jsonl"

@@ -118,10 +118,13 @@ def _document(data: bytes) -> Any:
     text = data.decode("utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
     try:
         return read_json_text(text)
-    except ValueError:
+    except ValueError as error:
         lines = [json_or_none(line) for line in text.splitlines() if line.strip()]
         if len(lines) > 1 and all(isinstance(one, dict) for one in lines):
             raise ValueError(f"It holds {len(lines):,} documents, one on each line: keep one of them.") from None
+        if getattr(error, "pos", None) == 0:
+            # Where it breaks off explains nothing.
+            raise ValueError("It is not JSON.") from None
         raise
 
 
