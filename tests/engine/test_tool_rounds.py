@@ -240,6 +240,22 @@ def test_what_a_template_prints_stays_in_the_cell(kernel: Kernel, service: Servi
     assert reply["data"]["text/plain"].startswith("# Yes\n\nIt is.\n\nReally.")
 
 
+def test_a_cassette_with_the_same_id_in_two_rounds_is_replayed(
+    api: ModuleType, service: Service, tmp_path: Path
+) -> None:
+    """Version 0.1.0 sent the ids as they came."""
+    service.then(called_with("a"), called_with("a"), completion("Warm."))
+    current_session().settings.set(cassette="new.jsonl", cassette_mode="record")
+    api.chat("hi", tools=[weather])
+    recorded = (tmp_path / "new.jsonl").read_text("utf-8")
+    assert '"a-2"' in recorded
+    (tmp_path / "old.jsonl").write_text(recorded.replace('"a-2"', '"a"'), "utf-8")
+    current_session().settings.set(cassette="old.jsonl", cassette_mode="replay")
+    assert api.chat("hi", tools=[weather]).text == "Warm."
+    with pytest.raises(api.InferenceError, match=r"differs in messages\[0\]\.content"):
+        api.chat("Hi!", tools=[weather])
+
+
 @pytest.mark.parametrize(
     ("received", "sent"),
     [

@@ -124,5 +124,27 @@ def test_the_package_lists_its_public_names() -> None:
     assert set(dir(wandb_inference_magic)) == {*wandb_inference_magic.__all__, "__version__"}
 
 
+MARKS = (
+    *("</s>", "<｜end▁of▁sentence｜>", "<|end_of_text|>", "<|eom_id|>", "<|EOT|>", "<eos>", "<|call|>"),
+    *("<|END_OF_TURN_TOKEN|>", "<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<end_of_turn>", "<|return|>"),
+)
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_mark_is_no_text_at_the_end_only(mark: str) -> None:
+    for text, shown in (
+        (f"Paris{mark}", "Paris"),
+        (f"Paris {mark}\n{mark}", "Paris"),
+        (f"{mark} ends it.", f"{mark} ends it."),
+        (f"So {mark}\n\nends it", f"So {mark}\n\nends it"),
+        (f"It is `{mark}`", f"It is `{mark}`"),
+    ):
+        for pieces in ([text], text, text.partition(mark)):
+            builder = ReplyBuilder()
+            for piece in pieces:
+                builder.add({"choices": [{"delta": {"content": piece}}]})
+            assert builder.text == shown, pieces
+
+
 def test_the_repr_shows_the_text() -> None:
     assert repr(reply_of(delta(content="x" * 100))).startswith("<Reply 'xxx")

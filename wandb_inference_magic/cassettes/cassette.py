@@ -16,7 +16,7 @@ from ..config import absolute, replace_file
 from ..errors import InferenceError, did_you_mean, shortened
 from ..messages import ADDED_JSON_MODE, without_json_mode
 from ..text import counted, hidden
-from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, unusable, without_secrets
+from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, unusable, without_call_ids, without_secrets
 from .upgrade import rewrite
 
 if TYPE_CHECKING:
@@ -257,7 +257,10 @@ class Cassette:
         if ADDED_JSON_MODE.get() and isinstance(one.request, dict) and "response_format" not in one.request:
             request = without_json_mode(request)
         field, recorded, asked = next(
-            chain(_differences(one.endpoint, endpoint, "endpoint"), _differences(one.request, request))
+            chain(
+                _differences(one.endpoint, endpoint, "endpoint"),
+                _differences(without_call_ids(one.request), without_call_ids(request)),
+            )
         )
         where = shortened(field, MAX_SHOWN) or "its body"
         return f"{which} recorded request differs in {where}. Recorded: {recorded}. Asked: {asked}.{damage}"

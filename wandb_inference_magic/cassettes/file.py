@@ -37,7 +37,7 @@ from ..errors import InferenceError, quoted
 from ..text import hidden, json_bytes, read_json_text, with_whole_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 VERSION: Final = 2
@@ -95,8 +95,22 @@ class Exchange:
 
 def key_of(endpoint: str, path: str, request: Any) -> str:
     """Return a digest of a whole request: the same for two equal requests."""
-    asked = json.dumps([endpoint, path, with_whole_numbers(request)], sort_keys=True)
+    asked = json.dumps([endpoint, path, without_call_ids(with_whole_numbers(request))], sort_keys=True)
     return sha256(asked.encode()).hexdigest()
+
+
+def without_call_ids(request: Any) -> Any:
+    """Return a request without the ids of tool calls: version 0.1.0 sent some of them twice."""
+    if not isinstance(request, dict) or not isinstance(messages := request.get("messages"), list):
+        return request
+    return request | {"messages": [_without_ids(one) if isinstance(one, dict) else one for one in messages]}
+
+
+def _without_ids(message: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in message.items() if name != "tool_call_id"}
+    if isinstance(calls := kept.get("tool_calls"), list):
+        kept["tool_calls"] = [{**one, "id": ""} if isinstance(one, dict) else one for one in calls]
+    return kept
 
 
 def without_pictures(request: Any) -> Any:

@@ -30,20 +30,27 @@ TAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "<|start|>assistant<|channel|>analysis<|message|>": _HARMONY,
 }
 # A template may open the block itself: then only the closing tag is received.
-_ALONE: Final = ("</think>", "</thinking>", "</longcat_think>", "[/think]", "</seed:think>", "◁/think▷", _FINAL)
-# Marks of the same templates that are no text. They count at the very beginning or the very end of one.
-_MARKS: Final = (
-    *("<|return|>", "<|end|>", "<|start_response|>", "<|end_response|>"),
-    *("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<end_of_turn>"),
+_ALONE: Final = ("</think>", "</thinking>", "</longcat_think>", "[/think]", "</seed:think>", "◁/think▷", *_HARMONY)
+# What the same templates have before a text, which counts at its very beginning, and after it, at its very end.
+_HEADS: Final = (
+    *("<|start_response|>", "<|im_start|>assistant\n", "<start_of_turn>model\n", "<|assistant|>\n"),
+    "<|start_header_id|>assistant<|end_header_id|>",
 )
+_ENDS: Final = (
+    *("<|return|>", "<|call|>", "<|end|>", "<|end_response|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>"),
+    *("<|endoftext|>", "<|end_of_text|>", "<|end_of_turn_token|>", "<end_of_turn>", "<eos>", "</s>"),
+    "<｜end▁of▁sentence｜>",
+)
+_ALL: Final = (*TAGS, *_ALONE, *_HEADS, *_ENDS)
 _CASELESS: Final = re.IGNORECASE | re.ASCII
-_ANY: Final = re.compile("|".join(map(re.escape, (*TAGS, *_ALONE, *_MARKS))), _CASELESS)
-_OPENING: Final = re.compile("|".join(map(re.escape, TAGS)), _CASELESS)
 _FIRST: Final = "<[◁"
-_LONGEST: Final = max(map(len, (*TAGS, *_HARMONY)))
+_LONGEST: Final = max(map(len, _ALL))
 _FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 # Invisible characters count as blank.
 BLANK: Final = " \t\r\n\ufeff\u200b"
+_AT_END: Final = re.compile(f"(?:(?:{'|'.join(map(re.escape, _ENDS))})[{BLANK}]*)+", _CASELESS)
+_OPENING: Final = re.compile("|".join(map(re.escape, TAGS)), _CASELESS)
+_ANY: Final = re.compile("|".join((*map(re.escape, (*TAGS, *_ALONE, *_HEADS)), _AT_END.pattern)), _CASELESS)
 # A text that names the tags more often than this is about them.
 MAX_TAGS: Final = 50
 _ASCII_LOWER: Final = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
@@ -73,12 +80,21 @@ class ThinkTags:
         # The last character that was yielded.
         self._before = ""
         self._follows_tag = False
-        self.has_found = False
+        self._has_begun = self._has_block = False
+
+    @property
+    def has_found(self) -> bool:
+        """Whether anything so far is no text."""
+        return self._has_begun or self._has_block or self._is_at_end
+
+    @property
+    def _is_at_end(self) -> bool:
+        return _AT_END.fullmatch(self._rest) is not None
 
     @property
     def held(self) -> TaggedText:
         """What has been taken and not yielded."""
-        if self._rest.translate(_ASCII_LOWER) in _MARKS:
+        if self._is_at_end:
             return "text", ""
         return ("reasoning" if self._closing and not self._block else "text"), self._rest
 
@@ -128,33 +144,43 @@ class ThinkTags:
             self._follows_tag = not self._rest
         found = None if self._seen >= MAX_TAGS else _ANY.search(self._rest)
         if found is None:
-            begun = 0 if self._seen >= MAX_TAGS else _beginning(self._rest, (*TAGS, *_ALONE, *_MARKS))
+            begun = 0 if self._seen >= MAX_TAGS else _beginning(self._rest, _ALL)
             return self._take("text", len(self._rest) - begun) or None
         tag, end = found[0].translate(_ASCII_LOWER), found.end()
         before = "".join((*self.written, self._rest[: found.start()]))
-        if tag not in TAGS and end == len(self._rest) and not _is_code(before):
+        if self._depends(tag, found) and not _is_code(before) and not (tag.startswith("</s>") and _is_struck(before)):
             # What follows decides.
             return self._take("text", found.start()) or None
         self._seen += 1
-        if tag in _MARKS:
+        if tag in _HEADS and not before.strip(BLANK):
             text = self._take("text", found.start())
-            if before.strip(BLANK) and self._rest[len(tag) :].strip(BLANK):
-                return [*text, *self._take("text", len(tag))]
-            self._close(tag)
+            self._rest, self._follows_tag, self._has_begun = self._rest[len(tag) :], True, True
             return text
+        if tag in _HEADS or _AT_END.fullmatch(tag):
+            return self._take("text", end)
         if tag in TAGS and _starts_line(before):
             return self._open(tag, found.start(), is_first=not before.strip(BLANK))
-        if tag in TAGS or self.has_found or _OPENING.search(before) or not _closes(before, self._rest[end:]):
+        if tag in TAGS or self._has_block or _OPENING.search(before) or not _closes(before, self._rest[end:]):
             return self._take("text", end)
         text = self._take("text", found.start())
         self._close(tag)
-        return [*text, ("restart", "")]
+        return [*text, ("restart", "")] if before.strip(BLANK) else text
+
+    def _depends(self, tag: str, found: re.Match[str]) -> bool:
+        """Return whether more text is needed to know what a tag is."""
+        rest = self._rest[found.start() :].translate(_ASCII_LOWER)
+        if any(one != rest and one.startswith(rest) for one in _ALL):
+            return True
+        after = rest[len(tag) :]
+        if _AT_END.fullmatch(tag):
+            return not after or any(one.startswith(after) for one in _ENDS)
+        return not after and tag not in TAGS and tag not in _HEADS
 
     def _open(self, tag: str, start: int, *, is_first: bool) -> list[TaggedText]:
         text = self._take("text", start)
         self._closing = TAGS[tag]
         if is_first:
-            self._rest, self.has_found = self._rest[len(tag) :], True
+            self._rest, self._has_block = self._rest[len(tag) :], True
         else:
             self._block = self._searched = len(tag)
         return text
@@ -166,7 +192,7 @@ class ThinkTags:
 
     def _close(self, tag: str) -> None:
         self._rest, self._closing, self._block, self._searched = self._rest[len(tag) :], (), 0, 0
-        self._follows_tag = self.has_found = True
+        self._follows_tag = self._has_block = True
 
 
 def _beginning(text: str, tags: Sequence[str]) -> int:
@@ -188,6 +214,12 @@ def _closes(before: str, after: str) -> bool:
     if _starts_line(before) or not after.partition("\n")[0].strip(BLANK):
         return not _is_fenced(before) and before[-1:] not in ('"', "'", "`")
     return not _is_code(before) and before[-1:] not in " \"'(`" and after[0] not in " <\"'`),.;"
+
+
+def _is_struck(before: str) -> bool:
+    """Return whether this text has begun struck-out text in HTML: then `</s>` is its end."""
+    lower = before.translate(_ASCII_LOWER)
+    return lower.count("<s>") > lower.count("</s>")
 
 
 def _is_code(before: str) -> bool:
