@@ -43,6 +43,8 @@ class WrittenColumns:
     def add(self, table: Table, names: Iterable[Names]) -> None:
         """Add the columns of those runs that left rows without an answer, or with a flawed one."""
         for one in names:
+            if one.error not in table.columns:
+                continue
             found = _digests(table, {*one.answers.values(), one.error} & {*table.columns})
             if (error := found.get(one.error)) is not None:
                 self._digests.setdefault(error, set()).update(found.values())
