@@ -41,6 +41,14 @@ def test_two_dashes_end_the_options() -> None:
 
 def test_a_line_end_ends_a_reply() -> None:
     assert chat(r"--stop '\n' --stop '\n\n###' hi")[0].stop == ("\n", "\n\n###")
+    # A command of LaTeX is none, nor is an escaped backslash.
+    assert chat(r"--stop '\newpage' --stop '\\n' hi")[0].stop == (r"\newpage", r"\\n")
+
+
+def test_the_beginning_of_an_option_is_answered_with_it() -> None:
+    for flag, option in (("--end", "--endpoint"), ("--timeo", "--timeout"), ("--budg", "--budget")):
+        with pytest.raises(InferenceError, match=f"Did you mean {option}"):
+            read_line(ConfigOptions, "%wbconfig", f"{flag} 1")
 
 
 @pytest.mark.parametrize(

@@ -386,6 +386,30 @@ def test_another_refusal_is_not_taken_for_one_of_the_format(
     assert len(service.chats) == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Unrecognized schema: {}",
+        "Schema root must be object, got array",
+        "For 'object' type schemas, additionalProperties must be false",
+        "Internal error: schema compilation failed",
+        "Failed to build grammar from schema",
+        "JSONSchema is not supported",
+        "Structured response is unavailable",
+        "guided regex not supported",
+    ],
+)
+def test_a_refused_schema_is_known_by_many_words(api: ModuleType, service: Service, words: str) -> None:
+    service.then(refused(400, words), Streamed([GOOD]))
+    assert api.chat("Who?", schema="name, age int").parsed == {"name": "Ada", "age": 36}
+
+
+def test_another_provider_behind_a_gateway_may_refuse_the_format(api: ModuleType, service: Service) -> None:
+    service.then(Streamed([GOOD]), refused(400, "response_format is not supported by this provider"), Streamed([GOOD]))
+    for _ in range(2):
+        assert api.chat("Who?", schema="name, age int").parsed == {"name": "Ada", "age": 36}
+
+
 def test_a_model_that_has_answered_under_a_schema_is_not_said_to_refuse_it(api: ModuleType, service: Service) -> None:
     service.then(Streamed([GOOD]), refused(400, "json_schema: busy"), refused(400, "json_schema: pattern"))
     assert api.chat("Who?", schema="name, age int").parsed == {"name": "Ada", "age": 36}

@@ -415,7 +415,8 @@ def _read_value(one: Option, value: Value, text: str) -> Any:
 
 def _unknown(magic: str, flag: str, known: dict[str, Any]) -> InferenceError:
     near = did_you_mean(flag, [*known, HELP.name])
-    if magic == "%wbconfig" and (setting := setting_named(flag)):
+    options = {one.field for one in known.values()}
+    if magic == "%wbconfig" and (setting := setting_named(flag)) and setting not in options:
         near = f"Set it with %config WandbInference.{setting} = ..."
     return _refused(f"{magic} has no option {shortened(flag)}.", near or f"`{magic}?` lists its options.")
 

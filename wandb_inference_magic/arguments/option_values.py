@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from .line import Completes
 
+# A line end or a tab, but no command of LaTeX such as `\newpage`.
+_ESCAPED: Final = re.compile(r"(?<!\\)\\([nt])(?![A-Za-z])")
 # JSON by its first character. A value that begins so must be JSON.
 _EXAMPLES: Final = {"{": '{"key": "value"}', "[": '["value"]', '"': '"value"'}
 
@@ -55,7 +57,7 @@ def _read_text(given: str) -> str:
 
 def _read_stop(given: str) -> str:
     r"""Return a text in which `\n` and `\t` are a line end and a tab: a line of a magic cannot hold them."""
-    return _read_text(given).replace("\\n", "\n").replace("\\t", "\t")
+    return _ESCAPED.sub(lambda found: "\n" if found[1] == "n" else "\t", _read_text(given))
 
 
 def choice(*names: str) -> Value:

@@ -133,5 +133,6 @@ def decoded(data: bytes, charset: str) -> str:
         return data.decode()
     try:
         return data.decode(charset, "replace")
-    except LookupError:
+    except (LookupError, UnicodeError):
+        # `undefined` is a charset of Python's that nothing can be read by.
         return data.decode(errors="replace")

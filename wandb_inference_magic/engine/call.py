@@ -281,9 +281,8 @@ class ModelCall:
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
         """Return the request with a relaxed response format; None if the format was not what the model refused."""
-        if self._command.session.models.takes_format(self.sent):
-            return None
-        return relax_response_format(self.sent, self.spec.schema, error)
+        has_taken = self._command.session.models.takes_format(self.sent)
+        return relax_response_format(self.sent, self.spec.schema, error, has_taken=has_taken)
 
     def delay_after(self, error: InferenceError, tries: int) -> float | None:
         """Return the seconds to wait before the next try, or None if there is no next try."""

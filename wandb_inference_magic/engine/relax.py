@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
 from ..messages import BUDGET_REMEDY, JSON_MODE, JSON_ONLY
@@ -12,16 +12,23 @@ if TYPE_CHECKING:
     from ..schemas import Mismatch, Schema
 
 
+# How services name a response format that they refuse.
+FORMAT_NAMES: Final = ("response_format", "response format", "structured output")
+
+
 def relax_response_format(
-    sent: PreparedRequest, schema: Schema | None, error: InferenceError
+    sent: PreparedRequest, schema: Schema | None, error: InferenceError, *, has_taken: bool = False
 ) -> PreparedRequest | None:
     """Return the request with a relaxed response format, or None if the format did not cause the error.
 
+    If the model has taken the format before (`has_taken`), only an error that names the format is one of it: a provider
+    behind a gateway may take another than the next.
     A schema is replaced by JSON mode with instructions for the schema in the system prompt. If the model refuses JSON
     mode, with a schema or without one, only the instructions are sent.
     """
     form = sent.body.get("response_format")
-    if form is None or not error.refuses_format:
+    is_named = any(word in str(error).lower() for word in FORMAT_NAMES)
+    if form is None or not error.refuses_format or (has_taken and not is_named):
         return None
     if schema is None:
         words = f"{sent.model} does not support response formats: the prompt asked for JSON instead."

@@ -122,14 +122,9 @@ _PASSING_WORDS: Final = (
 # The statuses and the words of a refused response format. The schema of a function is another matter.
 _FORMAT_STATUSES: Final = (None, 400, 404, 415, 422, 424, 500, 501)
 _FORMAT_WORDS: Final = (
-    r"^(?!.*(for function|input_schema)).*("
-    r"response_?(format|schema)|mime type|json[_ ](object|schema|mode)|output_(format|config)|xgrammar|llguidance"
-    r"|response formats? .{0,30}support|support\w* (\w+ )?response format"
-    r"|\b(structured|guided)[_ ](output|generation|decoding|json|grammar)"
-    r"|\bgrammars? (error|request|spec|constraint|is|are|must)\b|grammar-based"
-    r"|(invalid|unsupported|custom|parse|compile) (\w+ )?grammar"
-    r"|(invalid|unsupported|complex|supports?|parse|process|compile|convert) (\w+ ){0,2}schemas?\b"
-    r"|\bschemas? [^.]{0,60}(support|invalid|too \w+|exceed|nest|conversion))"
+    r"^(?!.*(for function|input_schema|prompt was|polic|moderat|safety|flagged)).*("
+    r"response[_ ]?(format|schema)|mime type|json[_ ](object|mode)|schema|structured|guided|grammar"
+    r"|output_(format|config)|llguidance)"
 )
 CAUSES: Final = (
     ErrorForm(
