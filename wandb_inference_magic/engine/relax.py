@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
@@ -12,8 +13,11 @@ if TYPE_CHECKING:
     from ..schemas import Mismatch, Schema
 
 
-# How services name a response format that they refuse.
-FORMAT_NAMES: Final = ("response_format", "response format", "structured output")
+# How services say that they do not have a response format at all.
+_NO_FORMAT: Final = re.compile(
+    r"(response[_ ]format|structured output).*(support|available)|support.*(response[_ ]format|structured output)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def relax_response_format(
@@ -21,14 +25,13 @@ def relax_response_format(
 ) -> PreparedRequest | None:
     """Return the request with a relaxed response format, or None if the format did not cause the error.
 
-    If the model has taken the format before (`has_taken`), only an error that names the format is one of it: a provider
-    behind a gateway may take another than the next.
+    If the model has taken the format before (`has_taken`), only an error that says that there is none is of the format:
+    one provider behind a gateway may have it, and the next may not.
     A schema is replaced by JSON mode with instructions for the schema in the system prompt. If the model refuses JSON
     mode, with a schema or without one, only the instructions are sent.
     """
     form = sent.body.get("response_format")
-    is_named = any(word in str(error).lower() for word in FORMAT_NAMES)
-    if form is None or not error.refuses_format or (has_taken and not is_named):
+    if form is None or not error.refuses_format or (has_taken and not _NO_FORMAT.search(error.why)):
         return None
     if schema is None:
         words = f"{sent.model} does not support response formats: the prompt asked for JSON instead."
