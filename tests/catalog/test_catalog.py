@@ -7,6 +7,7 @@ import re
 from datetime import date
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
@@ -171,6 +172,7 @@ def test_models_are_filtered_by_text() -> None:
         "Qwen/Qwen3.6-35B-A3B",
     }
     assert catalog.matching("no such") == []
+    assert catalog.matching("", min_context=128e3) == catalog.matching("", min_context=np.int64(128_000))
     for wrong in ({"text": None}, {"text": "", "sort": "cheap"}, {"text": "", "min_context": "128k"}):
         with pytest.raises(InferenceError, match="Give "):
             catalog.matching(**wrong)

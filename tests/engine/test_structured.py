@@ -234,6 +234,12 @@ def test_an_answer_that_the_service_refused_as_json_is_read(
     assert (len(service.chats), reply.calls, reply.incomplete, reply.finish_reason) == (1, 1, "", "stop")
 
 
+def test_a_refusal_as_json_without_the_answer_is_quoted(api: ModuleType, service: Service) -> None:
+    service.then(json_refused(""))
+    with pytest.raises(api.InferenceError, match="Generated JSON does not match the expected schema"):
+        api.chat("Who was Ada?", schema="name, age int")
+
+
 @pytest.mark.parametrize("written", [BAD, "I do not know."])
 def test_an_answer_that_the_service_refused_as_json_is_repaired_once(
     api: ModuleType, service: Service, written: str
@@ -248,16 +254,12 @@ def test_an_answer_that_the_service_refused_as_json_is_repaired_once(
     assert "does not fit the schema" in rows.reply_error[0]
 
 
-@pytest.mark.parametrize(
-    ("written", "said"),
-    [("max completion tokens reached before generating a valid document", "raise --max-tokens"), ("", "It is empty")],
-)
 @pytest.mark.parametrize("options", [{"schema": "name, age int"}, {"json": True}])
 def test_an_answer_that_was_cut_before_it_was_json_is_called_so(
-    api: ModuleType, service: Service, written: str, said: str, options: dict[str, Any]
+    api: ModuleType, service: Service, options: dict[str, Any]
 ) -> None:
-    service.always = json_refused(written)
-    with pytest.raises(api.InferenceError, match=said) as raised:
+    service.always = json_refused("max completion tokens reached before generating a valid document")
+    with pytest.raises(api.InferenceError, match="raise --max-tokens") as raised:
         api.chat("Who was Ada?", **options)
     assert (raised.value.cause, len(service.chats)) == ("answer", 1)
 

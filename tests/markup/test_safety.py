@@ -113,6 +113,7 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
         ("It costs $5 and $6.", r"It costs <span>\$</span>5 and <span>\$</span>6."),
         ("In ($/kg) or ($/lb)", r"In (<span>\$</span>/kg) or (<span>\$</span>/lb)"),
         ("Price ($): 5. f(x) ($M)", r"Price (<span>\$</span>): 5. f(x) (<span>\$</span>M)"),
+        ("$x \\in ]0, 1)$", "$x \\in ]0, 1)$"),
         ("pay $5 for $x$", r"pay <span>\$</span>5 for $x$"),
         ("[$5 or $6](https://ok.example)", r"[<span>\$</span>5 or <span>\$</span>6](https://ok.example)"),
         ("It costs $5, or `$6`.", r"It costs \$5, or `$6`."),

@@ -302,7 +302,11 @@ def test_names_and_settings_on_a_line_are_rendered(kernel: Kernel, service: Serv
     assert kernel.run("%wbconfig --model {{ which }}").ok
     assert "turn 1 of for Ada" in kernel.run("%wbchat Hi").text
     assert service.last.body["model"] == "test/model-b"
-    assert "'nobody' is undefined" in kernel.run("%wbthread {{ nobody }}").error
+    assert "'absent' is undefined" in kernel.run("%wbthread {{ absent }}").error
+    # No such magic has --raw.
+    unclosed = kernel.run("%wbmodels '{{ a'").error
+    assert "{% raw %}" in unclosed
+    assert "--raw" not in unclosed
     # As IPython's own magics have it.
     run = kernel.run("%wbchat -m $which Hi")
     assert "$which in the option --model is not replaced by the variable. Write {{ which }}" in run.error.replace(

@@ -20,6 +20,7 @@ from pydantic import (
     AfterValidator,
     AliasPath,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
@@ -396,6 +397,24 @@ def test_a_short_form_in_python_knows_no_types_of_the_program() -> None:
     with pytest.raises(InferenceError, match="no type 'Movie' here") as refused:
         schema_of("list of Movie")
     assert "Give the type itself: schema=list[Movie]." in refused.value.remedy
+
+
+def test_a_validator_that_reads_values_itself_sees_them_first() -> None:
+    class Stars(BaseModel):
+        stars: Annotated[int, BeforeValidator(lambda value: 5 if value is True else value)]
+
+    assert schema_of(Stars).read('{"stars": true}').stars == 5
+
+
+@pytest.mark.filterwarnings("ignore:Default value .* is not JSON serializable")
+def test_an_async_function_in_a_default_value_is_no_validator() -> None:
+    async def look_up() -> None: ...
+
+    class Kept(BaseModel):
+        found: Any = {"function": look_up}
+        x: int = 1
+
+    assert schema_of(Kept).read('{"x": 2}').x == 2
 
 
 @pytest.mark.parametrize("text", ["int", "list[str]", "int | None", "Literal['a', 'b']", "label good|bad", "list"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import current_thread, local, main_thread
@@ -407,7 +407,7 @@ def run_all(
 
     for run in runs:
         run.is_nested = _nesting.depth > 0
-        run.allow = partial(interrupts.allowed, must_begin=True)
+        run.allow = partial(interrupts.allowed, new_only=True)
     _nesting.depth += 1
     try:
         while not all(run.is_over for run in runs):
@@ -416,8 +416,6 @@ def run_all(
     finally:
         _nesting.depth -= 1
         try:
-            for run in runs:
-                run.allow = nullcontext
             # Answers that have arrived are kept, also those that were not taken yet.
             for row, failure in in_flight.take(0):
                 with suppress(KeyboardInterrupt):

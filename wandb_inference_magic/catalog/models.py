@@ -84,7 +84,7 @@ class Catalog:
         """Return the model with that id. Ids are case-sensitive."""
         return next((model for model in self.models if model.id == id), None)
 
-    def matching(self, text: str, *, sort: str = "name", min_context: int = 0) -> list[Model]:
+    def matching(self, text: str, *, sort: str = "name", min_context: float = 0) -> list[Model]:
         """Return the models that all words of `text` match, in the order that `sort` names.
 
         A word matches a part of the model's id, name, description or facts. `images`, `tools` and `reasoning` match the
@@ -95,7 +95,7 @@ class Catalog:
         text : str
         sort : str
             One of SORTS. A model whose value is not known comes last.
-        min_context : int
+        min_context : number
             The smallest context, in tokens. A model whose context is not known has none.
 
         Raises
@@ -107,13 +107,15 @@ class Catalog:
             raise _refused("text", text, 'words of an id or of facts: matching("llama tools")')
         if sort not in SORTS:
             raise _refused("sort", sort, f"one of {', '.join(SORTS)}")
-        if isinstance(min_context, bool) or not isinstance(min_context, int):
-            raise _refused("min_context", min_context, "a whole number of tokens: 128_000")
+        try:
+            least = float(min_context)
+        except (TypeError, ValueError):
+            raise _refused("min_context", min_context, "a number of tokens: 128_000") from None
         words = text.lower().split()
         found = [
             model
             for model in self.models
-            if (model.context or 0) >= min_context and all(_matches(model, word) for word in words)
+            if (model.context or 0) >= least and all(_matches(model, word) for word in words)
         ]
         # The models are in the order of their names, and sorting keeps the order of equal ones.
         return found if sort == "name" else sorted(found, key=SORT_KEYS[sort])

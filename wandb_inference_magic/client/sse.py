@@ -131,8 +131,8 @@ def decoded(data: bytes, charset: str) -> str:
     """Return the text of bytes: in UTF-8, else in the charset that a response names. Some name one and send UTF-8."""
     with suppress(UnicodeDecodeError):
         return data.decode()
-    try:
-        return data.decode(charset, "replace")
-    except (LookupError, UnicodeError):
-        # `undefined` is a charset of Python's that nothing can be read by.
-        return data.decode(errors="replace")
+    with suppress(LookupError, UnicodeError):
+        # Others are named by mistake: the marks of a stream are ASCII.
+        if "{".encode(charset) == b"{":
+            return data.decode(charset, "replace")
+    return data.decode(errors="replace")

@@ -39,12 +39,12 @@ class Interrupts:
             self._handler(signal.SIGINT, None)
 
     @contextmanager
-    def allowed(self, *, must_begin: bool = False) -> Iterator[None]:
+    def allowed(self, *, new_only: bool = False) -> Iterator[None]:
         """Let interrupts through inside the `with` block, at once: the user's own code runs there.
 
-        An interrupt that has arrived before is raised first. With `must_begin` it stays deferred, and so do others.
+        An interrupt that has arrived before is raised first. With `new_only` it stays deferred, and so do others.
         """
-        if self._handler is None or (must_begin and self._since is not None):
+        if self._handler is None or (new_only and self._since is not None):
             yield
             return
         self.check()

@@ -172,7 +172,7 @@ class _ChatRun:
 
     def _parse(self, *, is_last: bool = False) -> None:
         # A validator of the user's may take long.
-        with self._interrupts.allowed(must_begin=True):
+        with self._interrupts.allowed(new_only=True):
             self._parsed = self._call.parsed_or_refused() if is_last else self._call.parsed()
 
     def reply(self, incomplete: str = "") -> Reply:

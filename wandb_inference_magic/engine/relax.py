@@ -46,8 +46,8 @@ def relax_response_format(
 
 
 def refused_answer(error: InferenceError) -> dict[str, Any] | None:
-    """Return what the model wrote as a completion, if the service refused that as JSON; None if it did not."""
-    if error.generated is None:
+    """Return what the model wrote as a completion, if the service refused that as JSON and says it; else None."""
+    if not error.generated:
         return None
     is_cut = "max completion tokens reached" in error.generated
     message = {"role": "assistant", "content": "" if is_cut else error.generated}

@@ -49,7 +49,8 @@ def _closes_unopened(tex: str) -> bool:
     """Whether text closes a bracket that it has not opened, as between prices: `($/kg) and ($/lb)`."""
     depth = 0
     for mark in _BRACKET.findall(tex):
-        if mark[-1] in "([":
+        # The intervals of some countries open with `]`.
+        if mark[-1] in "([" or (mark[-1] == "]" and not depth):
             depth += 1
         elif depth:
             depth -= 1

@@ -47,6 +47,7 @@ _PIECE: Final = re.compile(
 )
 THE_PROMPT: Final = "the prompt"
 OF_NONE: Final = "Check why it is None. Where values may be missing, write {}, which is then empty."
+IN_A_LINE: Final = "To keep braces as they are: {% raw %} ... {% endraw %}."
 AS_IT_STANDS: Final = "To send braces as they are: --raw, or {% raw %} ... {% endraw %}."
 COMPUTE: Final = "Braces take simple expressions only: compute the value in a cell, and write {{ name }}."
 SPACED: Final = 'A column whose name has spaces or signs is {{ row["its name"] }}.'
@@ -55,7 +56,7 @@ _OF_NAMES: Final = ("'end of print statement'", "unexpected char")
 DEFINE: Final = "If it is a variable, run the cell that defines it first."
 IS_COLUMN: Final = "is a column of"
 AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
-# The cells and their values, which nobody misspells.
+# The lists of cells and of their results: they are no near names.
 _OF_IPYTHON: Final = ("In", "Out")
 # The most columns or keys named in a message.
 MAX_LISTED: Final = 12
@@ -113,7 +114,8 @@ class Template:
         self._mark = f"\ue000{uuid4().hex}"
         self._environment = _environment(self._piece)
         self._text = _PIECE.sub(_apart, text)
-        self._compiled = _evaluated(self._compile, {"row": {}} if has_row else {}, what)
+        self._remedy = AS_IT_STANDS if what.startswith(THE_PROMPT) else IN_A_LINE
+        self._compiled = _evaluated(self._compile, {"row": {}} if has_row else {}, what, self._remedy)
 
     def _compile(self) -> CompiledTemplate:
         from jinja2 import nodes
@@ -160,7 +162,7 @@ class Template:
         self._images = []
         # Only the names that it uses: a notebook has many, and the template would copy them all.
         used = {name: names[name] for name in self.names if name in names}
-        pieces = _evaluated(lambda: [*self._compiled.generate(_passed(used))], names, self._what)
+        pieces = _evaluated(lambda: [*self._compiled.generate(_passed(used))], names, self._what, self._remedy)
         if _APART in self._text:
             pieces = [type(piece)(piece.replace(_APART, "")) for piece in pieces]
         return self._with_images(pieces) if self._images else MarkedText.joined(pieces)
@@ -350,7 +352,7 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
     try:
         return evaluate()
     except TemplateSyntaxError as error:
-        where = f"Line {error.lineno} of {what}" if remedy == AS_IT_STANDS else f"In {what}"
+        where = f"Line {error.lineno} of {what}" if remedy in (AS_IT_STANDS, IN_A_LINE) else f"In {what}"
         is_name = _has_row(names) and any(one in str(error.message) for one in _OF_NAMES)
         help = f"{COMPUTE} {SPACED}" if is_name else COMPUTE
         raise _refused(f"{where}: {error.message}", f"{help} {remedy}") from None

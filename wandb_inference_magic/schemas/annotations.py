@@ -61,15 +61,26 @@ def sent_schema_generator() -> type[GenerateJsonSchema]:
 
 def _async_validators(schema: Any) -> Iterator[str]:
     """Yield the names of the async validators in a schema of pydantic's core: their values would be coroutines."""
+    for node in _nodes(schema):
+        if iscoroutinefunction(function := node.get("function")):
+            yield getattr(target_of(function), "__name__", "of a field")
+
+
+def reads_values_itself(schema: Any) -> bool:
+    """Return whether a validator of the user's sees values before pydantic does, in a schema of pydantic's core."""
+    return any(node.get("type") in ("function-before", "function-wrap", "function-plain") for node in _nodes(schema))
+
+
+def _nodes(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the parts of a schema of pydantic's core, with all that are in them."""
     if isinstance(schema, list | tuple):
         for one in schema:
-            yield from _async_validators(one)
+            yield from _nodes(one)
     elif isinstance(schema, Mapping):
-        if iscoroutinefunction(function := schema.get("function")):
-            yield getattr(target_of(function), "__name__", "of a field")
+        yield schema
         for name, one in schema.items():
-            if name not in ("metadata", "serialization"):
-                yield from _async_validators(one)
+            if name not in ("default", "metadata", "serialization"):
+                yield from _nodes(one)
 
 
 @cache

@@ -20,7 +20,13 @@ from ..errors import LEAVING, InferenceError, describe_exception, did_you_mean, 
 from ..libraries import check_libraries
 from ..messages import json_in
 from ..text import json_values, read_json_text, whole, with_backslashes
-from .annotations import has_quoted_name, object_schema_generator, sent_schema_generator, with_known_typed_dicts
+from .annotations import (
+    has_quoted_name,
+    object_schema_generator,
+    reads_values_itself,
+    sent_schema_generator,
+    with_known_typed_dicts,
+)
 from .short_form import annotation_of
 from .validation import compile_check, misread_values, with_numbers_for_texts
 
@@ -294,8 +300,10 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
         raise _no_schema(quoted(str(error).partition("\n")[0])) from None
 
+    reads_itself = reads_values_itself(adapter.core_schema)
+
     def check(value: Any) -> Any:
-        if problems := list(misread_values(json_schema, value)):
+        if not reads_itself and (problems := list(misread_values(json_schema, value))):
             raise Mismatch(problems)
         return _validated(adapter, value)
 
