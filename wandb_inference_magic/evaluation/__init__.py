@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         asked_of as asked_of,
         known_rows as known_rows,
         named_prompts as named_prompts,
+        notices_of as notices_of,
     )
     from .scorers import SCORERS as SCORERS, scorer_of as scorer_of
     from .spec import EvaluationSpec as EvaluationSpec
@@ -21,7 +22,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "result": ("NOT_PUBLISHED", "PUBLISHED", "Evaluation"),
-        "run": ("PreparedEvaluation", "asked_of", "known_rows", "named_prompts"),
+        "run": ("PreparedEvaluation", "asked_of", "known_rows", "named_prompts", "notices_of"),
         "scorers": ("SCORERS", "scorer_of"),
         "spec": ("EvaluationSpec",),
     },
