@@ -74,7 +74,8 @@ def test_models_with_different_answers_in_an_aliased_field_are_not_both_right(
     code = (
         "from pydantic import BaseModel, Field\n"
         "class T(BaseModel):\n    full_name: str = Field(alias='fullName')\n"
-        "found = evaluate(['a'], '{{ text }}?', truth='text', models=['a', 'b'], schema=T, field='full_name')\n"
+        "rows, models = [{'text': 'a', 'name': 'a'}], ['a', 'b']\n"
+        "found = evaluate(rows, '{{ text }}?', truth='name', models=models, schema=T, field='full_name')\n"
         "print(found.summary.right.tolist())"
     )
     assert run(api, code) == "[1, 0]"
@@ -153,9 +154,9 @@ def test_rows_for_the_practice_model_are_sent_as_fast_as_it_answers(start_api: C
     code = (
         "from time import perf_counter\n"
         "map_prompts(['start'], '{{ text }}', max_tokens=1, cache=False)\n"
-        "rows, before = [str(n) for n in range(24)], perf_counter()\n"
+        "rows, before = [{'n': str(n), 'end': str(n)} for n in range(24)], perf_counter()\n"
         f"model = '{local.PACKAGED_MODEL}'\n"
-        "found = evaluate(rows, 'Count to {{ text }}.', truth='text', models=[model], max_tokens=8)\n"
+        "found = evaluate(rows, 'Count to {{ n }}.', truth='end', models=[model], max_tokens=8)\n"
         "print(found.summary.seconds.iloc[0] / (perf_counter() - before))"
     )
     # With two calls at once, one of the 24 rows takes about a twelfth of the time, with sixteen more than half.
