@@ -1,8 +1,8 @@
-"""The transports below the HTTP clients: they choose the proxy and the connection of each request."""
+"""The transports below the HTTP clients: they choose the proxy and the connection of each request, and check it."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cache, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -10,9 +10,11 @@ from urllib.parse import unquote
 
 from ..config import find_proxy
 from ..errors import InferenceError
+from .bodies import bound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractContextManager
 
     from ..config import Proxy
 
@@ -20,12 +22,19 @@ if TYPE_CHECKING:
 IDLE_SECONDS: Final = 4.0
 
 
-def limits(library: Any) -> Any:
+def _limits(library: Any) -> Any:
     """Return the limits of a pool of connections."""
     return library.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=IDLE_SECONDS)
 
 
-def transport(library: Any, verify: Any, *, is_async: bool, is_proxied: bool) -> Any:
+def transport(
+    library: Any,
+    verify: Any,
+    *,
+    is_async: bool,
+    is_proxied: bool,
+    sending: Callable[[Any], AbstractContextManager[None]] = nullcontext,
+) -> Any:
     """Return the transport of an HTTP client.
 
     Parameters
@@ -37,9 +46,11 @@ def transport(library: Any, verify: Any, *, is_async: bool, is_proxied: bool) ->
         The kind of the client.
     is_proxied : bool
         Whether the proxies of the environment are used.
+    sending : callable
+        Takes a request and returns a context manager, in which the request is sent.
     """
     connect = partial(_connect, library, verify, is_async=is_async)
-    return _routed(library)(connect) if is_proxied else connect(None)
+    return _checked(library)(connect, sending, is_proxied=is_proxied)
 
 
 def _connect(library: Any, verify: Any, proxy: Proxy | None, *, is_async: bool) -> Any:
@@ -50,7 +61,7 @@ def _connect(library: Any, verify: Any, proxy: Proxy | None, *, is_async: bool) 
     InferenceError
         When the proxy cannot be used.
     """
-    how = {"verify": verify, "trust_env": False, "limits": limits(library)}
+    how = {"verify": verify, "trust_env": False, "limits": _limits(library)}
     if proxy is not None:
         how["proxy"] = _library_proxy(library, proxy)
     make = partial(library.AsyncHTTPTransport if is_async else library.HTTPTransport, **how)
@@ -94,21 +105,29 @@ def _proxy_error(proxy: Proxy, why: str) -> InferenceError:
 
 
 @cache
-def _routed(library: Any) -> Any:
-    """Return the class of the transport with proxies, for both kinds of client."""
+def _checked(library: Any) -> Any:
+    """Return the class of the outermost transport, for both kinds of client."""
 
-    class RoutedTransport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc]
-        """Sends each request through the proxy of its address, or directly if it has none.
+    class CheckedTransport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc]
+        """Sends each request through the proxy of its address, or directly if it has none, and bounds the responses.
 
         The HTTP library's own way knows fewer forms of NO_PROXY, and needs every proxy of the environment to be usable.
         """
 
-        def __init__(self, connect: Callable[[Proxy | None], Any]) -> None:
+        def __init__(
+            self,
+            connect: Callable[[Proxy | None], Any],
+            sending: Callable[[Any], AbstractContextManager[None]],
+            *,
+            is_proxied: bool,
+        ) -> None:
             self._connect = connect
+            self._sending = sending
+            self._is_proxied = is_proxied
             self._made: dict[Proxy | None, Any] = {}
 
         def route(self, url: str) -> Any:
-            proxy = find_proxy(url)
+            proxy = find_proxy(url) if self._is_proxied else None
             return self._made.get(proxy) or self._made.setdefault(proxy, self._connect(proxy))
 
         def _of(self, request: Any) -> Any:
@@ -119,10 +138,24 @@ def _routed(library: Any) -> Any:
                 raise library.ConnectError(str(error), request=request) from error
 
         def handle_request(self, request: Any) -> Any:
-            return self._of(request).handle_request(request)
+            with self._sending(request):
+                response = self._of(request).handle_request(request)
+            try:
+                bound(library, request, response)
+            except InferenceError:
+                response.close()
+                raise
+            return response
 
         async def handle_async_request(self, request: Any) -> Any:
-            return await self._of(request).handle_async_request(request)
+            with self._sending(request):
+                response = await self._of(request).handle_async_request(request)
+            try:
+                bound(library, request, response)
+            except InferenceError:
+                await response.aclose()
+                raise
+            return response
 
         def close(self) -> None:
             for made in self._made.values():
@@ -132,7 +165,7 @@ def _routed(library: Any) -> Any:
             for made in self._made.values():
                 await made.aclose()
 
-    return RoutedTransport
+    return CheckedTransport
 
 
 @cache
