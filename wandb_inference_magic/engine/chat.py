@@ -86,14 +86,16 @@ def run_chat(
             Reservation(command.budget) as reservation,
         ):
             reservation.reserve(request)
-            run = _ChatRun(command, spec, request, reservation, listener, interrupts, share, place)
+            remedy = UNFIT_REMEDY.format(place=place)
+            call = ModelCall(command, spec, request, reservation, remedy=remedy, share=share)
+            run = _ChatRun(command, call, listener, interrupts, place, is_of_job=share is not None)
             about = {"thread": spec.thread, "endpoint": request.endpoint.name}
             with command.traced("wbchat", trace_inputs(spec, request.model), about, interrupts) as trace:
-                complete = _run(run, trace)
+                complete = run.run(trace)
             reply = complete
             if share is None:
                 command.session.last_reply = reply
-            _record(command.session, spec, run.request, reply, origin)
+            _record(command.session, spec, request, reply, origin)
             if after is not None:
                 after(reply)
             listener.finish(reply)
@@ -110,95 +112,88 @@ def run_chat(
     return reply
 
 
-def _run(run: _ChatRun, trace: Trace) -> Reply:
-    """Run the chat and return its Reply. If it fails or is interrupted, keep and draw the partial reply."""
-    try:
-        reply = run.run()
-    except KeyboardInterrupt:
-        partial = run.reply("interrupted")
-        trace.record(partial)
-        run.keep_partial(partial)
-        kept = f"The partial reply is in {run.place}" if _holds_something(partial) else "Nothing has arrived yet"
-        interrupted = Interrupted(f"{kept}; the thread is unchanged.")
-        interrupted.partial = partial
-        raise interrupted from None
-    except InferenceError as error:
-        partial = run.reply(INCOMPLETE.get(error.cause, "the reply broke off"))
-        trace.record(partial)
-        run.keep_partial(partial)
-        error.partial = partial
-        raise
-    trace.record(reply)
-    return reply
-
-
 class _ChatRun:
     """The state of one chat: its model call and the tools that ran."""
 
     def __init__(
         self,
         command: Command,
-        spec: ChatSpec,
-        request: PreparedRequest,
-        reservation: Reservation,
+        call: ModelCall,
         listener: Listener,
         interrupts: Interrupts,
-        share: Share | None,
         place: str,
+        *,
+        is_of_job: bool,
     ) -> None:
-        self.request = request
-        self.is_of_job = share is not None
-        self.place = place
         self._command = command
-        self._spec = spec
+        self._call = call
         self._listener = listener
         self._interrupts = interrupts
-        remedy = UNFIT_REMEDY.format(place=place)
-        self._call = ModelCall(command, spec, request, reservation, remedy=remedy, share=share)
+        self._place = place
+        self._is_of_job = is_of_job
+        self._earlier = call.sent.earlier
         self._steps: list[ToolStep] = []
         self._parsed: Any = None
 
-    def run(self) -> Reply:
-        """Make all requests of the chat and return their replies combined as one."""
-        self._converse()
+    def run(self, trace: Trace) -> Reply:
+        """Make all requests of the chat and return their replies combined as one.
+
+        If they fail or are interrupted, keep and draw the partial reply.
+        """
         try:
-            self._parse()
-        except Mismatch as mismatch:
-            self._call.begin_repair(mismatch)
-            self._listener.step("*The answer does not fit the schema: asking once more.*")
+            reply = self._answer()
+        except KeyboardInterrupt:
+            partial = self._keep_partial("interrupted", trace)
+            kept = f"The partial reply is in {self._place}" if _holds_something(partial) else "Nothing has arrived yet"
+            interrupted = Interrupted(f"{kept}; the thread is unchanged.")
+            interrupted.partial = partial
+            raise interrupted from None
+        except InferenceError as error:
+            error.partial = self._keep_partial(INCOMPLETE.get(error.cause, "the reply broke off"), trace)
+            raise
+        trace.record(reply)
+        return reply
+
+    def _answer(self) -> Reply:
+        while True:
             self._converse()
-            self._parse(is_last=True)
-        return self.reply()
+            try:
+                # A validator of the user's may take long.
+                with self._interrupts.allowed(new_only=True):
+                    self._parsed = self._call.parsed()
+            except Mismatch as mismatch:
+                self._call.begin_repair(mismatch)
+                self._listener.step("*The answer does not fit the schema: asking once more.*")
+            else:
+                return self._reply()
 
-    def _parse(self, *, is_last: bool = False) -> None:
-        # A validator of the user's may take long.
-        with self._interrupts.allowed(new_only=True):
-            self._parsed = self._call.parsed_or_refused() if is_last else self._call.parsed()
-
-    def reply(self, incomplete: str = "") -> Reply:
+    def _reply(self, incomplete: str = "") -> Reply:
         """Return everything received so far as one Reply."""
         reply = self._call.reply(incomplete)
         reply.steps = tuple(self._steps)
         reply.notices = tuple(dict.fromkeys((*reply.notices, *(one for step in reply.steps for one in step.notices))))
-        reply.earlier_messages = self.request.earlier
+        reply.earlier_messages = self._earlier
         reply.parsed = self._parsed
         return reply
 
-    def keep_partial(self, reply: Reply) -> None:
-        """Keep and show the partial reply. If nothing has arrived, remove the status."""
+    def _keep_partial(self, incomplete: str, trace: Trace) -> Reply:
+        """Keep, show and return the partial reply. If nothing has arrived, remove the status."""
+        reply = self._reply(incomplete)
+        trace.record(reply)
         if not _holds_something(reply):
             self._listener.discard()
-            return
-        if not self.is_of_job:
+            return reply
+        if not self._is_of_job:
             self._command.session.last_reply = reply
         self._listener.finish(reply)
+        return reply
 
     def _converse(self) -> None:
         """Call the model and the tools it requests until it answers."""
         for rounds in count(1):
             self._send()
             last = self._call.built()
-            tools = self._spec.tools
+            tools = self._call.spec.tools
             # The arguments of a call that was cut are not what the model wanted.
             if tools is None or not last.tool_calls or last.finish_reason in ("length", "content_filter"):
                 return
