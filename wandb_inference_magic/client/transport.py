@@ -66,7 +66,7 @@ def _connect(library: Any, verify: Any, proxy: Proxy | None, *, is_async: bool) 
         how["proxy"] = _library_proxy(library, proxy)
     make = partial(library.AsyncHTTPTransport if is_async else library.HTTPTransport, **how)
     try:
-        return _pooled(library)(make) if is_async else make()
+        return _PooledTransport(make) if is_async else make()
     except ImportError:
         if proxy is None:
             raise
@@ -143,7 +143,7 @@ def _checked(library: Any) -> Any:
             try:
                 bound(library, request, response)
             except InferenceError:
-                response.close()
+                response.stream.close()
                 raise
             return response
 
@@ -153,7 +153,7 @@ def _checked(library: Any) -> Any:
             try:
                 bound(library, request, response)
             except InferenceError:
-                await response.aclose()
+                await response.stream.aclose()
                 raise
             return response
 
@@ -168,89 +168,75 @@ def _checked(library: Any) -> Any:
     return CheckedTransport
 
 
-@cache
-def _pooled(library: Any) -> Any:
-    """Return the class of the transport with a pool for each request in flight."""
+class _PooledTransport:
+    """Gives each request in flight a pool of its own, and keeps the pools for the next requests.
 
-    body = _pooled_body(library)
+    The library's pool looks at all its connections twice for each request: with 32 in flight that is a quarter of
+    the time of a request.
+    """
 
-    class PooledTransport(library.AsyncBaseTransport):  # type: ignore[misc]
-        """Gives each request in flight a pool of its own, and keeps the pools for the next requests.
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        # The pools without a request, and since when; the one used last is the last.
+        self._idle: list[tuple[float, Any]] = [(monotonic(), make())]
+        self._busy: set[Any] = set()
 
-        The library's pool looks at all its connections twice for each request: with 32 in flight that is a quarter of
-        the time of a request.
-        """
+    async def handle_async_request(self, request: Any) -> Any:
+        await self._close_old()
+        pool = self._idle.pop()[1] if self._idle else self._make()
+        self._busy.add(pool)
+        try:
+            response = await pool.handle_async_request(request)
+        except BaseException:
+            self._release(pool)
+            raise
+        response.stream = _PooledBody(response.stream, partial(self._release, pool))
+        return response
 
-        def __init__(self, make: Callable[[], Any]) -> None:
-            self._make = make
-            # The pools without a request, and since when; the one used last is the last.
-            self._idle: list[tuple[float, Any]] = [(monotonic(), make())]
-            self._busy: set[Any] = set()
+    def _release(self, pool: Any) -> None:
+        # A response may be closed after the client.
+        if pool in self._busy:
+            self._busy.discard(pool)
+            self._idle.append((monotonic(), pool))
 
-        async def handle_async_request(self, request: Any) -> Any:
-            await self._close_old()
-            pool = self._idle.pop()[1] if self._idle else self._make()
-            self._busy.add(pool)
-            try:
-                response = await pool.handle_async_request(request)
-            except BaseException:
-                self._release(pool)
-                raise
-            response.stream = body(response.stream, partial(self._release, pool))
-            return response
+    async def _close_old(self) -> None:
+        """Close the pools whose connections have been idle for too long, as a pool does with its own."""
+        oldest = monotonic() - IDLE_SECONDS
+        while self._idle and self._idle[0][0] < oldest:
+            pool = self._idle.pop(0)[1]
+            # The request that is to be sent has nothing to do with it.
+            with suppress(Exception):
+                await pool.aclose()
 
-        def _release(self, pool: Any) -> None:
-            # A response may be closed after the client.
-            if pool in self._busy:
-                self._busy.discard(pool)
-                self._idle.append((monotonic(), pool))
-
-        async def _close_old(self) -> None:
-            """Close the pools whose connections have been idle for too long, as a pool does with its own."""
-            oldest = monotonic() - IDLE_SECONDS
-            while self._idle and self._idle[0][0] < oldest:
-                pool = self._idle.pop(0)[1]
-                # The request that is to be sent has nothing to do with it.
-                with suppress(Exception):
-                    await pool.aclose()
-
-        async def aclose(self) -> None:
-            pools = [*(pool for _, pool in self._idle), *self._busy]
-            self._idle, self._busy = [], set()
-            for pool in pools:
-                # The others are closed too.
-                with suppress(Exception):
-                    await pool.aclose()
-
-    return PooledTransport
+    async def aclose(self) -> None:
+        pools = [*(pool for _, pool in self._idle), *self._busy]
+        self._idle, self._busy = [], set()
+        for pool in pools:
+            # The others are closed too.
+            with suppress(Exception):
+                await pool.aclose()
 
 
-@cache
-def _pooled_body(library: Any) -> Any:
-    """Return the class of the bodies of a transport with pools."""
+class _PooledBody:
+    """A body whose end makes its pool free."""
 
-    class PooledBody(library.AsyncByteStream):  # type: ignore[misc]
-        """A body whose end makes its pool free."""
+    def __init__(self, stream: Any, release: Callable[[], None]) -> None:
+        self._stream = stream
+        self._release: Callable[[], None] | None = release
 
-        def __init__(self, stream: Any, release: Callable[[], None]) -> None:
-            self._stream = stream
-            self._release: Callable[[], None] | None = release
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._stream:
+                yield piece
+        except BaseException:
+            # Older versions of the library do not close a response whose body cannot be read.
+            await self.aclose()
+            raise
 
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            try:
-                async for piece in self._stream:
-                    yield piece
-            except BaseException:
-                # Older versions of the library do not close a response whose body cannot be read.
-                await self.aclose()
-                raise
-
-        async def aclose(self) -> None:
-            release, self._release = self._release, None
-            try:
-                await self._stream.aclose()
-            finally:
-                if release is not None:
-                    release()
-
-    return PooledBody
+    async def aclose(self) -> None:
+        release, self._release = self._release, None
+        try:
+            await self._stream.aclose()
+        finally:
+            if release is not None:
+                release()
