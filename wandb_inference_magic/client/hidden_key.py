@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..text import redacted, redacted_json
+from ..text import redacted, with_texts
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -23,6 +23,6 @@ def with_hidden_secrets(base: type[Sdk]) -> type[Sdk]:
 
     class HiddenSecrets(base):  # type: ignore[valid-type,misc]
         def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
-            return super()._make_status_error(redacted(err_msg), body=redacted_json(body), response=response)
+            return super()._make_status_error(redacted(err_msg), body=with_texts(body, redacted), response=response)
 
     return HiddenSecrets

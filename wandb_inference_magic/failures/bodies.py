@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..text import read_json_text
+from ..text import json_or_none
 from .retries import read_retry_after, read_span, requested_delay
 
 # The fields that have the words, in this order.
@@ -105,10 +105,8 @@ def _unpacked(value: object) -> object:
         text = event[1]
     if text[:1] not in ("{", "["):
         return value
-    try:
-        return read_json_text(text)
-    except ValueError:
-        return value
+    found = json_or_none(text)
+    return value if found is None else found
 
 
 def _objects(value: object, depth: int = 0) -> Iterator[Mapping[str, Any]]:

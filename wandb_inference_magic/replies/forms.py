@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..text import read_json_text
+from ..text import json_or_none
 from .endings import is_broken
 
 if TYPE_CHECKING:
@@ -182,9 +181,7 @@ def sources_in(chunk: Mapping[str, Any], delta: Mapping[str, Any]) -> list[str]:
 def read_calls(delta: Mapping[str, Any]) -> Iterator[CallPart]:
     """Yield the tool calls of a delta, or the parts of them."""
     calls = delta.get("tool_calls")
-    if isinstance(calls, str):
-        with suppress(ValueError):
-            calls = read_json_text(calls)
+    calls = json_or_none(calls) if isinstance(calls, str) else calls
     calls = [calls] if isinstance(calls, dict) else calls
     if isinstance(calls, list) and calls:
         yield from (_call(call) for call in calls if isinstance(call, dict))
