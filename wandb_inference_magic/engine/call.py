@@ -15,7 +15,7 @@ from ..failures import retry_delay
 from ..messages import ADDED_JSON_MODE, added_up, notices_below, read_json
 from ..replies import CallProgress, ReplyBuilder
 from ..schemas import Mismatch
-from .relax import does_not_fit, may_be_corrected, refused, refused_answer, relax_response_format, repair_request
+from .relax import does_not_fit, refused, refused_answer, relax_response_format, repair_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -145,7 +145,7 @@ class ModelCall:
         builder.started = perf_counter()
         ADDED_JSON_MODE.set(self.spec.adds_json_mode)
         chunks = stream_chat(
-            client, self.sent.flat_body, stream=self.spec.stream, arrival=builder.arrival, limit=reservation.limit
+            client, self.sent.flat_body, stream=self.spec.stream, builder=builder, limit=reservation.limit
         )
         with self._command.observed(self.sent, reservation.limit) as seen:
             try:
@@ -221,8 +221,9 @@ class ModelCall:
             When none is to be made.
         """
         schema, answer = self.spec.schema, self.built()
-        may_ask = self.spec.repair and not (is_last or self.is_repaired)
-        if schema is None or not may_ask or not may_be_corrected(answer):
+        # A second request could not fix an answer that was cut or is empty.
+        may_help = bool(answer.text) and answer.finish_reason != "length"
+        if schema is None or not self.spec.repair or is_last or self.is_repaired or not may_help:
             raise does_not_fit(mismatch, answer, remedy=self._remedy) from None
         self.follow_with(repair_request(self.sent, schema, answer.text, mismatch))
         self.is_repaired = True

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .builder import Arrival as Arrival, ReplyBuilder as ReplyBuilder, Timing as Timing
+    from .builder import ReplyBuilder as ReplyBuilder, Timing as Timing
     from .endings import ENDS as ENDS, Completeness as Completeness
     from .forms import (
         ALL_REASONING as ALL_REASONING,
-        ECHOED as ECHOED,
-        REASONING as REASONING,
         adds as adds,
         error_in as error_in,
         first_choice as first_choice,
@@ -34,12 +32,10 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "builder": ("Arrival", "ReplyBuilder", "Timing"),
+        "builder": ("ReplyBuilder", "Timing"),
         "endings": ("ENDS", "Completeness"),
         "forms": (
             "ALL_REASONING",
-            "ECHOED",
-            "REASONING",
             "adds",
             "error_in",
             "first_choice",
