@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ..client import DONE, EXTENSION, LIMITED, ChunkReader, charset_of, http_library
+from ..client import DONE, EXTENSION, LIMITED, ChunkReader, http_library
 from ..concurrency import wait
 from ..config import port_of
 from ..errors import InferenceError
@@ -219,7 +219,7 @@ class _Recording:
         response.extensions[EXTENSION] = self._timing
         self._response, self._body = response, response.stream
         if response.status_code < 300 and self._asked[1].endswith("/completions"):
-            self._reader = ChunkReader(charset_of(response))
+            self._reader = ChunkReader(response.charset_encoding)
         self._is_good = response.status_code < 300 or response.status_code in REFUSALS
         response.stream = self
         return response

@@ -14,7 +14,7 @@ from ..errors import InferenceError, quoted
 from ..failures import ServiceError
 from ..replies import Completeness, adds, error_in, first_choice, is_known_object, number_of_choice, renumbered
 from ..text import json_or_none, read_json_text
-from .sse import BEFORE_FIELD, DONE, ERROR_EVENTS, UTF_8, Event, EventReader, decoded
+from .sse import BEFORE_FIELD, DONE, ERROR_EVENTS, Event, EventReader, decoded
 
 Chunk = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ class ChunkReader:
 
     Parameters
     ----------
-    charset : str
+    charset : str, optional
         As `EventReader` takes it.
 
     Raises
@@ -50,7 +50,7 @@ class ChunkReader:
         When it reports an error.
     """
 
-    def __init__(self, charset: str = UTF_8) -> None:
+    def __init__(self, charset: str | None = None) -> None:
         self._charset = charset
         self._has_ended = False
         self.completeness = Completeness()

@@ -21,7 +21,7 @@ from ..failures import BROKE_OFF, ServiceError
 from ..replies import ALL_REASONING, error_in
 from ..text import read_json_text, whole, with_texts
 from .chunks import ChunkReader, describe_sent
-from .sse import EXTENSION, LIMITED, charset_of
+from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
@@ -50,18 +50,15 @@ STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_u
 
 
 @cache
-def _stream_classes() -> tuple[Any, Any]:
-    """Return the stream classes of a chat and of a single document.
-
-    They are made on first use: importing the SDK takes long, and may fail where it is damaged.
-    """
+def _stream_class() -> Any:
+    """Return the stream class of a chat. It is made on first use: importing the SDK takes long, and may fail."""
     import openai
 
     class Chunks(openai.AsyncStream[T], Generic[T]):
         """The chunks of a reply: those of a stream, or the one completion of an endpoint that does not stream."""
 
         async def __stream__(self) -> AsyncIterator[Any]:
-            reader = ChunkReader(charset_of(self.response))
+            reader = ChunkReader(self.response.charset_encoding)
             # The bytes are closed before the response, which cannot be closed while they are read.
             async with aclosing(self.response.aiter_bytes()) as data:
                 with _network_errors(self.response):
@@ -77,23 +74,8 @@ def _stream_classes() -> tuple[Any, Any]:
                     for chunk in reader.close():
                         yield chunk
 
-    class Document(openai.AsyncStream[T], Generic[T]):
-        """The one JSON document of a response."""
-
-        async def __stream__(self) -> AsyncIterator[Any]:
-            with _network_errors(self.response):
-                data = await self.response.aread()
-            yield _document(data)
-
     # With a type of chunk, which the SDK looks up.
-    return Chunks[dict[str, Any]], Document[dict[str, Any]]
-
-
-def _document(data: bytes) -> Any:
-    try:
-        return read_json_text(data)
-    except ValueError:
-        raise ValueError(describe_sent(data[:LONGEST_QUOTED].decode("utf-8", "replace"))) from None
+    return Chunks[dict[str, Any]]
 
 
 async def _next_piece(data: AsyncIterator[bytes], reader: ChunkReader, until: float | None) -> bytes | None:
@@ -225,8 +207,7 @@ def _refuses_reasoning(messages: Iterable[Mapping[str, Any]], said: str) -> bool
 
 async def _post(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
     # The SDK's `stream` says that it reads the response by `stream_cls`, whether or not the service streams.
-    chunks, _ = _stream_classes()
-    post = partial(client.post, "/chat/completions", cast_to=object, stream=True, stream_cls=chunks)
+    post = partial(client.post, "/chat/completions", cast_to=object, stream=True, stream_cls=_stream_class())
     try:
         return await post(body=body)
     except UnicodeEncodeError:
@@ -280,13 +261,18 @@ async def _fetch(client: openai.AsyncOpenAI, address: str, seconds: float) -> ob
     import openai
 
     timeout = openai.Timeout(seconds, connect=min(seconds, 10.0))
-    _, document = _stream_classes()
-    # Read by a stream class, because the SDK's own reading of JSON has no limit on depth.
-    found = await client.get(address, cast_to=object, options={"timeout": timeout}, stream=True, stream_cls=document)
+    # Read here, because the SDK's own reading of JSON has no limit on depth.
+    unread = openai.AsyncStream[dict[str, Any]]
+    found = await client.get(address, cast_to=object, options={"timeout": timeout}, stream=True, stream_cls=unread)
     try:
-        return await found.__anext__()
+        with _network_errors(found.response):
+            data = await found.response.aread()
     finally:
         await found.response.aclose()
+    try:
+        return read_json_text(data)
+    except ValueError:
+        raise ValueError(describe_sent(data[:LONGEST_QUOTED].decode("utf-8", "replace"))) from None
 
 
 def _request_id(given: object) -> str | None:

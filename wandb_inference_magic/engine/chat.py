@@ -7,6 +7,7 @@ requested once more, or if the model does not accept a schema and is asked for J
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final
@@ -272,11 +273,10 @@ def _asking(reply: Reply, calls: list[ToolCall]) -> Message:
 
 def _as_object(call: ToolCall) -> str:
     """Return a call's arguments, or an empty object if they are not a JSON object: services refuse those."""
-    try:
-        is_object = isinstance(json.loads(call.arguments), dict)
-    except (ValueError, RecursionError):
-        is_object = False
-    return call.arguments if is_object else "{}"
+    with suppress(ValueError, RecursionError):
+        if isinstance(json.loads(call.arguments), dict):
+            return call.arguments
+    return "{}"
 
 
 def _too_many_rounds(reply: Reply) -> InferenceError:
