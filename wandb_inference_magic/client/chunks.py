@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..errors import InferenceError, quoted
 from ..failures import ServiceError
-from ..replies import Completeness, adds, error_in, first_choice, is_known_object, number_of_choice, renumbered
+from ..replies import Completeness, adds, error_in, first_choice, is_known_object, with_first_choice
 from ..text import json_or_none, read_json_text
 from .sse import BEFORE_FIELD, DONE, ERROR_EVENTS, Event, EventReader, decoded
 
@@ -177,10 +177,7 @@ class ChunkReader:
 
     def _check(self, chunk: Chunk) -> Chunk:
         """Return a chunk. Raise for one that reports an error."""
-        if (index := number_of_choice(chunk)) is not None:
-            # Some services count from 1: the choice that comes first is the reply.
-            self._choice = index if self._choice is None else self._choice
-            chunk = chunk if self._choice in (0, "0") else renumbered(chunk, self._choice)
+        chunk, self._choice = with_first_choice(chunk, self._choice)
         if (error := error_in(chunk)) is not None:
             raise ServiceError(error, has_begun=self._has_begun)
         if (choice := first_choice(chunk)) is not None:

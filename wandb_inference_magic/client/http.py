@@ -23,13 +23,13 @@ from .transport import transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
 
     from openai import AsyncOpenAI, OpenAI
 
     from ..concurrency import EventLoop
     from ..config import Endpoint
     from .metering import Meter
+    from .transport import Sending
 
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
@@ -84,6 +84,7 @@ class Clients:
         InferenceError
             When the environment names a proxy that cannot be used, or the endpoint is not an address.
         """
+        # Our calls are tried again by the engine.
         options = replace(options, max_retries=0)
         return self._current("own", options, lambda: build_own_client(options))
 
@@ -132,11 +133,11 @@ def _changed_at() -> int | None:
 
 
 def build_own_client(options: ClientOptions) -> AsyncOpenAI:
-    """Return an asynchronous client. It belongs to one event loop and makes each request once."""
+    """Return an asynchronous client. It belongs to one event loop."""
     import openai
 
     http_class = _with_recorder(openai.DefaultAsyncHttpxClient, options)
-    return _built(with_hidden_secrets(openai.AsyncOpenAI), http_class, replace(options, max_retries=0))
+    return _built(with_hidden_secrets(openai.AsyncOpenAI), http_class, options)
 
 
 def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
@@ -180,7 +181,7 @@ def http_library() -> Any:
 
 def _http_client(http_class: type, options: ClientOptions) -> Any:
     endpoint, recorder, library = options.endpoint, options.recorder, http_library()
-    guard = _guard(endpoint)
+    sending = _guard(endpoint)
     checked = transport(
         library,
         _verify(endpoint),
@@ -188,7 +189,7 @@ def _http_client(http_class: type, options: ClientOptions) -> Any:
         # Where nothing is sent over the network, no proxy is used, whatever the environment names. The practice model
         # is on this machine, where a proxy for the internet cannot reach it.
         is_proxied=not endpoint.is_local and (recorder is None or recorder.records) and names_proxies(),
-        sending=guard,
+        sending=sending,
     )
     # A proxy that cannot be used is reported now.
     checked.route(endpoint.url)
@@ -268,7 +269,7 @@ def _timeout(options: ClientOptions) -> Any:
     return openai.Timeout(options.timeout, connect=min(options.timeout, CONNECT_SECONDS))
 
 
-def _guard(endpoint: Endpoint) -> Callable[[Any], AbstractContextManager[None]]:
+def _guard(endpoint: Endpoint) -> Sending:
     """Return the last check of every request: it sets this endpoint's key and project, and removes OpenAI's headers.
 
     The SDK sets headers from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, again for each copy of

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from ..config import Proxy
 
+    # Takes a request, and returns a context manager in which it is sent.
+    Sending = Callable[[Any], AbstractContextManager[None]]
+
 # Many servers close a connection after 5 s without a request. A request that is sent at that moment is lost.
 IDLE_SECONDS: Final = 4.0
 
@@ -27,14 +30,7 @@ def _limits(library: Any) -> Any:
     return library.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=IDLE_SECONDS)
 
 
-def transport(
-    library: Any,
-    verify: Any,
-    *,
-    is_async: bool,
-    is_proxied: bool,
-    sending: Callable[[Any], AbstractContextManager[None]] = nullcontext,
-) -> Any:
+def transport(library: Any, verify: Any, *, is_async: bool, is_proxied: bool, sending: Sending = nullcontext) -> Any:
     """Return the transport of an HTTP client.
 
     Parameters
@@ -46,8 +42,8 @@ def transport(
         The kind of the client.
     is_proxied : bool
         Whether the proxies of the environment are used.
-    sending : callable
-        Takes a request and returns a context manager, in which the request is sent.
+    sending : Sending
+        Prepares a request for being sent.
     """
     connect = partial(_connect, library, verify, is_async=is_async)
     return _checked(library)(connect, sending, is_proxied=is_proxied)
@@ -114,13 +110,7 @@ def _checked(library: Any) -> Any:
         The HTTP library's own way knows fewer forms of NO_PROXY, and needs every proxy of the environment to be usable.
         """
 
-        def __init__(
-            self,
-            connect: Callable[[Proxy | None], Any],
-            sending: Callable[[Any], AbstractContextManager[None]],
-            *,
-            is_proxied: bool,
-        ) -> None:
+        def __init__(self, connect: Callable[[Proxy | None], Any], sending: Sending, *, is_proxied: bool) -> None:
             self._connect = connect
             self._sending = sending
             self._is_proxied = is_proxied

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -113,28 +113,18 @@ def run_chat(
     return reply
 
 
+@dataclass(eq=False, slots=True)
 class _ChatRun:
-    """The state of one chat: its model call and the tools that ran."""
+    """The state of one chat: its model call, the tools that ran, and the parsed answer."""
 
-    def __init__(
-        self,
-        command: Command,
-        call: ModelCall,
-        listener: Listener,
-        interrupts: Interrupts,
-        place: str,
-        *,
-        is_of_job: bool,
-    ) -> None:
-        self._command = command
-        self._call = call
-        self._listener = listener
-        self._interrupts = interrupts
-        self._place = place
-        self._is_of_job = is_of_job
-        self._earlier = call.sent.earlier
-        self._steps: list[ToolStep] = []
-        self._parsed: Any = None
+    command: Command
+    call: ModelCall
+    listener: Listener
+    interrupts: Interrupts
+    place: str
+    is_of_job: bool
+    steps: list[ToolStep] = field(default_factory=list)
+    parsed: Any = None
 
     def run(self, trace: Trace) -> Reply:
         """Make all requests of the chat and return their replies combined as one.
@@ -145,7 +135,7 @@ class _ChatRun:
             reply = self._answer()
         except KeyboardInterrupt:
             partial = self._keep_partial("interrupted", trace)
-            kept = f"The partial reply is in {self._place}" if _holds_something(partial) else "Nothing has arrived yet"
+            kept = f"The partial reply is in {self.place}" if _holds_something(partial) else "Nothing has arrived yet"
             interrupted = Interrupted(f"{kept}; the thread is unchanged.")
             interrupted.partial = partial
             raise interrupted from None
@@ -160,21 +150,21 @@ class _ChatRun:
             self._converse()
             try:
                 # A validator of the user's may take long.
-                with self._interrupts.allowed(new_only=True):
-                    self._parsed = self._call.parsed()
+                with self.interrupts.allowed(new_only=True):
+                    self.parsed = self.call.parsed()
             except Mismatch as mismatch:
-                self._call.begin_repair(mismatch)
-                self._listener.step("*The answer does not fit the schema: asking once more.*")
+                self.call.begin_repair(mismatch)
+                self.listener.step("*The answer does not fit the schema: asking once more.*")
             else:
                 return self._reply()
 
     def _reply(self, incomplete: str = "") -> Reply:
         """Return everything received so far as one Reply."""
-        reply = self._call.reply(incomplete)
-        reply.steps = tuple(self._steps)
+        reply = self.call.reply(incomplete)
+        reply.steps = tuple(self.steps)
         reply.notices = tuple(dict.fromkeys((*reply.notices, *(one for step in reply.steps for one in step.notices))))
-        reply.earlier_messages = self._earlier
-        reply.parsed = self._parsed
+        reply.earlier_messages = self.call.sent.earlier
+        reply.parsed = self.parsed
         return reply
 
     def _keep_partial(self, incomplete: str, trace: Trace) -> Reply:
@@ -182,48 +172,48 @@ class _ChatRun:
         reply = self._reply(incomplete)
         trace.record(reply)
         if not _holds_something(reply):
-            self._listener.discard()
+            self.listener.discard()
             return reply
-        if not self._is_of_job:
-            self._command.session.last_reply = reply
-        self._listener.finish(reply)
+        if not self.is_of_job:
+            self.command.session.last_reply = reply
+        self.listener.finish(reply)
         return reply
 
     def _converse(self) -> None:
         """Call the model and the tools it requests until it answers."""
         for rounds in count(1):
             self._send()
-            last = self._call.built()
-            tools = self._call.spec.tools
+            last = self.call.built()
+            tools = self.call.spec.tools
             # The arguments of a call that was cut are not what the model wanted.
             if tools is None or not last.tool_calls or last.finish_reason in ("length", "content_filter"):
                 return
             if rounds > MAX_ROUNDS:
                 raise _too_many_rounds(last)
-            called = _identified(last.tool_calls, self._call.sent.messages)
+            called = _identified(last.tool_calls, self.call.sent.messages)
             steps = [self._run_tool(tools, call, "" if number else last.text) for number, call in enumerate(called)]
-            asking = {**_asking(last, called), **self._call.builder.echo}
-            request = self._call.sent.followed_by(asking, *(step.message for step in steps))
-            self._call.follow_with(_allowed_to_answer(request, must=rounds == MAX_ROUNDS))
+            asking = {**_asking(last, called), **self.call.builder.echo}
+            request = self.call.sent.followed_by(asking, *(step.message for step in steps))
+            self.call.follow_with(_allowed_to_answer(request, must=rounds == MAX_ROUNDS))
 
     def _send(self) -> None:
         """Send the current request, and draw while its reply arrives."""
-        progress, listener = self._call.progress, self._listener
+        progress, listener = self.call.progress, self.listener
         listener.start(progress)
-        self._command.session.loop.run(
-            self._call.send(self._command.client()),
+        self.command.session.loop.run(
+            self.call.send(self.command.client()),
             meanwhile=listener.redraw,
             every=listener.interval,
             wake=progress.begun,
-            interrupts=self._interrupts,
+            interrupts=self.interrupts,
         )
 
     def _run_tool(self, tools: Toolbox, call: ToolCall, said: str) -> ToolStep:
-        self._listener.doing(f"running {format_tool_call(call)}")
-        with self._interrupts.allowed(), self._listener.user_code():
+        self.listener.doing(f"running {format_tool_call(call)}")
+        with self.interrupts.allowed(), self.listener.user_code():
             step = replace(tools.run(call), said=said)
-        self._steps.append(step)
-        self._listener.step(step_markdown(step))
+        self.steps.append(step)
+        self.listener.step(step_markdown(step))
         return step
 
 

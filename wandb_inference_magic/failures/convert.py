@@ -97,13 +97,13 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
     # An error may be shown and saved with the notebook. Remove the key, in case the service repeats it.
     words = hidden(body.words, (key.reveal(),) if key else ())
     is_wandb = context.endpoint.is_wandb
-    is_at = {
+    applies = {
         "wandb": is_wandb,
         "other-path": is_wandb and urlsplit(context.endpoint.url).path != urlsplit(WANDB_URL).path,
         "list": not context.model,
         "page": body.is_page,
     }
-    places = [name for name, applies in is_at.items() if applies]
+    places = [name for name in applies if applies[name]]
     searched = f"{words} {body.types}".strip()
     asks_to_wait = asked is not None and asked <= LONGEST_SECONDS
     form = next(one for one in CAUSES if one.fits(status, searched, places, asks_to_wait=asks_to_wait))

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
         error_in as error_in,
         first_choice as first_choice,
         is_known_object as is_known_object,
-        number_of_choice as number_of_choice,
-        renumbered as renumbered,
+        with_first_choice as with_first_choice,
     )
     from .listener import (
         CallProgress as CallProgress,
@@ -34,15 +33,7 @@ __getattr__ = lazy_exports(
     {
         "builder": ("ReplyBuilder", "Timing"),
         "endings": ("ENDS", "Completeness"),
-        "forms": (
-            "ALL_REASONING",
-            "adds",
-            "error_in",
-            "first_choice",
-            "is_known_object",
-            "number_of_choice",
-            "renumbered",
-        ),
+        "forms": ("ALL_REASONING", "adds", "error_in", "first_choice", "is_known_object", "with_first_choice"),
         "listener": ("CallProgress", "ComparisonListener", "Listener", "NullListener", "Waiting"),
     },
 )
