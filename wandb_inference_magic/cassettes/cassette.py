@@ -160,11 +160,12 @@ class Cassette:
                     "Restore the cell as it was recorded, and run the notebook from its first cell. Or record what is "
                     "missing: %wbconfig --mode auto."
                 )
-                raise self._not_recorded("does not hold this request", asked, remedy)
+                raise self._not_recorded("does not hold this request. Nothing was sent.", asked, remedy)
             self._check_failure()
             if not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK):
                 remedy = "Make the file writable, name another one, or switch it off: %wbconfig --mode off."
-                raise self._not_recorded("cannot be written to, and it does not hold this request", asked, remedy)
+                what = "cannot be written to, and it does not hold this request. Nothing was sent."
+                raise self._not_recorded(what, asked, remedy)
         return None
 
     def _check_failure(self) -> None:
@@ -229,7 +230,7 @@ class Cassette:
         self._exchanges.append(exchange)
 
     def _not_recorded(self, what: str, asked: tuple[str, str, Any], remedy: str) -> InferenceError:
-        what = f"The cassette {self.path.name} {what}. Nothing was sent."
+        what = f"The cassette {self.path.name} {what}"
         return InferenceError(what, why=self._why(*asked), remedy=remedy, cause="missing", affects_all=False)
 
     def _why(self, endpoint: str, path: str, request: Any) -> str:

@@ -136,8 +136,10 @@ def build_own_client(options: ClientOptions) -> AsyncOpenAI:
     """Return an asynchronous client. It belongs to one event loop."""
     import openai
 
+    # First: it imports the SDK again, and so reports that its import has failed in another thread meanwhile.
+    sending = _guard(options.endpoint)
     http_class = _with_recorder(openai.DefaultAsyncHttpxClient, options)
-    return _built(with_hidden_secrets(openai.AsyncOpenAI), http_class, options)
+    return _built(with_hidden_secrets(openai.AsyncOpenAI), _http_client(http_class, options, sending), options)
 
 
 def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
@@ -146,15 +148,16 @@ def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
 
     from .metering import metered_client, metered_http
 
+    sending = _guard(options.endpoint)
     # Outermost, because calls that a cassette answers are counted too.
     http_class = metered_http(_with_recorder(openai.DefaultHttpxClient, options), http_library())
-    return _built(metered_client(meter), http_class, options)
+    return _built(metered_client(meter), _http_client(http_class, options, sending), options)
 
 
-def _built(sdk_class: type[Sdk], http_class: type, options: ClientOptions) -> Sdk:
+def _built(sdk_class: type[Sdk], http_client: Any, options: ClientOptions) -> Sdk:
     endpoint = options.endpoint
     made = sdk_class(
-        http_client=_http_client(http_class, options),
+        http_client=http_client,
         base_url=endpoint.url,
         # The SDK never holds the key, so that its logs, reprs and tracebacks cannot show it.
         api_key=NO_KEY,
@@ -179,9 +182,8 @@ def http_library() -> Any:
     return sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
 
 
-def _http_client(http_class: type, options: ClientOptions) -> Any:
+def _http_client(http_class: type, options: ClientOptions, sending: Sending) -> Any:
     endpoint, recorder, library = options.endpoint, options.recorder, http_library()
-    sending = _guard(endpoint)
     checked = transport(
         library,
         _verify(endpoint),
