@@ -140,11 +140,20 @@ class InferenceError(Exception):
         return lines
 
 
-def is_unsent(failure: BaseException) -> bool:
-    """Return whether a request failed before anything was sent. The SDK wraps the errors of its HTTP client."""
+def inference_error_in(failure: BaseException) -> InferenceError | None:
+    """Return a failure that is an InferenceError, or the one that caused it: the SDK wraps what its HTTP client raises.
+
+    Exceptions that were being handled when the failure was raised do not count.
+    """
     error: BaseException | None = failure
     while error is not None and not isinstance(error, InferenceError):
         error = error.__cause__
+    return error
+
+
+def is_unsent(failure: BaseException) -> bool:
+    """Return whether a request failed before anything was sent."""
+    error = inference_error_in(failure)
     return error is not None and error.is_unsent
 
 

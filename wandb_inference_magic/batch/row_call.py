@@ -189,7 +189,6 @@ class RowCall(ModelCall):
         self.key = key
         # The state of the answers before its answer was looked for on disk.
         self.seen: object = None
-        self.is_repaired = False
         self.was_sent = False
         # Whether no other run may ask its question meanwhile, and whether one does all the same: this one was paused.
         self.is_claimed = self.is_taken_over = False

@@ -227,12 +227,10 @@ class BatchRun(RunResults):
             if failure is not None:
                 raise failure
             try:
-                is_last = row.is_repaired or self.stopped is not None
                 with self.allow():
-                    value = row.parsed_or_refused() if is_last else row.parsed()
+                    value = row.parsed()
             except Mismatch as mismatch:
-                row.begin_repair(mismatch)
-                row.is_repaired = True
+                row.begin_repair(mismatch, is_last=self.stopped is not None)
                 self.share.mark_unsent(row.key)
                 return True
             reply = row.reply()

@@ -145,7 +145,8 @@ class Cassette:
             self._check_failure()
             return None
         request = hidden(request, self._secrets())
-        keys = [key_of(endpoint, path, request)]
+        asked = (endpoint, path, request)
+        keys = [key_of(*asked)]
         if ADDED_JSON_MODE.get():
             keys.append(key_of(endpoint, path, without_json_mode(request)))
         with self._lock:
@@ -155,26 +156,22 @@ class Cassette:
                 self._replayed.add(number)
                 return self._exchanges[number]
             if self.mode == "replay":
-                raise self._not_recorded(endpoint, path, request)
-            self._check_failure()
-            if not self._may_be_written():
-                raise InferenceError(
-                    f"The cassette {self.path.name} cannot be written to, and it does not hold this request. "
-                    "Nothing was sent.",
-                    why=self._why(endpoint, path, request),
-                    remedy="Make the file writable, name another one, or switch it off: %wbconfig --mode off.",
-                    cause="missing",
-                    affects_all=False,
+                remedy = (
+                    "Restore the cell as it was recorded, and run the notebook from its first cell. Or record what is "
+                    "missing: %wbconfig --mode auto."
                 )
+                raise self._not_recorded("does not hold this request. Nothing was sent.", asked, remedy)
+            self._check_failure()
+            if not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK):
+                remedy = "Make the file writable, name another one, or switch it off: %wbconfig --mode off."
+                what = "cannot be written to, and it does not hold this request. Nothing was sent."
+                raise self._not_recorded(what, asked, remedy)
         return None
 
     def _check_failure(self) -> None:
         if self._failure is not None:
             # A copy: a run that ends early adds to its error.
             raise copy(self._failure)
-
-    def _may_be_written(self) -> bool:
-        return os.access(self.path if self.path.exists() else self.path.parent, os.W_OK)
 
     def add(self, exchange: Exchange) -> str:
         """Record an exchange without secrets. Return why it could not be recorded; then no more requests are sent."""
@@ -232,15 +229,9 @@ class Cassette:
         self._by_key.setdefault(key, []).append(len(self._exchanges))
         self._exchanges.append(exchange)
 
-    def _not_recorded(self, endpoint: str, path: str, request: Any) -> InferenceError:
-        return InferenceError(
-            f"The cassette {self.path.name} does not hold this request. Nothing was sent.",
-            why=self._why(endpoint, path, request),
-            remedy="Restore the cell as it was recorded, and run the notebook from its first cell. Or record what is "
-            "missing: %wbconfig --mode auto.",
-            cause="missing",
-            affects_all=False,
-        )
+    def _not_recorded(self, what: str, asked: tuple[str, str, Any], remedy: str) -> InferenceError:
+        what = f"The cassette {self.path.name} {what}"
+        return InferenceError(what, why=self._why(*asked), remedy=remedy, cause="missing", affects_all=False)
 
     def _why(self, endpoint: str, path: str, request: Any) -> str:
         """Return a message that names the first field that differs from the next recorded request.

@@ -16,12 +16,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ..client import DONE, EXTENSION, LIMITED, ChunkReader, charset_of, http_library
+from ..client import DONE, EXTENSION, LIMITED, ChunkReader, http_library
 from ..concurrency import wait
 from ..config import port_of
 from ..errors import InferenceError
 from ..failures import ServiceError
-from ..replies import ECHOED, REASONING, Timing
+from ..replies import ALL_REASONING, Timing
 from ..text import json_or_none, without_query_secrets
 from .file import Event, Exchange, header_text, without_pictures
 
@@ -50,42 +50,33 @@ class CassetteRecorder:
         """Whether requests may be sent over the network."""
         return self.cassette.records
 
-    def http_class(self, base: type, endpoint: Endpoint) -> type:
+    def http_class(self, base: Any, endpoint: Endpoint) -> type:
         """Return a subclass of an HTTP client, synchronous or asynchronous, whose `send` uses the cassette."""
         library = http_library()
         exchanges = _Exchanges(library, self.cassette, endpoint)
-        return (_async_client if issubclass(base, library.AsyncClient) else _client)(base, exchanges)
 
+        class CassetteClient(base):  # type: ignore[misc]
+            def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
+                request.read()
+                response = exchanges.response(request)
+                if isinstance(response, _Recording):
+                    response = response.of(super().send(request, stream=True, **how))
+                if not stream:
+                    # This also closes the response, even if reading fails.
+                    response.read()
+                return response
 
-# `send` is overridden, and not the transport: a client with a transport of its own would not use the environment's
-# proxies.
-def _client(base: Any, exchanges: _Exchanges) -> type:
-    class CassetteClient(base):  # type: ignore[misc]
-        def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
-            request.read()
-            response = exchanges.response(request)
-            if isinstance(response, _Recording):
-                response = response.of(super().send(request, stream=True, **how))
-            if not stream:
-                # This also closes the response, even if reading fails.
-                response.read()
-            return response
+        class AsyncCassetteClient(base):  # type: ignore[misc]
+            async def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
+                await request.aread()
+                response = exchanges.response(request)
+                if isinstance(response, _Recording):
+                    response = response.of(await super().send(request, stream=True, **how))
+                if not stream:
+                    await response.aread()
+                return response
 
-    return CassetteClient
-
-
-def _async_client(base: Any, exchanges: _Exchanges) -> type:
-    class AsyncCassetteClient(base):  # type: ignore[misc]
-        async def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
-            await request.aread()
-            response = exchanges.response(request)
-            if isinstance(response, _Recording):
-                response = response.of(await super().send(request, stream=True, **how))
-            if not stream:
-                await response.aread()
-            return response
-
-    return AsyncCassetteClient
+        return AsyncCassetteClient if issubclass(base, library.AsyncClient) else CassetteClient
 
 
 @cache
@@ -168,7 +159,7 @@ def _leave_out_reasoning(messages: Any) -> None:
     """Remove the reasoning that is sent back with the results of tools. Recordings of earlier versions lack it."""
     for message in messages if isinstance(messages, list) else ():
         if isinstance(message, dict) and message.get("role") == "assistant":
-            for name in (*REASONING, *ECHOED):
+            for name in ALL_REASONING:
                 message.pop(name, None)
 
 
@@ -228,7 +219,7 @@ class _Recording:
         response.extensions[EXTENSION] = self._timing
         self._response, self._body = response, response.stream
         if response.status_code < 300 and self._asked[1].endswith("/completions"):
-            self._reader = ChunkReader(charset_of(response))
+            self._reader = ChunkReader(response.charset_encoding)
         self._is_good = response.status_code < 300 or response.status_code in REFUSALS
         response.stream = self
         return response

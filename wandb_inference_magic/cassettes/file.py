@@ -34,7 +34,7 @@ from urllib.parse import urlsplit
 
 from ..config import check_file
 from ..errors import InferenceError, quoted
-from ..text import hidden, json_bytes, read_json_text, with_whole_numbers
+from ..text import hidden, json_bytes, read_json_text, with_texts, with_whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -115,14 +115,13 @@ def _without_ids(message: Mapping[str, Any]) -> dict[str, Any]:
 
 def without_pictures(request: Any) -> Any:
     """Return a request with each picture replaced by its digest, so that lines are short and contain no picture."""
-    if isinstance(request, dict):
-        return {name: without_pictures(value) for name, value in request.items()}
-    if isinstance(request, list):
-        return [without_pictures(value) for value in request]
-    if isinstance(request, str) and request.startswith("data:") and ";base64," in request:
-        kind = request[5:].partition(";")[0]
-        return f"data:{kind};sha256,{sha256(request.encode()).hexdigest()}"
-    return request
+    return with_texts(request, _digest_of_picture)
+
+
+def _digest_of_picture(text: str) -> str:
+    if not text.startswith("data:") or ";base64," not in text:
+        return text
+    return f"data:{text[5:].partition(';')[0]};sha256,{sha256(text.encode()).hexdigest()}"
 
 
 def without_secrets(exchange: Exchange, secrets: Collection[str]) -> Exchange:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         certificates as certificates,
         http_library as http_library,
     )
-    from .sse import DONE as DONE, EXTENSION as EXTENSION, LIMITED as LIMITED, charset_of as charset_of
+    from .sse import DONE as DONE, EXTENSION as EXTENSION, LIMITED as LIMITED
     from .stream import (
         STREAMED as STREAMED,
         fetch_feed as fetch_feed,
@@ -30,7 +30,7 @@ __getattr__ = lazy_exports(
     {
         "chunks": ("CHECK_ADDRESS", "ChunkReader"),
         "http": ("ClientOptions", "Clients", "certificates", "http_library"),
-        "sse": ("DONE", "EXTENSION", "LIMITED", "charset_of"),
+        "sse": ("DONE", "EXTENSION", "LIMITED"),
         "stream": ("STREAMED", "fetch_feed", "fetch_model_list", "stream_chat"),
     },
 )

@@ -1,22 +1,21 @@
 """Limit the size of response bodies: decompress them in pieces, so that a small response cannot fill the memory.
 
-The HTTP library would decompress any encodings that a response names, and each network chunk in one step. Here a hook
-runs on every response before its body is read. It decompresses one layer of gzip or deflate and counts the bytes.
+The HTTP library would decompress any encodings that a response names, and each network chunk in one step. Here
+one layer of gzip or deflate is decompressed, and the bytes are counted.
 """
 
 from __future__ import annotations
 
 import zlib
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import MB, InferenceError, quoted, too_large
 from .sse import is_stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 # Limits in bytes after decompression: a whole completion, a stream, a list of models, the body of an error.
 MAX_WHOLE: Final = 64 * MB
@@ -35,25 +34,18 @@ GZIP_MARK: Final = b"\x1f\x8b"
 DEFLATE_HEAD: Final = 2
 
 
-def bounded(library: Any) -> Callable[[Any], None]:
-    """Return a hook for a client of an HTTP library that replaces the body of a response with a bounded one."""
+def bound(library: Any, request: Any, response: Any) -> None:
+    """Replace the body of a response of the HTTP library with a bounded one.
 
-    def bound(response: Any) -> None:
-        response.stream = _bodies(library).Body(response.stream, _reader(response))
-
-    return bound
-
-
-def bounded_async(library: Any) -> Callable[[Any], Awaitable[None]]:
-    """Return the same hook as `bounded`, for an asynchronous client."""
-
-    async def bound(response: Any) -> None:
-        response.stream = _bodies(library).AsyncBody(response.stream, _reader(response))
-
-    return bound
+    Raises
+    ------
+    InferenceError
+        When the body cannot be read.
+    """
+    response.stream = _body_class(library)(response.stream, _reader(request, response))
 
 
-def _reader(response: Any) -> BodyReader:
+def _reader(request: Any, response: Any) -> BodyReader:
     named = [one.strip().lower() for one in response.headers.get("content-encoding", "").split(",")]
     # Servers that are written by hand name other things: `none`, `utf-8`, `chunked`.
     encodings = [one for one in named if one in _PACKED or one in _OTHER_PACKED]
@@ -70,13 +62,12 @@ def _reader(response: Any) -> BodyReader:
     for name in ("content-encoding", "content-length") if encodings else ():
         response.headers.pop(name, None)
     encoding = encodings[0] if encodings and is_known else ""
-    most = _most(response, encoding) if is_known else 0
+    most = _most(request.url.path, response, encoding) if is_known else 0
     return BodyReader(encoding, most, is_strict=not is_error, is_stream=is_stream(response))
 
 
-def _most(response: Any, encoding: str) -> float:
+def _most(path: str, response: Any, encoding: str) -> float:
     """Return the maximum number of bytes to read from a body."""
-    path = response.request.url.path
     if response.status_code >= 300:
         return MAX_REFUSED
     if path.endswith("/chat/completions"):
@@ -187,21 +178,35 @@ def _has_deflate_header(data: bytes) -> bool:
 
 
 @cache
-def _bodies(library: Any) -> Any:
-    """Return the body classes for an HTTP library, for its synchronous and asynchronous clients."""
+def _body_class(library: Any) -> Any:
+    """Return the class of a bounded body for an HTTP library, for both kinds of client."""
 
-    class Body(library.SyncByteStream):  # type: ignore[misc]
+    class BoundedBody(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, stream: Any, reader: BodyReader) -> None:
             self._stream = stream
             self._reader = reader
 
         def __iter__(self) -> Iterator[bytes]:
-            try:
+            with self._reading():
                 for chunk in self._stream:
                     yield from self._reader.feed(chunk)
                     if self._reader.is_full:
                         return
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            with self._reading():
+                async for chunk in self._stream:
+                    for piece in self._reader.feed(chunk):
+                        yield piece
+                    if self._reader.is_full:
+                        return
+
+        @contextmanager
+        def _reading(self) -> Iterator[None]:
+            try:
+                yield
             except (library.TransportError, OSError):
+                # The status of an error says what it means, however much of its body came.
                 if self._reader.is_strict:
                     raise
             self._reader.end()
@@ -209,25 +214,7 @@ def _bodies(library: Any) -> Any:
         def close(self) -> None:
             self._stream.close()
 
-    class AsyncBody(library.AsyncByteStream):  # type: ignore[misc]
-        def __init__(self, stream: Any, reader: BodyReader) -> None:
-            self._stream = stream
-            self._reader = reader
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            try:
-                async for chunk in self._stream:
-                    for piece in self._reader.feed(chunk):
-                        yield piece
-                    if self._reader.is_full:
-                        return
-            except (library.TransportError, OSError):
-                # The status of an error says what it means, however much of its body came.
-                if self._reader.is_strict:
-                    raise
-            self._reader.end()
-
         async def aclose(self) -> None:
             await self._stream.aclose()
 
-    return SimpleNamespace(Body=Body, AsyncBody=AsyncBody)
+    return BoundedBody

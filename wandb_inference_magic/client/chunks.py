@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from ..errors import InferenceError, quoted
 from ..failures import ServiceError
-from ..replies import Completeness, adds, error_in, first_choice, is_known_object, number_of_choice, renumbered
+from ..replies import Completeness, adds, error_in, first_choice, is_known_object, with_first_choice
 from ..text import json_or_none, read_json_text
-from .sse import BEFORE_FIELD, DONE, ERROR_EVENTS, UTF_8, Event, EventReader, decoded
+from .sse import BEFORE_FIELD, DONE, ERROR_EVENTS, Event, EventReader, decoded
 
 Chunk = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ class ChunkReader:
 
     Parameters
     ----------
-    charset : str
+    charset : str, optional
         As `EventReader` takes it.
 
     Raises
@@ -50,7 +50,7 @@ class ChunkReader:
         When it reports an error.
     """
 
-    def __init__(self, charset: str = UTF_8) -> None:
+    def __init__(self, charset: str | None = None) -> None:
         self._charset = charset
         self._has_ended = False
         self.completeness = Completeness()
@@ -97,7 +97,8 @@ class ChunkReader:
         if not self.completeness.is_complete:
             raise _cut_off(self._stray)
         if not self.completeness.has_choice:
-            raise _no_reply()
+            remedy = "Run the cell again; if it happens again, choose another model with %wbmodels."
+            raise _unusable("The service answered without a reply.", "It sent no choice.", remedy)
 
     def _knows_form(self) -> bool:
         """Decide whether the response is a stream. Return False if the bytes so far do not tell."""
@@ -138,7 +139,10 @@ class ChunkReader:
         elif found is None and not self.completeness.has_finished and not _is_keep_alive(data):
             if self._has_ended and _BEGUN_OBJECT.match(data):
                 raise _cut_off("")
-            raise _not_readable(data) if self._has_begun else _not_a_reply(data)
+            if not self._has_begun:
+                raise _not_a_reply(data)
+            why = f'It sent a line in an unexpected form: "{quoted(data)}"'
+            raise _unusable("A part of the reply could not be read.", why, retryable=True)
 
     def _read_document(self, data: bytes) -> Iterator[Chunk]:
         text = decoded(data, self._charset).strip().removeprefix("\ufeff")
@@ -173,10 +177,7 @@ class ChunkReader:
 
     def _check(self, chunk: Chunk) -> Chunk:
         """Return a chunk. Raise for one that reports an error."""
-        if (index := number_of_choice(chunk)) is not None:
-            # Some services count from 1: the choice that comes first is the reply.
-            self._choice = index if self._choice is None else self._choice
-            chunk = chunk if self._choice in (0, "0") else renumbered(chunk, self._choice)
+        chunk, self._choice = with_first_choice(chunk, self._choice)
         if (error := error_in(chunk)) is not None:
             raise ServiceError(error, has_begun=self._has_begun)
         if (choice := first_choice(chunk)) is not None:
@@ -221,43 +222,19 @@ def _is_keep_alive(data: str) -> bool:
     return len(data) <= LONGEST_KEEP_ALIVE and not _ERROR_WORDS.search(data) and not data.startswith(("{", "<"))
 
 
+def _unusable(what: str, why: str, remedy: str = "Run the cell again.", *, retryable: bool = False) -> InferenceError:
+    return InferenceError(what, why=why, remedy=remedy, cause="reply", retryable=retryable)
+
+
 def _cut_off(stray: str) -> InferenceError:
     said = f' It sent: "{quoted(stray)}"' if stray else ""
-    return InferenceError(
-        "The reply stopped before its end.",
-        why=f"The service closed the connection in the middle.{said}",
-        remedy="Run the cell again.",
-        cause="reply",
-        retryable=True,
-    )
-
-
-def _no_reply() -> InferenceError:
-    return InferenceError(
-        "The service answered without a reply.",
-        why="It sent no choice.",
-        remedy="Run the cell again; if it happens again, choose another model with %wbmodels.",
-        cause="reply",
-    )
-
-
-def _not_readable(data: str) -> InferenceError:
-    return InferenceError(
-        "A part of the reply could not be read.",
-        why=f'It sent a line in an unexpected form: "{quoted(data)}"',
-        remedy="Run the cell again.",
-        cause="reply",
-        retryable=True,
-    )
+    why = f"The service closed the connection in the middle.{said}"
+    return _unusable("The reply stopped before its end.", why, retryable=True)
 
 
 def _not_a_reply(text: str) -> InferenceError:
-    return InferenceError(
-        "The endpoint answered, but not with a reply of a model.",
-        why=describe_sent(text),
-        remedy=CHECK_ADDRESS,
-        cause="reply",
-    )
+    what = "The endpoint answered, but not with a reply of a model."
+    return _unusable(what, describe_sent(text), CHECK_ADDRESS)
 
 
 def describe_sent(text: str) -> str:

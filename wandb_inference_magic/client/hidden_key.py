@@ -1,16 +1,13 @@
-"""Keeps the key out of what the SDK hands to users: its errors, and the requests in its responses and errors."""
+"""Keeps the key and other secrets out of the errors of the SDK."""
 
 from __future__ import annotations
 
-from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..text import redacted, redacted_json
+from ..text import redacted, with_texts
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
-
-    from ..config import Endpoint
 
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
@@ -26,33 +23,6 @@ def with_hidden_secrets(base: type[Sdk]) -> type[Sdk]:
 
     class HiddenSecrets(base):  # type: ignore[valid-type,misc]
         def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
-            return super()._make_status_error(redacted(err_msg), body=redacted_json(body), response=response)
+            return super()._make_status_error(redacted(err_msg), body=with_texts(body, redacted), response=response)
 
     return HiddenSecrets
-
-
-def with_key_taken_back(base: Any, endpoint: Endpoint) -> Any:
-    """Return a subclass of an HTTP client that takes the key out of a request once it is sent.
-
-    The SDK hands the request to the user, with each response and each error.
-    """
-
-    def take_back(request: Any) -> None:
-        if endpoint.key and request.headers.get("authorization") == f"Bearer {endpoint.key.reveal()}":
-            request.headers["authorization"] = f"Bearer {NO_KEY}"
-
-    class AsyncClient(base):  # type: ignore[misc]
-        async def send(self, request: Any, **how: Any) -> Any:
-            try:
-                return await super().send(request, **how)
-            finally:
-                take_back(request)
-
-    class Client(base):  # type: ignore[misc]
-        def send(self, request: Any, **how: Any) -> Any:
-            try:
-                return super().send(request, **how)
-            finally:
-                take_back(request)
-
-    return AsyncClient if iscoroutinefunction(base.send) else Client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from errno import ENOENT
 from functools import cache
@@ -17,20 +17,19 @@ from ..concurrency import forget_in_children
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
 from ..text import addresses
-from .bodies import NOT_PACKED, bounded, bounded_async
-from .hidden_key import NO_KEY, with_hidden_secrets, with_key_taken_back
-from .transport import limits, transport
+from .bodies import NOT_PACKED
+from .hidden_key import NO_KEY, with_hidden_secrets
+from .transport import transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from openai import AsyncOpenAI, OpenAI
 
     from ..concurrency import EventLoop
     from ..config import Endpoint
     from .metering import Meter
-
-    Hooks = dict[str, list[Callable[..., Any]]]
+    from .transport import Sending
 
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
@@ -71,8 +70,8 @@ class Clients:
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
         self._lock = Lock()
-        self._own: tuple[object, AsyncOpenAI] | None = None
-        self._users: tuple[object, OpenAI] | None = None
+        # Each with what it was built for.
+        self._clients: dict[str, tuple[object, Any]] = {}
         # Replaced clients. Another thread, or the user's code, may still use them.
         self._replaced: list[AsyncOpenAI | OpenAI] = []
         forget_in_children(self)
@@ -85,39 +84,39 @@ class Clients:
         InferenceError
             When the environment names a proxy that cannot be used, or the endpoint is not an address.
         """
-        built_for = (replace(options, max_retries=0), options.endpoint.out_of_reach is None, _environment())
-        with self._lock:
-            if self._own is None or self._own[0] != built_for:
-                built = build_own_client(options)
-                if self._own is not None:
-                    self._replaced.append(self._own[1])
-                self._own = built_for, built
-            return self._own[1]
+        # Our calls are tried again by the engine.
+        options = replace(options, max_retries=0)
+        return self._current("own", options, lambda: build_own_client(options))
 
     def users(self, options: ClientOptions, meter: Meter) -> OpenAI:
         """Return the synchronous client, whose calls `meter` counts. Raises the same errors as `own`."""
+        return self._current("users", options, lambda: build_users_client(options, meter))
+
+    def _current(self, kind: str, options: ClientOptions, build: Callable[[], Sdk]) -> Sdk:
         built_for = (options, options.endpoint.out_of_reach is None, _environment())
         with self._lock:
+            before, client = self._clients.get(kind, (None, None))
             # A user may close it, as `with client() as ...` does.
-            if self._users is None or self._users[0] != built_for or self._users[1].is_closed():
-                built = build_users_client(options, meter)
-                if self._users is not None:
-                    self._replaced.append(self._users[1])
-                self._users = built_for, built
-            return self._users[1]
+            if client is None or before != built_for or client.is_closed():
+                built = build()
+                if client is not None:
+                    self._replaced.append(client)
+                self._clients[kind] = built_for, built
+                return built
+            return client  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Close the clients and their connections."""
         with self._lock:
-            clients = [*self._replaced, *(one[1] for one in (self._own, self._users) if one is not None)]
-            self._own, self._users, self._replaced = None, None, []
+            clients = [*self._replaced, *(client for _, client in self._clients.values())]
+            self._clients, self._replaced = {}, []
         for client in clients:
             if (closing := client.close()) is not None:
                 self._loop.run(closing)
 
     def forget(self) -> None:
         self._lock = Lock()
-        self._own, self._users, self._replaced = None, None, []
+        self._clients, self._replaced = {}, []
 
 
 def _environment() -> tuple[object, ...]:
@@ -134,18 +133,13 @@ def _changed_at() -> int | None:
 
 
 def build_own_client(options: ClientOptions) -> AsyncOpenAI:
-    """Return an asynchronous client. It belongs to one event loop and makes each request once."""
+    """Return an asynchronous client. It belongs to one event loop."""
     import openai
 
-    guard = _guard(options.endpoint)
-
-    async def check(request: Any) -> None:
-        guard(request)
-
-    hooks: Hooks = {"request": [check], "response": [bounded_async(http_library())]}
-    http = _http_client(_with_recorder(openai.DefaultAsyncHttpxClient, options), options, hooks)
-    made = with_hidden_secrets(openai.AsyncOpenAI)(http_client=http, max_retries=0, **_sdk_options(options))
-    return _without_openai_identity(made, options.endpoint)
+    # First: it imports the SDK again, and so reports that its import has failed in another thread meanwhile.
+    sending = _guard(options.endpoint)
+    http_class = _with_recorder(openai.DefaultAsyncHttpxClient, options)
+    return _built(with_hidden_secrets(openai.AsyncOpenAI), _http_client(http_class, options, sending), options)
 
 
 def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
@@ -154,12 +148,27 @@ def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
 
     from .metering import metered_client, metered_http
 
-    hooks: Hooks = {"request": [_guard(options.endpoint)], "response": [bounded(http_library())]}
+    sending = _guard(options.endpoint)
     # Outermost, because calls that a cassette answers are counted too.
     http_class = metered_http(_with_recorder(openai.DefaultHttpxClient, options), http_library())
-    http = _http_client(http_class, options, hooks)
-    made = metered_client(meter)(http_client=http, max_retries=options.max_retries, **_sdk_options(options))
-    return _without_openai_identity(made, options.endpoint)
+    return _built(metered_client(meter), _http_client(http_class, options, sending), options)
+
+
+def _built(sdk_class: type[Sdk], http_client: Any, options: ClientOptions) -> Sdk:
+    endpoint = options.endpoint
+    made = sdk_class(
+        http_client=http_client,
+        base_url=endpoint.url,
+        # The SDK never holds the key, so that its logs, reprs and tracebacks cannot show it.
+        api_key=NO_KEY,
+        timeout=_timeout(options),
+        max_retries=options.max_retries,
+        # Empty, because the values that the SDK takes from the environment may be ones that cannot be sent.
+        default_headers=dict.fromkeys(_headers_meant_for_openai(), ""),
+    )
+    # The SDK reads OPENAI_ORG_ID and OPENAI_PROJECT_ID, even if None is passed.
+    made.organization, made.project = None, endpoint.project or None
+    return made
 
 
 def _with_recorder(base: type, options: ClientOptions) -> type:
@@ -173,28 +182,26 @@ def http_library() -> Any:
     return sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
 
 
-def _http_client(http_class: type, options: ClientOptions, hooks: Hooks) -> Any:
-    endpoint, recorder = options.endpoint, options.recorder
-    verify = _verify(endpoint)
-    how: dict[str, Any] = {"verify": verify}
-    # Where nothing is sent over the network, no proxy is used, whatever the environment names. The practice model is
-    # on this machine, where a proxy for the internet cannot reach it.
-    is_proxied = not endpoint.is_local and (recorder is None or recorder.records) and names_proxies()
-    is_async = issubclass(http_class, http_library().AsyncClient)
-    if is_async or is_proxied:
-        how["transport"] = transport(http_library(), verify, is_async=is_async, is_proxied=is_proxied)
-    if is_proxied:
-        # A proxy that cannot be used is reported now.
-        how["transport"].route(endpoint.url)
-    return with_key_taken_back(http_class, endpoint)(
-        event_hooks=hooks,
+def _http_client(http_class: type, options: ClientOptions, sending: Sending) -> Any:
+    endpoint, recorder, library = options.endpoint, options.recorder, http_library()
+    checked = transport(
+        library,
+        _verify(endpoint),
+        is_async=issubclass(http_class, library.AsyncClient),
+        # Where nothing is sent over the network, no proxy is used, whatever the environment names. The practice model
+        # is on this machine, where a proxy for the internet cannot reach it.
+        is_proxied=not endpoint.is_local and (recorder is None or recorder.records) and names_proxies(),
+        sending=sending,
+    )
+    # A proxy that cannot be used is reported now.
+    checked.route(endpoint.url)
+    return http_class(
+        transport=checked,
         trust_env=False,
         timeout=_timeout(options),
-        limits=limits(http_library()),
         # A redirect could send the prompt, and on the same host the key, to an address that the user did not set.
         follow_redirects=False,
         headers={"user-agent": f"wandb-inference-magic/{_version()}", **NOT_PACKED},
-        **how,
     )
 
 
@@ -264,29 +271,11 @@ def _timeout(options: ClientOptions) -> Any:
     return openai.Timeout(options.timeout, connect=min(options.timeout, CONNECT_SECONDS))
 
 
-def _sdk_options(options: ClientOptions) -> dict[str, Any]:
-    return {
-        "base_url": options.endpoint.url,
-        # The SDK never holds the key, so that its logs, reprs and tracebacks cannot show it.
-        "api_key": NO_KEY,
-        "timeout": _timeout(options),
-        # Empty, because the values that the SDK takes from the environment may be ones that cannot be sent.
-        "default_headers": dict.fromkeys(_headers_meant_for_openai(), ""),
-    }
-
-
-def _without_openai_identity(sdk: Sdk, endpoint: Endpoint) -> Sdk:
-    """Remove what the SDK reads from OPENAI_ORG_ID and OPENAI_PROJECT_ID, even if None is passed."""
-    sdk.organization = None
-    sdk.project = endpoint.project or None
-    return sdk
-
-
-def _guard(endpoint: Endpoint) -> Callable[[Any], None]:
+def _guard(endpoint: Endpoint) -> Sending:
     """Return the last check of every request: it sets this endpoint's key and project, and removes OpenAI's headers.
 
     The SDK sets headers from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, again for each copy of
-    a client (`with_options`). Copies share this hook.
+    a client (`with_options`). Copies share this check.
     """
     from_environment = [name.lower() for name in _headers_meant_for_openai()]
     own: dict[str, str | None] = dict.fromkeys(from_environment)
@@ -294,10 +283,12 @@ def _guard(endpoint: Endpoint) -> Callable[[Any], None]:
     own |= {"openai-organization": None, "openai-project": endpoint.project or None}
     place = _place_of(endpoint)
 
-    def check(request: Any) -> None:
+    @contextmanager
+    def sending(request: Any) -> Iterator[None]:
         # The user's code may send to any address. The key goes only to the endpoint's scheme, host and port.
         belongs = _place(request.url) == place
-        key = f"Bearer {endpoint.key.reveal()}" if endpoint.key and belongs else None
+        own_key = f"Bearer {endpoint.key.reveal()}" if endpoint.key else None
+        key = own_key if belongs else None
         given = request.headers.get("authorization")
         if given not in (None, f"Bearer {NO_KEY}") and "authorization" not in from_environment:
             # The user's code has set it: `with_options(api_key=...)`.
@@ -306,8 +297,14 @@ def _guard(endpoint: Endpoint) -> Callable[[Any], None]:
             request.headers.pop(name, None)
             if value is not None:
                 request.headers[name] = value
+        try:
+            yield
+        finally:
+            # The SDK hands the request to the user, with each response and each error.
+            if own_key and request.headers.get("authorization") == own_key:
+                request.headers["authorization"] = f"Bearer {NO_KEY}"
 
-    return check
+    return sending
 
 
 def _place_of(endpoint: Endpoint) -> tuple[str, bytes, int | None]:

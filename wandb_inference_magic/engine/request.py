@@ -61,15 +61,16 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
     system = spec.system or thread.system_at(place) or settings.system or None
     room = _room(body, known)
     prompt, counted = fit_values(spec.prompt, None if room is None else room - _tokens_of(system))
-    sees = known is None or not _is_text_only(known)
+    sees = _reads_images(known)
     conversation = thread.conversation(place, prompt, system, room=room, with_images=sees)
+    calls_no_tools = spec.tools is not None and known is not None and known.tools is False
     notices = (
-        *(() if sees else _describe_unseen(thread.turns[: place.before])),
+        "" if sees else _describe_unseen(thread.turns[: place.before]),
         *spec.notices,
-        *([f"{model} is not known to call tools: it may answer without them."] if _has_no_tools(spec, known) else []),
-        *_describe_left_out(conversation.left_out, known),
-        *_describe_cut(counted, known),
-        *_describe_cut(cut_values(spec.prompt), None),
+        f"{model} is not known to call tools: it may answer without them." if calls_no_tools else "",
+        _describe_left_out(conversation.left_out, known),
+        _describe_cut(counted, known),
+        _describe_cut(cut_values(spec.prompt), None),
     )
     request = PreparedRequest(
         endpoint=endpoint,
@@ -78,7 +79,7 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
         body={**body, "messages": conversation.messages},
         thread=thread,
         earlier=conversation.earlier,
-        notices=notices,
+        notices=tuple(filter(None, notices)),
         known=known,
         cut_values=counted + cut_values(spec.prompt),
     )
@@ -138,19 +139,15 @@ def _parameters(spec: ChatSpec, model: str, known: Model | None, settings: Resol
     return body
 
 
-def _has_no_tools(spec: ChatSpec, known: Model | None) -> bool:
-    return spec.tools is not None and known is not None and known.tools is False
-
-
 # Images ----------------------------------------------------------------------------------------------------
 
 
-def _is_text_only(known: Model) -> bool:
-    return bool(known.input) and "image" not in known.input
+def _reads_images(known: Model | None) -> bool:
+    return known is None or not known.input or "image" in known.input
 
 
 def _check_images(prompt: Content, model: str, known: Model | None) -> None:
-    if known is None or not has_images(prompt) or not _is_text_only(known):
+    if _reads_images(known) or not has_images(prompt):
         return
     raise InferenceError(
         f"The model {model} reads text only, and the prompt holds an image. Nothing was sent.",
@@ -159,11 +156,11 @@ def _check_images(prompt: Content, model: str, known: Model | None) -> None:
     )
 
 
-def _describe_unseen(turns: Iterable[Turn]) -> tuple[str, ...]:
+def _describe_unseen(turns: Iterable[Turn]) -> str:
     """Say what a model that reads text only does not get of earlier turns."""
     marks = list(dict.fromkeys(mark for turn in turns for mark in parts_beside_text(turn.prompt)))
     what = "images" if marks == ["[image]"] else "non-text parts"
-    return (UNSEEN.format(what=what, marks=" or ".join(marks)),) if marks else ()
+    return UNSEEN.format(what=what, marks=" or ".join(marks)) if marks else ""
 
 
 # The model's context -----------------------------------------------------------------------------------------
@@ -193,20 +190,20 @@ def _tokens_of(system: str | None) -> int:
     return estimate_messages([{"content": system}]) if system else 0
 
 
-def _describe_left_out(turns: int, known: Model | None) -> tuple[str, ...]:
+def _describe_left_out(turns: int, known: Model | None) -> str:
     if not turns or known is None:
-        return ()
+        return ""
     which = "oldest turn was" if turns == 1 else f"{turns} oldest turns were"
-    return (f"The thread is close to the model's context limit of {known.context:,} tokens: its {which} not sent.",)
+    return f"The thread is close to the model's context limit of {known.context:,} tokens: its {which} not sent."
 
 
-def _describe_cut(values: int, known: Model | None) -> tuple[str, ...]:
+def _describe_cut(values: int, known: Model | None) -> str:
     """Say that values were cut to fit the context of a model, or, where that is None, to `value_tokens`."""
     if not values:
-        return ()
+        return ""
     which = "A value in the prompt was" if values == 1 else f"{values} values in the prompt were"
     why = f"fit the model's context of {known.context:,} tokens" if known else "the setting value_tokens"
-    return (f"{which} cut to {why}.",)
+    return f"{which} cut to {why}."
 
 
 def trace_inputs(spec: ChatSpec, *models: str) -> dict[str, Any]:

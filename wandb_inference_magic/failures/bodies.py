@@ -8,79 +8,34 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..text import read_json_text
+from ..text import json_or_none
 from .retries import read_retry_after, read_span, requested_delay
 
 # The fields that have the words, in this order.
 WORDS: Final = (
-    "error",
-    "message",
-    "detail",
-    "details",
-    "errors",
-    "msg",
-    "error_message",
-    "error_msg",
-    "error_description",
-    "description",
-    "reason",
-    "exception",
-    "title",
+    *("error", "message", "detail", "details", "errors", "msg", "error_message", "error_msg", "error_description"),
+    *("description", "reason", "exception", "title"),
 )
 # The fields that have the place in the request.
 PLACES: Final = ("loc", "path", "location")
 STATUSES: Final = ("code", "status", "status_code", "statusCode", "http_code", "http_status", "error_code")
 TYPES: Final = ("type", "code", "status", "error_type", "errorType", "object", "__type")
-# The status that a type of error stands for. Only letters and digits count.
-STATUS_OF_TYPE: Final = {
-    "badrequest": 400,
-    "badrequesterror": 400,
-    "invalidrequest": 400,
-    "invalidrequesterror": 400,
-    "invalidargument": 400,
-    "exceedcontextsizeerror": 400,
-    "contextlengthexceeded": 400,
-    "authenticationerror": 401,
-    "unauthenticated": 401,
-    "invalidapikey": 401,
-    "insufficientquota": 402,
-    "permissionerror": 403,
-    "permissiondenied": 403,
-    "accessdeniedexception": 403,
-    "unauthorized": 401,
-    "validationexception": 400,
-    "invalidparameter": 400,
-    "datainspectionfailed": 400,
-    "arrearage": 402,
-    "throttlingexception": 429,
-    "serviceunavailableexception": 503,
-    "modelnotreadyexception": 503,
-    "internalserverexception": 500,
-    "notfounderror": 404,
-    "notfound": 404,
-    "modelnotfound": 404,
-    "timeout": 408,
-    "timeouterror": 408,
-    "deadlineexceeded": 408,
-    "validation": 422,
-    "validationerror": 422,
-    "unprocessableentityerror": 422,
-    "ratelimit": 429,
-    "ratelimiterror": 429,
-    "ratelimitexceeded": 429,
-    "resourceexhausted": 429,
-    "toomanyrequests": 429,
-    "internal": 500,
-    "internalerror": 500,
-    "internalservererror": 500,
-    "servererror": 500,
-    "apierror": 500,
-    "unavailable": 503,
-    "serviceunavailable": 503,
-    "serviceunavailableerror": 503,
-    "overloaded": 503,
-    "overloadederror": 503,
+# The types of error that stand for a status. Only letters and digits count.
+TYPES_OF_STATUS: Final = {
+    400: "badrequest badrequesterror invalidrequest invalidrequesterror invalidargument exceedcontextsizeerror"
+    " contextlengthexceeded validationexception invalidparameter datainspectionfailed",
+    401: "authenticationerror unauthenticated invalidapikey unauthorized",
+    402: "insufficientquota arrearage",
+    403: "permissionerror permissiondenied accessdeniedexception",
+    404: "notfounderror notfound modelnotfound",
+    408: "timeout timeouterror deadlineexceeded",
+    422: "validation validationerror unprocessableentityerror",
+    429: "throttlingexception ratelimit ratelimiterror ratelimitexceeded resourceexhausted toomanyrequests",
+    500: "internalserverexception internal internalerror internalservererror servererror apierror",
+    503: "serviceunavailableexception modelnotreadyexception unavailable serviceunavailable"
+    " serviceunavailableerror overloaded overloadederror",
 }
+_STATUS_OF_TYPE: Final = {name: status for status, names in TYPES_OF_STATUS.items() for name in names.split()}
 # The type of an error about what the model has written.
 JSON_REFUSED: Final = "json_validate_failed"
 # Blanks, and a byte order mark.
@@ -150,10 +105,8 @@ def _unpacked(value: object) -> object:
         text = event[1]
     if text[:1] not in ("{", "["):
         return value
-    try:
-        return read_json_text(text)
-    except ValueError:
-        return value
+    found = json_or_none(text)
+    return value if found is None else found
 
 
 def _objects(value: object, depth: int = 0) -> Iterator[Mapping[str, Any]]:
@@ -235,7 +188,7 @@ def _code(objects: list[Mapping[str, Any]]) -> int | None:
 
 def _status(types: list[str]) -> int | None:
     # AWS puts a namespace before the name.
-    known = (STATUS_OF_TYPE.get(re.sub(r"[^a-z0-9]", "", one.rpartition("#")[2].lower())) for one in types)
+    known = (_STATUS_OF_TYPE.get(re.sub(r"[^a-z0-9]", "", one.rpartition("#")[2].lower())) for one in types)
     return next(filter(None, known), None)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..config import WANDB_URL
@@ -32,8 +33,7 @@ _UNKNOWN_ADDRESS: Final = (
     r"|endpoint could not be found|the path \S+ (does not exist|was not found)"
 )
 _CHECK: Final = "Check the endpoint with %wbconfig --check."
-_TOO_MANY: Final = "{service} is getting too many requests at once."
-_NOT_ACCEPTED: Final = "{service} did not accept the request as it is."
+_FEWER: Final = "Wait a moment and run the cell again; send fewer requests at once."
 _BUSY: Final = "Run the cell again in a minute or two, or choose another model with %wbmodels."
 
 
@@ -126,6 +126,27 @@ _FORMAT_WORDS: Final = (
     r"response[_ ]?(format|schema)|mime type|json[_ ](object|mode)|schema|structured|guided|grammar"
     r"|output_(format|config)|llguidance)"
 )
+# Rows of the same kind.
+_key = partial(ErrorForm, "key", "{service} did not accept the key.", "{key_remedy}", why="{who}", affects_all=True)
+_quota = partial(
+    ErrorForm, "quota", "The account's credit or spending limit is used up.", "{quota_remedy}", affects_all=True
+)
+_refused = partial(ErrorForm, "refused", "{service} refused the request.")
+_unknown_model = partial(
+    ErrorForm,
+    "model",
+    "{service} does not know the model {model!r}.",
+    "{model_remedy}",
+    why="{model_why}",
+    affects_all=True,
+)
+_unknown_address = partial(ErrorForm, "network", "{service} does not know this address.")
+_unknown_either = partial(
+    ErrorForm, "network", "{service} does not know this address or the model {model!r}.", _ADDRESS, affects_all=True
+)
+_not_accepted = partial(ErrorForm, "request", "{service} did not accept the request as it is.")
+_too_many = partial(ErrorForm, "busy", "{service} is getting too many requests at once.", waits=SHORT)
+_failing = partial(ErrorForm, "busy", "{service} is overloaded or failing at the moment.", _BUSY)
 CAUSES: Final = (
     ErrorForm(
         "network",
@@ -147,63 +168,28 @@ CAUSES: Final = (
         "{service} refused this prompt.",
         "Change the prompt, or choose another model with %wbmodels.",
         (400, 403, 406, 422, 451, 500, None),
-        affects_all=False,
-        words=r"moderation|flagged|content[_ ]?(policy|filter|management)|responsible ?ai|safety (system|policy|filter)"
+        r"moderation|flagged|content[_ ]?(policy|filter|management)|responsible ?ai|safety (system|policy|filter)"
         r"|inappropriate content|data_inspection_failed|sensitive content|prohibited content|敏感内容",
+        affects_all=False,
     ),
     ErrorForm(
         "refused",
         "{service} does not let this key use the model {model!r}.",
         "Choose a model that it may use, or ask who runs the service.",
         (400, 401, 403, None),
-        words=r"model_access_denied|not allowed to access (this )?model|can only access models",
+        r"model_access_denied|not allowed to access (this )?model|can only access models",
         affects_all=True,
     ),
-    ErrorForm(
-        "key",
-        "{service} did not accept the key.",
-        "{key_remedy}",
-        (401, 407),
-        why="{who}",
-        affects_all=True,
-    ),
-    ErrorForm(
-        "key",
-        "{service} did not accept the key.",
-        "{key_remedy}",
+    _key((401, 407)),
+    _key(
         (400, 403, None),
-        words=r"no connected db|unauthori[sz]ed|authentication|security token|expired ?token|token (is|has) expired"
+        r"no connected db|unauthori[sz]ed|authentication|security token|expired ?token|token (is|has) expired"
         r"|(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
         r"|(invalid|incorrect).{0,10}api[_ ]?key",
-        why="{who}",
-        affects_all=True,
     ),
-    ErrorForm(
-        "quota",
-        "The account's credit or spending limit is used up.",
-        "{quota_remedy}",
-        (402,),
-        affects_all=True,
-    ),
-    ErrorForm(
-        "quota",
-        "The account's credit or spending limit is used up.",
-        "{quota_remedy}",
-        (400, 403, 429, 500, None),
-        words=_QUOTA_WORDS,
-        affects_all=True,
-        unless_waited=True,
-    ),
-    ErrorForm(
-        "quota",
-        "The account's credit or spending limit is used up.",
-        "{quota_remedy}",
-        (429,),
-        words="quota",
-        at="wandb",
-        affects_all=True,
-        unless_waited=True,
-    ),
+    _quota((402,)),
+    _quota((400, 403, 429, 500, None), _QUOTA_WORDS, unless_waited=True),
+    _quota((429,), "quota", at="wandb", unless_waited=True),
     ErrorForm(
         "network",
         "{service} answered with a web page.",
@@ -214,52 +200,39 @@ CAUSES: Final = (
         affects_all=True,
     ),
     # Sent with a status that says otherwise.
-    ErrorForm("busy", _TOO_MANY, _BUSY, (400, 403, 404, None), _PASSING_WORDS, waits=SHORT),
-    ErrorForm(
-        "refused",
-        "{service} refused the request.",
+    _too_many(_BUSY, (400, 403, 404, None), _PASSING_WORDS),
+    _refused(
         "The service looks at the address of the machine that runs this kernel (for a hosted notebook, its host). "
         "Use it from a region it serves.",
         (403, 451, None),
-        words=r"country|region|territory|location is not supported",
+        r"country|region|territory|location is not supported",
         affects_all=True,
     ),
-    ErrorForm(
-        "refused",
-        "{service} refused the request.",
+    _refused(
         "Ask an administrator of your W&B organization to enable the inference gateway.",
         (403,),
-        words=r"gateway.{0,30}not enabled|not enabled.{0,30}organization",
+        r"gateway.{0,30}not enabled|not enabled.{0,30}organization",
         affects_all=True,
     ),
-    ErrorForm(
-        "refused",
-        "{service} refused the request.",
+    _refused(
         "Ask an administrator of the account whether it may use this model.",
         (403,),
-        words=r"^\W*$|forbidden|permission|access|authori[sz]ed|account|subscription|project|\bkey\b"
-        r"|attention required",
+        r"^\W*$|forbidden|permission|access|authori[sz]ed|account|subscription|project|\bkey\b|attention required",
         affects_all=True,
     ),
-    ErrorForm(
-        "refused",
-        "{service} refused the request.",
+    _refused(
         "Change the privacy settings of the account, or choose another model with %wbmodels.",
         (403, 404),
-        words=r"data policy|privacy settings",
+        r"data policy|privacy settings",
         affects_all=True,
     ),
     # One prompt may be refused where others are not.
-    ErrorForm(
-        "refused",
-        "{service} refused the request.",
+    _refused(
         "Change the prompt; if others are refused too, ask an administrator whether the account may use this model.",
         (403,),
         affects_all=False,
     ),
-    ErrorForm(
-        "network",
-        "{service} does not know this address.",
+    _unknown_address(
         "Set it: %wbconfig --endpoint wandb. {origin}",
         (404, 405, 410),
         why=f"Its address is {WANDB_URL}.",
@@ -274,99 +247,39 @@ CAUSES: Final = (
         why="Its address may be wrong (it usually ends in /v1), or it does not list what it serves.",
         at="list",
     ),
-    ErrorForm(
-        "model",
-        "{service} does not know the model {model!r}.",
-        "{model_remedy}",
-        (400, 404, 410, 422, 500, None),
-        words=_MODEL_WORDS + "|the requested resource was not found",
-        why="{model_why}",
-        affects_all=True,
-    ),
-    ErrorForm(
-        "model",
-        "{service} does not know the model {model!r}.",
-        "{model_remedy}",
-        (404, 410),
-        why="{model_why}",
-        at="wandb",
-        affects_all=True,
-    ),
-    ErrorForm(
-        "network",
-        "{service} does not know this address or the model {model!r}.",
-        _ADDRESS,
+    _unknown_model((400, 404, 410, 422, 500, None), _MODEL_WORDS + "|the requested resource was not found"),
+    _unknown_model((404, 410), at="wandb"),
+    _unknown_either(
         (404, 405, 410),
-        words=r"^\W*$|^\W*(error|not found|404|page not found|the requested url|requested (resource|entity)"
+        r"^\W*$|^\W*(error|not found|404|page not found|the requested url|requested (resource|entity)"
         r"|resource not found|no (static )?resource|cannot post|method not allowed|invalid url|route|path"
         r"|missing authentication token|nothing|file not found"
         r"|unknown (url|request url|path|endpoint)|unrecognized request url)\b",
-        affects_all=True,
     ),
-    ErrorForm(
-        "network",
-        "{service} does not know this address.",
-        _CHECK_ADDRESS,
-        (200, 400, None),
-        words=_UNKNOWN_ADDRESS,
-        at="list",
-    ),
-    ErrorForm(
-        "network",
-        "{service} does not know this address or the model {model!r}.",
-        _ADDRESS,
-        (200, 400, 404, 405, 501, None),
-        words=_UNKNOWN_ADDRESS,
-        affects_all=True,
-    ),
-    ErrorForm("request", _NOT_ACCEPTED, _SHORTEN, (400, 413, 422, 500, None), _LONG_WORDS, affects_all=False),
-    ErrorForm("request", _NOT_ACCEPTED, _SHORTEN, (429,), "request too large", affects_all=False),
+    _unknown_address(_CHECK_ADDRESS, (200, 400, None), _UNKNOWN_ADDRESS, at="list"),
+    _unknown_either((200, 400, 404, 405, 501, None), _UNKNOWN_ADDRESS),
+    _not_accepted(_SHORTEN, (400, 413, 422, 500, None), _LONG_WORDS, affects_all=False),
+    _not_accepted(_SHORTEN, (429,), "request too large", affects_all=False),
     ErrorForm(
         "request",
         "{service} cannot load the model {model!r}: its machine has too little memory.",
         "Choose a smaller model with %wbmodels.",
         (400, 500, 503, None),
-        words=_MEMORY_WORDS,
+        _MEMORY_WORDS,
         affects_all=True,
     ),
-    ErrorForm(
-        "request",
-        _NOT_ACCEPTED,
-        _CHANGE,
-        (500, 501, 502, 503, None),
-        words=_UNABLE_WORDS,
-    ),
-    ErrorForm("request", _NOT_ACCEPTED, _CHANGE, (400, 404, 405, 413, 415, 422, 501)),
-    ErrorForm(
-        "busy",
-        _TOO_MANY,
-        "Wait a moment and run the cell again; send fewer requests at once.",
-        (429,),
-        why="The limit counts requests in flight per project, user and model.",
-        at="wandb",
-        waits=SHORT,
-    ),
-    ErrorForm(
-        "busy",
-        _TOO_MANY,
-        "Wait a moment and run the cell again; send fewer requests at once.",
-        (429,),
-        waits=SHORT,
-    ),
-    ErrorForm(
-        "busy",
-        "{service} is overloaded or failing at the moment.",
-        _BUSY,
-        (503, 529),
-        waits=OVERLOADED,
-    ),
+    _not_accepted(_CHANGE, (500, 501, 502, 503, None), _UNABLE_WORDS),
+    _not_accepted(_CHANGE, (400, 404, 405, 413, 415, 422, 501)),
+    _too_many(_FEWER, (429,), why="The limit counts requests in flight per project, user and model.", at="wandb"),
+    _too_many(_FEWER, (429,)),
+    _failing((503, 529), waits=OVERLOADED),
     ErrorForm("busy", "{service} did not answer in time.", _BUSY, (408, 409, 425), waits=SHORT),
-    ErrorForm("busy", "{service} is overloaded or failing at the moment.", _BUSY, PASSING, waits=FAILING),
-    ErrorForm("busy", "{service} is overloaded or failing at the moment.", _BUSY, range(500, 600)),
+    _failing(PASSING, waits=FAILING),
+    _failing(range(500, 600)),
     ErrorForm("request", "{service} answered with status {status}.", _CHECK, range(400, 600)),
     # In a stream, without a status.
     ErrorForm("busy", "{service} answered with an error.", _BUSY, waits=SHORT),
-)  # fmt: skip
+)
 
 
 def refuses_format(form: ErrorForm, status: int | None, words: str) -> bool:

@@ -70,32 +70,21 @@ def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
         return error
     if isinstance(failure, openai.APITimeoutError):
         if any(type(one).__name__ == "ConnectTimeout" for one in beneath):
-            return InferenceError(
-                f"{endpoint.label} could not be reached in time.",
-                why=f"No connection could be made.{_through(proxy)}",
-                remedy=_NETWORK_REMEDY,
-                cause="network",
-            )
+            what, why, remedy = "could not be reached in time", "No connection could be made", _NETWORK_REMEDY
+        else:
+            what, why = "sent nothing in time", "The waiting time is the `timeout` setting"
+            remedy = "Run the cell again, or wait longer: %wbconfig --timeout 300."
         return InferenceError(
-            f"{endpoint.label} sent nothing in time.",
-            why=f"The waiting time is the `timeout` setting.{_through(proxy)}",
-            remedy="Run the cell again, or wait longer: %wbconfig --timeout 300.",
-            cause="network",
+            f"{endpoint.label} {what}.", why=f"{why}.{_through(proxy)}", remedy=remedy, cause="network"
         )
     # The server closed a connection that was kept for the next request, at the moment in which that was sent.
     is_stale = failure.message != BROKE_OFF and "disconnected without sending" in _describe_cause(beneath)
+    what = f"{endpoint.label} could not be reached or the connection broke."
     why, remedy, may_pass = _wire(beneath, endpoint, proxy, has_begun=failure.message == BROKE_OFF)
     if endpoint.is_local:
-        return InferenceError(
-            "The practice model on this machine did not answer.",
-            why=why,
-            remedy="Restart the kernel.",
-            cause="network",
-            retryable=is_stale,
-            waits=IMMEDIATELY,
-        )
+        what, remedy, may_pass = "The practice model on this machine did not answer.", "Restart the kernel.", is_stale
     return InferenceError(
-        f"{endpoint.label} could not be reached or the connection broke.",
+        what,
         why=why,
         remedy=remedy,
         cause="network",
@@ -185,18 +174,19 @@ def _wire(
         return "The server speaks TLS at this port.", _set_address(endpoint, "https"), False
     if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in said:
         if _is_connecting(beneath) and _speaks_no_tls(beneath):
-            return _without_tls(endpoint, proxy)
+            if not endpoint.is_wandb:
+                remedy = f"{_set_address(endpoint, 'http')}{_through(proxy)}"
+                return "The server does not speak TLS at this port.", remedy, False
+            remedy = f"{_between(proxy)}, a firewall or a page to sign in did so: ask the people who run the network."
+            return "Something else answered in its place, without TLS.", remedy, False
         return _of_tls(beneath, proxy, endpoint.described_origin, has_begun=has_begun)
     if any(isinstance(error, NotImplementedError) for error in beneath):
+        why = "This Python runs in a browser, and its HTTP library opens sockets, which a browser does not have."
         remedy = (
             "Install the httpx of Pyodide's own distribution, which uses the browser's fetch, and restart the kernel. "
             "Or replay a cassette: %wbconfig --cassette FILE --mode replay."
         )
-        return (
-            "This Python runs in a browser, and its HTTP library opens sockets, which a browser does not have.",
-            remedy,
-            False,
-        )
+        return why, remedy, False
     if any(type(error).__name__ == "RemoteProtocolError" for error in beneath) and not re.search(_CLOSED, said):
         why = f"Its answer is not HTTP as it should be: {quoted(library_message(said))}.{_through(proxy)}"
         remedy = "Run the cell again. If it fails again, check the address, or ask the people who run the server."
@@ -212,17 +202,6 @@ def _wire(
     return why, remedy, may_pass or endpoint.is_wandb
 
 
-def _without_tls(endpoint: Endpoint, proxy: Proxy | None) -> tuple[str, str, bool]:
-    if endpoint.is_wandb:
-        why = "Something else answered in its place, without TLS."
-        return (
-            why,
-            f"{_between(proxy)}, a firewall or a page to sign in did so: ask the people who run the network.",
-            False,
-        )
-    return "The server does not speak TLS at this port.", f"{_set_address(endpoint, 'http')}{_through(proxy)}", False
-
-
 def _of_tls(
     beneath: list[BaseException], proxy: Proxy | None, origin: str, *, has_begun: bool
 ) -> tuple[str, str, bool]:
@@ -233,11 +212,8 @@ def _of_tls(
         return f"{said}.{_through(proxy)}", f"{remedy} {origin}", False
     if not codes and "CERTIFICATE_VERIFY_FAILED" not in said:
         # The certificate is not at fault: the other side ended it.
-        may_pass = (
-            has_begun
-            or bool(re.search(_ONLY_THIS_ONE, said))
-            or ("_ALERT_" not in said and not _is_connecting(beneath))
-        )
+        is_alert = "_ALERT_" in said or _is_connecting(beneath)
+        may_pass = has_begun or not is_alert or bool(re.search(_ONLY_THIS_ONE, said))
         again = "Run the cell again. If it fails again, ask" if may_pass else "Ask"
         remedy = f"{between} or the server ended it. {again} the people who run them what they expect. {origin}"
         return said, remedy, may_pass

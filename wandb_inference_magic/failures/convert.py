@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ..config import WANDB_URL
-from ..errors import InferenceError, describe_exception, quoted
+from ..errors import InferenceError, describe_exception, inference_error_in, quoted
 from ..text import duration, hidden, library_message
 from .bodies import ErrorBody, read_error
 from .causes import CAUSES, refuses_format
@@ -16,8 +16,6 @@ from .retries import LONGEST_SECONDS, requested_delay
 from .service_error import ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from openai import APIStatusError
 
     from ..catalog import Catalog
@@ -50,10 +48,9 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
     InferenceError
         If `failure` is an InferenceError or was caused by one, that error.
     """
-    for error in _caused(failure):
-        # The SDK reports any exception of its HTTP client as a connection error.
-        if isinstance(error, InferenceError):
-            return error
+    # The SDK reports any exception of its HTTP client as a connection error.
+    if (error := inference_error_in(failure)) is not None:
+        return error
     if (described := describe_connection_failure(failure, context.endpoint)) is not None:
         return described
     # Imported here: the module is imported before the first call, and the SDK takes long.
@@ -100,13 +97,13 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
     # An error may be shown and saved with the notebook. Remove the key, in case the service repeats it.
     words = hidden(body.words, (key.reveal(),) if key else ())
     is_wandb = context.endpoint.is_wandb
-    is_at = {
+    applies = {
         "wandb": is_wandb,
         "other-path": is_wandb and urlsplit(context.endpoint.url).path != urlsplit(WANDB_URL).path,
         "list": not context.model,
         "page": body.is_page,
     }
-    places = [name for name, applies in is_at.items() if applies]
+    places = [name for name in applies if applies[name]]
     searched = f"{words} {body.types}".strip()
     asks_to_wait = asked is not None and asked <= LONGEST_SECONDS
     form = next(one for one in CAUSES if one.fits(status, searched, places, asks_to_wait=asks_to_wait))
@@ -170,11 +167,3 @@ def _key_remedy(context: FailureContext) -> str:
         "Check both: a key is made at forge.coreweave.com/settings and set with %wbconfig --key; "
         "a project is set with %wbconfig --project team/project."
     )
-
-
-def _caused(failure: BaseException) -> Iterator[BaseException]:
-    """Yield a failure and its explicit causes, not the exceptions that were being handled when it was raised."""
-    error: BaseException | None = failure
-    while error is not None:
-        yield error
-        error = error.__cause__

@@ -88,12 +88,8 @@ def _until_reset(headers: Mapping[str, str]) -> float | None:
 
     Each has two headers, such as `x-ratelimit-remaining-tokens: 0` and `x-ratelimit-reset-tokens: 6m0s`.
     """
-    spent = [
-        name
-        for name, value in headers.items()
-        if "ratelimit" in name and "remaining" in name and _NOTHING.fullmatch(value)
-    ]
-    names = [name.replace("remaining", "reset") for name in spent]
+    limits = [name for name in headers if "ratelimit" in name and "remaining" in name]
+    names = [name.replace("remaining", "reset") for name in limits if _NOTHING.fullmatch(headers[name])]
     resets = [_read_reset(headers.get(name) or headers.get(f"{name}-after", "")) for name in names]
     # `ratelimit: "default";r=0;t=30`
     resets += [float(one) for one in _SPENT.findall(headers.get("ratelimit", ""))]

@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .builder import Arrival as Arrival, ReplyBuilder as ReplyBuilder, Timing as Timing
+    from .builder import ReplyBuilder as ReplyBuilder, Timing as Timing
     from .endings import ENDS as ENDS, Completeness as Completeness
     from .forms import (
         ALL_REASONING as ALL_REASONING,
-        ECHOED as ECHOED,
-        REASONING as REASONING,
         adds as adds,
         error_in as error_in,
         first_choice as first_choice,
         is_known_object as is_known_object,
-        number_of_choice as number_of_choice,
-        renumbered as renumbered,
+        with_first_choice as with_first_choice,
     )
     from .listener import (
         CallProgress as CallProgress,
@@ -34,19 +31,9 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "builder": ("Arrival", "ReplyBuilder", "Timing"),
+        "builder": ("ReplyBuilder", "Timing"),
         "endings": ("ENDS", "Completeness"),
-        "forms": (
-            "ALL_REASONING",
-            "ECHOED",
-            "REASONING",
-            "adds",
-            "error_in",
-            "first_choice",
-            "is_known_object",
-            "number_of_choice",
-            "renumbered",
-        ),
+        "forms": ("ALL_REASONING", "adds", "error_in", "first_choice", "is_known_object", "with_first_choice"),
         "listener": ("CallProgress", "ComparisonListener", "Listener", "NullListener", "Waiting"),
     },
 )

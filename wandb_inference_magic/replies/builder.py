@@ -43,20 +43,12 @@ class Timing:
     failure: str = ""
 
 
-@dataclass(slots=True)
-class Arrival:
-    """What is known about a reply besides its chunks: the endpoint's request id and a cassette's clock."""
-
-    request_id: str | None = None
-    timing: Timing | None = None
-
-
 class ReplyBuilder:
     """Builds a reply from the chunks of a stream, or from one whole completion, in any form in `forms.py`.
 
     `text_pieces` and `reasoning_pieces` only grow, so another thread can read them at the same time. If the text so far
     turns out to be reasoning, `text_pieces` becomes another list.
-    The code that receives the chunks fills in `arrival`.
+    The code that receives the chunks fills in `request_id` and `timing`.
     """
 
     def __init__(self) -> None:
@@ -76,7 +68,9 @@ class ReplyBuilder:
         # The endpoint's key, which one that repeats the headers of a request could show.
         self.secrets: tuple[str, ...] = ()
         self.model = ""
-        self.arrival = Arrival()
+        # The endpoint's id of the request, and the clock of a cassette.
+        self.request_id: str | None = None
+        self.timing: Timing | None = None
         self.text_pieces: list[str] = []
         self.reasoning_pieces: list[str] = []
         self.refusal = ""
@@ -281,17 +275,11 @@ class ReplyBuilder:
     @property
     def is_replayed(self) -> bool:
         """Whether the reply comes from a cassette."""
-        return self.arrival.timing is not None and self.arrival.timing.replayed
-
-    @property
-    def _not_recorded(self) -> tuple[str, ...]:
-        timing = self.arrival.timing
-        return () if timing is None or not timing.failure else (f"Not recorded: {timing.failure}",)
+        return self.timing is not None and self.timing.replayed
 
     def now(self) -> float:
         """Return the time by the clock of this reply (the cassette's, if there is one), comparable with `started`."""
-        timing = self.arrival.timing
-        return perf_counter() if timing is None else self.started + timing.seconds
+        return perf_counter() if self.timing is None else self.started + self.timing.seconds
 
     def build(
         self,
@@ -303,6 +291,7 @@ class ReplyBuilder:
         incomplete: str = "",
     ) -> Reply:
         """Return what has been received so far as a Reply, with its cost at `price`."""
+        not_recorded = self.timing.failure if self.timing else ""
         return Reply(
             text=self.text,
             reasoning=self.reasoning,
@@ -323,8 +312,8 @@ class ReplyBuilder:
             seconds_thinking=self.seconds_thinking,
             messages=tuple(messages),
             sources=tuple(map(whole, self._sources)),
-            request_id=self.arrival.request_id,
-            notices=(*self.notices, *self._not_recorded),
+            request_id=self.request_id,
+            notices=(*self.notices, *([f"Not recorded: {not_recorded}"] if not_recorded else [])),
             replayed=self.is_replayed,
             # A budget does not apply to a replayed reply.
             budget_limit=None if self.is_replayed else self.budget_limit,

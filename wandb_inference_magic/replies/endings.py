@@ -44,16 +44,13 @@ def finish_meaning(reason: object) -> str | None:
 
 def is_broken(reason: object) -> bool:
     """Return whether a `finish_reason` says that the reply was stopped by an error."""
-    if isinstance(reason, dict):
-        reason = reason.get("type")
-    if not isinstance(reason, str):
-        return False
     letters = _letters(reason)
     return letters in BROKEN or (letters not in _MEANINGS and bool(re.search(_BROKEN_WORDS, letters)))
 
 
-def _letters(reason: str) -> str:
-    letters = re.sub(r"[^a-z]", "", reason.lower())
+def _letters(reason: object) -> str:
+    reason = reason.get("type") if isinstance(reason, dict) else reason
+    letters = re.sub(r"[^a-z]", "", reason.lower()) if isinstance(reason, str) else ""
     # `FinishReason.MAX_TOKENS`, `REASON_MAX_LEN`
     return re.sub(r"^(finish)?reason", "", letters)
 

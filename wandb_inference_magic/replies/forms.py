@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..text import read_json_text
+from ..text import json_or_none
 from .endings import is_broken
 
 if TYPE_CHECKING:
@@ -92,16 +91,18 @@ def first_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return next(first, None) or next((one for one in found if "message" in one), None)
 
 
-def number_of_choice(chunk: Mapping[str, Any]) -> Any:
-    """Return the index of a chunk's only choice; None if it has none or several."""
+def with_first_choice(chunk: Mapping[str, Any], first: Any) -> tuple[Mapping[str, Any], Any]:
+    """Return a chunk whose only choice has the index 0 if it had `first`, and `first`: by default that of this chunk.
+
+    Some services count from 1: the choice that comes first is the reply.
+    """
     choices = chunk.get("choices")
-    only = choices[0] if isinstance(choices, list) and len(choices) == 1 else None
-    return only.get("index", 0) if isinstance(only, dict) else None
-
-
-def renumbered(chunk: Mapping[str, Any], index: Any) -> Mapping[str, Any]:
-    """Return a chunk whose choice with this index is the first one."""
-    return {**chunk, "choices": [{**chunk["choices"][0], "index": 0 if number_of_choice(chunk) == index else -1}]}
+    only: Any = choices[0] if isinstance(choices, list) and len(choices) == 1 else None
+    index = only.get("index", 0) if isinstance(only, dict) else None
+    first = index if first is None else first
+    if index is not None and first not in (0, "0"):
+        chunk = {**chunk, "choices": [{**only, "index": 0 if index == first else -1}]}
+    return chunk, first
 
 
 def delta_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -182,9 +183,7 @@ def sources_in(chunk: Mapping[str, Any], delta: Mapping[str, Any]) -> list[str]:
 def read_calls(delta: Mapping[str, Any]) -> Iterator[CallPart]:
     """Yield the tool calls of a delta, or the parts of them."""
     calls = delta.get("tool_calls")
-    if isinstance(calls, str):
-        with suppress(ValueError):
-            calls = read_json_text(calls)
+    calls = json_or_none(calls) if isinstance(calls, str) else calls
     calls = [calls] if isinstance(calls, dict) else calls
     if isinstance(calls, list) and calls:
         yield from (_call(call) for call in calls if isinstance(call, dict))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..messages import ToolCall
-from ..text import json_or_none, json_values, read_json_text
+from ..text import json_or_none, json_values
 
 if TYPE_CHECKING:
     from .forms import CallPart
@@ -35,9 +35,10 @@ class ToolCallBuilder:
 
     def add(self, part: CallPart, position: int) -> None:
         """Add a part. `position` is its place in its chunk, for a service that sends no index."""
-        call = self._continued(part, position)
+        index = position if part.index is None else part.index
+        call = self._continued(part, index)
         if call is None:
-            call = _Call(position if part.index is None else part.index)
+            call = _Call(index)
             self._calls.append(call)
         elif _is_repeated(call, part):
             return
@@ -48,23 +49,18 @@ class ToolCallBuilder:
         call.extra |= part.extra
         call.arguments = _with_part(call.arguments, part.arguments)
 
-    def _continued(self, part: CallPart, position: int) -> _Call | None:
+    def _continued(self, part: CallPart, index: int) -> _Call | None:
         """Return the call that a part belongs to, or None if it begins one."""
-        if part.id and (same := self._with_id(part, position)) is not None:
-            index = position if part.index is None else part.index
+        indexed = [one for one in reversed(self._calls) if one.index == index]
+        same_id = [one for one in self._calls if part.id and one.received_id == part.id]
+        if same_id:
+            # Several calls may have one id.
+            same = next((one for one in same_id if one.index == index), same_id[-1])
             is_apart = index != same.index and bool(part.arguments) and _is_object(same.arguments)
             return None if _is_another(same, part) and (part.name != same.name or is_apart) else same
         if part.index is None and not part.name and not part.id and self._calls:
             return self._calls[-1]
-        index = position if part.index is None else part.index
-        call = next((one for one in reversed(self._calls) if one.index == index), None)
-        return None if call is None or _is_another(call, part) else call
-
-    def _with_id(self, part: CallPart, position: int) -> _Call | None:
-        """Return the call with the id of a part, the one with its index if there are several."""
-        same = [one for one in self._calls if one.received_id == part.id]
-        index = position if part.index is None else part.index
-        return next((one for one in same if one.index == index), None) or (same[-1] if same else None)
+        return None if not indexed or _is_another(indexed[0], part) else indexed[0]
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
@@ -112,12 +108,7 @@ def _with_part(arguments: str, part: str) -> str:
 
 
 def _is_object(text: str) -> bool:
-    if not text.rstrip().endswith("}"):
-        return False
-    try:
-        return isinstance(read_json_text(text), dict)
-    except ValueError:
-        return False
+    return text.rstrip().endswith("}") and isinstance(json_or_none(text), dict)
 
 
 def _decoded(arguments: str) -> str:

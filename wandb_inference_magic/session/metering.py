@@ -130,7 +130,7 @@ class ClientCall:
         return self._reservation.limit
 
     def begin(self, timing: Timing | None) -> None:
-        self._builder.arrival.timing = timing
+        self._builder.timing = timing
 
     def feed(self, data: bytes) -> None:
         self._add(self._reader.feed(data))

@@ -216,7 +216,7 @@ class UsageTracker:
         settle: Callable[[Call], str],
     ) -> None:
         """Count a call that was sent at `started` (`perf_counter`) and has ended; see `counting`."""
-        if builder.arrival.timing is not None:
+        if builder.timing is not None:
             started = builder.started
         call = Call(request.model, request.endpoint.name, outcome, seconds=builder.now() - started)
         call = _measured(call, request, builder, started)

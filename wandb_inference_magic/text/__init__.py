@@ -29,7 +29,7 @@ from .redaction import (
     library_message as library_message,
     passwords_in as passwords_in,
     redacted as redacted,
-    redacted_json as redacted_json,
     remember as remember,
+    with_texts as with_texts,
     without_query_secrets as without_query_secrets,
 )

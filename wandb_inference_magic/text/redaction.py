@@ -105,12 +105,7 @@ def hidden(value: Any, secrets: Collection[str]) -> Any:
             text = text.replace(form, HIDDEN)
         return text
 
-    return _with_texts(value, without)
-
-
-def redacted_json(value: Any) -> Any:
-    """Return a JSON value each of whose strings is `redacted`."""
-    return _with_texts(value, redacted)
+    return with_texts(value, without)
 
 
 @lru_cache(maxsize=8)
@@ -120,12 +115,12 @@ def _forms_of(secrets: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(forms, key=len, reverse=True))
 
 
-def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
     """Return a JSON value with each of its strings changed, the names of members too."""
     if isinstance(value, dict):
-        return {_with_texts(name, change): _with_texts(one, change) for name, one in value.items()}
+        return {with_texts(name, change): with_texts(one, change) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_with_texts(one, change) for one in value]
+        return [with_texts(one, change) for one in value]
     return change(value) if isinstance(value, str) else value
 
 
