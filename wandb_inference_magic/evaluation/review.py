@@ -11,6 +11,7 @@ from ..prompts import is_missing
 from ..rendering import line_bundle, table_bundle
 from ..text import counted, safe_plain
 from .judge import readable
+from .plot import Shown
 from .scorers import SCORERS, score_samples
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Card:
 
 
 @dataclass(repr=False)
-class Review:
+class Review(Shown):
     """The rows on which an answer is not right, to be decided by a person. As the value of a cell it is a widget.
 
     Who looks does not see which candidate gave an answer. What is decided is in the Evaluation at once: in the column
@@ -97,8 +98,8 @@ class Review:
         for card in self.cards:
             if card.row in self.evaluation.by_hand:
                 right = self.evaluation.by_hand[card.row]
-                others = [number for number, one in enumerate(card.answers, 1) if one is right or _is_equal(one, right)]
-                self.choices[card.row] = others[0] if others else TRUTH
+                same = (number for number, one in enumerate(card.answers, 1) if one is right or _is_equal(one, right))
+                self.choices[card.row] = next(same, TRUTH)
 
     def decide(self, row: int, choice: str | int) -> None:
         """Store what is right for a row.
@@ -179,11 +180,6 @@ class Review:
         from ..widgets import review_bundle
 
         return {**review_bundle(self), **self.bundle()}
-
-    def __repr__(self) -> str:
-        return str(self.bundle()["text/plain"])
-
-    _ai_repr_ = __repr__
 
     def shown_cards(self) -> list[dict[str, Any]]:
         """Return the cards as texts, for a widget."""
