@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..markup import Untrusted, fenced, safe_document, split_finished
@@ -71,8 +71,9 @@ class Canvas(Protocol):
     def status(self, words: str) -> None:
         """Show a status line while there is no text."""
 
-    def thinking(self, words: str, reasoning: str) -> None:
-        """Show a status line, and below it the end of the reasoning so far."""
+    def thinking(self, words: str, reasoning: str) -> None:  # noqa: ARG002
+        """Show a status line, and below it the end of the reasoning so far if there is room."""
+        self.status(words)
 
     def thought(self, summary: str) -> None:
         """Fold the reasoning. The text that is added next follows it."""
@@ -91,12 +92,14 @@ class Canvas(Protocol):
 
     def user_code(self) -> AbstractContextManager[None]:
         """Return a context manager for a block that runs the user's code. What that shows stays in the cell."""
+        return nullcontext()
 
     def discard(self) -> None:
         """Remove the status. Called when there is no reply."""
 
-    def preview(self, data: dict[str, Any], words: str) -> None:
+    def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
         """Show progress: `data` if the output can be redrawn, otherwise the text `words`."""
+        self.status(words)
 
     def show(self, data: dict[str, Any]) -> None:
         """Show something other than a reply, such as a table. It replaces the status or the preview."""
