@@ -144,8 +144,7 @@ class Evaluation(Shown):
 
         The p-values are corrected for the number of comparisons (Holm), and the intervals hold together.
         """
-        records = [_record(one) for one in self.found]
-        return data_frame(records or [dict.fromkeys(COMPARED)]).iloc[: len(records)]
+        return data_frame([_record(one) for one in self.found], list(COMPARED))
 
     @property
     def rows(self) -> Any:

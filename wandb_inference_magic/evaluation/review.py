@@ -15,8 +15,6 @@ from .plot import Shown
 from .scorers import SCORERS, score_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..frames import Kind, Row
     from .candidate import Candidate
     from .scorers import Scorer
@@ -37,9 +35,7 @@ class Reviewed(Protocol):
     scorer: Scorer
     kind: Kind
     by_hand: dict[int, Any]
-
-    @property
-    def source(self) -> Sequence[Row]: ...
+    source: list[Row]
 
     def doubtful(self) -> list[int]: ...
 
@@ -68,9 +64,10 @@ class Card:
     agree: int
     answers: list[Any]
 
-    def value(self, choice: str | int) -> Any:
-        """Return what a choice says is right."""
-        return self.truth if choice == TRUTH else self.answers[int(choice) - 1]
+    @property
+    def choices(self) -> dict[str | int, Any]:
+        """What each choice but `skip` says is right: the number of an answer, or `truth`."""
+        return {**dict(enumerate(self.answers, 1)), **({} if self.truth is None else {TRUTH: self.truth})}
 
 
 @dataclass(repr=False)
@@ -123,7 +120,7 @@ class Review(Shown):
                 remedy="Its rows are those of `disagreements`.",
                 cause="option",
             )
-        possible = [*range(1, len(card.answers) + 1), *([] if card.truth is None else [TRUTH]), SKIP]
+        possible = [*card.choices, SKIP]
         if isinstance(choice, bool) or choice not in possible:
             raise InferenceError(
                 f"Row {row} has no choice {shortened(repr(choice))}.",
@@ -134,7 +131,7 @@ class Review(Shown):
         if choice == SKIP:
             self.evaluation.by_hand.pop(row, None)
         else:
-            self.evaluation.by_hand[row] = card.value(choice)
+            self.evaluation.by_hand[row] = card.choices[choice]
 
     @property
     def truth(self) -> str:
