@@ -232,13 +232,10 @@ class Evaluation(Shown):
         has_answer = any(one is not None for each in self.candidates for row in each.answers for one in row)
         return has_answer and all(one is None for each in self.candidates for row in each.samples for one in row)
 
-    def _right(self) -> list[list[float]]:
-        return [_known(one.right) for one in self.candidates]
-
     @property
     def _has_truth(self) -> bool:
         """Whether there is a row whose truth can be compared."""
-        return any(self._right())
+        return any(_known(one.right) for one in self.candidates)
 
     def _best(self) -> str:
         if self._decides is not None:
@@ -289,7 +286,7 @@ class Evaluation(Shown):
             more = f" And {len(failed) - SHOWN_ERRORS:,} more: see .rows." if len(failed) > SHOWN_ERRORS else ""
             lines.append(f"{len(failed):,} failed or cut, counted as not right. {shown}{more}")
         is_scored = self._has_truth and not self._has_no_score
-        if is_scored and len(failed) < len(self.source) and not any(map(any, self._right())):
+        if is_scored and len(failed) < len(self.source) and not any(any(one.right) for one in self.candidates):
             lines.append(
                 f"No answer is right: compare the answers in .rows with {self.truth}. A schema limits what a model "
                 'may answer: --schema "label good|bad".'
