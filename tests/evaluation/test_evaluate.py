@@ -656,3 +656,17 @@ def test_the_interval_of_a_mean_score_is_inside_what_is_possible(api: ModuleType
     for scorer in ("f1", lambda answer, truth: answer == truth):
         facts = api.evaluate(frame, "{{ x }}", truth="truth", scorer=scorer).summary.iloc[0]
         assert (facts["score_low"], facts["score_high"]) == (0, 1)
+
+
+def test_row_is_without_the_right_answers(api: ModuleType, service: Service) -> None:
+    found = evaluated(api, prompt="{{ row }}", models=["test/x"])
+    sent = json.dumps([one.body["messages"] for one in service.chats])
+    assert len(service.chats) == len(FRAME) and "text" in sent
+    assert not re.search("label|good|bad", sent)
+    assert not [one for one in found.notices if "right answers" in one]
+
+
+@pytest.mark.parametrize("prompt", ["{{ text }}, {{ label }}", "{{ row.label }}", "{{ row['label'] }}"])
+def test_a_prompt_that_names_the_right_answers_is_reported(api: ModuleType, service: Service, prompt: str) -> None:
+    found = evaluated(api, prompt=prompt, models=["test/x"])
+    assert "The model sees the right answers: the prompt names label." in found.notices

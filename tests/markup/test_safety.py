@@ -125,6 +125,11 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
         ("[![cat](http://pics.example/c.png)](https://ok.example)", "[image: cat (pics.example)](https://ok.example)"),
         ("[run](javascript:go())", "run (`javascript:go()`)"),
         ("see [docs][d]\n\n[d]: https://ok.example", "see [docs](https://ok.example)\n\n"),
+        # A definition that no link uses is text: parsers show nothing of it.
+        ("[Answer]: 42", "[Answer]&#58; 42"),
+        ("[LOG]: a\n[LOG]: b\n\nit failed", "[LOG]&#58; a\n[LOG]&#58; b\n\nit failed"),
+        ("- [Step1]: install\n> [Bob]:\n> hello", "- [Step1]&#58; install\n\n> [Bob]&#58;\n> hello"),
+        ("as in [1]: good\n\n[1]: https://ok.example", "as in [1](https://ok.example): good\n\n"),
         ("<https://ok.example/a>", "[https://ok.example/a](https://ok.example/a)"),
         ("```python\nopen", "```python\nopen\n```"),
         ("    indented <b>", "```\nindented <b>\n```"),

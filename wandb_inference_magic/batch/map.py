@@ -316,7 +316,7 @@ def without_replaced(
 ) -> tuple[BatchSpec, tuple[str, ...]]:
     """Return what is asked without the columns that the answers replace, and notices about names, for the first run."""
     _, replaced, notices = name_columns(rows, spec.chat.schema, into, models, command.session.written)
-    return replace(spec, replaced=frozenset(replaced)), notices
+    return replace(spec, hidden=frozenset(replaced)), notices
 
 
 def _facts(run: BatchRun) -> dict[str, Any]:

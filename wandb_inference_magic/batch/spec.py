@@ -48,8 +48,8 @@ class BatchSpec:
         The part of a larger run that this is.
     what : str
         A name for the template in messages.
-    replaced : set of str
-        The columns that the answers replace. A row has only those of them that the template names.
+    hidden : set of str
+        The columns that the answers replace, or the right answers. A row has only those that the template names.
     """
 
     text: str
@@ -62,7 +62,7 @@ class BatchSpec:
     distinct: bool = False
     part: RunPart | None = None
     what: str = THE_PROMPT
-    replaced: AnySet[str] = frozenset()
+    hidden: AnySet[str] = frozenset()
 
     def prompts(self) -> Callable[[Row], Content]:
         """Return a function that makes the prompt of a row. It raises InferenceError if that is empty."""
@@ -80,7 +80,7 @@ class BatchSpec:
         if self.raw or not is_template(self.text):
             return lambda _: self.text
         template = self._template()
-        names, hidden = dict(self.names), self.replaced - template.mentioned
+        names, hidden = dict(self.names), self.hidden - template.mentioned
 
         def rendered(row: Row) -> Content:
             whole = with_index(without_columns(row, hidden))
@@ -100,6 +100,10 @@ class BatchSpec:
         if self.raw or not is_template(self.text):
             return set()
         return self._template().names
+
+    def mentions(self, column: str) -> bool:
+        """Return whether the template names a column, itself or of `row`."""
+        return not self.raw and is_template(self.text) and column in self._template().mentioned
 
     def _template(self) -> Template:
         return Template(self.text, tokens=self.value_tokens, what=self.what, has_row=True)

@@ -22,6 +22,7 @@ from ..evaluation import (
     asked_of,
     known_rows,
     named_prompts,
+    notices_of,
     scorer_of,
 )
 from ..frames import read_rows
@@ -157,6 +158,8 @@ def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows
         for asked, batch, model in asked_of(spec, known)
         for run in start_dry(command, asked, batch, [model] if model else [])
     ]
+    if runs:
+        runs[0].notice(*notices_of(spec))
     if left_out and runs:
         runs[0].notice(f"{left_out:,} rows without a value in {spec.truth} are left out.")
     if spec.judge is not None and runs:

@@ -8,6 +8,7 @@ from .run import (
     asked_of as asked_of,
     known_rows as known_rows,
     named_prompts as named_prompts,
+    notices_of as notices_of,
 )
 from .scorers import SCORERS as SCORERS, scorer_of as scorer_of
 from .spec import EvaluationSpec as EvaluationSpec

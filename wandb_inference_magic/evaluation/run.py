@@ -151,11 +151,22 @@ def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[list[Row], int]:
 def asked_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, BatchSpec, str | None]]:
     """Return what each candidate is asked: its rows, its spec and its model."""
     repeated = [row for row in known for _ in range(spec.samples)]
+    hidden = frozenset({spec.truth})
     return [
-        (ListRows(iter(repeated), len(repeated), is_made=True), replace(batch, what=_described(name)), model)
+        (
+            ListRows(iter(repeated), len(repeated), is_made=True),
+            replace(batch, what=_described(name), hidden=hidden),
+            model,
+        )
         for batch, name in zip(spec.asked, spec.prompts, strict=True)
         for model in (dict.fromkeys(spec.models) or (None,))
     ]
+
+
+def notices_of(spec: EvaluationSpec) -> list[str]:
+    """Return what to say of the prompts before anything is sent."""
+    names = [name for batch, name in zip(spec.asked, spec.prompts, strict=True) if batch.mentions(spec.truth)]
+    return [f"The model sees the right answers: {_described(name)} names {spec.truth}." for name in names]
 
 
 def _described(name: str) -> str:
@@ -203,6 +214,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         super().__init__(
             command, asked_of(spec, self._known), magic="wbeval", use_cache=use_cache, started=self._scores.start
         )
+        self.runs[0].notice(*notices_of(spec))
 
     def run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> EvaluationResult:
         with self._command.listed(f"evaluation of {counted(len(self._known), 'row')}"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..imports import quiet
 from ..maths import rules as maths
@@ -14,8 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from markdown_it import MarkdownIt
+    from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
+
+_LABEL: Final = re.compile(r"\[((?:\\.|[^\[\]\\])+)\]", re.DOTALL)
+# The label of a line that has the form of a definition, in whatever contains it.
+_DEFINED: Final = re.compile(rf"^[ >*+\d.)-]*{_LABEL.pattern}:", re.MULTILINE | re.DOTALL)
 
 
 def expanded(text: str) -> str:
@@ -72,8 +78,10 @@ def block_parser() -> MarkdownIt:
     """Return the parser for replies: CommonMark with tables and maths. HTML is only text."""
     # Before the import below: it waits while another thread imports the package, which is not whole until then.
     parser = commonmark_parser(html=False, maxNesting=60, inline_definitions=True).enable(["table", "strikethrough"])
+    from markdown_it.rules_block import reference
     from markdown_it.rules_inline import autolink, backtick, image, link
 
+    parser.block.ruler.at("reference", _of_used_labels(reference))
     parser.validateLink = accept_any  # type: ignore[method-assign]
     parser.core.ruler.enableOnly(["normalize", "block"])
     maths.install(parser)
@@ -123,6 +131,23 @@ def _write_maths(_renderer: Any, tokens: Sequence[Token], index: int, _options: 
 
         shown = to_mathml(token.content) or f"<code>{shown}</code>"
     return f"<p>{shown}</p>\n" if token.block else shown
+
+
+def _of_used_labels(rule: Callable[[StateBlock, int, int, bool], bool]) -> Callable[[StateBlock, int, int, bool], bool]:
+    """Limit the rule of definitions to labels that a link may use: `[Answer]: 42` alone is text, not a definition."""
+    from markdown_it.common.utils import normalizeReference
+
+    def run(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+        label = _LABEL.match(state.src, state.bMarks[start] + state.tShift[start])
+        # A later part of a growing text is parsed apart, and uses no label of this one.
+        if label is None or state.env.get("may_grow"):
+            return False
+        if "used" not in state.env:
+            text = _DEFINED.sub("", state.src)
+            state.env["used"] = {normalizeReference(one[1]) for one in _LABEL.finditer(text)}
+        return normalizeReference(label[1]) in state.env["used"] and rule(state, start, end, silent)
+
+    return run
 
 
 def _recorded(kind: str, rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline, bool], bool]:
