@@ -31,11 +31,9 @@ if TYPE_CHECKING:
     from ..messages import Reply
     from ..rendering import Column
 
-# A long block is redrawn only after it has grown by a fraction of its length. The amount of data sent then stays in
-# proportion to the reply, however long a single block becomes.
+# In characters: longer blocks are drawn again less often.
 LONG_BLOCK: Final = 2000
 GROWTH: Final = 1 / 8
-
 
 # Shown below a reply while it grows. A page that is reloaded meanwhile, or saved, keeps it.
 GROWING: Final = "still being written"
@@ -53,6 +51,14 @@ _AS_TALL: Final = '<div style="float: left; height: 3.6em"></div>\n\n'
 # The markup at the start of a block, before any text: a fence with its language, or the dash or the number of a list
 # item.
 _MARKS_ALONE: Final = re.compile(r"\s*(?:(?:`{3,}|~{3,})[^\n]*\n?|[!-/:-@\[-`{-~]*|\d{1,9}[.)]?)\s*")
+
+
+def has_grown(size: int, drawn: int) -> bool:
+    """Return whether a text is to be drawn again: a long one only when it has grown by a fraction of its length.
+
+    The amount of data sent then stays in proportion to the reply, however long a single block becomes.
+    """
+    return size - drawn > max(0.0, (size - LONG_BLOCK) * GROWTH)
 
 
 def _less_space(above: str, text: str) -> list[DocumentPart]:
@@ -139,7 +145,7 @@ class BlockCanvas:
         # A block may end where a line ends. This shows once the next block starts, so check before that text is drawn.
         if self._prints_finished_blocks and "\n" in self._open[words_end:]:
             self._leave_finished()
-        if len(self._open) - self._drawn > (len(self._open) - LONG_BLOCK) * GROWTH:
+        if has_grown(len(self._open), self._drawn):
             self.flush()
 
     def flush(self) -> None:
