@@ -17,7 +17,7 @@ from ..text import counted
 from .candidate import Candidate, fill_in_the_worst
 from .judge import check_judge, judge
 from .result import Evaluation
-from .scorers import refusal, score_samples, span
+from .scorers import cannot_start, score_samples, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -205,7 +205,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         self._spec = spec
         self._known, self._left_out = known_rows(spec, rows)
         if not self._known:
-            raise refusal(f"No row has a value in {spec.truth!r}.", "Fill in the right answer of some rows.")
+            raise cannot_start(f"No row has a value in {spec.truth!r}.", "Fill in the right answer of some rows.")
         self._judge = None
         if spec.judge is not None:
             self._judge = command.model_id(spec.judge)
@@ -337,7 +337,7 @@ def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] 
     else:
         found |= {f"prompt {number}": text for number, text in enumerate(others, len(found) + 1)}
     if odd := [one for pair in found.items() for one in pair if not isinstance(one, str)]:
-        raise refusal(
+        raise cannot_start(
             f"A prompt and its name are texts, and {shortened(repr(odd[0]))} is none.",
             "Give a list of templates, or a dict of them by their names.",
         )

@@ -113,7 +113,7 @@ def score_samples(
     return RowScores(tuple(scores), mean, right)
 
 
-def refusal(what: str, remedy: str) -> InferenceError:
+def cannot_start(what: str, remedy: str) -> InferenceError:
     """Return the error for an evaluation that cannot start."""
     return InferenceError(f"{what} Nothing was sent.", remedy=remedy, cause="option")
 
@@ -131,11 +131,11 @@ def scorer_of(value: str | Callable[[Any, Any], Any] | None) -> Scorer:
     if callable(value):
         name = _name_of(value)
         if iscoroutinefunction(value) or iscoroutinefunction(type(value).__call__):
-            raise refusal(f"The scorer {name} {_IS_ASYNC}", "Write it with def, without async.")
+            raise cannot_start(f"The scorer {name} {_IS_ASYNC}", "Write it with def, without async.")
         return Scorer(name, partial(_score_by, value), ScoreMeasure(f"mean {name}"))
     if value not in SCORERS:
         others = f"Scorers: {', '.join(SCORERS)}, or a function of the notebook."
-        raise refusal(f"There is no scorer {shortened(repr(value))}.", others)
+        raise cannot_start(f"There is no scorer {shortened(repr(value))}.", others)
     return SCORERS[value]
 
 

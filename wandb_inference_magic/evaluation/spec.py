@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import did_you_mean, shortened
 from ..frames import STRUCT, Kind, plain, schema_kinds
 from ..prompts import is_missing
-from .scorers import SCORERS, as_number, refusal
+from .scorers import SCORERS, as_number, cannot_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,19 +81,19 @@ class EvaluationSpec:
         """
         if self.truth not in columns:
             known = f"Columns: {', '.join(columns[:MAX_NAMED])}."
-            raise refusal(f"There is no column {self.truth!r}.", did_you_mean(self.truth, columns) or known)
+            raise cannot_start(f"There is no column {self.truth!r}.", did_you_mean(self.truth, columns) or known)
         if self.field is not None and self.field not in self._fields:
-            raise refusal(f"The schema has no field {self.field!r}.", did_you_mean(str(self.field), self._fields))
+            raise cannot_start(f"The schema has no field {self.field!r}.", did_you_mean(str(self.field), self._fields))
         candidates = len(self.asked) * max(len(self.models), 1)
         if self.judge is not None and (candidates < 2 or self.samples > 1 or self.stop_when_clear):
-            raise refusal(
+            raise cannot_start(
                 "A judge compares one answer a row of two or more candidates.",
                 "Name two models (-m) or prompts (-p); leave out --samples and --stop-when-clear.",
             )
         if self.stop_when_clear and (candidates < 2 or not self.scorer.measure.is_bounded):
             why = "there is one candidate" if candidates < 2 else f"the scorer {self.scorer.name} has no bound"
             remedy = "Name two models (-m) or prompts (-p)." if candidates < 2 else "Choose another scorer."
-            raise refusal(f"--stop-when-clear compares two candidates, and {why}.", remedy)
+            raise cannot_start(f"--stop-when-clear compares two candidates, and {why}.", remedy)
 
     def check_truths(self, truths: Sequence[Any]) -> None:
         """Raise if no answer could be right, whatever the models say.
@@ -108,7 +108,7 @@ class EvaluationSpec:
         """
         given = [one for one in truths if not is_missing(one)]
         if self.scorer.needs_numbers and given and all(as_number(one) is None for one in given):
-            raise refusal(
+            raise cannot_start(
                 f"The scorer {self.scorer.name} measures numbers, and no row has one in {self.truth!r}: "
                 f"the first value is {shortened(repr(plain(given[0])))}.",
                 "Make it a column of numbers, or choose another scorer.",
@@ -118,7 +118,7 @@ class EvaluationSpec:
             return
         known = [plain(one) for one in given]
         if known and not any(isinstance(one, dict) or str(one).lstrip()[:1] == "{" for one in known):
-            raise refusal(
+            raise cannot_start(
                 f"The schema has {len(fields)} fields, and {self.truth!r} does not say which one it holds.",
                 f"Name it: --field {fields[0]} (in Python: field={fields[0]!r}).",
             )
