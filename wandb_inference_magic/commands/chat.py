@@ -173,10 +173,10 @@ def _listener(context: MagicContext, options: ChatOptions, canvas: Canvas) -> Li
 def _comparison_view(context: MagicContext, options: ChatOptions, canvas: Canvas) -> ComparisonListener:
     if options.quiet:
         return NullListener()
-    from ..frontend import ComparisonView
+    from ..frontend import comparison
 
     settings = context.command.settings
-    return ComparisonView(canvas, settings.allow_images_from, per_second=settings.refresh_per_second)
+    return comparison.ComparisonView(canvas, settings.allow_images_from, per_second=settings.refresh_per_second)
 
 
 def _format(options: ChatOptions) -> str:

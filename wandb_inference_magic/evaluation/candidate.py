@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..batch import RunTotals
     from ..frames import Kind, Row, TypedColumn
+    from .scorers import RowScores
 
 
 @dataclass
@@ -38,6 +39,12 @@ class Candidate:
     samples: list[Sequence[float | None]] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
     right: list[float | None] = field(default_factory=list)
+
+    def add(self, scores: RowScores) -> None:
+        """Add the scores of the next row."""
+        self.samples.append(scores.samples)
+        self.scores.append(scores.mean)
+        self.right.append(scores.right)
 
     @property
     def answered(self) -> list[bool]:

@@ -46,13 +46,14 @@ class Pair:
     """Two candidates, and for each row which one the judge prefers.
 
     `preferred` holds 1 for A, -1 for B and 0 for neither: the same answer, or one that changes with the order. None if
-    the judge was not asked, or gave no answer. `judged` holds the rows on which it said something in both orders.
+    the judge gave no answer. `said` holds, by row, what it said with A shown first and with B shown first: `first`,
+    `second`, or None.
     """
 
     a: Candidate
     b: Candidate
     preferred: list[int | None] = field(default_factory=list)
-    judged: set[int] = field(default_factory=set)
+    said: dict[int, tuple[str | None, str | None]] = field(default_factory=dict)
 
 
 @dataclass
@@ -66,12 +67,6 @@ class Judgement:
         The judge.
     totals : RunTotals or None
         What its run took. None if all answers were the same.
-    first, second : int
-        How often it chose the answer shown first, or second, in both orders: it contradicted itself.
-    asked : int
-        The pairs of different answers that it judged in both orders.
-    failed : int
-        Those without a judgement.
     reasons : dict
         By row: the error of a request that failed, why a pair of its answers is without one.
     truth : str
@@ -80,23 +75,29 @@ class Judgement:
 
     pairs: list[Pair]
     model: str
+    truth: str
     totals: RunTotals | None = None
-    first: int = 0
-    second: int = 0
-    asked: int = 0
-    failed: int = 0
     reasons: dict[int, str] = field(default_factory=dict)
-    truth: str = ""
+
+    @property
+    def _said(self) -> list[tuple[str | None, str | None]]:
+        """What it said of each pair of different answers."""
+        return [said for pair in self.pairs for said in pair.said.values()]
+
+    @property
+    def failed(self) -> int:
+        """The pairs of different answers without a judgement in both orders."""
+        return sum(None in said for said in self._said)
+
+    @property
+    def asked(self) -> int:
+        """Those with one."""
+        return len(self._said) - self.failed
 
     @property
     def is_empty(self) -> bool:
         """Whether it was asked, and judged nothing: then it is no comparison."""
         return self.failed > 0 and not self.asked
-
-    @property
-    def contradictions(self) -> float:
-        """The share of pairs on which it contradicted itself."""
-        return (self.first + self.second) / self.asked if self.asked else 0.0
 
     @property
     def kappa(self) -> tuple[float, float, float] | None:
@@ -110,7 +111,7 @@ class Judgement:
     def _labelled(self) -> tuple[list[int], list[int]]:
         ours, theirs = [], []
         for pair in self.pairs:
-            for number in sorted(pair.judged):
+            for number in pair.said:
                 preferred, a, b = pair.preferred[number], pair.a.right[number], pair.b.right[number]
                 if preferred is not None and a is not None and b is not None:
                     ours.append(preferred)
@@ -119,8 +120,10 @@ class Judgement:
 
     def comparisons(self) -> list[Comparison]:
         """Return the comparisons by what the judge prefers."""
-        known = [[float(each) for each in one.preferred if each is not None] for one in self.pairs]
-        pairs = [(one.a.label, one.b.label, each) for one, each in zip(self.pairs, known, strict=True)]
+        pairs = [
+            (one.a.label, one.b.label, [float(each) for each in one.preferred if each is not None])
+            for one in self.pairs
+        ]
         return compare_pairs(pairs, measure=PREFERRED)
 
     def sentences(self) -> list[str]:
@@ -129,12 +132,13 @@ class Judgement:
             if not self.failed:
                 return ["There were no different answers to judge."]
             return [f"{self.model} judged nothing.", self._missing()]
-        changed = self.first + self.second
-        of = f"{changed:,} of {self.asked:,} pairs ({self.contradictions:.0%})"
+        first, second = (self._said.count((place, place)) for place in ("first", "second"))
+        changed = first + second
+        of = f"{changed:,} of {self.asked:,} pairs ({changed / self.asked:.0%})"
         said = [f"Judged by {self.model}, in both orders: it contradicted itself on {of}."]
-        p = mcnemar(self.first, self.second)
+        p = mcnemar(first, second)
         if changed and p <= ALPHA:
-            place = "first" if self.first > self.second else "second"
+            place = "first" if first > second else "second"
             said.append(f"It is biased towards the answer shown {place} ({format_p(p)}).")
         if changed:
             said.append("Pairs on which it contradicted itself count for neither.")
@@ -182,7 +186,7 @@ def judge(
         If it cannot start.
     """
     pairs = [(run, Pair(a, b)) for (a, run), (b, _) in combinations(zip(candidates, runs, strict=True), 2)]
-    judged = Judgement([pair for _, pair in pairs], model, truth=truth)
+    judged = Judgement([pair for _, pair in pairs], model, truth)
     asked: list[tuple[Pair, int]] = []
     questions = []
     for run, pair in pairs:
@@ -209,8 +213,11 @@ def judge(
     said = [None if one is None else one["better"] for one in judging.answers]
     said += [None] * (len(questions) - len(said))
     for place, (pair, number) in enumerate(asked):
-        why = next(filter(None, map(judging.errors.get, (2 * place, 2 * place + 1))), "")
-        _note(judged, pair, number, said[2 * place], said[2 * place + 1], why)
+        forth, back = pair.said[number] = said[2 * place], said[2 * place + 1]
+        if forth is not None and back is not None:
+            pair.preferred[number] = 0 if forth == back else 1 if forth == "first" else -1
+        elif why := next(filter(None, map(judging.errors.get, (2 * place, 2 * place + 1))), ""):
+            judged.reasons.setdefault(number, why)
     return judged, ran
 
 
@@ -242,23 +249,6 @@ def _without_judge(one: Any, other: Any) -> int | None:
     if one is None or other is None:
         return (one is not None) - (other is not None)
     return 0 if means_same(one, other) else None
-
-
-def _note(judged: Judgement, pair: Pair, number: int, forth: str | None, back: str | None, why: str) -> None:
-    """Store what the judge said of a row: with A shown first, and with B shown first; or why it said nothing."""
-    if forth is None or back is None:
-        judged.failed += 1
-        if why:
-            judged.reasons.setdefault(number, why)
-        return
-    judged.asked += 1
-    pair.judged.add(number)
-    if forth == back:
-        judged.first += forth == "first"
-        judged.second += forth == "second"
-        pair.preferred[number] = 0
-    else:
-        pair.preferred[number] = 1 if forth == "first" else -1
 
 
 def readable(value: Any) -> str:

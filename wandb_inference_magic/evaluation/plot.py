@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from ..rendering import table_bundle
+from ..rendering import PLAIN, table_bundle
 from ..text import safe_plain
 
 if TYPE_CHECKING:
@@ -16,15 +16,30 @@ PIXELS: Final = 240
 BAR: Final = 21
 
 
-@dataclass(frozen=True)
-class Plot:
+class Shown:
+    """What shows itself as a MIME bundle: in a notebook as a whole, elsewhere and to a model as the text in it."""
+
+    def bundle(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002
+        return self.bundle()
+
+    def __repr__(self) -> str:
+        return str(self.bundle()[PLAIN])
+
+    _ai_repr_ = __repr__
+
+
+@dataclass(frozen=True, repr=False)
+class Plot(Shown):
     """A row for each candidate: its name, its share as text, and the share with the ends of its interval."""
 
     rows: Sequence[tuple[str, str, float | None, float, float]]
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002
+    def bundle(self) -> dict[str, Any]:
         texts = [(name, said, bar(share, low, high)) for name, said, share, low, high in self.rows]
-        plain = table_bundle(("candidate", "share", "0 to 100 %"), texts)["text/plain"]
+        plain = table_bundle(("candidate", "share", "0 to 100 %"), texts)[PLAIN]
         body = "".join(
             # MathJax leaves code alone.
             f"<tr><td><code>{escape(safe_plain(name))}</code></td><td>{escape(said)}</td>"
@@ -32,12 +47,7 @@ class Plot:
             for name, said, share, low, high in self.rows
         )
         head = "<tr><th>candidate</th><th>share</th><th>0 to 100 %</th></tr>"
-        return {"text/plain": plain, "text/html": f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"}
-
-    def __repr__(self) -> str:
-        return str(self._repr_mimebundle_()["text/plain"])
-
-    _ai_repr_ = __repr__
+        return {PLAIN: plain, "text/html": f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"}
 
 
 def bar(share: float | None, low: float, high: float) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,6 @@ from ..errors import InferenceError, describe_exception, quoted
 from ..frames import json_text, plain
 from ..imports import import_quietly
 from ..prompts import is_missing
-from ..statistics import SHARE
 from ..text import library_message
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from .scorers import Scorer
 
 
+@dataclass
 class Publication:
     """What is published.
 
-    Parameters
+    Attributes
     ----------
     tracer : Tracer
         The connection to Weave. It takes secrets out of what is sent.
@@ -42,22 +44,16 @@ class Publication:
         Set by another thread to end the publication.
     """
 
-    def __init__(
-        self,
-        tracer: Tracer,
-        source: Sequence[Row],
-        truth: str,
-        scorer: Scorer,
-        remarks: Mapping[str, Any],
-        stopped: Event | None = None,
-    ) -> None:
-        self._tracer = tracer
-        self._truth = truth
-        self._scorer = scorer
-        self._remarks = remarks
-        self._stopped = stopped
-        self._rows = [self._as_json(row) for row in source]
-        self._name = f"wbeval-{re.sub(r'[^A-Za-z0-9]+', '-', truth).strip('-') or 'truth'}"
+    tracer: Tracer
+    source: Sequence[Row]
+    truth: str
+    scorer: Scorer
+    remarks: Mapping[str, Any]
+    stopped: Event | None = None
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]]:
+        return [self._as_json(row) for row in self.source]
 
     def publish(self, candidates: Sequence[Candidate], facts: Sequence[Mapping[str, Any]]) -> str:
         """Publish the candidates with their figures, and return the address of the leaderboard.
@@ -67,25 +63,26 @@ class Publication:
         InferenceError
             If Weave fails.
         """
-        with self._tracer.captured_warnings() as handler:
+        with self.tracer.captured_warnings() as handler:
             try:
                 link = self._publish(candidates, facts)
             except InferenceError:
                 raise
             except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
                 raise _not_published(describe_exception(error)) from None
-            late = self._tracer.flush()
+            late = self.tracer.flush()
             if error_text := handler.said or late:
                 raise _not_published(error_text)
         return link
 
     def _publish(self, candidates: Sequence[Candidate], facts: Sequence[Mapping[str, Any]]) -> str:
         weave, boards = import_quietly("weave"), import_quietly("weave.flow.leaderboard")
-        dataset = weave.Dataset(name=self._name, rows=self._rows)
+        name = f"wbeval-{re.sub(r'[^A-Za-z0-9]+', '-', self.truth).strip('-') or 'truth'}"
+        dataset = weave.Dataset(name=name, rows=self._rows)
         # Once, so that all evaluations are over the same version.
         weave.publish(dataset)
         evaluations = {self._publish_one(dataset, one, its) for one, its in zip(candidates, facts, strict=True)}
-        measured = [] if self._scorer.measure == SHARE else [("score", self._scorer.measure.lower_is_better)]
+        measured = [("score", self.scorer.measure.lower_is_better)] if self.scorer.has_scores else []
         columns = [
             # A scorer's name and a path in the summary of an evaluation: `output` is the summary as it was given.
             boards.LeaderboardColumn(
@@ -94,11 +91,11 @@ class Publication:
             for evaluation in sorted(evaluations)
             for path, least in (("share", False), *measured, ("cost_usd", True), ("seconds", True))
         ]
-        about = f"Candidates compared by {self._truth} with %%wbeval."
-        weave.publish(boards.Leaderboard(name=self._name, description=self._tracer.hidden(about), columns=columns))
+        about = f"Candidates compared by {self.truth} with %%wbeval."
+        weave.publish(boards.Leaderboard(name=name, description=self.tracer.hidden(about), columns=columns))
         client = weave.get_client()
         urls = import_quietly("weave.trace.urls")
-        return str(urls.leaderboard_path(client.entity, client.project, self._name))
+        return str(urls.leaderboard_path(client.entity, client.project, name))
 
     def _publish_one(self, dataset: Any, candidate: Candidate, facts: Mapping[str, Any]) -> str:
         """Publish one candidate, and return the reference of the Evaluation: the same for all over one dataset."""
@@ -108,17 +105,16 @@ class Publication:
             "prompt_name": candidate.prompt,
             **candidate.request,
         }
-        measured = [] if self._scorer.measure == SHARE else [self._scorer.name]
         logger = import_quietly("weave").EvaluationLogger(
-            name=self._tracer.hidden(candidate.label),
+            name=self.tracer.hidden(candidate.label),
             model=self._as_json(model),
             dataset=dataset,
             # The same for all candidates: a leaderboard joins those with the same dataset and attributes.
-            eval_attributes={"truth": self._truth, "scorer": self._scorer.name},
-            scorers=["right", *measured],
+            eval_attributes={"truth": self.truth, "scorer": self.scorer.name},
+            scorers=["right", self.scorer.name] if self.scorer.has_scores else ["right"],
         )
         try:
-            self._log(logger, candidate, facts, measured)
+            self._log(logger, candidate, facts)
         except BaseException as error:
             # Otherwise it would count as running.
             with suppress(Exception):
@@ -126,10 +122,10 @@ class Publication:
             raise
         return str(logger._pseudo_evaluation.ref.uri())
 
-    def _log(self, logger: Any, candidate: Candidate, facts: Mapping[str, Any], measured: Sequence[str]) -> None:
+    def _log(self, logger: Any, candidate: Candidate, facts: Mapping[str, Any]) -> None:
         """Log the answers of a candidate, their scores and its figures."""
         for number, row in enumerate(self._rows):
-            if self._stopped is not None and self._stopped.is_set():
+            if self.stopped is not None and self.stopped.is_set():
                 raise _not_published("it was interrupted")
             scores = candidate.samples[number] or [None] * len(candidate.answers[number])
             sampled = (candidate.answers[number], candidate.errors[number], candidate.seconds[number], scores)
@@ -137,11 +133,11 @@ class Publication:
                 output = {"answer": answer, "seconds": seconds} | ({"error": error} if error else {})
                 prediction = logger.log_prediction(row, output=self._as_json(output))
                 if candidate.right[number] is not None:
-                    prediction.log_score("right", self._scorer.is_right(score))
-                    if measured and score is not None:
-                        prediction.log_score(measured[0], score)
+                    prediction.log_score("right", self.scorer.is_right(score))
+                    if self.scorer.has_scores and score is not None:
+                        prediction.log_score(self.scorer.name, score)
                 prediction.finish()
-        logger.log_summary(self._as_json({**facts, **self._remarks}))
+        logger.log_summary(self._as_json({**facts, **self.remarks}))
 
     def _as_json(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return values as JSON without secrets. A number that JSON does not have is null."""
@@ -149,7 +145,7 @@ class Publication:
             str(name): None if is_missing(value) else json.loads(json_text(plain(value)), parse_constant=lambda _: None)
             for name, value in values.items()
         }
-        return dict(self._tracer.hidden(found))
+        return dict(self.tracer.hidden(found))
 
 
 def _not_published(why: str) -> InferenceError:

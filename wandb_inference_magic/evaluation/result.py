@@ -12,10 +12,10 @@ from ..catalog import usd
 from ..frames import ANY, NO_VALUE, Kind, with_value
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
-from ..statistics import BOOTSTRAP, SHARE, Comparison, bootstrap, compare_all, share_interval, whole
+from ..statistics import BOOTSTRAP, Comparison, bootstrap, compare_all, share_interval, whole
 from ..text import counted, sum_or_none
 from .candidate import fill_in_the_worst, frame_of
-from .plot import Plot, bar
+from .plot import Plot, Shown, bar
 from .review import Review
 from .scorers import SCORERS, Scorer, score_samples, span
 
@@ -32,14 +32,13 @@ SHOWN_ERRORS: Final = 3
 # How the notices about its publication begin.
 PUBLISHED: Final = "Published: "
 NOT_PUBLISHED: Final = "Not published: "
-PUBLISHING: Final = (PUBLISHED, NOT_PUBLISHED)
 # Below this number of rows, the bootstrap's interval holds less often than it says (tests/benchmarks/README.md).
 FEW_ROWS: Final = 20
 COMPARED: Final = ("a", "b", "rows", "difference", "low", "high", "p_value", "verdict", "method")
 
 
 @dataclass(repr=False)
-class Evaluation:
+class Evaluation(Shown):
     """Compares models and prompts on rows with known answers.
 
     Attributes
@@ -131,7 +130,7 @@ class Evaluation:
             "seconds": median(seconds) if seconds else None,
             "tokens": candidate.totals.tokens,
         }
-        if self.scorer.measure != SHARE:
+        if self.scorer.has_scores:
             scores = _known(candidate.scores)
             low, high = bootstrap(scores)
             is_known = isfinite(low) and isfinite(high)
@@ -145,8 +144,7 @@ class Evaluation:
 
         The p-values are corrected for the number of comparisons (Holm), and the intervals hold together.
         """
-        records = [_record(one) for one in self.found]
-        return data_frame(records or [dict.fromkeys(COMPARED)]).iloc[: len(records)]
+        return data_frame([_record(one) for one in self.found], list(COMPARED))
 
     @property
     def rows(self) -> Any:
@@ -155,12 +153,15 @@ class Evaluation:
         After a `review()`, `<truth> reviewed` is what the person said is right. A column of the input that has such a
         name is kept, and the name of the evaluation's own ends in `_eval`.
         """
-        return self._frame()
+        kind = self.kind if self.samples == 1 else Kind(ANY)
+        by_hand = [self.by_hand.get(number) for number in range(len(self.source))]
+        more = {f"{self.truth} reviewed": by_hand} if self.by_hand else {}
+        return frame_of(self.source, self.candidates, kind, more, has_scores=self.scorer.has_scores)
 
     @property
     def disagreements(self) -> Any:
         """The rows on which the candidates are not equally right, or none is: those worth a look."""
-        return self._frame().iloc[self.doubtful()]
+        return self.rows.iloc[self.doubtful()]
 
     def doubtful(self) -> list[int]:
         """Return the indices of the disagreements."""
@@ -180,29 +181,18 @@ class Evaluation:
             for number, row in enumerate(self.source)
         ]
         # What was published is not this one.
-        notices = dict.fromkeys(one for one in self.notices if not one.startswith(PUBLISHING))
-        candidates = []
-        for one in self.candidates:
-            scored = [
-                score_samples(
-                    self.scorer,
-                    self.kind,
-                    [NO_VALUE if error else each for each, error in zip(answers, errors, strict=True)],
-                    row[self.truth],
-                    notices,
-                )
-                for answers, errors, row in zip(one.answers, one.errors, source, strict=True)
-            ]
-            samples, scores, right = (list(each) for each in zip(*scored, strict=True)) if scored else ([], [], [])
-            candidates.append(replace(one, samples=samples, scores=scores, right=right))
-        known = [row[self.truth] for row in source]
-        notices |= dict.fromkeys(fill_in_the_worst(candidates, span(known)))
+        notices = dict.fromkeys(one for one in self.notices if not one.startswith((PUBLISHED, NOT_PUBLISHED)))
+        candidates = [replace(one, samples=[], scores=[], right=[]) for one in self.candidates]
+        for one in candidates:
+            for answers, errors, row in zip(one.answers, one.errors, source, strict=True):
+                given = [NO_VALUE if error else each for each, error in zip(answers, errors, strict=True)]
+                one.add(score_samples(self.scorer, self.kind, given, row[self.truth], notices))
+        notices |= dict.fromkeys(fill_in_the_worst(candidates, span([row[self.truth] for row in source])))
         judged = self.judged
         if judged is not None:
             ours = dict(zip(map(id, self.candidates), candidates, strict=True))
             pairs = [replace(one, a=ours[id(one.a)], b=ours[id(one.b)]) for one in judged.pairs]
             judged = replace(judged, pairs=pairs)
-        changed = [number for number, right in self.by_hand.items() if right is not originals[number]]
         return replace(
             self,
             candidates=candidates,
@@ -211,15 +201,8 @@ class Evaluation:
             notices=tuple(notices),
             by_hand=dict(self.by_hand),
             originals=originals,
-            corrected=len(changed),
+            corrected=sum(right is not originals[number] for number, right in self.by_hand.items()),
         )
-
-    def _frame(self) -> Any:
-        kind = self.kind if self.samples == 1 else Kind(ANY)
-        by_hand = [self.by_hand.get(number) for number in range(len(self.source))]
-        more = {f"{self.truth} reviewed": by_hand} if self.by_hand else {}
-        has_scores = self.scorer.measure != SHARE
-        return frame_of(self.source, self.candidates, kind, more, has_scores=has_scores)
 
     @property
     def sentences(self) -> str:
@@ -235,10 +218,8 @@ class Evaluation:
             return f"No answer has a score by {self.scorer.name}: nothing is known."
         if len(self.candidates) == 1:
             facts = self._facts(self.candidates[0])
-            share = _percent(facts["share"], facts["low"], facts["high"])
-            return (
-                f"{self.candidates[0].label} is right on {facts['right']:,} of {self._asked(facts['rows'])}: {share}."
-            )
+            asked, share = self._asked(facts["rows"]), _percent(*_interval(facts))
+            return f"{self.candidates[0].label} is right on {facts['right']:,} of {asked}: {share}."
         if len(self.found) == 1:
             return self.found[0].sentences
         return _of_several(self.found, self._best())
@@ -251,13 +232,10 @@ class Evaluation:
         has_answer = any(one is not None for each in self.candidates for row in each.answers for one in row)
         return has_answer and all(one is None for each in self.candidates for row in each.samples for one in row)
 
-    def _right(self) -> list[list[float]]:
-        return [_known(one.right) for one in self.candidates]
-
     @property
     def _has_truth(self) -> bool:
         """Whether there is a row whose truth can be compared."""
-        return any(self._right())
+        return any(_known(one.right) for one in self.candidates)
 
     def _best(self) -> str:
         if self._decides is not None:
@@ -308,7 +286,7 @@ class Evaluation:
             more = f" And {len(failed) - SHOWN_ERRORS:,} more: see .rows." if len(failed) > SHOWN_ERRORS else ""
             lines.append(f"{len(failed):,} failed or cut, counted as not right. {shown}{more}")
         is_scored = self._has_truth and not self._has_no_score
-        if is_scored and len(failed) < len(self.source) and not any(map(any, self._right())):
+        if is_scored and len(failed) < len(self.source) and not any(any(one.right) for one in self.candidates):
             lines.append(
                 f"No answer is right: compare the answers in .rows with {self.truth}. A schema limits what a model "
                 'may answer: --schema "label good|bad".'
@@ -323,8 +301,7 @@ class Evaluation:
         kept, replayed = sum(one.kept for one in totals), sum(one.replayed for one in totals)
         notes = [f"{counted(kept, 'answer')} kept from before"] if kept else []
         notes += [f"{replayed:,} replayed"] if replayed else []
-        total = "unknown" if cost is None else usd(cost)
-        lines.append(" · ".join((f"Cost in all: {total}", *notes)) + ".")
+        lines.append(" · ".join((f"Cost in all: {usd(cost)}", *notes)) + ".")
         return lines
 
     def to_weave(self, project: str) -> str:
@@ -364,44 +341,31 @@ class Evaluation:
 
     def plot(self) -> Plot:
         """Return the shares with their intervals as bars, which the notebook shows."""
-        facts = [(one.label, self._facts(one)) for one in self.candidates]
-        ends = [(name, each["share"], each["low"], each["high"]) for name, each in facts]
-        return Plot([(name, _percent(*figures), *figures) for name, *figures in ends])
+        shares = [(one.label, _interval(self._facts(one))) for one in self.candidates]
+        return Plot([(name, _percent(*share), *share) for name, share in shares])
 
     def bundle(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return how it shows itself, as a MIME bundle: table, bars with intervals, sentences, and `more` of them."""
         if not self.source:
             return line_bundle(" ".join((self.sentences, *self.remarks, *self.notices, *more)))
-        several = len({one.prompt for one in self.candidates}) > 1
-        rows = []
-        for one in self.candidates:
-            facts = self._facts(one)
-            score = [] if self.scorer.measure == SHARE else [_figure(facts["score"])]
-            rows.append(
-                (
-                    one.model,
-                    *([one.prompt] if several else []),
-                    f"{facts['right']:,}",
-                    _percent(facts["share"], facts["low"], facts["high"]),
-                    bar(facts["share"], facts["low"], facts["high"]),
-                    *score,
-                    "unknown" if one.totals.cost is None else usd(one.totals.cost),
-                )
-            )
-        measured = [] if self.scorer.measure == SHARE else [self.scorer.measure.name]
-        right = f"right of {len(_known(self.candidates[0].right)) * self.samples:,}"
-        figures = (right, "share (95% interval)", "0 to 100 %", *measured, "cost")
-        headings = ("model", *(["prompt"] if several else []), *figures)
+        shown = [self._figures(one) for one in self.candidates]
+        rows = [list(each.values()) for each in shown]
         below = " ".join((*self.remarks, *self.notices, *more))
-        return table_bundle(headings, rows, above=self.sentences, below=below)
+        return table_bundle(list(shown[0]), rows, above=self.sentences, below=below)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002
-        return self.bundle()
-
-    def __repr__(self) -> str:
-        return str(self.bundle()["text/plain"])
-
-    _ai_repr_ = __repr__
+    def _figures(self, candidate: Candidate) -> dict[str, str]:
+        """Return the figures of a candidate as texts, by their headings."""
+        facts = self._facts(candidate)
+        has_prompts = len({one.prompt for one in self.candidates}) > 1
+        return {
+            "model": candidate.model,
+            **({"prompt": candidate.prompt} if has_prompts else {}),
+            f"right of {facts['rows'] * self.samples:,}": f"{facts['right']:,}",
+            "share (95% interval)": _percent(*_interval(facts)),
+            "0 to 100 %": bar(*_interval(facts)),
+            **({self.scorer.measure.name: _score(facts["score"])} if self.scorer.has_scores else {}),
+            "cost": usd(candidate.totals.cost),
+        }
 
 
 def _of_several(found: Sequence[Comparison], best: str) -> str:
@@ -424,7 +388,12 @@ def _record(comparison: Comparison) -> dict[str, Any]:
     return {name: getattr(comparison, name) for name in COMPARED}
 
 
-def _figure(score: float | None) -> str:
+def _interval(facts: Mapping[str, Any]) -> tuple[float | None, float, float]:
+    """Return the share of a candidate, and the ends of its interval."""
+    return facts["share"], facts["low"], facts["high"]
+
+
+def _score(score: float | None) -> str:
     return "unknown" if score is None else f"{score:.3g}"
 
 

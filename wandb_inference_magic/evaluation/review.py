@@ -11,11 +11,10 @@ from ..prompts import is_missing
 from ..rendering import line_bundle, table_bundle
 from ..text import counted, safe_plain
 from .judge import readable
+from .plot import Shown
 from .scorers import SCORERS, score_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..frames import Kind, Row
     from .candidate import Candidate
     from .scorers import Scorer
@@ -36,9 +35,7 @@ class Reviewed(Protocol):
     scorer: Scorer
     kind: Kind
     by_hand: dict[int, Any]
-
-    @property
-    def source(self) -> Sequence[Row]: ...
+    source: list[Row]
 
     def doubtful(self) -> list[int]: ...
 
@@ -67,13 +64,14 @@ class Card:
     agree: int
     answers: list[Any]
 
-    def value(self, choice: str | int) -> Any:
-        """Return what a choice says is right."""
-        return self.truth if choice == TRUTH else self.answers[int(choice) - 1]
+    @property
+    def choices(self) -> dict[str | int, Any]:
+        """What each choice but `skip` says is right: the number of an answer, or `truth`."""
+        return {**dict(enumerate(self.answers, 1)), **({} if self.truth is None else {TRUTH: self.truth})}
 
 
 @dataclass(repr=False)
-class Review:
+class Review(Shown):
     """The rows on which an answer is not right, to be decided by a person. As the value of a cell it is a widget.
 
     Who looks does not see which candidate gave an answer. What is decided is in the Evaluation at once: in the column
@@ -97,8 +95,8 @@ class Review:
         for card in self.cards:
             if card.row in self.evaluation.by_hand:
                 right = self.evaluation.by_hand[card.row]
-                others = [number for number, one in enumerate(card.answers, 1) if one is right or _is_equal(one, right)]
-                self.choices[card.row] = others[0] if others else TRUTH
+                same = (number for number, one in enumerate(card.answers, 1) if one is right or _is_equal(one, right))
+                self.choices[card.row] = next(same, TRUTH)
 
     def decide(self, row: int, choice: str | int) -> None:
         """Store what is right for a row.
@@ -122,7 +120,7 @@ class Review:
                 remedy="Its rows are those of `disagreements`.",
                 cause="option",
             )
-        possible = [*range(1, len(card.answers) + 1), *([] if card.truth is None else [TRUTH]), SKIP]
+        possible = [*card.choices, SKIP]
         if isinstance(choice, bool) or choice not in possible:
             raise InferenceError(
                 f"Row {row} has no choice {shortened(repr(choice))}.",
@@ -133,7 +131,7 @@ class Review:
         if choice == SKIP:
             self.evaluation.by_hand.pop(row, None)
         else:
-            self.evaluation.by_hand[row] = card.value(choice)
+            self.evaluation.by_hand[row] = card.choices[choice]
 
     @property
     def truth(self) -> str:
@@ -179,11 +177,6 @@ class Review:
         from ..widgets import review_bundle
 
         return {**review_bundle(self), **self.bundle()}
-
-    def __repr__(self) -> str:
-        return str(self.bundle()["text/plain"])
-
-    _ai_repr_ = __repr__
 
     def shown_cards(self) -> list[dict[str, Any]]:
         """Return the cards as texts, for a widget."""

@@ -17,7 +17,7 @@ from ..text import counted
 from .candidate import Candidate, fill_in_the_worst
 from .judge import check_judge, judge
 from .result import Evaluation
-from .scorers import score_samples, span
+from .scorers import cannot_start, score_samples, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ class Scores:
         self._looked = 0
         self._scores: list[list[float]] = []
         # The scores of each row that is done, for each run: the user's function is called once for an answer.
-        self._of_row: dict[int, list[RowScores]] = {}
+        self.scored: dict[int, list[RowScores]] = {}
         # Ends the scoring, where no interrupt reaches the user's function.
         self.cancelled: Event | None = None
 
@@ -61,11 +61,16 @@ class Scores:
                 run.must_wait, run.is_enough = self._must_wait, self.is_decided
         self._scores = [[] for _ in runs]
 
+    def places(self, number: int) -> range:
+        """Return the places of a row's samples in the runs."""
+        return range(number * self.spec.samples, (number + 1) * self.spec.samples)
+
     def done(self, number: int) -> bool:
         """Return whether every candidate has answered a row, or failed at it, in all samples."""
-        places = range(number * self.spec.samples, (number + 1) * self.spec.samples)
         # A row that failed because nothing works any more says nothing about a candidate.
-        return all(run.has_ended(place) and place not in run.stopped_rows for run in self.runs for place in places)
+        return all(
+            run.has_ended(place) and place not in run.stopped_rows for run in self.runs for place in self.places(number)
+        )
 
     def is_decided(self) -> bool:
         """Return whether the first rows, in their order, tell the candidates apart. Late rows are waited for."""
@@ -88,10 +93,6 @@ class Scores:
             return False
         return asked >= (self._looked + ROWS_A_LOOK) * self.spec.samples
 
-    def has_scored(self, number: int) -> bool:
-        """Return whether a row that is done is scored already."""
-        return number in self._of_row
-
     def of_row(self, number: int) -> list[RowScores]:
         """Return the scores of a row that is done, for each run.
 
@@ -100,17 +101,16 @@ class Scores:
         KeyboardInterrupt
             When the job is cancelled.
         """
-        if number not in self._of_row:
+        if number not in self.scored:
             if self.cancelled is not None and self.cancelled.is_set():
                 raise KeyboardInterrupt
-            self._of_row[number] = [self._of(run, number) for run in self.runs]
-        return self._of_row[number]
+            self.scored[number] = [self._of(run, number) for run in self.runs]
+        return self.scored[number]
 
     def _of(self, run: BatchRun, number: int) -> RowScores:
-        samples = self.spec.samples
         answers = [
             NO_VALUE if run.answers[place] is None or place in run.errors else self.compared(run, place)
-            for place in range(number * samples, (number + 1) * samples)
+            for place in self.places(number)
         ]
         truth = self.rows[number].get(self.spec.truth)
         return score_samples(self.spec.scorer, self.kind, answers, truth, self.notices)
@@ -205,11 +205,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         self._spec = spec
         self._known, self._left_out = known_rows(spec, rows)
         if not self._known:
-            raise InferenceError(
-                f"No row has a value in {spec.truth!r}. Nothing was sent.",
-                remedy="Fill in the right answer of some rows.",
-                cause="option",
-            )
+            raise cannot_start(f"No row has a value in {spec.truth!r}.", "Fill in the right answer of some rows.")
         self._judge = None
         if spec.judge is not None:
             self._judge = command.model_id(spec.judge)
@@ -264,7 +260,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
     def _so_far(self, notices: Sequence[str] = (), *, only_scored: bool = False) -> Evaluation:
         """Return what the answers so far say, or only those that are scored already."""
         spec, known, scores = self._spec, self._known, self._scores
-        done = scores.has_scored if only_scored else scores.done
+        done = scores.scored.__contains__ if only_scored else scores.done
         # A row that not every candidate was asked about would favour some.
         end = scores.decided_after or len(known)
         asked = max((len(run.answers) // spec.samples for run in scores.runs), default=0)
@@ -273,8 +269,8 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         prompts = [name for name in spec.prompts for _ in range(len(models) // len(spec.prompts))]
         labels = _labels(models, prompts)
         candidates = [
-            _candidate(scores, place, numbers, Candidate(run.model, prompt, label, _request(run.spec), run.totals))
-            for place, (run, prompt, label) in enumerate(zip(scores.runs, prompts, labels, strict=True))
+            _candidate(scores, place, numbers, prompt, label)
+            for place, (prompt, label) in enumerate(zip(prompts, labels, strict=True))
         ]
         own = fill_in_the_worst(candidates, span([known[number].get(spec.truth) for number in numbers]))
         return Evaluation(
@@ -292,23 +288,19 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         )
 
 
-def _candidate(scores: Scores, place: int, numbers: Sequence[int], candidate: Candidate) -> Candidate:
-    samples, run = scores.spec.samples, scores.runs[place]
+def _candidate(scores: Scores, place: int, numbers: Sequence[int], prompt: str, label: str) -> Candidate:
+    """Return the candidate of a run, with what it made of the rows with these numbers."""
+    run = scores.runs[place]
+    chat = run.spec.chat
+    request = {"prompt": run.spec.text, "system": chat.system, "parameters": dict(chat.parameters)}
+    candidate = Candidate(run.model, prompt, label, request, run.totals)
     for number in numbers:
-        places = range(number * samples, (number + 1) * samples)
-        scored = scores.of_row(number)[place]
-        candidate.samples.append(scored.samples)
-        candidate.scores.append(scored.mean)
-        candidate.right.append(scored.right)
-        answers = [None if run.answers[place] is None else scores.compared(run, place) for place in places]
-        candidate.answers.append(answers)
-        candidate.errors.append([run.errors.get(place, "") for place in places])
-        candidate.seconds.append([run.seconds[place] for place in places])
+        candidate.add(scores.of_row(number)[place])
+        places = scores.places(number)
+        candidate.answers.append([None if run.answers[at] is None else scores.compared(run, at) for at in places])
+        candidate.errors.append([run.errors.get(at, "") for at in places])
+        candidate.seconds.append([run.seconds[at] for at in places])
     return candidate
-
-
-def _request(spec: BatchSpec) -> dict[str, Any]:
-    return {"prompt": spec.text, "system": spec.chat.system, "parameters": dict(spec.chat.parameters)}
 
 
 def _labels(models: Sequence[str], prompts: Sequence[str]) -> list[str]:
@@ -345,10 +337,9 @@ def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] 
     else:
         found |= {f"prompt {number}": text for number, text in enumerate(others, len(found) + 1)}
     if odd := [one for pair in found.items() for one in pair if not isinstance(one, str)]:
-        raise InferenceError(
-            f"A prompt and its name are texts, and {shortened(repr(odd[0]))} is none. Nothing was sent.",
-            remedy="Give a list of templates, or a dict of them by their names.",
-            cause="option",
+        raise cannot_start(
+            f"A prompt and its name are texts, and {shortened(repr(odd[0]))} is none.",
+            "Give a list of templates, or a dict of them by their names.",
         )
     if not found:
         raise InferenceError("There is no prompt: nothing was sent.", remedy="Give a template.", cause="option")

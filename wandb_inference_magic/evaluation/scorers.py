@@ -25,6 +25,7 @@ MAX_NOTICES: Final = 5
 LONGEST_TRUTH: Final = 40
 # A number that no float holds is none.
 LARGEST_EXPONENT: Final = 308
+_IS_ASYNC: Final = "is async: it returns no number."
 
 Score = Callable[[Any, Any, Kind], "float | None"]
 
@@ -48,6 +49,11 @@ class Scorer:
     score: Score
     measure: ScoreMeasure = SHARE
     needs_numbers: bool = False
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether an answer has a score besides being right or wrong."""
+        return self.measure != SHARE
 
     def is_right(self, score: float | None) -> bool:
         """Return whether a score is that of a right answer."""
@@ -107,6 +113,11 @@ def score_samples(
     return RowScores(tuple(scores), mean, right)
 
 
+def cannot_start(what: str, remedy: str) -> InferenceError:
+    """Return the error for an evaluation that cannot start."""
+    return InferenceError(f"{what} Nothing was sent.", remedy=remedy, cause="option")
+
+
 def scorer_of(value: str | Callable[[Any, Any], Any] | None) -> Scorer:
     """Return the scorer of a name or of a function of the user.
 
@@ -118,17 +129,13 @@ def scorer_of(value: str | Callable[[Any, Any], Any] | None) -> Scorer:
     if value is None:
         return SCORERS["equal"]
     if callable(value):
+        name = _name_of(value)
         if iscoroutinefunction(value) or iscoroutinefunction(type(value).__call__):
-            error = _async_scorer(_name_of(value))
-            error.what += " Nothing was sent."
-            raise error
-        return _of_function(value)
+            raise cannot_start(f"The scorer {name} {_IS_ASYNC}", "Write it with def, without async.")
+        return Scorer(name, partial(_score_by, value), ScoreMeasure(f"mean {name}"))
     if value not in SCORERS:
-        raise InferenceError(
-            f"There is no scorer {shortened(repr(value))}. Nothing was sent.",
-            remedy=f"Scorers: {', '.join(SCORERS)}, or a function of the notebook.",
-            cause="option",
-        )
+        others = f"Scorers: {', '.join(SCORERS)}, or a function of the notebook."
+        raise cannot_start(f"There is no scorer {shortened(repr(value))}.", others)
     return SCORERS[value]
 
 
@@ -136,37 +143,23 @@ def _name_of(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-def _async_scorer(name: str) -> InferenceError:
-    return InferenceError(
-        f"The scorer {name} is async: it returns no number.", remedy="Write it with def, without async.", cause="option"
-    )
-
-
-def _of_function(function: Callable[[Any, Any], Any]) -> Scorer:
-    name = _name_of(function)
-    return Scorer(name, partial(_score_by, function), ScoreMeasure(f"mean {name}"))
-
-
 def _score_by(function: Callable[[Any, Any], Any], answer: Any, truth: Any, _: Kind) -> float:
-    name = _name_of(function)
+    scorer = f"The scorer {_name_of(function)}"
     try:
         returned = function(answer, truth)
     except (Exception, *LEAVING) as error:  # noqa: BLE001 - the user's own code can raise anything
-        said = quoted(describe_exception(error))
-        raise InferenceError(f"The scorer {name} raised {said}.", cause="option") from None
+        raise InferenceError(f"{scorer} raised {quoted(describe_exception(error))}.", cause="option") from None
     if iscoroutine(returned):
         # A lambda that calls an async function.
         returned.close()
-        raise _async_scorer(name)
+        raise InferenceError(f"{scorer} {_IS_ASYNC}", cause="option")
     try:
         found = float(returned)
     except Exception:  # noqa: BLE001 - the user's own types can raise anything
         kind = "None" if returned is None else f"a value of type {type(returned).__name__}"
-        raise InferenceError(
-            f"The scorer {name} returned {kind}: it must be a number from 0 to 1.", cause="option"
-        ) from None
+        raise InferenceError(f"{scorer} returned {kind}: it must be a number from 0 to 1.", cause="option") from None
     if not 0 <= found <= 1:
-        raise InferenceError(f"The scorer {name} returned {found:g}: it must be from 0 to 1.", cause="option")
+        raise InferenceError(f"{scorer} returned {found:g}: it must be from 0 to 1.", cause="option")
     return found
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError, did_you_mean, shortened
+from ..errors import did_you_mean, shortened
 from ..frames import STRUCT, Kind, plain, schema_kinds
 from ..prompts import is_missing
-from .scorers import SCORERS, as_number
+from .scorers import SCORERS, as_number, cannot_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,13 +57,17 @@ class EvaluationSpec:
     judge: str | None = None
 
     @property
-    def schema(self) -> Schema | None:
+    def _schema(self) -> Schema | None:
         return self.asked[0].chat.schema
+
+    @property
+    def _fields(self) -> Sequence[str]:
+        return () if self._schema is None else tuple(self._schema.fields)
 
     @property
     def compared_field(self) -> tuple[str | None, Kind]:
         """The name of the field that is compared, or None for the whole answer; and its type."""
-        kinds, wanted = schema_kinds(self.schema), self.field or self.truth
+        kinds, wanted = schema_kinds(self._schema), self.field or self.truth
         name = wanted if wanted in kinds else next(iter(kinds)) if len(kinds) == 1 else None
         return name, Kind(STRUCT, kinds) if name is None else kinds[name]
 
@@ -76,32 +80,20 @@ class EvaluationSpec:
             With similar names as a suggestion.
         """
         if self.truth not in columns:
-            raise InferenceError(
-                f"There is no column {self.truth!r}. Nothing was sent.",
-                remedy=did_you_mean(self.truth, columns) or f"Columns: {', '.join(columns[:MAX_NAMED])}.",
-                cause="option",
-            )
-        fields = () if self.schema is None else tuple(self.schema.fields)
-        if self.field is not None and self.field not in fields:
-            raise InferenceError(
-                f"The schema has no field {self.field!r}. Nothing was sent.",
-                remedy=did_you_mean(str(self.field), fields),
-                cause="option",
-            )
+            known = f"Columns: {', '.join(columns[:MAX_NAMED])}."
+            raise cannot_start(f"There is no column {self.truth!r}.", did_you_mean(self.truth, columns) or known)
+        if self.field is not None and self.field not in self._fields:
+            raise cannot_start(f"The schema has no field {self.field!r}.", did_you_mean(str(self.field), self._fields))
         candidates = len(self.asked) * max(len(self.models), 1)
         if self.judge is not None and (candidates < 2 or self.samples > 1 or self.stop_when_clear):
-            raise InferenceError(
-                "A judge compares one answer a row of two or more candidates. Nothing was sent.",
-                remedy="Name two models (-m) or prompts (-p); leave out --samples and --stop-when-clear.",
-                cause="option",
+            raise cannot_start(
+                "A judge compares one answer a row of two or more candidates.",
+                "Name two models (-m) or prompts (-p); leave out --samples and --stop-when-clear.",
             )
         if self.stop_when_clear and (candidates < 2 or not self.scorer.measure.is_bounded):
             why = "there is one candidate" if candidates < 2 else f"the scorer {self.scorer.name} has no bound"
-            raise InferenceError(
-                f"--stop-when-clear compares two candidates, and {why}. Nothing was sent.",
-                remedy="Name two models (-m) or prompts (-p)." if candidates < 2 else "Choose another scorer.",
-                cause="option",
-            )
+            remedy = "Name two models (-m) or prompts (-p)." if candidates < 2 else "Choose another scorer."
+            raise cannot_start(f"--stop-when-clear compares two candidates, and {why}.", remedy)
 
     def check_truths(self, truths: Sequence[Any]) -> None:
         """Raise if no answer could be right, whatever the models say.
@@ -116,20 +108,17 @@ class EvaluationSpec:
         """
         given = [one for one in truths if not is_missing(one)]
         if self.scorer.needs_numbers and given and all(as_number(one) is None for one in given):
-            raise InferenceError(
+            raise cannot_start(
                 f"The scorer {self.scorer.name} measures numbers, and no row has one in {self.truth!r}: "
-                f"the first value is {shortened(repr(plain(given[0])))}. Nothing was sent.",
-                remedy="Make it a column of numbers, or choose another scorer.",
-                cause="option",
+                f"the first value is {shortened(repr(plain(given[0])))}.",
+                "Make it a column of numbers, or choose another scorer.",
             )
-        fields = () if self.schema is None else tuple(self.schema.fields)
+        fields = self._fields
         if self.compared_field[0] is not None or len(fields) < 2 or self.scorer is not SCORERS.get(self.scorer.name):
             return
         known = [plain(one) for one in given]
         if known and not any(isinstance(one, dict) or str(one).lstrip()[:1] == "{" for one in known):
-            raise InferenceError(
-                f"The schema has {len(fields)} fields, and {self.truth!r} does not say which one it holds. "
-                "Nothing was sent.",
-                remedy=f"Name it: --field {fields[0]} (in Python: field={fields[0]!r}).",
-                cause="option",
+            raise cannot_start(
+                f"The schema has {len(fields)} fields, and {self.truth!r} does not say which one it holds.",
+                f"Name it: --field {fields[0]} (in Python: field={fields[0]!r}).",
             )

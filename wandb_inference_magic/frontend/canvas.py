@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..markup import Untrusted, fenced, safe_document, split_finished
@@ -31,11 +31,9 @@ if TYPE_CHECKING:
     from ..messages import Reply
     from ..rendering import Column
 
-# A long block is redrawn only after it has grown by a fraction of its length. The amount of data sent then stays in
-# proportion to the reply, however long a single block becomes.
+# In characters: longer blocks are drawn again less often.
 LONG_BLOCK: Final = 2000
 GROWTH: Final = 1 / 8
-
 
 # Shown below a reply while it grows. A page that is reloaded meanwhile, or saved, keeps it.
 GROWING: Final = "still being written"
@@ -55,6 +53,14 @@ _AS_TALL: Final = '<div style="float: left; height: 3.6em"></div>\n\n'
 _MARKS_ALONE: Final = re.compile(r"\s*(?:(?:`{3,}|~{3,})[^\n]*\n?|[!-/:-@\[-`{-~]*|\d{1,9}[.)]?)\s*")
 
 
+def has_grown(size: int, drawn: int) -> bool:
+    """Return whether a text is to be drawn again: a long one only when it has grown by a fraction of its length.
+
+    The amount of data sent then stays in proportion to the reply, however long a single block becomes.
+    """
+    return size - drawn > max(0.0, (size - LONG_BLOCK) * GROWTH)
+
+
 def _less_space(above: str, text: str) -> list[DocumentPart]:
     """Return what takes away the space above a text that follows another one, so that it is not there twice."""
     found = _WITH_SPACE.match(text)
@@ -71,8 +77,9 @@ class Canvas(Protocol):
     def status(self, words: str) -> None:
         """Show a status line while there is no text."""
 
-    def thinking(self, words: str, reasoning: str) -> None:
-        """Show a status line, and below it the end of the reasoning so far."""
+    def thinking(self, words: str, reasoning: str) -> None:  # noqa: ARG002
+        """Show a status line, and below it the end of the reasoning so far if there is room."""
+        self.status(words)
 
     def thought(self, summary: str) -> None:
         """Fold the reasoning. The text that is added next follows it."""
@@ -91,12 +98,14 @@ class Canvas(Protocol):
 
     def user_code(self) -> AbstractContextManager[None]:
         """Return a context manager for a block that runs the user's code. What that shows stays in the cell."""
+        return nullcontext()
 
     def discard(self) -> None:
         """Remove the status. Called when there is no reply."""
 
-    def preview(self, data: dict[str, Any], words: str) -> None:
+    def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
         """Show progress: `data` if the output can be redrawn, otherwise the text `words`."""
+        self.status(words)
 
     def show(self, data: dict[str, Any]) -> None:
         """Show something other than a reply, such as a table. It replaces the status or the preview."""
@@ -136,7 +145,7 @@ class BlockCanvas:
         # A block may end where a line ends. This shows once the next block starts, so check before that text is drawn.
         if self._prints_finished_blocks and "\n" in self._open[words_end:]:
             self._leave_finished()
-        if len(self._open) - self._drawn > (len(self._open) - LONG_BLOCK) * GROWTH:
+        if has_grown(len(self._open), self._drawn):
             self.flush()
 
     def flush(self) -> None:

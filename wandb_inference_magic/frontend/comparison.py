@@ -19,7 +19,7 @@ from ..rendering import (
     thinking_markdown,
 )
 from ..text import duration
-from .canvas import GROWTH, LONG_BLOCK
+from .canvas import has_grown
 from .live import Spinner, describe_retry
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ class ComparisonView(Spinner):
         size = sum(_size(one) for one in self._models)
         # Draw the waiting times until a model sends text. Afterwards draw the text when it has grown enough.
         waiting = [] if size else [describe_progress(one) for one in self._models]
-        has_grown = size - self._drawn_size > max(0.0, (size - LONG_BLOCK) * GROWTH)
-        if not has_grown and (size or waiting == self._drawn_lines):
+        if not has_grown(size, self._drawn_size) and (size or waiting == self._drawn_lines):
             return
         self._drawn_size, self._drawn_lines = size, waiting
         bundle = side_by_side_bundle([_column(one) for one in self._models], self._allowed)

@@ -146,7 +146,7 @@ class LiveUpdater(Spinner):
     def finish(self, reply: Reply) -> None:
         """Draw the reply in its final form."""
         self._notice_restart()
-        self._turn_to_current()
+        self._follow(self._progress.builder)
         self._fold()
         self._canvas.finish(reply)
 
@@ -157,15 +157,11 @@ class LiveUpdater(Spinner):
     def _take(self, now: float) -> bool:
         """Append the text received since the last time to the canvas. Return whether there was any."""
         has_text = self._take_of_builder(now)
-        return (self._turn_to_current() and self._take_of_builder(now)) or has_text
-
-    def _turn_to_current(self) -> bool:
-        """Follow the reply to a request that was sent again, if there is one. Return whether there is."""
-        builder = self._progress.builder
-        if builder is self._builder:
-            return False
-        self._follow(builder)
-        return True
+        if self._progress.builder is not self._builder:
+            # The request was sent again.
+            self._follow(self._progress.builder)
+            has_text = self._take_of_builder(now) or has_text
+        return has_text
 
     def _take_of_builder(self, now: float) -> bool:
         self._notice_restart()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,18 +20,16 @@ from ..maths import to_text
 from ..messages import pretty_json
 from ..rendering import PLAIN, ending, lines_below, why_empty
 from ..text import safe_plain
-from .canvas import BlockCanvas
+from .canvas import BlockCanvas, Canvas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from markdown_it.token import Token
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
     from ..messages import Reply
     from ..rendering import Column
-    from .canvas import Canvas
 
 
 # Use the terminal's own colours, because they are readable on any background it has.
@@ -54,28 +51,14 @@ def is_dumb(kind: str, system: str) -> bool:
     return kind in ("dumb", "unknown") or (not kind and system != "nt")
 
 
-class _Printing:
+class _Printing(Canvas):
     """Behaviour shared by the terminal canvases: printed text stays, and other output is printed below it."""
 
     def status(self, words: str) -> None:
         """Do nothing: a printed status could not be removed."""
 
-    def thinking(self, words: str, reasoning: str) -> None:  # noqa: ARG002
-        self.status(words)
-
-    def user_code(self) -> AbstractContextManager[None]:
-        """Do nothing: printed text stays."""
-        return nullcontext()
-
     def thought(self, summary: str) -> None:
         """Do nothing: the reasoning is in the Reply."""
-
-    def discard(self) -> None:
-        """End what is being drawn. Text printed afterwards stays."""
-        raise NotImplementedError
-
-    def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
-        self.status(words)
 
     def show(self, data: dict[str, Any]) -> None:
         self.discard()
@@ -92,7 +75,7 @@ class _Printing:
             print(f"\n{data[PLAIN]}")
 
 
-class RichCanvas(_Printing, BlockCanvas):
+class RichCanvas(BlockCanvas, _Printing):
     """Draws a reply as Markdown with colours: finished blocks are printed, the last block is redrawn while it grows.
 
     Parameters

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from ..maths import formulas, page_strings
+from .. import maths
 from .cells import ROW_OF_DASHES
 from .front_end_parsers import readings
 from .parser import accept_any, commonmark_parser, page_parser
@@ -118,17 +118,11 @@ def _found_by_parser(markdown: str) -> tuple[list[int], list[range]]:
     return unsure, fences
 
 
-def is_ordinary(tokens: Sequence[Token], maths: Sequence[str] = ()) -> bool:
+def is_ordinary(tokens: Sequence[Token], pieces: Sequence[str] = ()) -> bool:
     """Whether everything that MathJax finds in a page made from Markdown tokens is ordinary maths."""
-    found = (formula for text in page_strings(tokens, maths) for formula in formulas(text))
-    return all(formula is not None and _is_ordinary(formula) for formula in found)
-
-
-def _is_ordinary(formula: str) -> bool:
-    # Imported with the first formula.
-    from ..maths import is_ordinary_maths
-
-    return is_ordinary_maths(formula)
+    found = (formula for text in maths.page_strings(tokens, pieces) for formula in maths.formulas(text))
+    # What knows TeX is imported with the first formula.
+    return all(formula is not None and maths.is_ordinary_maths(formula) for formula in found)
 
 
 def _are_harmless(tokens: list[Token], allowed: frozenset[str], own_tags: Sequence[str]) -> bool:

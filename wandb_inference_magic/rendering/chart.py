@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from html import escape
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..text import safe_plain
 from .reply import HTML, PLAIN
@@ -18,8 +17,7 @@ BAR_PIXELS: Final = 110
 MAX_MODELS: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(NamedTuple):
     """One measure of models: a title with its unit, one value per model (None: unknown), and a format function."""
 
     title: str
@@ -43,7 +41,7 @@ def chart_bundle(models: Sequence[str], measures: Sequence[Measure]) -> dict[str
         `text/plain` and `text/html`. Empty if there is nothing to draw.
     """
     names = [safe_plain(model).replace("\n", " ") for model in models[:MAX_MODELS]]
-    drawn = [replace(one, values=[*map(_finite, one.values[: len(names)])]) for one in measures]
+    drawn = [one._replace(values=[*map(_finite, one.values[: len(names)])]) for one in measures]
     known = [one for one in drawn if any(value is not None for value in one.values)]
     if not known:
         return {}

@@ -176,8 +176,7 @@ def why_empty(reply: Reply) -> str:
     if reply.finish_reason == "length":
         used = "by the reasoning " if reply.reasoning else ""
         limit = "budget's limit on the reply" if reply.is_cut_by_budget else "token limit"
-        remedy = BUDGET_REMEDY if reply.is_cut_by_budget else "Raise --max-tokens."
-        return f"No answer: the {limit} was used up {used}before it. {remedy}"
+        return f"No answer: the {limit} was used up {used}before it. {_limit_remedy(reply)}"
     if reply.finish_reason == "content_filter":
         return "No answer: the service's content filter withheld it."
     return "No text came."
@@ -188,13 +187,15 @@ def why_flawed(reply: Reply) -> str:
     if reply.refusal:
         return f'The model refused to answer. It said: "{quoted(reply.refusal)}"'
     if reply.finish_reason == "length":
-        is_budgets = reply.is_cut_by_budget
-        return f"The answer was cut at the {'budget' if is_budgets else 'token'} limit. " + (
-            BUDGET_REMEDY if is_budgets else "Raise --max-tokens."
-        )
+        limit = "budget" if reply.is_cut_by_budget else "token"
+        return f"The answer was cut at the {limit} limit. {_limit_remedy(reply)}"
     if reply.finish_reason == "content_filter":
         return "The answer was cut by the service's content filter."
     return ""
+
+
+def _limit_remedy(reply: Reply) -> str:
+    return BUDGET_REMEDY if reply.is_cut_by_budget else "Raise --max-tokens."
 
 
 def _is_in_reasoning(reply: Reply) -> bool:
@@ -205,9 +206,8 @@ def _is_in_reasoning(reply: Reply) -> bool:
 def _footer(reply: Reply) -> list[DocumentPart]:
     lines = [safe_inline(notice) for notice in reply.notices]
     if reply.sources:
-        lines.append(
-            f"Sources: {' '.join(_link(shortened(text, MAX_OF_SOURCE), address) for text, address in _sources(reply))}"
-        )
+        links = [_link(shortened(text, MAX_OF_SOURCE), address) for text, address in _sources(reply)]
+        lines.append(f"Sources: {' '.join(links)}")
     trace = f" · {_link('trace', reply.trace)}" if is_link(reply.trace) else ""
     lines.append(safe_inline(footer(reply)) + trace)
     return [f"\n\n<small>{line}</small>" for line in lines]
@@ -252,11 +252,9 @@ def thinking_markdown(words: str, reasoning: str) -> str:
 
     The whole has a fixed height, which is not more than that of the shortest reply, so that nothing below moves.
     """
-    return (
-        f'{status_markdown(words)}<span style="{LAST_LINES}"><span>{safe_inline(ending(reasoning))}</span></span>'
-        if reasoning.strip()
-        else status_markdown(words)
-    )
+    if not reasoning.strip():
+        return status_markdown(words)
+    return f'{status_markdown(words)}<span style="{LAST_LINES}"><span>{safe_inline(ending(reasoning))}</span></span>'
 
 
 def ending(reasoning: str) -> str:

@@ -48,7 +48,7 @@ class ScoreMeasure:
     def format(self, value: float) -> str:
         """Return a difference as text, without its unit."""
         if self.unit != "points":
-            return f"{value:.3g}".replace("-0", "0") if value == 0 else f"{value:.3g}"
+            return f"{value or 0.0:.3g}"
         return _rounded(value * 100)
 
 
@@ -131,12 +131,8 @@ class Comparison:
         worse = self.b if self.better == self.a else self.a
         low, high = sorted(abs(end) if end * self.difference > 0 else -abs(end) for end in (self.low, self.high))
         word = "lower" if self.measure.lower_is_better else "higher"
-        if not self.has_interval:
-            ends = "on each row"
-        elif not self.is_at_edge:
-            ends = f"({self._format(low)} to {self._format(high)})"
-        else:
-            ends = f"({self._format(low)} to {self._format(high)}; at the edge, {self._disagreement()})"
+        edge = f"; at the edge, {self._disagreement()}" if self.is_at_edge else ""
+        ends = f"({self._format(low)} to {self._format(high)}{edge})" if self.has_interval else "on each row"
         size = self._with_unit(abs(self.difference))
         return f"{self.better} is better than {worse}: its {self.measure.name} is {size} {word} {ends}."
 
@@ -275,9 +271,5 @@ def whole(number: float) -> str:
 
 def _rounded(points: float) -> str:
     """Return points as whole ones, and in tenths where that would hide which side of 0 they are on."""
-    text = whole(points)
-    if text in ("0", "-0") and points != 0:
-        text = f"{points:.1f}"
-        if float(text) == 0:
-            text = f"{points:.2g}"
-    return "0" if float(text) == 0 else text
+    texts = (whole(points), f"{points:.1f}", f"{points:.2g}")
+    return next((text for text in texts if float(text)), "0")

@@ -79,17 +79,13 @@ class StopWidget(AnyWidget):
 
     def __init__(self, shell: InteractiveShell, stop: Callable[[], object]) -> None:
         super().__init__(key=uuid4().hex)
-        self._stop = stop
+        self.press = stop
         self._manager = getattr(getattr(shell, "kernel", None), "comm_manager", None)
-        self.on_msg(lambda *_: self.press())
+        self.on_msg(lambda *_: stop())
         with _lock:
             _shown[self.key] = self
             if self._manager is not None and TARGET not in self._manager.targets:
                 self._manager.register_target(TARGET, _opened)
-
-    def press(self) -> None:
-        """Do what the button is for."""
-        self._stop()
 
     def end(self, line: str) -> None:
         """Remove the button, and leave the last line for a page that is reloaded."""

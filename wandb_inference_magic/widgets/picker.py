@@ -146,7 +146,11 @@ def models_table(
     """
     headings: Sequence[str] = HEADINGS
     rows = [
-        (f"{model.id} ← chosen" if model.id == chosen else model.id, *_plain_facts(model, endpoint))
+        # Without dollar signs, because the heading names the currency.
+        (
+            f"{model.id} ← chosen" if model.id == chosen else model.id,
+            *(fact.replace("$", "") for fact in _facts(model, endpoint)),
+        )
         for model in models[:most]
     ]
     below = _describe_source(catalog)
@@ -201,11 +205,6 @@ def _row(model: Model, endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _plain_facts(model: Model, endpoint: Endpoint) -> list[str]:
-    """Return the facts for a table without dollar signs, because its heading names the currency."""
-    return [fact.replace("$", "") for fact in _facts(model, endpoint)]
-
-
 def _describe_practice_model(endpoint: Endpoint) -> str:
     if not endpoint.is_local:
         return ""
@@ -230,7 +229,7 @@ class Picker:
         import ipywidgets as widgets
 
         self._session = context.session
-        self._catalog = catalog
+        self.catalog = catalog
         self._endpoint = context.command.endpoint
         # Below the widgets, which a saved notebook does not show: the chosen id, as text.
         self._below = context.canvas()
@@ -246,7 +245,7 @@ class Picker:
     def _new_list(self, options: ModelsOptions, text: str, source: str) -> Any:
         """Return the widget of the list, or None where anywidget is missing, too old or too new."""
         start = {"text": text, "sort": options.sort or "price", "least": options.min_context or 0}
-        models = [_row(model, self._endpoint) for model in self._catalog.models]
+        models = [_row(model, self._endpoint) for model in self.catalog.models]
         try:
             from .anywidgets import ModelList
 
@@ -271,12 +270,9 @@ class Picker:
             return str(error)
         return ""
 
-    def matching(self, text: str) -> list[Model]:
-        return self._catalog.matching(text)
-
     def describe(self, model: str) -> str:
         """Return the known facts of a model as HTML."""
-        found = self._catalog.find(model)
+        found = self.catalog.find(model)
         facts = _known_facts(found, self._endpoint) if found else []
         cells = " · ".join(f"{name} <b>{escape(fact)}</b>" for name, fact in facts)
         return cells or ("Nothing is known about this model." if model else "")
@@ -285,13 +281,11 @@ class Picker:
         """Show the chosen id below the widgets. Later calls replace it."""
         command = Command(self._session, dry=True)
         chosen = command.model_or_none
-        if chosen is None:
-            self._below.show(line_bundle("No model is chosen."))
-        elif command.settings.sources["model"] != SESSION:
-            self._below.show(line_bundle(f"Model for the next chats: {chosen}"))
-        else:
+        said = "No model is chosen." if chosen is None else f"Model for the next chats: {chosen}"
+        if chosen is not None and command.settings.sources["model"] == SESSION:
             why = "A restarted kernel does not know this choice. To keep it, put this line into a cell:"
-            self._below.show(line_bundle(f"Model for the next chats: {chosen}. {why} {_use(chosen)}"))
+            said += f". {why} {_use(chosen)}"
+        self._below.show(line_bundle(said))
 
     def _update(self) -> None:
         chosen = Command(self._session, dry=True).model_or_none or ""
@@ -347,7 +341,7 @@ class Fallback:
     def offer(self, chosen: str) -> None:
         """Offer the models that match the search, and always the current model."""
         self._chosen, typed = chosen, self._search.value.strip()
-        ids = [model.id for model in self._picker.matching(typed)]
+        ids = [model.id for model in self._picker.catalog.matching(typed)]
         options = [(one, one) for one in dict.fromkeys((chosen, *ids) if chosen not in ids else ids)]
         if not ids and typed != chosen and _is_model_id(typed):
             options.append((f"Use {typed}", typed))
@@ -359,8 +353,7 @@ class Fallback:
         self._details.value = _line(self._picker.describe(chosen))
 
     def _picked(self, change: Any) -> None:
-        error = self._picker.choose(change["new"])
-        if error:
+        if error := self._picker.choose(change["new"]):
             self.offer(self._chosen)
             self._details.value = _line(escape(error))
 

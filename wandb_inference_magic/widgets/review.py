@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import sys
 from html import escape
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ..errors import InferenceError
 from ..frontend import WIDGET, ExecutionInfo, is_notebook, widget_view
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Shown(Protocol):
     """What a widget needs of a review."""
 
-    @property
-    def truth(self) -> str: ...
+    choices: dict[int, str | int]
 
     @property
-    def choices(self) -> Mapping[int, str | int]: ...
+    def truth(self) -> str: ...
 
     def shown_cards(self) -> list[dict[str, Any]]: ...
 
