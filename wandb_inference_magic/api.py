@@ -231,19 +231,7 @@ def map_prompts(
 
     check_arguments(given)
     command = _command()
-    spec = _batch_spec(
-        command,
-        prompt,
-        names=names,
-        concurrency=concurrency,
-        retry_failed=retry_failed,
-        distinct=distinct,
-        system=system,
-        think=think,
-        parameters=parameters,
-        schema=schema,
-        repair=repair,
-    )
+    spec = _batch_spec(command, prompt, given)
     models = model_list("model", model)
     if is_dask(frame):
         lazy = map_lazily(command, frame, spec, models=models, into=into, limit=limit, use_cache=cache)
@@ -331,21 +319,7 @@ def evaluate(
 
     check_arguments(given, prompt=MAYBE_PROMPT)
     command, texts = _command(), named_prompts(prompt, () if prompts is None else prompts)
-    asked = [
-        _batch_spec(
-            command,
-            text,
-            names=names,
-            concurrency=concurrency,
-            retry_failed=retry_failed,
-            system=system,
-            think=think,
-            parameters=parameters,
-            schema=schema,
-            repair=repair,
-        )
-        for text in texts.values()
-    ]
+    asked = [_batch_spec(command, text, given) for text in texts.values()]
     spec = EvaluationSpec(
         asked,
         list(texts),
@@ -405,27 +379,20 @@ def _begun(command: Command, job: Job, prepared: PreparedBatch[Any] | None = Non
     return job
 
 
-def _batch_spec(
-    command: Command,
-    prompt: str,
-    *,
-    names: Mapping[str, Any] | None,
-    concurrency: int | None,
-    retry_failed: bool = False,
-    distinct: bool = False,
-    **how: Any,
-) -> BatchSpec:
+def _batch_spec(command: Command, prompt: str, given: Mapping[str, Any]) -> BatchSpec:
+    """Return what is asked about every row. `given` has the arguments of `map_prompts` or `evaluate`, by name."""
     from .batch import BatchSpec
     from .engine import spec_from_python
 
+    how = {name: given[name] for name in ("system", "think", "parameters", "schema", "repair")}
     return BatchSpec(
         text=prompt,
         chat=spec_from_python("", stream=False, **how),
-        names=names or {},
+        names=given["names"] or {},
         value_tokens=command.settings.value_tokens,
-        concurrency=concurrency,
-        retry_failed=retry_failed,
-        distinct=distinct,
+        concurrency=given["concurrency"],
+        retry_failed=given["retry_failed"],
+        distinct=given.get("distinct", False),
     )
 
 
