@@ -67,7 +67,10 @@ def _preview(request: PreparedRequest, *, stream: bool) -> tuple[list[DocumentPa
     """Return what a request would send, as parts of a Markdown document and as plain text."""
     blocks = [(_title(message), _format_content(message)) for message in request.messages]
     blocks.append(("parameters", _format_parameters(request, stream=stream)))
-    return _document([_summary(request)], blocks, request.notices)
+    tokens = request.prompt_tokens
+    cost = _cost(request, tokens)
+    summary = f"Nothing was sent. To {request.model} at {_where(request)}: about {tokens:,} tokens, {cost}."
+    return _document([summary], blocks, request.notices)
 
 
 def _document(
@@ -79,13 +82,6 @@ def _document(
     parts += [f"\n\n<small>{safe_inline(one)}</small>" for one in below]
     plain = [*summaries, *(f"--- {title}\n{text}" for title, text in blocks)]
     return [*parts, "\n\n"], safe_plain("\n\n".join([*plain, *below]))
-
-
-def _summary(request: PreparedRequest) -> str:
-    tokens = request.prompt_tokens
-    return (
-        f"Nothing was sent. To {request.model} at {_where(request)}: about {tokens:,} tokens, {_cost(request, tokens)}."
-    )
 
 
 def _where(request: PreparedRequest) -> str:
