@@ -177,7 +177,7 @@ class WandbInference(Configurable):
                 remedy="Correct it there (ipython_config.py), or restart the kernel if it was set with %config.",
                 cause="option",
             ) from None
-        self._file: dict[str, Any] = deepcopy(dict(self.config.get("WandbInference", {})))
+        self._file = self.chosen()
 
     @validate(*(name for name, trait in list(vars().items()) if isinstance(trait, TraitType)))
     def _check(self, proposal: Bunch) -> Any:
