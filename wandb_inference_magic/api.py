@@ -345,10 +345,10 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
     """
     from .jobs import batch_job
 
-    if background:
-        return _begun(command, batch_job(command, what, prepared, place="the job's frame()"), prepared)
     for notice in prepared.notices:
         _warn(notice)
+    if background:
+        return _begun(command, batch_job(command, what, prepared, place="the job's frame()"))
     result = prepared.run()
     try:
         for notice in result.notices:
@@ -363,15 +363,11 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
     return result.value
 
 
-def _begun(command: Command, job: Job, prepared: PreparedBatch[Any] | None = None) -> Job:
+def _begun(command: Command, job: Job) -> Job:
     """Return a job that was started, or that has run here, because no interactive front end is attached."""
     from .jobs import HERE, can_run_beside
 
-    for notice in prepared.notices if prepared else ():
-        _warn(notice)
     if can_run_beside(command):
-        if prepared is not None:
-            prepared.render_all()
         job.start()
     else:
         _warn(HERE)

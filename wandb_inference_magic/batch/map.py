@@ -170,7 +170,7 @@ class PreparedRuns:
         if self._cache is not None:
             self._cache.close()
 
-    def render_all(self, redraw: Callable[[], None] = nothing) -> None:
+    def render_all(self, redraw: Callable[[], object]) -> None:
         """Read all rows and render their prompts now, in this thread: that is the user's code.
 
         Raises
@@ -373,13 +373,15 @@ def run_all(
     """
     loop, client = command.session.loop, command.client()
     in_flight: InFlight[RowCall] = InFlight(loop)
-    gather = 0.0
-    if permits is None and all(run.prepares_ahead for run in runs):
-        gather = SECONDS_TO_GATHER if current_thread() is main_thread() else SECONDS_TO_GATHER_BESIDE
+    release: Callable[[], object] = nothing
     if permits is not None:
+        release = permits.release
         # A row that waits for its turn here would hold a permit.
         for run in runs:
             run.prepares_ahead = False
+    gather = 0.0
+    if all(run.prepares_ahead for run in runs):
+        gather = SECONDS_TO_GATHER if current_thread() is main_thread() else SECONDS_TO_GATHER_BESIDE
 
     def send(row: RowCall) -> None:
         if permits is not None:
@@ -392,8 +394,8 @@ def run_all(
         for row, failure in in_flight.take(seconds, gather=gather):
             if row.run.end(row, failure):
                 in_flight.start(row, row.send(client))
-            elif permits is not None:
-                permits.release()
+            else:
+                release()
         for run in runs:
             run.keep_answers()
         interrupts.check()
@@ -419,14 +421,13 @@ def run_all(
             # Answers that have arrived are kept, also those that were not taken yet.
             for row, failure in in_flight.take(0):
                 with suppress(KeyboardInterrupt):
-                    if not row.run.end(row, failure) and permits is not None:
-                        permits.release()
+                    if not row.run.end(row, failure):
+                        release()
         finally:
             in_flight.cancel()
             for run in runs:
                 for _ in run.release_all():
-                    if permits is not None:
-                        permits.release()
+                    release()
 
 
 def _way_on(command: Command, runs: Sequence[BatchRun], *, use_cache: bool) -> str:
