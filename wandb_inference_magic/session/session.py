@@ -245,7 +245,9 @@ def current_session() -> Session:
     # Several threads of a script may make the first call at the same time.
     with _lock:
         if _session is None:
-            _session = Session(_new_settings())
+            from ..config import WandbInference
+
+            _session = Session(WandbInference())
             _session.is_from_code = True
         return _session
 
@@ -267,9 +269,3 @@ def end_session() -> None:
     """Close the current session. It can be used again: what it opens then is new, what it holds is kept."""
     if _session is not None:
         _session.close()
-
-
-def _new_settings() -> WandbInference:
-    from ..config import WandbInference
-
-    return WandbInference()
