@@ -78,7 +78,7 @@ class Foreground:
         """End it, as an interrupt does."""
         self._cancelled.set()
 
-    # It is not listed as unfinished when the kernel ends.
+    # The end of the kernel ends it in the same way.
     abandon = cancel
 
     def join(self, seconds: float) -> None:
