@@ -274,18 +274,12 @@ class PreparedMap(PreparedBatch[Any]):
     ) -> None:
         self._rows, self._into = rows, into
         self._models = command.model_ids(models)
-        self._spec, notices = without_replaced(command, rows, spec, self._models, into)
-
-        def report(runs: Sequence[BatchRun]) -> None:
-            for run in runs[:1]:
-                run.notice(*notices)
-
+        self._spec = without_replaced(command, rows, spec, self._models, into)
         super().__init__(
             command,
             [(rows, self._spec, model) for model in (self._models or (None,))],
             magic="wbmap",
             use_cache=use_cache,
-            started=report,
         )
 
     def run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> BatchResult[Any]:
@@ -311,12 +305,10 @@ class PreparedMap(PreparedBatch[Any]):
         return frame, [*renamed, *reports, *problems]
 
 
-def without_replaced(
-    command: Command, rows: Rows, spec: BatchSpec, models: Sequence[str], into: str
-) -> tuple[BatchSpec, tuple[str, ...]]:
-    """Return what is asked without the columns that the answers replace, and notices about names, for the first run."""
+def without_replaced(command: Command, rows: Rows, spec: BatchSpec, models: Sequence[str], into: str) -> BatchSpec:
+    """Return what is asked without the columns that the answers replace, with notices about names."""
     _, replaced, notices = name_columns(rows, spec.chat.schema, into, models, command.session.written)
-    return replace(spec, hidden=frozenset(replaced)), notices
+    return replace(spec, hidden=frozenset(replaced), notices=notices)
 
 
 def _facts(run: BatchRun) -> dict[str, Any]:

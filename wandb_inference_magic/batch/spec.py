@@ -50,6 +50,8 @@ class BatchSpec:
         A name for the template in messages.
     hidden : set of str
         The columns that the answers replace, or the right answers. A row has only those that the template names.
+    notices : tuple of str
+        What the user should know about it.
     """
 
     text: str
@@ -63,6 +65,7 @@ class BatchSpec:
     part: RunPart | None = None
     what: str = THE_PROMPT
     hidden: AnySet[str] = frozenset()
+    notices: tuple[str, ...] = ()
 
     def prompts(self) -> Callable[[Row], Content]:
         """Return a function that makes the prompt of a row. It raises InferenceError if that is empty."""
