@@ -180,11 +180,9 @@ class UsageTracker:
         with self._lock:
             self._reserved.pop(call, None)
 
-    def _spent(self) -> float:
-        return sum(total.cost for total in self.totals.values())
-
     def _left(self, limit: float) -> float:
-        return max(limit - self._spent() - sum(self._reserved.values(), 0.0), 0.0)
+        spent = sum(total.cost for total in self.totals.values())
+        return max(limit - spent - sum(self._reserved.values(), 0.0), 0.0)
 
     @contextmanager
     def counting(
