@@ -66,7 +66,11 @@ def _reported(method: Method) -> Method:
 
 def _magic(kind: Callable[[Any], Any]) -> Callable[[Method], Method]:
     """Make a method a magic of this kind, whose line is not changed by IPython and whose errors are reported."""
-    return lambda method: cast("Method", no_var_expand(kind(_reported(method))))
+
+    def decorated(method: Method) -> Method:
+        return cast("Method", no_var_expand(kind(_reported(method))))
+
+    return decorated
 
 
 def _detach(error: InferenceError) -> None:
