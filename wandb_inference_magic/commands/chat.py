@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..engine import ChatSpec
     from ..frontend import Canvas, MagicContext
     from ..messages import Reply
-    from ..replies import ComparisonListener, Listener
+    from ..replies import ComparisonListener
 
 
 def chat(
@@ -141,13 +141,15 @@ def _compare(context: MagicContext, options: ChatOptions, specs: list[ChatSpec],
 
 def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec, canvas: Canvas) -> Reply:
     session = context.session
+    per_second = context.command.settings.refresh_per_second
+    listener = NullListener() if options.quiet else LiveUpdater(canvas, per_second=per_second)
     before = session.last_reply
     try:
         reply = run_chat(
             context.command,
             spec,
             origin=context.cell.origin,
-            listener=_listener(context, options, canvas),
+            listener=listener,
             after=partial(_finish, context, options),
             place="_wbreply",
         )
@@ -158,13 +160,6 @@ def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec, canvas: C
     if options.output:
         context.put(options.output, reply)
     return reply
-
-
-def _listener(context: MagicContext, options: ChatOptions, canvas: Canvas) -> Listener:
-    if options.quiet:
-        return NullListener()
-    per_second = context.command.settings.refresh_per_second
-    return LiveUpdater(canvas, per_second=per_second)
 
 
 def _comparison_view(context: MagicContext, options: ChatOptions, canvas: Canvas) -> ComparisonListener:
