@@ -70,11 +70,8 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     if options.dry_run:
         rows = rows_to_look_at(value, options.limit)
         models = command.model_ids(options.model)
-        spec, notices = without_replaced(command, rows, spec, models, options.into or INTO)
-        runs = list(start_dry(command, rows, spec, models))
-        for run in runs[:1]:
-            run.notice(*notices)
-        canvas.show(rows_preview_bundle(runs))
+        spec = without_replaced(command, rows, spec, models, options.into or INTO)
+        canvas.show(rows_preview_bundle(list(start_dry(command, rows, spec, models))))
         return
     name = options.output or OUTPUT
     refuse_frame_as_output(frame, name, limit=options.limit, is_job=options.bg)
