@@ -14,6 +14,7 @@ from .figures import (
     ungrouped as ungrouped,
 )
 from .json_text import (
+    as_json as as_json,
     json_bytes as json_bytes,
     json_or_none as json_or_none,
     json_values as json_values,
