@@ -8,6 +8,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import InferenceError
@@ -173,12 +174,10 @@ def _record(value: Any) -> dict[str, Any] | None:
         return {str(key): one for key, one in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
-    dump = getattr(value, "model_dump", None)
-    if dump is not None and not isinstance(value, type):
-        dumped = dump()
+    if hasattr(value, "model_dump") and not isinstance(value, type):
+        dumped = value.model_dump()
         return dict(dumped) if isinstance(dumped, dict) else None
-    as_dict = getattr(value, "_asdict", None)
-    return dict(as_dict()) if as_dict is not None else None
+    return dict(value._asdict()) if hasattr(value, "_asdict") else None
 
 
 def _tables(tokens: Sequence[Token]) -> Iterator[Records]:
@@ -200,20 +199,15 @@ def _tables(tokens: Sequence[Token]) -> Iterator[Records]:
 
 def _distinct(heads: Sequence[str]) -> list[str]:
     """Return the headings of a table with a number after each that is repeated, as pandas does: `2023`, `2023.1`."""
-    numbers: dict[str, int] = {}
     taken = set(heads)
-    names: list[str] = []
+    numbers = {head: count(1) for head in heads}
+    names: dict[str, None] = {}
     for head in heads:
         name = head
-        if head in numbers:
-            while name in taken:
-                numbers[head] += 1
-                name = f"{head}.{numbers[head]}"
-            taken.add(name)
-        else:
-            numbers[head] = 0
-        names.append(name)
-    return names
+        while name in names or (name != head and name in taken):
+            name = f"{head}.{next(numbers[head])}"
+        names[name] = None
+    return list(names)
 
 
 def _words(inline: Token) -> str:
