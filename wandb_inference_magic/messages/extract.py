@@ -41,7 +41,7 @@ def code_blocks(markdown: str) -> tuple[CodeBlock, ...]:
     """Return the fenced and indented code blocks of a Markdown text, in order, without their final newline."""
     return tuple(
         CodeBlock(token.info.split()[0] if token.info.split() else "", token.content.removesuffix("\n"))
-        for token in _blocks(markdown)
+        for token in _parser().parse(markdown)
         if token.type in ("fence", "code_block")
     )
 
@@ -123,7 +123,7 @@ def to_records(text: str, parsed: Any = None) -> Records | None:
 
     # The table comes before JSON: bracketed text beside the table would be read as JSON.
     for source in sources:
-        if (table := next(_tables(_blocks(keep_cells(source))), None)) is not None:
+        if (table := next(_tables(_parser().parse(keep_cells(source))), None)) is not None:
             return table
     if lines := _json_lines(sources):
         return Records(lines)
@@ -235,14 +235,12 @@ def _are_versions(cells: Sequence[str]) -> bool:
     return len(set(map(len, decimals))) > 1 and any(one.endswith("0") for one in decimals)
 
 
-def _blocks(markdown: str) -> list[Token]:
-    """Return the blocks of a Markdown text. Their inline content is not parsed: that is slow for unusual texts."""
-    return _parser().parse(markdown)
-
-
 @cache
 def _parser() -> MarkdownIt:
-    """Return a parser that finds blocks only. The content of a table cell is parsed later, by `_words`."""
+    """Return a parser that finds blocks only: to parse what they contain is slow for unusual texts.
+
+    The content of a table cell is parsed later, by `_words`.
+    """
     from ..markup import commonmark_parser, maths_as_written
 
     # Definitions of links are no blocks, and looking for them takes quadratic time for many brackets.
