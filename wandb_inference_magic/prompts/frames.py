@@ -78,13 +78,22 @@ def is_labelled(value: object) -> bool:
     return isinstance(value, Mapping) or is_instance(value, "pandas.Series")
 
 
+def is_written_tuple(value: object) -> bool:
+    """Return whether a value is a named tuple with a text of its own, which may hide a secret, as a database's URL."""
+    if not isinstance(value, tuple) or not hasattr(value, "_fields"):
+        return False
+    # Those of `namedtuple` itself are of another module than the class.
+    texts = ((one, vars(one).get(name)) for one in type(value).__mro__ for name in ("__str__", "__repr__"))
+    return any(getattr(text, "__module__", None) == kind.__module__ for kind, text in texts)
+
+
 def is_container(value: object) -> bool:
     """Return whether a value has items, as a list or a dict of Python has, whatever its class.
 
     A class that notebooks show by a summary, as those of xarray, has that summary instead.
     """
     if isinstance(value, dict | list | tuple | set | frozenset | deque):
-        return True
+        return not is_written_tuple(value)
     has_items = isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
     return has_items and not hasattr(type(value), "_repr_html_")
 

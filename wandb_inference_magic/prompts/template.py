@@ -20,9 +20,9 @@ from ..libraries import check_libraries
 from ..messages import parts_of
 from .files import no_image_file
 from .frames import MAX_NAMES, columns_of, is_labelled, is_missing
-from .images import Image
+from .images import Image, TextOfImages
 from .marked import CutText, MarkedText, ValueText, cut
-from .values import TextOfImages, as_prompt, image_given, image_of
+from .values import as_prompt, image_given, image_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
