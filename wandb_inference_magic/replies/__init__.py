@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         adds as adds,
         error_in as error_in,
         first_choice as first_choice,
+        is_keep_alive as is_keep_alive,
         is_known_object as is_known_object,
         with_first_choice as with_first_choice,
     )
@@ -33,7 +34,15 @@ __getattr__ = lazy_exports(
     {
         "builder": ("ReplyBuilder", "Timing"),
         "endings": ("ENDS", "Completeness"),
-        "forms": ("ALL_REASONING", "adds", "error_in", "first_choice", "is_known_object", "with_first_choice"),
+        "forms": (
+            "ALL_REASONING",
+            "adds",
+            "error_in",
+            "first_choice",
+            "is_keep_alive",
+            "is_known_object",
+            "with_first_choice",
+        ),
         "listener": ("CallProgress", "ComparisonListener", "Listener", "NullListener", "Waiting"),
     },
 )

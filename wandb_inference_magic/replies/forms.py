@@ -65,8 +65,11 @@ _ARGUMENTS: Final = ("arguments", "input", "parameters", "args")
 _OF_CALL: Final = ("index", "id", "type", "function", "name", *_ARGUMENTS)
 # Fields with parts that cannot be shown.
 NOT_SHOWN: Final = ("images",)
-# Objects without choices that have nothing to show, by their `type` or `object`.
-KEEP_ALIVE: Final = ("ping", "keepalive", "keep_alive", "keep-alive", "heartbeat")
+# What services send while a model works: as data, or as the `type` or `object` of one without choices. Only letters
+# count, without case.
+_KEEP_ALIVE: Final = ("ping", "pong", "keepalive", "stillalive", "stillhere", "heartbeat", "openrouterprocessing")
+# Data that says nothing either, as text: values of JSON, and what has no letters.
+_NOTHING: Final = ("", "true", "false", "null", "ok")
 # The fields in which an object without choices has an error.
 _ERROR_FIELDS: Final = ("error", "errors", "err", "fault", "detail", "error_message", "error_msg", "exception")
 _WORDS: Final = ("message", "msg", "Message")
@@ -281,7 +284,17 @@ def is_known_object(chunk: Mapping[str, Any]) -> bool:
     if not chunk or "choices" in chunk or usage_in(chunk) is not None:
         return True
     named = (chunk.get("type"), chunk.get("object"), chunk.get("event"))
-    return any(one in KEEP_ALIVE for one in named) or set(chunk) <= {"id", "created", "model", "object"}
+    says_nothing = any(isinstance(one, str) and _letters(one) in _KEEP_ALIVE for one in named)
+    return says_nothing or set(chunk) <= {"id", "created", "model", "object"}
+
+
+def is_keep_alive(data: str) -> bool:
+    """Return whether data that is no object says nothing: `ping`, `[PING]`, `: still here`, `""`, `[]`."""
+    return data.startswith(":") or (_letters(data) in (*_KEEP_ALIVE, *_NOTHING) and "{" not in data)
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W\d_]+", "", text.lower())
 
 
 def _at(value: Any, *names: str) -> Any:
