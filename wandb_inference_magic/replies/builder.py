@@ -210,7 +210,7 @@ class ReplyBuilder:
         self._mark_first()
         if kind == "refusal":
             self.refusal += whole(value)
-        elif kind == "reasoning":
+        elif kind == "reasoning" and name != "thought":
             if name != "content" and name not in ECHOED:
                 self._echo.setdefault(name, []).append(value)
             self._add_text("reasoning", value)
@@ -219,7 +219,7 @@ class ReplyBuilder:
                 if part == "restart":
                     self._restart()
                 else:
-                    self._add_text(part, text)
+                    self._add_text("reasoning" if kind == "reasoning" and not self._tags.has_block else part, text)
 
     def _add_text(self, kind: Literal["text", "reasoning"], text: str) -> None:
         if kind == "reasoning":

@@ -125,7 +125,10 @@ def adds(choice: Mapping[str, Any]) -> bool:
 
 
 def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
-    """Yield what a delta adds: the kind, the text (or the part whose form is unknown), and the field that it is in."""
+    """Yield what a delta adds: the kind, the text (or the part whose form is unknown), and the field that it is in.
+
+    Content that Gemini marks as a thought may be between tags, and have the answer after them: its field is `thought`.
+    """
     for name in REASONING:
         if (value := delta.get(name)) and (found := [one for one in _parts(value, "reasoning") if one[1]]):
             yield from ((kind, text, name) for kind, text in found)
@@ -136,7 +139,7 @@ def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
             # The answer to a schema, not as text.
             content = json.dumps(content, ensure_ascii=False)
         for kind, text in _parts(content, "reasoning" if is_thought else "text"):
-            yield kind, text, "content"
+            yield kind, text, "thought" if is_thought else "content"
     if refusal := delta.get("refusal"):
         for kind, text in _parts(refusal, "refusal"):
             yield kind, text, "refusal"
