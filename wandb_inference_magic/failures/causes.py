@@ -169,7 +169,7 @@ CAUSES: Final = (
         "Change the prompt, or choose another model with %wbmodels.",
         (400, 403, 406, 422, 451, 500, None),
         r"moderation|flagged|content[_ ]?(policy|filter|management)|responsible ?ai|safety (system|policy|filter)"
-        r"|inappropriate content|data_inspection_failed|sensitive content|prohibited content|敏感内容",
+        r"|inappropriate content|data_inspection_failed|sensitive content|new_sensitive|prohibited content|敏感内容",
         affects_all=False,
     ),
     ErrorForm(
@@ -183,7 +183,7 @@ CAUSES: Final = (
     _key((401, 407)),
     _key(
         (400, 403, None),
-        r"no connected db|unauthori[sz]ed|authentication|security token|expired ?token|token (is|has) expired"
+        r"no connected db|login fail|unauthori[sz]ed|authentication|security token|expired ?token|token (is|has) expired"
         r"|(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
         r"|(invalid|incorrect).{0,10}api[_ ]?key",
     ),

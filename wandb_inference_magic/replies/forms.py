@@ -73,9 +73,15 @@ _NOTHING: Final = ("", "true", "false", "null", "ok")
 # The fields in which an object without choices has an error.
 _ERROR_FIELDS: Final = ("error", "errors", "err", "fault", "detail", "error_message", "error_msg", "exception")
 _WORDS: Final = ("message", "msg", "Message")
+_CODES: Final = ("code", "Code", "status_code", "error_code")
 _STATES: Final = ("code", "Code", "status", "type", "object", "status_code", "event")
+# The fields by which a chunk can report an error beside a choice.
+_ERRORS: Final = ("errors", "error_message", "error_msg")
+_REPORTING: Final = frozenset((*_CODES, *_ERRORS, "success", "base_resp"))
 # What these fields say where nothing is wrong.
 _FINE: Final = ("", "0", "200", "none", "null", "false", "ok", "success", "true", "no error", "noerror")
+# Words beside a code that is a service's own for success.
+_SUCCESS: Final = re.compile(r"\W*((request|operation) )?succe|(请求|操作)?成功", re.IGNORECASE)
 _FAILING: Final = re.compile(r"error|exception|fail|fatal|denied|overload|invalid|unavailable|[45]\d\d$", re.IGNORECASE)
 
 
@@ -240,18 +246,29 @@ def error_in(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     for one in (chunk, choice, delta_of(choice), chunk.get("x_groq")):
         if isinstance(one, dict) and "error" in one and _is_error(one["error"]):
             return one
+    if not _REPORTING.isdisjoint(chunk) and (error := _error_beside_choice(chunk)) is not None:
+        return error
     reason = choice.get("finish_reason")
     if not is_broken(reason):
         return None
     return reason if isinstance(reason, dict) else {"message": f"The reply ended with {reason!r}."}
 
 
+def _error_beside_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    status = chunk.get("base_resp")
+    if isinstance(status, dict) and not _is_fine(status.get("status_code")):
+        return {"message": status.get("status_msg"), "code": status.get("status_code")}
+    said = [str(chunk[name]) for name in _WORDS if chunk.get(name) and not _is_fine(chunk[name])]
+    has_code = any(not _is_fine(chunk.get(name)) for name in _CODES) and not all(map(_SUCCESS.match, said))
+    fails = chunk.get("success") is False or any(_is_error(chunk.get(name)) for name in _ERRORS)
+    return chunk if fails or has_code else None
+
+
 def _error_without_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if any(_is_error(chunk.get(name)) for name in _ERROR_FIELDS):
         return chunk
-    status = chunk.get("base_resp")
-    if isinstance(status, dict) and str(status.get("status_code", 0)) not in _FINE:
-        return {"message": status.get("status_msg"), "code": status.get("status_code")}
+    if (error := _error_beside_choice(chunk)) is not None:
+        return error
     for name, value in chunk.items():
         if name.endswith(("Exception", "Error")) and value:
             return {"type": name, "message": value}
@@ -259,25 +276,25 @@ def _error_without_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     has_words = any(isinstance(chunk.get(name), str | dict | list) and chunk[name] for name in _WORDS)
     fails = any(_FAILING.search(one) for one in states)
     is_only_words = not set(chunk) - {*_WORDS, "id", "request_id", "requestId"}
-    if fails or (has_words and (is_only_words or any(_is_code(one) for one in states))):
+    if fails or (has_words and (is_only_words or any(one.isdecimal() and not _is_fine(one) for one in states))):
         return chunk
-    return None
+    return chunk["data"] if _is_error(_at(chunk.get("data"), "error")) else None
 
 
-def _is_code(state: str) -> bool:
-    return state.lower() not in _FINE and state.isdecimal()
+def _is_fine(value: object) -> bool:
+    return str(value).strip().lower() in _FINE
 
 
 def _is_error(value: object) -> bool:
     """Return whether the value of a field for errors reports one. Some services always send the field."""
     if isinstance(value, str):
-        return value.strip().lower() not in _FINE
+        return not _is_fine(value)
     if isinstance(value, dict):
         code = next((str(value[name]).lower() for name in _STATES if value.get(name) is not None), "")
         if code and code in _FINE:
             # Proxies write "None" and 0 where the service behind them sent no code.
             said = [value[name] for name in _WORDS if isinstance(value.get(name), str)]
-            return any(one.strip().lower() not in _FINE for one in said)
+            return any(not _is_fine(one) for one in said)
         return any(isinstance(one, str | dict | list) and one for one in value.values())
     return bool(value)
 
