@@ -183,8 +183,8 @@ CAUSES: Final = (
     _key((401, 407)),
     _key(
         (400, 403, None),
-        r"no connected db|login fail|unauthori[sz]ed|authentication|security token|expired ?token|token (is|has) expired"
-        r"|(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
+        r"no connected db|login fail|unauthori[sz]ed|authentication|security token|expired ?token"
+        r"|token (is|has) expired|(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
         r"|(invalid|incorrect).{0,10}api[_ ]?key",
     ),
     _quota((402,)),
