@@ -51,6 +51,9 @@ PARTS: Final[Mapping[str, tuple[TextKind, str | None]]] = {
 }
 # A field that some services use in place of the one above.
 _OTHER_FIELDS: Final = ("text", "content", "reasoning", "summary", "value")
+# The fields of a part without a `type`, and others that one with a `type` may have.
+_UNTYPED: Final = frozenset(("text", "annotations", "index"))
+_TYPED: Final = frozenset(("type", *_OTHER_FIELDS, *_UNTYPED, "citations", "id", "logprobs", "signature"))
 # The fields of a delta or a message that have reasoning. A service that sends several repeats itself.
 REASONING: Final = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "reasoning_details")
 # The fields of a delta that add to the reply.
@@ -140,8 +143,12 @@ def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
             yield from ((kind, text, name) for kind, text in found)
             break
     is_thought = "extra_content" in delta and _at(delta, "extra_content", "google", "thought") is True
-    if content := delta.get("content") or _at(delta.get("audio"), "transcript"):
-        if isinstance(content, dict) and not {"type", *_OTHER_FIELDS} & set(content):
+    content = delta.get("content")
+    if content in (None, "", [], {}):
+        content = _at(delta.get("audio"), "transcript")
+    if content is not None:
+        parts = content if isinstance(content, list) else [content]
+        if not isinstance(content, str) and not any(_is_part(one, content) for one in parts):
             # The answer to a schema, not as text.
             content = json.dumps(content, ensure_ascii=False)
         for kind, text in _parts(content, "reasoning" if is_thought else "text"):
@@ -152,6 +159,16 @@ def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
     for name in NOT_SHOWN:
         if delta.get(name):
             yield "unknown", {name: delta[name]}, name
+
+
+def _is_part(one: object, content: object) -> bool:
+    """Return whether a value is a part of a message's content, not JSON that the model was asked for."""
+    if not isinstance(one, dict):
+        return isinstance(one, str | bool) or one is None
+    if one.get("type") is None:
+        return set(one) <= _UNTYPED
+    field = PARTS.get(str(one["type"]).lower(), ("", None))[1]
+    return content is not one or (field in one and _TYPED | {field} >= set(one))
 
 
 def _parts(value: Any, kind: TextKind) -> Iterator[tuple[TextKind, Any]]:
