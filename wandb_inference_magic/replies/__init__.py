@@ -19,7 +19,9 @@ if TYPE_CHECKING:
         first_choice as first_choice,
         is_keep_alive as is_keep_alive,
         is_known_object as is_known_object,
+        thoughts_in as thoughts_in,
         with_first_choice as with_first_choice,
+        without_reasoning as without_reasoning,
     )
     from .listener import (
         CallProgress as CallProgress,
@@ -41,7 +43,9 @@ __getattr__ = lazy_exports(
             "first_choice",
             "is_keep_alive",
             "is_known_object",
+            "thoughts_in",
             "with_first_choice",
+            "without_reasoning",
         ),
         "listener": ("CallProgress", "ComparisonListener", "Listener", "NullListener", "Waiting"),
     },

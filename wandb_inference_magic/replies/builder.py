@@ -12,7 +12,17 @@ from ..errors import shortened
 from ..messages import Reply, Usage, is_cut
 from ..text import hidden, redacted, safe_plain, whole
 from .endings import finish_meaning
-from .forms import ECHOED, delta_of, first_choice, is_known_object, read_calls, read_texts, sources_in, usage_in
+from .forms import (
+    ECHOED,
+    delta_of,
+    first_choice,
+    is_known_object,
+    read_calls,
+    read_texts,
+    sources_in,
+    thoughts_in,
+    usage_in,
+)
 from .think_tags import BLANK, ThinkTags
 from .tool_calls import ToolCallBuilder
 
@@ -80,6 +90,8 @@ class ReplyBuilder:
         self._tools = ToolCallBuilder()
         self._halves: dict[str, str] = {}
         self._echo: dict[str, list[Any]] = {}
+        # The parts of the content that are reasoning.
+        self._thoughts: list[dict[str, Any]] = []
         # In their order, each once.
         self._sources: dict[str, None] = {}
 
@@ -136,6 +148,8 @@ class ReplyBuilder:
             self._add_part(kind, value, name)
         for source in sources_in(chunk, delta):
             self._sources[source] = None
+        for thought in thoughts_in(delta.get("content")):
+            self._add_thought(thought)
         for name in ECHOED:
             if value := delta.get(name):
                 self._echo.setdefault(name, []).extend(value if isinstance(value, list) else [value])
@@ -221,6 +235,17 @@ class ReplyBuilder:
                 else:
                     self._add_text("reasoning" if kind == "reasoning" and not self._tags.has_block else part, text)
 
+    def _add_thought(self, part: dict[str, Any]) -> None:
+        """Add a part of the content that is reasoning, or a piece of the last one."""
+        last = self._thoughts[-1] if self._thoughts else {}
+        if last.get("type") != part["type"] or "signature" in last:
+            self._thoughts.append(dict(part))
+            return
+        for name, value in part.items():
+            before = last.get(name)
+            is_more = name != "type" and isinstance(value, str | list) and isinstance(before, type(value))
+            last[name] = before + value if is_more else value
+
     def _add_text(self, kind: Literal["text", "reasoning"], text: str) -> None:
         if kind == "reasoning":
             self._thinks_from = self.now() if self._thinks_from is None else self._thinks_from
@@ -251,10 +276,12 @@ class ReplyBuilder:
     @property
     def echo(self) -> Message:
         """The reasoning in the form in which it came. Some models need it back with the results of their tools."""
-        return {
+        echo: Message = {
             name: values if name in ECHOED and not isinstance(values[0], str) else "".join(values)
             for name, values in self._echo.items()
         }
+        text = [{"type": "text", "text": self.text}] if self.text else []
+        return echo | ({"content": [*self._thoughts, *text]} if self._thoughts else {})
 
     def _whole(self, kind: str, piece: str) -> str:
         """Return a piece with whole characters only. The first half of a split character is kept for the next piece."""

@@ -200,6 +200,25 @@ def _of_part(part: Mapping[str, Any], kind: TextKind) -> Iterator[tuple[TextKind
         yield "unknown", part
 
 
+def thoughts_in(content: object) -> list[dict[str, Any]]:
+    """Return the parts of a content that are reasoning, as they came."""
+    parts = content if isinstance(content, list) else []
+    return [
+        one
+        for one in parts
+        if isinstance(one, dict) and PARTS.get(str(one.get("type")).lower(), [""])[0] == "reasoning"
+    ]
+
+
+def without_reasoning(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message without the reasoning that goes back to a model with the results of its tools."""
+    kept = {name: message[name] for name in message if name not in ALL_REASONING}
+    if thoughts := thoughts_in(content := message.get("content")):
+        others = [one for one in content or () if one not in thoughts]
+        kept["content"] = "".join(text for kind, text in _parts(others, "text") if kind == "text")
+    return kept
+
+
 def sources_in(chunk: Mapping[str, Any], delta: Mapping[str, Any]) -> list[str]:
     """Return the addresses of the sources that a chunk names, in their order."""
     # Asked for each token.
