@@ -111,7 +111,12 @@ class ReplyBuilder:
     def reasoning(self) -> str:
         """The reasoning received so far."""
         reasoning = self._joined("reasoning", self.reasoning_pieces)
-        return reasoning.strip() if self._tags.has_found else reasoning
+        if not self._tags.has_found:
+            return reasoning
+        # Some services send the same reasoning in a field and between tags.
+        of_fields = "".join(one for pieces in self._echo.values() for one in pieces if isinstance(one, str)).strip()
+        is_double = bool(of_fields) and reasoning.strip().removeprefix(of_fields).strip() == of_fields
+        return of_fields if is_double else reasoning.strip()
 
     @property
     def seconds_thinking(self) -> float | None:
@@ -262,9 +267,14 @@ class ReplyBuilder:
         self._tags.written = self.text_pieces
 
     def _add_logprobs(self, logprobs: object) -> None:
-        content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
-        if isinstance(content, list):
+        """Add the logprobs of a choice: a list of tokens, or the lists of older completions."""
+        if not isinstance(logprobs, Mapping):
+            return
+        tokens, values = logprobs.get("tokens"), logprobs.get("token_logprobs")
+        if isinstance(content := logprobs.get("content"), list):
             self.logprobs.extend(content)
+        elif isinstance(tokens, list) and isinstance(values, list):
+            self.logprobs.extend({"token": one, "logprob": value} for one, value in zip(tokens, values, strict=False))
 
     def _not_shown(self, value: object) -> None:
         """Report a part of unknown form, once for each kind of part."""

@@ -62,12 +62,16 @@ _ADDING: Final = ("content", "refusal", "tool_calls", "function_call", *REASONIN
 ECHOED: Final = ("reasoning_details", "thinking_blocks", "reasoning_opaque")
 # Every field of a message that has reasoning.
 ALL_REASONING: Final = (*REASONING, *ECHOED)
-# The fields of a chunk or a delta that name sources.
-SOURCES: Final = ("citations", "search_results", "annotations")
+# The fields of a chunk, a delta or a part that name sources, and the fields in them that have the address of one.
+SOURCES: Final = (
+    *("citations", "search_results", "annotations", "web_search", "search_info"),
+    *("context", "provider_specific_fields"),
+)
+_ADDRESSES: Final = ("url", "link", "uri")
 _ARGUMENTS: Final = ("arguments", "input", "parameters", "args")
 _OF_CALL: Final = ("index", "id", "type", "function", "name", *_ARGUMENTS)
 # Fields with parts that cannot be shown.
-NOT_SHOWN: Final = ("images",)
+NOT_SHOWN: Final = ("images", "image", "audio")
 # What services send while a model works: as data, or as the `type` or `object` of one without choices. Only letters
 # count, without case.
 _KEEP_ALIVE: Final = ("ping", "pong", "keepalive", "stillalive", "stillhere", "heartbeat", "openrouterprocessing")
@@ -157,7 +161,7 @@ def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
         for kind, text in _parts(refusal, "refusal"):
             yield kind, text, "refusal"
     for name in NOT_SHOWN:
-        if delta.get(name):
+        if delta.get(name) and _at(delta[name], "transcript") is None:
             yield "unknown", {name: delta[name]}, name
 
 
@@ -222,10 +226,22 @@ def without_reasoning(message: Mapping[str, Any]) -> dict[str, Any]:
 def sources_in(chunk: Mapping[str, Any], delta: Mapping[str, Any]) -> list[str]:
     """Return the addresses of the sources that a chunk names, in their order."""
     # Asked for each token.
-    found = [part[name] for part in (chunk, delta) for name in SOURCES if name in part]
-    listed = [one for items in found if isinstance(items, list) for one in items]
-    addresses = [one if isinstance(one, str) else _at(one, "url_citation", "url") or _at(one, "url") for one in listed]
-    return [one for one in addresses if isinstance(one, str) and one]
+    content = delta.get("content")
+    parts = (chunk, delta, *(content if isinstance(content, list) else ()))
+    named = [part[name] for part in parts if isinstance(part, dict) for name in SOURCES if name in part]
+    return [address for one in named for address in _addresses(one)]
+
+
+def _addresses(value: Any) -> Iterator[str]:
+    """Yield the addresses of sources in a value of any form."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _addresses(one)
+    elif isinstance(value, dict):
+        own = next((value[name] for name in _ADDRESSES if isinstance(value.get(name), str)), None)
+        yield from _addresses([one for one in value.values() if isinstance(one, dict | list)] if own is None else own)
+    elif isinstance(value, str) and re.match("https?:", value):
+        yield value
 
 
 def read_calls(delta: Mapping[str, Any]) -> Iterator[CallPart]:
