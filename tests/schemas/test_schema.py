@@ -199,6 +199,7 @@ ADA, OLD, BAD = '{"name": "Ada", "age": 36}', '{"name": "Ada", "age": 30}', '{"n
         f"<tool_call>{ADA}</tool_call>",
         f'<think>\nI need {{"name": ...}}.\n</think>\n\n{ADA}',
         f"\ufeff{ADA}\x00",
+        json.dumps(ADA),
     ],
 )
 def test_the_last_complete_value_that_fits_is_read(answer: str) -> None:
