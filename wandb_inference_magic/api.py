@@ -231,19 +231,7 @@ def map_prompts(
 
     check_arguments(given)
     command = _command()
-    spec = _batch_spec(
-        command,
-        prompt,
-        names=names,
-        concurrency=concurrency,
-        retry_failed=retry_failed,
-        distinct=distinct,
-        system=system,
-        think=think,
-        parameters=parameters,
-        schema=schema,
-        repair=repair,
-    )
+    spec = _batch_spec(command, prompt, given)
     models = model_list("model", model)
     if is_dask(frame):
         lazy = map_lazily(command, frame, spec, models=models, into=into, limit=limit, use_cache=cache)
@@ -331,21 +319,7 @@ def evaluate(
 
     check_arguments(given, prompt=MAYBE_PROMPT)
     command, texts = _command(), named_prompts(prompt, () if prompts is None else prompts)
-    asked = [
-        _batch_spec(
-            command,
-            text,
-            names=names,
-            concurrency=concurrency,
-            retry_failed=retry_failed,
-            system=system,
-            think=think,
-            parameters=parameters,
-            schema=schema,
-            repair=repair,
-        )
-        for text in texts.values()
-    ]
+    asked = [_batch_spec(command, text, given) for text in texts.values()]
     spec = EvaluationSpec(
         asked,
         list(texts),
@@ -371,10 +345,10 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
     """
     from .jobs import batch_job
 
-    if background:
-        return _begun(command, batch_job(command, what, prepared, place="the job's frame()"), prepared)
     for notice in prepared.notices:
         _warn(notice)
+    if background:
+        return _begun(command, batch_job(command, what, prepared, place="the job's frame()"))
     result = prepared.run()
     try:
         for notice in result.notices:
@@ -389,15 +363,11 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
     return result.value
 
 
-def _begun(command: Command, job: Job, prepared: PreparedBatch[Any] | None = None) -> Job:
+def _begun(command: Command, job: Job) -> Job:
     """Return a job that was started, or that has run here, because no interactive front end is attached."""
     from .jobs import HERE, can_run_beside
 
-    for notice in prepared.notices if prepared else ():
-        _warn(notice)
     if can_run_beside(command):
-        if prepared is not None:
-            prepared.render_all()
         job.start()
     else:
         _warn(HERE)
@@ -405,27 +375,20 @@ def _begun(command: Command, job: Job, prepared: PreparedBatch[Any] | None = Non
     return job
 
 
-def _batch_spec(
-    command: Command,
-    prompt: str,
-    *,
-    names: Mapping[str, Any] | None,
-    concurrency: int | None,
-    retry_failed: bool = False,
-    distinct: bool = False,
-    **how: Any,
-) -> BatchSpec:
+def _batch_spec(command: Command, prompt: str, given: Mapping[str, Any]) -> BatchSpec:
+    """Return what is asked about every row. `given` has the arguments of `map_prompts` or `evaluate`, by name."""
     from .batch import BatchSpec
     from .engine import spec_from_python
 
+    how = {name: given[name] for name in ("system", "think", "parameters", "schema", "repair")}
     return BatchSpec(
         text=prompt,
         chat=spec_from_python("", stream=False, **how),
-        names=names or {},
+        names=given["names"] or {},
         value_tokens=command.settings.value_tokens,
-        concurrency=concurrency,
-        retry_failed=retry_failed,
-        distinct=distinct,
+        concurrency=given["concurrency"],
+        retry_failed=given["retry_failed"],
+        distinct=given.get("distinct", False),
     )
 
 

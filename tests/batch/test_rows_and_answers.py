@@ -555,3 +555,17 @@ def test_dicts_without_a_name_that_others_have_lack_its_value(api: ModuleType, s
     assert frame["reply"].tolist() == ["1 none", "2 5", "3 none"]
     found = api.evaluate([{"q": "a"}, {"q": "b", "t": "b"}], "{{ q }}", truth="t")
     assert (found.summary["right"].tolist(), found.rows["q"].tolist()) == ([1], ["b"])
+
+
+def test_a_failure_of_every_row_is_not_kept(api: ModuleType, service: Service) -> None:
+    service.always = refused(400, "This service has no such option")
+    rows = ["a", "b"]
+    assert answers(api.map_prompts(rows, "{{ text }}")) == [None, None]
+    service.always = completion("yes")
+    assert answers(api.map_prompts(rows, "{{ text }}")) == ["yes", "yes"]
+    service.then(refused(400, "This row has no answer"))
+    api.map_prompts(["c", "d"], "{{ text }}", concurrency=1)
+    sent = len(service.chats)
+    with pytest.warns(InferenceWarning, match="1 row was not asked again"):
+        api.map_prompts(["c", "d"], "{{ text }}")
+    assert len(service.chats) == sent

@@ -9,9 +9,8 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from ..errors import shortened
+from ..errors import InferenceError, shortened
 from ..rendering import why_flawed
-from ..replies import ENDS
 from ..schemas import ValidatorError
 from ..text import with_whole_numbers
 from .cache import Answer
@@ -68,6 +67,9 @@ class KeptAnswers:
         self._has_older = json.dumps(self._body, default=repr) != json.dumps(first.body, default=repr)
         self._older: dict[str, str] = {}
         self._new: dict[str, Answer] = {}
+        # Failures that may be those of every row, as long as none is answered.
+        self._unsure: dict[str, Answer] = {}
+        self._is_served = False
 
     def key(self, message: Message) -> str:
         """Return the key of the request with this message."""
@@ -133,13 +135,23 @@ class KeptAnswers:
         if self.cache is not None and key:
             self._new[key] = answer
 
+    def keep_failure(self, key: str, error: InferenceError) -> None:
+        """Keep a failure that will come again: that of a row, not one of the service or of its settings."""
+        is_sure = error.cause == "answer" or error.depends_on_prompt
+        if key and error.is_lasting:
+            (self._new if is_sure else self._unsure)[key] = Answer(error=str(error))
+
     def keep(self, key: str, reply: Reply) -> None:
         """Keep the text of a reply, unless it was cut or refused."""
-        if not why_flawed(reply) and (reply.finish_reason is None or reply.finish_reason in ENDS):
+        self._is_served = True
+        if not why_flawed(reply):
             self.add(key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
 
     def write(self) -> None:
         """Write the answers that were added to disk, if that is possible."""
+        if self._is_served:
+            self._new |= self._unsure
+            self._unsure.clear()
         if self.cache is None or not self._new:
             return
         try:

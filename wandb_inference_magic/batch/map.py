@@ -19,7 +19,7 @@ from ..session import JobRecord, Trace, forget_same
 from ..text import counted
 from .cache import open_cache
 from .progress import Progress, cost_of, nothing
-from .run_results import not_asked_again
+from .run_results import not_asked_again, reports_of
 from .start import start
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class PreparedRuns:
         if self._cache is not None:
             self._cache.close()
 
-    def render_all(self, redraw: Callable[[], None] = nothing) -> None:
+    def render_all(self, redraw: Callable[[], object]) -> None:
         """Read all rows and render their prompts now, in this thread: that is the user's code.
 
         Raises
@@ -217,6 +217,7 @@ class PreparedRuns:
             *(notice for run in runs for notice in run.all_notices),
             *(self._cache.notices if self._cache is not None else ()),
             *trace.news(),
+            *reports_of(runs),
             *not_asked_again(runs),
         )
         return Ran(
@@ -274,18 +275,12 @@ class PreparedMap(PreparedBatch[Any]):
     ) -> None:
         self._rows, self._into = rows, into
         self._models = command.model_ids(models)
-        self._spec, notices = without_replaced(command, rows, spec, self._models, into)
-
-        def report(runs: Sequence[BatchRun]) -> None:
-            for run in runs[:1]:
-                run.notice(*notices)
-
+        self._spec = without_replaced(command, rows, spec, self._models, into)
         super().__init__(
             command,
             [(rows, self._spec, model) for model in (self._models or (None,))],
             magic="wbmap",
             use_cache=use_cache,
-            started=report,
         )
 
     def run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> BatchResult[Any]:
@@ -311,12 +306,10 @@ class PreparedMap(PreparedBatch[Any]):
         return frame, [*renamed, *reports, *problems]
 
 
-def without_replaced(
-    command: Command, rows: Rows, spec: BatchSpec, models: Sequence[str], into: str
-) -> tuple[BatchSpec, tuple[str, ...]]:
-    """Return what is asked without the columns that the answers replace, and notices about names, for the first run."""
+def without_replaced(command: Command, rows: Rows, spec: BatchSpec, models: Sequence[str], into: str) -> BatchSpec:
+    """Return what is asked without the columns that the answers replace, with notices about names."""
     _, replaced, notices = name_columns(rows, spec.chat.schema, into, models, command.session.written)
-    return replace(spec, hidden=frozenset(replaced)), notices
+    return replace(spec, hidden=frozenset(replaced), notices=notices)
 
 
 def _facts(run: BatchRun) -> dict[str, Any]:
@@ -373,13 +366,15 @@ def run_all(
     """
     loop, client = command.session.loop, command.client()
     in_flight: InFlight[RowCall] = InFlight(loop)
-    gather = 0.0
-    if permits is None and all(run.prepares_ahead for run in runs):
-        gather = SECONDS_TO_GATHER if current_thread() is main_thread() else SECONDS_TO_GATHER_BESIDE
+    release: Callable[[], object] = nothing
     if permits is not None:
+        release = permits.release
         # A row that waits for its turn here would hold a permit.
         for run in runs:
             run.prepares_ahead = False
+    gather = 0.0
+    if all(run.prepares_ahead for run in runs):
+        gather = SECONDS_TO_GATHER if current_thread() is main_thread() else SECONDS_TO_GATHER_BESIDE
 
     def send(row: RowCall) -> None:
         if permits is not None:
@@ -392,8 +387,8 @@ def run_all(
         for row, failure in in_flight.take(seconds, gather=gather):
             if row.run.end(row, failure):
                 in_flight.start(row, row.send(client))
-            elif permits is not None:
-                permits.release()
+            else:
+                release()
         for run in runs:
             run.keep_answers()
         interrupts.check()
@@ -419,14 +414,13 @@ def run_all(
             # Answers that have arrived are kept, also those that were not taken yet.
             for row, failure in in_flight.take(0):
                 with suppress(KeyboardInterrupt):
-                    if not row.run.end(row, failure) and permits is not None:
-                        permits.release()
+                    if not row.run.end(row, failure):
+                        release()
         finally:
             in_flight.cancel()
             for run in runs:
                 for _ in run.release_all():
-                    if permits is not None:
-                        permits.release()
+                    release()
 
 
 def _way_on(command: Command, runs: Sequence[BatchRun], *, use_cache: bool) -> str:

@@ -55,7 +55,7 @@ class RowPrompts:
         except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
             raise not_drawn(error, number) from None
 
-    def render_all(self, redraw: Callable[[], None]) -> None:
+    def render_all(self, redraw: Callable[[], object]) -> None:
         """Read all rows and render their prompts now, in the calling thread. `redraw` is called for each.
 
         Raises

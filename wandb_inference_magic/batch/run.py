@@ -15,7 +15,6 @@ from ..errors import InferenceError
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch, ValidatorError
 from ..spending import BudgetPart
-from .cache import Answer
 from .kept_answers import KeptAnswers, value_of
 from .row_call import RowCall, RowPrompts, RowRequests
 from .run_results import RunResults
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from ..frames import Rows
     from ..messages import PreparedRequest, Reply
     from ..session import Command
-    from .cache import AnswerCache
+    from .cache import Answer, AnswerCache
     from .spec import BatchSpec
 
 # The run ends after this many failures in a row, or after as many as may be in flight, if that is more.
@@ -444,5 +443,5 @@ class BatchRun(RunResults):
             if self.stopped is None:
                 error.why = f"{error.why} The run stopped: {reason}.".strip()
                 self.stopped = error
-        elif key and error.is_lasting:
-            self._kept_answers.add(key, Answer(error=str(error)))
+        else:
+            self._kept_answers.keep_failure(key, error)

@@ -50,6 +50,8 @@ class BatchSpec:
         A name for the template in messages.
     hidden : set of str
         The columns that the answers replace, or the right answers. A row has only those that the template names.
+    notices : tuple of str
+        What the user should know about it.
     """
 
     text: str
@@ -63,6 +65,7 @@ class BatchSpec:
     part: RunPart | None = None
     what: str = THE_PROMPT
     hidden: AnySet[str] = frozenset()
+    notices: tuple[str, ...] = ()
 
     def prompts(self) -> Callable[[Row], Content]:
         """Return a function that makes the prompt of a row. It raises InferenceError if that is empty."""
@@ -77,9 +80,8 @@ class BatchSpec:
 
     def renderer(self) -> Callable[[Row], Content]:
         """Return a function that renders the template for a row, also to an empty text."""
-        if self.raw or not is_template(self.text):
+        if (template := self._template()) is None:
             return lambda _: self.text
-        template = self._template()
         names, hidden = dict(self.names), self.hidden - template.mentioned
 
         def rendered(row: Row) -> Content:
@@ -97,15 +99,18 @@ class BatchSpec:
 
     def column_names(self) -> set[str]:
         """Return the names that the template uses: columns and names of the notebook."""
-        if self.raw or not is_template(self.text):
-            return set()
-        return self._template().names
+        template = self._template()
+        return set() if template is None else template.names
 
     def mentions(self, column: str) -> bool:
         """Return whether the template names a column, itself or of `row`."""
-        return not self.raw and is_template(self.text) and column in self._template().mentioned
+        template = self._template()
+        return template is not None and column in template.mentioned
 
-    def _template(self) -> Template:
+    def _template(self) -> Template | None:
+        """Return the template of the prompt, or None if the text is used as it is."""
+        if self.raw or not is_template(self.text):
+            return None
         return Template(self.text, tokens=self.value_tokens, what=self.what, has_row=True)
 
 

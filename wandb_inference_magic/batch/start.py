@@ -86,7 +86,8 @@ def start(
             error.remedy = f"{error.remedy} The first row was taken from the iterator: make a new one.".strip()
         raise
     run = BatchRun(command=command, rows=rows, spec=spec, model=first.model, first=first, cache=cache, seen=seen)
-    run.notice(*likely_mistakes(spec, rows.columns, rows.index_names, rows.length), *_values_to_cut(run))
+    mistakes = likely_mistakes(spec, rows.columns, rows.index_names, rows.length)
+    run.notice(*mistakes, *_values_to_cut(run), *spec.notices)
     if not command.dry:
         _check_budget(command.budget, run)
     return run

@@ -11,14 +11,14 @@ from functools import cache
 from pathlib import Path
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext, create_default_context
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..concurrency import forget_in_children
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
 from ..text import addresses
 from .bodies import NOT_PACKED
-from .hidden_key import NO_KEY, with_hidden_secrets
+from .hidden_key import NO_KEY, Sdk, with_hidden_secrets
 from .transport import transport
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from ..config import Endpoint
     from .metering import Meter
     from .transport import Sending
-
-Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
 CONNECT_SECONDS: Final = 20.0
 

@@ -6,6 +6,7 @@ from ast import literal_eval
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..batch import BatchSpec, MapProgress
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ..arguments import RowsOptions
-    from ..batch import BatchResult, BatchRun, PreparedBatch, Progress
+    from ..batch import BatchResult, PreparedBatch
     from ..frames import Rows
     from ..frontend import Canvas, MagicContext
     from ..session import Command
@@ -77,17 +78,14 @@ def run_batch(
     with shown_whole(context.command, canvas, what, name) as interrupts:
         with interrupts.allowed():
             prepared = prepare()
-        result = prepared.run(progress=_progress(context, canvas))
+        bar, preview = context.cell.is_interactive, is_notebook(context.shell)
+        result = prepared.run(progress=partial(MapProgress, canvas, bar=bar, preview=preview))
         context.put(name, result.value)
         shown = show(result, name, context.session.jobs.news())
         canvas.clear()
         canvas.show(shown)
     if error := result.ended_early(name):
         raise error
-
-
-def _progress(context: MagicContext, canvas: Canvas) -> Callable[[Sequence[BatchRun]], Progress]:
-    return lambda runs: MapProgress(canvas, runs, bar=context.cell.is_interactive, preview=is_notebook(context.shell))
 
 
 def spec_of_rows(

@@ -15,11 +15,10 @@ from ..replies import NullListener
 from ..session import Command
 
 if TYPE_CHECKING:
-    from ..catalog import Catalog
     from ..engine import ChatSpec
     from ..frontend import Canvas, MagicContext
     from ..messages import Reply
-    from ..replies import ComparisonListener, Listener
+    from ..replies import ComparisonListener
 
 
 def chat(
@@ -73,25 +72,29 @@ def chat(
         requests = [prepare_request(command, one, context.cell.origin) for one in specs]
         canvas.show(preview_bundle(command.budget.preview(requests), stream=spec.stream))
         return None
+    replies = None
     if len(specs) > 1:
         replies = _compare(context, options, specs, canvas)
-        _say_left_threads(context, options, canvas)
-        return replies
-    if options.bg:
+    elif options.bg:
         # Imported when a job is started, so that a first chat does not wait for it.
         from .jobs import start_chat
 
         start_chat(context, specs[0], canvas, format=_format(options), name=options.output, quiet=options.quiet)
-        _say_left_threads(context, options, canvas)
-        return None
-    return _send(context, options, specs[0], canvas)
+    else:
+        return _send(context, options, specs[0], canvas)
+    if (notice := _left_threads(context, None)) and not options.quiet:
+        canvas.append_below(line_bundle(notice))
+    return replies
 
 
 def _models(command: Command, options: ChatOptions) -> list[str]:
     """Return the models that the options name, without duplicates."""
     named = command.model_ids(options.model)
     if options.models_like is not None:
-        found = [model.id for model in _catalog(command).matching(options.models_like)]
+        models = command.session.models
+        # A dry run sends no request, so it searches only the models already known.
+        catalog = models.known(command.endpoint) if command.dry else models.catalog(command)
+        found = [model.id for model in catalog.matching(options.models_like)]
         if not found:
             raise InferenceError(
                 f"No model matches {shortened(options.models_like)!r}.",
@@ -100,12 +103,6 @@ def _models(command: Command, options: ChatOptions) -> list[str]:
             )
         named += found
     return list(dict.fromkeys(named))
-
-
-def _catalog(command: Command) -> Catalog:
-    """Return the models to search. A dry run sends no request, so it uses only the models already known."""
-    models = command.session.models
-    return models.known(command.endpoint) if command.dry else models.catalog(command)
 
 
 def _check_comparable(options: ChatOptions, models: int) -> None:
@@ -144,13 +141,15 @@ def _compare(context: MagicContext, options: ChatOptions, specs: list[ChatSpec],
 
 def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec, canvas: Canvas) -> Reply:
     session = context.session
+    per_second = context.command.settings.refresh_per_second
+    listener = NullListener() if options.quiet else LiveUpdater(canvas, per_second=per_second)
     before = session.last_reply
     try:
         reply = run_chat(
             context.command,
             spec,
             origin=context.cell.origin,
-            listener=_listener(context, options, canvas),
+            listener=listener,
             after=partial(_finish, context, options),
             place="_wbreply",
         )
@@ -163,29 +162,17 @@ def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec, canvas: C
     return reply
 
 
-def _listener(context: MagicContext, options: ChatOptions, canvas: Canvas) -> Listener:
-    if options.quiet:
-        return NullListener()
-    per_second = context.command.settings.refresh_per_second
-    return LiveUpdater(canvas, per_second=per_second)
-
-
 def _comparison_view(context: MagicContext, options: ChatOptions, canvas: Canvas) -> ComparisonListener:
     if options.quiet:
         return NullListener()
-    from ..frontend import comparison
+    from ..frontend import ComparisonView
 
     settings = context.command.settings
-    return comparison.ComparisonView(canvas, settings.allow_images_from, per_second=settings.refresh_per_second)
+    return ComparisonView(canvas, settings.allow_images_from, per_second=settings.refresh_per_second)
 
 
 def _format(options: ChatOptions) -> str:
     return options.format or ("json" if options.schema else "markdown")
-
-
-def _say_left_threads(context: MagicContext, options: ChatOptions, canvas: Canvas) -> None:
-    if (notice := _left_threads(context, None)) and not options.quiet:
-        canvas.append_below(line_bundle(notice))
 
 
 def _left_threads(context: MagicContext, thread: str | None) -> str:

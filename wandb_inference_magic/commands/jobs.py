@@ -10,7 +10,7 @@ from ..batch import Counts
 from ..catalog import usd
 from ..engine import prepare_request, run_chat
 from ..errors import InferenceError, Interrupted
-from ..frontend import cleared_on_error, comparison, describe_wait
+from ..frontend import cleared_on_error, describe_progress, describe_wait
 from ..jobs import HERE, Job, Outcome, batch_job, can_run_beside
 from ..rendering import line_bundle, reply_bundle, table_bundle
 from ..replies import NullListener
@@ -76,7 +76,7 @@ class JobListener(NullListener):
     def redraw(self) -> None:
         """Draw the line of the job."""
         if self._progress is not None:
-            self.doing(comparison.describe_progress(self._progress))
+            self.doing(describe_progress(self._progress))
 
     def doing(self, words: str) -> None:
         """Show what is being done."""
@@ -95,20 +95,11 @@ def start_batch(
 ) -> None:
     """Prepare a map or an evaluation, and start a job for it; as `begin`. `summary` returns what its end shows."""
     with cleared_on_error(canvas):
-        prepared = prepare()
-        job = batch_job(context.command, what, prepared, place=f"{name}.frame()", summary=summary, variable=name)
-        begin(context, job, name, canvas, prepared=prepared)
+        job = batch_job(context.command, what, prepare(), place=f"{name}.frame()", summary=summary, variable=name)
+        begin(context, job, name, canvas)
 
 
-def begin(
-    context: MagicContext,
-    job: Job,
-    name: str,
-    canvas: Canvas,
-    *,
-    prepared: PreparedBatch[Any] | None = None,
-    quiet: bool = False,
-) -> None:
+def begin(context: MagicContext, job: Job, name: str, canvas: Canvas, *, quiet: bool = False) -> None:
     """Start a job in the background and show its line, or run it here if no interactive front end is attached.
 
     Parameters
@@ -118,8 +109,6 @@ def begin(
     name : str
         The variable of the Job.
     canvas : Canvas
-    prepared : PreparedBatch, optional
-        What it runs, whose prompts are rendered first.
     quiet : bool
         Whether to show nothing.
 
@@ -129,8 +118,6 @@ def begin(
         From a job that runs here.
     """
     if can_run_beside(context.command):
-        if prepared is not None:
-            prepared.render_all(_rendering(canvas, sum(run.total or 0 for run in prepared.runs)))
 
         def show(job: Job) -> None:
             canvas.discard()
@@ -140,7 +127,7 @@ def begin(
             if not quiet:
                 show_job(context.shell, job)
 
-        job.start(show)
+        job.start(show, _rendering(canvas, job.total))
         return
     context.put(name, job)
     job.start_here()
@@ -149,7 +136,7 @@ def begin(
     job.wait()
 
 
-def _rendering(canvas: Canvas, total: int) -> Callable[[], None]:
+def _rendering(canvas: Canvas, total: int | None) -> Callable[[], None]:
     """Return a function to call for each prompt that is rendered: it shows how many are, now and then."""
     began, done = perf_counter(), 0
 

@@ -47,7 +47,7 @@ def rows_preview_bundle(runs: Sequence[BatchRun]) -> dict[str, Any]:
         return line_bundle("There are no rows.")
     first = runs[0]
     summaries = [f"Nothing was sent. To {run.model} at {_where(run.first)}: {estimate(run)}." for run in runs]
-    blocks = [(_title(message), _format_content(message)) for message in first.first.messages[:-1]]
+    blocks = [(str(message["role"]), _format_content(message)) for message in first.first.messages[:-1]]
     blocks += [(f"row {number}", text) for number, text in enumerate(_first_prompts(first), 1)]
     blocks.append(("parameters", _format_parameters(first.first, stream=False)))
     notices = list(dict.fromkeys(notice for run in runs for notice in run.all_notices))
@@ -65,9 +65,12 @@ def _first_prompts(run: BatchRun) -> Iterator[str]:
 
 def _preview(request: PreparedRequest, *, stream: bool) -> tuple[list[DocumentPart], str]:
     """Return what a request would send, as parts of a Markdown document and as plain text."""
-    blocks = [(_title(message), _format_content(message)) for message in request.messages]
+    blocks = [(str(message["role"]), _format_content(message)) for message in request.messages]
     blocks.append(("parameters", _format_parameters(request, stream=stream)))
-    return _document([_summary(request)], blocks, request.notices)
+    tokens = request.prompt_tokens
+    cost = _cost(request, tokens)
+    summary = f"Nothing was sent. To {request.model} at {_where(request)}: about {tokens:,} tokens, {cost}."
+    return _document([summary], blocks, request.notices)
 
 
 def _document(
@@ -79,13 +82,6 @@ def _document(
     parts += [f"\n\n<small>{safe_inline(one)}</small>" for one in below]
     plain = [*summaries, *(f"--- {title}\n{text}" for title, text in blocks)]
     return [*parts, "\n\n"], safe_plain("\n\n".join([*plain, *below]))
-
-
-def _summary(request: PreparedRequest) -> str:
-    tokens = request.prompt_tokens
-    return (
-        f"Nothing was sent. To {request.model} at {_where(request)}: about {tokens:,} tokens, {_cost(request, tokens)}."
-    )
 
 
 def _where(request: PreparedRequest) -> str:
@@ -107,10 +103,6 @@ def _format_parameters(request: PreparedRequest, *, stream: bool) -> str:
     parameters = request.flat_body | (STREAMED if stream else {})
     del parameters["messages"]
     return json.dumps(parameters, indent=2, ensure_ascii=False)
-
-
-def _title(message: Message) -> str:
-    return str(message["role"])
 
 
 def _format_content(message: Message) -> str:

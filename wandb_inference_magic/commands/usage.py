@@ -15,7 +15,7 @@ from ..spending import Total, usage_rows
 from ..text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..arguments import UsageOptions
     from ..frontend import MagicContext
@@ -42,15 +42,7 @@ def show_usage(context: MagicContext, options: UsageOptions) -> None:
         columns = [*usage_rows([("", "", usage.total())])[0]]
         context.put(options.output, data_frame(usage_rows(by_model), columns))
     elif by_model:
-        canvas.show(
-            _table(
-                by_model,
-                usage.total(),
-                f"Since {_when(usage.since)}.",
-                _price_source(context.session),
-                _shared(context.session),
-            )
-        )
+        canvas.show(_table(context.session, by_model))
         # A single bar has nothing to compare with.
         canvas.append_below(_chart(by_model) if len(by_model) > 1 else {})
     else:
@@ -65,29 +57,16 @@ def _when(since: datetime) -> str:
     return since.strftime("%H:%M:%S") if today else since.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _price_source(session: Session) -> str:
-    catalog = session.models.known(Command(session, dry=True).endpoint)
-    return f"Prices: {catalog.as_of}." if catalog.as_of else ""
-
-
-def _shared(session: Session) -> str:
-    """Return a note on what the shared budget file counts for calls whose kernel was killed."""
-    # A file that cannot be used is reported by the next call, not by this table.
-    with suppress(InferenceError):
-        if (shared := session.spending.get(session.settings.budget_file)) is not None and (
-            estimated := shared.estimated()
-        ):
-            return f"The budget file counts {usd(estimated)} for calls whose kernel was killed: an estimate."
-    return ""
-
-
-def _table(by_model: ByModel, total: Total, since: str, *sources: str) -> dict[str, Any]:
+def _table(session: Session, by_model: ByModel) -> dict[str, Any]:
+    total = session.usage.total()
     rows = [_row(_describe_model(endpoint, model), one) for endpoint, model, one in by_model]
     if total.failed:
         rows.append(("of these failed", f"{total.failed:,}", *NO_TOKENS, f"{total.failed_seconds:,.1f}", "", ""))
     if len(by_model) > 1:
         rows.append(_row("total", total))
-    return table_bundle(HEADINGS, rows, above=since, below=" ".join(_notes(total, *sources)))
+    return table_bundle(
+        HEADINGS, rows, above=f"Since {_when(session.usage.since)}.", below=" ".join(_notes(session, total))
+    )
 
 
 def _describe_model(endpoint: str, model: str) -> str:
@@ -118,19 +97,19 @@ def format_cost(total: Total) -> str:
     return f"at least {usd(total.cost)}" if total.cost else "unknown"
 
 
-def _notes(total: Total, price_source: str, shared: str) -> list[str]:
-    notes = []
+def _notes(session: Session, total: Total) -> Iterator[str]:
     if total.estimates:
-        notes.append(
-            f"The endpoint did not count the tokens of {counted(total.estimates, 'call')}: those are estimates."
-        )
+        yield f"The endpoint did not count the tokens of {counted(total.estimates, 'call')}: those are estimates."
     if total.unpriced:
-        notes.append("Some prices are not known.")
-    if total.cost and price_source:
-        notes.append(price_source)
-    if shared:
-        notes.append(shared)
-    return notes
+        yield "Some prices are not known."
+    source = session.models.known(Command(session, dry=True).endpoint).as_of
+    if total.cost and source:
+        yield f"Prices: {source}."
+    # A file that cannot be used is reported by the next call, not by this table.
+    with suppress(InferenceError):
+        shared = session.spending.get(session.settings.budget_file)
+        if shared is not None and (estimated := shared.estimated()):
+            yield f"The budget file counts {usd(estimated)} for calls whose kernel was killed: an estimate."
 
 
 def _chart(by_model: ByModel) -> dict[str, Any]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..errors import InferenceError
 from .credentials import home_folder, other_host, read_settings, settings_files, shown_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+T = TypeVar("T")
 
 PROJECT_VARIABLE: Final = "WANDB_INFERENCE_PROJECT"
 _PROJECT: Final = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
@@ -39,7 +41,7 @@ def find_project(environ: Mapping[str, str], folder: Path | None = None) -> tupl
         if it cannot be sent, or if it is for a host other than W&B's (`WANDB_BASE_URL`).
     """
     if own := environ.get(PROJECT_VARIABLE, "").strip():
-        return _own_project(own), PROJECT_VARIABLE
+        return from_variable(check_project, PROJECT_VARIABLE, own), PROJECT_VARIABLE
     if other_host(environ.get("WANDB_BASE_URL", "")):
         return None
     return next((one for one in _of_wandb(environ, folder) if _PROJECT.fullmatch(one[0])), None)
@@ -73,12 +75,14 @@ def _of_wandb(environ: Mapping[str, str], folder: Path | None) -> Iterator[tuple
             yield _joined(read_settings(path), "entity", "project"), shown_path(path, home)
 
 
-def _own_project(text: str) -> str:
+def from_variable(check: Callable[[str], T], variable: str, text: str) -> T:
+    """Return the checked value of an environment variable. The error for another value names the variable."""
     try:
-        return check_project(text)
+        return check(text)
     except InferenceError as error:
         raise InferenceError(
-            f"The environment variable {PROJECT_VARIABLE} is not usable: {error.what}",
+            f"The environment variable {variable} is not usable: {error.what}",
+            why=error.why,
             remedy=error.remedy,
             cause="option",
         ) from None

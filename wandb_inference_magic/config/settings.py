@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from copy import deepcopy
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from traitlets import Bool, CFloat, CInt, Enum, Float, Integer, List, TraitError, TraitType, Unicode, validate
@@ -13,7 +14,7 @@ from traitlets.config import Config, Configurable
 from ..catalog import check_model_id
 from ..errors import InferenceError, did_you_mean, shortened
 from .address import check_endpoint
-from .project import check_project, find_project
+from .project import check_project, find_project, from_variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -177,7 +178,7 @@ class WandbInference(Configurable):
                 remedy="Correct it there (ipython_config.py), or restart the kernel if it was set with %config.",
                 cause="option",
             ) from None
-        self._file: dict[str, Any] = deepcopy(dict(self.config.get("WandbInference", {})))
+        self._file = self.chosen()
 
     @validate(*(name for name, trait in list(vars().items()) if isinstance(trait, TraitType)))
     def _check(self, proposal: Bunch) -> Any:
@@ -255,19 +256,8 @@ class WandbInference(Configurable):
         trait = self.traits()[name]
         variable = trait.metadata.get("variable", "")
         if variable and (text := environ.get(variable, "").strip()):
-            return self._from_environment(trait, variable, text), variable
+            return from_variable(partial(_checked, trait), variable, text), variable
         return getattr(self, name), FILE if name in self._file else DEFAULT
-
-    def _from_environment(self, trait: TraitType[Any, Any], variable: str, text: str) -> Any:
-        try:
-            return _checked(trait, text)
-        except InferenceError as error:
-            raise InferenceError(
-                f"The environment variable {variable} is not usable: {error.what}",
-                why=error.why,
-                remedy=error.remedy,
-                cause="option",
-            ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,14 @@ _CHECK_ADDRESS: Final = "Check the address: %wbconfig shows it, and it usually e
 _ADDRESS: Final = _CHECK_ADDRESS + " {model_remedy}"
 _UNKNOWN_ADDRESS: Final = (
     r"unexpected endpoint|unknown (endpoint|route)|no such (endpoint|route)|no route matched|default backend"
-    r"|endpoint could not be found|the path \S+ (does not exist|was not found)"
+    r"|endpoint could not be found|the path \S+ (does not exist|was not found)|given endpoint does not exist"
 )
 _CHECK: Final = "Check the endpoint with %wbconfig --check."
 _FEWER: Final = "Wait a moment and run the cell again; send fewer requests at once."
+_REGION: Final = (
+    "The service looks at the address of the machine that runs this kernel (for a hosted notebook, its host). "
+    "Use it from a region it serves."
+)
 _BUSY: Final = "Run the cell again in a minute or two, or choose another model with %wbmodels."
 
 
@@ -84,9 +88,11 @@ class ErrorForm:
 
 _QUOTA_WORDS: Final = (
     r"insufficient[_ ]?(quota|balance|credit|funds)|exceeded[_ ](your[_ ])?current[_ ]quota|credit balance"
-    r"|out of credit|no credits|billing[_ ](hard[_ ])?limit|spending[_ ]limit|payment required|add (more )?credits"
-    r"|(monthly|weekly|daily) (usage )?(limit|quota)|usage limit|key limit exceeded|included credits|used up your"
+    r"|out of credit|(no|any) credits|billing[_ ](hard[_ ])?limit|spending[_ ]limit|payment required"
+    r"|add (more )?credits"
+    r"|(monthly|weekly|daily) (\w+ )?(limit|quota)|usage limit|key limit exceeded|included credits|used up your"
     r"|arrear|account is not active|check your billing|account .{0,40}suspended|per-?day|recharge"
+    r"|(free tier|trial|credits?|allowance|quota) .{0,20}(exhausted|used up|expired)|(free tier|quota) exhausted"
     r"|budget[_ ](has been |is |was )?exceeded|(exceed\w*|over|max) (\w+ )?budget|余额不足|欠费"
 )
 _LONG_WORDS: Final = (
@@ -116,8 +122,10 @@ _MODEL_WORDS: Final = (
 _MEMORY_WORDS: Final = r"requires more (system |gpu )?memory|(not enough|insufficient) (system |gpu )?memory"
 _PASSING_WORDS: Final = (
     r"rate[_ ]?limit|throttl|too many requests|too busy|(due to|at) capacity|overloaded|temporarily|not loaded yet"
-    r"|is (currently )?(loading|starting|being loaded)|\bstarting,|try again (later|in)|please retry"
-    r"|retry (later|after)|(tokens|requests) per (second|minute|hour)|token_quota_exceeded"
+    r"|(is|are) (currently |still )?(loading|starting|being loaded|building|deploying|warming up)|\bstarting,"
+    r"|(model|endpoint|deployment|server|service) is not ready|try again (later|in)"
+    r"|(please retry|retry (later|after))(?! (after )?(check|verif|fix|correct|chang))"
+    r"|(tokens|requests) per (second|minute|hour)|token_quota_exceeded"
 )
 # The statuses and the words of a refused response format. The schema of a function is another matter.
 _FORMAT_STATUSES: Final = (None, 400, 404, 415, 422, 424, 500, 501)
@@ -167,9 +175,10 @@ CAUSES: Final = (
         "refused",
         "{service} refused this prompt.",
         "Change the prompt, or choose another model with %wbmodels.",
-        (400, 403, 406, 422, 451, 500, None),
+        (400, 403, 406, 422, 446, 451, 500, None),
         r"moderation|flagged|content[_ ]?(policy|filter|management)|responsible ?ai|safety (system|policy|filter)"
-        r"|inappropriate content|data_inspection_failed|sensitive content|new_sensitive|prohibited content|敏感内容",
+        r"|inappropriate content|guardrail|data_inspection_failed|sensitive content|new_sensitive|prohibited content"
+        r"|敏感内容",
         affects_all=False,
     ),
     ErrorForm(
@@ -188,7 +197,8 @@ CAUSES: Final = (
         r"|(invalid|incorrect).{0,10}api[_ ]?key",
     ),
     _quota((402,)),
-    _quota((400, 403, 429, 500, None), _QUOTA_WORDS, unless_waited=True),
+    _quota((400, 403, 412, 429, 500, None), _QUOTA_WORDS, unless_waited=True),
+    _key((403,), r"authorization failed|(invalid|expired|bad) (\w+ )?(token|credential)|jwt|credentials? (are|is) "),
     _quota((429,), "quota", at="wandb", unless_waited=True),
     ErrorForm(
         "network",
@@ -201,11 +211,12 @@ CAUSES: Final = (
     ),
     # Sent with a status that says otherwise.
     _too_many(_BUSY, (400, 403, 404, None), _PASSING_WORDS),
+    _refused(_REGION, (403, 451, None), r"country|region|territory", affects_all=True),
+    _refused(_REGION, (400, 403, 451, None), r"(country|region|location) .{0,20}not supported", affects_all=True),
     _refused(
-        "The service looks at the address of the machine that runs this kernel (for a hosted notebook, its host). "
-        "Use it from a region it serves.",
-        (403, 451, None),
-        r"country|region|territory|location is not supported",
+        "Ask the people who run it to start it again.",
+        (400, 403, 404, 409, 422, 503, None),
+        r"(endpoint|deployment|model|space) is (paused|stopped)",
         affects_all=True,
     ),
     _refused(
@@ -217,9 +228,11 @@ CAUSES: Final = (
     _refused(
         "Ask an administrator of the account whether it may use this model.",
         (403,),
-        r"^\W*$|forbidden|permission|access|authori[sz]ed|account|subscription|project|\bkey\b|attention required",
+        r"^\W*$|forbidden|permission|access|authori[sz]ed|account|subscription|project|\bkey\b|attention required"
+        r"|verif|organi[sz]ation|allow-?list|ip address",
         affects_all=True,
     ),
+    _refused("Ask the people who run it whether this key may use it.", (403,), at="list", affects_all=True),
     _refused(
         "Change the privacy settings of the account, or choose another model with %wbmodels.",
         (403, 404),

@@ -78,6 +78,9 @@ def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceErr
         # A gateway whose status says less than that of the service behind it.
         status = body.code
     error = _error(status, body, requested_delay(headers), context)
+    if failure.response.has_redirect_location:
+        named = failure.response.url.join(headers["location"]).copy_with(query=None, userinfo=b"", fragment=None)
+        error.why = f"It named {quoted(str(named))}. {error.why}"
     error.request_id = quoted(headers.get("x-request-id") or "") or None
     return error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from ast import literal_eval
 from collections.abc import Set as AnySet
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Context, Decimal, InvalidOperation
 from functools import cache
@@ -132,21 +133,15 @@ def _is_fraction(value: Any) -> bool:
 
 def _shortest(value: Any) -> Decimal | None:
     """Return the shortest decimals of a float that comes from one of 32 bits, as numbers in a frame may; else None."""
-    if not isinstance(value, float) or not isfinite(value) or _single(value) != value:
-        return None
-    return Decimal(repr(shortest(value, "float32")))
-
-
-def _single(value: float) -> float | None:
-    try:
-        return float(unpack("f", pack("f", value))[0])
-    except OverflowError:
-        return None
+    with suppress(OverflowError):
+        if isinstance(value, float) and isfinite(value) and unpack("f", pack("f", value))[0] == value:
+            return Decimal(repr(shortest(value, "float32")))
+    return None
 
 
 def _read(text: str, beside: Any) -> Any:
     """Return a text as a value of the type of another one, or the text itself if it is none."""
-    try:
+    with suppress(ValueError, InvalidOperation):
         if isinstance(beside, dict | list):
             return read_nested(text)
         if isinstance(beside, _Time):
@@ -158,8 +153,6 @@ def _read(text: str, beside: Any) -> Any:
         if isinstance(beside, int | float | Decimal) and not isinstance(beside, bool):
             number = Decimal(ungrouped(_bare(text)))
             return text if number.is_nan() else number
-    except (ValueError, InvalidOperation):
-        pass
     return text
 
 

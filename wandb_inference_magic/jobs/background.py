@@ -49,7 +49,7 @@ def batch_job(
     summary: Callable[[BatchResult[T]], dict[str, Any]] | None = None,
     variable: str = "",
 ) -> Job:
-    """Return a Job for a map or an evaluation. Its prompts are rendered already, if it is to run in another thread.
+    """Return a Job for a map or an evaluation.
 
     Parameters
     ----------
@@ -70,4 +70,4 @@ def batch_job(
         shown = summary(result) if summary else None
         return Outcome(result.value, shown, result.ended_early(place), result.notices)
 
-    return Job(command, what, work, runs=prepared.runs, so_far=prepared.frame, variable=variable)
+    return Job(command, what, work, prepared=prepared, variable=variable)

@@ -21,7 +21,7 @@ from ..text import counted, duration, sum_or_none
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..batch import BatchRun
+    from ..batch import BatchRun, PreparedBatch
     from ..session import Command, Share
 
 State = Literal["running", "paused", "waiting", "done", "cancelled", "failed"]
@@ -66,12 +66,12 @@ class Job:
         The magic and the name of what it works on.
     work : callable
         Takes the job, whose `follow` it calls with its runs, and returns the Outcome. Runs in the job's thread.
-    runs : sequence of BatchRun
-        The runs that are known before.
+    prepared : PreparedBatch, optional
+        The map or the evaluation that it runs.
     share : Share, optional
         What the job asks for, if it has no runs.
     so_far : callable, optional
-        Returns the frame with the answers so far.
+        Returns the frame with the answers so far, if nothing is `prepared`.
     unit : str
         What is counted, if it is not rows.
     variable : str
@@ -89,7 +89,7 @@ class Job:
         what: str,
         work: Callable[[Job], Outcome],
         *,
-        runs: Sequence[BatchRun] = (),
+        prepared: PreparedBatch[Any] | None = None,
         share: Share | None = None,
         so_far: Callable[[], Any] | None = None,
         unit: str = "",
@@ -97,11 +97,12 @@ class Job:
     ) -> None:
         self.id = 0
         self.what = what
-        self._command, self._work, self._so_far = command, work, so_far
+        self._command, self._work, self._prepared = command, work, prepared
+        self._so_far = so_far if prepared is None else prepared.frame
         command.is_listed = True
         self._own_counts: Counts | None = None
         self._unit = f" {unit}" if unit else ""
-        self._runs = list(runs)
+        self._runs: list[BatchRun] = [] if prepared is None else list(prepared.runs)
         self._share = share
         # Views are drawn on by the job's thread, and added by others.
         self._lock = RLock()
@@ -118,11 +119,14 @@ class Job:
         self._record = JobRecord(what, variable, started=started, written=started, unit=unit or "rows", **place)
         self._file = RecordFile()
 
-    def start(self, show: Callable[[Job], None] | None = None) -> None:
+    def start(self, show: Callable[[Job], None] | None = None, redraw: Callable[[], object] = bool) -> None:
         """Give the job its number, show it, and start it. An earlier job of the same cell is ended.
 
+        The prompts of rows are rendered first, in this thread: that is the user's code. `redraw` is called for each.
         An interrupt comes before it has a number, or when it runs.
         """
+        if self._prepared is not None:
+            self._prepared.render_all(redraw)
         jobs = self._command.session.jobs
         for one in [job for job in jobs if isinstance(job, Job) and not job.is_over]:
             # One execution of a cell may start several.

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from keyword import iskeyword
 from threading import Thread
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
@@ -41,18 +40,11 @@ _PATIENCE: Final = 0.08
 _LINE: Final = re.compile(r"\s*(?P<target>\w[\w.,\[\]'\" \t]*=[ \t]*)?(?P<magic>%%?\w+)[ \t](?P<rest>.*)")
 
 
-class _Claim(Sequence[SimpleCompletion]):
+class _Claim(list[SimpleCompletion]):
     """No completions, but with a length: IPython suppresses other matchers only for a result that has one."""
 
     def __len__(self) -> int:
         return 1
-
-    @overload
-    def __getitem__(self, index: int) -> SimpleCompletion: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[SimpleCompletion]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        raise IndexError(index)
 
 
 def install(shell: InteractiveShell, session: Session) -> None:

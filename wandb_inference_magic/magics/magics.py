@@ -64,6 +64,15 @@ def _reported(method: Method) -> Method:
     return cast("Method", run)
 
 
+def _magic(kind: Callable[[Any], Any]) -> Callable[[Method], Method]:
+    """Make a method a magic of this kind, whose line is not changed by IPython and whose errors are reported."""
+
+    def decorated(method: Method) -> Method:
+        return cast("Method", no_var_expand(kind(_reported(method))))
+
+    return decorated
+
+
 def _detach(error: InferenceError) -> None:
     """Make the context of an error its cause. IPython prints Python's traceback if a context has an exception group."""
     if not error.__suppress_context__:
@@ -98,9 +107,7 @@ class InferenceMagics(Magics):
         error.show_traceback = self.session.settings.debug
         _detach(error)
 
-    @no_var_expand
-    @line_cell_magic
-    @_reported
+    @_magic(line_cell_magic)
     def wbchat(self, line: str, cell: str | None = None) -> Reply | list[Reply] | None:
         """Send a prompt to a model and show its reply as it is written.
 
@@ -122,9 +129,7 @@ class InferenceMagics(Magics):
             return None
         return answer
 
-    @no_var_expand
-    @line_magic
-    @_reported
+    @_magic(line_magic)
     def wbmodels(self, line: str) -> None:
         """See the models and pick one.
 
@@ -137,9 +142,7 @@ class InferenceMagics(Magics):
         context = self._context("wbmodels")
         show_models(context, options, text)
 
-    @no_var_expand
-    @line_magic
-    @_reported
+    @_magic(line_magic)
     def wbthread(self, line: str) -> None:
         """List, switch, show, edit, export and import conversations.
 
@@ -151,9 +154,7 @@ class InferenceMagics(Magics):
         options, name = self._read(ThreadOptions, "%wbthread", line)
         manage(self._context("wbthread"), options, name)
 
-    @no_var_expand
-    @cell_magic
-    @_reported
+    @_magic(cell_magic)
     def wbmap(self, line: str, cell: str) -> None:
         """Put a prompt to a model for each row of a DataFrame, many at once; the answers become a column.
 
@@ -165,9 +166,7 @@ class InferenceMagics(Magics):
         options, frame = self._read(MapOptions, "%%wbmap", line)
         run_map_magic(self._context("wbmap"), options, frame, cell.strip("\n"))
 
-    @no_var_expand
-    @cell_magic
-    @_reported
+    @_magic(cell_magic)
     def wbeval(self, line: str, cell: str) -> None:
         """Test models and prompts on rows with known answers, and say whether their difference is real.
 
@@ -179,9 +178,7 @@ class InferenceMagics(Magics):
         options, frame = self._read(EvalOptions, "%%wbeval", line)
         run_evaluation_magic(self._context("wbeval"), options, frame, cell.strip("\n"))
 
-    @no_var_expand
-    @line_magic
-    @_reported
+    @_magic(line_magic)
     def wbjobs(self, line: str) -> None:
         """See what runs in the background; follow it, end it, get its result.
 
@@ -193,9 +190,7 @@ class InferenceMagics(Magics):
         options, text = self._read(JobsOptions, "%wbjobs", line)
         manage(self._context("wbjobs"), options, text)
 
-    @no_var_expand
-    @line_magic
-    @_reported
+    @_magic(line_magic)
     def wbusage(self, line: str) -> None:
         """Show tokens, seconds and cost of the calls so far, by model.
 
@@ -207,9 +202,7 @@ class InferenceMagics(Magics):
         options, _ = self._read(UsageOptions, "%wbusage", line)
         show_usage(self._context("wbusage"), options)
 
-    @no_var_expand
-    @line_magic
-    @_reported
+    @_magic(line_magic)
     def wbconfig(self, line: str) -> None:
         """Show the settings and where each comes from, change them, and check the key.
 

@@ -192,14 +192,16 @@ def from_messages(name: str, document: Any) -> Imported:
     system = ""
     prompt: str | list[dict[str, Any]] = ""
     for number, message in enumerate(messages, 1):
-        role, content = _read(message, number)
+        role, content, calls = _read(message, number)
         if role == "user":
             prompt = _joined(prompt, content)
             continue
-        left_out.update(_dropped(message, role, content))
+        left_out.update(_dropped(role, content, calls))
+        reply = "".join(texts_of(content))
         if role in ("system", "developer"):
-            system = _joined(system, "".join(texts_of(content)))
-        elif role == "assistant" and _is_reply(message, reply := "".join(texts_of(content)), prompt):
+            system = _joined(system, reply)
+        # White space is a reply, unless it comes with calls of tools.
+        elif role == "assistant" and (reply.strip() or (reply and prompt and not calls)):
             if prompt:
                 turns.append(Turn(prompt, reply, system=system or None))
                 prompt, system = "", ""
@@ -214,27 +216,18 @@ def from_messages(name: str, document: Any) -> Imported:
     return Imported(Thread(name, turns), tuple(said))
 
 
-def _is_reply(message: Any, reply: str, prompt: Any) -> bool:
-    """Return whether a message of the assistant is a reply. White space is one, unless it comes with calls of tools."""
-    return bool(reply.strip() or (reply and prompt and not _calls(message)))
-
-
-def _dropped(message: Any, role: str, content: Any) -> list[str]:
+def _dropped(role: str, content: Any, calls: int) -> list[str]:
     """Return nouns for what a message that is not the user's has, and a turn has not."""
     if role not in ("system", "developer", "assistant"):
         return [f"{quoted(role)} message"]
-    calls = ["tool call"] * _calls(message) if role == "assistant" else []
     parts = [f"{quoted(part_text(part))} part" for part in parts_of(content) if part["type"] != "text"]
-    is_empty = role == "assistant" and not content and not calls
-    return [*calls, *parts, *(["empty assistant message"] if is_empty else [])]
+    if role != "assistant":
+        return parts
+    return ["tool call"] * calls + parts if content or calls else ["empty assistant message"]
 
 
-def _calls(message: Any) -> int:
-    calls = message.get("tool_calls") or message.get("function_call") or []
-    return len(calls) if isinstance(calls, list) else 1
-
-
-def _read(message: Any, number: int) -> tuple[str, Any]:
+def _read(message: Any, number: int) -> tuple[str, Any, int]:
+    """Return the role of a message, its content as a thread has it, and how many tools it calls."""
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise ValueError(f"Message {number} has no role.")
     content = "" if message.get("content") is None else message["content"]
@@ -245,7 +238,8 @@ def _read(message: Any, number: int) -> tuple[str, Any]:
         content = [_read_part(part, number) for part in content]
     elif not content and isinstance(message.get("refusal"), str):
         content = message["refusal"]
-    return message["role"], content or ""
+    calls = message.get("tool_calls") or message.get("function_call") or []
+    return message["role"], content or "", len(calls) if isinstance(calls, list) else 1
 
 
 def _read_part(part: dict[str, Any], number: int) -> dict[str, Any]:

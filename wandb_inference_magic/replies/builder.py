@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ..errors import shortened
 from ..messages import Reply, Usage, is_cut
 from ..text import hidden, redacted, safe_plain, whole
-from .endings import finish_meaning
+from .endings import ENDS, finish_meaning
 from .forms import (
     ECHOED,
     delta_of,
@@ -38,6 +38,7 @@ MAX_UNKNOWN: Final = 3
 MAX_QUOTED: Final = 100
 # A model that thinks does so for longer.
 SHORTEST_SECONDS: Final = 0.05
+_UNKNOWN_END: Final = "The service ended the reply with {!r}, whose meaning is not known: the reply may not be whole."
 
 
 @dataclass(slots=True)
@@ -329,6 +330,9 @@ class ReplyBuilder:
     ) -> Reply:
         """Return what has been received so far as a Reply, with its cost at `price`."""
         not_recorded = self.timing.failure if self.timing else ""
+        notices = list(self.notices)
+        if self.finish_reason is not None and self.finish_reason not in ENDS:
+            notices.append(_UNKNOWN_END.format(shortened(whole(self.finish_reason))))
         return Reply(
             text=self.text,
             reasoning=self.reasoning,
@@ -350,7 +354,7 @@ class ReplyBuilder:
             messages=tuple(messages),
             sources=tuple(map(whole, self._sources)),
             request_id=self.request_id,
-            notices=(*self.notices, *([f"Not recorded: {not_recorded}"] if not_recorded else [])),
+            notices=(*notices, *([f"Not recorded: {not_recorded}"] if not_recorded else [])),
             replayed=self.is_replayed,
             # A budget does not apply to a replayed reply.
             budget_limit=None if self.is_replayed else self.budget_limit,

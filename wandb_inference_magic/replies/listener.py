@@ -58,18 +58,22 @@ class Waiting(Protocol):
         """
 
 
-class Listener(Waiting, Protocol):
-    """Receives the reports of one chat."""
+class Drawing(Waiting, Protocol):
+    """Draws what is received, again and again."""
 
     @property
     def interval(self) -> float:
         """How often `redraw` is called, in seconds."""
 
-    def start(self, progress: CallProgress) -> None:
-        """Follow another call from now on."""
-
     def redraw(self) -> None:
         """Show what has been received since the last time, or why nothing has been."""
+
+
+class Listener(Drawing, Protocol):
+    """Receives the reports of one chat."""
+
+    def start(self, progress: CallProgress) -> None:
+        """Follow another call from now on."""
 
     def doing(self, words: str) -> None:
         """Show what is being done between two calls."""
@@ -87,18 +91,11 @@ class Listener(Waiting, Protocol):
         """Remove the waiting status, because no reply was received."""
 
 
-class ComparisonListener(Waiting, Protocol):
+class ComparisonListener(Drawing, Protocol):
     """Receives the reports of several models that answer at the same time."""
-
-    @property
-    def interval(self) -> float:
-        """How often `redraw` is called, in seconds."""
 
     def start(self, progress: CallProgress, *others: CallProgress) -> None:
         """Follow these calls from now on."""
-
-    def redraw(self) -> None:
-        """Show the progress of the models."""
 
     def finish_all(self, models: Sequence[CallProgress], replies: Sequence[Reply], *, interrupted: bool) -> None:
         """Show the results of all models."""

@@ -58,26 +58,26 @@ class Tool:
         # A lone surrogate has no UTF-8 form, and pydantic would raise an error of another type.
         raw = whole(text).encode() if text.strip() else b"{}"
         read = {name: value for name, value in self.arguments.validate_json(raw).items() if value is not LEFT_OUT}
-        if problems := [*misread_values(self.definition["function"]["parameters"], from_json(raw))]:
+        given = from_json(raw)
+        if problems := [*misread_values(self.definition["function"]["parameters"], given)]:
             raise ValueError("; ".join(problems))
         positional = [
             read.pop(parameter.name, parameter.default)
             for parameter in self.parameters
             if parameter.kind is parameter.POSITIONAL_ONLY
         ]
-        others = self._read_others(raw)
+        others = self._read_others(given)
         if taken := _bound(self.function).keys() & others.keys():
             raise ValueError(f"the user has set {', '.join(sorted(taken))}")
         return positional, read | others
 
-    def _read_others(self, raw: bytes) -> dict[str, Any]:
+    def _read_others(self, given: Mapping[str, Any]) -> dict[str, Any]:
         if self.others is None:
             return {}
         from pydantic import TypeAdapter
-        from pydantic_core import from_json
 
         known = {parameter.name for parameter in self.parameters}
-        others = {name: value for name, value in from_json(raw).items() if name not in known}
+        others = {name: value for name, value in given.items() if name not in known}
         return TypeAdapter(dict[str, self.others.annotation]).validate_python(others)  # type: ignore[name-defined]
 
 

@@ -14,7 +14,7 @@ from ..errors import InferenceError
 from ..libraries import check_libraries, hidden_library
 from ..replies import NullListener
 from ..spending import Budget
-from .endpoints import resolve_endpoint
+from .endpoints import EndpointResolver
 from .jobs import Foreground
 from .session import hide_own_logs
 from .spans import open_telemetry, span
@@ -102,10 +102,9 @@ class Command:
 
     @cached_property
     def endpoint(self) -> Endpoint:
-        """The endpoint. Raises InferenceError as `resolve_endpoint` does."""
-        return resolve_endpoint(
-            self.settings, self.session.keys, self.cassette, dry=self.dry, start=self._start_practice_model
-        )
+        """The endpoint. Raises InferenceError as `EndpointResolver.resolve` does."""
+        keys, start = self.session.keys, self._start_practice_model
+        return EndpointResolver(self.settings, keys, self.cassette, self.dry, start).resolve()
 
     def _start_practice_model(self, weights: Path | None) -> practice_server.PracticeModel:
         with self.listener.waiting("starting the practice model") as redraw:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ..client import practice_server
@@ -149,15 +149,9 @@ class Keys:
         return self._secrets
 
 
-def resolve_endpoint(
-    settings: Resolved,
-    keys: Keys,
-    cassette: Cassette | None,
-    *,
-    dry: bool,
-    start: Callable[[Path | None], practice_server.PracticeModel],
-) -> Endpoint:
-    """Return the endpoint that the settings name, with its key.
+@dataclass(frozen=True)
+class EndpointResolver:
+    """Finds the endpoint that the settings name, with its key.
 
     Parameters
     ----------
@@ -168,98 +162,92 @@ def resolve_endpoint(
         Whether nothing will be sent. Then no key is asked for, and the practice model is not started.
     start : callable
         Starts the practice model.
-
-    Raises
-    ------
-    InferenceError
-        When there is no key for W&B, or no practice model, unless `dry` is true.
     """
-    if cassette is not None and (cassette.endpoint is not None or not cassette.records):
-        found = _recorded_endpoint(cassette, settings, keys, dry=dry, start=start)
+
+    settings: Resolved
+    keys: Keys
+    cassette: Cassette | None
+    dry: bool
+    start: Callable[[Path | None], practice_server.PracticeModel]
+
+    def resolve(self) -> Endpoint:
+        """Return the endpoint.
+
+        Raises
+        ------
+        InferenceError
+            When there is no key for W&B, or no practice model, unless `dry` is true.
+        """
+        cassette = self.cassette
+        if cassette is None or (cassette.endpoint is None and cassette.records):
+            return self._live(self._name(), asks=not self.dry)
+        found = self._recorded(cassette)
         if not found.default_model and cassette.endpoint == found.name:
             return replace(found, default_model=cassette.model or "")
         return found
-    return _live_endpoint(_name(settings, keys), settings, keys, dry=dry, asks=not dry, start=start)
 
+    def _name(self) -> str:
+        if self.settings.endpoint != "auto":
+            return self.settings.endpoint
+        if self.keys.find(WANDB_URL) is not None or texts_of("ignored", self.keys.notes(WANDB_URL)):
+            # An unusable key is reported, not hidden by the practice model.
+            return "wandb"
+        return "local" if practice_server.installed(self._weights) else "wandb"
 
-def _name(settings: Resolved, keys: Keys) -> str:
-    if settings.endpoint != "auto":
-        return settings.endpoint
-    if keys.find(WANDB_URL) is not None or texts_of("ignored", keys.notes(WANDB_URL)):
-        # An unusable key is reported, not hidden by the practice model.
-        return "wandb"
-    return "local" if practice_server.installed(_path(settings.weights)) else "wandb"
+    @property
+    def _weights(self) -> Path | None:
+        return expanded(self.settings.weights) if self.settings.weights else None
 
+    def _live(self, name: str, *, asks: bool) -> Endpoint:
+        if name == "local":
+            return self._practice()
+        if name != "wandb":
+            return self._custom(name)
+        key = self.keys.find(WANDB_URL) or (self.keys.prompt_for(WANDB_URL) if asks else None)
+        if key is None and not self.dry:
+            raise no_key_error(self.keys.notes(WANDB_URL))
+        return Endpoint("wandb", WANDB_URL, key, self.settings.project, default_model=DEFAULT_MODEL)
 
-def _live_endpoint(
-    name: str,
-    settings: Resolved,
-    keys: Keys,
-    *,
-    dry: bool,
-    asks: bool,
-    start: Callable[[Path | None], practice_server.PracticeModel],
-) -> Endpoint:
-    if name == "local":
-        return _practice_endpoint(_path(settings.weights), dry=dry, start=start)
-    if name != "wandb":
-        return _custom_endpoint(name, settings, keys, dry=dry)
-    key = keys.find(WANDB_URL) or (keys.prompt_for(WANDB_URL) if asks else None)
-    if key is None and not dry:
-        raise no_key_error(keys.notes(WANDB_URL))
-    return Endpoint("wandb", WANDB_URL, key, settings.project, default_model=DEFAULT_MODEL)
+    def _custom(self, url: str) -> Endpoint:
+        key = self.keys.find(url)
+        if key is None and not self.dry and (ignored := self.keys.ignored(url)):
+            raise ignored_key_error(ignored)
+        project, sources = self.settings.project, self.settings.sources
+        source = sources["endpoint"]
+        origin = "the setting `endpoint` of this session" if source == SESSION else source
+        if is_wandb(url):
+            return Endpoint("wandb", url, key, project, default_model=DEFAULT_MODEL, origin=origin)
+        # A project from W&B's own settings is sent to W&B only.
+        is_for_us = sources["project"] in (SESSION, FILE, PROJECT_VARIABLE)
+        return Endpoint("custom", url, key, project if is_for_us else "", origin=origin)
 
+    def _practice(self) -> Endpoint:
+        if self.dry:
+            return Endpoint("local", "", default_model=practice_server.model_id(self._weights))
+        practice = self.start(self._weights)
+        key = Key(practice.key, "made for this session")
+        return Endpoint("local", practice.base_url, key, default_model=practice.model)
 
-def _custom_endpoint(url: str, settings: Resolved, keys: Keys, *, dry: bool) -> Endpoint:
-    key = keys.find(url)
-    if key is None and not dry and (ignored := keys.ignored(url)):
-        raise ignored_key_error(ignored)
-    source = settings.sources["endpoint"]
-    origin = "the setting `endpoint` of this session" if source == SESSION else source
-    if is_wandb(url):
-        return Endpoint("wandb", url, key, settings.project, default_model=DEFAULT_MODEL, origin=origin)
-    # A project from W&B's own settings is sent to W&B only.
-    is_for_us = settings.sources["project"] in (SESSION, FILE, PROJECT_VARIABLE)
-    return Endpoint("custom", url, key, settings.project if is_for_us else "", origin=origin)
-
-
-def _practice_endpoint(
-    weights: Path | None, *, dry: bool, start: Callable[[Path | None], practice_server.PracticeModel]
-) -> Endpoint:
-    if dry:
-        return Endpoint("local", "", default_model=practice_server.model_id(weights))
-    practice = start(weights)
-    key = Key(practice.key, "made for this session")
-    return Endpoint("local", practice.base_url, key, default_model=practice.model)
-
-
-def _recorded_endpoint(
-    cassette: Cassette,
-    settings: Resolved,
-    keys: Keys,
-    *,
-    dry: bool,
-    start: Callable[[Path | None], practice_server.PracticeModel],
-) -> Endpoint:
-    """Return the endpoint that a cassette was recorded from. Neither a key nor the practice model is needed."""
-    recorded = cassette.endpoint if settings.endpoint == "auto" else None
-    name = recorded or _name(settings, keys)
-    name = "wandb" if is_wandb(name) else name
-    unreachable = None
-    if recorded is not None and name not in ("wandb", "local"):
-        # The file may come from someone else, so no prompt and no key is sent to the endpoint it names.
-        unreachable = _only_recorded(cassette, name)
-    elif cassette.records:
-        try:
-            return _live_endpoint(name, settings, keys, dry=dry, asks=False, start=start)
-        except InferenceError as error:
-            unreachable = error
-    if name == "local":
-        model = cassette.model or practice_server.model_id(_path(settings.weights))
-        return Endpoint("local", RECORDED_URL, default_model=model, out_of_reach=unreachable)
-    if name == "wandb":
-        return Endpoint("wandb", WANDB_URL, default_model=DEFAULT_MODEL, out_of_reach=unreachable)
-    return Endpoint("custom", name, out_of_reach=unreachable)
+    def _recorded(self, cassette: Cassette) -> Endpoint:
+        """Return the endpoint that a cassette was recorded from. Neither a key nor the practice model is needed."""
+        recorded = cassette.endpoint if self.settings.endpoint == "auto" else None
+        name = recorded or self._name()
+        name = "wandb" if is_wandb(name) else name
+        unreachable = None
+        if recorded is not None and name not in ("wandb", "local"):
+            # The file may come from someone else, so no prompt and no key is sent to the endpoint it names.
+            unreachable = _only_recorded(cassette, name)
+        elif cassette.records:
+            try:
+                return self._live(name, asks=False)
+            except InferenceError as error:
+                unreachable = error
+        if name == "local":
+            model = cassette.model or practice_server.model_id(self._weights)
+            return Endpoint("local", RECORDED_URL, default_model=model, out_of_reach=unreachable)
+        if name == "wandb":
+            return Endpoint("wandb", WANDB_URL, default_model=DEFAULT_MODEL, out_of_reach=unreachable)
+        return Endpoint("custom", name, out_of_reach=unreachable)
 
 
 def _only_recorded(cassette: Cassette, url: str) -> InferenceError:
@@ -269,7 +257,3 @@ def _only_recorded(cassette: Cassette, url: str) -> InferenceError:
         remedy=f"To send requests there: %wbconfig --endpoint {quoted(url)}",
         cause="missing",
     )
-
-
-def _path(weights: str) -> Path | None:
-    return expanded(weights) if weights else None

@@ -90,16 +90,15 @@ class RecordFile:
         self.release()
         _remove(self._path)
 
-    def forget(self) -> None:
-        """Leave the lock to the parent process. Called in a child process."""
-        self.release()
-
     def release(self) -> None:
         """Leave the record to be found: the job has ended unfinished."""
         if self._descriptor is not None:
             with suppress(OSError):
                 os.close(self._descriptor)
         self._descriptor = None
+
+    # In a child process, the lock is left to the parent.
+    forget = release
 
 
 def folder() -> Path:

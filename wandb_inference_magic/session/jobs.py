@@ -78,9 +78,8 @@ class Foreground:
         """End it, as an interrupt does."""
         self._cancelled.set()
 
-    def abandon(self) -> None:
-        """End it, because the kernel ends."""
-        self.cancel()
+    # The end of the kernel ends it in the same way.
+    abandon = cancel
 
     def join(self, seconds: float) -> None:
         """Wait until it has ended, for a limited time."""

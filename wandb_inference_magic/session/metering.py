@@ -87,9 +87,7 @@ class SessionMeter:
                 remedy="Use chat.completions, or remove the budget: %config WandbInference.budget = None",
                 cause="budget",
             )
-        call = ClientCall(request, budget)
-        call.reserve()
-        return call
+        return ClientCall(request, budget)
 
 
 def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -109,7 +107,10 @@ def _is_message(value: object) -> bool:
 
 
 class ClientCall:
-    """One call of the user's client. `limit` is the limit on the reply that a budget adds, in tokens, or None."""
+    """One call of the user's client, whose worst-case cost is reserved at once.
+
+    `limit` is the limit on the reply that a budget adds, in tokens, or None.
+    """
 
     def __init__(self, request: PreparedRequest, budget: Budget) -> None:
         self._request = request
@@ -119,10 +120,7 @@ class ClientCall:
         self._started = perf_counter()
         self._reader = ChunkReader()
         self._has_ended = False
-
-    def reserve(self) -> None:
-        """Reserve the worst-case cost of the call."""
-        self._reservation.reserve(self._request)
+        self._reservation.reserve(request)
         self._builder.budget_limit = self._reservation.limit
 
     @property

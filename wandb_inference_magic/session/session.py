@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import THREAD_NAME, Clock
 
@@ -26,37 +28,23 @@ if TYPE_CHECKING:
     from .models import Models
     from .tracing import TracerSlot
 
-T = TypeVar("T")
-
 # The libraries that send our requests.
 LOGGERS: Final = ("asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "openai")
 
 
-class built_once(Generic[T]):  # noqa: N801 - used as a decorator
-    """A property that is built on first use, also if several threads use it first at the same time.
+if TYPE_CHECKING:
+    built_once = cached_property
+else:
 
-    The builders import what they need, so that `%load_ext` does not wait for it.
-    """
+    class built_once(cached_property):  # noqa: N801 - used as a decorator
+        """A property that is built on first use, also if several threads use it first at the same time.
 
-    def __init__(self, build: Callable[[Any], T]) -> None:
-        self._build = build
-        self._name = build.__name__
-        self.__doc__ = build.__doc__
+        The builders import what they need, so that `%load_ext` does not wait for it.
+        """
 
-    @overload
-    def __get__(self, session: None, owner: type) -> built_once[T]: ...
-
-    @overload
-    def __get__(self, session: Session, owner: type) -> T: ...
-
-    def __get__(self, session: Session | None, owner: type) -> T | built_once[T]:
-        if session is None:
-            return self
-        with session.lock:
-            if self._name not in session.__dict__:
-                session.__dict__[self._name] = self._build(session)
-            built: T = session.__dict__[self._name]
-            return built
+        def __get__(self, session, owner=None):
+            with nullcontext() if session is None else session.lock:
+                return super().__get__(session, owner)
 
 
 def _no_cell() -> Origin:
@@ -257,7 +245,9 @@ def current_session() -> Session:
     # Several threads of a script may make the first call at the same time.
     with _lock:
         if _session is None:
-            _session = Session(_new_settings())
+            from ..config import WandbInference
+
+            _session = Session(WandbInference())
             _session.is_from_code = True
         return _session
 
@@ -279,9 +269,3 @@ def end_session() -> None:
     """Close the current session. It can be used again: what it opens then is new, what it holds is kept."""
     if _session is not None:
         _session.close()
-
-
-def _new_settings() -> WandbInference:
-    from ..config import WandbInference
-
-    return WandbInference()

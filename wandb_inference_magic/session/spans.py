@@ -34,17 +34,8 @@ CONTENT_IN_SPANS: Final = ("true", "span_only", "span_and_event")
 # The providers of the API while none is configured.
 NOT_CONFIGURED: Final = ("ProxyTracerProvider", "NoOpTracerProvider", "DefaultTracerProvider")
 # Parameters of a request, by the name of their attribute.
-PARAMETERS: Final = {
-    "temperature": "temperature",
-    "max_tokens": "max_tokens",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "seed": "seed",
-    "frequency_penalty": "frequency_penalty",
-    "presence_penalty": "presence_penalty",
-    "n": "choice.count",
-    "stop": "stop_sequences",
-}
+_SAME_NAME: Final = ("temperature", "max_tokens", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty")
+PARAMETERS: Final = {**{name: name for name in _SAME_NAME}, "n": "choice.count", "stop": "stop_sequences"}
 
 
 def open_telemetry() -> Any:

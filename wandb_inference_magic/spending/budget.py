@@ -175,22 +175,18 @@ class Reservation:
     """Reserves a call's worst-case cost until its real cost is known.
 
     Calls made at the same time need one each; calls made one after the other share one. Leaving the context manager
-    releases it. `limit` is the limit on the reply that the budget adds to the request; None if it adds none.
+    releases it. `usd` are the USD that are reserved, `limit` is the limit on the reply that the budget adds to the
+    request; None if it adds none.
     """
 
     def __init__(self, budget: Budget) -> None:
         self.limit: int | None = None
         self._budget = budget
         self._request: PreparedRequest | None = None
-        self._usd = 0.0
+        self.usd = 0.0
         self._cost = 0.0
         # The call's name in the file of a shared budget.
         self._call = ""
-
-    @property
-    def usd(self) -> float:
-        """The USD that are reserved."""
-        return self._usd
 
     def reserve(
         self,
@@ -244,7 +240,7 @@ class Reservation:
                 remedy=f"{lower}{self._budget.remedy}",
                 cause="budget",
             )
-        self._request, self._usd, self.limit = request, worst.usd, worst.limit
+        self._request, self.usd, self.limit = request, worst.usd, worst.limit
 
     @staticmethod
     def checked_price(request: PreparedRequest) -> Price:
@@ -281,7 +277,7 @@ class Reservation:
         cost = call.cost or 0.0
         if call.outcome == "failed" and not cost:
             return ""
-        reserved, is_reserved = self._usd, self._request is not None
+        reserved, is_reserved = self.usd, self._request is not None
         # An interrupt may come before the file has the cost; `release` then writes it.
         self._cost = cost
         self.release()
@@ -301,7 +297,7 @@ class Reservation:
         elif self._call or cost:
             # A reply already received is not lost when the file cannot be used: the cost is added with the next change.
             shared.settle(self._call, cost)
-        self._request, self._usd, self._call = None, 0.0, ""
+        self._request, self.usd, self._call = None, 0.0, ""
 
     def __enter__(self) -> Reservation:
         return self

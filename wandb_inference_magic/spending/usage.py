@@ -180,11 +180,9 @@ class UsageTracker:
         with self._lock:
             self._reserved.pop(call, None)
 
-    def _spent(self) -> float:
-        return sum(total.cost for total in self.totals.values())
-
     def _left(self, limit: float) -> float:
-        return max(limit - self._spent() - sum(self._reserved.values(), 0.0), 0.0)
+        spent = sum(total.cost for total in self.totals.values())
+        return max(limit - spent - sum(self._reserved.values(), 0.0), 0.0)
 
     @contextmanager
     def counting(
@@ -218,8 +216,18 @@ class UsageTracker:
         """Count a call that was sent at `started` (`perf_counter`) and has ended; see `counting`."""
         if builder.timing is not None:
             started = builder.started
-        call = Call(request.model, request.endpoint.name, outcome, seconds=builder.now() - started)
-        call = _measured(call, request, builder, started)
+        usage, is_estimate = _used(outcome, request, builder)
+        call = Call(
+            request.model,
+            request.endpoint.name,
+            outcome,
+            usage,
+            is_estimate,
+            # A replayed call costs nothing.
+            0.0 if builder.is_replayed else _cost(usage, request.price),
+            builder.now() - started,
+            None if builder.first_at is None else max(builder.first_at - started, 0.0),
+        )
         if call.is_estimate and (builder.nonsense or builder.usage is not None):
             builder.estimated(call.usage)
         self.count(call)
@@ -242,23 +250,11 @@ class UsageTracker:
             self.since = datetime.now()
 
 
-def _measured(call: Call, request: PreparedRequest, builder: ReplyBuilder, started: float) -> Call:
-    """Return a call with its tokens, cost and time to the first piece. A replayed call costs nothing."""
-    usage, is_estimate = _used(call, request, builder)
-    return replace(
-        call,
-        usage=usage,
-        is_estimate=is_estimate,
-        cost=0.0 if builder.is_replayed else _cost(usage, request.price),
-        seconds_to_first=None if builder.first_at is None else max(builder.first_at - started, 0.0),
-    )
-
-
-def _used(call: Call, request: PreparedRequest, builder: ReplyBuilder) -> tuple[Usage, bool]:
+def _used(outcome: str, request: PreparedRequest, builder: ReplyBuilder) -> tuple[Usage, bool]:
     """Return the tokens of a call, and whether they are an estimate. A request that was refused used none."""
     if builder.usage is not None and not builder.is_miscounted:
         return builder.usage, False
-    if call.outcome == "failed" and not builder.has_begun and not builder.nonsense:
+    if outcome == "failed" and not builder.has_begun and not builder.nonsense:
         return NOTHING, False
     estimated = Usage(request.prompt_tokens, estimate(builder.written))
     return builder.usage.over(estimated) if builder.usage else estimated, True
