@@ -362,7 +362,8 @@ def is_known_object(chunk: Mapping[str, Any]) -> bool:
 
 def is_keep_alive(data: str) -> bool:
     """Return whether data that is no object says nothing: `ping`, `[PING]`, `: still here`, `""`, `[]`."""
-    return data.startswith(":") or (_letters(data) in (*_KEEP_ALIVE, *_NOTHING) and "{" not in data)
+    is_cut = "{" in data or (data.startswith("[") and not data.endswith("]"))
+    return data.startswith(":") or (_letters(data) in (*_KEEP_ALIVE, *_NOTHING) and not is_cut)
 
 
 def _letters(text: str) -> str:

@@ -13,6 +13,7 @@ from .figures import (
     sum_or_none as sum_or_none,
     ungrouped as ungrouped,
 )
+from .folded import bare as bare, folded as folded
 from .json_text import (
     json_bytes as json_bytes,
     json_or_none as json_or_none,
