@@ -9,10 +9,12 @@ import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
+from decimal import Decimal
 from enum import Enum
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
+import numpy as np
 import pydantic
 import pytest
 from hypothesis import given, strategies as st
@@ -108,6 +110,16 @@ class Level(Enum):
     HIGH = 2
 
 
+class Stars(Enum):
+    ONE = np.int64(1)
+    TWO = np.int64(2)
+
+
+class Bounded(BaseModel):
+    stars: int = Field(np.int64(3), ge=np.int64(1), le=Decimal(5))
+    tags: list[str] = Field(max_length=np.int64(2))
+
+
 KINDS: list[tuple[Any, str, Any]] = [
     (Address, '{"street": "Main", "number": 2}', Address(street="Main", number=2)),
     (Point, '{"x": 1, "y": 2}', Point(1.0, 2.0)),
@@ -121,6 +133,10 @@ KINDS: list[tuple[Any, str, Any]] = [
     (list[int] | None, '{"value": null}', None),
     (Literal["yes", "no"], '{"value": "no"}', "no"),
     (Literal[1, 2], '{"value": "2"}', 2),
+    (Literal[np.int64(1), np.int64(2)], '{"value": 2}', 2),  # type: ignore[valid-type]
+    (Stars, '{"value": 2}', Stars.TWO),
+    ({"enum": np.array([1, 2])}, '{"value": 2}', 2),
+    (Bounded, '{"stars": 2, "tags": ["a"]}', Bounded(stars=2, tags=["a"])),
     (Literal[True] | None, '{"value": "true"}', True),
     (list[Literal[1, 2] | str], '["1"]', ["1"]),
     (

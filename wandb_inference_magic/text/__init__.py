@@ -15,6 +15,7 @@ from .figures import (
 )
 from .folded import bare as bare, folded as folded
 from .json_text import (
+    as_json as as_json,
     json_bytes as json_bytes,
     json_or_none as json_or_none,
     json_values as json_values,
