@@ -7,6 +7,7 @@ import pickle
 import re
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
@@ -529,6 +530,55 @@ def test_whole_answers_are_compared_part_by_part(api: ModuleType, service: Servi
     frame = FRAME.assign(truth=truth)
     found = evaluated(api, frame, models="test/x", truth="truth", schema="when date, price float, tags list")
     assert found.summary.share.tolist() == [0.5]
+
+
+@dataclass
+class Labelled:
+    label: str
+    why: str = ""
+
+
+@pytest.mark.parametrize(
+    "truths",
+    [
+        [{"label": "good"}, {"label": "bad"}],
+        ['{"label": "good"}', "{'label': 'bad', 'why': 'x'}"],
+        [Labelled("good"), Labelled("bad")],
+        [Labelled("good"), "bad"],
+    ],
+)
+@pytest.mark.parametrize("options", [{"schema": "label good|bad"}, {"schema": "label, why", "field": "label"}])
+def test_one_field_is_compared_with_that_field_of_a_truth_that_is_a_whole_answer(
+    api: ModuleType, service: Service, truths: list[Any], options: dict[str, Any]
+) -> None:
+    by_model(service, x="good good")
+    frame = pd.DataFrame({"text": list("ab"), "truth": truths})
+    found = evaluated(api, frame, models="test/x", truth="truth", **options)
+    assert found.summary.right.tolist() == [1]
+    assert found.rows["truth"].tolist() == truths, "as it was given"
+    review = found.review()
+    assert [(card.truth, card.answers) for card in review.cards] == [("bad", ["good"])]
+    review.decide(1, "truth")
+    assert found.reviewed().summary.right.tolist() == [1]
+    assert "truth corrected on 0." in str(found.reviewed())
+
+
+def test_a_struct_that_has_a_field_of_its_own_name_is_compared_as_a_whole(api: ModuleType, service: Service) -> None:
+    class Tree(BaseModel):
+        tree: int
+
+    class Answered(BaseModel):
+        tree: Tree
+
+    frame = pd.DataFrame({"x": answers_in_turn(service, '{"tree": {"tree": 1}}'), "truth": [{"tree": 1}]})
+    assert api.evaluate(frame, "{{ x }}", truth="truth", schema=Answered).summary.right.tolist() == [1]
+
+
+def test_a_blank_truth_was_not_filled_in_unless_an_answer_may_be_blank(api: ModuleType, service: Service) -> None:
+    rows = [{"text": "a", "label": "good"}, {"text": "b", "label": ""}, {"text": "c", "label": " "}]
+    by_model(service, x="good good bad bad")
+    assert "2 rows without a value in label left out." in str(evaluated(api, rows, models="test/x"))
+    assert evaluated(api, rows, models="test/x", schema="label").summary["rows"].tolist() == [3]
 
 
 def test_a_plot_draws_the_intervals_and_is_safe(api: ModuleType, service: Service) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -18,6 +17,7 @@ from .candidate import Candidate, fill_in_the_worst
 from .judge import check_judge, judge
 from .result import Evaluation
 from .scorers import cannot_start, score_samples, span
+from .spec import part_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,21 +112,13 @@ class Scores:
             NO_VALUE if run.answers[place] is None or place in run.errors else self.compared(run, place)
             for place in self.places(number)
         ]
-        truth = self.rows[number].get(self.spec.truth)
+        truth = self.spec.right_answer(self.rows[number])
         return score_samples(self.spec.scorer, self.kind, answers, truth, self.notices)
 
     def compared(self, run: BatchRun, place: int) -> Any:
         """Return the part of an answer that is compared."""
         answer = run.answers[place]
-        if self._field in (None, ONLY):
-            return answer
-        # Not its plain form, in which a set is a list.
-        if isinstance(answer, dict):
-            return answer.get(self._field)
-        # A field that is computed can raise anything.
-        with suppress(Exception):
-            return getattr(answer, str(self._field))
-        return None
+        return answer if self._field in (None, ONLY) else part_of(answer, str(self._field))
 
 
 def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[list[Row], int]:
@@ -140,9 +132,10 @@ def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[list[Row], int]:
     spec.check(rows.columns)
     all_rows = list(rows)
     known = all_rows
-    spec.check_truths([row.get(spec.truth) for row in all_rows])
+    truths = [spec.right_answer(row) for row in all_rows]
+    spec.check_truths(truths)
     if spec.judge is None:
-        known = [row for row in all_rows if not is_missing(row.get(spec.truth))]
+        known = [row for row, truth in zip(all_rows, truths, strict=True) if not is_missing(truth)]
     if spec.stop_when_clear:
         Random(SEED).shuffle(known)
     return known, len(all_rows) - len(known)
@@ -272,7 +265,8 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             _candidate(scores, place, numbers, prompt, label)
             for place, (prompt, label) in enumerate(zip(prompts, labels, strict=True))
         ]
-        own = fill_in_the_worst(candidates, span([known[number].get(spec.truth) for number in numbers]))
+        truths = [spec.right_answer(known[number]) for number in numbers]
+        own = fill_in_the_worst(candidates, span(truths))
         return Evaluation(
             candidates,
             [known[number] for number in numbers],
@@ -280,6 +274,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             spec.samples,
             spec.scorer,
             scores.kind,
+            truths,
             left_out=self._left_out,
             spared=len(known) - asked if scores.decided_after else 0,
             is_decided=scores.decided_after is not None,
