@@ -159,7 +159,11 @@ def test_a_stop_spares_rows_once_it_is_clear(api: ModuleType, service: Service) 
     assert "Decided after 8 rows: 32 rows spared." in str(found)
     assert found.comparisons.verdict.tolist() == ["a is better"]
     assert found.comparisons.method.tolist() == ["betting, at a stop"]
-    assert found.rows.n.tolist() != sorted(found.rows.n), "in random order"
+    asked = found.rows.n.tolist()
+    assert asked == sorted(asked), "in the frame's order"
+    assert asked != list(range(8)), "chosen at random"
+    assert found.rows["index"].tolist() == asked
+    assert found.disagreements["index"].tolist() == asked
 
 
 def test_a_stop_that_is_never_clear_asks_every_row(api: ModuleType, service: Service) -> None:
@@ -415,7 +419,7 @@ def test_failures_of_an_earlier_run_are_said_and_asked_again_on_demand(api: Modu
         (pd.MultiIndex.from_tuples([(1, "a"), (1, "b"), (2, "a"), (2, "b")]), {"level_0": [1, 1, 2]}),
         (pd.Index([pd.NA, 3, 9, 1]), {"index": [pd.NA, 3, 1]}),
         (pd.MultiIndex.from_tuples([(1, "a"), (1, "b"), (2, "a"), (2, "b")], names=["k", "k"]), {"k": [1, 1, 2]}),
-        (pd.RangeIndex(4), {}),
+        (pd.RangeIndex(4), {"index": [0, 1, 3]}),
     ],
 )
 def test_rows_have_the_index_of_the_frame(
@@ -427,6 +431,16 @@ def test_rows_have_the_index_of_the_frame(
     assert {name: rows[name].tolist() for name in shown} == shown
     assert ("index" in rows.columns) == ("index" in shown)
     assert rows.text.tolist() == ["a", "b", "d"]
+
+
+def test_an_own_index_is_kept_at_a_stop_and_a_column_index_too(api: ModuleType, service: Service) -> None:
+    frame = by_number(service, lambda model, number: model == "x")
+    options: dict[str, Any] = {"prompt": "{{ n }}?", "stop_when_clear": True}
+    found = evaluated(api, frame.set_axis(range(100, 140)), **options)
+    assert found.rows["index"].tolist() == [100 + n for n in found.rows.n]
+    found = evaluated(api, frame.assign(index="mine"), **options)
+    assert found.rows["index"].unique().tolist() == ["mine"]
+    assert found.rows["index_eval"].tolist() == found.rows.n.tolist()
 
 
 def test_answers_of_which_none_is_right_are_to_be_compared_with_the_truth(api: ModuleType, service: Service) -> None:
@@ -706,6 +720,25 @@ def test_the_interval_of_a_mean_score_is_inside_what_is_possible(api: ModuleType
     for scorer in ("f1", lambda answer, truth: answer == truth):
         facts = api.evaluate(frame, "{{ x }}", truth="truth", scorer=scorer).summary.iloc[0]
         assert (facts["score_low"], facts["score_high"]) == (0, 1)
+
+
+def test_a_prompt_may_name_the_index(api: ModuleType, service: Service) -> None:
+    by_model(service, x="good good bad bad")
+    found = evaluated(api, FRAME.set_index("text"), models=["test/x"])
+    assert (found.notices, found.summary.right.tolist()) == ((), [4])
+
+
+@pytest.mark.parametrize("frame", [FRAME, FRAME[["label"]]])
+def test_the_truth_is_not_advised_as_a_column_of_the_prompt(
+    api: ModuleType, service: Service, frame: pd.DataFrame
+) -> None:
+    service.always = completion("good")
+    advised = [
+        one for one in evaluated(api, frame, prompt="Well?", models=["test/x"]).notices if "names no column" in one
+    ]
+    assert [re.sub(".*Columns: ", "", one) for one in advised] == (
+        ["text. A column is written with doubled braces: {{ text }}."] if "text" in frame else []
+    )
 
 
 def test_row_is_without_the_right_answers(api: ModuleType, service: Service) -> None:

@@ -155,7 +155,7 @@ def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows
     known, left_out = known_rows(spec, rows)
     runs = [
         run
-        for asked, batch, model in asked_of(spec, known)
+        for asked, batch, model in asked_of(spec, list(known.values()))
         for run in start_dry(command, asked, batch, [model] if model else [])
     ]
     if runs:

@@ -54,6 +54,8 @@ class Evaluation(Shown):
         What the schema says of the answers and the truth.
     truths : list
         By row, what the answers are compared with: the truth, or that field of it. None if it is not known.
+    places : list of int
+        By row, its place in the frame.
     left_out : int
         The rows that were not asked, because their truth is not known.
     spared : int
@@ -76,6 +78,7 @@ class Evaluation(Shown):
     scorer: Scorer = SCORERS["equal"]
     kind: Kind = field(default_factory=lambda: Kind(ANY))
     truths: list[Any] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
     left_out: int = 0
     spared: int = 0
     is_sequential: bool = False
@@ -153,13 +156,14 @@ class Evaluation(Shown):
     def rows(self) -> Any:
         """A DataFrame: the columns of the input, and of each candidate its answer, right, seconds and error.
 
-        After a `review()`, `<truth> reviewed` is what the person said is right. A column of the input that has such a
+        The rows are in the order of the input. If its index does not just count them, or if some are not there, their
+        index is in the first column, or in columns. After a `review()`, `<truth> reviewed` is what the person said is right. A column of the input that has such a
         name is kept, and the name of the evaluation's own ends in `_eval`.
         """
         kind = self.kind if self.samples == 1 else Kind(ANY)
         by_hand = [self.by_hand.get(number) for number in range(len(self.source))]
         more = {f"{self.truth} reviewed": by_hand} if self.by_hand else {}
-        return frame_of(self.source, self.candidates, kind, more, has_scores=self.scorer.has_scores)
+        return frame_of(self.source, self.places, self.candidates, kind, more, has_scores=self.scorer.has_scores)
 
     @property
     def disagreements(self) -> Any:

@@ -121,8 +121,10 @@ class Scores:
         return answer if self._field in (None, ONLY) else part_of(answer, str(self._field))
 
 
-def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[list[Row], int]:
+def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[dict[int, Row], int]:
     """Return the rows whose truth is known, in the order in which they are asked, and the number of the others.
+
+    Each is under its place in the frame.
 
     Raises
     ------
@@ -131,23 +133,23 @@ def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[list[Row], int]:
     """
     spec.check(rows.columns)
     all_rows = list(rows)
-    known = all_rows
     truths = [spec.right_answer(row) for row in all_rows]
     spec.check_truths(truths)
+    places = list(range(len(all_rows)))
     if spec.judge is None:
-        known = [row for row, truth in zip(all_rows, truths, strict=True) if not is_missing(truth)]
+        places = [place for place in places if not is_missing(truths[place])]
     if spec.stop_when_clear:
-        Random(SEED).shuffle(known)
-    return known, len(all_rows) - len(known)
+        Random(SEED).shuffle(places)
+    return {place: all_rows[place] for place in places}, len(all_rows) - len(places)
 
 
 def asked_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, BatchSpec, str | None]]:
     """Return what each candidate is asked: its rows, its spec and its model."""
     repeated = [row for row in known for _ in range(spec.samples)]
-    hidden = frozenset({spec.truth})
+    hidden, levels = frozenset({spec.truth}), list(getattr(next(iter(known), None), "index", ()))
     return [
         (
-            ListRows(iter(repeated), len(repeated), is_made=True),
+            ListRows(iter(repeated), len(repeated), is_made=True, index_names=levels),
             replace(batch, what=_described(name), hidden=hidden),
             model,
         )
@@ -196,8 +198,9 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
 
     def __init__(self, command: Command, rows: Rows, spec: EvaluationSpec, *, use_cache: bool = True) -> None:
         self._spec = spec
-        self._known, self._left_out = known_rows(spec, rows)
-        if not self._known:
+        known, self._left_out = known_rows(spec, rows)
+        self._known, self._places = list(known.values()), list(known)
+        if not known:
             raise cannot_start(f"No row has a value in {spec.truth!r}.", "Fill in the right answer of some rows.")
         self._judge = None
         if spec.judge is not None:
@@ -257,7 +260,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         # A row that not every candidate was asked about would favour some.
         end = scores.decided_after or len(known)
         asked = max((len(run.answers) // spec.samples for run in scores.runs), default=0)
-        numbers = [number for number in range(end) if done(number)]
+        numbers = sorted(filter(done, range(end)), key=self._places.__getitem__)
         models = [run.model for run in scores.runs]
         prompts = [name for name in spec.prompts for _ in range(len(models) // len(spec.prompts))]
         labels = _labels(models, prompts)
@@ -275,6 +278,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             spec.scorer,
             scores.kind,
             truths,
+            [self._places[number] for number in numbers],
             left_out=self._left_out,
             spared=len(known) - asked if scores.decided_after else 0,
             is_decided=scores.decided_after is not None,
