@@ -157,8 +157,8 @@ class Evaluation(Shown):
         """A DataFrame: the columns of the input, and of each candidate its answer, right, seconds and error.
 
         The rows are in the order of the input. If its index does not just count them, or if some are not there, their
-        index is in the first column, or in columns. After a `review()`, `<truth> reviewed` is what the person said is right. A column of the input that has such a
-        name is kept, and the name of the evaluation's own ends in `_eval`.
+        index is in the first column, or in several. After a `review()`, `<truth> reviewed` is what the person said is
+        right. A column of the input that has such a name is kept, and the name of the evaluation's own ends in `_eval`.
         """
         kind = self.kind if self.samples == 1 else Kind(ANY)
         by_hand = [self.by_hand.get(number) for number in range(len(self.source))]
