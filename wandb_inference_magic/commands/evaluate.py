@@ -61,7 +61,7 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
         _show_dry(command, canvas, spec, rows_to_look_at(value, options.limit))
         return
     name = options.output or OUTPUT
-    refuse_frame_as_output(frame, name, is_job=options.bg)
+    refuse_frame_as_output(context.names, value, name, by="job" if options.bg else "evaluation")
     what, rows = f"%%wbeval {shortened(frame, 60)}", read_rows(value, options.limit, copy=options.bg)
     prepare = partial(PreparedEvaluation, command, rows, spec, use_cache=not options.no_cache)
 
@@ -155,7 +155,7 @@ def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows
     known, left_out = known_rows(spec, rows)
     runs = [
         run
-        for asked, batch, model in asked_of(spec, known)
+        for asked, batch, model in asked_of(spec, list(known.values()))
         for run in start_dry(command, asked, batch, [model] if model else [])
     ]
     if runs:

@@ -71,7 +71,7 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         canvas.show(rows_preview_bundle(list(start_dry(command, rows, spec, models))))
         return
     name = options.output or OUTPUT
-    refuse_frame_as_output(frame, name, limit=options.limit, is_job=options.bg)
+    refuse_frame_as_output(context.names, value, name, limit=options.limit, by="job" if options.bg else None)
     what = f"%%wbmap {shortened(frame, 60)}"
     if is_dask(value):
         _map_dask(context, options, value, spec, what, name, canvas)
