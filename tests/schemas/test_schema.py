@@ -215,6 +215,7 @@ ADA, OLD, BAD = '{"name": "Ada", "age": 36}', '{"name": "Ada", "age": 30}', '{"n
         f"<tool_call>{ADA}</tool_call>",
         f'<think>\nI need {{"name": ...}}.\n</think>\n\n{ADA}',
         f"\ufeff{ADA}\x00",
+        json.dumps(ADA),
     ],
 )
 def test_the_last_complete_value_that_fits_is_read(answer: str) -> None:
@@ -586,6 +587,26 @@ def test_calls_in_the_text_of_a_schema_are_not_run() -> None:
         with pytest.raises(InferenceError):
             read_schema(text, names)
     assert called == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "read"),
+    [
+        ("a good|bad", '{"a": "Good."}', {"a": "good"}),
+        ("a good|bad", '{"a": " **BAD** "}', {"a": "bad"}),
+        (Literal["don't", "do"], '{"value": "\u201cDon\u2019t\u201d"}', "don't"),
+        ("a list of good|Bad", '{"a": ["bad", "good"]}', {"a": ["Bad", "good"]}),
+        ("a 1|2|3", '{"a": "3"}', {"a": 3}),
+    ],
+)
+def test_an_allowed_value_in_another_form_is_that_value(kind: Any, answer: str, read: Any) -> None:
+    assert schema_of(kind).read(answer) == read
+
+
+@pytest.mark.parametrize("answer", ['{"a": "it"}', '{"a": "goo"}', '{"a": ""}'])
+def test_a_text_that_could_be_several_allowed_values_or_none_is_a_mismatch(answer: str) -> None:
+    with pytest.raises(Mismatch):
+        schema_of("a IT|It|good").read(answer)
 
 
 PROBLEMS: list[tuple[Any, str, list[str]]] = [

@@ -68,10 +68,11 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         rows = rows_to_look_at(value, options.limit)
         models = command.model_ids(options.model)
         spec = without_replaced(command, rows, spec, models, options.into or INTO)
-        canvas.show(rows_preview_bundle(list(start_dry(command, rows, spec, models))))
+        asked = [(rows, spec, model) for model in (models or (None,))]
+        canvas.show(rows_preview_bundle(start_dry(command, asked, use_cache=not options.no_cache)))
         return
     name = options.output or OUTPUT
-    refuse_frame_as_output(frame, name, limit=options.limit, is_job=options.bg)
+    refuse_frame_as_output(context.names, value, name, limit=options.limit, by="job" if options.bg else None)
     what = f"%%wbmap {shortened(frame, 60)}"
     if is_dask(value):
         _map_dask(context, options, value, spec, what, name, canvas)

@@ -28,7 +28,7 @@ from .annotations import (
     with_known_typed_dicts,
 )
 from .short_form import annotation_of
-from .validation import compile_check, misread_values, with_numbers_for_texts
+from .validation import compile_check, misread_values, with_allowed_values
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -317,7 +317,7 @@ def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
         # Validate as JSON: in JSON a date is a string, but as a Python value a string is not a date.
         return adapter.validate_json(whole(json.dumps(value, ensure_ascii=False)).encode())
     except ValidationError as error:
-        if (changed := with_numbers_for_texts(value, error)) is not None:
+        if (changed := with_allowed_values(value, error)) is not None:
             return _validated(adapter, changed)
         raise Mismatch(_problems(error)) from None
     except RecursionError:

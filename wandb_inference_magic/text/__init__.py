@@ -13,6 +13,7 @@ from .figures import (
     sum_or_none as sum_or_none,
     ungrouped as ungrouped,
 )
+from .folded import bare as bare, folded as folded
 from .json_text import (
     as_json as as_json,
     json_bytes as json_bytes,
