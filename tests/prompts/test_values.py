@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import enum
+import hashlib
 import io
 import json
 import linecache
@@ -21,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import attrs
 import IPython.display
@@ -504,6 +506,27 @@ class Url(NamedTuple):
         return f"{self.user}:***"
 
 
+class OwnFrame(pd.DataFrame):
+    @property
+    def _constructor(self) -> type[OwnFrame]:
+        return OwnFrame
+
+
+class OwnPolars(pl.DataFrame):
+    pass
+
+
+@pytest.mark.parametrize("made", [OwnFrame, OwnPolars, lambda data: pd.DataFrame(data).style])
+def test_a_frame_of_a_class_of_its_own_is_all_its_rows_as_json(made: Any) -> None:
+    assert json.loads(json_of(made({"a": range(100)}))) == [{"a": number} for number in range(100)]
+
+
+def test_what_a_styled_frame_hides_is_not_sent() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "salary": [3, 4]}).style.hide(["salary"], axis=1).hide([0])
+    assert json_of(frame) == '[{"a": 2}]'
+    assert "salary" not in text_of(frame)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -840,6 +863,7 @@ class Nothing:
 @pytest.mark.parametrize(
     "value",
     [Nothing(), object(), (one for one in "ab"), iter([1]), map(str, [1]), io.StringIO("a"), sys.__stdout__,
+     Mock(), Mock(name="a"), hashlib.sha256(), pa.py_buffer(b""), pa.table({"a": [1]}).to_reader(),
      [Nothing()], {"a": (one for one in "ab")}, IPython.display.Video("https://ok.example/a.mp4")],
     ids=lambda one: type(one).__name__,
 )  # fmt: skip

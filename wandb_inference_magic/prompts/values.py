@@ -73,7 +73,8 @@ def as_prompt(value: object) -> str | Image:
     if _record_of(value) is not None or hasattr(type(value), "model_dump") or frames.is_container(value):
         return _json(value)
     if hasattr(type(value), "__arrow_c_stream__") or hasattr(type(value), "__dataframe__"):
-        return frames.describe_frame(value)
+        with suppress(TypeError):  # raised for a stream that can be read once
+            return frames.describe_frame(value)
     return images.image_from_png(value) or images.image_from_artist(value) or _readable(value)
 
 
@@ -388,7 +389,7 @@ _IMAGE_FORMS: Final = (
 )
 _FORMS: Final[dict[str, Form]] = {
     **dict.fromkeys(("pandas.DataFrame", "pandas.Series"), frames.describe_pandas),
-    "pandas.io.formats.style.Styler": lambda value: frames.describe_pandas(value.data),
+    frames.STYLER: lambda value: frames.describe_pandas(frames.styled(value)),
     **dict.fromkeys(("polars.DataFrame", "polars.LazyFrame", "polars.Series", "pyarrow.Table"), frames.describe_frame),
     **dict.fromkeys(frames.DASK, frames.describe_dask),
     "pyarrow.Scalar": lambda value: as_prompt(value.as_py()),
