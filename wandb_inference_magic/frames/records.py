@@ -102,6 +102,12 @@ def _text_form(value: Any) -> str | None:
     return None
 
 
+def as_list(value: Any) -> Any:
+    """Return an array of objects as the list that it was before it was written to a file; any other value as it is."""
+    is_list = is_instance(value, "numpy.ndarray") and value.dtype == object and value.ndim == 1
+    return [as_list(one) for one in value] if is_list else value
+
+
 def _is_keyed(value: Any) -> bool:
     """Return whether a value is a row of pandas, or one of a database that is no tuple: `sqlite3.Row` and others."""
     return is_instance(value, "pandas.Series") or (type(value).__name__ in _ROWS and hasattr(value, "keys"))
