@@ -506,6 +506,27 @@ class Url(NamedTuple):
         return f"{self.user}:***"
 
 
+def test_the_name_of_the_axis_of_the_columns_is_sent() -> None:
+    table = pd.crosstab(pd.Series(["a", "b"], name="store"), pd.Series(["x", "y"], name="returned"))
+    assert "\nColumns by returned: x (int64), y (int64)\n" in text_of(table)
+
+
+def test_long_names_and_types_of_columns_are_cut() -> None:
+    kind = pl.Enum([f"product {number}" for number in range(5000)])
+    assert len(text_of(pl.DataFrame({"n" * 1000: pl.Series(["product 1"], dtype=kind)}))) < 1000
+
+
+def test_a_dataclass_that_notebooks_show_is_sent_as_they_show_it() -> None:
+    @dataclass
+    class Table:
+        body: Any = field(default_factory=Nothing)
+
+        def _repr_html_(self) -> str:
+            return "<b>shown</b>"
+
+    assert text_of([Table()]) == f'["{text_of(Table())}"]' == '["<b>shown</b>"]'
+
+
 class OwnFrame(pd.DataFrame):
     @property
     def _constructor(self) -> type[OwnFrame]:

@@ -172,6 +172,8 @@ def _record_of(value: Any) -> dict[str, Any] | None:
 def _ai_form(value: object) -> str | Image | None:
     """Return what a value's `_ai_repr_` gives; None if it has none, or nothing that is used here."""
     describe = getattr(type(value), "_ai_repr_", None)
+    if describe is None and is_dataclass(value):  # a table of Great Tables has fields that say nothing
+        return _shown_in_notebooks(value) or None
     if not callable(describe) or inspect.iscoroutinefunction(describe):
         return None
     try:
@@ -344,10 +346,9 @@ def _array(value: Any) -> str | Image:
 
 def _shown(value: Any) -> str | Image:
     """Return what an object of `IPython.display` shows: its text, or its data as JSON."""
-    data = value.data
-    if data is None:
+    if value.data is None:
         return _readable(value)
-    return str.__str__(data) if isinstance(data, str) else _json(data)
+    return str.__str__(value.data) if isinstance(value.data, str) else _json(value.data)
 
 
 def _listed(value: Any) -> list[Any]:
