@@ -113,7 +113,7 @@ def test_a_list_that_a_file_made_an_array_of_is_a_list_in_a_row() -> None:
     )
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), pd.NA, pd.NaT, pa.scalar(None)])
+@pytest.mark.parametrize("value", [None, float("nan"), pd.NA, pd.NaT, pa.scalar(None), np.array(np.nan)])
 def test_a_missing_value_equals_nothing_but_another(value: Any) -> None:
     assert rendered("{{ x == 'a' }} {{ x != 'a' }} {{ 'a' != x }} {{ x == none }}", x=value) == "False True True True"
     assert rendered("{{ x == 3 }} {{ x != 3 }}", x=pa.scalar(3)) == "True False"

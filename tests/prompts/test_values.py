@@ -17,7 +17,7 @@ from collections import ChainMap, OrderedDict, UserDict, UserList, UserString, d
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -525,6 +525,11 @@ def test_a_dataclass_that_notebooks_show_is_sent_as_they_show_it() -> None:
             return "<b>shown</b>"
 
     assert text_of([Table()]) == f'["{text_of(Table())}"]' == '["<b>shown</b>"]'
+
+
+@pytest.mark.parametrize("value", [pd.Timedelta("1h30min"), timedelta(hours=1), np.timedelta64(3, "D")])
+def test_a_duration_is_the_same_text_in_a_list(value: Any) -> None:
+    assert text_of([value]) == f'["{text_of(value)}"]'
 
 
 class OwnFrame(pd.DataFrame):

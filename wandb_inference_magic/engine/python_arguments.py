@@ -55,7 +55,9 @@ def _is_whole(value: Any, least: float = -inf, most: float = inf) -> bool:
     return not isinstance(value, bool) and isinstance(value, Integral) and least <= int(value) <= most
 
 
-_COLUMN: Final = Takes("a column's name", lambda value: _is_text(value) and value != "")
+_COLUMN: Final = Takes(
+    "a column's name as a text", lambda value: _is_text(value) and value != "", "That of a column 0 is '0'."
+)
 _SWITCH: Final = Takes("True or False", _is_switch)
 # Checked where it is used, with a message of its own.
 _ANY: Final = Takes("anything", lambda _: True)

@@ -67,7 +67,8 @@ def is_missing(value: object) -> bool:
         return getattr(value, "is_valid", True) is False
     if isinstance(value, Decimal):
         return value.is_nan()
-    if isinstance(value, Number) or kind.__name__ in ("datetime64", "timedelta64"):
+    is_number = isinstance(value, Number) or (getattr(value, "shape", None) == () and hasattr(kind, "tolist"))
+    if is_number or kind.__name__ in ("datetime64", "timedelta64"):
         # NaN and NaT differ from themselves.
         with suppress(Exception):
             return bool(value != value)

@@ -238,10 +238,10 @@ class _Plain:
             return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
         if hasattr(type(value), "model_dump"):
             return self._of_model(value)
+        if type(value).__name__ in ("Timedelta", "datetime64", "timedelta64"):
+            return str(value)
         if hasattr(type(value), "isoformat"):
             return value.isoformat()
-        if type(value).__name__ in ("datetime64", "timedelta64"):
-            return str(value)
         if isinstance(value, Real) and hasattr(type(value), "dtype"):
             # The shortest decimals, which for a float of 32 bits are not those of Python's float.
             return int(value) if isinstance(value, Integral) else self.of(float(str(value)))
