@@ -20,6 +20,7 @@ from pydantic import BaseModel, computed_field
 from service import Answer, Service, completion, refused, usage
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.evaluation import result
 
 FRAME = pd.DataFrame({"text": list("abcd"), "label": ["good", "good", "bad", "bad"]})
 
@@ -679,7 +680,7 @@ def test_a_truth_that_is_no_number_has_no_error(api: ModuleType, service: Servic
     found = evaluate(api, frame, "{{ x }}", truth="truth", scorer="error")
     assert found.summary["score"].tolist() == [1.0]
     assert "The truth 6 km is no number: such rows are left out of the score." in repr(found)
-    assert "is right on 0 of 1 row" in found.sentences
+    assert found.sentences == "test/model-a has a mean error of 1 on 1 row."
     assert "gave no number" not in repr(found)
 
 
@@ -713,6 +714,42 @@ def test_nothing_is_said_of_candidates_without_an_answer(api: ModuleType, servic
     frame = pd.DataFrame({"x": answers_in_turn(service, None, None), "truth": ["a", "b"]})
     found = api.evaluate(frame, "{{ x }}", truth="truth", models=["test/m", "test/n"])
     assert found.sentences == "No row has an answer: nothing is known."
+
+
+def test_what_is_said_and_drawn_of_graded_answers_is_their_mean_score(api: ModuleType, service: Service) -> None:
+    service.always = completion("good")
+    found = evaluated(api, models="test/x", scorer=lambda answer, truth: 0.9 if truth == "good" else 0.7)
+    assert found.sentences == "test/x has a mean <lambda> of 0.8 (0.616 to 0.984) on 4 rows."
+    said = str(found)
+    assert "mean <lambda> (95% interval)  0 to 1" in said
+    assert "0.8 (0.616 to 0.984)          ············━━━━●━━━━" in said
+    assert "No answer is right" not in said
+    assert "0 to 100 %" not in said
+    assert "0.8 (0.616 to 0.984)" in str(found.plot())
+    assert "margin-left:190px" in found.plot().bundle()["text/html"], "0.79 of 240 pixels"
+    assert "No answer is right" in str(evaluated(api, models="test/x", scorer=lambda answer, truth: 0))
+
+
+def test_large_errors_are_written_out_and_drawn_to_scale(api: ModuleType, service: Service) -> None:
+    rows = answers_in_turn(service, *(str(12345 + number) for number in range(4)))
+    found = api.evaluate(pd.DataFrame({"x": rows, "truth": 0}), "{{ x }}", truth="truth", scorer="error")
+    assert found.sentences == "test/model-a has a mean error of 12,346 (12,344 to 12,349) on 4 rows."
+    assert "mean error (95% interval)  0 to 12,349 " in str(found)
+    assert "e+" not in str(found)
+
+
+def test_the_figures_of_many_rows_are_computed_once(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_model(service, x="good good bad bad", y="good bad bad -")
+    found = evaluated(api, scorer=lambda answer, truth: 0.5)
+    drawn: list[object] = []
+    monkeypatch.setattr(result, "bootstrap", lambda scores: drawn.append(scores) or (0.4, 0.6))
+    for _ in range(3):
+        assert "0.4 to 0.6" in str(found)
+        assert found.summary.score_low.tolist() == [0.4, 0.4]
+        found.plot().bundle()
+    assert len(drawn) == 2
 
 
 def test_the_interval_of_a_mean_score_is_inside_what_is_possible(api: ModuleType, service: Service) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..frames import column_of, plain, with_label, with_pandas_columns
 from ..messages import data_frame
-from ..text import counted
+from ..text import counted, figure
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -91,7 +91,7 @@ def fill_in_the_worst(candidates: Sequence[Candidate], least: float) -> list[str
             each.scores[place] = worst
         if missing:
             rows = counted(len(missing), "row")
-            notices.append(f"{each.label} gave no number on {rows}: each counts as an error of {worst:.3g}.")
+            notices.append(f"{each.label} gave no number on {rows}: each counts as an error of {figure(worst)}.")
     return notices
 
 
