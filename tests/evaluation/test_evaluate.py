@@ -177,6 +177,25 @@ def test_a_stop_that_is_never_clear_asks_every_row(api: ModuleType, service: Ser
         evaluated(api, frame, models="test/x", prompt="{{ n }}?", stop_when_clear=True)
 
 
+def test_a_stop_among_several_says_which_are_not_told_apart(api: ModuleType, service: Service) -> None:
+    frame = by_number(service, lambda model, number: model == "a")
+    options: dict[str, Any] = {"prompt": "{{ n }}?", "stop_when_clear": True}
+    found = evaluated(api, frame, models=["x/a", "x/b", "x/c"], **options)
+    assert found.sentences == "x/a is better than x/b and x/c."
+    assert "Not decided between x/b and x/c: 40 rows asked." in str(found)
+    many = str(evaluated(api, frame, models=[f"x/{name}" for name in "abcde"], **options))
+    assert "Not decided between x/b and x/c; x/b and x/d; x/b and x/e, and 3 more pairs: 40 rows asked." in many
+
+
+@pytest.mark.parametrize(
+    ("right", "said"), [(0, "Decided with the last of 7 rows."), (3, "Not decided: 7 rows asked.")]
+)
+def test_the_last_rows_may_decide_a_comparison(api: ModuleType, service: Service, right: int, said: str) -> None:
+    frame = by_number(service, lambda model, number: model == "x" or number < right)
+    found = evaluated(api, frame.head(7), prompt="{{ n }}?", stop_when_clear=True)
+    assert said in str(found)
+
+
 def test_several_candidates_are_summed_up_around_the_best(api: ModuleType, service: Service) -> None:
     frame = by_number(service, lambda model, number: number > {"x": 2, "y": 4, "z": 30}[model])
     said = str(evaluated(api, frame, prompt="{{ n }}?", models=["test/x", "test/y", "test/z"]))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .judge import Judgement
 
 SHOWN_ERRORS: Final = 3
+SHOWN_PAIRS: Final = 3
 # How the notices about its publication begin.
 PUBLISHED: Final = "Published: "
 NOT_PUBLISHED: Final = "Not published: "
@@ -285,12 +286,7 @@ class Evaluation(Shown):
         if len(self.source) < FEW_ROWS and any(one.method == BOOTSTRAP for one in self.found):
             lines.append(f"Fewer than {FEW_ROWS} rows: intervals of a difference may hold in 92 of 100, not 95.")
         if self.is_sequential:
-            stopped = "Decided" if self.corrected is None else "Stopped"
-            lines.append(
-                f"{stopped} after {counted(len(self.source), 'row')}: {counted(self.spared, 'row')} spared."
-                if self.is_decided
-                else f"Not decided: {counted(len(self.source), 'row')} asked."
-            )
+            lines.append(self._stop)
         failed = [
             (f"Row {number} of `rows`, {one.label}", each)
             for one in self.candidates
@@ -319,6 +315,21 @@ class Evaluation(Shown):
         notes += [f"{replayed:,} replayed"] if replayed else []
         lines.append(" · ".join((f"Cost in all: {usd(cost)}", *notes)) + ".")
         return lines
+
+    @property
+    def _stop(self) -> str:
+        """What came of the rule that stops when every two candidates are told apart."""
+        rows = counted(len(self.source), "row")
+        if self.is_decided:
+            stopped = "Decided" if self.corrected is None else "Stopped"
+            return f"{stopped} after {rows}: {counted(self.spared, 'row')} spared."
+        unclear = [f"{one.a} and {one.b}" for one in self.found if not one.is_clear]
+        if not unclear:
+            return f"Decided with the last of {rows}."
+        if len(unclear) == len(self.found):
+            return f"Not decided: {rows} asked."
+        more = f", and {counted(len(unclear) - SHOWN_PAIRS, 'more pair')}" if len(unclear) > SHOWN_PAIRS else ""
+        return f"Not decided between {'; '.join(unclear[:SHOWN_PAIRS])}{more}: {rows} asked."
 
     def to_weave(self, project: str) -> str:
         """Publish it in a W&B Weave project: a Dataset, an Evaluation for each candidate, and a leaderboard of them.
