@@ -9,15 +9,15 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import usd
-from ..frames import ANY, NO_VALUE, Kind, with_value
+from ..frames import ANY, NO_VALUE, Kind, with_values
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
 from ..statistics import BOOTSTRAP, Comparison, bootstrap, compare_all, share_interval
 from ..text import counted, sum_or_none
-from .candidate import fill_in_the_worst, frame_of
+from .candidate import fill_in_the_worst, frame_of, portable
 from .plot import Bars, Figures, Plot, Shown, bar, bars_of
 from .review import Review
-from .scorers import SCORERS, Scorer, score_samples, span
+from .scorers import SCORERS, Scorer, score_samples, span, unknown_score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,6 +91,19 @@ class Evaluation(Shown):
     originals: dict[int, Any] = field(default_factory=dict)
     # How many truths `by_hand` has changed. The scores follow it.
     corrected: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        made = [{name: portable(one) for name, one in row.items()} for row in self.source]
+        return {
+            **vars(self),
+            "source": [
+                with_values(row, {name: one for name, one in each.items() if one is not row[name]})
+                for row, each in zip(self.source, made, strict=True)
+            ],
+            "truths": [portable(one) for one in self.truths],
+            "by_hand": {row: portable(one) for row, one in self.by_hand.items()},
+            "originals": {row: portable(one) for row, one in self.originals.items()},
+        }
 
     @cached_property
     def found(self) -> list[Comparison]:
@@ -187,11 +200,13 @@ class Evaluation(Shown):
 
     def reviewed(self) -> Evaluation:
         """Return the Evaluation with the truth that `review()` has corrected. Nothing is sent."""
+        if self.scorer.score is unknown_score and self.by_hand:
+            unknown_score()
         originals = {number: self.truths[number] for number in self.by_hand} | self.originals
         changed = originals | self.by_hand
         truths = [changed.get(number, truth) for number, truth in enumerate(self.truths)]
         source = [
-            with_value(row, self.truth, changed[number]) if number in changed else row
+            with_values(row, {self.truth: changed[number]} if number in changed else {})
             for number, row in enumerate(self.source)
         ]
         # What was published is not this one.
