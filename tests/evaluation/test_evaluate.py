@@ -128,7 +128,7 @@ def test_what_only_the_notebook_knows_is_pickled_as_what_it_came_to(
         "import pickle, sys\n"
         "for kept in pickle.load(open('kept', 'rb')):\n"
         "    found = pickle.loads(kept)\n"
-        "    print(found, found.rows, found.comparisons, len(found.review().cards))\n"
+        "    print(found, found.rows.to_string(), found.comparisons, len(found.review().cards))\n"
         "    found.by_hand[0] = 1\n"
         "    try: found.reviewed()\n"
         "    except Exception as error: print(type(error).__name__, error)\n"
