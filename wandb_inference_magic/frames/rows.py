@@ -30,9 +30,9 @@ def with_index(row: Row) -> Row:
     return FrameRow({**row.index, **row}) if isinstance(row, FrameRow) and row.index else row
 
 
-def with_value(row: Row, name: str, value: Any) -> Row:
-    """Return a row with another value in a column."""
-    return _with_values(row, {**row, name: value})
+def with_values(row: Row, values: Mapping[str, Any]) -> Row:
+    """Return a row with other values in some columns."""
+    return _with_values(row, {**row, **values}) if values else row
 
 
 def without_columns(row: Row, names: AnySet[str]) -> Row:
@@ -44,7 +44,7 @@ def _with_values(row: Row, values: dict[str, Any]) -> Row:
     if not isinstance(row, FrameRow):
         return values
     changed = FrameRow(values)
-    changed.index, changed.label = row.index, row.label
+    vars(changed).update(vars(row))
     return changed
 
 
