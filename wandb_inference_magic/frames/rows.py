@@ -27,7 +27,7 @@ ROWS_AT_ONCE: Final = 1000
 
 def with_index(row: Row) -> Row:
     """Return a row with the levels of its index that have names of their own, before the columns."""
-    return FrameRow({**row.index, **row}) if isinstance(row, FrameRow) and row.index else row
+    return FrameRow({**row._index, **row}) if isinstance(row, FrameRow) and row._index else row
 
 
 def with_values(row: Row, values: Mapping[str, Any]) -> Row:
@@ -50,7 +50,7 @@ def _with_values(row: Row, values: dict[str, Any]) -> Row:
 
 def with_label(row: Row) -> Row:
     """Return a row with its index as columns, before the others, if the index does more than count the rows."""
-    return {**row.label, **row} if isinstance(row, FrameRow) and row.label else row
+    return {**row._label, **row} if isinstance(row, FrameRow) and row._label else row
 
 
 class Rows(Table, Protocol):
@@ -185,8 +185,8 @@ class FrameRows:
                 row[self.columns[place]] = shortest(values[place], kind)
             if self._label_names:
                 labels = label if len(self._label_names) > 1 else (label,)
-                row.index = {name: labels[place] for name, place in self._levels.items()}
-                row.label = dict(zip(self._label_names, labels, strict=True))
+                row._index = {name: labels[place] for name, place in self._levels.items()}
+                row._label = dict(zip(self._label_names, labels, strict=True))
             yield row
 
     def longest(self) -> Row | None:
