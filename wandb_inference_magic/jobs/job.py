@@ -246,7 +246,10 @@ class Job:
         TimeoutError
             If it has not ended in that time.
         """
-        until = None if timeout is None else perf_counter() + timeout
+        try:
+            until = None if timeout is None else perf_counter() + float(timeout)
+        except (TypeError, ValueError):
+            raise InferenceError(f"wait() takes a number of seconds, not {timeout!r:.80}.", cause="option") from None
         while not self._over.wait(SECONDS_BETWEEN_LOOKS if until is None else min(SECONDS_BETWEEN_LOOKS, timeout or 0)):
             if until is not None and not perf_counter() < until:  # also if the timeout is NaN
                 raise TimeoutError(f"Job {self.id} has not ended after {timeout:g} s: {self._progress_text()}.")
