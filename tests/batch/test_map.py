@@ -621,10 +621,11 @@ def test_rows_of_a_generator_are_drawn_lazily(api: ModuleType, service: Service)
     assert caught.value.cause == "quota"
 
 
-def test_rows_beyond_the_limit_are_not_lost(kernel: Kernel, service: Service) -> None:
+@pytest.mark.parametrize("frame", ["df", '"df"', "(df)"])
+def test_rows_beyond_the_limit_are_not_lost(kernel: Kernel, service: Service, frame: str) -> None:
     service.always = completion("good")
     assert kernel.run("import pandas as pd\ndf = pd.DataFrame({'n': range(40)})").ok
-    refused = kernel.run("%%wbmap df -o df --limit 4\n{{ n }}").error
+    refused = kernel.run(f"%%wbmap {frame} -o df --limit 4\n{{{{ n }}}}").error
     assert "df would keep only its first 4 rows, because of --limit. Nothing was sent." in refused
     assert service.chats == []
     assert kernel.run("%%wbmap df -o df\n{{ n }}").ok

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import given, strategies as st
 from service import Answer, Service
 
+from wandb_inference_magic.batch.run_results import SHOWN_REPORTS
 from wandb_inference_magic.client import ChunkReader
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.failures import ServiceError
@@ -147,10 +149,14 @@ def as_chat(api: ModuleType, form: Form) -> None:
 
 def as_map(api: ModuleType, form: Form) -> None:
     try:
-        frame = api.map_prompts([{"text": "hi"}], "{{ text }}", cache=False)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            frame = api.map_prompts([{"text": "hi"}], "{{ text }}", cache=False)
     except InferenceError as error:
         check_error(error, form.error)
         return
+    reported = " ".join(str(one.message) for one in warned)
+    assert all(one in reported for one in form.expected.get("notices", ())[:SHOWN_REPORTS])
     (row,) = frame.to_dict("records")
     if not form.error and form.expected.get("text"):
         assert row["reply"] == form.expected["text"]

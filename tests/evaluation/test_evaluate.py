@@ -7,15 +7,18 @@ import pickle
 import re
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from evaluations import evaluate
-from pydantic import BaseModel, computed_field
+from pydantic import BaseModel, computed_field, create_model
 from service import Answer, Service, completion, refused, usage
 
 from wandb_inference_magic.errors import InferenceError
@@ -158,7 +161,11 @@ def test_a_stop_spares_rows_once_it_is_clear(api: ModuleType, service: Service) 
     assert "Decided after 8 rows: 32 rows spared." in str(found)
     assert found.comparisons.verdict.tolist() == ["a is better"]
     assert found.comparisons.method.tolist() == ["betting, at a stop"]
-    assert found.rows.n.tolist() != sorted(found.rows.n), "in random order"
+    asked = found.rows.n.tolist()
+    assert asked == sorted(asked), "in the frame's order"
+    assert asked != list(range(8)), "chosen at random"
+    assert found.rows["index"].tolist() == asked
+    assert found.disagreements["index"].tolist() == asked
 
 
 def test_a_stop_that_is_never_clear_asks_every_row(api: ModuleType, service: Service) -> None:
@@ -210,6 +217,14 @@ def test_a_typographic_minus_and_the_last_digits_of_a_float_are_no_error(api: Mo
     frame = pd.DataFrame({"x": answers_in_turn(service, "\u22125.50", "0.3", "4"), "label": [-5.5, 0.1 + 0.2, 3]})
     found = evaluated(api, frame, models="test/x", prompt="{{ x }}", scorer="error")
     assert found.rows["score"].tolist() == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("truths", [[3.5, 10], [Decimal("3.50"), 10.0], pa.array([Decimal("3.50"), Decimal(10)])])
+def test_decimals_are_numbers_in_truths_and_answers(api: ModuleType, service: Service, truths: Any) -> None:
+    frame = pd.DataFrame({"x": answers_in_turn(service, '{"n": "4"}', '{"n": 4}'), "label": truths})
+    schema = create_model("Answered", n=(Decimal, ...))
+    found = evaluated(api, frame, models="test/x", prompt="{{ x }}", schema=schema, scorer="error")
+    assert found.rows["score"].tolist() == [0.5, 6.0]
 
 
 def test_numeric_errors_are_compared_and_a_failed_row_has_the_largest(api: ModuleType, service: Service) -> None:
@@ -414,7 +429,7 @@ def test_failures_of_an_earlier_run_are_said_and_asked_again_on_demand(api: Modu
         (pd.MultiIndex.from_tuples([(1, "a"), (1, "b"), (2, "a"), (2, "b")]), {"level_0": [1, 1, 2]}),
         (pd.Index([pd.NA, 3, 9, 1]), {"index": [pd.NA, 3, 1]}),
         (pd.MultiIndex.from_tuples([(1, "a"), (1, "b"), (2, "a"), (2, "b")], names=["k", "k"]), {"k": [1, 1, 2]}),
-        (pd.RangeIndex(4), {}),
+        (pd.RangeIndex(4), {"index": [0, 1, 3]}),
     ],
 )
 def test_rows_have_the_index_of_the_frame(
@@ -426,6 +441,16 @@ def test_rows_have_the_index_of_the_frame(
     assert {name: rows[name].tolist() for name in shown} == shown
     assert ("index" in rows.columns) == ("index" in shown)
     assert rows.text.tolist() == ["a", "b", "d"]
+
+
+def test_an_own_index_is_kept_at_a_stop_and_a_column_index_too(api: ModuleType, service: Service) -> None:
+    frame = by_number(service, lambda model, number: model == "x")
+    options: dict[str, Any] = {"prompt": "{{ n }}?", "stop_when_clear": True}
+    found = evaluated(api, frame.set_axis(range(100, 140)), **options)
+    assert found.rows["index"].tolist() == [100 + n for n in found.rows.n]
+    found = evaluated(api, frame.assign(index="mine"), **options)
+    assert found.rows["index"].unique().tolist() == ["mine"]
+    assert found.rows["index_eval"].tolist() == found.rows.n.tolist()
 
 
 def test_answers_of_which_none_is_right_are_to_be_compared_with_the_truth(api: ModuleType, service: Service) -> None:
@@ -529,6 +554,55 @@ def test_whole_answers_are_compared_part_by_part(api: ModuleType, service: Servi
     frame = FRAME.assign(truth=truth)
     found = evaluated(api, frame, models="test/x", truth="truth", schema="when date, price float, tags list")
     assert found.summary.share.tolist() == [0.5]
+
+
+@dataclass
+class Labelled:
+    label: str
+    why: str = ""
+
+
+@pytest.mark.parametrize(
+    "truths",
+    [
+        [{"label": "good"}, {"label": "bad"}],
+        ['{"label": "good"}', "{'label': 'bad', 'why': 'x'}"],
+        [Labelled("good"), Labelled("bad")],
+        [Labelled("good"), "bad"],
+    ],
+)
+@pytest.mark.parametrize("options", [{"schema": "label good|bad"}, {"schema": "label, why", "field": "label"}])
+def test_one_field_is_compared_with_that_field_of_a_truth_that_is_a_whole_answer(
+    api: ModuleType, service: Service, truths: list[Any], options: dict[str, Any]
+) -> None:
+    by_model(service, x="good good")
+    frame = pd.DataFrame({"text": list("ab"), "truth": truths})
+    found = evaluated(api, frame, models="test/x", truth="truth", **options)
+    assert found.summary.right.tolist() == [1]
+    assert found.rows["truth"].tolist() == truths, "as it was given"
+    review = found.review()
+    assert [(card.truth, card.answers) for card in review.cards] == [("bad", ["good"])]
+    review.decide(1, "truth")
+    assert found.reviewed().summary.right.tolist() == [1]
+    assert "truth corrected on 0." in str(found.reviewed())
+
+
+def test_a_struct_that_has_a_field_of_its_own_name_is_compared_as_a_whole(api: ModuleType, service: Service) -> None:
+    class Tree(BaseModel):
+        tree: int
+
+    class Answered(BaseModel):
+        tree: Tree
+
+    frame = pd.DataFrame({"x": answers_in_turn(service, '{"tree": {"tree": 1}}'), "truth": [{"tree": 1}]})
+    assert api.evaluate(frame, "{{ x }}", truth="truth", schema=Answered).summary.right.tolist() == [1]
+
+
+def test_a_blank_truth_was_not_filled_in_unless_an_answer_may_be_blank(api: ModuleType, service: Service) -> None:
+    rows = [{"text": "a", "label": "good"}, {"text": "b", "label": ""}, {"text": "c", "label": " "}]
+    by_model(service, x="good good bad bad")
+    assert "2 rows without a value in label left out." in str(evaluated(api, rows, models="test/x"))
+    assert evaluated(api, rows, models="test/x", schema="label").summary["rows"].tolist() == [3]
 
 
 def test_a_plot_draws_the_intervals_and_is_safe(api: ModuleType, service: Service) -> None:
@@ -656,6 +730,25 @@ def test_the_interval_of_a_mean_score_is_inside_what_is_possible(api: ModuleType
     for scorer in ("f1", lambda answer, truth: answer == truth):
         facts = api.evaluate(frame, "{{ x }}", truth="truth", scorer=scorer).summary.iloc[0]
         assert (facts["score_low"], facts["score_high"]) == (0, 1)
+
+
+def test_a_prompt_may_name_the_index(api: ModuleType, service: Service) -> None:
+    by_model(service, x="good good bad bad")
+    found = evaluated(api, FRAME.set_index("text"), models=["test/x"])
+    assert (found.notices, found.summary.right.tolist()) == ((), [4])
+
+
+@pytest.mark.parametrize("frame", [FRAME, FRAME[["label"]]])
+def test_the_truth_is_not_advised_as_a_column_of_the_prompt(
+    api: ModuleType, service: Service, frame: pd.DataFrame
+) -> None:
+    service.always = completion("good")
+    advised = [
+        one for one in evaluated(api, frame, prompt="Well?", models=["test/x"]).notices if "names no column" in one
+    ]
+    assert [re.sub(".*Columns: ", "", one) for one in advised] == (
+        ["text. A column is written with doubled braces: {{ text }}."] if "text" in frame else []
+    )
 
 
 def test_row_is_without_the_right_answers(api: ModuleType, service: Service) -> None:

@@ -94,6 +94,8 @@ def test_a_dry_run_says_what_a_judge_adds_and_a_stop_may_spare(shared_evaluator:
         ("df --truth lable", "Did you mean label?"),
         ("df --truth none", "No row has a value in 'none'."),
         ("df --truth label --scorer nearly", "Scorers: equal, exact, precision, recall, f1, error"),
+        ("df --truth label -o df", "The evaluation would replace the frame df. Nothing was sent."),
+        ("'df' --truth label --limit 4 -o df", "The evaluation would replace the frame df. Nothing was sent."),
         ("df --truth label -p missing.txt", "The prompt 'missing.txt' cannot be read: No such file or directory."),
         ("df --truth label -p 'a\0b'", "It contains a null character."),
         ("df --truth label --stop-when-clear", "there is one candidate"),

@@ -557,7 +557,9 @@ def test_a_map_asks_what_an_ended_job_has_not(mapping: Kernel, held: Held, servi
     assert mapping.value("again.wait(60).reply.notna().sum().item()") == 40
 
 
-@pytest.mark.parametrize("magic", ["%%wbmap df --bg -o df", "%%wbeval df --truth n --bg -o df"])
+@pytest.mark.parametrize(
+    "magic", ["%%wbmap df --bg -o df", '%%wbmap "df" --bg -o df', "%%wbeval (df) --truth n --bg -o df"]
+)
 def test_a_job_does_not_replace_the_frame_that_it_works_on(kernel: Kernel, service: Service, magic: str) -> None:
     assert kernel.run(ROWS).ok
     refused = run(kernel, f"{magic}\n{{{{ n }}}}?").error

@@ -154,6 +154,14 @@ def test_kappa_equals_statsmodels() -> None:
     assert cohen_kappa("aaa", "aaa") is None
 
 
+@pytest.mark.parametrize("rows", range(4, 40))
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_kappa_without_an_error_has_no_interval_of_rounding_errors(rows: int, *, is_same: bool) -> None:
+    theirs = [number % 3 == 0 for number in range(rows)]
+    kappa = float(is_same)
+    assert cohen_kappa(theirs if is_same else [True] * rows, theirs) == (kappa, kappa, kappa)
+
+
 @given(st.lists(st.integers(-4, 4), min_size=2, max_size=9))
 @settings(max_examples=40, deadline=None)
 def test_the_sign_flip_test_equals_scipys_permutation_test(sums: list[int]) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError, shortened
 from ..rendering import why_flawed
-from ..replies import ENDS
 from ..schemas import ValidatorError
 from ..text import with_whole_numbers
 from .cache import Answer
@@ -145,7 +144,7 @@ class KeptAnswers:
     def keep(self, key: str, reply: Reply) -> None:
         """Keep the text of a reply, unless it was cut or refused."""
         self._is_served = True
-        if not why_flawed(reply) and (reply.finish_reason is None or reply.finish_reason in ENDS):
+        if not why_flawed(reply):
             self.add(key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
 
     def write(self) -> None:

@@ -19,7 +19,7 @@ from ..session import JobRecord, Trace, forget_same
 from ..text import counted
 from .cache import open_cache
 from .progress import Progress, cost_of, nothing
-from .run_results import not_asked_again
+from .run_results import not_asked_again, reports_of
 from .start import check_budget, start
 
 if TYPE_CHECKING:
@@ -223,6 +223,7 @@ class PreparedRuns:
             *(notice for run in runs for notice in run.all_notices),
             *(self._cache.notices if self._cache is not None else ()),
             *trace.news(),
+            *reports_of(runs),
             *not_asked_again(runs),
         )
         return Ran(

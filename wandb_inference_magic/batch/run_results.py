@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # The reason of a row that a run has not come to, or that it was interrupted at.
 UNANSWERED: Final = "Not answered yet."
+SHOWN_REPORTS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +192,11 @@ def not_asked_again(runs: Sequence[RunResults]) -> Iterator[str]:
             f"{these} not asked again, because of a failure in an earlier run: --retry-failed asks again "
             "(from Python: retry_failed=True)."
         )
+
+
+def reports_of(runs: Sequence[RunResults]) -> Iterator[str]:
+    """Yield what the replies report, such as a part of unknown form or unusual token counts, each once."""
+    reports = list(dict.fromkeys(report for run in runs for report in run.reports))
+    yield from reports[:SHOWN_REPORTS]
+    if (more := len(reports) - SHOWN_REPORTS) > 0:
+        yield f"There are {more:,} more such reports."

@@ -129,6 +129,7 @@ def likely_mistakes(
 ) -> Iterator[str]:
     """Yield what is likely a mistake in a prompt about rows with these columns and levels of an index."""
     known = {*columns, *index_names, "row"}
+    columns = [name for name in columns if name not in spec.hidden]
     names = spec.column_names()
     if length != 1 and columns and not names & known:
         shown = ", ".join(columns[:SHOWN_COLUMNS]) + ", ..." * (len(columns) > SHOWN_COLUMNS)

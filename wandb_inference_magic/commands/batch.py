@@ -130,14 +130,27 @@ def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:
     raise InferenceError(f"{what}. Nothing was sent.", remedy=remedy, cause="option")
 
 
-def refuse_frame_as_output(frame: str, name: str, *, limit: int | None = None, is_job: bool = False) -> None:
-    """Raise if the result would replace the frame, and rows would be lost: those beyond the limit, or all by a job.
+def refuse_frame_as_output(
+    names: Mapping[str, Any], frame: Any, name: str, *, limit: int | None = None, by: str | None = None
+) -> None:
+    """Raise if the result would replace the frame, and rows would be lost: those beyond the limit, or all.
+
+    Parameters
+    ----------
+    names : mapping
+        The variables of the notebook.
+    frame : object
+    name : str
+        The variable that gets the result.
+    limit : int, optional
+    by : str, optional
+        What the result is, if it is no frame: a job.
 
     Raises
     ------
     InferenceError
     """
-    if frame.strip() != name:
+    if name not in names or names[name] is not frame:
         return
     if limit is not None:
         raise InferenceError(
@@ -145,10 +158,10 @@ def refuse_frame_as_output(frame: str, name: str, *, limit: int | None = None, i
             remedy=f"Name another variable: -o {name}_first.",
             cause="option",
         )
-    if is_job:
+    if by is not None:
         raise InferenceError(
-            f"The job would replace the frame {name}. Nothing was sent.",
-            remedy=f"Name another variable: -o {name}_job.",
+            f"The {by} would replace the frame {name}. Nothing was sent.",
+            remedy=f"Name another variable: -o {name}_{by}.",
             cause="option",
         )
 

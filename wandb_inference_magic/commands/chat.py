@@ -165,10 +165,10 @@ def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec, canvas: C
 def _comparison_view(context: MagicContext, options: ChatOptions, canvas: Canvas) -> ComparisonListener:
     if options.quiet:
         return NullListener()
-    from ..frontend import comparison
+    from ..frontend import ComparisonView
 
     settings = context.command.settings
-    return comparison.ComparisonView(canvas, settings.allow_images_from, per_second=settings.refresh_per_second)
+    return ComparisonView(canvas, settings.allow_images_from, per_second=settings.refresh_per_second)
 
 
 def _format(options: ChatOptions) -> str:

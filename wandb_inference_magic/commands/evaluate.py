@@ -62,7 +62,7 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
         _show_dry(command, canvas, spec, rows, use_cache=not options.no_cache)
         return
     name = options.output or OUTPUT
-    refuse_frame_as_output(frame, name, is_job=options.bg)
+    refuse_frame_as_output(context.names, value, name, by="job" if options.bg else "evaluation")
     what, rows = f"%%wbeval {shortened(frame, 60)}", read_rows(value, options.limit, copy=options.bg)
     prepare = partial(PreparedEvaluation, command, rows, spec, use_cache=not options.no_cache)
 
@@ -154,7 +154,7 @@ def _scorer(name: str | None, names: Mapping[str, Any]) -> str | Callable[[Any, 
 
 def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows, *, use_cache: bool) -> None:
     known, left_out = known_rows(spec, rows)
-    previewed = start_dry(command, asked_of(spec, known), use_cache=use_cache)
+    previewed = start_dry(command, asked_of(spec, list(known.values())), use_cache=use_cache)
     runs = [run for run, _ in previewed]
     if runs:
         runs[0].notice(*notices_of(spec))

@@ -10,7 +10,7 @@ from ..batch import Counts
 from ..catalog import usd
 from ..engine import prepare_request, run_chat
 from ..errors import InferenceError, Interrupted
-from ..frontend import cleared_on_error, comparison, describe_wait
+from ..frontend import cleared_on_error, describe_progress, describe_wait
 from ..jobs import HERE, Job, Outcome, batch_job, can_run_beside
 from ..rendering import line_bundle, reply_bundle, table_bundle
 from ..replies import NullListener
@@ -76,7 +76,7 @@ class JobListener(NullListener):
     def redraw(self) -> None:
         """Draw the line of the job."""
         if self._progress is not None:
-            self.doing(comparison.describe_progress(self._progress))
+            self.doing(describe_progress(self._progress))
 
     def doing(self, words: str) -> None:
         """Show what is being done."""

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import (
-    BatchRun,
     BatchSpec,
     PreparedMap,
     Ran,
@@ -44,8 +43,6 @@ _LAZY: Final = (
 SHOWN_ERRORS: Final = 3
 # How many of the rows with the same error are named.
 SHOWN_ROWS: Final = 5
-# Reports about unusual token counts and costs.
-SHOWN_REPORTS: Final = 2
 
 
 def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: str) -> None:
@@ -75,7 +72,7 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         canvas.show(rows_preview_bundle(start_dry(command, asked, use_cache=not options.no_cache)))
         return
     name = options.output or OUTPUT
-    refuse_frame_as_output(frame, name, limit=options.limit, is_job=options.bg)
+    refuse_frame_as_output(context.names, value, name, limit=options.limit, by="job" if options.bg else None)
     what = f"%%wbmap {shortened(frame, 60)}"
     if is_dask(value):
         _map_dask(context, options, value, spec, what, name, canvas)
@@ -156,7 +153,9 @@ def _lines(ran: Ran, name: str) -> Iterator[str]:
         yield f"Trace: {ran.trace.link}"
     if rows_cut := max(run.shortened for run in runs):
         yield f"Values were cut in the prompts of {counted(rows_cut, 'row')}; the cut is marked there."
-    yield from _money_lines(runs)
+    if cut := sum(run.cut for run in runs):
+        answers = counted(cut, "answer")
+        yield f"The budget's limit on replies cut {answers}; what is cut is not kept on disk. {BUDGET_REMEDY}"
     # A row can fail with several models.
     rows: dict[str, set[int]] = {}
     for run in runs:
@@ -171,14 +170,3 @@ def _format_rows(numbers: Sequence[int]) -> str:
     shown = ", ".join(f"{number:,}" for number in numbers[:SHOWN_ROWS])
     more = f" and {len(numbers) - SHOWN_ROWS:,} more" if len(numbers) > SHOWN_ROWS else ""
     return f"Row{'s' * (len(numbers) > 1)} {shown}{more}"
-
-
-def _money_lines(runs: Sequence[BatchRun]) -> Iterator[str]:
-    """Yield lines about answers cut by the budget and about unusual token counts and costs."""
-    if cut := sum(run.cut for run in runs):
-        answers = counted(cut, "answer")
-        yield f"The budget's limit on replies cut {answers}; what is cut is not kept on disk. {BUDGET_REMEDY}"
-    reports = list(dict.fromkeys(report for run in runs for report in run.reports))
-    yield from reports[:SHOWN_REPORTS]
-    if (more := len(reports) - SHOWN_REPORTS) > 0:
-        yield f"There are {more:,} more such reports."

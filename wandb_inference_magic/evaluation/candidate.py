@@ -97,6 +97,7 @@ def fill_in_the_worst(candidates: Sequence[Candidate], least: float) -> list[str
 
 def frame_of(
     source: Sequence[Row],
+    places: Sequence[int],
     candidates: Sequence[Candidate],
     kind: Kind,
     more: Mapping[str, list[Any]],
@@ -108,6 +109,8 @@ def frame_of(
     Parameters
     ----------
     source : sequence of Row
+    places : sequence of int
+        Where each was in the frame. They are the column `index`, if rows were left out and have no index of their own.
     candidates : sequence of Candidate
     kind : Kind
         The type of an answer: what the schema says of it, or ANY for the answers to several samples.
@@ -117,7 +120,8 @@ def frame_of(
         Whether answers have scores besides being right or wrong.
     """
     # A column of the input that has the name of one of the evaluation is kept.
-    given = {name for row in source for name in with_label(row)}
+    rows = [with_label(row) for row in source]
+    given = {name for row in rows for name in row}
     columns: dict[str, list[Any]] = {}
     answers: dict[str, TypedColumn] = {}
     for one in candidates:
@@ -127,9 +131,12 @@ def frame_of(
         name = _free(f"answer{end}", given)
         answers[name] = column_of(kind, [plain(value) for value in columns[name]])[0]
     columns |= {_free(name, given): values for name, values in more.items()}
+    has_index = any(row is not shown for row, shown in zip(source, rows, strict=True))
+    if not has_index and any(place != number for number, place in enumerate(places)):
+        name = _free("index", given)
+        rows = [{name: place, **row} for place, row in zip(places, rows, strict=True)]
     records = [
-        dict(with_label(row)) | {name: values[number] for name, values in columns.items()}
-        for number, row in enumerate(source)
+        dict(row) | {name: values[number] for name, values in columns.items()} for number, row in enumerate(rows)
     ]
     frame = data_frame(records)
     return with_pandas_columns(frame, answers)[0] if records else frame

@@ -52,6 +52,10 @@ class Evaluation(Shown):
         How often each row was asked.
     kind : Kind
         What the schema says of the answers and the truth.
+    truths : list
+        By row, what the answers are compared with: the truth, or that field of it. None if it is not known.
+    places : list of int
+        By row, its place in the frame.
     left_out : int
         The rows that were not asked, because their truth is not known.
     spared : int
@@ -73,6 +77,8 @@ class Evaluation(Shown):
     samples: int = 1
     scorer: Scorer = SCORERS["equal"]
     kind: Kind = field(default_factory=lambda: Kind(ANY))
+    truths: list[Any] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
     left_out: int = 0
     spared: int = 0
     is_sequential: bool = False
@@ -150,13 +156,14 @@ class Evaluation(Shown):
     def rows(self) -> Any:
         """A DataFrame: the columns of the input, and of each candidate its answer, right, seconds and error.
 
-        After a `review()`, `<truth> reviewed` is what the person said is right. A column of the input that has such a
-        name is kept, and the name of the evaluation's own ends in `_eval`.
+        The rows are in the order of the input. If its index does not just count them, or if some are not there, their
+        index is in the first column, or in several. After a `review()`, `<truth> reviewed` is what the person said is
+        right. A column of the input that has such a name is kept, and the name of the evaluation's own ends in `_eval`.
         """
         kind = self.kind if self.samples == 1 else Kind(ANY)
         by_hand = [self.by_hand.get(number) for number in range(len(self.source))]
         more = {f"{self.truth} reviewed": by_hand} if self.by_hand else {}
-        return frame_of(self.source, self.candidates, kind, more, has_scores=self.scorer.has_scores)
+        return frame_of(self.source, self.places, self.candidates, kind, more, has_scores=self.scorer.has_scores)
 
     @property
     def disagreements(self) -> Any:
@@ -174,20 +181,21 @@ class Evaluation(Shown):
 
     def reviewed(self) -> Evaluation:
         """Return the Evaluation with the truth that `review()` has corrected. Nothing is sent."""
-        originals = {number: self.source[number].get(self.truth) for number in self.by_hand} | self.originals
-        truths = originals | self.by_hand
+        originals = {number: self.truths[number] for number in self.by_hand} | self.originals
+        changed = originals | self.by_hand
+        truths = [changed.get(number, truth) for number, truth in enumerate(self.truths)]
         source = [
-            with_value(row, self.truth, truths.get(number, row.get(self.truth)))
+            with_value(row, self.truth, changed[number]) if number in changed else row
             for number, row in enumerate(self.source)
         ]
         # What was published is not this one.
         notices = dict.fromkeys(one for one in self.notices if not one.startswith((PUBLISHED, NOT_PUBLISHED)))
         candidates = [replace(one, samples=[], scores=[], right=[]) for one in self.candidates]
         for one in candidates:
-            for answers, errors, row in zip(one.answers, one.errors, source, strict=True):
+            for answers, errors, truth in zip(one.answers, one.errors, truths, strict=True):
                 given = [NO_VALUE if error else each for each, error in zip(answers, errors, strict=True)]
-                one.add(score_samples(self.scorer, self.kind, given, row[self.truth], notices))
-        notices |= dict.fromkeys(fill_in_the_worst(candidates, span([row[self.truth] for row in source])))
+                one.add(score_samples(self.scorer, self.kind, given, truth, notices))
+        notices |= dict.fromkeys(fill_in_the_worst(candidates, span(truths)))
         judged = self.judged
         if judged is not None:
             ours = dict(zip(map(id, self.candidates), candidates, strict=True))
@@ -197,6 +205,7 @@ class Evaluation(Shown):
             self,
             candidates=candidates,
             source=source,
+            truths=truths,
             judged=judged,
             notices=tuple(notices),
             by_hand=dict(self.by_hand),

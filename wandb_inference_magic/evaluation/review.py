@@ -32,6 +32,7 @@ class Reviewed(Protocol):
 
     candidates: list[Candidate]
     truth: str
+    truths: list[Any]
     scorer: Scorer
     kind: Kind
     by_hand: dict[int, Any]
@@ -199,7 +200,7 @@ def _is_equal(one: Any, other: Any) -> bool:
 
 def _card(evaluation: Reviewed, row: int) -> Card:
     record = evaluation.source[row]
-    truth = record.get(evaluation.truth)
+    truth = evaluation.truths[row]
     truth = None if is_missing(truth) else truth
     answers: list[Any] = []
     agree = 0

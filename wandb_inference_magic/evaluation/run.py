@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -18,6 +17,7 @@ from .candidate import Candidate, fill_in_the_worst
 from .judge import check_judge, judge
 from .result import Evaluation
 from .scorers import cannot_start, score_samples, span
+from .spec import part_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,25 +112,19 @@ class Scores:
             NO_VALUE if run.answers[place] is None or place in run.errors else self.compared(run, place)
             for place in self.places(number)
         ]
-        truth = self.rows[number].get(self.spec.truth)
+        truth = self.spec.right_answer(self.rows[number])
         return score_samples(self.spec.scorer, self.kind, answers, truth, self.notices)
 
     def compared(self, run: BatchRun, place: int) -> Any:
         """Return the part of an answer that is compared."""
         answer = run.answers[place]
-        if self._field in (None, ONLY):
-            return answer
-        # Not its plain form, in which a set is a list.
-        if isinstance(answer, dict):
-            return answer.get(self._field)
-        # A field that is computed can raise anything.
-        with suppress(Exception):
-            return getattr(answer, str(self._field))
-        return None
+        return answer if self._field in (None, ONLY) else part_of(answer, str(self._field))
 
 
-def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[list[Row], int]:
+def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[dict[int, Row], int]:
     """Return the rows whose truth is known, in the order in which they are asked, and the number of the others.
+
+    Each is under its place in the frame.
 
     Raises
     ------
@@ -139,22 +133,23 @@ def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[list[Row], int]:
     """
     spec.check(rows.columns)
     all_rows = list(rows)
-    known = all_rows
-    spec.check_truths([row.get(spec.truth) for row in all_rows])
+    truths = [spec.right_answer(row) for row in all_rows]
+    spec.check_truths(truths)
+    places = list(range(len(all_rows)))
     if spec.judge is None:
-        known = [row for row in all_rows if not is_missing(row.get(spec.truth))]
+        places = [place for place in places if not is_missing(truths[place])]
     if spec.stop_when_clear:
-        Random(SEED).shuffle(known)
-    return known, len(all_rows) - len(known)
+        Random(SEED).shuffle(places)
+    return {place: all_rows[place] for place in places}, len(all_rows) - len(places)
 
 
 def asked_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, BatchSpec, str | None]]:
     """Return what each candidate is asked: its rows, its spec and its model."""
     repeated = [row for row in known for _ in range(spec.samples)]
-    hidden = frozenset({spec.truth})
+    hidden, levels = frozenset({spec.truth}), list(getattr(next(iter(known), None), "index", ()))
     return [
         (
-            ListRows(iter(repeated), len(repeated), is_made=True),
+            ListRows(iter(repeated), len(repeated), is_made=True, index_names=levels),
             replace(batch, what=_described(name), hidden=hidden),
             model,
         )
@@ -203,8 +198,9 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
 
     def __init__(self, command: Command, rows: Rows, spec: EvaluationSpec, *, use_cache: bool = True) -> None:
         self._spec = spec
-        self._known, self._left_out = known_rows(spec, rows)
-        if not self._known:
+        known, self._left_out = known_rows(spec, rows)
+        self._known, self._places = list(known.values()), list(known)
+        if not known:
             raise cannot_start(f"No row has a value in {spec.truth!r}.", "Fill in the right answer of some rows.")
         self._judge = None
         if spec.judge is not None:
@@ -264,7 +260,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         # A row that not every candidate was asked about would favour some.
         end = scores.decided_after or len(known)
         asked = max((len(run.answers) // spec.samples for run in scores.runs), default=0)
-        numbers = [number for number in range(end) if done(number)]
+        numbers = sorted(filter(done, range(end)), key=self._places.__getitem__)
         models = [run.model for run in scores.runs]
         prompts = [name for name in spec.prompts for _ in range(len(models) // len(spec.prompts))]
         labels = _labels(models, prompts)
@@ -272,7 +268,8 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             _candidate(scores, place, numbers, prompt, label)
             for place, (prompt, label) in enumerate(zip(prompts, labels, strict=True))
         ]
-        own = fill_in_the_worst(candidates, span([known[number].get(spec.truth) for number in numbers]))
+        truths = [spec.right_answer(known[number]) for number in numbers]
+        own = fill_in_the_worst(candidates, span(truths))
         return Evaluation(
             candidates,
             [known[number] for number in numbers],
@@ -280,6 +277,8 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             spec.samples,
             spec.scorer,
             scores.kind,
+            truths,
+            [self._places[number] for number in numbers],
             left_out=self._left_out,
             spared=len(known) - asked if scores.decided_after else 0,
             is_decided=scores.decided_after is not None,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import did_you_mean, shortened
-from ..frames import STRUCT, Kind, plain, schema_kinds
+from ..frames import ONLY, STRUCT, Kind, plain, read_nested, schema_kinds
 from ..prompts import is_missing
 from .scorers import SCORERS, as_number, cannot_start
 
@@ -14,12 +16,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..batch import BatchSpec
+    from ..frames import Row
     from ..schemas import Schema
     from .scorers import Scorer
 
 
 # So many columns are named in an error.
 MAX_NAMED: Final = 12
+
+
+def part_of(value: Any, name: str) -> Any:
+    """Return a field of an answer or of a truth, which may be an object; None if it has none of the name."""
+    # Not its plain form, in which a set is a list.
+    if isinstance(value, dict):
+        return value.get(name)
+    # A field that is computed can raise anything.
+    with suppress(Exception):
+        return getattr(value, name)
+    return None
 
 
 @dataclass(frozen=True)
@@ -64,12 +78,29 @@ class EvaluationSpec:
     def _fields(self) -> Sequence[str]:
         return () if self._schema is None else tuple(self._schema.fields)
 
-    @property
+    @cached_property
     def compared_field(self) -> tuple[str | None, Kind]:
         """The name of the field that is compared, or None for the whole answer; and its type."""
         kinds, wanted = schema_kinds(self._schema), self.field or self.truth
         name = wanted if wanted in kinds else next(iter(kinds)) if len(kinds) == 1 else None
         return name, Kind(STRUCT, kinds) if name is None else kinds[name]
+
+    def right_answer(self, row: Row) -> Any:
+        """Return what the answers to a row are compared with: its truth, or that field of it. None if it is not known.
+
+        Without a schema, no answer is blank: then a blank truth is one that was not filled in.
+        """
+        truth, (name, kind) = row.get(self.truth), self.compared_field
+        if is_missing(truth) or (self._schema is None and isinstance(truth, str) and not truth.strip()):
+            return None
+        if name in (None, ONLY) or name in kind.fields:
+            return truth
+        whole = truth
+        if isinstance(truth, str):
+            with suppress(ValueError):
+                whole = read_nested(truth)
+        fields = plain(whole)
+        return part_of(whole, str(name)) if isinstance(fields, dict) and name in fields else truth
 
     def check(self, columns: Sequence[str]) -> None:
         """Raise if a column or a field does not exist, or a stop was asked for that cannot be.

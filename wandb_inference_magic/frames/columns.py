@@ -14,25 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..imports import is_instance
 from ..text import whole
-from .kinds import (
-    ANY,
-    BOOLEAN,
-    DECIMAL,
-    DURATION,
-    FLOAT,
-    INTEGER,
-    JSON,
-    LIST,
-    LONG,
-    STRING,
-    STRUCT,
-    TEXT,
-    ZONED,
-    Kind,
-    grown,
-    kind_of_schema,
-    settled,
-)
+from . import kinds
+from .kinds import Kind, grown, kind_of_schema, settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +28,10 @@ _COMPUTED: Final = "pydantic.fields.ComputedFieldInfo"
 # How a notice says that texts were changed.
 HALVES: Final = "halves of characters: they are replaced"
 # The types that values do not change, and those that they hold.
-_FIXED: Final = {name: (name,) for name in (BOOLEAN, FLOAT, STRING, TEXT, JSON, DURATION)} | {INTEGER: (INTEGER, LONG)}
+_FIXED: Final = {
+    **{name: (name,) for name in (kinds.BOOLEAN, kinds.FLOAT, kinds.STRING, kinds.TEXT, kinds.JSON, kinds.DURATION)},
+    kinds.INTEGER: (kinds.INTEGER, kinds.LONG),
+}
 
 
 def is_null(value: Any) -> bool:
@@ -136,10 +122,10 @@ def _of_object(value: Any, *, computed: bool) -> Any:
         return {_name(name): _plain(one, computed=computed) for name, one in record.items()}
     if isinstance(value, Sequence | Iterator):
         return [_plain(one, computed=computed) for one in value]
-    # Numbers and arrays of NumPy.
-    return (
-        _plain(value.tolist(), computed=computed) if hasattr(value, "tolist") else str(getattr(value, "pattern", value))
-    )
+    if hasattr(value, "tolist"):
+        # Numbers and arrays of NumPy.
+        return _plain(value.tolist(), computed=computed)
+    return str(getattr(value, "pattern", value))
 
 
 def _name(key: Any) -> str:
@@ -181,7 +167,7 @@ class TypedColumn:
 
     def in_json(self) -> TypedColumn:
         """Return the column with its values as JSON text."""
-        return TypedColumn(Kind(JSON), [None if value is None else json_text(value) for value in self.values])
+        return TypedColumn(Kind(kinds.JSON), [None if value is None else json_text(value) for value in self.values])
 
 
 class _Converter:
@@ -193,27 +179,27 @@ class _Converter:
     def cell(self, kind: Kind, value: Any) -> Any:
         if value is None:
             return None
-        if kind.name == JSON:
+        if kind.name == kinds.JSON:
             self.reports[f"{kind.why}: they are JSON text"] = None
             return json_text(value)
-        if kind.name == TEXT:
+        if kind.name == kinds.TEXT:
             self.reports[f"{kind.why}: they are text"] = None
             # Of a scalar that is no text, JSON text needs no escapes.
-            return self.cell(Kind(STRING), value if isinstance(value, str) else json_text(value).strip('"'))
-        if kind.name == STRUCT:
+            return self.cell(Kind(kinds.STRING), value if isinstance(value, str) else json_text(value).strip('"'))
+        if kind.name == kinds.STRUCT:
             # In a column of objects, parquet does not take one without a field if no other has one.
             value = value or dict.fromkeys(list(kind.fields)[:1])
             return {name: self.cell(kind.fields[name], one) for name, one in value.items()}
-        if kind.name == LIST:
-            return [self.cell(kind.item or Kind(ANY), one) for one in value]
-        if kind.name in (INTEGER, LONG, FLOAT):
-            return float(value) if kind.name == FLOAT else int(value)
-        if kind.name == DECIMAL:
+        if kind.name == kinds.LIST:
+            return [self.cell(kind.item or Kind(kinds.ANY), one) for one in value]
+        if kind.name in (kinds.INTEGER, kinds.LONG, kinds.FLOAT):
+            return float(value) if kind.name == kinds.FLOAT else int(value)
+        if kind.name == kinds.DECIMAL:
             return Decimal(value)
-        if kind.name == ZONED and value.tzinfo is None:
+        if kind.name == kinds.ZONED and value.tzinfo is None:
             self.reports["times with a time zone and times without one: those without are read as UTC"] = None
             return value.replace(tzinfo=timezone.utc)
-        if kind.name == STRING and (text := whole(value)) != value:
+        if kind.name == kinds.STRING and (text := whole(value)) != value:
             self.reports[HALVES] = None
             return text
         return value
@@ -230,17 +216,20 @@ def column_of(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, list[str]
     """
     converter = _Converter()
     final = settled(reduce(grown, values, kind))
-    return TypedColumn(final, [converter.cell(final, value) for value in values]), list(converter.reports)
+    # Beside one that has a field, parquet takes an object without.
+    keeps_empty = final.name == kinds.STRUCT and any(values)
+    cells = [{} if keeps_empty and value == {} else converter.cell(final, value) for value in values]
+    return TypedColumn(final, cells), list(converter.reports)
 
 
 def schema_kinds(schema: Schema | None) -> dict[str, Kind]:
     """Return the type of each field of an answer; that of an answer that is no record under ONLY."""
     if schema is None:
-        return {ONLY: Kind(STRING)}
+        return {ONLY: Kind(kinds.STRING)}
     whole_kind = kind_of_schema(schema.object_schema)
     if not schema.fields:
         return {ONLY: whole_kind}
-    return {name: whole_kind.fields.get(name, Kind(ANY)) for name in schema.fields}
+    return {name: whole_kind.fields.get(name, Kind(kinds.ANY)) for name in schema.fields}
 
 
 def answer_columns(
@@ -256,9 +245,9 @@ def answer_columns(
     """
     notices: list[str] = []
     columns: dict[str, TypedColumn] = {}
-    kinds, values = schema_kinds(schema), plain_fields(answers, schema)
+    expected, values = schema_kinds(schema), plain_fields(answers, schema)
     for field_name, name in names.items():
-        columns[name], reports = column_of(kinds[field_name], values[field_name])
+        columns[name], reports = column_of(expected[field_name], values[field_name])
         notices += [f"{name!r} holds {report}." for report in reports]
     if others := _not_named(answers, schema):
         notices.append(f"Fields of answers that the schema does not name are left out: {', '.join(others)}.")
@@ -270,11 +259,8 @@ def _not_named(answers: Sequence[Any], schema: Schema | None) -> list[str]:
     if schema is None or not schema.fields:
         return []
     found = [fields_of(one) or one for one in answers]
-    return list(
-        dict.fromkeys(
-            _name(name) for one in found if isinstance(one, Mapping) for name in one if name not in schema.fields
-        )
-    )
+    names = (name for one in found if isinstance(one, Mapping) for name in one)
+    return list(dict.fromkeys(_name(name) for name in names if name not in schema.fields))
 
 
 def plain_fields(answers: Sequence[Any], schema: Schema | None) -> dict[str, list[Any]]:
@@ -291,7 +277,7 @@ def typed_column(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, dict[i
     A type that the schema leaves open is `any`: a column of objects.
     """
     if kind.name not in _FIXED:
-        return replace(column_of(kind, values)[0], kind=Kind(ANY)), {}
+        return replace(column_of(kind, values)[0], kind=Kind(kinds.ANY)), {}
     fits = [value is None or grown(kind, value).name in _FIXED[kind.name] for value in values]
     column, _ = column_of(kind, [value if fit else None for value, fit in zip(values, fits, strict=True)])
     others = {number: json_text(values[number]) for number, fit in enumerate(fits) if not fit}
@@ -349,5 +335,5 @@ def result_columns(
 
 def reasons_column(errors: Mapping[int, str], size: int) -> TypedColumn:
     """Return the column of the reasons, by row number, why rows have no answer."""
-    column, _ = column_of(Kind(STRING), [errors.get(number) for number in range(size)])
+    column, _ = column_of(Kind(kinds.STRING), [errors.get(number) for number in range(size)])
     return column

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Table(Protocol):
-    """What a frame says of its columns; `Rows` have it."""
+    """What a frame says of its columns: their names, those of the levels of its index, and values."""
 
     @property
     def columns(self) -> Sequence[str]: ...

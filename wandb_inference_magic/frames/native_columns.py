@@ -5,24 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import quoted
-from .kinds import (
-    BOOLEAN,
-    DATE,
-    DATETIME,
-    DECIMAL,
-    DURATION,
-    FLOAT,
-    INTEGER,
-    JSON,
-    LIST,
-    LONG,
-    SCALE,
-    STRING,
-    STRUCT,
-    TEXT,
-    TIME,
-    ZONED,
-)
+from . import kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,45 +13,30 @@ if TYPE_CHECKING:
     from .columns import TypedColumn
     from .kinds import Kind
 
-# The constructors of the types, with their arguments: those of polars and those of pyarrow.
-_POLARS: Final[dict[str, tuple[Any, ...]]] = {
-    BOOLEAN: ("Boolean",),
-    INTEGER: ("Int64",),
-    LONG: ("Int64",),
-    FLOAT: ("Float64",),
-    DECIMAL: ("Decimal", 38, SCALE),
-    STRING: ("String",),
-    TEXT: ("String",),
-    JSON: ("String",),
-    DATE: ("Date",),
-    TIME: ("Time",),
-    DATETIME: ("Datetime", "us"),
-    ZONED: ("Datetime", "us", "UTC"),
-    DURATION: ("Duration", "us"),
-}
-_ARROW: Final[dict[str, tuple[Any, ...]]] = {
-    BOOLEAN: ("bool_",),
-    INTEGER: ("int64",),
-    LONG: ("int64",),
-    FLOAT: ("float64",),
-    DECIMAL: ("decimal128", 38, SCALE),
-    STRING: ("string",),
-    TEXT: ("string",),
-    JSON: ("string",),
-    DATE: ("date32",),
-    TIME: ("time64", "us"),
-    DATETIME: ("timestamp", "us"),
-    ZONED: ("timestamp", "us", "UTC"),
-    DURATION: ("duration", "us"),
+# The constructors of the types, with their arguments: that of polars and that of pyarrow.
+_TYPES: Final[dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
+    kinds.BOOLEAN: (("Boolean",), ("bool_",)),
+    **dict.fromkeys((kinds.INTEGER, kinds.LONG), (("Int64",), ("int64",))),
+    kinds.FLOAT: (("Float64",), ("float64",)),
+    kinds.DECIMAL: (("Decimal", 38, kinds.SCALE), ("decimal128", 38, kinds.SCALE)),
+    **dict.fromkeys((kinds.STRING, kinds.TEXT, kinds.JSON), (("String",), ("string",))),
+    kinds.DATE: (("Date",), ("date32",)),
+    kinds.TIME: (("Time",), ("time64", "us")),
+    kinds.DATETIME: (("Datetime", "us"), ("timestamp", "us")),
+    kinds.ZONED: (("Datetime", "us", "UTC"), ("timestamp", "us", "UTC")),
+    kinds.DURATION: (("Duration", "us"), ("duration", "us")),
 }
 # The arrays of pandas that hold missing values beside numbers, and the types of NumPy in them.
 _ARRAYS: Final = {
-    BOOLEAN: ("BooleanArray", "bool"),
-    INTEGER: ("IntegerArray", "int64"),
-    LONG: ("IntegerArray", "int64"),
-    FLOAT: ("FloatingArray", "float64"),
+    kinds.BOOLEAN: ("BooleanArray", "bool"),
+    **dict.fromkeys((kinds.INTEGER, kinds.LONG), ("IntegerArray", "int64")),
+    kinds.FLOAT: ("FloatingArray", "float64"),
 }
-_PANDAS: Final = {DATETIME: "datetime64[us]", ZONED: "datetime64[us, UTC]", DURATION: "timedelta64[us]"}
+_PANDAS: Final = {
+    kinds.DATETIME: "datetime64[us]",
+    kinds.ZONED: "datetime64[us, UTC]",
+    kinds.DURATION: "timedelta64[us]",
+}
 
 
 def built(columns: Mapping[str, TypedColumn], build: Callable[[TypedColumn], Any]) -> tuple[dict[str, Any], list[str]]:
@@ -88,11 +56,11 @@ def polars_type(kind: Kind) -> Any:
     """Return the type of polars for the values of a column."""
     import polars as pl
 
-    if kind.name == STRUCT:
+    if kind.name == kinds.STRUCT:
         return pl.Struct({name: polars_type(one) for name, one in kind.fields.items()})
-    if kind.name == LIST and kind.item is not None:
+    if kind.name == kinds.LIST and kind.item is not None:
         return pl.List(polars_type(kind.item))
-    name, *arguments = _POLARS[kind.name]
+    name, *arguments = _TYPES[kind.name][0]
     return getattr(pl, name)(*arguments)
 
 
@@ -100,11 +68,11 @@ def arrow_type(kind: Kind) -> Any:
     """Return the type of pyarrow for the values of a column."""
     import pyarrow as pa
 
-    if kind.name == STRUCT:
+    if kind.name == kinds.STRUCT:
         return pa.struct([(name, arrow_type(one)) for name, one in kind.fields.items()])
-    if kind.name == LIST and kind.item is not None:
+    if kind.name == kinds.LIST and kind.item is not None:
         return pa.list_(arrow_type(kind.item))
-    name, *arguments = _ARROW[kind.name]
+    name, *arguments = _TYPES[kind.name][1]
     return getattr(pa, name)(*arguments)
 
 
@@ -129,11 +97,8 @@ def pandas_array(column: TypedColumn) -> Any:
 
     values = column.values
     if column.kind.name not in _ARRAYS:
-        dtype = (
-            pd.Series(["a"]).dtype
-            if column.kind.name in (STRING, TEXT, JSON)
-            else _PANDAS.get(column.kind.name, object)
-        )
+        is_text = column.kind.name in (kinds.STRING, kinds.TEXT, kinds.JSON)
+        dtype = pd.Series(["a"]).dtype if is_text else _PANDAS.get(column.kind.name, object)
         return pd.Series(values, dtype=dtype).array
     array, numpy_type = _ARRAYS[column.kind.name]
     is_missing = np.array([value is None for value in values], dtype=bool)

@@ -15,6 +15,7 @@ from ..imports import is_instance
 from ..messages import data_frame
 from ..text import shortest, whole
 from .columns import HALVES
+from .names import Table
 from .native_columns import arrow_array, built, pandas_array, polars_series
 from .records import TEXT, FrameRow, Record, Row as Row, as_row, as_table, column_names, storable
 
@@ -52,22 +53,16 @@ def with_label(row: Row) -> Row:
     return {**row.label, **row} if isinstance(row, FrameRow) and row.label else row
 
 
-class Rows(Protocol):
+class Rows(Table, Protocol):
     """Rows that can be iterated in order, repeatedly.
 
     `length` is the number of rows, or None if it is known only after iteration. `columns` holds the names of the
-    columns, as far as they are known in advance, and `index_names` those of the levels of an index. `is_used_up` says
-    whether rows were taken from an iterator of the user, which cannot give them again.
+    columns, as far as they are known in advance. `values` are None where rows would have to be read for them.
+    `is_used_up` says whether rows were taken from an iterator of the user, which cannot give them again.
     """
 
     @property
     def length(self) -> int | None: ...
-
-    @property
-    def columns(self) -> Sequence[str]: ...
-
-    @property
-    def index_names(self) -> Sequence[str]: ...
 
     @property
     def is_used_up(self) -> bool: ...
@@ -79,9 +74,6 @@ class Rows(Protocol):
 
     def read_rest(self) -> None:
         """Read the rows that were not read, so far as they belong to the result: `columns` are all of its columns."""
-
-    def values(self, name: str) -> Sequence[Any] | None:
-        """Return the values of a column, or None if they are not known: rows may have to be read for them."""
 
     def with_columns(self, columns: Mapping[str, TypedColumn], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
         """Return the source of the rows with columns added and those in `dropped` left out, and notices."""

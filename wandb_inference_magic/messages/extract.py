@@ -8,10 +8,11 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import InferenceError
-from ..text import json_values, read_json_text, ungrouped, with_backslashes
+from ..text import json_or_none, json_values, read_json_text, ungrouped, with_backslashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -40,7 +41,7 @@ def code_blocks(markdown: str) -> tuple[CodeBlock, ...]:
     """Return the fenced and indented code blocks of a Markdown text, in order, without their final newline."""
     return tuple(
         CodeBlock(token.info.split()[0] if token.info.split() else "", token.content.removesuffix("\n"))
-        for token in _blocks(markdown)
+        for token in _parser().parse(markdown)
         if token.type in ("fence", "code_block")
     )
 
@@ -61,9 +62,13 @@ def json_in(text: str) -> Any:
     problem: ValueError | None = None
     for candidate in (text, *(block.text for block in code_blocks(text)), *outermost):
         try:
-            return read_json_text(candidate)
+            value = read_json_text(candidate)
         except ValueError as error:
             problem = problem or error
+            continue
+        # Some models write their JSON as a text in JSON.
+        inner = json_or_none(with_backslashes(value)) if isinstance(value, str) else None
+        return inner if isinstance(inner, dict | list) else value
     for value in deque(json_values(text), maxlen=1):
         return value
     raise problem or ValueError("it is empty")
@@ -122,7 +127,7 @@ def to_records(text: str, parsed: Any = None) -> Records | None:
 
     # The table comes before JSON: bracketed text beside the table would be read as JSON.
     for source in sources:
-        if (table := next(_tables(_blocks(keep_cells(source))), None)) is not None:
+        if (table := next(_tables(_parser().parse(keep_cells(source))), None)) is not None:
             return table
     if lines := _json_lines(sources):
         return Records(lines)
@@ -173,12 +178,10 @@ def _record(value: Any) -> dict[str, Any] | None:
         return {str(key): one for key, one in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
-    dump = getattr(value, "model_dump", None)
-    if dump is not None and not isinstance(value, type):
-        dumped = dump()
+    if hasattr(value, "model_dump") and not isinstance(value, type):
+        dumped = value.model_dump()
         return dict(dumped) if isinstance(dumped, dict) else None
-    as_dict = getattr(value, "_asdict", None)
-    return dict(as_dict()) if as_dict is not None else None
+    return dict(value._asdict()) if hasattr(value, "_asdict") else None
 
 
 def _tables(tokens: Sequence[Token]) -> Iterator[Records]:
@@ -200,20 +203,15 @@ def _tables(tokens: Sequence[Token]) -> Iterator[Records]:
 
 def _distinct(heads: Sequence[str]) -> list[str]:
     """Return the headings of a table with a number after each that is repeated, as pandas does: `2023`, `2023.1`."""
-    numbers: dict[str, int] = {}
     taken = set(heads)
-    names: list[str] = []
+    numbers = {head: count(1) for head in heads}
+    names: dict[str, None] = {}
     for head in heads:
         name = head
-        if head in numbers:
-            while name in taken:
-                numbers[head] += 1
-                name = f"{head}.{numbers[head]}"
-            taken.add(name)
-        else:
-            numbers[head] = 0
-        names.append(name)
-    return names
+        while name in names or (name != head and name in taken):
+            name = f"{head}.{next(numbers[head])}"
+        names[name] = None
+    return list(names)
 
 
 def _words(inline: Token) -> str:
@@ -241,14 +239,12 @@ def _are_versions(cells: Sequence[str]) -> bool:
     return len(set(map(len, decimals))) > 1 and any(one.endswith("0") for one in decimals)
 
 
-def _blocks(markdown: str) -> list[Token]:
-    """Return the blocks of a Markdown text. Their inline content is not parsed: that is slow for unusual texts."""
-    return _parser().parse(markdown)
-
-
 @cache
 def _parser() -> MarkdownIt:
-    """Return a parser that finds blocks only. The content of a table cell is parsed later, by `_words`."""
+    """Return a parser that finds blocks only: to parse what they contain is slow for unusual texts.
+
+    The content of a table cell is parsed later, by `_words`.
+    """
     from ..markup import commonmark_parser, maths_as_written
 
     # Definitions of links are no blocks, and looking for them takes quadratic time for many brackets.

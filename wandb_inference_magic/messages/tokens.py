@@ -9,7 +9,8 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import add
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import quoted
@@ -97,23 +98,13 @@ class Usage:
         return price.cost(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.cached_tokens + other.cached_tokens,
-            self.reasoning_tokens + other.reasoning_tokens,
-        )
+        return Usage(*map(add, astuple(self), astuple(other)))
 
     def over(self, earlier: Usage | None) -> Usage:
         """Return these counts, with those of an earlier chunk of the same reply where they are 0."""
         if earlier is None:
             return self
-        return Usage(
-            self.prompt_tokens or earlier.prompt_tokens,
-            self.completion_tokens or earlier.completion_tokens,
-            self.cached_tokens or earlier.cached_tokens,
-            self.reasoning_tokens or earlier.reasoning_tokens,
-        )
+        return Usage(*(count or before for count, before in zip(astuple(self), astuple(earlier), strict=True)))
 
     @classmethod
     def read(cls, chunk: object) -> Usage | None:
@@ -170,9 +161,7 @@ def _count(value: object) -> int:
     """Return a token count as an int. Some services send it as a float or as a text."""
     if isinstance(value, str) and value.isdecimal() and len(value) < 12:
         return int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS:
-        raise ValueError(_shown(value))
-    if value != int(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS or value % 1:
         raise ValueError(_shown(value))
     return int(value)
 

@@ -32,6 +32,7 @@ _BOMS: Final = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 
+_ZIP: Final = "a ZIP archive"
 _UNPACK: Final = "Unpack it, and put the path of a file from it into the prompt."
 _CONVERT: Final = (
     "Convert it to a PNG, JPEG, GIF or WebP image, or open it with PIL and put that image into the prompt."
@@ -54,8 +55,7 @@ _BY_SUFFIX: Final = {
 }
 _BY_SIGNATURE: Final = (
     (b"%PDF", "a PDF document", "Extract its text first, for example with pypdf, and put that into the prompt."),
-    (b"PK\x03\x04", "a ZIP archive", _UNPACK),
-    (b"PK\x05\x06", "a ZIP archive", _UNPACK),
+    ((b"PK\x03\x04", b"PK\x05\x06"), _ZIP, _UNPACK),
     (b"PAR1", "a Parquet file", "Read it with pandas.read_parquet, and put the frame into the prompt."),
     (b"ARROW1", "an Arrow file", "Read it with pandas.read_feather, and put the frame into the prompt."),
     (b"\x1f\x8b", "a gzip archive", _UNPACK),
@@ -68,16 +68,12 @@ _BY_SIGNATURE: Final = (
     (b"\xd0\xcf\x11\xe0", "an old Office document", "Save it as text or CSV, and put that file into the prompt."),
     (b"\x89HDF", "an HDF5 file", _LOAD),
     (b"\x93NUMPY", "a NumPy array", "Load it with numpy.load, and put the array into the prompt."),
-    (b"\x80\x04", "a pickle", _LOAD),
-    (b"\x80\x05", "a pickle", _LOAD),
+    ((b"\x80\x04", b"\x80\x05"), "a pickle", _LOAD),
     (b"BM", "a BMP image", _CONVERT),
-    (b"II*\x00", "a TIFF image", _CONVERT),
-    (b"MM\x00*", "a TIFF image", _CONVERT),
+    ((b"II*\x00", b"MM\x00*"), "a TIFF image", _CONVERT),
     (b"\x00\x00\x01\x00", "an icon", _CONVERT),
     (b"8BPS", "a Photoshop image", _CONVERT),
-    (b"ID3", "an audio file", _TRANSCRIBE),
-    (b"OggS", "an audio file", _TRANSCRIBE),
-    (b"fLaC", "an audio file", _TRANSCRIBE),
+    ((b"ID3", b"OggS", b"fLaC"), "an audio file", _TRANSCRIBE),
     (b"RIFF", "an audio or video file", _TRANSCRIBE),
     (b"\x7fELF", "a program", "Put its source into the prompt."),
 )  # fmt: skip
@@ -190,8 +186,7 @@ def _kind(start: bytes, suffix: str) -> tuple[str, str]:
     for signature, kind, remedy in _BY_SIGNATURE:
         # These two letters can also begin a text.
         if start.startswith(signature) and (signature != b"BM" or b"\x00" in start[:64]):
-            is_zip = signature.startswith(b"PK")
-            return _BY_SUFFIX.get(suffix.lower(), (kind, remedy)) if is_zip else (kind, remedy)
+            return _BY_SUFFIX.get(suffix.lower(), (kind, remedy)) if kind == _ZIP else (kind, remedy)
     return "", ""
 
 

@@ -123,11 +123,14 @@ def _native(value: Any) -> Any:
     return pa.Table.from_batches([value])
 
 
-def describe_pandas(frame: Any, kind: str = "DataFrame", *, is_head: bool = False) -> str:
-    """Describe a pandas DataFrame. Column names may be duplicates or tuples, and any kind of index is allowed.
+def describe_pandas(value: Any, *, is_head: bool = False) -> str:
+    """Describe a DataFrame or a Series of pandas. Names may be duplicates or tuples, and any kind of index is allowed.
 
-    `is_head` is whether it has only the first rows of what is described.
+    `is_head` is whether it has only the first rows of a lazy one, which is what is described.
     """
+    is_series = value.ndim == 1
+    frame = value.to_frame("values" if value.name is None else value.name) if is_series else value
+    kind = "Series" if is_series else "DataFrame"
     width = min(frame.shape[1], MAX_COLUMNS)
     is_whole = len(frame) <= HEAD_ROWS + TAIL_ROWS
     # Select rows first: before pandas 3, selecting columns copies all of their rows.
@@ -139,7 +142,7 @@ def describe_pandas(frame: Any, kind: str = "DataFrame", *, is_head: bool = Fals
     index_name = ", ".join(str(name) for name in index.names if name is not None) or "index"
     counted = not is_head and len(frame) * width <= MAX_COUNTED
     return _described(
-        kind,
+        f"lazy {kind}" if is_head else kind,
         None if is_head else len(frame),
         names=[", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in frame.columns],
         types=[_pandas_type(frame.iloc[:, number]) for number in range(width)],
@@ -150,17 +153,9 @@ def describe_pandas(frame: Any, kind: str = "DataFrame", *, is_head: bool = Fals
     )
 
 
-def describe_pandas_series(series: Any) -> str:
-    """Describe a pandas Series."""
-    return describe_pandas(series.to_frame("values" if series.name is None else series.name), "Series")
-
-
 def describe_dask(value: Any) -> str:
     """Describe a DataFrame or a Series of Dask by its first rows. Only these are computed."""
-    is_series = is_instance(value, DASK[1])
-    frame = value.to_frame("values" if value.name is None else value.name) if is_series else value
-    kind = "lazy Series" if is_series else "lazy DataFrame"
-    return describe_pandas(frame.head(HEAD_ROWS, npartitions=-1), kind, is_head=True)
+    return describe_pandas(value.head(HEAD_ROWS, npartitions=-1), is_head=True)
 
 
 def _pandas_type(series: Any) -> str:

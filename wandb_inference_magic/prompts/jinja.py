@@ -21,6 +21,7 @@ from .missing import (
     ordered_items,
     pattern_of,
     text_or_empty,
+    value_or_none,
 )
 from .values import json_of
 
@@ -72,21 +73,13 @@ class PromptEnvironment(Environment):
     def __init__(self, **options: Any) -> None:
         super().__init__(undefined=_Undefined, **options)
         self.filters |= filters_for_missing(self.filters)
-        self.filters |= {_TRUTH: _truth, _ORDERED: _ordered, _TEXT: text_or_empty}
-        self.filters |= {
-            _ITEMS: members_of,
-            _ORDERED_ITEMS: ordered_items,
-            _PATTERN: pattern_of,
-            _OPERAND: operand_of,
-        }
-        self.filters |= {_SLICE: lambda parts: slice(*parts)}
-        self.filters |= {"default": _default, "d": _default, "tojson": json_of}
+        self.filters |= _FILTERS
         tests: dict[str, Any] = self.tests
         tests |= {name: _test_of_scalar(tests[name]) for name in _KINDS}
         # `x is None` is Python's way to write it.
         tests |= {"None": is_missing, "True": tests["true"], "False": tests["false"]}
         tests |= {name: _comparison(tests[name], _ordered) for name in _ORDERINGS}
-        tests |= {name: _comparison(tests[name], _none_if_missing) for name in _EQUALITIES}
+        tests |= {name: _comparison(tests[name], value_or_none) for name in _EQUALITIES}
         self.tests |= {"none": is_missing, "in": is_in, _TRUTH: lambda value: bool(_truth(value))}
 
     @override
@@ -184,7 +177,7 @@ def _truth(value: Any) -> Any:
     """Return what is true in place of a value: nothing if it is missing, its items for a list that became an array."""
     if hasattr(type(value), "tolist") and len(getattr(value, "shape", ())) == 1:
         return value.tolist()
-    return None if is_missing(value) else value
+    return value_or_none(value)
 
 
 class _Unordered:
@@ -198,10 +191,6 @@ class _Unordered:
 
 def _ordered(value: Any) -> Any:
     return _Unordered() if is_missing(value) else value
-
-
-def _none_if_missing(value: Any) -> Any:
-    return None if is_missing(value) else value
 
 
 def _comparison(test: Callable[[Any, Any], Any], replaced: Callable[[Any], Any]) -> Callable[[Any, Any], bool]:
@@ -223,3 +212,18 @@ def _test_of_scalar(test: Callable[[Any], Any]) -> Callable[[Any], bool]:
 def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
     is_absent = isinstance(value, Undefined) or is_missing(value)
     return default_value if is_absent or (boolean and not _truth(value)) else value
+
+
+_FILTERS: Final[dict[str, Callable[..., Any]]] = {
+    _TRUTH: _truth,
+    _ORDERED: _ordered,
+    _TEXT: text_or_empty,
+    _ITEMS: members_of,
+    _ORDERED_ITEMS: ordered_items,
+    _PATTERN: pattern_of,
+    _OPERAND: operand_of,
+    _SLICE: lambda parts: slice(*parts),
+    "default": _default,
+    "d": _default,
+    "tojson": json_of,
+}

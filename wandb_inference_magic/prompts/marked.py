@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from ..messages import estimate, estimate_messages, texts_of
@@ -50,14 +51,10 @@ class MarkedText(str):
     @classmethod
     def joined(cls, pieces: Iterable[str]) -> MarkedText:
         """Join the pieces of a rendered template, of which the values are of the type ValueText."""
-        spans, length, texts, counted = [], 0, [], 0
-        for piece in pieces:
-            if isinstance(piece, ValueText):
-                spans.append((length, length + len(piece)))
-                counted += isinstance(piece, CutText)
-            texts.append(piece)
-            length += len(piece)
-        return cls("".join(texts), spans, counted)
+        texts = list(pieces)
+        ends = accumulate(map(len, texts))
+        spans = [(end - len(one), end) for one, end in zip(texts, ends, strict=True) if isinstance(one, ValueText)]
+        return cls("".join(texts), spans, sum(isinstance(one, CutText) for one in texts))
 
     def pieces(self) -> Iterator[str]:
         """Yield the text around the values as str, and the values as ValueText."""

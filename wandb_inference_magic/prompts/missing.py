@@ -18,8 +18,6 @@ from typing_extensions import override
 from .frames import in_order, is_missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     Filter = Callable[..., Any]
 
 _TEXTS: Final = (
@@ -41,14 +39,6 @@ _OF_ROWS: Final = (str, list, dict, datetime, timedelta, float)
 _CONVERSION: Final = re.compile(r"%(?P<name>\([^)]*\))?[#0\- +]*(?:\*|\d+)?(?:\.(?:\*|\d+)?)?[hlL]?(?P<kind>[a-zA-Z%])")
 
 
-def _as_group(items: list[Any]) -> list[Any]:
-    return [Group(None, items)] if items else []
-
-
-def _one_of(items: list[Any]) -> list[Any]:
-    return items[:1]
-
-
 class Group(NamedTuple):
     """A group of items as the filter `groupby` gives it."""
 
@@ -59,27 +49,33 @@ class Group(NamedTuple):
 # What comes of the missing items, after the others.
 _SORTING: Final[dict[str, Callable[[list[Any]], list[Any]]]] = {
     "dictsort": list,
-    "groupby": _as_group,
+    "groupby": lambda items: [Group(None, items)] if items else [],
     "sort": list,
-    "unique": _one_of,
+    "unique": lambda items: items[:1],
 }
 
 
 def filters_for_missing(filters: Mapping[str, Filter]) -> dict[str, Filter]:
     """Return those filters of Jinja2 that need a rule for a missing value, with that rule."""
-    texts = {name: _with_instead(filters[name], "") for name in _TEXTS}
-    lists = {name: _with_items(filters[name]) for name in _LISTS}
+    texts = {name: _of_changed(filters[name], text_or_empty) for name in _TEXTS}
+    lists = {name: _of_changed(filters[name], ordered_items) for name in _LISTS}
     numbers = {name: _number_or_missing(filters[name], has_default=name in _WITH_DEFAULT) for name in _NUMBERS}
     absent = {name: _absent_of(filters[name]) for name in _ABSENT}
     skipping = {name: _absent_of(_with_missing_apart(filters[name])) for name in _SKIPPING}
-    sorting = {name: _with_items(_with_missing_apart(filters[name], last)) for name, last in _SORTING.items()}
-    others = {"join": _joined(filters["join"]), "format": _format}
+    apart = {name: _with_missing_apart(filters[name], last) for name, last in _SORTING.items()}
+    sorting = {name: _of_changed(run, ordered_items) for name, run in apart.items()}
+    others = {"join": _of_changed(filters["join"], _texts_of), "format": _format}
     return {**texts, **lists, **numbers, **absent, **skipping, **sorting, **others}
 
 
 def text_or_empty(value: Any) -> Any:
     """Return a value, or an empty text if it is missing."""
     return "" if is_missing(value) else value
+
+
+def value_or_none(value: Any) -> Any:
+    """Return a value, or None if it is missing."""
+    return None if is_missing(value) else value
 
 
 def items_or_empty(value: Any) -> Any:
@@ -92,16 +88,18 @@ def ordered_items(value: Any) -> Any:
     return in_order(value) if isinstance(value, set | frozenset) else items_or_empty(value)
 
 
+def _texts_of(value: Any) -> list[Any]:
+    return [text_or_empty(one) for one in ordered_items(value)]
+
+
 def is_in(value: Any, values: Any) -> bool:
     """The test `is in`, with the rule of the operator: a missing value equals None, and has no items."""
-    return (None if is_missing(value) else value) in members_of(values)
+    return value_or_none(value) in members_of(values)
 
 
 def members_of(values: Any) -> Any:
     """Return what the operator `in` looks through: `pd.NA` would compare to neither true nor false."""
-    if isinstance(values, list | tuple):
-        return [None if is_missing(one) else one for one in values]
-    return items_or_empty(values)
+    return [value_or_none(one) for one in values] if isinstance(values, list | tuple) else items_or_empty(values)
 
 
 def pattern_of(value: Any) -> Any:
@@ -202,27 +200,15 @@ def _place(run: Filter) -> int:
     return int(hasattr(run, "jinja_pass_arg"))
 
 
-def _with_instead(run: Filter, instead: Any) -> Filter:
+def _of_changed(run: Filter, change: Callable[[Any], Any]) -> Filter:
+    """Return a filter that sees its value changed."""
     place = _place(run)
 
     @wraps(run)
-    def run_instead(*values: Any, **options: Any) -> Any:
-        given = [*values]
-        if is_missing(given[place]):
-            given[place] = instead
-        return run(*given, **options)
+    def run_of_changed(*values: Any, **options: Any) -> Any:
+        return run(*values[:place], change(values[place]), *values[place + 1 :], **options)
 
-    return run_instead
-
-
-def _with_items(run: Filter) -> Filter:
-    place = _place(run)
-
-    @wraps(run)
-    def run_with_items(*values: Any, **options: Any) -> Any:
-        return run(*values[:place], ordered_items(values[place]), *values[place + 1 :], **options)
-
-    return run_with_items
+    return run_of_changed
 
 
 def _with_missing_apart(run: Filter, last: Callable[[list[Any]], list[Any]] | None = None) -> Filter:
@@ -276,14 +262,3 @@ def _number_or_missing(run: Filter, *, has_default: bool) -> Filter:
         return options.get("default", values[0] if values else nan) if has_default else nan
 
     return number
-
-
-def _joined(run: Filter) -> Filter:
-    place = _place(run)
-
-    @wraps(run)
-    def join(*values: Any, **options: Any) -> Any:
-        items: Iterable[Any] = ordered_items(values[place])
-        return run(*values[:place], [text_or_empty(one) for one in items], *values[place + 1 :], **options)
-
-    return join

@@ -306,10 +306,9 @@ def refuse_empty(content: Content) -> None:
     InferenceError
     """
     if isinstance(content, str) and not content.strip():
-        raise InferenceError(
-            "The prompt is empty once its template is rendered. Nothing was sent.",
-            remedy="Check the values in it; a comment `{# ... #}` is not sent.",
-            cause="option",
+        raise _refused(
+            "The prompt is empty once its template is rendered",
+            "Check the values in it; a comment `{# ... #}` is not sent.",
         )
 
 

@@ -387,8 +387,7 @@ _IMAGE_FORMS: Final = (
     images.image_from_ipython,
 )
 _FORMS: Final[dict[str, Form]] = {
-    "pandas.DataFrame": frames.describe_pandas,
-    "pandas.Series": frames.describe_pandas_series,
+    **dict.fromkeys(("pandas.DataFrame", "pandas.Series"), frames.describe_pandas),
     "pandas.io.formats.style.Styler": lambda value: frames.describe_pandas(value.data),
     **dict.fromkeys(("polars.DataFrame", "polars.LazyFrame", "polars.Series", "pyarrow.Table"), frames.describe_frame),
     **dict.fromkeys(frames.DASK, frames.describe_dask),

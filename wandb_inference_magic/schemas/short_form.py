@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import date, datetime
 from functools import reduce
@@ -19,7 +20,7 @@ _LIST_OF: Final = re.compile(r"list of\s+", re.IGNORECASE)
 # In these two the rest of the words describes the items.
 _LIST_OF_REST: Final = re.compile(r"list\s+(?:of\s+)?(?P<items>[^\s|\[].*)", re.IGNORECASE | re.DOTALL)
 _LIST_IN_BRACKETS: Final = re.compile(r"list\s*(?:\[(?P<items>.*)\])?", re.IGNORECASE | re.DOTALL)
-_NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?P<fraction>\.\d+)?")
+_VALUE: Final = re.compile(r"true|false|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?", re.IGNORECASE)
 _NULL: Final = ("null", "none")
 _NAMED: Final[dict[str, Any]] = {
     "text": str, "string": str, "str": str, "int": int, "integer": int, "float": float,
@@ -155,12 +156,7 @@ def _one_of(alternatives: list[str], known: Mapping[str, Any]) -> Any:
 
 def _value(word: str) -> float | bool | None:
     """Return the number, or true or false, that a word is, or None for another word."""
-    if word.lower() in ("true", "false"):
-        return word.lower() == "true"
-    found = _NUMBER.fullmatch(word)
-    if found is None:
-        return None
-    return float(word) if found["fraction"] else int(word)
+    return json.loads(word.lower()) if _VALUE.fullmatch(word) else None
 
 
 def _refused(what: str, remedy: str = "") -> InferenceError:

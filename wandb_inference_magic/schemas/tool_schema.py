@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, g
 
 from ..errors import InferenceError, quoted
 from ..imports import is_instance
-from ..text import whole
+from ..text import as_json, whole
 from .annotations import sent_schema_generator, with_known_typed_dicts
 from .docstrings import read_docstring, target_of
 from .schema import copy_without
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pydantic import TypeAdapter
-    from pydantic.json_schema import GenerateJsonSchema
 
 LONGEST_DEFAULT: Final = 1_000
 LEFT_OUT: Final = inspect.Parameter.empty
@@ -58,26 +57,26 @@ class Tool:
         # A lone surrogate has no UTF-8 form, and pydantic would raise an error of another type.
         raw = whole(text).encode() if text.strip() else b"{}"
         read = {name: value for name, value in self.arguments.validate_json(raw).items() if value is not LEFT_OUT}
-        if problems := [*misread_values(self.definition["function"]["parameters"], from_json(raw))]:
+        given = from_json(raw)
+        if problems := [*misread_values(self.definition["function"]["parameters"], given)]:
             raise ValueError("; ".join(problems))
         positional = [
             read.pop(parameter.name, parameter.default)
             for parameter in self.parameters
             if parameter.kind is parameter.POSITIONAL_ONLY
         ]
-        others = self._read_others(raw)
+        others = self._read_others(given)
         if taken := _bound(self.function).keys() & others.keys():
             raise ValueError(f"the user has set {', '.join(sorted(taken))}")
         return positional, read | others
 
-    def _read_others(self, raw: bytes) -> dict[str, Any]:
+    def _read_others(self, given: Mapping[str, Any]) -> dict[str, Any]:
         if self.others is None:
             return {}
         from pydantic import TypeAdapter
-        from pydantic_core import from_json
 
         known = {parameter.name for parameter in self.parameters}
-        others = {name: value for name, value in from_json(raw).items() if name not in known}
+        others = {name: value for name, value in given.items() if name not in known}
         return TypeAdapter(dict[str, self.others.annotation]).validate_python(others)  # type: ignore[name-defined]
 
 
@@ -231,7 +230,7 @@ def _schema(
     arguments: TypeAdapter[dict[str, Any]], parameters: Iterable[inspect.Parameter], described: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the JSON schema of the arguments, with the defaults and descriptions of the function."""
-    schema: dict[str, Any] = copy_without(("title",), arguments.json_schema(schema_generator=_quiet_generator()))
+    schema: dict[str, Any] = copy_without(("title",), arguments.json_schema(schema_generator=sent_schema_generator()))
     schema.setdefault("additionalProperties", True)
     properties = schema.setdefault("properties", {})
     for parameter in parameters:
@@ -251,19 +250,8 @@ def _default_in_schema(default: object) -> dict[str, Any]:
     from pydantic_core import to_jsonable_python
 
     try:
-        value = to_jsonable_python(default)
+        value = to_jsonable_python(default, fallback=as_json)
         text = json.dumps(value, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
         return {}  # JSON cannot express it; the schema still shows that there is a default
     return {"default": value} if len(text) <= LONGEST_DEFAULT else {}
-
-
-@functools.cache
-def _quiet_generator() -> type[GenerateJsonSchema]:
-    """Return pydantic's schema generator without its warnings about defaults that JSON cannot express."""
-    sent: Any = sent_schema_generator()
-
-    class QuietJsonSchema(sent):  # type: ignore[misc]
-        ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
-
-    return QuietJsonSchema

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from fractions import Fraction
 from math import comb, sqrt
 from statistics import NormalDist
@@ -164,19 +165,20 @@ def cohen_kappa(ours: Sequence[Any], theirs: Sequence[Any], alpha: float = ALPHA
         None if there are no rows, or if both raters gave one and the same rating to all.
     """
     rows = len(ours)
-    pairs = {(one, other): 0.0 for one in {*ours, *theirs} for other in {*ours, *theirs}}
-    for pair in zip(ours, theirs, strict=True):
-        pairs[pair] += 1 / rows
+    # Fractions, so that an error of 0 is found to be 0.
+    pairs = {(one, other): Fraction(0) for one in {*ours, *theirs} for other in {*ours, *theirs}}
+    for pair, times in Counter(zip(ours, theirs, strict=True)).items():
+        pairs[pair] = Fraction(times, rows)
     names = {one for one, _ in pairs}
     first = {name: sum(pairs[name, other] for other in names) for name in names}
     second = {name: sum(pairs[other, name] for other in names) for name in names}
     agreed, chance = sum(pairs[name, name] for name in names), sum(first[name] * second[name] for name in names)
-    if not rows or 1 - chance < 1e-12:
+    if not rows or chance == 1:
         return None
     kappa = (agreed - chance) / (1 - chance)
     a = sum(pairs[name, name] * (1 - (first[name] + second[name]) * (1 - kappa)) ** 2 for name in names)
     b = sum(share * (second[one] + first[other]) ** 2 for (one, other), share in pairs.items() if one != other)
     c = (kappa - chance * (1 - kappa)) ** 2
-    error = sqrt(max(a + (1 - kappa) ** 2 * b - c, 0.0) / rows) / (1 - chance)
+    error = sqrt((a + (1 - kappa) ** 2 * b - c) / rows) / float(1 - chance)
     half = z_value(alpha) * error
-    return kappa, max(-1.0, kappa - half), min(1.0, kappa + half)
+    return float(kappa), max(-1.0, float(kappa) - half), min(1.0, float(kappa) + half)

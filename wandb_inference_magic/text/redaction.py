@@ -70,8 +70,7 @@ def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
     text = re.sub("|".join(_patterns(environ)) or r"(?!)", HIDDEN, text, flags=re.IGNORECASE)
     for key in _keys(environ):
         text = _without_pieces(text, key)
-    text = re.sub(_USER_IN_ADDRESS, rf"\1{HIDDEN}@", text)
-    text = re.sub(_SECRET_IN_QUERY, rf"\1{HIDDEN}", text)
+    text = without_query_secrets(re.sub(_USER_IN_ADDRESS, rf"\1{HIDDEN}@", text))
     text = re.sub(_AUTHORIZATION, rf"\1{HIDDEN}", text)
     return re.sub(_TOKEN, rf"\1 {HIDDEN}", text)
 
