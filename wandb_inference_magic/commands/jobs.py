@@ -281,7 +281,7 @@ def _describe_left(one: JobRecord) -> str:
     when = datetime.fromtimestamp(one.started).strftime("%Y-%m-%d %H:%M")
     cell = f" in cell [{one.execution}]" if one.execution else ""
     notebook = f" of {one.notebook}" if one.notebook else ""
-    rows = f"{one.done:,} of {one.total:,} {one.unit} were done" if one.total else "it had not begun"
+    rows = f"at least {one.done:,} of {one.total:,} {one.unit} were done" if one.total else "it had not begun"
     return (
         f"Unfinished: {one.what}{variable}, started {when}{cell}{notebook}: {rows} when its kernel ended. "
         "Run that cell again to go on."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event, RLock, Thread
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from ..batch import Counts, JobView, cost_of, longest_wait
 from ..catalog import usd
@@ -28,7 +28,7 @@ State = Literal["running", "paused", "waiting", "done", "cancelled", "failed"]
 SECONDS_BETWEEN_DRAWINGS: Final = 1.0
 # The rate is that of the last drawings.
 SAMPLES: Final = 30
-SECONDS_BETWEEN_RECORDS: Final = 20.0
+SECONDS_BETWEEN_RECORDS: Final = 5.0
 BAR: Final = 20
 # How long a cell that is run again waits for its earlier job to end.
 SECONDS_TO_END: Final = 5.0
@@ -83,6 +83,8 @@ class Job:
         Its number in `%wbjobs`.
     """
 
+    where_rows_are: ClassVar[str] = "Give its frame: .wait() when it has ended, or .frame() with the answers so far."
+
     def __init__(
         self,
         command: Command,
@@ -114,9 +116,7 @@ class Job:
         self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
         self._began = perf_counter()
         self._seconds = 0.0
-        started = time()
-        place = command.session.place()
-        self._record = JobRecord(what, variable, started=started, written=started, unit=unit or "rows", **place)
+        self._record = JobRecord(what, variable, started=time(), unit=unit or "rows", **command.session.place())
         self._file = RecordFile()
 
     def start(self, show: Callable[[Job], None] | None = None, redraw: Callable[[], object] = bool) -> None:
