@@ -95,7 +95,8 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     Raises
     ------
     InferenceError
-        For any other value, such as a frame of Dask, and if two columns have the same name.
+        For any other value, such as a frame of Dask, and if two columns have the same name. A type of ours that has
+        rows elsewhere says so in `where_rows_are`.
     """
     import narwhals as nw
 
@@ -105,6 +106,9 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
             remedy="Take some of its rows: df.head(100).",
             cause="option",
         )
+    if is_instance(value, "dask.dataframe.Series"):
+        # Its rows are read here in any case. As a Series of pandas it keeps its name.
+        value = value.compute()
     value = as_table(value, limit)
     try:
         frame = nw.from_native(value, pass_through=True, allow_series=True)
@@ -125,7 +129,7 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
         return ListRows(islice(value, limit), _length(value, limit), is_made, copies=copy, names=names, is_once=is_once)
     raise InferenceError(
         f"A value of type {type(value).__name__} has no rows.",
-        remedy="Give a DataFrame, a Series, or a list of texts or of dicts.",
+        remedy=getattr(type(value), "where_rows_are", "Give a DataFrame, a Series, or a list of texts or of dicts."),
         cause="option",
     )
 

@@ -310,6 +310,7 @@ class _Plain:
 
 def _readable(value: object) -> str:
     """Return a value's own text. If that only names a type, return the text that notebooks show, or refuse it."""
+    frames.refuse_uncomputed(value)
     text = safe_plain(_words(value))
     if not frames.says_nothing(text):
         return frames.without_addresses(text)
