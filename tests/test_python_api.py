@@ -6,21 +6,29 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 from kernels import Kernel
 from printing import printed_by
+from pydantic import BaseModel
 from python_processes import run_python
 from service import MODEL, Answer, Service, completion, listing, refused
 
 import wandb_inference_magic
 from wandb_inference_magic import InferenceError
 from wandb_inference_magic.arguments.options import ChatOptions, EvalOptions, MapOptions
+from wandb_inference_magic.catalog import Catalog
+from wandb_inference_magic.catalog.models import Model, Price
 from wandb_inference_magic.catalog.parameters import ARGUMENTS, SAMPLING
 from wandb_inference_magic.engine.python_arguments import TAKES
+from wandb_inference_magic.messages.extract import CodeBlock
+from wandb_inference_magic.messages.reply import Reply, ToolCall, ToolStep
+from wandb_inference_magic.messages.tokens import Usage
 
 RunScript = Callable[..., Any]
 
@@ -314,15 +322,38 @@ def test_an_empty_prompt_of_a_chat_is_no_template(api: ModuleType, service: Serv
 
 
 def test_ordinary_arguments_of_other_types_are_taken(api: ModuleType, service: Service) -> None:
-    numpy = pytest.importorskip("numpy")
     service.always = completion("{}")
-    api.chat("Hi", json=numpy.bool_(True), repair=0, images=iter(()), tools=(), temperature=numpy.float64(0.5))
+    api.chat("Hi", json=np.bool_(True), repair=0, images=iter(()), tools=(), temperature=np.float64(0.5))
     assert service.last.body["temperature"] == 0.5
-    api.chat("Hi", max_tokens=numpy.int64(9), temperature=numpy.float32(0.5), top_p=1, seed=-1, stop="x")
+    api.chat("Hi", max_tokens=np.int64(9), temperature=np.float32(0.5), top_p=1, seed=-1, stop="x")
     assert service.last.body["max_tokens"] == 9
-    api.map_prompts(ROWS, "{{ t }}", model=(one for one in ("test/a", "test/b")), names={}, foo=numpy.arange(2))
+    api.map_prompts(ROWS, "{{ t }}", model=(one for one in ("test/a", "test/b")), names={}, foo=np.arange(2))
     assert service.last.body["foo"] == [0, 1]
     api.evaluate(ROWS, None, truth="label", prompts=(one for one in ("{{ t }}", "{{ t }}!")), models=None)
+
+
+class Options(BaseModel):
+    enable_thinking: bool = False
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (date(2026, 1, 2), "2026-01-02"),
+        ({"since": [date(2026, 1, 2)]}, {"since": ["2026-01-02"]}),
+        (Options(), {"enable_thinking": False}),
+        ({"by": {"a": np.int64(3), "b": np.array([1.5])}}, {"by": {"a": 3, "b": [1.5]}}),
+    ],
+)
+def test_a_parameter_is_sent_as_json_has_it(api: ModuleType, service: Service, given: Any, sent: Any) -> None:
+    api.chat("Hi", extra=given)
+    assert service.last.body["extra"] == sent
+
+
+@pytest.mark.parametrize("kind", [Reply, ToolCall, ToolStep, CodeBlock, Usage, Catalog, Model, Price])
+def test_the_annotations_of_what_users_hold_are_known(kind: type) -> None:
+    """Polars reads those of a dataclass in a column."""
+    assert get_type_hints(kind)
 
 
 FUNCTIONS = {one: inspect.signature(getattr(wandb_inference_magic, one)).parameters for one in WRONG}

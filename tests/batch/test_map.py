@@ -531,7 +531,10 @@ def test_a_map_stops_at_the_budget_and_keeps_its_rows(kernel_with_catalog: Kerne
     wandb.api.always = completion("Yes.", counted=usage(998, 4))
     kernel.run("%wbconfig --budget 0.01\nmany = [str(number) for number in range(100)]")
     run = kernel.run("%%wbmap many -o out --max-tokens 5 --concurrency 2\n{{ text }}")
-    assert "The budget is used up" in run.error
+    assert re.search(
+        r"The budget is used up after \d+ calls: the next could cost \$0\.\d+, and nothing is left\.", run.error
+    )
+    assert "Nothing was sent" not in run.error
     assert 9 <= len(wandb.api.chats) - before <= 12
     assert kernel.value("out.reply.notna().sum().item()") == len(wandb.api.chats) - before
 
@@ -541,9 +544,9 @@ def test_compared_models_share_the_budget(kernel_with_catalog: Kernel, wandb: Wa
     # Each call can cost 0.0005 USD: one fits, two do not.
     kernel.run("%wbconfig --budget 0.0008")
     run = kernel.run("%%wbchat -m test/small -m test/eyes --max-tokens 1000\nhi")
-    assert run.ok
-    assert [one.body["model"] for one in wandb.api.chats] == ["test/small"]
-    assert "is left of the budget. Nothing was sent." in run.outputs[0]["data"]["text/plain"]
+    assert not wandb.api.chats
+    assert "test/eyes: This could cost $0.00061, and $0.00019 is left of the budget. Nothing was sent." in run.error
+    assert "The other models could cost $0.00061. A comparison is sent as a whole." in run.error
     assert kernel.run("%wbchat --once --max-tokens 1000 hi").ok, "the reservation has been released"
 
 
@@ -564,7 +567,7 @@ def test_a_chat_above_the_budget_is_refused(kernel_with_catalog: Kernel, wandb: 
     run = kernel.run("%wbchat --max-tokens 100 hi")
     assert "is left of the budget. Nothing was sent." in run.error
     run = kernel.run("%%wbchat --max-tokens 100 -m test/small -m test/eyes\nhi")
-    assert "None of the models answered." in run.error
+    assert "test/small: This could cost $0.00016, and " in run.error
     assert len(wandb.api.chats) == before
 
 

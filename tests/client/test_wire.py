@@ -175,7 +175,7 @@ def test_options_of_the_magics_are_arguments_in_python(api: ModuleType, service:
         api.chat("hi", schema="ok bool", repair=False, stream=False)
     assert len(service.chats) == 1
     assert "repair" not in service.last.body
-    api.evaluate(["a"], "{{ text }}", truth="text", models=["test/x"], think="low", cache=False)
+    api.evaluate([{"q": "a", "y": "b"}], "{{ q }}", truth="y", models=["test/x"], think="low", cache=False)
     assert service.last.body["reasoning_effort"] == "low"
     assert "think" not in service.last.body
 

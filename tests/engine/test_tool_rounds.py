@@ -382,6 +382,24 @@ def test_what_the_model_did_not_get_of_a_result_is_a_notice_of_the_reply(api: Mo
     assert all(one in reply_plain(reply) for one in reply.notices)
 
 
+def test_reasoning_that_came_as_parts_goes_back_as_parts_or_is_left_out(api: ModuleType, service: Service) -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+
+    def thinking(one: Answer) -> None:
+        one.start()
+        for part in ({"thinking": "The user "}, {"thinking": "wants it warm."}, {"signature": "s"}):
+            one.event(chunk({"content": [{"type": "thinking", **part}]}))
+        one.event(chunk({"content": [{"type": "text", "text": "Let me look."}], "tool_calls": [call]}, "tool_calls"))
+        one.event("[DONE]")
+        one.end()
+
+    service.then(thinking, refused(400, "messages.1.content: a string is expected"), Streamed(["Warm."]))
+    assert api.chat("How is Paris?", tools=[weather]).text == "Warm."
+    thought = {"type": "thinking", "thinking": "The user wants it warm.", "signature": "s"}
+    sent = [one.body["messages"][1]["content"] for one in service.chats[1:]]
+    assert sent == [[thought, {"type": "text", "text": "Let me look."}], "Let me look."]
+
+
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "reasoning_details"])
 def test_the_reasoning_goes_back_with_the_results_of_tools_and_nowhere_else(
     api: ModuleType, service: Service, name: str

@@ -10,15 +10,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from evaluations import evaluate
-from pydantic import BaseModel, computed_field
+from pydantic import BaseModel, computed_field, create_model
 from service import Answer, Service, completion, refused, usage
 
 from wandb_inference_magic.errors import InferenceError
@@ -283,6 +285,14 @@ def test_a_typographic_minus_and_the_last_digits_of_a_float_are_no_error(api: Mo
     frame = pd.DataFrame({"x": answers_in_turn(service, "\u22125.50", "0.3", "4"), "label": [-5.5, 0.1 + 0.2, 3]})
     found = evaluated(api, frame, models="test/x", prompt="{{ x }}", scorer="error")
     assert found.rows["score"].tolist() == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("truths", [[3.5, 10], [Decimal("3.50"), 10.0], pa.array([Decimal("3.50"), Decimal(10)])])
+def test_decimals_are_numbers_in_truths_and_answers(api: ModuleType, service: Service, truths: Any) -> None:
+    frame = pd.DataFrame({"x": answers_in_turn(service, '{"n": "4"}', '{"n": 4}'), "label": truths})
+    schema = create_model("Answered", n=(Decimal, ...))
+    found = evaluated(api, frame, models="test/x", prompt="{{ x }}", schema=schema, scorer="error")
+    assert found.rows["score"].tolist() == [0.5, 6.0]
 
 
 def test_numeric_errors_are_compared_and_a_failed_row_has_the_largest(api: ModuleType, service: Service) -> None:

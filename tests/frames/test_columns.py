@@ -423,6 +423,8 @@ def test_objects_with_other_keys_in_other_rows_keep_all_of_them(library: str) ->
             for one in values_of(read, "scores")
         ]
         assert found == [{"a": 1.0}, {"b": 2.5, "c": 3.0}, None, {}]
+    if library == "pandas":
+        assert values_of(out, "scores") == [{"a": 1.0}, {"b": 2.5, "c": 3.0}, None, {}]
 
 
 def assert_is_text(library: str, annotation: Any, values: list[Any], texts: list[str], said: str) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -19,6 +21,7 @@ from environments import clean_environment
 from service import Answer, Service, completion, refused
 
 from wandb_inference_magic import InferenceError
+from wandb_inference_magic.jobs import dask_frames
 
 KEY = "a-key-that-must-not-travel"
 
@@ -326,6 +329,70 @@ def test_equal_rows_of_different_partitions_are_asked_each_and_never_again(
     assert len(service.chats) == 6
 
 
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_an_interrupt_of_the_computation_ends_its_partitions(api: ModuleType, service: Service, scheduler: str) -> None:
+    import dask.dataframe as dd
+    import pandas as pd
+
+    may = Event()
+
+    def answer(one: Answer) -> None:
+        if len(service.chats) == 4:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        may.wait(60)
+        completion("yes")(one)
+
+    service.always = answer
+    frame = dd.from_pandas(pd.DataFrame({"text": list("abcdefgh")}), npartitions=2)
+    lazy = api.map_prompts(frame, "{{ text }}", concurrency=4)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            lazy.compute(scheduler=scheduler)
+        # No row is answered: only what is ended ends.
+        while dask_frames._local_maps:
+            pass
+    finally:
+        may.set()
+    assert len(service.chats) == 4
+    service.always = completion("yes")
+    assert lazy.compute(scheduler=scheduler)["reply"].tolist() == ["yes"] * 8
+
+
+def test_what_the_threads_of_this_process_compute_is_in_the_list_of_jobs(api: ModuleType, service: Service) -> None:
+    import dask.dataframe as dd
+    import pandas as pd
+
+    from wandb_inference_magic.session import current_session
+
+    asked, may = Event(), Event()
+
+    def answer(one: Answer) -> None:
+        asked.set()
+        may.wait(60)
+        completion("yes")(one)
+
+    service.always = answer
+    lazy = api.map_prompts(dd.from_pandas(pd.DataFrame({"text": list("abcd")}), npartitions=2), "{{ text }}")
+    with ThreadPoolExecutor(1) as pool:
+        computed = pool.submit(lazy.compute, scheduler="threads")
+        try:
+            assert asked.wait(60)
+            (job,) = current_session().jobs
+            assert job.what == "map of a Dask DataFrame"
+            job.cancel()
+            assert isinstance(computed.exception(60), KeyboardInterrupt)
+        finally:
+            may.set()
+    job.join(60)
+    assert not list(current_session().jobs)
+
+
+@pytest.mark.parametrize("given", [None, "tcp://scheduler:8786"])
+def test_a_key_is_shared_with_a_clusters_client(api: ModuleType, given: Any) -> None:
+    with pytest.raises(InferenceError, match="share_key needs the client of a running cluster, not "):
+        dask_frames.share_key(given)
+
+
 def test_a_budget_that_is_set_later_is_kept_too(api: ModuleType, service: Service) -> None:
     import dask.dataframe as dd
     import pandas as pd
@@ -423,16 +490,24 @@ def test_a_job_over_the_clusters_futures(cluster: Cluster, service: Service, env
         "print(job.wait(100).compute().reply.tolist() == [f'<{text}>' for text in frame.text])\n"
         "print(job)\n"
         "held = map_prompts(lazy, 'hold {{ text }}', background=True)\n"
+        "while not any(client.processing().values()): pass\n"
         "held.cancel()\n"
         "try: held.wait(60)\n"
         "except InferenceError as error: print(error.what, held.state)\n"
+        # No row is answered: only what is cancelled ends.
+        "while sum(client.run(lambda dask_worker: len(dask_worker.state.executing)).values()): pass\n"
         "chat('release')\n"
+        "print(held.frame().compute().reply.tolist() == [f'<hold {text}>' for text in frame.text])\n"
+        "from threading import Lock\n"
+        "try: map_prompts(lazy, '{{ lock }} {{ text }}', names={'lock': Lock()}, background=True).wait(60)\n"
+        "except InferenceError as error: print(error.what[:40])\n"
         "client.close()\n"
         "try: map_prompts(lazy, '{{ text }}', background=True)\n"
         "except InferenceError as error: print(error.what)",
     )
-    equal, line, cancelled, refused_line = out.splitlines()
-    assert equal == "True"
+    equal, line, cancelled, others, not_sent, refused_line = out.splitlines()
+    assert equal == others == "True"
+    assert not_sent == "The frame cannot be sent to the workers:"
     assert line.startswith("<Job 1: map_prompts, done · 4 of 4 partitions · ")
     assert cancelled == "Job 2 was cancelled. cancelled"
     assert refused_line.startswith("A job over a Dask DataFrame runs on a cluster, and there is none.")

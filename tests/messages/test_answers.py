@@ -43,6 +43,8 @@ def test_any_text_in_a_fence_is_a_code_block(text: str) -> None:
         ("```python\nx = 1\n```\n```json\n{}\n```", {}),
         ('Here you are: {"a": [1]}. Anything else?', {"a": [1]}),
         ('{"a": 1} (see [1])', {"a": 1}),
+        (r'"{\"a\": 1}"', {"a": 1}),
+        (r'"[1] said \"a\""', '[1] said "a"'),
         ('{"a": 1}\n{"a": 2}', {"a": 2}),
         ('{"a": 1}\n{"a": 2, "b', {"a": 1}),
         (r'{"a": "$\rho_0 \tfrac{1}{2} \textbf{b}$"}', {"a": r"$\rho_0 \tfrac{1}{2} \textbf{b}$"}),

@@ -9,10 +9,12 @@ import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
+from decimal import Decimal
 from enum import Enum
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
+import numpy as np
 import pydantic
 import pytest
 from hypothesis import given, strategies as st
@@ -108,6 +110,16 @@ class Level(Enum):
     HIGH = 2
 
 
+class Stars(Enum):
+    ONE = np.int64(1)
+    TWO = np.int64(2)
+
+
+class Bounded(BaseModel):
+    stars: int = Field(np.int64(3), ge=np.int64(1), le=Decimal(5))
+    tags: list[str] = Field(max_length=np.int64(2))
+
+
 KINDS: list[tuple[Any, str, Any]] = [
     (Address, '{"street": "Main", "number": 2}', Address(street="Main", number=2)),
     (Point, '{"x": 1, "y": 2}', Point(1.0, 2.0)),
@@ -121,6 +133,10 @@ KINDS: list[tuple[Any, str, Any]] = [
     (list[int] | None, '{"value": null}', None),
     (Literal["yes", "no"], '{"value": "no"}', "no"),
     (Literal[1, 2], '{"value": "2"}', 2),
+    (Literal[np.int64(1), np.int64(2)], '{"value": 2}', 2),  # type: ignore[valid-type]
+    (Stars, '{"value": 2}', Stars.TWO),
+    ({"enum": np.array([1, 2])}, '{"value": 2}', 2),
+    (Bounded, '{"stars": 2, "tags": ["a"]}', Bounded(stars=2, tags=["a"])),
     (Literal[True] | None, '{"value": "true"}', True),
     (list[Literal[1, 2] | str], '["1"]', ["1"]),
     (
@@ -199,6 +215,7 @@ ADA, OLD, BAD = '{"name": "Ada", "age": 36}', '{"name": "Ada", "age": 30}', '{"n
         f"<tool_call>{ADA}</tool_call>",
         f'<think>\nI need {{"name": ...}}.\n</think>\n\n{ADA}',
         f"\ufeff{ADA}\x00",
+        json.dumps(ADA),
     ],
 )
 def test_the_last_complete_value_that_fits_is_read(answer: str) -> None:
@@ -570,6 +587,26 @@ def test_calls_in_the_text_of_a_schema_are_not_run() -> None:
         with pytest.raises(InferenceError):
             read_schema(text, names)
     assert called == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "read"),
+    [
+        ("a good|bad", '{"a": "Good."}', {"a": "good"}),
+        ("a good|bad", '{"a": " **BAD** "}', {"a": "bad"}),
+        (Literal["don't", "do"], '{"value": "\u201cDon\u2019t\u201d"}', "don't"),
+        ("a list of good|Bad", '{"a": ["bad", "good"]}', {"a": ["Bad", "good"]}),
+        ("a 1|2|3", '{"a": "3"}', {"a": 3}),
+    ],
+)
+def test_an_allowed_value_in_another_form_is_that_value(kind: Any, answer: str, read: Any) -> None:
+    assert schema_of(kind).read(answer) == read
+
+
+@pytest.mark.parametrize("answer", ['{"a": "it"}', '{"a": "goo"}', '{"a": ""}'])
+def test_a_text_that_could_be_several_allowed_values_or_none_is_a_mismatch(answer: str) -> None:
+    with pytest.raises(Mismatch):
+        schema_of("a IT|It|good").read(answer)
 
 
 PROBLEMS: list[tuple[Any, str, list[str]]] = [

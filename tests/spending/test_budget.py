@@ -344,6 +344,64 @@ def test_cached_answers_are_used_under_a_budget_and_cost_nothing(kernel_with_cat
     assert "1 kept from before" in kernel.run("%%wbmap more\n{{ text }}").text
 
 
+ROWS = [f"row {number}" for number in range(20)]
+
+
+@pytest.fixture
+def asked_within(wandb: Wandb, start_api: Callable[..., ModuleType]) -> Callable[..., tuple[int, str]]:
+    """Map rows with a budget, and return how many requests were sent, and the refusal. A row costs about 0.00006."""
+    wandb.api.always = completion("Yes.", counted=usage(10, 100))
+    api = start_api(**known_model_environment(wandb))
+    api.models()
+
+    def asked(budget: float | None, rows: list[str], **how: Any) -> tuple[int, str]:
+        session, before, refusal = current_session(), len(wandb.api.chats), ""
+        session.usage.reset()
+        session.settings.set(budget=budget)
+        try:
+            api.map_prompts(rows, "{{ text }}", max_tokens=100, **how)
+        except InferenceError as error:
+            refusal = f"{error.what} {error.why}"
+        return len(wandb.api.chats) - before, refusal
+
+    return asked
+
+
+def test_rows_that_need_no_request_cost_nothing(asked_within: Callable[..., tuple[int, str]]) -> None:
+    assert asked_within(None, ROWS) == (20, "")
+    assert asked_within(0, ROWS) == (0, "")
+    assert asked_within(0.0002, [*ROWS, "new"]) == (1, "")
+    assert asked_within(0.0002, ["same"] * 20, distinct=True) == (1, "")
+    sent, refusal = asked_within(0.0002, ["same"] * 20)
+    assert sent == 0
+    assert "20 rows, 1 of them without a request, about " in refusal
+    sent, refusal = asked_within(0.0002, ROWS, cache=False)
+    assert sent == 0
+    assert "of them" not in refusal
+
+
+def test_what_several_models_cost_together_is_held_against_the_budget(
+    asked_within: Callable[..., tuple[int, str]],
+) -> None:
+    sent, refusal = asked_within(0.0018, ROWS, model=["test/thinker", "test/eyes"])
+    assert sent == 0
+    assert refusal.startswith("This would cost about $0.0022, and $0.0018 is left of the budget. Nothing was sent.")
+    assert "test/thinker: 20 rows, " in refusal
+    assert "test/eyes: 20 rows, " in refusal
+    assert asked_within(0.0018, ROWS, model="test/eyes") == (20, "")
+
+
+def test_a_dry_run_names_the_cost_of_what_would_be_sent(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
+    wandb.api.always = completion("Yes.", counted=usage(10, 1))
+    kernel.run("%wbconfig --model test/thinker\nrows = ['a', 'b']")
+    cell = "%%wbmap {} {}\n{{{{ text }}}}"
+    assert ": 2 rows, about" in kernel.run(cell.format("rows", "--dry-run")).text
+    assert kernel.run(cell.format("rows", "")).ok
+    assert ": 3 rows, 2 of them without a request, about" in kernel.run(cell.format("rows+['c']", "--dry-run")).text
+    assert ": 2 rows, about" in kernel.run(cell.format("rows", "--dry-run --no-cache")).text
+
+
 def test_a_call_that_costs_more_than_was_reserved_is_reported(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
     kernel = kernel_with_catalog
     wandb.api.always = completion("Yes.", counted=usage(1000, 1))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .run import BatchRun as BatchRun
     from .run_results import RunTotals as RunTotals
     from .spec import BatchSpec as BatchSpec, Permits as Permits
-    from .start import estimate as estimate, likely_mistakes as likely_mistakes, start_dry as start_dry
+    from .start import Estimate as Estimate, likely_mistakes as likely_mistakes, start_dry as start_dry
 
 __getattr__ = lazy_exports(
     __name__,
@@ -52,6 +52,6 @@ __getattr__ = lazy_exports(
         "run": ("BatchRun",),
         "run_results": ("RunTotals",),
         "spec": ("BatchSpec", "Permits"),
-        "start": ("estimate", "likely_mistakes", "start_dry"),
+        "start": ("Estimate", "likely_mistakes", "start_dry"),
     },
 )

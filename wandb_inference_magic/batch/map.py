@@ -20,7 +20,7 @@ from ..text import counted
 from .cache import open_cache
 from .progress import Progress, cost_of, nothing
 from .run_results import not_asked_again, reports_of
-from .start import start
+from .start import check_budget, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -147,6 +147,7 @@ class PreparedRuns:
             self.runs = [
                 run for rows, spec, model in asked if (run := start(command, rows, spec, model, self._cache, seen))
             ]
+            check_budget(command.budget, self.runs)
             for run in self.runs:
                 run.together = self.runs
             if started is not None:

@@ -378,11 +378,10 @@ class BatchRun(RunResults):
                 self._is_short = True
                 return False
             # The rest of the budget is for one row.
-            row.reservation.reserve(row.sent)
+            sent = sum(run.done - run.kept - run.shared for run in self.together)
+            row.reservation.reserve(row.sent, after=sent)
         except InferenceError as error:
-            self.stopped = InferenceError(
-                "The budget is used up: the run stopped.", why=error.what, remedy=error.remedy, cause="budget"
-            )
+            self.stopped = error
             return False
         return True
 

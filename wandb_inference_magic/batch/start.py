@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from ..catalog import describe_cost, usd
@@ -14,12 +16,13 @@ from ..errors import InferenceError
 from ..messages import REPLY_TOKENS
 from ..prompts import in_template
 from ..spending import Reservation
-from ..text import counted
+from ..text import counted, sum_or_none
+from .cache import cache_file, open_cache
+from .kept_answers import KeptAnswers
 from .row_call import not_drawn
 from .run import BatchRun
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Iterator, Sequence
 
     from ..frames import Rows
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 # How many rows an estimate is made from.
 SAMPLE: Final = 20
+# How many rows are looked for on disk. In a longer frame, the others are taken to be like them.
+LOOKED_FOR: Final = 10_000
 SHOWN_COLUMNS: Final = 10
 # The tokens of a short answer, used if nothing else is known.
 USUAL_REPLY_TOKENS: Final = 100
@@ -40,15 +45,19 @@ class Estimate:
     """An estimate of what a run takes.
 
     `rows` is None if the number is known only after iteration, `cost` if it is not known. The tokens are per row.
+    `kept` is how many rows need no request: their answers are on disk, or they are equal to others and share theirs.
     """
 
     rows: int | None
     prompt_tokens: float
     reply_tokens: float
     cost: float | None
+    kept: int = 0
 
     def __str__(self) -> str:
         rows = "rows of unknown number" if self.rows is None else counted(self.rows, "row")
+        if self.kept:
+            rows = f"{rows}, {self.kept:,} of them without a request"
         each = f"about {self.prompt_tokens:,.0f} + {self.reply_tokens:,.0f} tokens each"
         cost = describe_cost(self.cost)
         return f"{rows}, {each}, {cost if cost in ('free', 'cost unknown') else f'about {cost}'}"
@@ -70,8 +79,8 @@ def start(
     Raises
     ------
     InferenceError
-        If the run cannot succeed: no key, an unknown model, a first row that cannot be read, a template that fails on
-        it, or a cost above the budget.
+        If the run cannot succeed: no key, an unknown model, a first row that cannot be read, or a template that fails
+        on it.
     """
     try:
         row = next(iter(rows), None)
@@ -88,26 +97,31 @@ def start(
     run = BatchRun(command=command, rows=rows, spec=spec, model=first.model, first=first, cache=cache, seen=seen)
     mistakes = likely_mistakes(spec, rows.columns, rows.index_names, rows.length)
     run.notice(*mistakes, *_values_to_cut(run), *spec.notices)
-    if not command.dry:
-        _check_budget(command.budget, run)
     return run
 
 
-def start_dry(command: Command, rows: Rows, spec: BatchSpec, models: Sequence[str]) -> Iterator[BatchRun]:
-    """Yield a run for each model, to look at and not to send. Its notices say what would stop it.
+def start_dry(
+    command: Command, asked: Sequence[tuple[Rows, BatchSpec, str | None]], *, use_cache: bool
+) -> list[tuple[BatchRun, Estimate]]:
+    """Return runs to look at and not to send, with what each would take. Their notices say what would stop them.
 
     Raises
     ------
     InferenceError
         As `start`.
     """
-    for model in command.model_ids(models) or (None,):
-        if run := start(command, rows, spec, model, None):
-            try:
-                _check_budget(command.budget, run)
-            except InferenceError as error:
-                run.notice(str(error))
-            yield run
+    is_kept = use_cache and command.cassette is None and cache_file().exists()
+    cache = open_cache(command.settings)[0] if is_kept else None
+    try:
+        runs = [run for rows, spec, model in asked if (run := start(command, rows, spec, model, cache))]
+        try:
+            check_budget(command.budget, runs)
+        except InferenceError as error:
+            runs[0].notice(str(error))
+        return list(zip(runs, _without_kept(runs), strict=True))
+    finally:
+        if cache is not None:
+            cache.close()
 
 
 def likely_mistakes(
@@ -176,21 +190,74 @@ def _usual_reply(run: BatchRun) -> float:
     return min(float(USUAL_REPLY_TOKENS), longest)
 
 
-def _check_budget(budget: Budget, run: BatchRun) -> None:
-    rest = budget.left
-    if rest is None:
+def _without_kept(runs: Sequence[BatchRun]) -> list[Estimate]:
+    """Return an estimate of each run of a command, less the rows that need no request. This renders their prompts."""
+    seen: Counter[str] = Counter()
+    estimates = []
+    for run in runs:
+        whole = estimate(run)
+        if not whole.rows:
+            estimates.append(whole)
+            continue
+        looked_for, kept = _kept(run, seen)
+        asked = ceil(whole.rows * (1 - kept / looked_for)) if looked_for else whole.rows
+        cost = None if whole.cost is None else whole.cost * asked / whole.rows
+        estimates.append(replace(whole, kept=whole.rows - asked, cost=cost))
+    return estimates
+
+
+def _kept(run: BatchRun, seen: Counter[str]) -> tuple[int, int]:
+    """Return how many of the first rows were looked for on disk, and how many of these need no request."""
+    answers = KeptAnswers(run.cache, run.first, seen=seen)
+    key_of = answers.key if run.spec.distinct else answers.next_key
+    prompts, looked_for, keys = run.spec.prompts(), 0, []
+    # A row that cannot be read, or made into a prompt, is reported when its turn comes.
+    with suppress(Exception):
+        for row in islice(run.rows, LOOKED_FOR):
+            looked_for += 1
+            with suppress(InferenceError):
+                keys.append(key_of(run.requests.request(prompts(row)).messages[-1]))
+    different = list(dict.fromkeys(keys)) if run.spec.distinct else keys
+    found = answers.find(different)
+    is_asked = [key not in found or bool(found[key].error and run.spec.retry_failed) for key in different]
+    return looked_for, len(keys) - sum(is_asked)
+
+
+def check_budget(budget: Budget, runs: Sequence[BatchRun]) -> None:
+    """Raise if the runs of a command would together cost more than is left of the budget.
+
+    Raises
+    ------
+    InferenceError
+        With the figures.
+    """
+    if budget.left is None:
         return
-    with Reservation(budget) as reservation:
-        if budget.may_come(run.first):
-            # Calls in progress give back what they do not use: the run waits for that.
-            rest += budget.reserved
-        else:
-            reservation.reserve(run.first)
-    expected = estimate(run)
-    if expected.cost is not None and expected.cost > rest:
+    try:
+        _check_cost(budget, runs, [estimate(run) for run in runs])
+    except InferenceError:
+        # To find out which rows need a request takes a look at all of them.
+        asked = [(run, one) for run, one in zip(runs, _without_kept(runs), strict=True) if one.kept != one.rows]
+        _check_cost(budget, [run for run, _ in asked], [one for _, one in asked])
+
+
+def _check_cost(budget: Budget, runs: Sequence[BatchRun], estimates: Sequence[Estimate]) -> None:
+    rest, comes = budget.left or 0.0, False
+    for run in runs:
+        with Reservation(budget) as reservation:
+            if budget.may_come(run.first):
+                comes = True
+            else:
+                reservation.reserve(run.first)
+    if comes:
+        # Calls in progress give back what they do not use: the runs wait for that.
+        rest += budget.reserved
+    cost = sum_or_none([one.cost for one in estimates])
+    if cost is not None and cost > rest:
+        each = [f"{run.model}: {one}" for run, one in zip(runs, estimates, strict=True)]
         raise InferenceError(
-            f"This would cost about {usd(expected.cost)}, and {usd(rest)} is left of the budget. Nothing was sent.",
-            why=f"{expected}.".capitalize(),
+            f"This would cost about {usd(cost)}, and {usd(rest)} is left of the budget. Nothing was sent.",
+            why=f"{'; '.join(each) if len(each) > 1 else estimates[0]}.",
             remedy=f"Try fewer rows first: --limit. {budget.remedy}",
             cause="budget",
         )

@@ -21,7 +21,7 @@ from ..concurrency import wait
 from ..config import port_of
 from ..errors import InferenceError
 from ..failures import ServiceError
-from ..replies import ALL_REASONING, Timing
+from ..replies import Timing, without_reasoning
 from ..text import json_or_none, without_query_secrets
 from .file import Event, Exchange, header_text, without_pictures
 
@@ -151,16 +151,13 @@ def _document(request: Any) -> Any:
     if isinstance(document, dict):
         if LIMITED.get():
             document.pop("max_tokens", None)
-        _leave_out_reasoning(document.get("messages"))
+        if isinstance(messages := document.get("messages"), list):
+            # Recordings of earlier versions lack the reasoning that is sent back with the results of tools.
+            document["messages"] = [
+                without_reasoning(one) if isinstance(one, dict) and one.get("role") == "assistant" else one
+                for one in messages
+            ]
     return {"sha256": sha256(request.content).hexdigest()} if document is None else without_pictures(document)
-
-
-def _leave_out_reasoning(messages: Any) -> None:
-    """Remove the reasoning that is sent back with the results of tools. Recordings of earlier versions lack it."""
-    for message in messages if isinstance(messages, list) else ():
-        if isinstance(message, dict) and message.get("role") == "assistant":
-            for name in ALL_REASONING:
-                message.pop(name, None)
 
 
 class _Replay:

@@ -6,6 +6,9 @@ The service counts cached tokens among those of the prompt (2026-10-07).
 from __future__ import annotations
 
 import math
+
+# Polars reads the annotations of a Catalog in a column: their names must be known at run time.
+from collections.abc import Mapping  # noqa: TC003
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +17,7 @@ from ..errors import InferenceError, did_you_mean, shortened
 from .ids import SORTS, is_lora, least_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..errors import InferenceError, quoted
 from ..failures import ServiceError
-from ..replies import Completeness, adds, error_in, first_choice, is_known_object, with_first_choice
+from ..replies import Completeness, adds, error_in, first_choice, is_keep_alive, is_known_object, with_first_choice
 from ..text import json_or_none, read_json_text
 from .sse import BEFORE_FIELD, DONE, ERROR_EVENTS, Event, EventReader, decoded
 
@@ -22,13 +22,12 @@ LONGEST_DONE: Final = 10
 OTHER_ENDS: Final = ("DONE", "[END]", "[EOS]")
 # The names of events that end a stream.
 END_EVENTS: Final = ("done", "end", "complete", "completed")
-LONGEST_KEEP_ALIVE: Final = 30
 CHECK_ADDRESS: Final = "Check the endpoint with %wbconfig; its address usually ends in /v1."
 _ERROR_WORDS: Final = re.compile(r"error|exception|fail|denied|abort|memory", re.IGNORECASE)
 # Bytes that are enough to tell a stream from a document.
 FIRST_BYTES: Final = 8
 _EVENTS: Final = re.compile(rb":|(data|event|id|retry|error)[ \t]*:")
-_BEGUN_OBJECT: Final = re.compile(r'\{\s*("|$)')
+_BEGUN_OBJECT: Final = re.compile(r'(\[\s*)?\{\s*("|$)')
 _BLANK: Final = BEFORE_FIELD + b"\r\n"
 
 
@@ -94,8 +93,10 @@ class ChunkReader:
                 yield from self._read(event)
         if not self.completeness.has_choice and self._foreign is not None:
             raise _not_a_reply(json.dumps(self._foreign, ensure_ascii=False))
+        if self._stray and not self.completeness.has_finished:
+            raise ServiceError({"message": self._stray}, has_begun=self._has_begun)
         if not self.completeness.is_complete:
-            raise _cut_off(self._stray)
+            raise _cut_off()
         if not self.completeness.has_choice:
             remedy = "Run the cell again; if it happens again, choose another model with %wbmodels."
             raise _unusable("The service answered without a reply.", "It sent no choice.", remedy)
@@ -122,38 +123,40 @@ class ChunkReader:
             self.completeness.is_done = True
         if name in ERROR_EVENTS or name.endswith(("Exception", "_error", ".error", ".failed")):
             raise ServiceError({"type": name, "message": found or data}, has_begun=self._has_begun)
-        if isinstance(found, Mapping):
-            yield self._check(found)
-        elif name == "stray":
-            self._stray = self._stray or data
-            yield {"line": data}
+        if objects := _objects(found) or _documents(data):
+            for one in objects:
+                yield self._check(one)
         elif found is None and "\n" in data:
             # Events that are separated by one line end only.
             for line in data.split("\n"):
                 yield from self._read(Event("", line))
         elif data.startswith("data:"):
             yield from self._read(Event("", data.removeprefix("data:")))
-        elif found is None and (several := _documents(data)):
-            for one in several:
-                yield self._check(one)
-        elif found is None and not self.completeness.has_finished and not _is_keep_alive(data):
-            if self._has_ended and _BEGUN_OBJECT.match(data):
-                raise _cut_off("")
-            if not self._has_begun:
-                raise _not_a_reply(data)
-            why = f'It sent a line in an unexpected form: "{quoted(data)}"'
-            raise _unusable("A part of the reply could not be read.", why, retryable=True)
+        else:
+            yield from self._read_words(found if isinstance(found, str) else data)
+
+    def _read_words(self, words: str) -> Iterator[Chunk]:
+        """Take data that is no chunk. It is an error, unless the reply is finished after it."""
+        if is_keep_alive(words):
+            return
+        if not self.completeness.has_finished:
+            if self._has_ended and _BEGUN_OBJECT.match(words):
+                raise _cut_off()
+            if words[:1] in ("{", "[", "<"):
+                if not self._has_begun:
+                    raise _not_a_reply(words)
+                why = f'It sent a line in an unexpected form: "{quoted(words)}"'
+                raise _unusable("A part of the reply could not be read.", why, retryable=True)
+            if _ERROR_WORDS.search(words):
+                raise ServiceError({"message": words}, has_begun=self._has_begun)
+            self._stray = self._stray or words
+        yield {"line": words}
 
     def _read_document(self, data: bytes) -> Iterator[Chunk]:
         text = decoded(data, self._charset).strip().removeprefix("\ufeff")
         if not text:
             return
-        found = json_or_none(text)
-        if isinstance(found, list) and found and all(isinstance(one, Mapping) for one in found):
-            chunks = found
-        elif isinstance(found, Mapping):
-            chunks = [found]
-        else:
+        if not (chunks := _objects(json_or_none(text))):
             yield from self._read_lines(text)
             return
         for chunk in chunks:
@@ -168,7 +171,7 @@ class ChunkReader:
     def _read_lines(self, text: str) -> Iterator[Chunk]:
         """Read a document whose every line is a chunk."""
         if _BEGUN_OBJECT.match(text) and text[-1] != "}":
-            raise _cut_off(text)
+            raise _cut_off()
         lines = [line for line in text.split("\n") if line.strip()]
         if len(lines) == 1 or not isinstance(json_or_none(lines[0]), Mapping):
             raise _not_a_reply(text)
@@ -200,6 +203,13 @@ def _is_foreign(chunk: Chunk) -> bool:
     return "choices" not in chunk and (is_event or {"message", "done"} <= set(chunk))
 
 
+def _objects(found: Any) -> list[Chunk]:
+    """Return a JSON value that is an object, or a list of objects, as a list; empty for any other value."""
+    if isinstance(found, Mapping):
+        return [found]
+    return found if isinstance(found, list) and all(isinstance(one, Mapping) for one in found) else []
+
+
 def _documents(data: str) -> list[Chunk]:
     """Return the chunks of one line that holds several, with `data:` or nothing between them; empty for other data."""
     decoder, found, rest = json.JSONDecoder(strict=False), [], data
@@ -217,18 +227,12 @@ def _documents(data: str) -> list[Chunk]:
     return found if len(found) > 1 else []
 
 
-def _is_keep_alive(data: str) -> bool:
-    """Return whether data that is not JSON says nothing: `ping`, `: still here`, `[PING]`."""
-    return len(data) <= LONGEST_KEEP_ALIVE and not _ERROR_WORDS.search(data) and not data.startswith(("{", "<"))
-
-
 def _unusable(what: str, why: str, remedy: str = "Run the cell again.", *, retryable: bool = False) -> InferenceError:
     return InferenceError(what, why=why, remedy=remedy, cause="reply", retryable=retryable)
 
 
-def _cut_off(stray: str) -> InferenceError:
-    said = f' It sent: "{quoted(stray)}"' if stray else ""
-    why = f"The service closed the connection in the middle.{said}"
+def _cut_off() -> InferenceError:
+    why = "The service closed the connection in the middle."
     return _unusable("The reply stopped before its end.", why, retryable=True)
 
 

@@ -18,6 +18,8 @@ DONE: Final = "[DONE]"
 # Names of events that report an error.
 ERROR_EVENTS: Final = ("error", "exception", "failure", "fatal")
 _FIELD: Final = re.compile(rb":|[A-Za-z][\w-]*:|[A-Za-z][\w-]*$")
+_NAMED: Final = (b":", b"data:", b"event:", b"error:", b"id:", b"retry:")
+_JSON: Final = re.compile(rb"\{|\[\s*(\{|$)")
 # Blanks, and byte order marks.
 BEFORE_FIELD: Final = b" \t\x00\xef\xbb\xbf"
 # The extension of a response in which a cassette passes its clock.
@@ -58,8 +60,8 @@ class EventReader:
     -----
     The format is https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream.
     Unlike there, an event at the end of the stream counts even without a blank line after it, because servers
-    omit that line. A line `error: ...` is an event named so (llama.cpp), a line of JSON is one without a name, and any
-    other line that is no field is one named `stray`. Blank characters before a field are ignored.
+    omit that line. A line `error: ...` is an event named so (llama.cpp), and any other line that is no field is one
+    without a name, as is JSON over several lines. Blank characters before a field are ignored.
     """
 
     def __init__(self, charset: str | None = None) -> None:
@@ -69,6 +71,8 @@ class EventReader:
         self._name = ""
         self._data: list[bytes] = []
         self._held = 0
+        # Whether the lines that follow belong to JSON that has begun, and whether it has begun without `data:`.
+        self._in_json = self._is_bare = False
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Take more bytes and yield the events that they complete."""
@@ -83,24 +87,39 @@ class EventReader:
 
     def _line(self, line: bytes) -> Iterator[Event]:
         line = line.lstrip(BEFORE_FIELD)
-        if line.startswith(b"data:"):
-            self._held += len(line)
-            if self._held > MAX_EVENT:
-                raise too_large(MAX_EVENT)
-            self._data.append(line[5:].removeprefix(b" "))
+        if self._in_json and line and not line.startswith(_NAMED):
+            self._hold(line)
+        elif line.startswith(b"data:"):
+            if self._is_bare:
+                yield from self._end()
+            self._hold(line[5:].removeprefix(b" "))
         elif line.startswith(b"event:"):
             self._name = decoded(line[6:], self._charset).strip()
         elif line.startswith(b"error:"):
             yield Event("error", decoded(line[6:], self._charset).strip())
-        elif line.startswith(b"{"):
-            yield Event("", decoded(line, self._charset))
+        elif _begins_json(line):
+            yield from self._end()
+            self._is_bare = True
+            self._hold(line)
         elif line and not _FIELD.match(line):
-            yield Event("stray", decoded(line, self._charset))
+            yield Event("", decoded(line, self._charset))
         elif not line:
-            if self._data or self._name in ERROR_EVENTS:
-                yield Event(self._name, decoded(b"\n".join(self._data), self._charset))
-            self._name, self._held = "", 0
-            self._data.clear()
+            yield from self._end()
+
+    def _hold(self, line: bytes) -> None:
+        """Take a line of the data of an event."""
+        self._held += len(line)
+        if self._held > MAX_EVENT:
+            raise too_large(MAX_EVENT)
+        self._in_json = self._in_json or (not self._data and _begins_json(line))
+        self._data.append(line)
+
+    def _end(self) -> Iterator[Event]:
+        """Yield the event that is held, if there is one."""
+        if self._data or self._name in ERROR_EVENTS:
+            yield Event(self._name, decoded(b"\n".join(self._data), self._charset))
+        self._name, self._held, self._in_json, self._is_bare = "", 0, False, False
+        self._data.clear()
 
     def _lines(self, chunk: bytes) -> Iterator[bytes]:
         if self._after_cr and chunk:
@@ -116,6 +135,11 @@ class EventReader:
         self._rest = bytearray() if lines[-1][-1:] in b"\r\n" else lines.pop()
         for line in lines:
             yield bytes(line).rstrip(b"\r\n")
+
+
+def _begins_json(line: bytes) -> bool:
+    """Return whether a line is the first one of JSON that is written over several lines."""
+    return not line.rstrip().endswith((b"}", b"]")) and _JSON.match(line) is not None
 
 
 def decoded(data: bytes, charset: str | None) -> str:

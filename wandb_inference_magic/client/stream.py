@@ -18,13 +18,13 @@ from weakref import WeakSet
 from ..config import FEED_URL
 from ..errors import InferenceError, quoted
 from ..failures import BROKE_OFF, ServiceError
-from ..replies import ALL_REASONING, error_in
+from ..replies import ALL_REASONING, error_in, thoughts_in, without_reasoning
 from ..text import read_json_text, whole, with_texts
 from .chunks import ChunkReader, describe_sent
 from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 
     import openai
 
@@ -180,8 +180,7 @@ async def _begin(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
     if client in _without_usage:
         body = {name: value for name, value in body.items() if name != "stream_options"}
     if client in _without_reasoning:
-        kept = [{name: message[name] for name in message if name not in ALL_REASONING} for message in body["messages"]]
-        body = {**body, "messages": kept}
+        body = {**body, "messages": [without_reasoning(message) for message in body["messages"]]}
     try:
         return await _post(client, body)
     except openai.APIStatusError as error:
@@ -199,9 +198,10 @@ async def _begin(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
         return await _begin(client, body)
 
 
-def _refuses_reasoning(messages: Iterable[Mapping[str, Any]], said: str) -> bool:
+def _refuses_reasoning(messages: Sequence[Mapping[str, Any]], said: str) -> bool:
     """Return whether an error names a field of reasoning that was sent back. `reasoning_effort` is a parameter."""
     sent = {name for message in messages for name in ALL_REASONING if name in message}
+    sent |= {"content" for message in messages if thoughts_in(message.get("content"))}
     return any(re.search(rf"\b{name}\b", said) for name in sent)
 
 

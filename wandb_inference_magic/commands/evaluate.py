@@ -57,7 +57,8 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
     value = value_of(frame, context.names, "%%wbeval")
     spec = _spec(context, command, options, text)
     if options.dry_run:
-        _show_dry(command, canvas, spec, rows_to_look_at(value, options.limit))
+        rows = rows_to_look_at(value, options.limit)
+        _show_dry(command, canvas, spec, rows, use_cache=not options.no_cache)
         return
     name = options.output or OUTPUT
     refuse_frame_as_output(context.names, value, name, by="job" if options.bg else "evaluation")
@@ -148,13 +149,10 @@ def _scorer(name: str | None, names: Mapping[str, Any]) -> str | Callable[[Any, 
     return found if callable(found) else name
 
 
-def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows) -> None:
+def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows, *, use_cache: bool) -> None:
     known, left_out = known_rows(spec, rows)
-    runs = [
-        run
-        for asked, batch, model in asked_of(spec, list(known.values()))
-        for run in start_dry(command, asked, batch, [model] if model else [])
-    ]
+    previewed = start_dry(command, asked_of(spec, list(known.values())), use_cache=use_cache)
+    runs = [run for run, _ in previewed]
     if runs:
         runs[0].notice(*notices_of(spec))
     if left_out and runs:
@@ -164,4 +162,4 @@ def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows
         runs[0].notice(f"Then {spec.judge} judges at most {pairs:,} pairs of answers, each twice: that costs extra.")
     if spec.stop_when_clear and runs:
         runs[0].notice("That is if it asks all rows: it stops when the comparison is decided.")
-    canvas.show(rows_preview_bundle(runs))
+    canvas.show(rows_preview_bundle(previewed))

@@ -68,7 +68,8 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         rows = rows_to_look_at(value, options.limit)
         models = command.model_ids(options.model)
         spec = without_replaced(command, rows, spec, models, options.into or INTO)
-        canvas.show(rows_preview_bundle(list(start_dry(command, rows, spec, models))))
+        asked = [(rows, spec, model) for model in (models or (None,))]
+        canvas.show(rows_preview_bundle(start_dry(command, asked, use_cache=not options.no_cache)))
         return
     name = options.output or OUTPUT
     refuse_frame_as_output(context.names, value, name, limit=options.limit, by="job" if options.bg else None)

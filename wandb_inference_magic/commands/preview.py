@@ -17,7 +17,7 @@ from ..text import safe_plain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ..batch import BatchRun
+    from ..batch import BatchRun, Estimate
     from ..markup import DocumentPart
     from ..messages import Message, PreparedRequest
 
@@ -38,15 +38,13 @@ def _bundle(previews: Sequence[tuple[list[DocumentPart], str]]) -> dict[str, Any
     }
 
 
-def rows_preview_bundle(runs: Sequence[BatchRun]) -> dict[str, Any]:
-    """Return what runs over rows would send as a MIME bundle: the first prompts, the parameters, an estimate."""
-    # A chat has this module too, and needs no rows.
-    from ..batch import estimate
-
-    if not runs:
+def rows_preview_bundle(previewed: Sequence[tuple[BatchRun, Estimate]]) -> dict[str, Any]:
+    """Return what runs over rows would send as a MIME bundle: the first prompts, the parameters, the estimates."""
+    if not previewed:
         return line_bundle("There are no rows.")
+    runs = [run for run, _ in previewed]
     first = runs[0]
-    summaries = [f"Nothing was sent. To {run.model} at {_where(run.first)}: {estimate(run)}." for run in runs]
+    summaries = [f"Nothing was sent. To {run.model} at {_where(run.first)}: {expected}." for run, expected in previewed]
     blocks = [(str(message["role"]), _format_content(message)) for message in first.first.messages[:-1]]
     blocks += [(f"row {number}", text) for number, text in enumerate(_first_prompts(first), 1)]
     blocks.append(("parameters", _format_parameters(first.first, stream=False)))

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
+from ..catalog import usd
 from ..errors import InferenceError, Interrupted
 from ..replies import CallProgress, NullListener, ReplyBuilder
 from ..spending import Reservation
@@ -51,7 +52,7 @@ def run_comparison(
     Raises
     ------
     InferenceError
-        When no model answers.
+        When no model answers, or all together could cost more than is left of the budget: then none is asked.
     Interrupted
         When the user interrupts. The partial replies are drawn and kept.
     """
@@ -64,6 +65,9 @@ def run_comparison(
             _Contender(command, spec, origin, reservation, wanted=len(specs) - number)
             for number, (spec, reservation) in enumerate(zip(specs, reservations, strict=True))
         ]
+        for number, one in enumerate(contenders):
+            if one.progress.error is not None and one.progress.error.cause == "budget":
+                raise _too_expensive(one, sum(other.usd for other in reservations[:number]))
         inputs = trace_inputs(specs[0], *(one.model for one in contenders))
         replies = None
         try:
@@ -82,6 +86,16 @@ def run_comparison(
             "None of the models answered.", why=errors[0].what, remedy=errors[0].remedy, cause=errors[0].cause
         )
     return replies
+
+
+def _too_expensive(one: _Contender, reserved: float) -> InferenceError:
+    """Return the refusal of a comparison, of whose models this one cannot be paid besides those before it."""
+    error = one.progress.error
+    assert error is not None
+    if reserved:
+        error.why = f"The other models could cost {usd(reserved)}. A comparison is sent as a whole."
+    error.what = f"{one.model}: {error.what}" if one.model else error.what
+    return error
 
 
 def _compared(

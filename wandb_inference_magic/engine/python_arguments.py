@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..catalog import THINK
 from ..config import TEMPERATURES
 from ..errors import InferenceError, quoted, shortened
+from ..text import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,7 +155,7 @@ def model_list(name: str, models: str | Iterable[str] | None) -> list[str]:
 
 
 def json_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters of the service with the numbers and arrays of NumPy as JSON has them.
+    """Return parameters of the service as JSON has them: numbers and arrays of NumPy, times, pydantic's models.
 
     Raises
     ------
@@ -170,8 +171,7 @@ def json_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json_value(name: str, value: Any) -> Any:
     try:
-        found = value.tolist() if hasattr(value, "tolist") else value
-        json.dumps(found, allow_nan=False, default=_as_sdk)
+        return json.loads(json.dumps(value, allow_nan=False, default=as_json))
     except Exception as error:  # noqa: BLE001 - the user's own types can raise anything
         raise InferenceError(
             f"{name} is {shortened(repr(value))}: a parameter of the service must be a value of JSON. "
@@ -180,15 +180,6 @@ def _json_value(name: str, value: Any) -> Any:
             remedy="Give a text, a number, True, False, None, or a list or dict of these.",
             cause="option",
         ) from None
-    return found
-
-
-def _as_sdk(value: Any) -> Any:
-    """Return a value that the SDK takes besides those of JSON: a time, or a pydantic model."""
-    for name in ("isoformat", "model_dump"):
-        if hasattr(value, name) and not isinstance(value, type):
-            return getattr(value, name)()
-    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def _check(name: str, value: Any, takes: Takes) -> None:

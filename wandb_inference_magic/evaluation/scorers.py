@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from inspect import iscoroutine, iscoroutinefunction
-from numbers import Real
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import LEAVING, InferenceError, describe_exception, quoted, shortened
-from ..frames import NO_VALUE, Kind, json_text, means_same, plain, read_nested
+from ..frames import NO_VALUE, Kind, means_same, plain, read_nested
 from ..prompts import is_missing
 from ..statistics import SHARE, ScoreMeasure
 from ..text import ungrouped
@@ -268,11 +267,12 @@ def span(truths: Sequence[Any]) -> float:
 def as_number(value: Any) -> Decimal | None:
     """Return the number that a value is, or that a text consists of; None if it is none."""
     value = plain(value)
-    if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return None
-    text = ungrouped(value.strip().rstrip(".")) if isinstance(value, str) else json_text(value)
+    if isinstance(value, str):
+        value = ungrouped(value.strip().rstrip("."))
     try:
-        number = Decimal(text)
+        number = Decimal(repr(value) if isinstance(value, float) else value)
     except InvalidOperation:
         return None
     return number if number.is_finite() and number.adjusted() < LARGEST_EXPONENT else None

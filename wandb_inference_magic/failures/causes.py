@@ -177,7 +177,8 @@ CAUSES: Final = (
         "Change the prompt, or choose another model with %wbmodels.",
         (400, 403, 406, 422, 446, 451, 500, None),
         r"moderation|flagged|content[_ ]?(policy|filter|management)|responsible ?ai|safety (system|policy|filter)"
-        r"|inappropriate content|guardrail|data_inspection_failed|sensitive content|prohibited content|敏感内容",
+        r"|inappropriate content|guardrail|data_inspection_failed|sensitive content|new_sensitive|prohibited content"
+        r"|敏感内容",
         affects_all=False,
     ),
     ErrorForm(
@@ -191,8 +192,8 @@ CAUSES: Final = (
     _key((401, 407)),
     _key(
         (400, 403, None),
-        r"no connected db|unauthori[sz]ed|authentication|security token|expired ?token|token (is|has) expired"
-        r"|(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
+        r"no connected db|login fail|unauthori[sz]ed|authentication|security token|expired ?token"
+        r"|token (is|has) expired|(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
         r"|(invalid|incorrect).{0,10}api[_ ]?key",
     ),
     _quota((402,)),

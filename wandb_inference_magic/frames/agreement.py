@@ -12,10 +12,9 @@ from functools import cache
 from math import isfinite
 from struct import pack, unpack
 from typing import TYPE_CHECKING, Any, Final
-from unicodedata import normalize
 
 from ..prompts import is_missing
-from ..text import is_number, read_json_text, shortest, ungrouped
+from ..text import bare, folded, is_number, read_json_text, shortest, ungrouped
 from .columns import json_text, plain
 from .kinds import ANY, BOOLEAN, Kind
 
@@ -27,19 +26,6 @@ _BOOLEANS: Final = dict.fromkeys(("true", "yes", "y", "t", "on", "1"), True) | d
 )
 # Numbers that were read with missing ones, and written again: 1 became 1.0.
 _WHOLE: Final = re.compile(r"(-?\d+)\.0+")
-# Models put a short answer in quotation marks, or emphasize it.
-_MARKS: Final = (
-    ("**", "**"), ("`", "`"), ('"', '"'), ("'", "'"),
-    ("\u201c", "\u201d"), ("\u201e", "\u201c"), ("\u201e", "\u201d"), ("\u00ab", "\u00bb"), ("\u00bb", "\u00ab"),
-    ("\u2018", "\u2019"), ("\u201a", "\u2018"), ("\u2039", "\u203a"), ("\u203a", "\u2039"),
-    ("\u300c", "\u300d"), ("\u300e", "\u300f"),
-)  # fmt: skip
-# Full stops: of Latin, Chinese and Japanese, and of Hindi.
-_STOPS: Final = ".\u3002\uff0e\uff61\u0964"
-# Hyphens, minus signs, spaces and apostrophes that models write in place of those on a keyboard.
-_PLAIN: Final = str.maketrans(
-    dict.fromkeys("\u2010\u2011\u2212", "-") | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | {"\u2019": "'"}
-)
 # What Python writes of lists and dicts of texts, numbers, booleans and None. NumPy writes no commas between texts.
 _PYTHON: Final = re.compile(
     r"""(?:'(?:[^'\\\n]|\\[\\'"nrtxuU])*'|"(?:[^"\\\n]|\\[\\'"nrtxuU])*")(?!\s*['"])"""
@@ -151,7 +137,7 @@ def _read(text: str, beside: Any) -> Any:
                 return text
             return _adapter(kind).validate_python(text.strip())
         if isinstance(beside, int | float | Decimal) and not isinstance(beside, bool):
-            number = Decimal(ungrouped(_bare(text)))
+            number = Decimal(ungrouped(bare(text)))
             return text if number.is_nan() else number
     return text
 
@@ -196,23 +182,6 @@ def _moment(value: _Time) -> Any:
 
 def _folded(value: Any) -> str:
     text = value if isinstance(value, str) else json_text(value)
-    # Marks around the whole come before apostrophes within it. Folding may take an accent apart.
-    bare = _bare(_bare(normalize("NFC", text)).translate(_PLAIN))
-    folded = normalize("NFC", bare.casefold())
-    number = ungrouped(folded)
+    number = ungrouped(folded(text))
     whole = _WHOLE.fullmatch(number)
     return whole[1] if whole else number
-
-
-def _bare(text: str) -> str:
-    """Return a text without outer blanks, final full stops, and marks around the whole."""
-    while True:
-        text = text.strip().rstrip(_STOPS).rstrip()
-        mark = next((one for one in _MARKS if text.startswith(one[0]) and text.endswith(one[1])), None)
-        if mark is None or len(text) <= len(mark[0]) + len(mark[1]):
-            return text
-        inside = text[len(mark[0]) : -len(mark[1])]
-        # Otherwise the marks are those of two parts.
-        if mark[0] in inside or mark[1] in inside:
-            return text
-        text = inside

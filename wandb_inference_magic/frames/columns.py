@@ -216,7 +216,10 @@ def column_of(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, list[str]
     """
     converter = _Converter()
     final = settled(reduce(grown, values, kind))
-    return TypedColumn(final, [converter.cell(final, value) for value in values]), list(converter.reports)
+    # Beside one that has a field, parquet takes an object without.
+    keeps_empty = final.name == kinds.STRUCT and any(values)
+    cells = [{} if keeps_empty and value == {} else converter.cell(final, value) for value in values]
+    return TypedColumn(final, cells), list(converter.reports)
 
 
 def schema_kinds(schema: Schema | None) -> dict[str, Kind]:

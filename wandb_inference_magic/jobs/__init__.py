@@ -13,14 +13,16 @@ if TYPE_CHECKING:
         can_run_beside as can_run_beside,
         check_rows as check_rows,
     )
-    from .dask_frames import dask_job as dask_job, is_dask as is_dask, map_lazily as map_lazily, share_key as share_key
+    from .cluster import dask_job as dask_job
+    from .dask_frames import is_dask as is_dask, map_lazily as map_lazily, share_key as share_key
     from .job import Job as Job, Outcome as Outcome
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "background": ("HERE", "batch_job", "can_run_beside", "check_rows"),
-        "dask_frames": ("dask_job", "is_dask", "map_lazily", "share_key"),
+        "cluster": ("dask_job",),
+        "dask_frames": ("is_dask", "map_lazily", "share_key"),
         "job": ("Job", "Outcome"),
     },
 )

@@ -1,4 +1,4 @@
-"""Run a prompt over a Dask DataFrame: lazily, one partition at a time, on the user's own cluster; or as a Job there.
+"""Run a prompt over a Dask DataFrame: lazily, one partition at a time, on the user's own cluster.
 
 The settings are part of the graph; the key never is. Each worker looks the key up as a notebook would, or receives it
 from `share_key`. A single limit on the requests in flight applies to all workers together.
@@ -6,17 +6,17 @@ from `share_key`. A single limit on the requests in flight applies to all worker
 
 from __future__ import annotations
 
+import sys
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from threading import Lock, Semaphore
+from threading import Event, Lock, Semaphore, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from ..batch import Counts, PreparedMap, RunPart, likely_mistakes
-from ..concurrency import SECONDS_BETWEEN_LOOKS
+from ..batch import PreparedMap, RunPart, likely_mistakes
 from ..config import CONCURRENCY, SETTING_NAMES, Key, WandbInference, check_key
-from ..errors import InferenceError, InferenceWarning, Interrupted, describe_exception, quoted, shortened
+from ..errors import InferenceError, InferenceWarning, Interrupted, shortened
 from ..frames import (
     Names,
     name_columns,
@@ -28,16 +28,14 @@ from ..frames import (
     typed_column,
 )
 from ..imports import import_quietly
-from ..session import Command, Session, current_session
-from .job import Job, Outcome
+from ..session import Command, Foreground, Session, current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..batch import BatchSpec, Permits
     from ..config import Resolved
 
-UNIT: Final = "partitions"
 # The settings that a worker does not take from the user. The model is in the graph. A budget is refused. A worker shows
 # nothing, and traces as its own environment says.
 NOT_FOR_WORKERS: Final = frozenset(
@@ -47,6 +45,7 @@ NOT_FOR_WORKERS: Final = frozenset(
 _shared_keys: dict[str, Key] = {}
 _sessions: dict[tuple[tuple[str, Any], ...], Session] = {}
 _semaphores: dict[str, Semaphore] = {}
+_local_maps: dict[str, _LocalMap] = {}
 _lock = Lock()
 
 
@@ -131,6 +130,7 @@ def map_lazily(
         use_cache=use_cache,
         limit_name=f"wbmap-{uuid4().hex}",
     )
+    _end_with_interrupts()
     meta = _typed(frame._meta.copy(), partition_spec, [], {})
     return frame.map_partitions(answer_partition, _numbers(frame), partition_spec, meta=meta, align_dataframes=False)
 
@@ -179,20 +179,28 @@ def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec
     ------
     InferenceError
         For an error that would affect every row. Answers already received are kept on the worker's disk.
+    Interrupted
+        When the computation is interrupted, or cancelled in the list of jobs.
+    Reschedule
+        When the cluster has cancelled the task. It then drops this, unless someone wants the result again meanwhile.
     """
     command = Command(_session(tuple(sorted(partition_spec.settings.items()))))
     if not command.costs_nothing:
         # One may have been set since the frame was made.
         _refuse_budget(current_session().settings.resolve())
     permits = _permits(partition_spec.limit_name, partition_spec.spec.concurrency or CONCURRENCY)
-    ran = PreparedMap(
+    prepared = PreparedMap(
         command,
         read_rows(partition),
         replace(partition_spec.spec, part=RunPart(partition_spec.limit_name, int(numbers.iloc[0]))),
         models=(partition_spec.model,),
         into=partition_spec.into,
         use_cache=partition_spec.use_cache,
-    ).send(permits=permits)
+    )
+    with _cancellable(command, partition_spec.limit_name):
+        ran = prepared.send(permits=permits)
+        if ran.interrupted:
+            raise Interrupted(ran.way_on)
     if ran.stopped is not None:
         raise ran.stopped
     run = next(iter(ran.runs), None)
@@ -242,80 +250,87 @@ def _close(settings: tuple[tuple[str, Any], ...]) -> None:
         session.close()
 
 
-# A job on the cluster ------------------------------------------------------------------------------------------------
+# How it ends early ---------------------------------------------------------------------------------------------------
 
 
-def dask_job(command: Command, what: str, lazy: Any, *, variable: str = "") -> Job:
-    """Return a Job that computes a lazy Dask DataFrame on the cluster in use. Its result is the frame, computed there.
+class _TaskEnd(Event):
+    """Is set when the cluster has cancelled the task that runs in this thread: it tells its worker, not the task."""
 
-    Parameters
-    ----------
-    command : Command
-    what : str
-        The magic and the name of the frame.
-    lazy : dask.dataframe.DataFrame
-        As `map_lazily` returns it.
-    variable : str
-        The variable of the Job.
+    def __init__(self, worker: Any) -> None:
+        super().__init__()
+        self._tasks, self._key = worker.state.tasks, worker.get_current_task()
 
-    Raises
-    ------
-    InferenceError
-        If there is no cluster.
-    """
-    client = _cluster_client()
-    frame = [lazy]
-
-    def work(job: Job) -> Outcome:
-        from distributed import futures_of
-
-        frame[0] = client.persist(lazy)
-        futures = futures_of(frame[0])  # type: ignore[no-untyped-call,unused-ignore]
-        while True:
-            states = [one.status for one in futures]
-            if client.status != "running" or {"lost", "cancelled"} & set(states):
-                gone = InferenceError("The cluster or its results are gone.", remedy="Run it again.", cause="missing")
-                return Outcome(frame[0], error=gone)
-            done = sum(one in ("finished", "error") for one in states)
-            job.count(Counts(done, len(states), states.count("error"), None))
-            if "error" in states:
-                client.cancel([one for one in futures if one.status == "pending"])
-                return Outcome(frame[0], error=_explained(futures[states.index("error")].exception()))
-            if done == len(states):
-                return Outcome(frame[0])
-            try:
-                job.draw()
-                if command.cancelled.wait(SECONDS_BETWEEN_LOOKS):
-                    raise Interrupted("The answers received are kept on the workers' disks.")
-            except BaseException:
-                # Also when the foreground, in which it runs, is interrupted.
-                client.cancel(futures)
-                raise
-
-    return Job(command, what, work, so_far=lambda: frame[0], unit=UNIT, variable=variable)
+    def is_set(self) -> bool:
+        return getattr(self._tasks.get(self._key), "state", "") == "cancelled"
 
 
-def _explained(failure: BaseException) -> BaseException:
-    """Return a worker's failure as an error for users."""
-    if isinstance(failure, InferenceError):
-        return failure
-    said = quoted(describe_exception(failure))
-    return InferenceError(f"A worker of the cluster failed: {said}.", cause="missing")
+@dataclass
+class _LocalMap:
+    """A map whose partitions run in threads of this process: its entry in the list of jobs, and how many there are."""
+
+    entry: Foreground
+    cancelled: Event
+    partitions: int = 0
 
 
-def _cluster_client() -> Any:
+@contextmanager
+def _cancellable(command: Command, name: str) -> Iterator[None]:
+    """End the command when what it is part of is cancelled: the task of a cluster, or the map with this name."""
+    command.is_listed = True
+    if (worker := _worker()) is not None:
+        from distributed import Reschedule
+
+        command.cancelled = _TaskEnd(worker)
+        try:
+            yield
+        except Interrupted:
+            raise Reschedule from None
+        return
+    if current_thread() is main_thread():
+        yield
+        return
+    jobs = current_session().jobs
+    with _lock:
+        if (one := _local_maps.get(name)) is None:
+            cancelled = Event()
+            one = _local_maps[name] = _LocalMap(Foreground("map of a Dask DataFrame", cancelled), cancelled)
+            jobs.add(one.entry)
+        one.partitions += 1
+    command.cancelled = one.cancelled
+    try:
+        yield
+    finally:
+        with _lock:
+            one.partitions -= 1
+            if not one.partitions:
+                del _local_maps[name]
+                jobs.remove(one.entry)
+                one.entry.end()
+
+
+def _end_with_interrupts() -> None:
+    """Let an interrupt of a computation end the maps that run in its threads: these go on without it."""
+    from dask.callbacks import Callback
+
+    callback = Callback(finish=_cancel_if_interrupted)  # type: ignore[no-untyped-call,unused-ignore]
+    if callback._callback not in Callback.active:
+        callback.register()
+        current_session().on_close(lambda: Callback.active.discard(callback._callback))
+
+
+def _cancel_if_interrupted(graph: Any, state: Any, failed: bool) -> None:  # noqa: ARG001 - Dask calls it
+    if failed and isinstance(sys.exc_info()[1], KeyboardInterrupt):
+        for one in list(_local_maps.values()):
+            one.cancelled.set()
+
+
+def _worker() -> Any:
+    """Return the cluster's worker that this thread works for, or None."""
     with suppress(ImportError, ValueError):
-        from distributed import default_client
+        from distributed import get_worker
 
-        client = default_client()  # type: ignore[no-untyped-call,unused-ignore]
-        # One that was closed remains the default.
-        if client.status == "running":
-            return client
-    raise InferenceError(
-        "A job over a Dask DataFrame runs on a cluster, and there is none. Nothing was sent.",
-        remedy="Start one: from dask.distributed import Client; Client(). Or leave out --bg: the frame stays lazy.",
-        cause="option",
-    )
+        return get_worker()
+    return None
 
 
 # The limit ---------------------------------------------------------------------------------------------------------
@@ -323,13 +338,11 @@ def _cluster_client() -> Any:
 
 def _permits(name: str, most: int) -> Permits:
     """Return the permits that all workers share: the cluster's, or this process's if there is no cluster."""
-    try:
-        from distributed import Semaphore as ClusterSemaphore, get_worker
-
-        get_worker()
-    except (ImportError, ValueError):
+    if _worker() is None:
         with _lock:
             return _semaphores.setdefault(name, Semaphore(most))
+    from distributed import Semaphore as ClusterSemaphore
+
     found: Permits = ClusterSemaphore(max_leases=most, name=name)  # type: ignore[no-untyped-call,unused-ignore]
     return found
 
@@ -370,9 +383,20 @@ def share_key(cluster_client: Any) -> None:
     Parameters
     ----------
     cluster_client : distributed.Client
+
+    Raises
+    ------
+    InferenceError
+        If it is none, or closed.
     """
     from distributed import WorkerPlugin
 
+    if getattr(cluster_client, "status", "") != "running":
+        raise InferenceError(
+            f"share_key needs the client of a running cluster, not {shortened(repr(cluster_client))}.",
+            remedy="from dask.distributed import Client; share_key(Client())",
+            cause="option",
+        )
     endpoint = Command(current_session()).endpoint
     if endpoint.key is None:
         return

@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import InferenceError
-from ..text import json_values, read_json_text, ungrouped, with_backslashes
+from ..text import json_or_none, json_values, read_json_text, ungrouped, with_backslashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -62,9 +62,13 @@ def json_in(text: str) -> Any:
     problem: ValueError | None = None
     for candidate in (text, *(block.text for block in code_blocks(text)), *outermost):
         try:
-            return read_json_text(candidate)
+            value = read_json_text(candidate)
         except ValueError as error:
             problem = problem or error
+            continue
+        # Some models write their JSON as a text in JSON.
+        inner = json_or_none(with_backslashes(value)) if isinstance(value, str) else None
+        return inner if isinstance(inner, dict | list) else value
     for value in deque(json_values(text), maxlen=1):
         return value
     raise problem or ValueError("it is empty")

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
         adds as adds,
         error_in as error_in,
         first_choice as first_choice,
+        is_keep_alive as is_keep_alive,
         is_known_object as is_known_object,
+        thoughts_in as thoughts_in,
         with_first_choice as with_first_choice,
+        without_reasoning as without_reasoning,
     )
     from .listener import (
         CallProgress as CallProgress,
@@ -33,7 +36,17 @@ __getattr__ = lazy_exports(
     {
         "builder": ("ReplyBuilder", "Timing"),
         "endings": ("ENDS", "Completeness"),
-        "forms": ("ALL_REASONING", "adds", "error_in", "first_choice", "is_known_object", "with_first_choice"),
+        "forms": (
+            "ALL_REASONING",
+            "adds",
+            "error_in",
+            "first_choice",
+            "is_keep_alive",
+            "is_known_object",
+            "thoughts_in",
+            "with_first_choice",
+            "without_reasoning",
+        ),
         "listener": ("CallProgress", "ComparisonListener", "Listener", "NullListener", "Waiting"),
     },
 )

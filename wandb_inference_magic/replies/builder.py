@@ -12,7 +12,17 @@ from ..errors import shortened
 from ..messages import Reply, Usage, is_cut
 from ..text import hidden, redacted, safe_plain, whole
 from .endings import ENDS, finish_meaning
-from .forms import ECHOED, delta_of, first_choice, is_known_object, read_calls, read_texts, sources_in, usage_in
+from .forms import (
+    ECHOED,
+    delta_of,
+    first_choice,
+    is_known_object,
+    read_calls,
+    read_texts,
+    sources_in,
+    thoughts_in,
+    usage_in,
+)
 from .think_tags import BLANK, ThinkTags
 from .tool_calls import ToolCallBuilder
 
@@ -81,6 +91,8 @@ class ReplyBuilder:
         self._tools = ToolCallBuilder()
         self._halves: dict[str, str] = {}
         self._echo: dict[str, list[Any]] = {}
+        # The parts of the content that are reasoning.
+        self._thoughts: list[dict[str, Any]] = []
         # In their order, each once.
         self._sources: dict[str, None] = {}
 
@@ -100,7 +112,12 @@ class ReplyBuilder:
     def reasoning(self) -> str:
         """The reasoning received so far."""
         reasoning = self._joined("reasoning", self.reasoning_pieces)
-        return reasoning.strip() if self._tags.has_found else reasoning
+        if not self._tags.has_found:
+            return reasoning
+        # Some services send the same reasoning in a field and between tags.
+        of_fields = "".join(one for pieces in self._echo.values() for one in pieces if isinstance(one, str)).strip()
+        is_double = bool(of_fields) and reasoning.strip().removeprefix(of_fields).strip() == of_fields
+        return of_fields if is_double else reasoning.strip()
 
     @property
     def seconds_thinking(self) -> float | None:
@@ -137,6 +154,8 @@ class ReplyBuilder:
             self._add_part(kind, value, name)
         for source in sources_in(chunk, delta):
             self._sources[source] = None
+        for thought in thoughts_in(delta.get("content")):
+            self._add_thought(thought)
         for name in ECHOED:
             if value := delta.get(name):
                 self._echo.setdefault(name, []).extend(value if isinstance(value, list) else [value])
@@ -211,7 +230,7 @@ class ReplyBuilder:
         self._mark_first()
         if kind == "refusal":
             self.refusal += whole(value)
-        elif kind == "reasoning":
+        elif kind == "reasoning" and name != "thought":
             if name != "content" and name not in ECHOED:
                 self._echo.setdefault(name, []).append(value)
             self._add_text("reasoning", value)
@@ -220,7 +239,18 @@ class ReplyBuilder:
                 if part == "restart":
                     self._restart()
                 else:
-                    self._add_text(part, text)
+                    self._add_text("reasoning" if kind == "reasoning" and not self._tags.has_block else part, text)
+
+    def _add_thought(self, part: dict[str, Any]) -> None:
+        """Add a part of the content that is reasoning, or a piece of the last one."""
+        last = self._thoughts[-1] if self._thoughts else {}
+        if last.get("type") != part["type"] or "signature" in last:
+            self._thoughts.append(dict(part))
+            return
+        for name, value in part.items():
+            before = last.get(name)
+            is_more = name != "type" and isinstance(value, str | list) and isinstance(before, type(value))
+            last[name] = before + value if is_more else value
 
     def _add_text(self, kind: Literal["text", "reasoning"], text: str) -> None:
         if kind == "reasoning":
@@ -238,9 +268,14 @@ class ReplyBuilder:
         self._tags.written = self.text_pieces
 
     def _add_logprobs(self, logprobs: object) -> None:
-        content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
-        if isinstance(content, list):
+        """Add the logprobs of a choice: a list of tokens, or the lists of older completions."""
+        if not isinstance(logprobs, Mapping):
+            return
+        tokens, values = logprobs.get("tokens"), logprobs.get("token_logprobs")
+        if isinstance(content := logprobs.get("content"), list):
             self.logprobs.extend(content)
+        elif isinstance(tokens, list) and isinstance(values, list):
+            self.logprobs.extend({"token": one, "logprob": value} for one, value in zip(tokens, values, strict=False))
 
     def _not_shown(self, value: object) -> None:
         """Report a part of unknown form, once for each kind of part."""
@@ -252,10 +287,12 @@ class ReplyBuilder:
     @property
     def echo(self) -> Message:
         """The reasoning in the form in which it came. Some models need it back with the results of their tools."""
-        return {
+        echo: Message = {
             name: values if name in ECHOED and not isinstance(values[0], str) else "".join(values)
             for name, values in self._echo.items()
         }
+        text = [{"type": "text", "text": self.text}] if self.text else []
+        return echo | ({"content": [*self._thoughts, *text]} if self._thoughts else {})
 
     def _whole(self, kind: str, piece: str) -> str:
         """Return a piece with whole characters only. The first half of a split character is kept for the next piece."""

@@ -12,21 +12,18 @@ ENDS: Final = {
     "length": "length maxtokens maxlength maxlen maxoutputtokens maxnewtokens modellength tokenlimit lengthlimit"
     " incomplete contextlengthexceeded contextwindowexceeded modelcontextwindowexceeded repetition",
     "tool_calls": "toolcalls toolcall tooluse functioncall functioncalls",
-    "content_filter": "contentfilter contentfiltered safety recitation blocklist prohibitedcontent spii imagesafety"
-    " sensitive refusal moderation guardrailintervened errortoxic",
+    # More of them are known by their words.
+    "content_filter": "errortoxic recitation spii language",
 }
-# With these the service says that it stopped because something went wrong.
-BROKEN: Final = (
-    *("error", "errorlimit", "exception", "failed", "failure", "internalerror", "networkerror", "servererror"),
-    *("abort", "aborted", "cancelled", "canceled", "usercancel", "timeout", "timelimit"),
-    *("overloaded", "engineoverloaded", "insufficientsystemresource"),
-    *("malformedfunctioncall", "unexpectedtoolcall"),
-)
-# Reasons in other words. Patterns as text: `re` compiles each on its first use.
+# Reasons by a word in them; the first that fits counts. Patterns as text: `re` compiles each on its first use.
 _BROKEN_WORDS: Final = (
-    r"(error|exception|failed|failure|aborted|cancelled|canceled|interrupted|preempted|rejected|disconnected)$"
+    r"error|exception|fail|abort|cancel|interrupt|preempt|reject|disconnect|overload|insufficient|memory"
+    r"|timeout|timedout|timelimit|malformed|invalid|unexpected|missing|toomany"
 )
-_LENGTH_WORDS: Final = r"length|maxtokens|contextwindow|tokenlimit|cutoff"
+_WORDS: Final = {
+    "content_filter": r"filter|safety|prohibited|policy|guardrail|block|sensitive|refus|moderat|modelarmor|violat",
+    "length": r"length|maxtokens|contextwindow|tokenlimit|cutoff",
+}
 _MEANINGS: Final = {form: meaning for meaning, forms in ENDS.items() for form in forms.split()}
 
 
@@ -37,15 +34,15 @@ def finish_meaning(reason: object) -> str | None:
     if not isinstance(reason, str) or not reason.strip():
         return None
     letters = _letters(reason)
-    if letters not in _MEANINGS and not is_broken(reason) and re.search(_LENGTH_WORDS, letters):
-        return "length"
-    return _MEANINGS.get(letters, reason)
+    if letters in _MEANINGS or is_broken(reason):
+        return _MEANINGS.get(letters, reason)
+    return next((meaning for meaning, words in _WORDS.items() if re.search(words, letters)), reason)
 
 
 def is_broken(reason: object) -> bool:
-    """Return whether a `finish_reason` says that the reply was stopped by an error."""
+    """Return whether a `finish_reason` says that the service stopped because something went wrong."""
     letters = _letters(reason)
-    return letters in BROKEN or (letters not in _MEANINGS and bool(re.search(_BROKEN_WORDS, letters)))
+    return letters not in _MEANINGS and re.search(_BROKEN_WORDS, letters) is not None
 
 
 def _letters(reason: object) -> str:

@@ -51,6 +51,9 @@ PARTS: Final[Mapping[str, tuple[TextKind, str | None]]] = {
 }
 # A field that some services use in place of the one above.
 _OTHER_FIELDS: Final = ("text", "content", "reasoning", "summary", "value")
+# The fields of a part without a `type`, and others that one with a `type` may have.
+_UNTYPED: Final = frozenset(("text", "annotations", "index"))
+_TYPED: Final = frozenset(("type", *_OTHER_FIELDS, *_UNTYPED, "citations", "id", "logprobs", "signature"))
 # The fields of a delta or a message that have reasoning. A service that sends several repeats itself.
 REASONING: Final = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "reasoning_details")
 # The fields of a delta that add to the reply.
@@ -59,20 +62,33 @@ _ADDING: Final = ("content", "refusal", "tool_calls", "function_call", *REASONIN
 ECHOED: Final = ("reasoning_details", "thinking_blocks", "reasoning_opaque")
 # Every field of a message that has reasoning.
 ALL_REASONING: Final = (*REASONING, *ECHOED)
-# The fields of a chunk or a delta that name sources.
-SOURCES: Final = ("citations", "search_results", "annotations")
+# The fields of a chunk, a delta or a part that name sources, and the fields in them that have the address of one.
+SOURCES: Final = (
+    *("citations", "search_results", "annotations", "web_search", "search_info"),
+    *("context", "provider_specific_fields"),
+)
+_ADDRESSES: Final = ("url", "link", "uri")
 _ARGUMENTS: Final = ("arguments", "input", "parameters", "args")
 _OF_CALL: Final = ("index", "id", "type", "function", "name", *_ARGUMENTS)
 # Fields with parts that cannot be shown.
-NOT_SHOWN: Final = ("images",)
-# Objects without choices that have nothing to show, by their `type` or `object`.
-KEEP_ALIVE: Final = ("ping", "keepalive", "keep_alive", "keep-alive", "heartbeat")
+NOT_SHOWN: Final = ("images", "image", "audio")
+# What services send while a model works: as data, or as the `type` or `object` of one without choices. Only letters
+# count, without case.
+_KEEP_ALIVE: Final = ("ping", "pong", "keepalive", "stillalive", "stillhere", "heartbeat", "openrouterprocessing")
+# Data that says nothing either, as text: values of JSON, and what has no letters.
+_NOTHING: Final = ("", "true", "false", "null", "ok")
 # The fields in which an object without choices has an error.
 _ERROR_FIELDS: Final = ("error", "errors", "err", "fault", "detail", "error_message", "error_msg", "exception")
 _WORDS: Final = ("message", "msg", "Message")
+_CODES: Final = ("code", "Code", "status_code", "error_code")
 _STATES: Final = ("code", "Code", "status", "type", "object", "status_code", "event")
+# The fields by which a chunk can report an error beside a choice.
+_ERRORS: Final = ("errors", "error_message", "error_msg")
+_REPORTING: Final = frozenset((*_CODES, *_ERRORS, "success", "base_resp"))
 # What these fields say where nothing is wrong.
 _FINE: Final = ("", "0", "200", "none", "null", "false", "ok", "success", "true", "no error", "noerror")
+# Words beside a code that is a service's own for success.
+_SUCCESS: Final = re.compile(r"\W*((request|operation) )?succe|(请求|操作)?成功", re.IGNORECASE)
 _FAILING: Final = re.compile(r"error|exception|fail|fatal|denied|overload|invalid|unavailable|[45]\d\d$", re.IGNORECASE)
 
 
@@ -122,24 +138,41 @@ def adds(choice: Mapping[str, Any]) -> bool:
 
 
 def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
-    """Yield what a delta adds: the kind, the text (or the part whose form is unknown), and the field that it is in."""
+    """Yield what a delta adds: the kind, the text (or the part whose form is unknown), and the field that it is in.
+
+    Content that Gemini marks as a thought may be between tags, and have the answer after them: its field is `thought`.
+    """
     for name in REASONING:
         if (value := delta.get(name)) and (found := [one for one in _parts(value, "reasoning") if one[1]]):
             yield from ((kind, text, name) for kind, text in found)
             break
     is_thought = "extra_content" in delta and _at(delta, "extra_content", "google", "thought") is True
-    if content := delta.get("content") or _at(delta.get("audio"), "transcript"):
-        if isinstance(content, dict) and not {"type", *_OTHER_FIELDS} & set(content):
+    content = delta.get("content")
+    if content in (None, "", [], {}):
+        content = _at(delta.get("audio"), "transcript")
+    if content is not None:
+        parts = content if isinstance(content, list) else [content]
+        if not isinstance(content, str) and not any(_is_part(one, content) for one in parts):
             # The answer to a schema, not as text.
             content = json.dumps(content, ensure_ascii=False)
         for kind, text in _parts(content, "reasoning" if is_thought else "text"):
-            yield kind, text, "content"
+            yield kind, text, "thought" if is_thought else "content"
     if refusal := delta.get("refusal"):
         for kind, text in _parts(refusal, "refusal"):
             yield kind, text, "refusal"
     for name in NOT_SHOWN:
-        if delta.get(name):
+        if delta.get(name) and _at(delta[name], "transcript") is None:
             yield "unknown", {name: delta[name]}, name
+
+
+def _is_part(one: object, content: object) -> bool:
+    """Return whether a value is a part of a message's content, not JSON that the model was asked for."""
+    if not isinstance(one, dict):
+        return isinstance(one, str | bool) or one is None
+    if one.get("type") is None:
+        return set(one) <= _UNTYPED
+    field = PARTS.get(str(one["type"]).lower(), ("", None))[1]
+    return content is not one or (field in one and _TYPED | {field} >= set(one))
 
 
 def _parts(value: Any, kind: TextKind) -> Iterator[tuple[TextKind, Any]]:
@@ -171,13 +204,44 @@ def _of_part(part: Mapping[str, Any], kind: TextKind) -> Iterator[tuple[TextKind
         yield "unknown", part
 
 
+def thoughts_in(content: object) -> list[dict[str, Any]]:
+    """Return the parts of a content that are reasoning, as they came."""
+    parts = content if isinstance(content, list) else []
+    return [
+        one
+        for one in parts
+        if isinstance(one, dict) and PARTS.get(str(one.get("type")).lower(), [""])[0] == "reasoning"
+    ]
+
+
+def without_reasoning(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message without the reasoning that goes back to a model with the results of its tools."""
+    kept = {name: message[name] for name in message if name not in ALL_REASONING}
+    if thoughts := thoughts_in(content := message.get("content")):
+        others = [one for one in content or () if one not in thoughts]
+        kept["content"] = "".join(text for kind, text in _parts(others, "text") if kind == "text")
+    return kept
+
+
 def sources_in(chunk: Mapping[str, Any], delta: Mapping[str, Any]) -> list[str]:
     """Return the addresses of the sources that a chunk names, in their order."""
     # Asked for each token.
-    found = [part[name] for part in (chunk, delta) for name in SOURCES if name in part]
-    listed = [one for items in found if isinstance(items, list) for one in items]
-    addresses = [one if isinstance(one, str) else _at(one, "url_citation", "url") or _at(one, "url") for one in listed]
-    return [one for one in addresses if isinstance(one, str) and one]
+    content = delta.get("content")
+    parts = (chunk, delta, *(content if isinstance(content, list) else ()))
+    named = [part[name] for part in parts if isinstance(part, dict) for name in SOURCES if name in part]
+    return [address for one in named for address in _addresses(one)]
+
+
+def _addresses(value: Any) -> Iterator[str]:
+    """Yield the addresses of sources in a value of any form."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _addresses(one)
+    elif isinstance(value, dict):
+        own = next((value[name] for name in _ADDRESSES if isinstance(value.get(name), str)), None)
+        yield from _addresses([one for one in value.values() if isinstance(one, dict | list)] if own is None else own)
+    elif isinstance(value, str) and re.match("https?:", value):
+        yield value
 
 
 def read_calls(delta: Mapping[str, Any]) -> Iterator[CallPart]:
@@ -234,18 +298,29 @@ def error_in(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     for one in (chunk, choice, delta_of(choice), chunk.get("x_groq")):
         if isinstance(one, dict) and "error" in one and _is_error(one["error"]):
             return one
+    if not _REPORTING.isdisjoint(chunk) and (error := _error_beside_choice(chunk)) is not None:
+        return error
     reason = choice.get("finish_reason")
     if not is_broken(reason):
         return None
     return reason if isinstance(reason, dict) else {"message": f"The reply ended with {reason!r}."}
 
 
+def _error_beside_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    status = chunk.get("base_resp")
+    if isinstance(status, dict) and not _is_fine(status.get("status_code")):
+        return {"message": status.get("status_msg"), "code": status.get("status_code")}
+    said = [str(chunk[name]) for name in _WORDS if chunk.get(name) and not _is_fine(chunk[name])]
+    has_code = any(not _is_fine(chunk.get(name)) for name in _CODES) and not all(map(_SUCCESS.match, said))
+    fails = chunk.get("success") is False or any(_is_error(chunk.get(name)) for name in _ERRORS)
+    return chunk if fails or has_code else None
+
+
 def _error_without_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if any(_is_error(chunk.get(name)) for name in _ERROR_FIELDS):
         return chunk
-    status = chunk.get("base_resp")
-    if isinstance(status, dict) and str(status.get("status_code", 0)) not in _FINE:
-        return {"message": status.get("status_msg"), "code": status.get("status_code")}
+    if (error := _error_beside_choice(chunk)) is not None:
+        return error
     for name, value in chunk.items():
         if name.endswith(("Exception", "Error")) and value:
             return {"type": name, "message": value}
@@ -253,25 +328,25 @@ def _error_without_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     has_words = any(isinstance(chunk.get(name), str | dict | list) and chunk[name] for name in _WORDS)
     fails = any(_FAILING.search(one) for one in states)
     is_only_words = not set(chunk) - {*_WORDS, "id", "request_id", "requestId"}
-    if fails or (has_words and (is_only_words or any(_is_code(one) for one in states))):
+    if fails or (has_words and (is_only_words or any(one.isdecimal() and not _is_fine(one) for one in states))):
         return chunk
-    return None
+    return chunk["data"] if _is_error(_at(chunk.get("data"), "error")) else None
 
 
-def _is_code(state: str) -> bool:
-    return state.lower() not in _FINE and state.isdecimal()
+def _is_fine(value: object) -> bool:
+    return str(value).strip().lower() in _FINE
 
 
 def _is_error(value: object) -> bool:
     """Return whether the value of a field for errors reports one. Some services always send the field."""
     if isinstance(value, str):
-        return value.strip().lower() not in _FINE
+        return not _is_fine(value)
     if isinstance(value, dict):
         code = next((str(value[name]).lower() for name in _STATES if value.get(name) is not None), "")
         if code and code in _FINE:
             # Proxies write "None" and 0 where the service behind them sent no code.
             said = [value[name] for name in _WORDS if isinstance(value.get(name), str)]
-            return any(one.strip().lower() not in _FINE for one in said)
+            return any(not _is_fine(one) for one in said)
         return any(isinstance(one, str | dict | list) and one for one in value.values())
     return bool(value)
 
@@ -281,7 +356,18 @@ def is_known_object(chunk: Mapping[str, Any]) -> bool:
     if not chunk or "choices" in chunk or usage_in(chunk) is not None:
         return True
     named = (chunk.get("type"), chunk.get("object"), chunk.get("event"))
-    return any(one in KEEP_ALIVE for one in named) or set(chunk) <= {"id", "created", "model", "object"}
+    says_nothing = any(isinstance(one, str) and _letters(one) in _KEEP_ALIVE for one in named)
+    return says_nothing or set(chunk) <= {"id", "created", "model", "object"}
+
+
+def is_keep_alive(data: str) -> bool:
+    """Return whether data that is no object says nothing: `ping`, `[PING]`, `: still here`, `""`, `[]`."""
+    is_cut = "{" in data or (data.startswith("[") and not data.endswith("]"))
+    return data.startswith(":") or (_letters(data) in (*_KEEP_ALIVE, *_NOTHING) and not is_cut)
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W\d_]+", "", text.lower())
 
 
 def _at(value: Any, *names: str) -> Any:

@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     # A `restart` says that all text so far was reasoning.
     TaggedText = tuple[Literal["text", "reasoning", "restart"], str]
 
-_FINAL: Final = "<|channel|>final<|message|>"
-_HARMONY: Final = (f"<|end|><|start|>assistant{_FINAL}", f"<|start|>assistant{_FINAL}", f"<|end|>{_FINAL}", _FINAL)
+# gpt-oss may name the form of its answer: `<|channel|>final <|constrain|>json<|message|>`.
+_HARMONY: Final = tuple(
+    f"{before}<|channel|>final{form}<|message|>"
+    for before in ("<|end|><|start|>assistant", "<|start|>assistant", "<|end|>", "")
+    for form in ("", " <|constrain|>json", "<|constrain|>json", " json")
+)
 # The opening tag of each form, and its closing tags.
 TAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "<think>": ("</think>",),
@@ -39,9 +43,11 @@ _HEADS: Final = (
 _ENDS: Final = (
     *("<|return|>", "<|call|>", "<|end|>", "<|end_response|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>"),
     *("<|endoftext|>", "<|end_of_text|>", "<|end_of_turn_token|>", "<end_of_turn>", "<eos>", "</s>"),
-    "<｜end▁of▁sentence｜>",
+    *("<｜end▁of▁sentence｜>", "<|user|>", "<|observation|>"),
 )
-_ALL: Final = (*TAGS, *_ALONE, *_HEADS, *_ENDS)
+# What is no text anywhere: GLM's marks around its answer.
+_MARKS: Final = ("<|begin_of_box|>", "<|end_of_box|>")
+_ALL: Final = (*TAGS, *_ALONE, *_HEADS, *_MARKS, *_ENDS)
 _CASELESS: Final = re.IGNORECASE | re.ASCII
 _FIRST: Final = "<[◁"
 _LONGEST: Final = max(map(len, _ALL))
@@ -50,7 +56,7 @@ _FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 BLANK: Final = " \t\r\n\ufeff\u200b"
 _AT_END: Final = re.compile(f"(?:(?:{'|'.join(map(re.escape, _ENDS))})[{BLANK}]*)+", _CASELESS)
 _OPENING: Final = re.compile("|".join(map(re.escape, TAGS)), _CASELESS)
-_ANY: Final = re.compile("|".join((*map(re.escape, (*TAGS, *_ALONE, *_HEADS)), _AT_END.pattern)), _CASELESS)
+_ANY: Final = re.compile("|".join((*map(re.escape, (*TAGS, *_ALONE, *_HEADS, *_MARKS)), _AT_END.pattern)), _CASELESS)
 # A text that names the tags more often than this is about them.
 MAX_TAGS: Final = 50
 _ASCII_LOWER: Final = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
@@ -80,12 +86,14 @@ class ThinkTags:
         # The last character that was yielded.
         self._before = ""
         self._follows_tag = False
-        self._has_begun = self._has_block = False
+        self._has_begun = False
+        # Whether a block has begun, other than after a text.
+        self.has_block = False
 
     @property
     def has_found(self) -> bool:
         """Whether anything so far is no text."""
-        return self._has_begun or self._has_block or self._is_at_end
+        return self._has_begun or self.has_block or self._is_at_end
 
     @property
     def _is_at_end(self) -> bool:
@@ -156,11 +164,15 @@ class ThinkTags:
             text = self._take("text", found.start())
             self._rest, self._follows_tag, self._has_begun = self._rest[len(tag) :], True, True
             return text
-        if tag in _HEADS or _AT_END.fullmatch(tag):
+        if tag in _MARKS and not _is_code(before):
+            text = self._take("text", found.start())
+            self._rest, self._has_begun = self._rest[len(tag) :], True
+            return text
+        if tag in _HEADS or tag in _MARKS or _AT_END.fullmatch(tag):
             return self._take("text", end)
         if tag in TAGS and _starts_line(before):
             return self._open(tag, found.start(), is_first=not before.strip(BLANK))
-        if tag in TAGS or self._has_block or _OPENING.search(before) or not _closes(before, self._rest[end:]):
+        if tag in TAGS or self.has_block or _OPENING.search(before) or not _closes(before, self._rest[end:]):
             return self._take("text", end)
         text = self._take("text", found.start())
         self._close(tag)
@@ -174,13 +186,13 @@ class ThinkTags:
         after = rest[len(tag) :]
         if _AT_END.fullmatch(tag):
             return not after or any(one.startswith(after) for one in _ENDS)
-        return not after and tag not in TAGS and tag not in _HEADS
+        return not after and tag in _ALONE
 
     def _open(self, tag: str, start: int, *, is_first: bool) -> list[TaggedText]:
         text = self._take("text", start)
         self._closing = TAGS[tag]
         if is_first:
-            self._rest, self._has_block = self._rest[len(tag) :], True
+            self._rest, self.has_block = self._rest[len(tag) :], True
         else:
             self._block = self._searched = len(tag)
         return text
@@ -192,7 +204,7 @@ class ThinkTags:
 
     def _close(self, tag: str) -> None:
         self._rest, self._closing, self._block, self._searched = self._rest[len(tag) :], (), 0, 0
-        self._follows_tag = self._has_block = True
+        self._follows_tag = self.has_block = True
 
 
 def _beginning(text: str, tags: Sequence[str]) -> int:

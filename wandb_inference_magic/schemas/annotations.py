@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import typing
 from collections.abc import Mapping
@@ -9,9 +10,10 @@ from dataclasses import field, fields, is_dataclass, make_dataclass
 from functools import cache, reduce
 from inspect import iscoroutinefunction
 from operator import or_
-from types import UnionType
+from types import SimpleNamespace, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, get_args, get_origin
 
+from ..text import as_json
 from .docstrings import target_of
 
 if TYPE_CHECKING:
@@ -32,11 +34,38 @@ def has_quoted_name(annotation: Any) -> bool:
 
 
 @cache
-def sent_schema_generator() -> type[GenerateJsonSchema]:
-    """Return the class by which pydantic describes what the model writes."""
+def _json_generator() -> Any:
+    """Return pydantic's schema generator, for numbers of NumPy too, without its warnings about defaults."""
     from pydantic.json_schema import GenerateJsonSchema
 
-    class SentSchemaGenerator(GenerateJsonSchema):
+    class JsonGenerator(GenerateJsonSchema):
+        ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
+
+        def generate(self, schema: Any, mode: Any = "validation") -> Any:
+            return json.loads(json.dumps(super().generate(schema, mode), default=as_json))
+
+        def literal_schema(self, schema: Any) -> Any:
+            changed: Any = {**schema, "expected": [*map(_as_python, schema["expected"])]}
+            return super().literal_schema(changed)
+
+        def enum_schema(self, schema: Any) -> Any:
+            members = [SimpleNamespace(value=_as_python(one.value)) for one in schema["members"]]
+            changed: Any = {**schema, "members": members}
+            return super().enum_schema(changed)
+
+    return JsonGenerator
+
+
+def _as_python(value: Any) -> Any:
+    """Return a number of NumPy as that of Python, and any other value as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+@cache
+def sent_schema_generator() -> type[GenerateJsonSchema]:
+    """Return the class by which pydantic describes what the model writes."""
+
+    class SentSchemaGenerator(_json_generator()):  # type: ignore[misc]
         def generate(self, schema: Any, mode: Any = "validation") -> Any:
             if name := next(_async_validators(schema), ""):
                 raise ValueError(f"The validator {name} is async, and never awaited: write it with def, without async.")
@@ -87,9 +116,8 @@ def _nodes(schema: Any) -> Iterator[Mapping[str, Any]]:
 def object_schema_generator() -> type[GenerateJsonSchema]:
     """Return the class by which pydantic describes the validated object, not the JSON that it is validated from."""
     from pydantic import PydanticUserError
-    from pydantic.json_schema import GenerateJsonSchema
 
-    class ObjectSchemaGenerator(GenerateJsonSchema):
+    class ObjectSchemaGenerator(_json_generator()):  # type: ignore[misc]
         def decimal_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ARG002
             return {"type": "string", "format": "decimal"}
 
@@ -113,7 +141,7 @@ def object_schema_generator() -> type[GenerateJsonSchema]:
                     made["properties"][one["property_name"]] = {}
             return made
 
-        def p_arguments_schema(self, arguments: Any, var_args_schema: Any) -> dict[str, Any]:  # noqa: ARG002
+        def p_arguments_schema(self, arguments: Any, var_args_schema: Any) -> Any:  # noqa: ARG002
             # The fields of a named tuple in older versions of pydantic.
             return self.kw_arguments_schema(arguments, None)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import LEAVING, InferenceError, describe_exception, did_you_mean, quoted, shortened
 from ..libraries import check_libraries
 from ..messages import json_in
-from ..text import json_values, read_json_text, whole, with_backslashes
+from ..text import as_json, json_values, read_json_text, whole, with_backslashes
 from .annotations import (
     has_quoted_name,
     object_schema_generator,
@@ -28,7 +28,7 @@ from .annotations import (
     with_known_typed_dicts,
 )
 from .short_form import annotation_of
-from .validation import compile_check, misread_values, with_numbers_for_texts
+from .validation import compile_check, misread_values, with_allowed_values
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -317,7 +317,7 @@ def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
         # Validate as JSON: in JSON a date is a string, but as a Python value a string is not a date.
         return adapter.validate_json(whole(json.dumps(value, ensure_ascii=False)).encode())
     except ValidationError as error:
-        if (changed := with_numbers_for_texts(value, error)) is not None:
+        if (changed := with_allowed_values(value, error)) is not None:
             return _validated(adapter, changed)
         raise Mismatch(_problems(error)) from None
     except RecursionError:
@@ -340,7 +340,7 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
     try:
         if any(isinstance(value, type) for value in schema.values()):
             raise ValueError("its values are types. Write the fields as a text, or as a dataclass.")
-        copied = json.loads(json.dumps(dict(schema), allow_nan=False))
+        copied = json.loads(json.dumps(dict(schema), allow_nan=False, default=as_json))
         if not copied.keys() & {"type", "properties", "$ref", "anyOf", "oneOf", "enum", "items"}:
             raise ValueError("it has neither a type nor properties.")
         problems_of = compile_check(copied)

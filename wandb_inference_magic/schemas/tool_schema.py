@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, g
 
 from ..errors import InferenceError, quoted
 from ..imports import is_instance
-from ..text import whole
+from ..text import as_json, whole
 from .annotations import sent_schema_generator, with_known_typed_dicts
 from .docstrings import read_docstring, target_of
 from .schema import copy_without
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pydantic import TypeAdapter
-    from pydantic.json_schema import GenerateJsonSchema
 
 LONGEST_DEFAULT: Final = 1_000
 LEFT_OUT: Final = inspect.Parameter.empty
@@ -231,7 +230,7 @@ def _schema(
     arguments: TypeAdapter[dict[str, Any]], parameters: Iterable[inspect.Parameter], described: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the JSON schema of the arguments, with the defaults and descriptions of the function."""
-    schema: dict[str, Any] = copy_without(("title",), arguments.json_schema(schema_generator=_quiet_generator()))
+    schema: dict[str, Any] = copy_without(("title",), arguments.json_schema(schema_generator=sent_schema_generator()))
     schema.setdefault("additionalProperties", True)
     properties = schema.setdefault("properties", {})
     for parameter in parameters:
@@ -251,19 +250,8 @@ def _default_in_schema(default: object) -> dict[str, Any]:
     from pydantic_core import to_jsonable_python
 
     try:
-        value = to_jsonable_python(default)
+        value = to_jsonable_python(default, fallback=as_json)
         text = json.dumps(value, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
         return {}  # JSON cannot express it; the schema still shows that there is a default
     return {"default": value} if len(text) <= LONGEST_DEFAULT else {}
-
-
-@functools.cache
-def _quiet_generator() -> type[GenerateJsonSchema]:
-    """Return pydantic's schema generator without its warnings about defaults that JSON cannot express."""
-    sent: Any = sent_schema_generator()
-
-    class QuietJsonSchema(sent):  # type: ignore[misc]
-        ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
-
-    return QuietJsonSchema

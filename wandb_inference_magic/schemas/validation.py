@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 import re
+from ast import literal_eval
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import shortened
-from ..text import is_number, json_or_none
+from ..text import folded, is_number, json_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # The formats of texts that pydantic also reads from numbers.
 TIMES: Final = ("date", "date-time", "time")
+# The values in pydantic's list of those that are allowed, as Python writes them.
+_ALLOWED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s,'"]+""")
 _SHARED: Final = ("$schema", "$id", "$defs", "definitions")
 
 
@@ -113,11 +116,11 @@ def _of_alternatives(error: JsonSchemaValueException, root: Mapping[str, Any], p
     return min(found, key=len, default=[])[:1]
 
 
-def with_numbers_for_texts(value: Any, error: ValidationError) -> Any:
-    """Return a copy of a value in which each text that is one of the numbers or booleans asked for is that one.
+def with_allowed_values(value: Any, error: ValidationError) -> Any:
+    """Return a copy of a value in which each text that is an allowed value in another form is that one.
 
-    Pydantic reads `"3"` as an int, but not as `Literal[1, 2, 3]`. `error` is what it said of the value. None if there
-    is no such text.
+    Models write `Positive.` for `positive`, and pydantic does not read `"3"` as one of `Literal[1, 2, 3]`. `error` is
+    what it said of the value. None if there is no such text, or it could be several.
     """
     held, is_changed = [deepcopy(value)], False
     for one in error.errors(include_url=False):
@@ -130,12 +133,21 @@ def with_numbers_for_texts(value: Any, error: ValidationError) -> Any:
             inner = place[key]
             if (isinstance(inner, dict) and part in inner) or (isinstance(inner, list) and isinstance(part, int)):
                 place, key = inner, part
-        found = json_or_none(text.lower())
-        allowed = [json_or_none(word.lower()) for word in re.split(", | or ", one["ctx"]["expected"])]
-        meant = [one for one in allowed if one == found and isinstance(one, bool) == isinstance(found, bool)]
-        if place[key] == text and isinstance(found, int | float) and meant:
+        meant = _meant(text, one["ctx"]["expected"])
+        if place[key] == text and len(meant) == 1:
             place[key], is_changed = meant[0], True
     return held[0] if is_changed else None
+
+
+def _meant(text: str, expected: str) -> list[Any]:
+    """Return the allowed values that a text can stand for, of those that pydantic names: `'a', 'b' or 3`."""
+    words = _ALLOWED.findall(expected)
+    found = json_or_none(text.lower())
+    if isinstance(found, int | float):
+        allowed = [json_or_none(word.lower()) for word in words]
+        return [one for one in allowed if one == found and isinstance(one, bool) == isinstance(found, bool)]
+    texts = [literal_eval(word) for word in words if word[0] in "'\""]
+    return [one for one in texts if folded(one) == folded(text)]
 
 
 def misread_values(schema: Mapping[str, Any], value: Any, where: str = "", root: Any = None) -> Iterator[str]:

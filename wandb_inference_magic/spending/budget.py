@@ -211,7 +211,7 @@ class Reservation:
         part : BudgetPart
             What of the budget the calls of the same run may reserve.
         after : int
-            How many calls of the same answer have been made, for the message.
+            How many calls of the same answer, or of the same map, have been made, for the message.
 
         Raises
         ------

@@ -14,7 +14,9 @@ from .figures import (
     sum_or_none as sum_or_none,
     ungrouped as ungrouped,
 )
+from .folded import bare as bare, folded as folded
 from .json_text import (
+    as_json as as_json,
     json_bytes as json_bytes,
     json_or_none as json_or_none,
     json_values as json_values,

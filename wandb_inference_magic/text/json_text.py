@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ MANY_VALUES: Final = 4_000_000
 LONGEST_INTEGER: Final = 1000
 # Some servers do not escape a tab or a line end in a string.
 _LENIENT: Final = json.JSONDecoder(strict=False)
+# The methods that write a value as JSON has it.
+_WRITTEN_BY: Final[Mapping[str, dict[str, Any]]] = {
+    "tolist": {},
+    "isoformat": {},
+    "model_dump": {"mode": "json", "by_alias": True},
+}
 _BRACKET: Final = re.compile(r"[\[{]")
 # The escapes of JSON, and any other backslash. A backspace or form feed before a letter is never meant, nor is a tab or
 # line end before the rest of a command of LaTeX.
@@ -31,6 +38,25 @@ def json_bytes(document: Any) -> bytes:
     except UnicodeEncodeError:
         # A lone surrogate has no UTF-8 form, but it can be escaped in ASCII.
         return json.dumps(document).encode()
+
+
+def as_json(value: Any) -> Any:
+    """Return what JSON has in place of a value of another type, for `json.dumps`.
+
+    It is known for numbers and arrays of NumPy, decimals, times, and pydantic's models.
+
+    Raises
+    ------
+    TypeError
+        For a value of any other type.
+    """
+    if isinstance(value, Decimal):
+        return float(value)
+    if not isinstance(value, type):
+        for name, options in _WRITTEN_BY.items():
+            if hasattr(value, name):
+                return getattr(value, name)(**options)
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def json_or_none(data: str | bytes) -> Any:

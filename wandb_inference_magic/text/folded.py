@@ -1,0 +1,44 @@
+"""Short texts without what models add to them or write otherwise: case, outer marks, typographic characters."""
+
+from __future__ import annotations
+
+from typing import Final
+from unicodedata import normalize
+
+# Models put a short answer in quotation marks, or emphasize it.
+_MARKS: Final = (
+    ("**", "**"), ("`", "`"), ('"', '"'), ("'", "'"),
+    ("\u201c", "\u201d"), ("\u201e", "\u201c"), ("\u201e", "\u201d"), ("\u00ab", "\u00bb"), ("\u00bb", "\u00ab"),
+    ("\u2018", "\u2019"), ("\u201a", "\u2018"), ("\u2039", "\u203a"), ("\u203a", "\u2039"),
+    ("\u300c", "\u300d"), ("\u300e", "\u300f"),
+)  # fmt: skip
+# Full stops: of Latin, Chinese and Japanese, and of Hindi.
+_STOPS: Final = ".\u3002\uff0e\uff61\u0964"
+# Hyphens, minus signs, spaces and apostrophes that models write in place of those on a keyboard.
+_PLAIN: Final = str.maketrans(
+    dict.fromkeys("\u2010\u2011\u2212", "-") | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | {"\u2019": "'"}
+)
+
+
+def folded(text: str) -> str:
+    """Return a text in lower case, without outer blanks, final full stops, and marks around the whole.
+
+    Typographic hyphens, minus signs, spaces and apostrophes are plain, and characters are composed.
+    """
+    # Marks around the whole come before apostrophes within it. Folding may take an accent apart.
+    plain = bare(bare(normalize("NFC", text)).translate(_PLAIN))
+    return normalize("NFC", plain.casefold())
+
+
+def bare(text: str) -> str:
+    """Return a text without outer blanks, final full stops, and marks around the whole."""
+    while True:
+        text = text.strip().rstrip(_STOPS).rstrip()
+        mark = next((one for one in _MARKS if text.startswith(one[0]) and text.endswith(one[1])), None)
+        if mark is None or len(text) <= len(mark[0]) + len(mark[1]):
+            return text
+        inside = text[len(mark[0]) : -len(mark[1])]
+        # Otherwise the marks are those of two parts.
+        if mark[0] in inside or mark[1] in inside:
+            return text
+        text = inside
