@@ -108,8 +108,10 @@ def test_what_cannot_be_evaluated_is_refused(shared_evaluator: SharedKernel, lin
     assert shared_evaluator.service.chats == []
 
 
-def test_a_function_of_the_notebook_scores(evaluator: Kernel) -> None:
-    assert evaluator.run("%%wbeval df --truth label -m test/x --scorer near\nIs it even: {{ n }}").ok
+@pytest.mark.parametrize("name", ["near", "f1"])
+def test_a_function_of_the_notebook_scores_before_one_of_ours(evaluator: Kernel, name: str) -> None:
+    assert evaluator.run(f"{name} = near").ok
+    assert evaluator.run(f"%%wbeval df --truth label -m test/x --scorer {name}\nIs it even: {{{{ n }}}}").ok
     assert evaluator.value("_wbeval.summary.score.tolist()") == [0.5]
 
 

@@ -15,7 +15,6 @@ from ..errors import InferenceError, quoted, shortened
 from ..evaluation import (
     NOT_PUBLISHED,
     PUBLISHED,
-    SCORERS,
     Evaluation,
     EvaluationSpec,
     PreparedEvaluation,
@@ -145,10 +144,8 @@ def _read_prompts(paths: Sequence[str]) -> dict[str, str]:
 
 
 def _scorer(name: str | None, names: Mapping[str, Any]) -> str | Callable[[Any, Any], Any] | None:
-    """Return a function of the notebook, if there is one of the name and no scorer of ours."""
-    if name is None or name in SCORERS:
-        return name
-    found = names.get(name)
+    """Return the function of the notebook, if there is one of the name: it wins over a scorer of ours."""
+    found = names.get(name) if name else None
     return found if callable(found) else name
 
 

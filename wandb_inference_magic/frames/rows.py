@@ -27,12 +27,12 @@ ROWS_AT_ONCE: Final = 1000
 
 def with_index(row: Row) -> Row:
     """Return a row with the levels of its index that have names of their own, before the columns."""
-    return FrameRow({**row.index, **row}) if isinstance(row, FrameRow) and row.index else row
+    return FrameRow({**row._index, **row}) if isinstance(row, FrameRow) and row._index else row
 
 
-def with_value(row: Row, name: str, value: Any) -> Row:
-    """Return a row with another value in a column."""
-    return _with_values(row, {**row, name: value})
+def with_values(row: Row, values: Mapping[str, Any]) -> Row:
+    """Return a row with other values in some columns."""
+    return _with_values(row, {**row, **values}) if values else row
 
 
 def without_columns(row: Row, names: AnySet[str]) -> Row:
@@ -44,13 +44,13 @@ def _with_values(row: Row, values: dict[str, Any]) -> Row:
     if not isinstance(row, FrameRow):
         return values
     changed = FrameRow(values)
-    changed.index, changed.label = row.index, row.label
+    vars(changed).update(vars(row))
     return changed
 
 
 def with_label(row: Row) -> Row:
     """Return a row with its index as columns, before the others, if the index does more than count the rows."""
-    return {**row.label, **row} if isinstance(row, FrameRow) and row.label else row
+    return {**row._label, **row} if isinstance(row, FrameRow) and row._label else row
 
 
 class Rows(Table, Protocol):
@@ -189,8 +189,8 @@ class FrameRows:
                 row[self.columns[place]] = shortest(values[place], kind)
             if self._label_names:
                 labels = label if len(self._label_names) > 1 else (label,)
-                row.index = {name: labels[place] for name, place in self._levels.items()}
-                row.label = dict(zip(self._label_names, labels, strict=True))
+                row._index = {name: labels[place] for name, place in self._levels.items()}
+                row._label = dict(zip(self._label_names, labels, strict=True))
             yield row
 
     def longest(self) -> Row | None:
