@@ -294,8 +294,7 @@ class _Plain:
 def _readable(value: object) -> str:
     """Return a value's own text. If that only names a type, return the text that notebooks show, or refuse it."""
     frames.refuse_uncomputed(value)
-    text = safe_plain(_words(value))
-    if not frames.says_nothing(text):
+    if not frames.says_nothing(text := safe_plain(_words(value))):
         return frames.without_addresses(text)
     if shown := _shown_in_notebooks(value):
         return shown
