@@ -7,11 +7,13 @@ import inspect
 import textwrap
 from collections.abc import Callable
 from datetime import date
+from enum import Enum
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
 
 import numpy as np
+import pandas as pd
 import pytest
 from kernels import Kernel
 from printing import printed_by
@@ -330,6 +332,23 @@ def test_ordinary_arguments_of_other_types_are_taken(api: ModuleType, service: S
     api.map_prompts(ROWS, "{{ t }}", model=(one for one in ("test/a", "test/b")), names={}, foo=np.arange(2))
     assert service.last.body["foo"] == [0, 1]
     api.evaluate(ROWS, None, truth="label", prompts=(one for one in ("{{ t }}", "{{ t }}!")), models=None)
+
+
+class Text(str, Enum):
+    PROMPT = "Summarise this."
+    INTO = "summary"
+
+    def __str__(self) -> str:
+        return f"Text.{self.name}"
+
+
+def test_a_text_of_a_class_of_its_own_is_its_characters(api: ModuleType, service: Service) -> None:
+    service.always = completion("{}")
+    api.chat(Text.PROMPT, system=Text.PROMPT)
+    assert [one["content"] for one in service.last.body["messages"]] == ["Summarise this."] * 2
+    found = api.map_prompts(pd.DataFrame({"t": ["a"]}), Text.PROMPT, into=Text.INTO)
+    assert service.last.body["messages"][-1]["content"] == "Summarise this."
+    assert list(found.columns) == ["t", "summary"]
 
 
 class Options(BaseModel):

@@ -15,6 +15,8 @@ import pytest
 from jinja2.defaults import DEFAULT_NAMESPACE
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.frames import read_rows
+from wandb_inference_magic.messages import Reply
 from wandb_inference_magic.prompts import Template, render
 
 pytestmark = pytest.mark.short
@@ -78,7 +80,7 @@ def test_a_key_comes_before_a_method_of_its_name(text: str, expected: str) -> No
         ("{% for name, value in order.items() %}{{ name }};{% endfor %}", "items;values;get;copy;"),
         ("{{ order.get('values') }} {{ order.get('none', 5) }}", "3 5"),
         ("{{ order.keys() | list | length }}", "4"),
-        ("{{ word.upper() }} {{ word.title }}", "ADA"),
+        ("{{ word.upper() }}", "ADA"),
         ("{{ frame.shape }} {{ frame['count'].sum() }}", "[2, 4] 7"),
     ],
 )
@@ -86,9 +88,48 @@ def test_a_method_that_is_called_is_the_method(text: str, expected: str) -> None
     assert rendered(text, order=ORDER, word="ada", frame=FRAME).startswith(expected)
 
 
+class Model:
+    def forward(self) -> None:
+        """Its source."""
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("{{ word.upper }}", "Write upper()."),
+        ("{{ word['upper'] }}", "Write upper()."),
+        ("{{ word.upper | length }}", "Write upper()."),
+        ("{{ frame.count.mean }}", "Write mean()."),
+        ("{{ model.forward }}", "Write forward()."),
+        ("{{ given.values }}", "Write values(). It has a."),
+    ],
+)
+def test_a_method_that_is_not_called_is_an_error(text: str, remedy: str) -> None:
+    with pytest.raises(InferenceError, match=r"is a method of a .*Nothing was sent") as refused:
+        rendered(text, word="fine", frame=FRAME, model=Model(), given={"a": 1})
+    assert refused.value.remedy == remedy
+    assert rendered("{{ Model.forward }}", Model=Model).endswith('"""Its source."""')
+
+
+@pytest.mark.parametrize("source", [lambda frame: frame, pd.DataFrame.iterrows])
+@pytest.mark.parametrize("name", ["label", "index", "pair", "values", "zzz"])
+def test_a_row_has_columns_and_no_attributes(source: Any, name: str) -> None:
+    row = next(iter(read_rows(source(pd.DataFrame({"text": ["a"]}, index=["x"])))))
+    for text in (f"{{{{ row.{name} }}}}", f"{{{{ row['{name}'] }}}}"):
+        with pytest.raises(InferenceError, match=f"the row has no column '{name}'"):
+            rendered(text, row=row)
+    found = rendered("{{ row.get('text') }} {{ row.keys() | list | last }} {{ row.items() | list | last }}", row=row)
+    assert found == 'a text ["text", "a"]'
+
+
+def test_an_attribute_that_an_object_does_not_have_is_answered_with_a_near_one() -> None:
+    with pytest.raises(InferenceError, match=r"Reply object' has no attribute 'txt'.*Did you mean text\?"):
+        rendered("{{ reply.txt }}", reply=Reply("hi", "m", "m", "local"))
+
+
 def test_looking_up_a_key_does_not_add_it() -> None:
     counts: defaultdict[str, int] = defaultdict(int)
-    rendered("{{ counts.copy() }}{{ counts.copy | string | length }}", counts=counts)
+    rendered("{{ counts.copy() }}{{ counts.copy is defined }}", counts=counts)
     assert counts == {}
 
 

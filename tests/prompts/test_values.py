@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import enum
+import hashlib
 import io
 import json
 import linecache
@@ -21,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import attrs
 import IPython.display
@@ -34,7 +36,7 @@ import pytest
 from hypothesis import given, strategies as st
 from matplotlib.figure import Figure
 from plotly import graph_objects
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.reply import Reply
@@ -477,16 +479,74 @@ def test_the_arguments_of_a_partial_function_are_values() -> None:
     assert made["keywords"]["x"].startswith("DataFrame, 1 row")
 
 
-def test_a_field_that_is_not_in_the_text_of_an_attrs_class_is_not_sent() -> None:
-    """It may be a secret. A dataclass keeps long fields out of its text."""
+class Account(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="allow")
+    data: Any = 1
+    note: str = Field("private", exclude=True)
+    key: str = Field("secret", repr=False)
 
-    @dataclass
-    class Page:
-        title: str
-        body: str = field(repr=False)
 
-    login = attrs.make_class("Login", {"user": attrs.field(), "key": attrs.field(default="secret", repr=False)})
-    assert text_of([Page("a", "b"), login("bo")]) == '[{"title": "a", "body": "b"}, {"user": "bo"}]'
+class Accounts(BaseModel):
+    first: Account = Account()
+    others: tuple[Account, ...] = (Account(),)
+    by_name: dict[str, Account] = {"a": Account(more=2)}  # type: ignore[call-arg]
+
+
+@dataclass
+class Login:
+    user: str = "bo"
+    key: str = field(default="secret", repr=False)
+
+
+class Url(NamedTuple):
+    user: str = "bo"
+    key: str = "secret"
+
+    def __repr__(self) -> str:
+        return f"{self.user}:***"
+
+
+class OwnFrame(pd.DataFrame):
+    @property
+    def _constructor(self) -> type[OwnFrame]:
+        return OwnFrame
+
+
+class OwnPolars(pl.DataFrame):
+    pass
+
+
+@pytest.mark.parametrize("made", [OwnFrame, OwnPolars, lambda data: pd.DataFrame(data).style])
+def test_a_frame_of_a_class_of_its_own_is_all_its_rows_as_json(made: Any) -> None:
+    assert json.loads(json_of(made({"a": range(100)}))) == [{"a": number} for number in range(100)]
+
+
+def test_what_a_styled_frame_hides_is_not_sent() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "salary": [3, 4]}).style.hide(["salary"], axis=1).hide([0])
+    assert json_of(frame) == '[{"a": 2}]'
+    assert "salary" not in text_of(frame)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Login(), '{"user": "bo"}'),
+        (attrs.make_class("Login", {"user": attrs.field(), "key": attrs.field(repr=False)})("bo", "secret"), None),
+        (Account(), '{"data": 1}'),
+        (Account(data=pd.DataFrame({"a": [1]}), more=2), None),  # type: ignore[call-arg]
+        (Accounts(), '{"first": {"data": 1}, "others": [{"data": 1}], "by_name": {"a": {"data": 1, "more": 2}}}'),
+        (Accounts(first=Account(data=Login())), None),
+        (Url(), "bo:***"),
+        (type("Sub", (Url,), {})(), "bo:***"),
+    ],
+    ids=str,
+)
+def test_what_a_value_keeps_out_of_its_own_text_is_not_sent(value: Any, text: str | None) -> None:
+    assert text in (None, text_of(value))
+    shown = text_of([value, {"a": value}]) + text_of(pd.DataFrame({"a": [value, [value]]}))
+    for found in (text_of(value), shown, render("{{ x | tojson }}", {"x": value})):
+        assert "secret" not in found
+    assert "private" not in text_of([value])
 
 
 def test_a_registered_class_has_its_own_form_in_a_container_whatever_it_is_made_of() -> None:
@@ -803,6 +863,7 @@ class Nothing:
 @pytest.mark.parametrize(
     "value",
     [Nothing(), object(), (one for one in "ab"), iter([1]), map(str, [1]), io.StringIO("a"), sys.__stdout__,
+     Mock(), Mock(name="a"), hashlib.sha256(), pa.py_buffer(b""), pa.table({"a": [1]}).to_reader(),
      [Nothing()], {"a": (one for one in "ab")}, IPython.display.Video("https://ok.example/a.mp4")],
     ids=lambda one: type(one).__name__,
 )  # fmt: skip
@@ -811,6 +872,21 @@ def test_a_value_whose_repr_says_nothing_is_refused_with_advice(value: object) -
         as_prompt(value)
     assert "no readable form" in refused.value.what
     assert "as_prompt.register" in refused.value.remedy
+
+
+@pytest.mark.parametrize("made", ["Array", "Bag", "Delayed", "Scalar"])
+def test_a_value_of_dask_that_is_not_computed_is_refused(made: str) -> None:
+    import dask
+    import dask.array
+    import dask.bag
+    import dask.dataframe
+
+    numbers = dask.dataframe.from_dict({"n": [1, 2]}, npartitions=1)
+    values = [dask.array.arange(3), dask.bag.from_sequence([1]), dask.delayed(sum)([1]), numbers.n.sum()]
+    value = next(each for each in values if type(each).__name__ == made)
+    for one in (value, [value]):
+        with pytest.raises(InferenceError, match=rf"A {made} of Dask has no value .*\.compute\(\)"):
+            as_prompt(one)
 
 
 @pytest.mark.parametrize("text", ["<p>at 0x1f2e3d</p>", "<Response [200]>", "<Axes: xlabel='x'>", "<an object>"])

@@ -192,6 +192,9 @@ def test_a_retired_model_names_its_replacement(start_kernel: Callable[..., Kerne
 
 def test_a_filter_without_a_match(kernel: Kernel) -> None:
     assert "No model matches 'modle'" in kernel.run("%wbmodels modle").error
+    error = kernel.run("%wbmodels model --min-context 128k").error
+    assert "No model matches 'model' with a context of at least 128k" in error
+    assert "Did you mean" not in error
 
 
 def test_the_models_are_returned_as_a_data_frame(kernel: Kernel) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..catalog import usd
 from ..frames import ANY, NO_VALUE, Kind, with_values
@@ -71,6 +71,8 @@ class Evaluation(Shown):
     by_hand : dict
         By row, what a person said is right in `review()`.
     """
+
+    where_rows_are: ClassVar[str] = "Give its rows: .rows, or .disagreements."
 
     candidates: list[Candidate]
     source: list[Row]

@@ -76,6 +76,8 @@ def name_columns(
     A column of the frame is kept under its name: the column of the answers gets another one. Only the columns of an
     earlier run, of which rows are without an answer, are replaced.
     """
+    # Its own characters: a member of an Enum would give its name.
+    into = str.__str__(into)
     wishes = {name: into if name == ONLY else _column_name(name) for name in schema_kinds(schema)}
     suffixes = _suffixes(models)
     errors = [error_column(f"{into}{suffix}") for suffix in suffixes]

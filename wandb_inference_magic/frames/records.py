@@ -26,12 +26,13 @@ _STORED: Final = ("builtins", "datetime", "decimal", "numpy", "pandas", "PIL")
 class FrameRow(dict[str, Any]):
     """The values of a row by the names of the columns, which are texts; `row[0]` finds the column `0` too.
 
-    `index` has the values of the index by the names of its levels, so far as they have names of their own. `label` has
-    all of them, under the names that pandas gives them as columns; it is empty if the index only counts the rows.
+    `_index` has the values of the index by the names of its levels, so far as they have names of their own. `_label`
+    has all of them, under the names that pandas gives them as columns; it is empty if the index only counts the rows.
+    A template that names a column must not find them in its place.
     """
 
-    index: Mapping[str, Any] = MappingProxyType({})
-    label: Mapping[str, Any] = MappingProxyType({})
+    _index: Mapping[str, Any] = MappingProxyType({})
+    _label: Mapping[str, Any] = MappingProxyType({})
 
     def __missing__(self, name: object) -> Any:
         if isinstance(name, str) or str(name) not in self:
@@ -42,14 +43,14 @@ class FrameRow(dict[str, Any]):
 class Record(FrameRow):
     """A row made of a value that is no mapping. `row[0]` is its first value, as of a tuple.
 
-    `pair` is the tuple of `iterrows` from which it was made: its second item has the values of all columns.
+    `_pair` is the tuple of `iterrows` from which it was made: its second item has the values of all columns.
     """
 
-    pair: tuple[Any, ...] = ()
+    _pair: tuple[Any, ...] = ()
 
     def __missing__(self, name: object) -> Any:
         if isinstance(name, int) and str(name) not in self:
-            return (self.pair or list(self.values()))[name]
+            return (self._pair or list(self.values()))[name]
         return super().__missing__(name)
 
 
@@ -79,7 +80,7 @@ def _of_tuple(value: tuple[Any, ...], names: Sequence[str]) -> Row:
     if len(value) == 2 and is_instance(value[1], "pandas.Series") and value[1].name is value[0]:
         # One of `iterrows`.
         record = _record([(INDEX, value[0]), *_items(value[1])])
-        record.pair = value
+        record._pair = value
         return record
     return _record(zip(names if len(names) == len(value) else range(len(value)), value, strict=True))
 

@@ -27,7 +27,7 @@ ROWS_AT_ONCE: Final = 1000
 
 def with_index(row: Row) -> Row:
     """Return a row with the levels of its index that have names of their own, before the columns."""
-    return FrameRow({**row.index, **row}) if isinstance(row, FrameRow) and row.index else row
+    return FrameRow({**row._index, **row}) if isinstance(row, FrameRow) and row._index else row
 
 
 def with_values(row: Row, values: Mapping[str, Any]) -> Row:
@@ -50,7 +50,7 @@ def _with_values(row: Row, values: dict[str, Any]) -> Row:
 
 def with_label(row: Row) -> Row:
     """Return a row with its index as columns, before the others, if the index does more than count the rows."""
-    return {**row.label, **row} if isinstance(row, FrameRow) and row.label else row
+    return {**row._label, **row} if isinstance(row, FrameRow) and row._label else row
 
 
 class Rows(Table, Protocol):
@@ -95,7 +95,8 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     Raises
     ------
     InferenceError
-        For any other value, such as a frame of Dask, and if two columns have the same name.
+        For any other value, such as a frame of Dask, and if two columns have the same name. A type of ours that has
+        rows elsewhere says so in `where_rows_are`.
     """
     import narwhals as nw
 
@@ -105,6 +106,9 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
             remedy="Take some of its rows: df.head(100).",
             cause="option",
         )
+    if is_instance(value, "dask.dataframe.Series"):
+        # Its rows are read here in any case. As a Series of pandas it keeps its name.
+        value = value.compute()
     value = as_table(value, limit)
     try:
         frame = nw.from_native(value, pass_through=True, allow_series=True)
@@ -125,7 +129,7 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
         return ListRows(islice(value, limit), _length(value, limit), is_made, copies=copy, names=names, is_once=is_once)
     raise InferenceError(
         f"A value of type {type(value).__name__} has no rows.",
-        remedy="Give a DataFrame, a Series, or a list of texts or of dicts.",
+        remedy=getattr(type(value), "where_rows_are", "Give a DataFrame, a Series, or a list of texts or of dicts."),
         cause="option",
     )
 
@@ -185,8 +189,8 @@ class FrameRows:
                 row[self.columns[place]] = shortest(values[place], kind)
             if self._label_names:
                 labels = label if len(self._label_names) > 1 else (label,)
-                row.index = {name: labels[place] for name, place in self._levels.items()}
-                row.label = dict(zip(self._label_names, labels, strict=True))
+                row._index = {name: labels[place] for name, place in self._levels.items()}
+                row._label = dict(zip(self._label_names, labels, strict=True))
             yield row
 
     def longest(self) -> Row | None:

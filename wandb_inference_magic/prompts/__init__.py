@@ -12,7 +12,7 @@ from ..imports import lazy_exports
 if TYPE_CHECKING:
     from .code import without_folders as without_folders
     from .frames import is_missing as is_missing
-    from .images import Image as Image
+    from .images import Image as Image, TextOfImages as TextOfImages
     from .marked import (
         cut as cut,
         cut_values as cut_values,
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
         render_text as render_text,
         with_images as with_images,
     )
-    from .values import TextOfImages as TextOfImages, as_prompt as as_prompt
+    from .values import as_prompt as as_prompt
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "code": ("without_folders",),
         "frames": ("is_missing",),
-        "images": ("Image",),
+        "images": ("Image", "TextOfImages"),
         "marked": ("cut", "cut_values", "fit_values", "with_text_after"),
         "template": (
             "THE_PROMPT",
@@ -54,6 +54,6 @@ __getattr__ = lazy_exports(
             "render_text",
             "with_images",
         ),
-        "values": ("TextOfImages", "as_prompt"),
+        "values": ("as_prompt",),
     },
 )

@@ -15,6 +15,7 @@ from math import isfinite
 from numbers import Number
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import InferenceError
 from ..imports import is_instance
 from ..text import counted, safe_plain, shortest
 
@@ -36,12 +37,13 @@ MAX_VALUES: Final = 100
 MAX_DIMENSIONS: Final = 3
 LINE_WIDTH: Final = 120
 LONGEST_ARRAY: Final = 5000
-_SAYS_NOTHING: Final = re.compile(
-    r"<[\w.<>, '=-]* at 0x[0-9a-fA-F]{4,}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>"
-)
-_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]{6,}")
+# Where an object is in the memory: of Python, hashlib, pyarrow, Mock.
+_PLACE: Final = r"(?:(?: at | @ | address=)0x[0-9a-fA-F]{6,}| id='\d{6,}')"
+_SAYS_NOTHING: Final = re.compile(rf"<[\w.<>, '=-]*{_PLACE}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>")
+_ADDRESS: Final = re.compile(_PLACE)
 # Sequences with a text of their own.
 _NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
+STYLER: Final = "pandas.io.formats.style.Styler"
 DASK: Final = ("dask.dataframe.DataFrame", "dask.dataframe.Series")
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
 
@@ -78,22 +80,30 @@ def is_labelled(value: object) -> bool:
     return isinstance(value, Mapping) or is_instance(value, "pandas.Series")
 
 
+def is_written_tuple(value: object) -> bool:
+    """Return whether a value is a named tuple with a text of its own, which may hide a secret, as a database's URL."""
+    if not isinstance(value, tuple) or not hasattr(value, "_fields"):
+        return False
+    # Those of `namedtuple` itself are of another module than the class.
+    texts = ((one, vars(one).get(name)) for one in type(value).__mro__ for name in ("__str__", "__repr__"))
+    return any(getattr(text, "__module__", None) == kind.__module__ for kind, text in texts)
+
+
 def is_container(value: object) -> bool:
     """Return whether a value has items, as a list or a dict of Python has, whatever its class.
 
     A class that notebooks show by a summary, as those of xarray, has that summary instead.
     """
     if isinstance(value, dict | list | tuple | set | frozenset | deque):
-        return True
+        return not is_written_tuple(value)
     has_items = isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
     return has_items and not hasattr(type(value), "_repr_html_")
 
 
 def columns_of(value: object) -> list[str]:
     """Return the names of a frame's columns. Empty for any other value, of which nothing is read, and a lazy frame."""
-    kind = type(value)
     # Not DataFrameGroupBy, which has no columns, and not LazyFrame, which would compute them.
-    if kind.__module__.partition(".")[0] not in ("pandas", "polars", "dask") or kind.__name__ != "DataFrame":
+    if not any(is_instance(value, name) for name in ("pandas.DataFrame", "polars.DataFrame", DASK[0])):
         return []
     return [one for one in value.columns if isinstance(one, str)]  # type: ignore[attr-defined]
 
@@ -102,7 +112,10 @@ def records_of(value: Any) -> Any:
     """Return a frame as the list of its rows, each a dict, a series as its values, and any other value as it is."""
     if any(is_instance(value, name) for name in DASK):
         value = value.compute()
-    if type(value).__module__.partition(".")[0] not in ("pandas", "polars", "pyarrow"):
+    if is_instance(value, STYLER):
+        value = styled(value)
+    packages = {kind.__module__.partition(".")[0] for kind in type(value).__mro__}
+    if not packages & {"pandas", "polars", "pyarrow"} and not hasattr(type(value), "__arrow_c_stream__"):
         return value
     import narwhals as nw
 
@@ -112,6 +125,15 @@ def records_of(value: Any) -> Any:
     if isinstance(frame, nw.Series):
         return frame.to_list()
     return list(frame.iter_rows(named=True)) if isinstance(frame, nw.DataFrame) else value
+
+
+def styled(value: Any) -> Any:
+    """Return the frame of a `df.style` without the rows and columns that are hidden."""
+    places = [
+        [place for place in range(length) if place not in hidden] if len(hidden) else slice(None)
+        for length, hidden in zip(value.data.shape, (value.hidden_rows, value.hidden_columns), strict=True)
+    ]
+    return value.data.iloc[tuple(places)]
 
 
 def _native(value: Any) -> Any:
@@ -153,6 +175,17 @@ def describe_pandas(value: Any, *, is_head: bool = False) -> str:
     )
 
 
+def refuse_uncomputed(value: object) -> None:
+    """Raise InferenceError for a value of Dask that is no frame: its text says how it is computed, not what it is."""
+    kind = type(value)
+    if hasattr(kind, "__dask_graph__") and kind.__module__.partition(".")[0] == "dask":
+        raise InferenceError(
+            f"A {kind.__name__} of Dask has no value before it is computed.",
+            remedy="Put its result into the prompt: .compute().",
+            cause="option",
+        )
+
+
 def describe_dask(value: Any) -> str:
     """Describe a DataFrame or a Series of Dask by its first rows. Only these are computed."""
     return describe_pandas(value.head(HEAD_ROWS, npartitions=-1), is_head=True)
@@ -168,13 +201,10 @@ def _pandas_type(series: Any) -> str:
 
 
 def describe_frame(value: Any) -> str:
-    """Describe any frame or series that narwhals supports. Anything else is described by its `str`."""
+    """Describe any frame or series that narwhals supports. Raise TypeError for anything else."""
     import narwhals as nw
 
-    try:
-        frame = nw.from_native(_native(value), allow_series=True)
-    except TypeError:
-        return str(value)
+    frame = nw.from_native(_native(value), allow_series=True)
     kind = "DataFrame"
     if isinstance(frame, nw.Series):
         frame, kind = frame.to_frame(), "Series"

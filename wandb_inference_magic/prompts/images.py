@@ -30,6 +30,10 @@ _ENDS: Final = {"png": b"IEND", "jpeg": b"\xff\xd9"}
 _SIGNATURES: Final = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 
 
+# What stands for an image in the text of a container.
+IN_TEXT: Final = "[image]"
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """An image by its URL: a `data:` URL that contains it, or its location."""
@@ -40,6 +44,24 @@ class Image:
     def part(self) -> dict[str, Any]:
         """The image as a part of a message's content."""
         return {"type": "image_url", "image_url": {"url": self.url}}
+
+
+class TextOfImages(str):
+    """The text of a container that has images in it. `[image]` stands for each: the text does not show them.
+
+    `in_place` is whether the container is a list of nothing but images.
+    """
+
+    __slots__ = ("images", "in_place")
+
+    images: list[Image]
+    in_place: bool
+
+    @classmethod
+    def of(cls, text: str, plain: Any, images: list[Image]) -> TextOfImages:
+        made = cls(text)
+        made.images, made.in_place = images, plain == [IN_TEXT] * len(images)
+        return made
 
 
 def image_from_bytes(data: bytes) -> Image | None:

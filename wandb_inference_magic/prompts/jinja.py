@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import suppress
+from types import ModuleType, NoneType
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, StrictUndefined, Undefined, UndefinedError, nodes
@@ -104,11 +105,33 @@ class PromptEnvironment(Environment):
         if isinstance(value, Undefined) and obj is not None and is_missing(obj):
             # None may be a variable that should hold something else.
             return None
-        if not has_keys and inspect.isroutine(value) and hasattr(type(obj), "__getitem__"):
-            # A method that is not called is never meant: a column of a frame, a field of a record.
+        if _is_method(value, obj) and not has_keys:
+            # A column of a frame, a field of a record.
             with suppress(Exception):
                 return obj[attribute]
-        return value
+        return self._unless_method(value, obj, attribute)
+
+    @override
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        if not is_labelled(obj):
+            return self._unless_method(super().getitem(obj, argument), obj, argument)
+        # Not an attribute, as for Jinja2.
+        try:
+            return obj[argument]
+        except (AttributeError, LookupError, TypeError):
+            return self.undefined(obj=obj, name=argument)
+
+    def _unless_method(self, value: Any, obj: Any, name: Any) -> Any:
+        """Return a part of an object. A method that is not called is never meant, and undefined."""
+        if not _is_method(value, obj):
+            return value
+        return self.undefined(f"{name} is a method of a {type(obj).__name__}", obj, name)
+
+
+def _is_method(value: Any, obj: Any) -> bool:
+    """Return whether a value is a method of an object: a function of a module or class may be meant as its source."""
+    has_object = not isinstance(getattr(value, "__self__", None), NoneType | ModuleType)
+    return inspect.isroutine(value) and has_object and not isinstance(obj, type | ModuleType)
 
 
 def _adapted(tree: nodes.Template) -> nodes.Template:

@@ -124,7 +124,8 @@ def fit_values(content: Content, room: int | None) -> tuple[Content, int]:
     def fitted(text: str) -> str:
         nonlocal counted
         if not isinstance(text, MarkedText) or limit is None:
-            return str(text)
+            # Its own characters: a member of an Enum would give its name.
+            return str.__str__(text)
         pieces = list(text.pieces())
         short = [cut(piece, limit) if isinstance(piece, ValueText) else piece for piece in pieces]
         counted += sum(one is not other for one, other in zip(pieces, short, strict=True))

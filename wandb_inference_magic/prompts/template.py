@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 import json
 import re
 import traceback
@@ -19,9 +20,9 @@ from ..libraries import check_libraries
 from ..messages import parts_of
 from .files import no_image_file
 from .frames import MAX_NAMES, columns_of, is_labelled, is_missing
-from .images import Image
+from .images import Image, TextOfImages
 from .marked import CutText, MarkedText, ValueText, cut
-from .values import TextOfImages, as_prompt, image_given, image_of
+from .values import as_prompt, image_given, image_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -357,9 +358,10 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
         raise _refused(f"{where}: {error.message}", f"{help} {remedy}") from None
     except UndefinedError as error:
         said = str(error).replace("self_of_method", "self")
-        if type(getattr(error, "owner", None)).__module__.startswith(f"{__package__.partition('.')[0]}."):
+        owner = getattr(error, "owner", None)
+        if isinstance(owner, Mapping) and type(owner).__module__.startswith(f"{__package__.partition('.')[0]}."):
             said = f"the row has no column {getattr(error, 'name', '')!r}"
-        help = how_to_define(getattr(error, "name", None), names, getattr(error, "owner", None))
+        help = how_to_define(getattr(error, "name", None), names, owner)
         if said.startswith("'None' has no attribute"):
             help = OF_NONE.format(f"[{getattr(error, 'name', '')!r}]")
         if IS_COLUMN in help and what.startswith("the option"):
@@ -381,7 +383,10 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str
         return ""
     if owner is not None:
         labels = _labels(owner)
-        return did_you_mean(name, labels) or _listed("It has", labels)
+        near = labels or (dir(owner) if type(owner).__module__ != "builtins" else [])
+        call = f"Write {name}()." if inspect.isroutine(getattr(owner, name, None)) else ""
+        others = "" if call else did_you_mean(name, near)
+        return others or f"{call} {_listed('It has', labels)}".strip()
     has_row = _has_row(names)
     if not has_row and (said := _column_of(name, names, least=1)):
         return said

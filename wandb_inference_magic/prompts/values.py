@@ -29,7 +29,7 @@ from ..text import safe_plain
 from . import charts, frames, images
 from .code import describe_exception, describe_module, describe_source
 from .files import describe_bytes, describe_path, home_resolved, no_image_file
-from .images import Image
+from .images import IN_TEXT, Image, TextOfImages
 from .marked import LEFT_OUT
 
 if TYPE_CHECKING:
@@ -47,29 +47,9 @@ ONE_LINE: Final = 100
 _SHOWN_AS: Final = ("_repr_markdown_", "_repr_latex_", "_repr_html_")
 _WITHOUT_TEXT: Final = re.compile(r"<(style|script|video|audio|iframe|object)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _TAGS: Final = re.compile(r"<[^>]*>")
-# What stands for an image in the text of a container.
-_IMAGE: Final = "[image]"
 # The forms of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
 _TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
 _IMAGE_TYPES: Final = ("image/png", "image/jpeg")
-
-
-class TextOfImages(str):
-    """The text of a container that has images in it. `[image]` stands for each: the text does not show them.
-
-    `in_place` is whether the container is a list of nothing but images.
-    """
-
-    __slots__ = ("images", "in_place")
-
-    images: list[Image]
-    in_place: bool
-
-    @classmethod
-    def of(cls, text: str, plain: Any, images: list[Image]) -> TextOfImages:
-        made = cls(text)
-        made.images, made.in_place = images, plain == [_IMAGE] * len(images)
-        return made
 
 
 @singledispatch
@@ -93,7 +73,8 @@ def as_prompt(value: object) -> str | Image:
     if _record_of(value) is not None or hasattr(type(value), "model_dump") or frames.is_container(value):
         return _json(value)
     if hasattr(type(value), "__arrow_c_stream__") or hasattr(type(value), "__dataframe__"):
-        return frames.describe_frame(value)
+        with suppress(TypeError):  # raised for a stream that can be read once
+            return frames.describe_frame(value)
     return images.image_from_png(value) or images.image_from_artist(value) or _readable(value)
 
 
@@ -142,6 +123,8 @@ def _(value: Image) -> Image:
 
 @_register(dict, list, tuple, set, frozenset, deque)
 def _json(value: object) -> str | Image:
+    if frames.is_written_tuple(value):
+        return _readable(value)
     image = images.image_from_panels(value) if isinstance(value, list | tuple) else _encoded_image(value)
     if image is not None:
         return image
@@ -166,14 +149,12 @@ def json_of(value: Any, indent: int | None = None) -> str:
 
 
 def _record_of(value: Any) -> dict[str, Any] | None:
-    """Return the fields of a record, as a dataclass, a named tuple or a row of a database; None for any other.
-
-    Fields that an attrs class keeps out of its own text, by `repr=False`, may be secrets.
-    """
-    if isinstance(value, type):
+    """Return the fields of a record, as a dataclass, a named tuple or a row of a database; None for any other."""
+    if isinstance(value, type) or frames.is_written_tuple(value):
         return None
+    hidden = _hidden_fields(type(value))
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in hidden}
     if callable(getattr(type(value), "_asdict", None)):
         own = getattr(value, "_fields", ())  # results of SciPy have others, some of them private
         return {name: one for name, one in value._asdict().items() if name in own or not name.startswith("_")}
@@ -182,10 +163,29 @@ def _record_of(value: Any) -> dict[str, Any] | None:
     if isinstance(value, partial):
         return {"func": value.func, "args": value.args, "keywords": value.keywords}
     if (described := getattr(type(value), "__attrs_attrs__", None)) is not None:
-        return {one.name: getattr(value, one.name, None) for one in described if one.repr}
+        return {one.name: getattr(value, one.name, None) for one in described if one.name not in hidden}
     if is_instance(value, "plotly.basedatatypes.BasePlotlyType"):
         return charts.without(value.to_plotly_json(), "template")
     return dict(value) if is_instance(value, "sqlite3.Row") else None
+
+
+def _hidden_fields(kind: type) -> set[str]:
+    """Return the fields that a dataclass, an attrs class or a model keeps out of its own text: they may be secrets."""
+    described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
+    models = getattr(kind, "model_fields", {}).items()
+    return {one.name for one in described if not one.repr} | {
+        name for name, one in models if not one.repr or one.exclude
+    }
+
+
+def _hidden_in(value: Any) -> dict[Any, Any]:
+    """Return the hidden fields of a model, and of all that are in it, as pydantic takes them in `exclude`."""
+    if isinstance(value, Mapping | list | tuple):
+        parts = value.items() if isinstance(value, Mapping) else enumerate(value)
+    else:
+        parts = {name: getattr(value, name, None) for name in getattr(type(value), "model_fields", ())}.items()
+    hidden: dict[Any, Any] = dict.fromkeys(_hidden_fields(type(value)), True)
+    return {name: found for name, one in parts if (found := hidden.get(name) or _hidden_in(one))} | hidden
 
 
 def _ai_form(value: object) -> str | Image | None:
@@ -277,9 +277,10 @@ class _Plain:
 
     def _of_model(self, value: Any) -> Any:
         try:
-            return self.of(value.model_dump(mode="json"))
+            return self.of(value.model_dump(mode="json", exclude=_hidden_in(value)))
         except Exception:  # noqa: BLE001 - a field such as a frame has no JSON form
-            return {name: self.of(getattr(value, name, None)) for name in type(value).model_fields}
+            names = dict.fromkeys((*type(value).model_fields, *(value.model_extra or ())))
+            return {name: self.of(getattr(value, name)) for name in names if name not in _hidden_fields(type(value))}
 
     def _items_of(self, value: Any) -> list[Any] | None:
         """Return the items of a list that a frame or a file made an array of; of any array, if it is to be whole."""
@@ -293,7 +294,7 @@ class _Plain:
             self.images += shown.images
         elif isinstance(shown, Image):
             self.images.append(shown)
-        return _IMAGE if isinstance(shown, Image) else shown
+        return IN_TEXT if isinstance(shown, Image) else shown
 
     def _of_dict(self, value: Mapping[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
@@ -309,6 +310,7 @@ class _Plain:
 
 def _readable(value: object) -> str:
     """Return a value's own text. If that only names a type, return the text that notebooks show, or refuse it."""
+    frames.refuse_uncomputed(value)
     text = safe_plain(_words(value))
     if not frames.says_nothing(text):
         return frames.without_addresses(text)
@@ -388,7 +390,7 @@ _IMAGE_FORMS: Final = (
 )
 _FORMS: Final[dict[str, Form]] = {
     **dict.fromkeys(("pandas.DataFrame", "pandas.Series"), frames.describe_pandas),
-    "pandas.io.formats.style.Styler": lambda value: frames.describe_pandas(value.data),
+    frames.STYLER: lambda value: frames.describe_pandas(frames.styled(value)),
     **dict.fromkeys(("polars.DataFrame", "polars.LazyFrame", "polars.Series", "pyarrow.Table"), frames.describe_frame),
     **dict.fromkeys(frames.DASK, frames.describe_dask),
     "pyarrow.Scalar": lambda value: as_prompt(value.as_py()),
@@ -418,7 +420,7 @@ def _own_form(value: object) -> str | Image | None:
 
 
 def _own_text(value: object) -> str | None:
-    return _IMAGE if isinstance(shown := _own_form(value), Image) else shown
+    return IN_TEXT if isinstance(shown := _own_form(value), Image) else shown
 
 
 frames.own_text = _own_text

@@ -124,9 +124,11 @@ def _matching(catalog: Catalog, text: str, options: ModelsOptions) -> list[Model
         return models
     words = {word for model in catalog.models for word in (model.id, *model.id.replace("/", "-").split("-"))}
     least = f" with a context of at least {format_context(options.min_context)}" if options.min_context else ""
+    # A word that some models match is no slip.
+    near = "" if options.min_context and catalog.matching(text) else did_you_mean(text, words)
     raise InferenceError(
         f"No model matches {text!r}{least}." if text else f"No model{least} is known.",
-        remedy=did_you_mean(text, words) or "%wbmodels without a text shows them all.",
+        remedy=near or "%wbmodels without a text shows them all.",
         cause="model",
     )
 
