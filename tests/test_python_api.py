@@ -323,15 +323,6 @@ def test_an_empty_prompt_of_a_chat_is_no_template(api: ModuleType, service: Serv
     assert service.received == []
 
 
-def test_a_column_that_is_a_number_is_named_by_its_text(api: ModuleType, service: Service) -> None:
-    frame = pd.DataFrame([["a", "b"]])
-    with pytest.raises(InferenceError, match="truth is 1: it must be a column's name as a text") as refused:
-        api.evaluate(frame, "{{ row[0] }}", truth=1)
-    assert refused.value.remedy == "That of a column 0 is '0'."
-    service.always = completion("b")
-    assert api.evaluate(frame, "{{ row[0] }}", truth="1", models="test/m").summary["right"].tolist() == [1]
-
-
 def test_ordinary_arguments_of_other_types_are_taken(api: ModuleType, service: Service) -> None:
     service.always = completion("{}")
     api.chat("Hi", json=np.bool_(True), repair=0, images=iter(()), tools=(), temperature=np.float64(0.5))

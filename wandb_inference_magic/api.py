@@ -348,7 +348,7 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
     for notice in prepared.notices:
         _warn(notice)
     if background:
-        return _begun(command, batch_job(command, what, prepared, place="the job's frame()"))
+        return _begun(command, batch_job(command, what, prepared, place=lambda *_: "`partial` of this error"))
     result = prepared.run()
     try:
         for notice in result.notices:

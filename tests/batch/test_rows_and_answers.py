@@ -124,6 +124,25 @@ def test_distinct_rows_share_failures_and_answers_on_disk_too(api: ModuleType, s
     assert len(service.chats) == 2
 
 
+def test_a_row_that_failed_with_two_models_is_one_row(api: ModuleType, service: Service) -> None:
+    service.always = refused(400, "not this one")
+    for again in (nullcontext(), pytest.warns(InferenceWarning, match="1 row was not asked again")):
+        service.then(completion("fine"), completion("fine"))
+        with again:
+            api.map_prompts(["a", "b"], "{{ text }}", model=["test/a", "test/b"], concurrency=1)
+
+
+def test_what_has_rows_elsewhere_says_where(api: ModuleType, service: Service) -> None:
+    service.always = completion("yes")
+    with pytest.warns(InferenceWarning, match="the job ran in the foreground"):
+        job = api.map_prompts(["a"], "{{ text }}", background=True)
+    with pytest.raises(InferenceError, match=r"A value of type Job has no rows\..* \.wait\(\) when it has ended"):
+        api.map_prompts(job, "{{ text }}")
+    found = api.evaluate([{"text": "a", "right": "yes"}], "{{ text }}", truth="right")
+    with pytest.raises(InferenceError, match=r"A value of type Evaluation has no rows\..* \.rows"):
+        api.map_prompts(found, "{{ text }}")
+
+
 def test_distinct_uses_the_answers_of_runs_without_it(api: ModuleType, service: Service) -> None:
     service.always = Numbered()
     first = answers(api.map_prompts(["a"], "{{ text }}"))
@@ -174,6 +193,14 @@ def test_rows_that_fail_one_after_the_other_end_the_run_which_says_so(api: Modul
         api.map_prompts(list("abcdefghijklmnop"), "{{ text }}", concurrency=1)
     assert (raised.value.partial["reply_error"] == "Not answered yet.").tolist() == [False] * 10 + [True] * 6
     assert len(service.chats) == 10
+
+
+def test_rows_that_fail_one_after_the_other_name_their_model(api: ModuleType, service: Service) -> None:
+    service.always = lambda one: (refused(400, "no") if one.received.body["model"] == "test/b" else completion("x"))(
+        one
+    )
+    with pytest.raises(InferenceError, match=r"The run stopped: 10 consecutive rows of test/b failed\."):
+        api.map_prompts(list("abcdefghijklmnop"), "{{ text }}", model=["test/a", "test/b"], concurrency=1)
 
 
 @pytest.mark.parametrize("rows", [3, 30])

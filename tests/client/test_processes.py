@@ -55,6 +55,53 @@ def test_workers_of_a_pool_receive_their_own_answers(run: Callable[[str], list[s
     assert run(code) == ["[]", "[]"]
 
 
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=NEEDS_FORK), "spawn", "forkserver", "loky"])
+def test_child_processes_have_the_settings_of_their_parent(
+    run: Callable[[str], list[str]], service: Service, method: str
+) -> None:
+    code = (
+        "import multiprocessing\n"
+        "from joblib.externals import loky\n"
+        "from wandb_inference_magic import InferenceError\n"
+        "from wandb_inference_magic.session import current_session\n"
+        "def child(number):\n"
+        "    try:\n"
+        "        return ask(number)\n"
+        "    except InferenceError as error:\n"
+        "        return error.what\n"
+        "def in_child(number):\n"
+        f"    if {method!r} == 'loky':\n"
+        "        with loky.ProcessPoolExecutor(1) as pool:\n"
+        "            return pool.submit(child, number).result()\n"
+        f"    with multiprocessing.get_context({method!r}).Pool(1) as pool:\n"
+        "        return pool.apply(child, (number,))\n"
+        "if __name__ == '__main__':\n"
+        "    os.chdir(os.path.dirname(__file__))\n"
+        "    settings = current_session().settings\n"
+        "    settings.set(model='own/model')\n"
+        "    print(in_child(1))\n"
+        "    settings.set(budget=5)\n"
+        "    print(in_child(2))\n"
+        f"    mode = 'auto' if {method!r} == 'fork' else 'record'\n"
+        "    settings.set(budget=None, cassette='kept.jsonl', cassette_mode=mode)\n"
+        "    print(in_child(3), in_child(4))\n"
+        "    settings.set(cassette_mode='replay')\n"
+        "    os.mkdir('other')\n"
+        "    os.chdir('other')\n"
+        "    print(in_child(3), in_child(4))\n"
+        "    print(in_child(5))\n"
+        "    settings.reset()\n"
+        "    print(in_child(6))\n"
+    )
+    first, refused, recorded, replayed, missing, last = run(code)
+    assert first == "You said: Say 1"
+    assert refused == "A budget is set, but it cannot be enforced in a child process. Nothing was sent."
+    assert recorded == replayed == "You said: Say 3 You said: Say 4"
+    assert "kept.jsonl" in missing
+    assert last == "You said: Say 6"
+    assert [one.body["model"] for one in service.chats] == ["own/model"] * 3 + ["test/model-a"]
+
+
 def test_several_threads_and_event_loops_can_call_at_once(run: Callable[[str], list[str]]) -> None:
     code = (
         "import asyncio\n"

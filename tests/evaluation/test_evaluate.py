@@ -6,6 +6,8 @@ import json
 import pickle
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,6 +24,7 @@ from pydantic import BaseModel, computed_field, create_model
 from service import Answer, Service, completion, refused, usage
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.evaluation import result
 
 FRAME = pd.DataFrame({"text": list("abcd"), "label": ["good", "good", "bad", "bad"]})
 
@@ -92,6 +95,52 @@ def test_an_evaluation_can_be_pickled(api: ModuleType, service: Service, options
     assert str(again) == str(found)
     pd.testing.assert_frame_equal(again.rows, found.rows)
     assert str(again.reviewed()) == str(found.reviewed())
+
+
+CELL = """
+from enum import Enum
+from pydantic import BaseModel
+
+class Word(Enum):
+    good = "good"
+    bad = "bad"
+
+class Answered(BaseModel):
+    label: Word
+    why: str
+
+def close(answer, truth):
+    return 1.0 if answer.label is truth.label else 0.25
+"""
+
+
+def test_what_only_the_notebook_knows_is_pickled_as_what_it_came_to(
+    api: ModuleType, service: Service, tmp_path: Path
+) -> None:
+    notebook = vars(sys.modules["__main__"])
+    exec(CELL, notebook)
+    answered, close = notebook["Answered"], notebook["close"]
+    by_model(service, x="good good bad bad", y="good bad bad -")
+    frame = FRAME.assign(truth=[answered(label=word, why="") for word in FRAME.label])
+    found = evaluated(api, frame, truth="truth", schema=answered, scorer=close)
+    found.review().decide(1, 1)
+    lambdas = evaluated(api, scorer=lambda answer, truth: 0.5)
+    (tmp_path / "kept").write_bytes(pickle.dumps([pickle.dumps(found), pickle.dumps(lambdas)]))
+    code = (
+        "import pickle, sys\n"
+        "for kept in pickle.load(open('kept', 'rb')):\n"
+        "    found = pickle.loads(kept)\n"
+        "    print(found, found.rows.to_string(), found.comparisons, len(found.review().cards))\n"
+        "    found.by_hand[0] = 1\n"
+        "    try: found.reviewed()\n"
+        "    except Exception as error: print(type(error).__name__, error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert not run.stderr
+    assert "mean close" in run.stdout and "mean <lambda>" in run.stdout
+    assert found.sentences in run.stdout
+    assert "{'label': 'good', 'why': 'test/x'}" in run.stdout
+    assert run.stdout.count("InferenceError The scorer is a function of another notebook: its scores are known") == 2
 
 
 def test_the_comparison_says_what_four_rows_do_not_tell(api: ModuleType, service: Service) -> None:
@@ -176,6 +225,25 @@ def test_a_stop_that_is_never_clear_asks_every_row(api: ModuleType, service: Ser
     assert found.comparisons.verdict.tolist() == ["not clear"]
     with pytest.raises(InferenceError, match="compares two candidates, and there is one candidate"):
         evaluated(api, frame, models="test/x", prompt="{{ n }}?", stop_when_clear=True)
+
+
+def test_a_stop_among_several_says_which_are_not_told_apart(api: ModuleType, service: Service) -> None:
+    frame = by_number(service, lambda model, number: model == "a")
+    options: dict[str, Any] = {"prompt": "{{ n }}?", "stop_when_clear": True}
+    found = evaluated(api, frame, models=["x/a", "x/b", "x/c"], **options)
+    assert found.sentences == "x/a is better than x/b and x/c."
+    assert "Not decided between x/b and x/c: 40 rows asked." in str(found)
+    many = str(evaluated(api, frame, models=[f"x/{name}" for name in "abcde"], **options))
+    assert "Not decided between x/b and x/c; x/b and x/d; x/b and x/e, and 3 more pairs: 40 rows asked." in many
+
+
+@pytest.mark.parametrize(
+    ("right", "said"), [(0, "Decided with the last of 7 rows."), (3, "Not decided: 7 rows asked.")]
+)
+def test_the_last_rows_may_decide_a_comparison(api: ModuleType, service: Service, right: int, said: str) -> None:
+    frame = by_number(service, lambda model, number: model == "x" or number < right)
+    found = evaluated(api, frame.head(7), prompt="{{ n }}?", stop_when_clear=True)
+    assert said in str(found)
 
 
 def test_several_candidates_are_summed_up_around_the_best(api: ModuleType, service: Service) -> None:
@@ -469,6 +537,12 @@ def test_one_text_is_one_prompt_and_names_are_texts(api: ModuleType, service: Se
     sent = len(service.chats)
     with pytest.raises(InferenceError, match="A prompt and its name are texts, and 1 is none"):
         evaluated(api, prompt=None, prompts={1: "{{ text }}"}, models="test/x")
+    with pytest.raises(InferenceError, match=r"The prompt 'e' is empty\. Nothing was sent"):
+        evaluated(api, prompts={"e": " "}, models="test/x")
+    with pytest.raises(InferenceError, match=r"models is 'test/x, test/y'.* Give several as a list"):
+        evaluated(api, models="test/x, test/y")
+    with pytest.raises(InferenceError, match=r"truth is 1: it must be a column.s name.* of a column 0 as"):
+        evaluated(api, truth=1)
     assert len(service.chats) == sent
 
 
@@ -689,7 +763,7 @@ def test_a_truth_that_is_no_number_has_no_error(api: ModuleType, service: Servic
     found = evaluate(api, frame, "{{ x }}", truth="truth", scorer="error")
     assert found.summary["score"].tolist() == [1.0]
     assert "The truth 6 km is no number: such rows are left out of the score." in repr(found)
-    assert "is right on 0 of 1 row" in found.sentences
+    assert found.sentences == "test/model-a has a mean error of 1 on 1 row."
     assert "gave no number" not in repr(found)
 
 
@@ -723,6 +797,42 @@ def test_nothing_is_said_of_candidates_without_an_answer(api: ModuleType, servic
     frame = pd.DataFrame({"x": answers_in_turn(service, None, None), "truth": ["a", "b"]})
     found = api.evaluate(frame, "{{ x }}", truth="truth", models=["test/m", "test/n"])
     assert found.sentences == "No row has an answer: nothing is known."
+
+
+def test_what_is_said_and_drawn_of_graded_answers_is_their_mean_score(api: ModuleType, service: Service) -> None:
+    service.always = completion("good")
+    found = evaluated(api, models="test/x", scorer=lambda answer, truth: 0.9 if truth == "good" else 0.7)
+    assert found.sentences == "test/x has a mean <lambda> of 0.8 (0.616 to 0.984) on 4 rows."
+    said = str(found)
+    assert "mean <lambda> (95% interval)  0 to 1" in said
+    assert "0.8 (0.616 to 0.984)          ············━━━━●━━━━" in said
+    assert "No answer is right" not in said
+    assert "0 to 100 %" not in said
+    assert "0.8 (0.616 to 0.984)" in str(found.plot())
+    assert "margin-left:190px" in found.plot().bundle()["text/html"], "0.79 of 240 pixels"
+    assert "No answer is right" in str(evaluated(api, models="test/x", scorer=lambda answer, truth: 0))
+
+
+def test_large_errors_are_written_out_and_drawn_to_scale(api: ModuleType, service: Service) -> None:
+    rows = answers_in_turn(service, *(str(12345 + number) for number in range(4)))
+    found = api.evaluate(pd.DataFrame({"x": rows, "truth": 0}), "{{ x }}", truth="truth", scorer="error")
+    assert found.sentences == "test/model-a has a mean error of 12,346 (12,344 to 12,349) on 4 rows."
+    assert "mean error (95% interval)  0 to 12,349 " in str(found)
+    assert "e+" not in str(found)
+
+
+def test_the_figures_of_many_rows_are_computed_once(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_model(service, x="good good bad bad", y="good bad bad -")
+    found = evaluated(api, scorer=lambda answer, truth: 0.5)
+    drawn: list[object] = []
+    monkeypatch.setattr(result, "bootstrap", lambda scores: drawn.append(scores) or (0.4, 0.6))
+    for _ in range(3):
+        assert "0.4 to 0.6" in str(found)
+        assert found.summary.score_low.tolist() == [0.4, 0.4]
+        found.plot().bundle()
+    assert len(drawn) == 2
 
 
 def test_the_interval_of_a_mean_score_is_inside_what_is_possible(api: ModuleType, service: Service) -> None:

@@ -72,7 +72,8 @@ def test_nothing_is_sent_with_dry_run(shared_evaluator: SharedKernel) -> None:
     shown = run.text
     assert "Nothing was sent. To test/x at" in shown
     assert "40 rows, about" in shown
-    assert "Is it even: 0" in shown
+    assert shown.count("Is it even: 0") == shown.count("Is it even: 2") == 1
+    assert "They are 20 rows, each asked 2 times." in shown
     assert shared_evaluator.service.chats == []
 
 
@@ -108,9 +109,17 @@ def test_what_cannot_be_evaluated_is_refused(shared_evaluator: SharedKernel, lin
     assert shared_evaluator.service.chats == []
 
 
-def test_a_function_of_the_notebook_scores(evaluator: Kernel) -> None:
-    assert evaluator.run("%%wbeval df --truth label -m test/x --scorer near\nIs it even: {{ n }}").ok
+@pytest.mark.parametrize("name", ["near", "f1"])
+def test_a_function_of_the_notebook_scores_before_one_of_ours(evaluator: Kernel, name: str) -> None:
+    assert evaluator.run(f"{name} = near").ok
+    assert evaluator.run(f"%%wbeval df --truth label -m test/x --scorer {name}\nIs it even: {{{{ n }}}}").ok
     assert evaluator.value("_wbeval.summary.score.tolist()") == [0.5]
+
+
+def test_a_star_import_brings_no_scorer(evaluator: Kernel) -> None:
+    assert evaluator.run("from numpy import *").ok
+    assert evaluator.run("%%wbeval df --truth label -m test/x --scorer equal\nIs it even: {{ n }}").ok
+    assert "right" in evaluator.value("_wbeval.summary.columns.tolist()")
 
 
 def test_every_file_of_the_same_name_is_a_prompt(evaluator: Kernel, service: Service, tmp_path: Path) -> None:

@@ -74,3 +74,22 @@ def test_an_error_of_this_package_in_python_code_does_not_hide_the_one_before(ke
         assert "Nothing was sent" in kernel.run(refused_cell).error
         kernel.run("%wbchat --once --error Why?")
         assert "ZeroDivisionError" in str(service.last.body["messages"])
+
+
+def test_a_key_in_the_error_or_its_cell_is_not_sent(kernel: Kernel, service: Service) -> None:
+    key = "wandbkey0123456789abcdef0123456789abcdef01"
+    kernel.run(f"import os\nos.environ['WANDB_API_KEY'] = '{key}'")
+    kernel.run(f"raise ValueError('401 for https://svc.example/?k=' + '{key}')")
+    run = kernel.run("%wbchat --error why")
+    assert run.ok
+    assert "ValueError: 401 for" in sent(service)
+    assert key not in sent(service)
+    kernel.run("%wbthread --export t.json")
+    assert key not in kernel.value("open('t.json').read()")
+
+
+@pytest.mark.parametrize("cell", ["%%time\n1 / 0", "%nosuchmagic x\n1 / 0", "x = !exit 3\n1 / 0"])
+def test_the_cell_is_sent_as_it_was_typed(kernel: Kernel, service: Service, cell: str) -> None:
+    kernel.run(cell)
+    assert kernel.run("%wbchat --error").ok
+    assert f"```python\n{cell}\n```" in sent(service)

@@ -387,6 +387,15 @@ def test_what_the_threads_of_this_process_compute_is_in_the_list_of_jobs(api: Mo
     assert not list(current_session().jobs)
 
 
+def test_a_series_keeps_its_name(api: ModuleType, service: Service) -> None:
+    import dask.dataframe as dd
+    import pandas as pd
+
+    service.always = echo
+    series = dd.from_pandas(pd.DataFrame({"review": list("abcd")}), npartitions=2)["review"]
+    assert api.map_prompts(series, "{{ review }}")["reply"].tolist() == ["<a>", "<b>", "<c>", "<d>"]
+
+
 @pytest.mark.parametrize("given", [None, "tcp://scheduler:8786"])
 def test_a_key_is_shared_with_a_clusters_client(api: ModuleType, given: Any) -> None:
     with pytest.raises(InferenceError, match="share_key needs the client of a running cluster, not "):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ import pytest
 from kernels import PATIENCE, Kernel, Run, failing
 from service import Answer, Service, chunk, completion, refused
 
-from wandb_inference_magic import InferenceWarning
+from wandb_inference_magic import InferenceError, InferenceWarning
 from wandb_inference_magic.session import JobRecord, current_session
 
 ROWS = "import pandas as pd\ndf = pd.DataFrame({'n': range(40)})"
@@ -168,6 +169,8 @@ def test_what_is_no_number_of_seconds_is_not_waited_for(
     job = api.map_prompts(["a"], "{{ text }}", background=True)
     with pytest.raises(TimeoutError):
         job.wait(float("nan"))
+    with pytest.raises(InferenceError, match=re.escape("wait() takes a number of seconds, not 'soon'.")):
+        job.wait("soon")
     held.may.set()
     job.wait(60)
 
@@ -319,6 +322,29 @@ def test_an_evaluation_runs_beside_the_notebook(kernel: Kernel, held: Held) -> N
     assert kernel.value("len(found.frame())") == 40
 
 
+def test_the_result_of_a_cancelled_evaluation_is_where_it_says(kernel: Kernel, service: Service) -> None:
+    asked, may = Event(), Event()
+
+    def answer(one: Answer) -> None:
+        if one.received.body["messages"][-1]["content"] == "30":
+            asked.set()
+            may.wait(60)
+            return
+        completion("yes")(one)
+
+    service.always = answer
+    kernel.run(f"{ROWS}\ndf['label'] = 'yes'")
+    assert run(kernel, "%%wbeval df --bg --truth label --concurrency 1 -o found\n{{ n }}").ok
+    assert asked.wait(60)
+    assert kernel.run("found.cancel()").ok
+    failed = kernel.run("found.wait(60)").error
+    may.set()
+    assert "What the rows so far tell is in %wbjobs 1 --result NAME." in failed
+    assert "%wbjobs 1 --result NAME." in kernel.run("found").text
+    assert kernel.run("%wbjobs 1 --result so_far").ok
+    assert kernel.value("so_far.summary.right.tolist()") == [30]
+
+
 def test_a_failure_is_the_jobs_error(kernel: Kernel, service: Service) -> None:
     service.always = refused(401, "bad key")
     kernel.run(ROWS)
@@ -428,7 +454,7 @@ def test_what_a_killed_kernel_left_is_listed_and_goes_on(
     kernel.run("%load_ext wandb_inference_magic")
     shown = kernel.run("%wbjobs").text
     assert shown.startswith("Unfinished: %%wbmap df (labelled), started ")
-    assert "0 of 40 rows were done when its kernel ended. Run that cell again to go on." in shown
+    assert ": at least 0 of 40 rows were done when its kernel ended. Run that cell again to go on." in shown
     held.may.set()
     kernel.run(ROWS)
     assert run(kernel, MAP, cell_id="the-cell").ok

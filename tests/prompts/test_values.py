@@ -900,6 +900,21 @@ def test_a_value_whose_repr_says_nothing_is_refused_with_advice(value: object) -
     assert "as_prompt.register" in refused.value.remedy
 
 
+@pytest.mark.parametrize("made", ["Array", "Bag", "Delayed", "Scalar"])
+def test_a_value_of_dask_that_is_not_computed_is_refused(made: str) -> None:
+    import dask
+    import dask.array
+    import dask.bag
+    import dask.dataframe
+
+    numbers = dask.dataframe.from_dict({"n": [1, 2]}, npartitions=1)
+    values = [dask.array.arange(3), dask.bag.from_sequence([1]), dask.delayed(sum)([1]), numbers.n.sum()]
+    value = next(each for each in values if type(each).__name__ == made)
+    for one in (value, [value]):
+        with pytest.raises(InferenceError, match=rf"A {made} of Dask has no value .*\.compute\(\)"):
+            as_prompt(one)
+
+
 @pytest.mark.parametrize("text", ["<p>at 0x1f2e3d</p>", "<Response [200]>", "<Axes: xlabel='x'>", "<an object>"])
 def test_a_text_or_a_repr_that_says_something_is_kept(text: str) -> None:
     assert text_of(text) == text

@@ -440,6 +440,8 @@ def test_a_text_in_python_means_what_it_means_in_a_magic(text: str) -> None:
 
 
 def test_a_text_in_python_names_no_type_of_the_program() -> None:
+    with pytest.raises(InferenceError, match=r"The choices yes\|no need the name of a field before them: label"):
+        read_schema("yes|no", None)
     with pytest.raises(InferenceError, match="give the type itself, schema=Person"):
         schema_of("list[Person]")
 

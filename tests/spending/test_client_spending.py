@@ -183,6 +183,25 @@ def test_every_form_of_a_call_is_checked(run: Callable[..., list[str]], wandb: W
     assert [one.path for one in wandb.api.received if one.method == "POST"] == []
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "ask(model=None)",
+        "client().post('/chat/completions', body={'messages': [{'role': 'user', 'content': 'hi'}]}, cast_to=object)",
+    ],
+)
+def test_a_call_that_names_no_model_is_counted_and_checked(
+    run: Callable[..., list[str]], wandb: Wandb, call: str
+) -> None:
+    wandb.api.always = completion("Yes.", counted=usage(10, 20))
+    code = f"try:\n    {call}\nexcept InferenceError as error:\n    print(error)\n"
+    assert run(0, f"{code}one = session.usage.total()\nprint(one.calls, one.unpriced)") == ["1 1"]
+    sent = len(wandb.api.received)
+    (refused_with,) = run(1, code)
+    assert "A budget is set, but" in refused_with and "Nothing was sent." in refused_with
+    assert [one.path for one in wandb.api.received[sent:] if one.method == "POST"] == []
+
+
 def test_a_call_without_a_reply_gets_no_limit(run: Callable[..., list[str]], wandb: Wandb) -> None:
     wandb.api.documents["/v1/embeddings"] = {
         "object": "list",

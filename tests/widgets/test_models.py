@@ -159,6 +159,12 @@ def test_choosing_sets_the_model_of_the_next_chat(kernel: Kernel, service: Servi
     assert service.last.body["model"] == "test/model-b"
 
 
+@pytest.mark.parametrize("more", ["-o found", "--sort price", "--table", "--min-context 8k"])
+def test_choosing_lists_nothing(kernel: Kernel, more: str) -> None:
+    run = kernel.run(f"%wbmodels --use test/model-b {more}")
+    assert "--use sets the model and lists none" in run.error
+
+
 def test_a_lora_can_be_chosen(kernel: Kernel, service: Service) -> None:
     assert kernel.run("%wbmodels --use wandb-artifact:///team/project/name:latest").ok
     kernel.run("%wbchat hi")
@@ -192,6 +198,9 @@ def test_a_retired_model_names_its_replacement(start_kernel: Callable[..., Kerne
 
 def test_a_filter_without_a_match(kernel: Kernel) -> None:
     assert "No model matches 'modle'" in kernel.run("%wbmodels modle").error
+    error = kernel.run("%wbmodels model --min-context 128k").error
+    assert "No model matches 'model' with a context of at least 128k" in error
+    assert "Did you mean" not in error
 
 
 def test_the_models_are_returned_as_a_data_frame(kernel: Kernel) -> None:

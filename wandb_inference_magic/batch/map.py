@@ -83,6 +83,11 @@ class BatchResult(Generic[T]):
         """What is unusual in it."""
         return self.ran.notices
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether the runs ended early."""
+        return self.ran.interrupted or self.ran.stopped is not None
+
     def ended_early(self, place: str) -> InferenceError | Interrupted | None:
         """Return the error or the interrupt that ended the runs early, or None if none did.
 

@@ -438,7 +438,8 @@ class BatchRun(RunResults):
         if ends or len(self._failed_in_a_row) >= most:
             self.is_halted = True
             self.stopped_rows.update(self._failed_in_a_row)
-            reason = "every other row would fail as well" if ends else f"{most} consecutive rows failed"
+            whose = f" of {self.model}" if len(self.together) > 1 else ""
+            reason = f"every other row{whose} would fail as well" if ends else f"{most} consecutive rows{whose} failed"
             if self.stopped is None:
                 error.why = f"{error.why} The run stopped: {reason}.".strip()
                 self.stopped = error

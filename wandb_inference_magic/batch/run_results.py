@@ -186,7 +186,8 @@ class RunResults:
 
 def not_asked_again(runs: Sequence[RunResults]) -> Iterator[str]:
     """Yield a notice about rows that failed in an earlier run: nothing was sent for them."""
-    if rows := sum(len(run.failed_before) for run in runs):
+    # A row can have failed with several models.
+    if rows := len(set().union(*(run.failed_before for run in runs))):
         these = "1 row was" if rows == 1 else f"{rows:,} rows were"
         yield (
             f"{these} not asked again, because of a failure in an earlier run: --retry-failed asks again "

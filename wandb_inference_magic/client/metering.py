@@ -47,8 +47,8 @@ class MeteredCall(Protocol):
 class Meter(Protocol):
     """Counts the calls of a client. It is implemented in a layer above this one."""
 
-    def call(self, path: str, body: Mapping[str, Any]) -> MeteredCall | None:
-        """Return the call for a request that is about to be sent, or None if it is not counted.
+    def call(self, path: str, body: Mapping[str, Any]) -> MeteredCall:
+        """Return the call for a request that is about to be sent.
 
         Raises
         ------
@@ -67,11 +67,10 @@ def metered_client(meter: Meter) -> type[OpenAI]:
     class MeteredOpenAI(openai.OpenAI):
         def _build_request(self, options: Any, **how: Any) -> Any:
             body = options.json_data
-            if not isinstance(body, dict):
+            # A file that is sent for no model is only stored.
+            if not isinstance(body, dict) or (options.files and not body.get("model")):
                 return super()._build_request(options, **how)
             call = meter.call(str(options.url), {**body, **(options.extra_json or {})})
-            if call is None:
-                return super()._build_request(options, **how)
             if call.limit is not None:
                 options.json_data = {**body, "max_tokens": call.limit}
             try:

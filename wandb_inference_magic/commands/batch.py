@@ -73,7 +73,9 @@ def run_batch(
         When the user interrupts. What the rows so far give is in the variable.
     """
     if is_job:
-        start_batch(context, what, prepare, name, canvas, summary=lambda result: show(result, f"{name}.{in_job}()", ()))
+        start_batch(
+            context, what, prepare, name, canvas, in_job=in_job, summary=lambda result, place: show(result, place, ())
+        )
         return
     with shown_whole(context.command, canvas, what, name) as interrupts:
         with interrupts.allowed():

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import start_dry
@@ -28,6 +29,7 @@ from ..evaluation import (
 from ..frames import read_rows
 from ..frontend import Spinner
 from ..session import Command
+from ..text import counted
 from .batch import refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_rows, value_of
 from .preview import rows_preview_bundle
 
@@ -145,11 +147,11 @@ def _read_prompts(paths: Sequence[str]) -> dict[str, str]:
 
 
 def _scorer(name: str | None, names: Mapping[str, Any]) -> str | Callable[[Any, Any], Any] | None:
-    """Return a function of the notebook, if there is one of the name and no scorer of ours."""
-    if name is None or name in SCORERS:
-        return name
-    found = names.get(name)
-    return found if callable(found) else name
+    """Return the function of the notebook, if there is one of the name: it wins over a scorer of ours."""
+    found = names.get(name) if name else None
+    # `from numpy import *` brings an `equal` that is no scorer.
+    is_own = isinstance(found, FunctionType) if name in SCORERS else callable(found)
+    return found if is_own else name
 
 
 def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows, *, use_cache: bool) -> None:
@@ -159,10 +161,12 @@ def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows
     if runs:
         runs[0].notice(*notices_of(spec))
     if left_out and runs:
-        runs[0].notice(f"{left_out:,} rows without a value in {spec.truth} are left out.")
+        runs[0].notice(f"{counted(left_out, 'row')} without a value in {spec.truth} left out.")
+    if spec.samples > 1 and runs:
+        runs[0].notice(f"They are {counted(len(known), 'row')}, each asked {spec.samples:,} times.")
     if spec.judge is not None and runs:
         pairs = len(runs) * (len(runs) - 1) // 2 * len(known)
         runs[0].notice(f"Then {spec.judge} judges at most {pairs:,} pairs of answers, each twice: that costs extra.")
     if spec.stop_when_clear and runs:
         runs[0].notice("That is if it asks all rows: it stops when the comparison is decided.")
-    canvas.show(rows_preview_bundle(previewed))
+    canvas.show(rows_preview_bundle(previewed, spec.samples))

@@ -91,11 +91,21 @@ def start_batch(
     name: str,
     canvas: Canvas,
     *,
-    summary: Callable[[BatchResult[T]], dict[str, Any]],
+    in_job: str,
+    summary: Callable[[BatchResult[T], str], dict[str, Any]],
 ) -> None:
-    """Prepare a map or an evaluation, and start a job for it; as `begin`. `summary` returns what its end shows."""
+    """Prepare a map or an evaluation, and start a job for it; as `begin`.
+
+    `in_job` is the method of the job that returns the value. `summary` takes the result, and where the user finds its
+    value; it returns what is shown at the end.
+    """
+
+    def place(job: Job, result: BatchResult[T]) -> str:
+        # If it ended early, wait() raises.
+        return f"%wbjobs {job.id} --result NAME" if result.is_partial and in_job == "wait" else f"{name}.{in_job}()"
+
     with cleared_on_error(canvas):
-        job = batch_job(context.command, what, prepare(), place=f"{name}.frame()", summary=summary, variable=name)
+        job = batch_job(context.command, what, prepare(), place=place, summary=summary, variable=name)
         begin(context, job, name, canvas)
 
 
@@ -196,7 +206,7 @@ def _number(text: str) -> int:
 def _act(context: MagicContext, action: str, job: Job, options: JobsOptions) -> dict[str, Any]:
     if action == "result":
         is_whole = job.state == "done"
-        context.put(options.result or "", job.wait() if is_whole else job.frame())
+        context.put(options.result or "", _result(job))
         so_far = "" if is_whole else f", as far as it came: it is {job.state}" if job.is_over else ", so far"
         return line_bundle(f"{options.result} has the result of job {job.id}{so_far}.")
     if job.is_over:
@@ -209,6 +219,17 @@ def _act(context: MagicContext, action: str, job: Job, options: JobsOptions) -> 
         return line_bundle(f"Job {job.id} sends no more requests. To go on: %wbjobs {job.id} --resume")
     goes_on = job.resume()
     return line_bundle(f"Job {job.id} {'goes on' if goes_on else 'is being cancelled'}.")
+
+
+def _result(job: Job) -> Any:
+    """Return the result of a job, also of one that ended early, or the frame so far."""
+    if job.is_over:
+        try:
+            return job.wait()
+        except Exception as error:  # noqa: BLE001 - whatever ended it
+            if (partial := getattr(error, "partial", None)) is not None:
+                return partial
+    return job.frame()
 
 
 def follow(canvas: Canvas, job: Job) -> None:
@@ -260,7 +281,7 @@ def _describe_left(one: JobRecord) -> str:
     when = datetime.fromtimestamp(one.started).strftime("%Y-%m-%d %H:%M")
     cell = f" in cell [{one.execution}]" if one.execution else ""
     notebook = f" of {one.notebook}" if one.notebook else ""
-    rows = f"{one.done:,} of {one.total:,} {one.unit} were done" if one.total else "it had not begun"
+    rows = f"at least {one.done:,} of {one.total:,} {one.unit} were done" if one.total else "it had not begun"
     return (
         f"Unfinished: {one.what}{variable}, started {when}{cell}{notebook}: {rows} when its kernel ended. "
         "Run that cell again to go on."

@@ -15,4 +15,8 @@ from .event_loop import (
     run_once as run_once,
 )
 from .interrupts import Interrupts as Interrupts, deferred_interrupts as deferred_interrupts
-from .processes import forget_in_children as forget_in_children
+from .processes import (
+    forget_in_children as forget_in_children,
+    hand_down as hand_down,
+    handed_down as handed_down,
+)

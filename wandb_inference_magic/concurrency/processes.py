@@ -1,10 +1,17 @@
-"""What belongs to one process, and is left to it when it forks."""
+"""What belongs to one process, and is left to it when it forks; what other child processes are given."""
 
 from __future__ import annotations
 
 import os
-from typing import Protocol
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NAME: Final = "wandb_inference_magic"
 
 
 class Forgets(Protocol):
@@ -29,3 +36,27 @@ def _forget_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
+
+
+def hand_down(facts: Mapping[str, Any]) -> None:
+    """Give facts to the child processes that begin from now on, also to those that are not forked.
+
+    Those of multiprocessing, joblib and Dask are: `multiprocessing` pickles its own facts about a process for its
+    children. A program that is started otherwise gets nothing.
+    """
+    if not facts and "multiprocessing.process" not in sys.modules:
+        return
+    with suppress(ImportError):  # in a browser
+        _facts_of_process()[_NAME] = {**facts, "process": os.getpid()}
+
+
+def handed_down() -> Mapping[str, Any]:
+    """Return the facts that a parent process has given to this one; empty if none has. `process` is its id."""
+    found = _facts_of_process().get(_NAME, {}) if "multiprocessing.process" in sys.modules else {}
+    return {} if found.get("process") == os.getpid() else found
+
+
+def _facts_of_process() -> dict[str, Any]:
+    from multiprocessing.process import current_process
+
+    return getattr(current_process(), "_config", {})

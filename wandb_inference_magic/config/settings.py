@@ -179,6 +179,8 @@ class WandbInference(Configurable):
                 cause="option",
             ) from None
         self._file = self.chosen()
+        # Called when settings have changed.
+        self.when_changed: Callable[[], object] = bool
 
     @validate(*(name for name, trait in list(vars().items()) if isinstance(trait, TraitType)))
     def _check(self, proposal: Bunch) -> Any:
@@ -202,6 +204,7 @@ class WandbInference(Configurable):
         except TraitError:
             self.config = before
             raise
+        self.when_changed()
 
     def set(self, **values: Any) -> None:
         """Set traits for this session, in the same way as `%config`.
@@ -231,6 +234,22 @@ class WandbInference(Configurable):
         for name, trait in self.traits(config=True).items():
             if name not in chosen:
                 setattr(self, name, trait.default(self))
+        self.when_changed()
+
+    def for_children(self) -> dict[str, Any]:
+        """Return what a child process needs to have the same settings, for `of_parent`. Empty if nothing is set."""
+        chosen = self.chosen()
+        if chosen.get("cassette_mode") == "record":
+            # Each child would start the file afresh.
+            chosen["cassette_mode"] = "auto"
+        return {"file": self._file, "chosen": chosen} if chosen or self._file else {}
+
+    @classmethod
+    def of_parent(cls, file: Mapping[str, Any], chosen: Mapping[str, Any]) -> WandbInference:
+        """Return the settings of the parent process."""
+        settings = cls(config=Config({"WandbInference": deepcopy(dict(file))}))
+        settings.restore(chosen)
+        return settings
 
     def resolve(self, environ: Mapping[str, str] | None = None) -> Resolved:
         """Return the values in force: from this session, else the environment, else the files, else the default.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..frames import column_of, plain, with_label, with_pandas_columns
 from ..messages import data_frame
-from ..text import counted
+from ..text import counted, figure
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from ..batch import RunTotals
     from ..frames import Kind, Row, TypedColumn
     from .scorers import RowScores
+
+# The module of what the cells of a notebook define.
+NOTEBOOK: Final = b"__main__"
 
 
 @dataclass
@@ -40,6 +45,9 @@ class Candidate:
     scores: list[float | None] = field(default_factory=list)
     right: list[float | None] = field(default_factory=list)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "answers": [[portable(one) for one in each] for each in self.answers]}
+
     def add(self, scores: RowScores) -> None:
         """Add the scores of the next row."""
         self.samples.append(scores.samples)
@@ -63,6 +71,14 @@ class Candidate:
             "seconds": [fmean(each) if each else None for each in known],
             "error": [next((each for each in errors if each), None) for errors in self.errors],
         }
+
+
+def portable(value: Any) -> Any:
+    """Return a value as another process can unpickle it: one of a type of the notebook becomes plain."""
+    with suppress(Exception):
+        if NOTEBOOK not in pickle.dumps(value):
+            return value
+    return plain(value)
 
 
 def fill_in_the_worst(candidates: Sequence[Candidate], least: float) -> list[str]:
@@ -91,7 +107,7 @@ def fill_in_the_worst(candidates: Sequence[Candidate], least: float) -> list[str
             each.scores[place] = worst
         if missing:
             rows = counted(len(missing), "row")
-            notices.append(f"{each.label} gave no number on {rows}: each counts as an error of {worst:.3g}.")
+            notices.append(f"{each.label} gave no number on {rows}: each counts as an error of {figure(worst)}.")
     return notices
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..rendering import PLAIN, table_bundle
-from ..text import safe_plain
+from ..statistics import whole
+from ..text import figure, safe_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from .scorers import Scorer
 
 PIXELS: Final = 240
 BAR: Final = 21
@@ -31,27 +34,72 @@ class Shown:
     _ai_repr_ = __repr__
 
 
+class Figures(NamedTuple):
+    """The share or mean score of a candidate: as a text, and as a part of the axis with the ends of its interval."""
+
+    said: str
+    value: float | None
+    low: float
+    high: float
+
+
+class Bars(NamedTuple):
+    """What is shown of the candidates: its name, from where to where the axis is, and the figures of each."""
+
+    name: str
+    axis: str
+    figures: Sequence[Figures]
+
+
+def bars_of(facts: Sequence[Mapping[str, Any]], scorer: Scorer) -> Bars:
+    """Return the shares of right answers, or the mean scores, of candidates with these facts (see `summary`)."""
+    if not scorer.has_scores:
+        shares = [(one["share"], one["low"], one["high"]) for one in facts]
+        return Bars("share", "0 to 100 %", [Figures(_percent(*each), *each) for each in shares])
+    found = []
+    for one in facts:
+        score = one["score"]
+        low, high = (score or 0.0,) * 2 if one["score_low"] is None else (one["score_low"], one["score_high"])
+        ends = "" if one["score_low"] is None else f" ({figure(low)} to {figure(high)})"
+        found.append((f"{figure(score)}{ends}" if score is not None else "unknown", score, low, high))
+    most = 1.0 if scorer.measure.is_bounded else max((high for *_, high in found), default=0.0) or 1.0
+    figures = [
+        Figures(said, None if score is None else score / most, low / most, high / most)
+        for said, score, low, high in found
+    ]
+    return Bars(scorer.measure.name, f"0 to {figure(most)}", figures)
+
+
+def _percent(share: float | None, low: float, high: float) -> str:
+    return "unknown" if share is None else f"{whole(share * 100)}% ({whole(low * 100)} to {whole(high * 100)})"
+
+
 @dataclass(frozen=True, repr=False)
 class Plot(Shown):
-    """A row for each candidate: its name, its share as text, and the share with the ends of its interval."""
+    """A row for each candidate, with its name and its figures."""
 
-    rows: Sequence[tuple[str, str, float | None, float, float]]
+    names: Sequence[str]
+    bars: Bars
 
     def bundle(self) -> dict[str, Any]:
-        texts = [(name, said, bar(share, low, high)) for name, said, share, low, high in self.rows]
-        plain = table_bundle(("candidate", "share", "0 to 100 %"), texts)[PLAIN]
+        rows = [(name, *figures) for name, figures in zip(self.names, self.bars.figures, strict=True)]
+        texts = [(name, said, bar(share, low, high)) for name, said, share, low, high in rows]
+        plain = table_bundle(("candidate", *self.bars[:2]), texts)[PLAIN]
         body = "".join(
             # MathJax leaves code alone.
             f"<tr><td><code>{escape(safe_plain(name))}</code></td><td>{escape(said)}</td>"
             f"<td>{_drawn(share, low, high)}</td></tr>"
-            for name, said, share, low, high in self.rows
+            for name, said, share, low, high in rows
         )
-        head = "<tr><th>candidate</th><th>share</th><th>0 to 100 %</th></tr>"
-        return {PLAIN: plain, "text/html": f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"}
+        head = "".join(f"<th>{escape(safe_plain(one))}</th>" for one in ("candidate", *self.bars[:2]))
+        return {
+            PLAIN: plain,
+            "text/html": f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
+        }
 
 
 def bar(share: float | None, low: float, high: float) -> str:
-    """Return a share with its interval as a bar of text, from 0 to 1."""
+    """Return a part of an axis, with its interval, as a bar of text."""
     if share is None:
         return "·" * BAR
     first, last, at = (round(one * (BAR - 1)) for one in (low, high, share))

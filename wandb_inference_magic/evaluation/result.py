@@ -6,18 +6,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..catalog import usd
-from ..frames import ANY, NO_VALUE, Kind, with_value
+from ..frames import ANY, NO_VALUE, Kind, with_values
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
-from ..statistics import BOOTSTRAP, Comparison, bootstrap, compare_all, share_interval, whole
+from ..statistics import BOOTSTRAP, Comparison, bootstrap, compare_all, share_interval
 from ..text import counted, sum_or_none
-from .candidate import fill_in_the_worst, frame_of
-from .plot import Plot, Shown, bar
+from .candidate import fill_in_the_worst, frame_of, portable
+from .plot import Bars, Figures, Plot, Shown, bar, bars_of
 from .review import Review
-from .scorers import SCORERS, Scorer, score_samples, span
+from .scorers import SCORERS, Scorer, score_samples, span, unknown_score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .judge import Judgement
 
 SHOWN_ERRORS: Final = 3
+SHOWN_PAIRS: Final = 3
 # How the notices about its publication begin.
 PUBLISHED: Final = "Published: "
 NOT_PUBLISHED: Final = "Not published: "
@@ -71,6 +72,8 @@ class Evaluation(Shown):
         By row, what a person said is right in `review()`.
     """
 
+    where_rows_are: ClassVar[str] = "Give its rows: .rows, or .disagreements."
+
     candidates: list[Candidate]
     source: list[Row]
     truth: str
@@ -90,6 +93,19 @@ class Evaluation(Shown):
     originals: dict[int, Any] = field(default_factory=dict)
     # How many truths `by_hand` has changed. The scores follow it.
     corrected: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        made = [{name: portable(one) for name, one in row.items()} for row in self.source]
+        return {
+            **vars(self),
+            "source": [
+                with_values(row, {name: one for name, one in each.items() if one is not row[name]})
+                for row, each in zip(self.source, made, strict=True)
+            ],
+            "truths": [portable(one) for one in self.truths],
+            "by_hand": {row: portable(one) for row, one in self.by_hand.items()},
+            "originals": {row: portable(one) for row, one in self.originals.items()},
+        }
 
     @cached_property
     def found(self) -> list[Comparison]:
@@ -117,9 +133,14 @@ class Evaluation(Shown):
         `share` is right / rows, with samples the mean over rows; failed rows are not right. `low` and `high` are its
         interval of 95 %. With a scorer that measures more than right or wrong, `score` is the mean score.
         """
-        return data_frame([self._facts(one) for one in self.candidates])
+        return data_frame(self._facts)
 
-    def _facts(self, candidate: Candidate) -> dict[str, Any]:
+    @cached_property
+    def _facts(self) -> list[dict[str, Any]]:
+        """The figures of each candidate. Intervals of scores take seconds, where there are many rows."""
+        return [self._facts_of(one) for one in self.candidates]
+
+    def _facts_of(self, candidate: Candidate) -> dict[str, Any]:
         right = _known(candidate.right)
         low, high = share_interval(right)
         seconds = [one for each in candidate.seconds for one in each if one > 0]
@@ -181,11 +202,13 @@ class Evaluation(Shown):
 
     def reviewed(self) -> Evaluation:
         """Return the Evaluation with the truth that `review()` has corrected. Nothing is sent."""
+        if self.scorer.score is unknown_score and self.by_hand:
+            unknown_score()
         originals = {number: self.truths[number] for number in self.by_hand} | self.originals
         changed = originals | self.by_hand
         truths = [changed.get(number, truth) for number, truth in enumerate(self.truths)]
         source = [
-            with_value(row, self.truth, changed[number]) if number in changed else row
+            with_values(row, {self.truth: changed[number]} if number in changed else {})
             for number, row in enumerate(self.source)
         ]
         # What was published is not this one.
@@ -226,9 +249,11 @@ class Evaluation(Shown):
         if self._has_no_score:
             return f"No answer has a score by {self.scorer.name}: nothing is known."
         if len(self.candidates) == 1:
-            facts = self._facts(self.candidates[0])
-            asked, share = self._asked(facts["rows"]), _percent(*_interval(facts))
-            return f"{self.candidates[0].label} is right on {facts['right']:,} of {asked}: {share}."
+            facts, label = self._facts[0], self.candidates[0].label
+            asked, figures = self._asked(facts["rows"]), self._bars.figures[0].said
+            if self.scorer.has_scores:
+                return f"{label} has a {self.scorer.measure.name} of {figures} on {asked}."
+            return f"{label} is right on {facts['right']:,} of {asked}: {figures}."
         if len(self.found) == 1:
             return self.found[0].sentences
         return _of_several(self.found, self._best())
@@ -278,12 +303,7 @@ class Evaluation(Shown):
         if len(self.source) < FEW_ROWS and any(one.method == BOOTSTRAP for one in self.found):
             lines.append(f"Fewer than {FEW_ROWS} rows: intervals of a difference may hold in 92 of 100, not 95.")
         if self.is_sequential:
-            stopped = "Decided" if self.corrected is None else "Stopped"
-            lines.append(
-                f"{stopped} after {counted(len(self.source), 'row')}: {counted(self.spared, 'row')} spared."
-                if self.is_decided
-                else f"Not decided: {counted(len(self.source), 'row')} asked."
-            )
+            lines.append(self._stop)
         failed = [
             (f"Row {number} of `rows`, {one.label}", each)
             for one in self.candidates
@@ -294,8 +314,8 @@ class Evaluation(Shown):
             shown = " ".join(f"{where}: {why}" for where, why in failed[:SHOWN_ERRORS])
             more = f" And {len(failed) - SHOWN_ERRORS:,} more: see .rows." if len(failed) > SHOWN_ERRORS else ""
             lines.append(f"{len(failed):,} failed or cut, counted as not right. {shown}{more}")
-        is_scored = self._has_truth and not self._has_no_score
-        if is_scored and len(failed) < len(self.source) and not any(any(one.right) for one in self.candidates):
+        is_scored = self._has_truth and not self._has_no_score and not self.scorer.measure.lower_is_better
+        if is_scored and len(failed) < len(self.source) and not any(any(one.scores) for one in self.candidates):
             lines.append(
                 f"No answer is right: compare the answers in .rows with {self.truth}. A schema limits what a model "
                 'may answer: --schema "label good|bad".'
@@ -312,6 +332,21 @@ class Evaluation(Shown):
         notes += [f"{replayed:,} replayed"] if replayed else []
         lines.append(" · ".join((f"Cost in all: {usd(cost)}", *notes)) + ".")
         return lines
+
+    @property
+    def _stop(self) -> str:
+        """What came of the rule that stops when every two candidates are told apart."""
+        rows = counted(len(self.source), "row")
+        if self.is_decided:
+            stopped = "Decided" if self.corrected is None else "Stopped"
+            return f"{stopped} after {rows}: {counted(self.spared, 'row')} spared."
+        unclear = [f"{one.a} and {one.b}" for one in self.found if not one.is_clear]
+        if not unclear:
+            return f"Decided with the last of {rows}."
+        if len(unclear) == len(self.found):
+            return f"Not decided: {rows} asked."
+        more = f", and {counted(len(unclear) - SHOWN_PAIRS, 'more pair')}" if len(unclear) > SHOWN_PAIRS else ""
+        return f"Not decided between {'; '.join(unclear[:SHOWN_PAIRS])}{more}: {rows} asked."
 
     def to_weave(self, project: str) -> str:
         """Publish it in a W&B Weave project: a Dataset, an Evaluation for each candidate, and a leaderboard of them.
@@ -341,38 +376,38 @@ class Evaluation(Shown):
         """Publish it by the connections of a session, until `stopped` is set. The rest as for `to_weave`."""
         from .publish import Publication
 
-        facts = [self._facts(one) for one in self.candidates]
         remarks: dict[str, Any] = {"says": f"{self.sentences} {' '.join(self.remarks)}"}
         remarks["comparisons"] = [_record(one) for one in self.found]
         with tracing.publishing(project) as tracer:
             publication = Publication(tracer, self.source, self.truth, self.scorer, remarks, stopped)
-            return publication.publish(self.candidates, facts)
+            return publication.publish(self.candidates, self._facts)
 
     def plot(self) -> Plot:
-        """Return the shares with their intervals as bars, which the notebook shows."""
-        shares = [(one.label, _interval(self._facts(one))) for one in self.candidates]
-        return Plot([(name, _percent(*share), *share) for name, share in shares])
+        """Return the shares, or mean scores, with their intervals as bars, which the notebook shows."""
+        return Plot([one.label for one in self.candidates], self._bars)
+
+    @property
+    def _bars(self) -> Bars:
+        return bars_of(self._facts, self.scorer)
 
     def bundle(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return how it shows itself, as a MIME bundle: table, bars with intervals, sentences, and `more` of them."""
         if not self.source:
             return line_bundle(" ".join((self.sentences, *self.remarks, *self.notices, *more)))
-        shown = [self._figures(one) for one in self.candidates]
+        shown = [self._figures(*one) for one in zip(self.candidates, self._facts, self._bars.figures, strict=True)]
         rows = [list(each.values()) for each in shown]
         below = " ".join((*self.remarks, *self.notices, *more))
         return table_bundle(list(shown[0]), rows, above=self.sentences, below=below)
 
-    def _figures(self, candidate: Candidate) -> dict[str, str]:
+    def _figures(self, candidate: Candidate, facts: Mapping[str, Any], figures: Figures) -> dict[str, str]:
         """Return the figures of a candidate as texts, by their headings."""
-        facts = self._facts(candidate)
         has_prompts = len({one.prompt for one in self.candidates}) > 1
         return {
             "model": candidate.model,
             **({"prompt": candidate.prompt} if has_prompts else {}),
             f"right of {facts['rows'] * self.samples:,}": f"{facts['right']:,}",
-            "share (95% interval)": _percent(*_interval(facts)),
-            "0 to 100 %": bar(*_interval(facts)),
-            **({self.scorer.measure.name: _score(facts["score"])} if self.scorer.has_scores else {}),
+            f"{self._bars.name} (95% interval)": figures.said,
+            self._bars.axis: bar(*figures[1:]),
             "cost": usd(candidate.totals.cost),
         }
 
@@ -395,21 +430,6 @@ def _of_several(found: Sequence[Comparison], best: str) -> str:
 
 def _record(comparison: Comparison) -> dict[str, Any]:
     return {name: getattr(comparison, name) for name in COMPARED}
-
-
-def _interval(facts: Mapping[str, Any]) -> tuple[float | None, float, float]:
-    """Return the share of a candidate, and the ends of its interval."""
-    return facts["share"], facts["low"], facts["high"]
-
-
-def _score(score: float | None) -> str:
-    return "unknown" if score is None else f"{score:.3g}"
-
-
-def _percent(share: float | None, low: float, high: float) -> str:
-    if share is None:
-        return "unknown"
-    return f"{whole(share * 100)}% ({whole(low * 100)} to {whole(high * 100)})"
 
 
 def _listed(names: Sequence[str], word: str = "and") -> str:

@@ -205,10 +205,11 @@ def _card(evaluation: Reviewed, row: int) -> Card:
     answers: list[Any] = []
     agree = 0
     for candidate in evaluation.candidates:
-        for answer, error in zip(candidate.answers[row], candidate.errors[row], strict=True):
+        scores = candidate.samples[row] or [None] * len(candidate.answers[row])
+        for answer, error, score in zip(candidate.answers[row], candidate.errors[row], scores, strict=True):
             if error or answer is None:
                 continue
-            if score_samples(evaluation.scorer, evaluation.kind, [answer], truth, {}).right == 1:
+            if evaluation.scorer.is_right(score):
                 agree += 1
             elif not any(_are_same(answer, one, evaluation) for one in answers):
                 answers.append(answer)

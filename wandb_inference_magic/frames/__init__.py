@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         with_index as with_index,
         with_label as with_label,
         with_pandas_columns as with_pandas_columns,
-        with_value as with_value,
+        with_values as with_values,
         without_columns as without_columns,
     )
 
@@ -66,7 +66,7 @@ __getattr__ = lazy_exports(
             "with_index",
             "with_label",
             "with_pandas_columns",
-            "with_value",
+            "with_values",
             "without_columns",
         ),
     },

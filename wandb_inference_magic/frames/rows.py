@@ -30,9 +30,9 @@ def with_index(row: Row) -> Row:
     return FrameRow({**row._index, **row}) if isinstance(row, FrameRow) and row._index else row
 
 
-def with_value(row: Row, name: str, value: Any) -> Row:
-    """Return a row with another value in a column."""
-    return _with_values(row, {**row, name: value})
+def with_values(row: Row, values: Mapping[str, Any]) -> Row:
+    """Return a row with other values in some columns."""
+    return _with_values(row, {**row, **values}) if values else row
 
 
 def without_columns(row: Row, names: AnySet[str]) -> Row:
@@ -44,7 +44,7 @@ def _with_values(row: Row, values: dict[str, Any]) -> Row:
     if not isinstance(row, FrameRow):
         return values
     changed = FrameRow(values)
-    changed._index, changed._label = row._index, row._label
+    vars(changed).update(vars(row))
     return changed
 
 
@@ -95,7 +95,8 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     Raises
     ------
     InferenceError
-        For any other value, such as a frame of Dask, and if two columns have the same name.
+        For any other value, such as a frame of Dask, and if two columns have the same name. A type of ours that has
+        rows elsewhere says so in `where_rows_are`.
     """
     import narwhals as nw
 
@@ -105,6 +106,9 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
             remedy="Take some of its rows: df.head(100).",
             cause="option",
         )
+    if is_instance(value, "dask.dataframe.Series"):
+        # Its rows are read here in any case. As a Series of pandas it keeps its name.
+        value = value.compute()
     value = as_table(value, limit)
     try:
         frame = nw.from_native(value, pass_through=True, allow_series=True)
@@ -125,7 +129,7 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
         return ListRows(islice(value, limit), _length(value, limit), is_made, copies=copy, names=names, is_once=is_once)
     raise InferenceError(
         f"A value of type {type(value).__name__} has no rows.",
-        remedy="Give a DataFrame, a Series, or a list of texts or of dicts.",
+        remedy=getattr(type(value), "where_rows_are", "Give a DataFrame, a Series, or a list of texts or of dicts."),
         cause="option",
     )
 

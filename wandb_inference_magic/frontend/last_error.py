@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import re
 import sys
 import traceback
 from typing import TYPE_CHECKING, Final
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import InferenceError, Interrupted
 from ..markup import fenced
 from ..prompts import cut, without_folders
-from ..text import safe_plain
+from ..text import redacted, safe_plain
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 
 MAX_TOKENS: Final = 4000
+# The number of a cell in its name, `Cell In[3]`.
+_NUMBER: Final = re.compile(r"In ?\[(\d+)\]")
 
 
 class LastError:
@@ -53,9 +56,9 @@ class LastError:
             )
         trace = self._in_cells(error.__traceback__)
         lines = traceback.TracebackException(type(error), error, trace).format()
-        text = safe_plain(without_folders(self._with_cell_names("".join(lines)))).strip()
+        text = redacted(safe_plain(without_folders(self._with_cell_names("".join(lines)))).strip())
         words = [f"The error:\n\n{fenced(cut(text, tokens), 'text')}"]
-        if source := self._source(error, trace):
+        if source := redacted(self._source(error, trace)):
             words.insert(0, f"The cell:\n\n{fenced(cut(source, tokens), 'python')}")
         return "\n\n".join(words)
 
@@ -80,4 +83,11 @@ class LastError:
         filename = error.filename if isinstance(error, SyntaxError) else None
         if trace is not None and self._cell_name(trace.tb_frame.f_code.co_filename) is not None:
             filename = trace.tb_frame.f_code.co_filename
-        return "".join(linecache.getlines(filename)).strip("\n") if filename else ""
+        if not filename:
+            return ""
+        # As it was typed: the compiled code has calls in place of magics.
+        number = _NUMBER.search(self._cell_name(filename) or "")
+        typed = getattr(self._shell.history_manager, "input_hist_raw", [])
+        if number and 0 < int(number[1]) < len(typed) and typed[int(number[1])]:
+            return str(typed[int(number[1])]).strip("\n")
+        return "".join(linecache.getlines(filename)).strip("\n")

@@ -45,8 +45,8 @@ def batch_job(
     what: str,
     prepared: PreparedBatch[T],
     *,
-    place: str,
-    summary: Callable[[BatchResult[T]], dict[str, Any]] | None = None,
+    place: Callable[[Job, BatchResult[T]], str],
+    summary: Callable[[BatchResult[T], str], dict[str, Any]] | None = None,
     variable: str = "",
 ) -> Job:
     """Return a Job for a map or an evaluation.
@@ -57,17 +57,18 @@ def batch_job(
     what : str
         The magic and the name of the frame.
     prepared : PreparedBatch
-    place : str
-        Where the user finds the frame so far, for the message about a run that ended early.
+    place : callable
+        Takes the job and the result, and returns where the user finds its value.
     summary : callable, optional
-        Called in the job's thread with the result. Returns what is shown when it has ended.
+        Called in the job's thread with the result and its place. Returns what is shown when it has ended.
     variable : str
         The variable of the Job.
     """
 
     def work(job: Job) -> Outcome:
         result = prepared.run(progress=job.follow)
-        shown = summary(result) if summary else None
-        return Outcome(result.value, shown, result.ended_early(place), result.notices)
+        found = place(job, result)
+        shown = summary(result, found) if summary else None
+        return Outcome(result.value, shown, result.ended_early(found), result.notices)
 
     return Job(command, what, work, prepared=prepared, variable=variable)

@@ -6,6 +6,7 @@ from `share_key`. A single limit on the requests in flight applies to all worker
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from contextlib import contextmanager, suppress
@@ -185,7 +186,8 @@ def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec
         When the cluster has cancelled the task. It then drops this, unless someone wants the result again meanwhile.
     """
     command = Command(_session(tuple(sorted(partition_spec.settings.items()))))
-    if not command.costs_nothing:
+    # A worker in another process has what was set when the cluster was made.
+    if not command.costs_nothing and (_worker() is None or current_session().process == os.getpid()):
         # One may have been set since the frame was made.
         _refuse_budget(current_session().settings.resolve())
     permits = _permits(partition_spec.limit_name, partition_spec.spec.concurrency or CONCURRENCY)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event, RLock, Thread
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from ..batch import Counts, JobView, cost_of, longest_wait
 from ..catalog import usd
@@ -28,7 +28,7 @@ State = Literal["running", "paused", "waiting", "done", "cancelled", "failed"]
 SECONDS_BETWEEN_DRAWINGS: Final = 1.0
 # The rate is that of the last drawings.
 SAMPLES: Final = 30
-SECONDS_BETWEEN_RECORDS: Final = 20.0
+SECONDS_BETWEEN_RECORDS: Final = 5.0
 BAR: Final = 20
 # How long a cell that is run again waits for its earlier job to end.
 SECONDS_TO_END: Final = 5.0
@@ -83,6 +83,8 @@ class Job:
         Its number in `%wbjobs`.
     """
 
+    where_rows_are: ClassVar[str] = "Give its frame: .wait() when it has ended, or .frame() with the answers so far."
+
     def __init__(
         self,
         command: Command,
@@ -114,9 +116,7 @@ class Job:
         self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
         self._began = perf_counter()
         self._seconds = 0.0
-        started = time()
-        place = command.session.place()
-        self._record = JobRecord(what, variable, started=started, written=started, unit=unit or "rows", **place)
+        self._record = JobRecord(what, variable, started=time(), unit=unit or "rows", **command.session.place())
         self._file = RecordFile()
 
     def start(self, show: Callable[[Job], None] | None = None, redraw: Callable[[], object] = bool) -> None:
@@ -246,7 +246,10 @@ class Job:
         TimeoutError
             If it has not ended in that time.
         """
-        until = None if timeout is None else perf_counter() + timeout
+        try:
+            until = None if timeout is None else perf_counter() + float(timeout)
+        except (TypeError, ValueError):
+            raise InferenceError(f"wait() takes a number of seconds, not {timeout!r:.80}.", cause="option") from None
         while not self._over.wait(SECONDS_BETWEEN_LOOKS if until is None else min(SECONDS_BETWEEN_LOOKS, timeout or 0)):
             if until is not None and not perf_counter() < until:  # also if the timeout is NaN
                 raise TimeoutError(f"Job {self.id} has not ended after {timeout:g} s: {self._progress_text()}.")

@@ -15,6 +15,7 @@ from math import isfinite
 from numbers import Number
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import InferenceError
 from ..imports import is_instance
 from ..text import counted, safe_plain, shortest
 
@@ -193,6 +194,17 @@ def describe_pandas(value: Any, *, is_head: bool = False) -> str:
         index_name=index_name if has_index else None,
         axis=", ".join(_cut(str(name)) for name in frame.columns.names if name is not None),
     )
+
+
+def refuse_uncomputed(value: object) -> None:
+    """Raise InferenceError for a value of Dask that is no frame: its text says how it is computed, not what it is."""
+    kind = type(value)
+    if hasattr(kind, "__dask_graph__") and kind.__module__.partition(".")[0] == "dask":
+        raise InferenceError(
+            f"A {kind.__name__} of Dask has no value before it is computed.",
+            remedy="Put its result into the prompt: .compute().",
+            cause="option",
+        )
 
 
 def describe_dask(value: Any) -> str:

@@ -295,8 +295,8 @@ class _Plain:
 
 def _readable(value: object) -> str:
     """Return a value's own text. If that only names a type, return the text that notebooks show, or refuse it."""
-    text = safe_plain(_words(value))
-    if not frames.says_nothing(text):
+    frames.refuse_uncomputed(value)
+    if not frames.says_nothing(text := safe_plain(_words(value))):
         return frames.without_addresses(text)
     if shown := _shown_in_notebooks(value):
         return shown

@@ -204,6 +204,8 @@ def read_schema(words: str, names: Mapping[str, Any] | None) -> Schema:
         return schema_of(_evaluated(tree, names), types)
     if isinstance(tree.body, ast.Name) and words == words.lower():
         return _of_text(words, types)
+    if isinstance(tree.body, ast.BinOp) and unknown == used and words == words.lower():
+        raise _no_schema(f"The choices {words} need the name of a field before them: label {words}.")
     if types is None:
         raise _no_schema(f"A text cannot name the type {unknown[0]}: give the type itself, schema={unknown[0]}.")
     raise InferenceError(

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 # The paths whose requests have a limit on the reply that is understood here, and those that have no reply to pay for.
 LIMITED: Final = "/completions"
 WITHOUT_REPLY: Final = "/embeddings"
+# What a request that names no model is counted under: the service chooses one.
+NOT_NAMED: Final = "(not named)"
 
 
 class SessionMeter:
-    """Makes a call of each request that names a model.
+    """Makes a call of each request.
 
     Parameters
     ----------
@@ -55,8 +57,8 @@ class SessionMeter:
         self._budget = budget
         self._price = price
 
-    def call(self, path: str, body: Mapping[str, Any]) -> ClientCall | None:
-        """Return the call for a request that is about to be sent, or None if it names no model.
+    def call(self, path: str, body: Mapping[str, Any]) -> ClientCall:
+        """Return the call for a request that is about to be sent.
 
         Raises
         ------
@@ -64,10 +66,15 @@ class SessionMeter:
             When it could cost more than the budget has left, or when what it can cost is not known. Nothing has been
             sent.
         """
-        model = body.get("model")
-        if not isinstance(model, str):
-            return None
+        model = body.get("model") or NOT_NAMED
+        model = model if isinstance(model, str) else json.dumps(model, default=str)
         budget = self._budget()
+        if model == NOT_NAMED and budget.limit is not None:
+            raise InferenceError(
+                "A budget is set, but the request names no model, so its price is not known. Nothing was sent.",
+                remedy="Name a model, or remove the budget: %config WandbInference.budget = None",
+                cause="budget",
+            )
         price = self._models.price(model, self._endpoint)
         if price is None and budget.limit is not None:
             price = self._price(model, budget.limit)

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
-from ..concurrency import THREAD_NAME, Clock
+from ..concurrency import THREAD_NAME, Clock, hand_down, handed_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ class Session:
         # Whether the Python API made it, before the extension was loaded.
         self.is_from_code = False
         self.lock = RLock()
-        # A child process made by `fork` has a copy of this session.
+        # A child process has a copy of this session, or its settings.
         self.process = os.getpid()
         # Relative paths of cassettes and budget files start here, even if the notebook changes its folder later.
         self.folder = _folder()
@@ -245,11 +245,34 @@ def current_session() -> Session:
     # Several threads of a script may make the first call at the same time.
     with _lock:
         if _session is None:
-            from ..config import WandbInference
-
-            _session = Session(WandbInference())
+            _session = _new_session()
             _session.is_from_code = True
         return _session
+
+
+def _new_session() -> Session:
+    """Return a session with the settings of the parent process, if there is one that has handed them down."""
+    from ..config import WandbInference
+
+    found = handed_down()
+    if "chosen" not in found:
+        session = Session(WandbInference())
+    else:
+        session = Session(WandbInference.of_parent(found["file"], found["chosen"]))
+        session.folder, session.process = found["folder"], found["process"]
+    _hand_down(session)
+    return session
+
+
+def _hand_down(session: Session) -> None:
+    """Let child processes begin with the settings of a session, also when they change."""
+
+    def now() -> None:
+        facts = session.settings.for_children()
+        hand_down({**facts, "folder": session.folder} if facts else {})
+
+    session.settings.when_changed = now
+    now()
 
 
 def start_session(settings: WandbInference, ask_secret: Callable[[str], str | None]) -> Session:
@@ -259,9 +282,10 @@ def start_session(settings: WandbInference, ask_secret: Callable[[str], str | No
         if _session is not None and _session.is_from_code:
             _session.settings, _session.ask_secret, _session.is_from_code = settings, ask_secret, False
             _session.keys.ask_secret = ask_secret
-            return _session
-        end_session()
-        _session = Session(settings, ask_secret)
+        else:
+            end_session()
+            _session = Session(settings, ask_secret)
+        _hand_down(_session)
         return _session
 
 

@@ -8,7 +8,7 @@ from math import ceil, floor, isfinite, isnan, log10
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
-from ..text import counted
+from ..text import counted, figure
 from . import sequential
 from .clusters import bootstrap, difference_interval, sign_flip
 from .intervals import ALPHA, holm, mcnemar, rows_needed, tango
@@ -48,7 +48,7 @@ class ScoreMeasure:
     def format(self, value: float) -> str:
         """Return a difference as text, without its unit."""
         if self.unit != "points":
-            return f"{value or 0.0:.3g}"
+            return figure(value)
         return _rounded(value * 100)
 
 

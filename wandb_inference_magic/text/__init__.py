@@ -8,6 +8,7 @@ from __future__ import annotations
 from .figures import (
     counted as counted,
     duration as duration,
+    figure as figure,
     is_number as is_number,
     shortest as shortest,
     sum_or_none as sum_or_none,

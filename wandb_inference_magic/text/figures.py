@@ -23,6 +23,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def figure(number: float) -> str:
+    """Return a number in three digits, a large one as a whole one: `0.123`, `12,346`."""
+    return f"{number:,.0f}" if 999.5 <= abs(number) < 1e15 else f"{number or 0.0:.3g}"
+
+
 def sum_or_none(numbers: Sequence[Number | None]) -> Number | None:
     """Return a sum, or None if one of the numbers is not known."""
     known = [number for number in numbers if number is not None]

@@ -59,6 +59,12 @@ def _show_models(context: MagicContext, options: ModelsOptions, text: str, canva
     endpoint = command.endpoint
     catalog = session.models.catalog(command, refresh=options.refresh)
     if options.use is not None:
+        if text or options.table or options.sort or options.min_context or options.output:
+            raise InferenceError(
+                "--use sets the model and lists none: only --refresh goes with it. Nothing was set.",
+                remedy="Leave out the other options and the text, or run %wbmodels once more for the list.",
+                cause="option",
+            )
         chosen = _choose(command, _by_number(session, options.use))
         is_unlisted = catalog.live and not endpoint.is_wandb and catalog.find(chosen) is None
         note = f". The endpoint does not list it. {catalog.describe_unknown(chosen).remedy}" if is_unlisted else ""
@@ -124,9 +130,11 @@ def _matching(catalog: Catalog, text: str, options: ModelsOptions) -> list[Model
         return models
     words = {word for model in catalog.models for word in (model.id, *model.id.replace("/", "-").split("-"))}
     least = f" with a context of at least {format_context(options.min_context)}" if options.min_context else ""
+    # A word that some models match is no slip.
+    near = "" if options.min_context and catalog.matching(text) else did_you_mean(text, words)
     raise InferenceError(
         f"No model matches {text!r}{least}." if text else f"No model{least} is known.",
-        remedy=did_you_mean(text, words) or "%wbmodels without a text shows them all.",
+        remedy=near or "%wbmodels without a text shows them all.",
         cause="model",
     )
 
