@@ -68,7 +68,7 @@ def is_missing(value: object) -> bool:
         return getattr(value, "is_valid", True) is False
     if isinstance(value, Decimal):
         return value.is_nan()
-    is_number = isinstance(value, Number) or (getattr(value, "shape", None) == () and hasattr(kind, "tolist"))
+    is_number = isinstance(value, Number) or (is_instance(value, "numpy.ndarray") and getattr(value, "ndim", None) == 0)
     if is_number or kind.__name__ in ("datetime64", "timedelta64"):
         # NaN and NaT differ from themselves.
         with suppress(Exception):
