@@ -74,3 +74,18 @@ def test_an_error_of_this_package_in_python_code_does_not_hide_the_one_before(ke
         assert "Nothing was sent" in kernel.run(refused_cell).error
         kernel.run("%wbchat --once --error Why?")
         assert "ZeroDivisionError" in str(service.last.body["messages"])
+
+
+def test_a_key_in_the_traceback_is_not_sent(kernel: Kernel, service: Service) -> None:
+    kernel.run("import os\nos.environ['WANDB_API_KEY'] = key = 'wb' * 20")
+    kernel.run(f"raise ValueError(f'no access with {{key}}') # {'wb' * 20}")
+    assert kernel.run("%wbchat --error").ok
+    assert "no access with (hidden)" in sent(service)
+    assert "wbwbwb" not in str(service.last.body)
+
+
+@pytest.mark.parametrize("cell", ["%%time\n1 / 0", "%time 1 / 0", "!true\n1 / 0", "?nothing\n1 / 0"])
+def test_the_cell_is_sent_as_it_was_typed(kernel: Kernel, service: Service, cell: str) -> None:
+    kernel.run(cell)
+    assert kernel.run("%wbchat --error").ok
+    assert f"```python\n{cell}\n```" in sent(service)

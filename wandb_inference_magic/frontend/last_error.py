@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import re
 import sys
 import traceback
 from typing import TYPE_CHECKING, Final
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 from ..errors import InferenceError, Interrupted
 from ..markup import fenced
 from ..prompts import cut, without_folders
-from ..text import safe_plain
+from ..text import hidden, safe_plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
     from types import TracebackType
 
     from IPython.core.interactiveshell import InteractiveShell
@@ -22,10 +24,18 @@ MAX_TOKENS: Final = 4000
 
 
 class LastError:
-    """Keeps the last exception that this package did not raise. IPython stores exceptions in `sys.last_value`."""
+    """Keeps the last exception that this package did not raise. IPython stores exceptions in `sys.last_value`.
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    Parameters
+    ----------
+    shell : InteractiveShell
+    secrets : callable
+        Returns the keys that must not be sent.
+    """
+
+    def __init__(self, shell: InteractiveShell, secrets: Callable[[], Collection[str]]) -> None:
         self._shell = shell
+        self._secrets = secrets
         self._before_ours: BaseException | None = None
 
     def failing(self) -> None:
@@ -35,7 +45,9 @@ class LastError:
             self._before_ours = last
 
     def describe(self, *, tokens: int | None) -> str:
-        """Return the failing cell and its traceback as Markdown, each cut to about `tokens` tokens (4,000 for None).
+        """Return the failing cell and its traceback as Markdown, without known keys.
+
+        Each is cut to about `tokens` tokens (4,000 for None).
 
         Raises
         ------
@@ -54,8 +66,10 @@ class LastError:
         trace = self._in_cells(error.__traceback__)
         lines = traceback.TracebackException(type(error), error, trace).format()
         text = safe_plain(without_folders(self._with_cell_names("".join(lines)))).strip()
+        # Hidden before they are cut: part of a key is not found.
+        text, source = hidden([text, self._source(error, trace)], self._secrets())
         words = [f"The error:\n\n{fenced(cut(text, tokens), 'text')}"]
-        if source := self._source(error, trace):
+        if source:
             words.insert(0, f"The cell:\n\n{fenced(cut(source, tokens), 'python')}")
         return "\n\n".join(words)
 
@@ -80,4 +94,11 @@ class LastError:
         filename = error.filename if isinstance(error, SyntaxError) else None
         if trace is not None and self._cell_name(trace.tb_frame.f_code.co_filename) is not None:
             filename = trace.tb_frame.f_code.co_filename
-        return "".join(linecache.getlines(filename)).strip("\n") if filename else ""
+        return self._as_typed(filename, "".join(linecache.getlines(filename)).strip("\n")) if filename else ""
+
+    def _as_typed(self, filename: str, code: str) -> str:
+        """Return the text of the cell that became `code`: IPython runs magics as calls of `get_ipython()`."""
+        number = re.search(r"In\[(\d+)\]", self._cell_name(filename) or "")
+        typed = self._shell.history_manager.input_hist_raw[int(number[1]) :][:1] if number else []
+        # A cell that is not kept in the history has the number of another.
+        return next((one.strip("\n") for one in typed if self._shell.transform_cell(one).strip("\n") == code), code)
