@@ -99,6 +99,8 @@ class LastError:
     def _as_typed(self, filename: str, code: str) -> str:
         """Return the text of the cell that became `code`: IPython runs magics as calls of `get_ipython()`."""
         number = re.search(r"In\[(\d+)\]", self._cell_name(filename) or "")
-        typed = self._shell.history_manager.input_hist_raw[int(number[1]) :][:1] if number else []
+        history = self._shell.history_manager
+        typed = history.input_hist_raw[int(number[1]) :][:1] if number and history else []
+        transform: Callable[[str], str] = self._shell.transform_cell
         # A cell that is not kept in the history has the number of another.
-        return next((one.strip("\n") for one in typed if self._shell.transform_cell(one).strip("\n") == code), code)
+        return next((one.strip("\n") for one in typed if transform(one).strip("\n") == code), code)
