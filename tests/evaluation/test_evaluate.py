@@ -537,6 +537,12 @@ def test_one_text_is_one_prompt_and_names_are_texts(api: ModuleType, service: Se
     sent = len(service.chats)
     with pytest.raises(InferenceError, match="A prompt and its name are texts, and 1 is none"):
         evaluated(api, prompt=None, prompts={1: "{{ text }}"}, models="test/x")
+    with pytest.raises(InferenceError, match=r"The prompt 'e' is empty\. Nothing was sent"):
+        evaluated(api, prompts={"e": " "}, models="test/x")
+    with pytest.raises(InferenceError, match=r"models is 'test/x, test/y'.* Give several as a list"):
+        evaluated(api, models="test/x, test/y")
+    with pytest.raises(InferenceError, match=r"truth is 1: it must be a column.s name.* of a column 0 as"):
+        evaluated(api, truth=1)
     assert len(service.chats) == sent
 
 

@@ -76,15 +76,28 @@ def test_an_error_of_this_package_in_python_code_does_not_hide_the_one_before(ke
         assert "ZeroDivisionError" in str(service.last.body["messages"])
 
 
-def test_a_key_in_the_traceback_is_not_sent(kernel: Kernel, service: Service) -> None:
-    kernel.run("import os\nos.environ['WANDB_API_KEY'] = key = 'wb' * 20")
-    kernel.run(f"raise ValueError(f'no access with {{key}}') # {'wb' * 20}")
+def test_a_key_of_wandb_login_is_not_sent_to_another_endpoint(kernel: Kernel, service: Service) -> None:
+    kernel.run("import netrc, os\nfrom pathlib import Path\nos.environ['NETRC'] = 'keys'")
+    kernel.run("key = 'wb' * 20\nPath('keys').write_text(f'machine api.wandb.ai login user password {key}')")
+    kernel.run("raise ValueError(netrc.netrc('keys').hosts)")
     assert kernel.run("%wbchat --error").ok
-    assert "no access with (hidden)" in sent(service)
+    assert "(hidden)" in sent(service)
     assert "wbwbwb" not in str(service.last.body)
 
 
-@pytest.mark.parametrize("cell", ["%%time\n1 / 0", "%time 1 / 0", "!true\n1 / 0", "?nothing\n1 / 0"])
+def test_a_key_in_the_error_or_its_cell_is_not_sent(kernel: Kernel, service: Service) -> None:
+    key = "wandbkey0123456789abcdef0123456789abcdef01"
+    kernel.run(f"import os\nos.environ['WANDB_API_KEY'] = '{key}'")
+    kernel.run(f"raise ValueError('401 for https://svc.example/?k=' + '{key}')")
+    run = kernel.run("%wbchat --error why")
+    assert run.ok
+    assert "ValueError: 401 for" in sent(service)
+    assert key not in sent(service)
+    kernel.run("%wbthread --export t.json")
+    assert key not in kernel.value("open('t.json').read()")
+
+
+@pytest.mark.parametrize("cell", ["%%time\n1 / 0", "%nosuchmagic x\n1 / 0", "x = !exit 3\n1 / 0"])
 def test_the_cell_is_sent_as_it_was_typed(kernel: Kernel, service: Service, cell: str) -> None:
     kernel.run(cell)
     assert kernel.run("%wbchat --error").ok

@@ -374,7 +374,7 @@ def test_images_of_a_list_are_sent_in_its_place(value: object, images: int) -> N
     ids=["dict", "mixed list", "nested list", "same text", "mixed array", "axes in a dict"],
 )
 def test_an_image_among_other_values_is_refused(value: object) -> None:
-    with pytest.raises(InferenceError, match="has an image among other values") as refused:
+    with pytest.raises(InferenceError, match="has an image, and would be sent here as a text") as refused:
         render("See {{ v }}!", {"v": value})
     assert "Nothing was sent" in refused.value.what
     assert "{% for p in pics %}{{ p }}{% endfor %}" in refused.value.remedy

@@ -895,6 +895,61 @@ def test_a_text_or_a_repr_that_says_something_is_kept(text: str) -> None:
     assert text_of(type("Own", (), {"__str__": lambda _: text})()) == text
 
 
+IN_TEXTS = (
+    *("{{ [x] | join }}", "{{ x | string }}", "{{ x | upper }}", "{{ 'a' ~ x }}", "{{ 'a %s' % x }}"),
+    *("{{ 'a %(x)s' % {'x': x, 'y': y} }}", "{{ 'a {}'.format(x) }}", "{{ 'a %s' | format(x) }}"),
+)
+
+
+@pytest.mark.parametrize("template", IN_TEXTS)
+def test_a_text_made_in_a_template_has_no_part_that_is_refused_by_itself(template: str) -> None:
+    for value in (Nothing(), Figure(), PIL.Image.new("RGB", (2, 2)), [Nothing()]):
+        with pytest.raises(InferenceError, match=r"no readable form|without the picture"):
+            render(template, {"x": value, "y": Nothing()})
+    for value, text in ((IPython.display.Markdown("**m**"), "**m**"), (Described(), "described for models")):
+        assert text in str(render(template, {"x": value, "y": Nothing()})).lower()
+    for kept in (Path("x.txt"), date(2026, 1, 2), [1], 1.5):
+        assert str(kept) in str(render("{{ 'a' ~ x }}", {"x": kept}))
+
+
+@pytest.mark.parametrize(
+    ("returned", "text"),
+    [
+        (None, None),
+        ((one for one in "a"), None),
+        (pd.DataFrame({"a": [1]}), "DataFrame, 1 row x 1 column:\nColumns: a (int64)\n\na\n1"),
+        ({"a": 1}, '{"a": 1}'),
+        (3, "3"),
+    ],
+    ids=str,
+)
+def test_what_a_registered_function_returns_is_a_value_of_its_own(returned: Any, text: str | None) -> None:
+    kind = type("Kind", (), {})
+
+    def form(value: Any) -> Any:
+        return returned
+
+    as_prompt.register(kind, form)
+    for value in (kind(), [kind()], pd.DataFrame({"a": [kind()]})):
+        if text is None:
+            with pytest.raises(InferenceError, match="The function form, registered with as_prompt, returned"):
+                render("{{ x }}", {"x": value})
+        else:
+            render("{{ x }}", {"x": value})
+    assert text is None or render("{{ x }}", {"x": kind()}) == text
+
+
+def test_a_registered_function_may_return_a_figure_and_is_used_for_numbers_in_lists() -> None:
+    kind = type("Kind", (), {})
+    as_prompt.register(kind, lambda value: Figure())
+    for value in (kind(), [kind()]):
+        (part,) = render("{{ x }}", {"x": value})
+        assert part["type"] == "image_url"  # type: ignore[index]
+    number = type("Money", (float,), {})
+    as_prompt.register(number, lambda value: f"{value:.2f} EUR")
+    assert render("{{ x }} {{ [x] }}", {"x": number(3)}) == '3.00 EUR ["3.00 EUR"]'
+
+
 def test_numbers_of_numpy_are_written_shortly_in_json() -> None:
     values = {
         "f": np.float32(0.1), "l": np.longdouble(1.5), "i": np.int8(3), "b": np.bool_(True), "s": np.str_("s"),

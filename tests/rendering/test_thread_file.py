@@ -97,7 +97,7 @@ CALLING = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}, {"i
         (messages(("user", "c")), ("a last prompt without a reply",)),
         (messages(("system", "S")), ("a last system prompt without a turn after it",)),
         ([CALLING, *messages(("tool", "1"), ("tool", "2"))], ("2 tool calls", "2 tool messages")),
-        (messages(("human", "c")), ("1 human message",)),
+        (messages(("critic", "c")), ("1 critic message",)),
         (messages(("assistant", "")), ("1 empty assistant message",)),
         (messages(("assistant", [{"type": "tool_use"}])), ("1 [tool_use] part",)),
         (messages(("system", [{"type": "text", "text": ""}, IMAGE])), ("1 [image] part",)),
@@ -107,6 +107,15 @@ def test_what_has_no_place_in_a_thread_is_named(more: list[dict[str, Any]], left
     imported = from_messages("t", [*messages(("user", "a"), ("assistant", "b")), *more])
     assert [turn.messages for turn in imported.thread.turns] == [messages(("user", "a"), ("assistant", "b"))]
     assert imported.left_out == left_out
+
+
+def test_roles_greetings_and_further_fields_of_other_tools_are_read() -> None:
+    listed = messages(("assistant", "How can I help?"), ("human", "a"), ("AI", "b"), ("User", "c"), ("model", "d"))
+    listed[2]["name"] = "bot"
+    listed[4] |= {"reasoning": "hm", "reasoning_content": "hm"}
+    imported = from_messages("t", listed)
+    assert [(turn.prompt, turn.reply) for turn in imported.thread.turns] == [("a", "b"), ("c", "d")]
+    assert imported.left_out == ("1 name", "1 reasoning text", "a greeting before the first prompt")
 
 
 def test_white_space_is_a_reply_unless_tools_are_called() -> None:

@@ -25,7 +25,7 @@ CHAT = """
 from wandb_inference_magic import InferenceError, chat
 try:
     reply = chat("hi", temperature=0.5, stop=["END"], top_k=3)
-    print(json.dumps([reply.model, reply.finish_reason, reply.request_id, reply.usage.prompt_tokens,
+    print(json.dumps([reply.model, reply.finish_reason, reply.id, reply.usage.prompt_tokens,
                       reply.usage.completion_tokens, reply.text, reply.reasoning]))
 except InferenceError as error:
     print(json.dumps(str(error)))
@@ -54,7 +54,7 @@ def test_a_call_is_a_span_with_the_attributes_of_the_conventions(
     run: Callable[..., list[Any]], service: Service
 ) -> None:
     service.always = Streamed(["Hello", " you."], reasoning=["Hm."], counted=usage(12, 3))
-    (model, finish, request_id, prompt, completion, *_), spans = run(SET_UP + CHAT + PRINT_SPANS)
+    (model, finish, reply_id, prompt, completion, *_), spans = run(SET_UP + CHAT + PRINT_SPANS)
     (span,) = spans
     port = int(service.url.rpartition(":")[2].partition("/")[0])
     assert span == {
@@ -69,7 +69,7 @@ def test_a_call_is_a_span_with_the_attributes_of_the_conventions(
         "gen_ai.request.top_k": 3,
         "gen_ai.request.stop_sequences": ["END"],
         "gen_ai.response.model": model,
-        "gen_ai.response.id": request_id,
+        "gen_ai.response.id": reply_id,
         "gen_ai.response.finish_reasons": [finish],
         "gen_ai.usage.input_tokens": prompt,
         "gen_ai.usage.output_tokens": completion,

@@ -230,9 +230,11 @@ def test_the_cluster_bootstrap_is_near_students_interval_and_the_same_each_time(
     assert bootstrap(values) == (low, high)
 
 
-@pytest.mark.parametrize("freedom", [1, 2, 5, 9, 39, 199])
-def test_students_quantile(freedom: int) -> None:
-    assert t_value(0.05, freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-3)
+@pytest.mark.parametrize("freedom", [*range(1, 18), 39, 199])
+@pytest.mark.parametrize("comparisons", [1, 3, 45, 190])
+def test_students_quantile(freedom: int, comparisons: int) -> None:
+    alpha = 0.05 / comparisons
+    assert t_value(alpha, freedom) == pytest.approx(stats.t.isf(alpha / 2, freedom), rel=1e-3)
 
 
 def test_equal_rows_are_not_certainty() -> None:

@@ -159,6 +159,12 @@ def test_choosing_sets_the_model_of_the_next_chat(kernel: Kernel, service: Servi
     assert service.last.body["model"] == "test/model-b"
 
 
+@pytest.mark.parametrize("more", ["-o found", "--sort price", "--table", "--min-context 8k"])
+def test_choosing_lists_nothing(kernel: Kernel, more: str) -> None:
+    run = kernel.run(f"%wbmodels --use test/model-b {more}")
+    assert "--use sets the model and lists none" in run.error
+
+
 def test_a_lora_can_be_chosen(kernel: Kernel, service: Service) -> None:
     assert kernel.run("%wbmodels --use wandb-artifact:///team/project/name:latest").ok
     kernel.run("%wbchat hi")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # How many rows an estimate is made from.
 SAMPLE: Final = 20
-# How many rows are looked for on disk. In a longer frame, the others are taken to be like them.
+# How many rows are looked for on disk. Of a longer frame they are spread over it, and the others are taken to be alike.
 LOOKED_FOR: Final = 10_000
 SHOWN_COLUMNS: Final = 10
 # The tokens of a short answer, used if nothing else is known.
@@ -207,13 +207,13 @@ def _without_kept(runs: Sequence[BatchRun]) -> list[Estimate]:
 
 
 def _kept(run: BatchRun, seen: Counter[str]) -> tuple[int, int]:
-    """Return how many of the first rows were looked for on disk, and how many of these need no request."""
+    """Return how many rows were looked for on disk, and how many of these need no request."""
     answers = KeptAnswers(run.cache, run.first, seen=seen)
     key_of = answers.key if run.spec.distinct else answers.next_key
     prompts, looked_for, keys = run.spec.prompts(), 0, []
     # A row that cannot be read, or made into a prompt, is reported when its turn comes.
     with suppress(Exception):
-        for row in islice(run.rows, LOOKED_FOR):
+        for row in islice(run.rows, 0, None, ceil((run.total or 1) / LOOKED_FOR)):
             looked_for += 1
             with suppress(InferenceError):
                 keys.append(key_of(run.requests.request(prompts(row)).messages[-1]))

@@ -39,6 +39,12 @@ def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
     InferenceError
         For an invalid setting, when no key is entered, and after a check that failed.
     """
+    if options.cache and (options.check or options.key):
+        raise InferenceError(
+            "--cache and --check or --key have an output each. Nothing was done.",
+            remedy="Use them one after the other.",
+            cause="option",
+        )
     if options.reset:
         session.forget()
     values = {name: getattr(options, name) for name in SETTABLE if getattr(options, name) is not None}

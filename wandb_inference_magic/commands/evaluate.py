@@ -27,6 +27,7 @@ from ..evaluation import (
 from ..frames import read_rows
 from ..frontend import Spinner
 from ..session import Command
+from ..text import counted
 from .batch import refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_rows, value_of
 from .preview import rows_preview_bundle
 
@@ -156,10 +157,12 @@ def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows
     if runs:
         runs[0].notice(*notices_of(spec))
     if left_out and runs:
-        runs[0].notice(f"{left_out:,} rows without a value in {spec.truth} are left out.")
+        runs[0].notice(f"{counted(left_out, 'row')} without a value in {spec.truth} left out.")
+    if spec.samples > 1 and runs:
+        runs[0].notice(f"They are {counted(len(known), 'row')}, each asked {spec.samples:,} times.")
     if spec.judge is not None and runs:
         pairs = len(runs) * (len(runs) - 1) // 2 * len(known)
         runs[0].notice(f"Then {spec.judge} judges at most {pairs:,} pairs of answers, each twice: that costs extra.")
     if spec.stop_when_clear and runs:
         runs[0].notice("That is if it asks all rows: it stops when the comparison is decided.")
-    canvas.show(rows_preview_bundle(previewed))
+    canvas.show(rows_preview_bundle(previewed, spec.samples))

@@ -38,23 +38,26 @@ def _bundle(previews: Sequence[tuple[list[DocumentPart], str]]) -> dict[str, Any
     }
 
 
-def rows_preview_bundle(previewed: Sequence[tuple[BatchRun, Estimate]]) -> dict[str, Any]:
-    """Return what runs over rows would send as a MIME bundle: the first prompts, the parameters, the estimates."""
+def rows_preview_bundle(previewed: Sequence[tuple[BatchRun, Estimate]], samples: int = 1) -> dict[str, Any]:
+    """Return what runs over rows would send as a MIME bundle: the first prompts, the parameters, the estimates.
+
+    The runs have each row as often as there are samples.
+    """
     if not previewed:
         return line_bundle("There are no rows.")
     runs = [run for run, _ in previewed]
     first = runs[0]
     summaries = [f"Nothing was sent. To {run.model} at {_where(run.first)}: {expected}." for run, expected in previewed]
     blocks = [(str(message["role"]), _format_content(message)) for message in first.first.messages[:-1]]
-    blocks += [(f"row {number}", text) for number, text in enumerate(_first_prompts(first), 1)]
+    blocks += [(f"row {number}", text) for number, text in enumerate(_first_prompts(first, samples), 1)]
     blocks.append(("parameters", _format_parameters(first.first, stream=False)))
     notices = list(dict.fromkeys(notice for run in runs for notice in run.all_notices))
     return _bundle([_document(summaries, blocks, notices)])
 
 
-def _first_prompts(run: BatchRun) -> Iterator[str]:
+def _first_prompts(run: BatchRun, samples: int) -> Iterator[str]:
     prompts = run.spec.prompts()
-    for row in islice(run.rows, SHOWN_PROMPTS):
+    for row in islice(run.rows, 0, SHOWN_PROMPTS * samples, samples):
         try:
             yield _format_content(run.requests.request(prompts(row)).messages[-1])
         except InferenceError as error:

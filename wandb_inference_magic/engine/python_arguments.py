@@ -55,7 +55,9 @@ def _is_whole(value: Any, least: float = -inf, most: float = inf) -> bool:
     return not isinstance(value, bool) and isinstance(value, Integral) and least <= int(value) <= most
 
 
-_COLUMN: Final = Takes("a column's name", lambda value: _is_text(value) and value != "")
+_COLUMN: Final = Takes(
+    "a column's name", lambda value: _is_text(value) and value != "", 'Give it as a text, that of a column 0 as "0".'
+)
 _SWITCH: Final = Takes("True or False", _is_switch)
 # Checked where it is used, with a message of its own.
 _ANY: Final = Takes("anything", lambda _: True)
@@ -146,11 +148,11 @@ def model_list(name: str, models: str | Iterable[str] | None) -> list[str]:
     Raises
     ------
     InferenceError
-        If one of them is no text.
+        If one of them is no text, or has a comma, as no id has.
     """
     found = [models] if isinstance(models, str) else list(() if models is None else models)
     for one in found:
-        _check(name, one, Takes(_MODELS.says, _is_text))
+        _check(name, one, Takes(_MODELS.says, lambda one: _is_text(one) and "," not in one, "Give several as a list."))
     return found
 
 

@@ -323,7 +323,7 @@ def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] 
     Raises
     ------
     InferenceError
-        If there is none, or a prompt or a name is no text.
+        If there is none, a prompt is blank, or a prompt or a name is no text.
     """
     if not isinstance(others, Mapping):
         others = [one for one in [others] if one] if isinstance(others, str) else list(others)
@@ -339,6 +339,10 @@ def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] 
         raise cannot_start(
             f"A prompt and its name are texts, and {shortened(repr(odd[0]))} is none.",
             "Give a list of templates, or a dict of them by their names.",
+        )
+    if blank := [name for name, text in found.items() if not text.strip()]:
+        raise cannot_start(
+            f"The prompt {shortened(blank[0])!r} is empty.", "Write a template into it, or leave it out."
         )
     if not found:
         raise InferenceError("There is no prompt: nothing was sent.", remedy="Give a template.", cause="option")

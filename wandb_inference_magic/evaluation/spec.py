@@ -96,7 +96,7 @@ class EvaluationSpec:
         if name in (None, ONLY) or name in kind.fields:
             return truth
         whole = truth
-        if isinstance(truth, str):
+        if isinstance(truth, str) and truth.lstrip()[:1] == "{":
             with suppress(ValueError):
                 whole = read_nested(truth)
         fields = plain(whole)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ..imports import is_instance
-from ..prompts import Image, as_prompt
+from ..prompts import Image, prompt_form
 from .columns import fields_of, plain
 
 Row = Mapping[str, Any]
@@ -97,7 +97,7 @@ def _has_prompt_form(value: Any) -> bool:
 def _text_form(value: Any) -> str | None:
     """Return the text that a value gives for a model by `_ai_repr_`, as a Reply does; None for an image, or nothing."""
     with suppress(Exception):
-        if hasattr(type(value), "_ai_repr_") and isinstance(shown := as_prompt(value), str):
+        if hasattr(type(value), "_ai_repr_") and isinstance(shown := prompt_form(value), str):
             return str(shown)
     return None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import InferenceError, Interrupted
 from ..markup import fenced
 from ..prompts import cut, without_folders
-from ..text import hidden, safe_plain
+from ..text import hidden, redacted, safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 MAX_TOKENS: Final = 4000
+# The number of a cell in its name, `Cell In[3]`.
+_NUMBER: Final = re.compile(r"In ?\[(\d+)\]")
 
 
 class LastError:
@@ -30,7 +32,7 @@ class LastError:
     ----------
     shell : InteractiveShell
     secrets : callable
-        Returns the keys that must not be sent.
+        Returns the known keys, also those of endpoints that are not in use.
     """
 
     def __init__(self, shell: InteractiveShell, secrets: Callable[[], Collection[str]]) -> None:
@@ -45,9 +47,7 @@ class LastError:
             self._before_ours = last
 
     def describe(self, *, tokens: int | None) -> str:
-        """Return the failing cell and its traceback as Markdown, without known keys.
-
-        Each is cut to about `tokens` tokens (4,000 for None).
+        """Return the failing cell and its traceback as Markdown, each cut to about `tokens` tokens (4,000 for None).
 
         Raises
         ------
@@ -67,7 +67,7 @@ class LastError:
         lines = traceback.TracebackException(type(error), error, trace).format()
         text = safe_plain(without_folders(self._with_cell_names("".join(lines)))).strip()
         # Hidden before they are cut: part of a key is not found.
-        text, source = hidden([text, self._source(error, trace)], self._secrets())
+        text, source = map(redacted, hidden([text, self._source(error, trace)], self._secrets()))
         words = [f"The error:\n\n{fenced(cut(text, tokens), 'text')}"]
         if source:
             words.insert(0, f"The cell:\n\n{fenced(cut(source, tokens), 'python')}")
@@ -94,13 +94,11 @@ class LastError:
         filename = error.filename if isinstance(error, SyntaxError) else None
         if trace is not None and self._cell_name(trace.tb_frame.f_code.co_filename) is not None:
             filename = trace.tb_frame.f_code.co_filename
-        return self._as_typed(filename, "".join(linecache.getlines(filename)).strip("\n")) if filename else ""
-
-    def _as_typed(self, filename: str, code: str) -> str:
-        """Return the text of the cell that became `code`: IPython runs magics as calls of `get_ipython()`."""
-        number = re.search(r"In\[(\d+)\]", self._cell_name(filename) or "")
-        history = self._shell.history_manager
-        typed = history.input_hist_raw[int(number[1]) :][:1] if number and history else []
-        transform: Callable[[str], str] = self._shell.transform_cell
-        # A cell that is not kept in the history has the number of another.
-        return next((one.strip("\n") for one in typed if transform(one).strip("\n") == code), code)
+        if not filename:
+            return ""
+        # As it was typed: the compiled code has calls in place of magics.
+        number = _NUMBER.search(self._cell_name(filename) or "")
+        typed = getattr(self._shell.history_manager, "input_hist_raw", [])
+        if number and 0 < int(number[1]) < len(typed) and typed[int(number[1])]:
+            return str(typed[int(number[1])]).strip("\n")
+        return "".join(linecache.getlines(filename)).strip("\n")

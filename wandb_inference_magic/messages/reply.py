@@ -110,6 +110,8 @@ class Reply:
         The addresses of the sources that the service names, in its order: the first is [1] in the text.
     request_id : str or None
         The endpoint's id for the request.
+    id : str or None
+        The service's id for the reply, such as `chatcmpl-1`.
     thread, turn : str or None, int or None
         The thread of this reply and its turn there, counted from 1.
     earlier_messages : int
@@ -148,6 +150,7 @@ class Reply:
     parsed: Any = None
     sources: tuple[str, ...] = ()
     request_id: str | None = None
+    id: str | None = None
     thread: str | None = None
     turn: int | None = None
     earlier_messages: int = 0

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         render_text as render_text,
         with_images as with_images,
     )
-    from .values import as_prompt as as_prompt
+    from .values import as_prompt as as_prompt, prompt_form as prompt_form
 
 __getattr__ = lazy_exports(
     __name__,
@@ -54,6 +54,6 @@ __getattr__ = lazy_exports(
             "render_text",
             "with_images",
         ),
-        "values": ("as_prompt",),
+        "values": ("as_prompt", "prompt_form"),
     },
 )

@@ -89,6 +89,25 @@ def is_written_tuple(value: object) -> bool:
     return any(getattr(text, "__module__", None) == kind.__module__ for kind, text in texts)
 
 
+def hidden_fields(kind: type) -> set[str]:
+    """Return the fields that a dataclass, an attrs class or a model keeps out of its own text: they may be secrets."""
+    described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
+    models = getattr(kind, "model_fields", {}).items()
+    return {one.name for one in described if not one.repr} | {
+        name for name, one in models if not one.repr or one.exclude
+    }
+
+
+def hidden_in(value: Any) -> dict[Any, Any]:
+    """Return the hidden fields of a model, and of all that are in it, as pydantic takes them in `exclude`."""
+    if isinstance(value, Mapping | list | tuple):
+        parts = value.items() if isinstance(value, Mapping) else enumerate(value)
+    else:
+        parts = {name: getattr(value, name, None) for name in getattr(type(value), "model_fields", ())}.items()
+    hidden: dict[Any, Any] = dict.fromkeys(hidden_fields(type(value)), True)
+    return {name: found for name, one in parts if (found := hidden.get(name) or hidden_in(one))} | hidden
+
+
 def is_container(value: object) -> bool:
     """Return whether a value has items, as a list or a dict of Python has, whatever its class.
 

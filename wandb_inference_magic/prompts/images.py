@@ -64,6 +64,15 @@ class TextOfImages(str):
         return made
 
 
+def image_inside(value: object) -> InferenceError:
+    return InferenceError(
+        f"A value of type {type(value).__name__} has an image, and would be sent here as a text without the picture.",
+        remedy="Put each image into the prompt by itself, such as {% for p in pics %}{{ p }}{% endfor %}, or "
+        "{{ value.image }}.",
+        cause="option",
+    )
+
+
 def image_from_bytes(data: bytes) -> Image | None:
     """Return an image from a file's bytes, upright, or None for a format that models do not read.
 

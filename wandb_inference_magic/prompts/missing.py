@@ -15,7 +15,9 @@ from jinja2 import Undefined
 from jinja2.filters import make_attrgetter
 from typing_extensions import override
 
-from .frames import in_order, is_missing
+from .frames import in_order, is_missing, says_nothing, without_addresses
+from .images import Image, TextOfImages, image_inside
+from .values import has_image_form, own_form, prompt_form
 
 if TYPE_CHECKING:
     Filter = Callable[..., Any]
@@ -69,8 +71,26 @@ def filters_for_missing(filters: Mapping[str, Filter]) -> dict[str, Filter]:
 
 
 def text_or_empty(value: Any) -> Any:
-    """Return a value, or an empty text if it is missing."""
-    return "" if is_missing(value) else value
+    """Return what stands for a value in a text: nothing if it is missing, its form if its `str` says nothing of it.
+
+    Raises
+    ------
+    InferenceError
+        For an image, and for a value that has no readable form.
+    """
+    if is_missing(value):
+        return ""
+    if isinstance(value, str | int | float | Undefined):
+        return value
+    shown = own_form(value)
+    if shown is None and not has_image_form(value):
+        text = str(value)
+        if not says_nothing(text) and without_addresses(text) == text:
+            return value
+    shown = prompt_form(value) if shown is None else shown
+    if isinstance(shown, Image | TextOfImages):
+        raise image_inside(value)
+    return shown
 
 
 def value_or_none(value: Any) -> Any:
@@ -161,6 +181,11 @@ def _format(value: Any, *values: Any, **named: Any) -> str:
 
 def _formatted(pattern: str, values: Any) -> str:
     """Return `pattern % values`, where a missing value is written as nothing."""
+    if isinstance(values, Mapping):
+        used = {found["name"][1:-1] for found in _CONVERSION.finditer(pattern) if found["name"]}
+        values = {**values, **{name: _part(values[name]) for name in used if name in values}}
+    else:
+        values = tuple(map(_part, values if isinstance(values, tuple) else (values,)))
     following = iter(values if isinstance(values, tuple) else (values,))
 
     def conversion(found: re.Match[str]) -> str:
@@ -172,6 +197,10 @@ def _formatted(pattern: str, values: Any) -> str:
         return f"%{name or ''}.0s" if is_missing(value) and not stars else found[0]
 
     return str(_CONVERSION.sub(conversion, pattern) % values)
+
+
+def _part(value: Any) -> Any:
+    return value if is_missing(value) else text_or_empty(value)
 
 
 class _Braces(Formatter):
@@ -192,7 +221,7 @@ class _Braces(Formatter):
 
     @override
     def format_field(self, value: Any, format_spec: str) -> str:
-        return "" if is_missing(value) else str(super().format_field(value, format_spec))
+        return "" if is_missing(value) else str(super().format_field(text_or_empty(value), format_spec))
 
 
 def _place(run: Filter) -> int:

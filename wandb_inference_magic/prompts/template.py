@@ -20,9 +20,9 @@ from ..libraries import check_libraries
 from ..messages import parts_of
 from .files import no_image_file
 from .frames import MAX_NAMES, columns_of, is_labelled, is_missing
-from .images import Image, TextOfImages
+from .images import Image, TextOfImages, image_inside
 from .marked import CutText, MarkedText, ValueText, cut
-from .values import as_prompt, image_given, image_of
+from .values import image_given, image_of, prompt_form
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -195,27 +195,17 @@ class Template:
         value = value.value if is_whole else value
         if is_missing(value):
             return ""
-        shown = as_prompt(value)
+        shown = prompt_form(value)
         if isinstance(shown, Image):
             return self._marked(shown)
         if isinstance(shown, TextOfImages):
             if not shown.in_place:
-                raise _image_inside(value)
+                raise image_inside(value)
             return "".join(map(self._marked, shown.images))
         if is_whole:
             return shown
         short = shown if self._tokens is None else cut(shown, self._tokens)
         return ValueText(shown) if short is shown else CutText(short)
-
-
-def _image_inside(value: object) -> InferenceError:
-    return InferenceError(
-        f"A value of type {type(value).__name__} has an image among other values, so it would be sent as a text "
-        "without the picture.",
-        remedy="Put each image into the prompt by itself, such as {% for p in pics %}{{ p }}{% endfor %}, or "
-        "{{ value.image }}.",
-        cause="option",
-    )
 
 
 def _apart(piece: re.Match[str]) -> str:

@@ -85,7 +85,7 @@ def image_of(value: object) -> Image | None:
             return Image(value)
         path = home_resolved(Path(value))
         return images.image_at(path) if images.is_image_file(path) else None
-    shown = as_prompt(value)
+    shown = prompt_form(value)
     return shown if isinstance(shown, Image) else None
 
 
@@ -152,7 +152,7 @@ def _record_of(value: Any) -> dict[str, Any] | None:
     """Return the fields of a record, as a dataclass, a named tuple or a row of a database; None for any other."""
     if isinstance(value, type) or frames.is_written_tuple(value):
         return None
-    hidden = _hidden_fields(type(value))
+    hidden = frames.hidden_fields(type(value))
     if is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in hidden}
     if callable(getattr(type(value), "_asdict", None)):
@@ -167,25 +167,6 @@ def _record_of(value: Any) -> dict[str, Any] | None:
     if is_instance(value, "plotly.basedatatypes.BasePlotlyType"):
         return charts.without(value.to_plotly_json(), "template")
     return dict(value) if is_instance(value, "sqlite3.Row") else None
-
-
-def _hidden_fields(kind: type) -> set[str]:
-    """Return the fields that a dataclass, an attrs class or a model keeps out of its own text: they may be secrets."""
-    described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
-    models = getattr(kind, "model_fields", {}).items()
-    return {one.name for one in described if not one.repr} | {
-        name for name, one in models if not one.repr or one.exclude
-    }
-
-
-def _hidden_in(value: Any) -> dict[Any, Any]:
-    """Return the hidden fields of a model, and of all that are in it, as pydantic takes them in `exclude`."""
-    if isinstance(value, Mapping | list | tuple):
-        parts = value.items() if isinstance(value, Mapping) else enumerate(value)
-    else:
-        parts = {name: getattr(value, name, None) for name in getattr(type(value), "model_fields", ())}.items()
-    hidden: dict[Any, Any] = dict.fromkeys(_hidden_fields(type(value)), True)
-    return {name: found for name, one in parts if (found := hidden.get(name) or _hidden_in(one))} | hidden
 
 
 def _ai_form(value: object) -> str | Image | None:
@@ -226,7 +207,7 @@ class _Plain:
         self._nodes += 1
         if frames.is_missing(value):
             return None
-        if isinstance(value, int | float | str):
+        if isinstance(value, int | float | str) and as_prompt.dispatch(type(value)) in _OURS:
             if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
                 return _words(value)
             # JSON has no number for infinity.
@@ -240,7 +221,7 @@ class _Plain:
             self._above.pop()
 
     def _of_container(self, value: Any) -> Any:
-        shown = value if isinstance(value, Image) else _own_form(value)
+        shown = value if isinstance(value, Image) else own_form(value)
         if shown is not None or (shown := _encoded_image(value)) is not None:
             return self._text_of(shown)
         if is_instance(value, "pyarrow.Scalar"):
@@ -277,10 +258,12 @@ class _Plain:
 
     def _of_model(self, value: Any) -> Any:
         try:
-            return self.of(value.model_dump(mode="json", exclude=_hidden_in(value)))
+            return self.of(value.model_dump(mode="json", exclude=frames.hidden_in(value)))
         except Exception:  # noqa: BLE001 - a field such as a frame has no JSON form
             names = dict.fromkeys((*type(value).model_fields, *(value.model_extra or ())))
-            return {name: self.of(getattr(value, name)) for name in names if name not in _hidden_fields(type(value))}
+            return {
+                name: self.of(getattr(value, name)) for name in names if name not in frames.hidden_fields(type(value))
+            }
 
     def _items_of(self, value: Any) -> list[Any] | None:
         """Return the items of a list that a frame or a file made an array of; of any array, if it is to be whole."""
@@ -311,8 +294,7 @@ class _Plain:
 def _readable(value: object) -> str:
     """Return a value's own text. If that only names a type, return the text that notebooks show, or refuse it."""
     frames.refuse_uncomputed(value)
-    text = safe_plain(_words(value))
-    if not frames.says_nothing(text):
+    if not frames.says_nothing(text := safe_plain(_words(value))):
         return frames.without_addresses(text)
     if shown := _shown_in_notebooks(value):
         return shown
@@ -355,10 +337,8 @@ def _array(value: Any) -> str | Image:
     """
     if value.dtype == object and value.ndim == 1:
         return _json(value.tolist())
-    if value.dtype == object and value.ndim and value.size <= MAX_ITEMS:
-        kinds = {type(one) for one in value.flat}
-        if Image in kinds or any(_form_of(kind) in _IMAGE_FORMS for kind in kinds):
-            return _json(list(value.flat))
+    if value.dtype == object and value.ndim and value.size <= MAX_ITEMS and any(map(has_image_form, value.flat)):
+        return _json(list(value.flat))
     return frames.describe_array(value)
 
 
@@ -413,17 +393,30 @@ _FORMS: Final[dict[str, Form]] = {
 _OURS: Final = frozenset(as_prompt.registry.values())
 
 
-def _own_form(value: object) -> str | Image | None:
+def prompt_form(value: object) -> str | Image:
+    """Return what `as_prompt` returns, or the form of that if the user registered a function that returns no text."""
+    form = as_prompt.dispatch(type(value))
+    shown: object = form(value)
+    if form in _OURS or isinstance(shown, str | Image):
+        return shown  # type: ignore[return-value]
+    if shown is not None and type(shown) is not type(value):
+        with suppress(InferenceError):
+            return prompt_form(shown)
+    returned = "None" if shown is None else f"a value of type {type(shown).__name__}"
+    raise InferenceError(
+        f"The function {getattr(form, '__name__', form)}, registered with as_prompt, returned {returned}.",
+        remedy="Let it return a text, or a value such as a figure or a frame.",
+        cause="option",
+    )
+
+
+def own_form(value: object) -> str | Image | None:
     """Return the form that the user registered for a type, or that its class has by `_ai_repr_`; None for any other."""
     form = as_prompt.dispatch(type(value))
-    return _ai_form(value) if form in _OURS else form(value)
+    return _ai_form(value) if form in _OURS else prompt_form(value)
 
 
-def _own_text(value: object) -> str | None:
-    return IN_TEXT if isinstance(shown := _own_form(value), Image) else shown
-
-
-frames.own_text = _own_text
+frames.own_text = lambda value: IN_TEXT if isinstance(shown := own_form(value), Image) else shown
 
 
 def _form_of(kind: type) -> Form | None:
@@ -436,6 +429,11 @@ def _form_of(kind: type) -> Form | None:
         if isinstance(known, type) and issubclass(kind, known):
             return form
     return None
+
+
+def has_image_form(value: object) -> bool:
+    """Return whether a value is an image, such as a figure, of which nothing is computed."""
+    return isinstance(value, Image) or _form_of(type(value)) in _IMAGE_FORMS
 
 
 def image_given(value: Any) -> Image:

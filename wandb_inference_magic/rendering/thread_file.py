@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 MAX_IMPORTED: Final = 64_000_000
 # The kinds of parts that are text, each with the name of its text.
 _TEXTS: Final = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+# The roles of other tools, by those that they have here.
+_ROLES: Final = {"human": "user", "ai": "assistant", "bot": "assistant", "model": "assistant"}
+# What a message can hold and a turn cannot.
+_NOT_KEPT: Final = {"name": "name", "reasoning": "reasoning text", "reasoning_content": "reasoning text"}
 # Of the HTML page. A second protection besides the safe text: it may load nothing and run nothing.
 POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE: Final = """\
@@ -176,8 +180,8 @@ def to_html(thread: Thread) -> str:
 def from_messages(name: str, document: Any) -> Imported:
     """Return a thread made from OpenAI messages, or from an object that contains them as `messages`.
 
-    Messages of tools are left out, and so is a final prompt without a reply. Consecutive messages of the user, or of
-    the assistant, become one, and so do system prompts before a turn.
+    Messages of tools are left out, and so are a greeting before the first prompt and a last prompt without a reply.
+    Consecutive messages of the user, or of the assistant, become one, and so do system prompts before a turn.
 
     Raises
     ------
@@ -189,10 +193,11 @@ def from_messages(name: str, document: Any) -> Imported:
         raise ValueError("It is not a list of messages.")
     turns: list[Turn] = []
     left_out: Counter[str] = Counter()
-    system = ""
+    system = greeting = ""
     prompt: str | list[dict[str, Any]] = ""
     for number, message in enumerate(messages, 1):
         role, content, calls = _read(message, number)
+        left_out.update({noun for name, noun in _NOT_KEPT.items() if message.get(name)})
         if role == "user":
             prompt = _joined(prompt, content)
             continue
@@ -208,11 +213,15 @@ def from_messages(name: str, document: Any) -> Imported:
             elif turns:
                 turns[-1] = turns[-1]._replace(reply=f"{turns[-1].reply}\n\n{reply}")
             else:
-                raise ValueError("The first message is an answer.")
+                greeting = reply
     if messages and not turns:
         raise ValueError("No message of the user has an answer.")
-    last = [(prompt, "a last prompt without a reply"), (system, "a last system prompt without a turn after it")]
-    said = [*(counted(count, noun) for noun, count in left_out.items()), *(words for one, words in last if one)]
+    ends = [
+        (greeting, "a greeting before the first prompt"),
+        (prompt, "a last prompt without a reply"),
+        (system, "a last system prompt without a turn after it"),
+    ]
+    said = [*(counted(count, noun) for noun, count in left_out.items()), *(words for one, words in ends if one)]
     return Imported(Thread(name, turns), tuple(said))
 
 
@@ -239,7 +248,8 @@ def _read(message: Any, number: int) -> tuple[str, Any, int]:
     elif not content and isinstance(message.get("refusal"), str):
         content = message["refusal"]
     calls = message.get("tool_calls") or message.get("function_call") or []
-    return message["role"], content or "", len(calls) if isinstance(calls, list) else 1
+    role = message["role"].strip().lower()
+    return _ROLES.get(role, role), content or "", len(calls) if isinstance(calls, list) else 1
 
 
 def _read_part(part: dict[str, Any], number: int) -> dict[str, Any]:

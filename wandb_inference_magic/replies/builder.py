@@ -81,6 +81,7 @@ class ReplyBuilder:
         self.model = ""
         # The endpoint's id of the request, and the clock of a cassette.
         self.request_id: str | None = None
+        self.id: str | None = None
         self.timing: Timing | None = None
         self.text_pieces: list[str] = []
         self.reasoning_pieces: list[str] = []
@@ -138,6 +139,8 @@ class ReplyBuilder:
         self._read_usage(usage_in(chunk))
         if isinstance(model := chunk.get("model"), str) and model:
             self.model = model
+        if isinstance(own := chunk.get("id"), str) and own:
+            self.id = own
         choice = first_choice(chunk)
         if choice is None:
             if not is_known_object(chunk):
@@ -354,6 +357,7 @@ class ReplyBuilder:
             messages=tuple(messages),
             sources=tuple(map(whole, self._sources)),
             request_id=self.request_id,
+            id=None if self.id is None else whole(self.id),
             notices=(*notices, *([f"Not recorded: {not_recorded}"] if not_recorded else [])),
             replayed=self.is_replayed,
             # A budget does not apply to a replayed reply.

@@ -118,8 +118,8 @@ def _plain(value: Any) -> Any:
 def _reply_attributes(reply: Reply) -> dict[str, Any]:
     usage = reply.usage
     found = {
-        "gen_ai.response.model": reply.model,
-        "gen_ai.response.id": reply.request_id,
+        "gen_ai.response.model": reply.model if reply.id or reply.text else None,
+        "gen_ai.response.id": reply.id,
         "gen_ai.response.finish_reasons": [reply.finish_reason] if reply.finish_reason else None,
         "gen_ai.usage.input_tokens": usage.prompt_tokens if usage else None,
         "gen_ai.usage.output_tokens": usage.completion_tokens if usage else None,

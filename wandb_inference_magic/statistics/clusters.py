@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import repeat
-from math import pi, sqrt, tan
+from math import cos, pi, sin, sqrt, tan
 from operator import getitem
 from random import Random
 from statistics import NormalDist, fmean, stdev
 from typing import TYPE_CHECKING, Final
 
-from .intervals import ALPHA, tango, wilson, z_value
+from .intervals import ALPHA, halved, tango, wilson, z_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +24,8 @@ MAX_STEPS: Final = 2_000_000
 _CLOSE: Final = 1e-9
 # From so many rows for each different value on, drawing how often each value comes is quicker than drawing rows.
 ROWS_A_VALUE: Final = 12
+# Up to here, the expansion of Student's quantile is too small where many comparisons are corrected for.
+FEW_DEGREES: Final = 15
 
 
 def sign_flip(differences: Sequence[float], samples: int = 1) -> float:
@@ -208,16 +210,14 @@ def share_interval(shares: Sequence[float], alpha: float = ALPHA) -> tuple[float
     return wilson(share * worth, worth, alpha)
 
 
-def t_value(alpha: float, freedom: float) -> float:
+def t_value(alpha: float, freedom: int) -> float:
     """Return the quantile of Student's t that leaves `alpha` outside, on both sides together.
 
-    Exact for one and two degrees of freedom, else the expansion in 1 / freedom: M. Abramowitz and I. A. Stegun,
-    Handbook of Mathematical Functions (1964), 26.7.5.
+    For few degrees of freedom the inverse of the exact distribution, else the expansion in 1 / freedom: M. Abramowitz
+    and I. A. Stegun, Handbook of Mathematical Functions (1964), 26.7.3 to 26.7.5.
     """
-    if freedom <= 1:
-        return 1 / tan(alpha * pi / 2)
-    if freedom == 2:
-        return sqrt(2 / (alpha * (2 - alpha)) - 2)
+    if freedom <= FEW_DEGREES:
+        return sqrt(freedom) * tan(halved(lambda angle: _inside(angle, freedom) < 1 - alpha, 0.0, pi / 2))
     z = z_value(alpha)
     return (
         z
@@ -226,3 +226,14 @@ def t_value(alpha: float, freedom: float) -> float:
         + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / freedom**3
         + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160 / freedom**4
     )
+
+
+def _inside(angle: float, freedom: int) -> float:
+    """Return the chance that Student's t is at most sqrt(freedom) tan(angle) from 0."""
+    is_odd = freedom % 2
+    total, term = 0.0, cos(angle) if is_odd else 1.0
+    for power in range(is_odd, freedom - 1, 2):
+        total += term
+        term *= cos(angle) ** 2 * (power + 1) / (power + 2)
+    inside = total * sin(angle)
+    return (angle + inside) * 2 / pi if is_odd else inside

@@ -59,6 +59,12 @@ def _show_models(context: MagicContext, options: ModelsOptions, text: str, canva
     endpoint = command.endpoint
     catalog = session.models.catalog(command, refresh=options.refresh)
     if options.use is not None:
+        if text or options.table or options.sort or options.min_context or options.output:
+            raise InferenceError(
+                "--use sets the model and lists none: only --refresh goes with it. Nothing was set.",
+                remedy="Leave out the other options and the text, or run %wbmodels once more for the list.",
+                cause="option",
+            )
         chosen = _choose(command, _by_number(session, options.use))
         is_unlisted = catalog.live and not endpoint.is_wandb and catalog.find(chosen) is None
         note = f". The endpoint does not list it. {catalog.describe_unknown(chosen).remedy}" if is_unlisted else ""
