@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from threading import Event
 from types import ModuleType
@@ -214,6 +215,54 @@ def test_a_repeated_request_is_answered_in_the_recorded_order(kernel: Kernel, se
         kernel.run(cell)
         texts.append(kernel.value("_wbreply.text"))
     assert texts == ["one", "two", "three", "one"]
+
+
+def test_equal_rows_have_an_answer_each_and_keep_it(
+    start_api: Callable[..., ModuleType], service: Service, tmp_path: Path
+) -> None:
+    """Recordings are written as replies end, and the first ones asked end last here."""
+    path = tmp_path / "a.jsonl"
+    asked = count()
+
+    def answer(one: Answer) -> None:
+        number = next(asked)
+        time.sleep(max(0, 4 - number) / 20)
+        completion(f"Answer {number}.")(one)
+
+    service.always = answer
+
+    def answers(mode: str, rows: int, times: int = 1) -> list[list[str]]:
+        api = start_api(**service.environment, WANDB_INFERENCE_CASSETTE=str(path), WANDB_INFERENCE_CASSETTE_MODE=mode)
+        # The SDK may send the first requests of a new client in any order.
+        api.chat("Hi")
+        frame = pd.DataFrame({"a": ["joke"] * rows})
+        return [list(api.map_prompts(frame, "A {{ a }}", concurrency=3)["reply"]) for _ in range(times)]
+
+    first, again = answers("auto", 6, times=2)
+    assert len(service.chats) == 7, "a second map has the recorded answers"
+    assert len(set(first)) == 6
+    assert again == first
+    assert answers("replay", 6) == [again]
+    (more,) = answers("auto", 8)
+    assert more[:6] == again
+    assert len(set(more)) == 8
+    assert answers("replay", 8) == [more]
+
+
+def test_the_request_after_the_one_just_replayed_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    take(path, "one", "two", "three")
+    cassette = Cassette(path, "replay", "at-once")
+    assert cassette.find("wandb", "/chat/completions", {"q": "two"})
+    with pytest.raises(InferenceError, match='Recorded: "three"'):
+        cassette.find("wandb", "/chat/completions", {"q": "another"})
+
+
+def test_a_folder_is_not_suggested_as_a_cassette(tmp_path: Path) -> None:
+    (tmp_path / "class.jsonl").mkdir()
+    with pytest.raises(InferenceError) as failed:
+        Cassette(tmp_path / "clas.jsonl", "replay", "at-once")
+    assert "Did you mean" not in str(failed.value)
 
 
 def test_auto_replays_recorded_requests_and_records_new_ones(
@@ -590,6 +639,7 @@ EXCHANGES = st.builds(
     document=JSON,
     events=st.lists(st.tuples(st.just(0.5), CHUNKS), max_size=6).map(tuple),
     status=st.integers(200, 599),
+    place=st.integers(0, 10**6),
     request_id=st.none() | st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=12),
 )
 

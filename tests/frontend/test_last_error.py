@@ -76,6 +76,15 @@ def test_an_error_of_this_package_in_python_code_does_not_hide_the_one_before(ke
         assert "ZeroDivisionError" in str(service.last.body["messages"])
 
 
+def test_a_key_of_wandb_login_is_not_sent_to_another_endpoint(kernel: Kernel, service: Service) -> None:
+    kernel.run("import netrc, os\nfrom pathlib import Path\nos.environ['NETRC'] = 'keys'")
+    kernel.run("key = 'wb' * 20\nPath('keys').write_text(f'machine api.wandb.ai login user password {key}')")
+    kernel.run("raise ValueError(netrc.netrc('keys').hosts)")
+    assert kernel.run("%wbchat --error").ok
+    assert "(hidden)" in sent(service)
+    assert "wbwbwb" not in str(service.last.body)
+
+
 def test_a_key_in_the_error_or_its_cell_is_not_sent(kernel: Kernel, service: Service) -> None:
     key = "wandbkey0123456789abcdef0123456789abcdef01"
     kernel.run(f"import os\nos.environ['WANDB_API_KEY'] = '{key}'")

@@ -6,15 +6,16 @@ import json
 import os
 from copy import copy
 from errno import ENOSPC
-from itertools import chain, zip_longest
+from itertools import chain, takewhile, zip_longest
 from os import SEEK_END
 from os.path import commonprefix
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from ..config import absolute, replace_file
 from ..errors import InferenceError, did_you_mean, shortened
-from ..messages import ADDED_JSON_MODE, without_json_mode
+from ..messages import ADDED_JSON_MODE, ASKING, without_json_mode
 from ..text import counted, hidden
 from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, unusable, without_call_ids, without_secrets
 from .upgrade import rewrite
@@ -69,7 +70,12 @@ class Cassette:
         self._exchanges: list[Exchange] = []
         # The numbers of the exchanges with each key, in the order in which they will be replayed.
         self._by_key: dict[str, list[int]] = {}
+        # How many requests with each key were asked.
+        self._asked: dict[str, int] = {}
         self._replayed: set[int] = set()
+        self._last_replayed = -1
+        # The numbers of the exchanges that each command has made or got.
+        self._used: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
         self._is_prepared = False
         self._failure: InferenceError | None = None
         if mode != "record":
@@ -78,7 +84,7 @@ class Cassette:
 
     def _check_place(self, found: Recorded) -> None:
         if self.mode == "replay" and not found.whole:
-            others = [one.name for one in self.path.parent.glob("*.jsonl") if one != self.path]
+            others = [one.name for one in self.path.parent.glob("*.jsonl") if one != self.path and one.is_file()]
             near = did_you_mean(self.path.name, others)
             raise InferenceError(
                 f"{self.path} is empty: nothing has been recorded in it."
@@ -131,9 +137,10 @@ class Cassette:
     def find(self, endpoint: str, path: str, request: Any) -> Exchange | None:
         """Return the exchange recorded for a request, or None if there is none.
 
-        Exchanges of a request that was recorded several times are replayed in the order of recording, then again from
-        the first. The pictures in `request` must already be digests. A request to which `--format json` has added JSON
-        mode is also found without it, as version 0.1.0 recorded it.
+        Exchanges of a request that was recorded several times are replayed in the order in which it was asked, then
+        again from the first; in mode `auto`, one command gets none twice, nor one that it has made. The pictures in
+        `request` must already be digests. A request to which `--format json` has added JSON mode is also found without
+        it, as version 0.1.0 recorded it.
 
         Raises
         ------
@@ -151,10 +158,14 @@ class Cassette:
             keys.append(key_of(endpoint, path, without_json_mode(request)))
         with self._lock:
             if found := next((self._by_key[key] for key in keys if key in self._by_key), None):
-                number = found.pop(0)
-                found.append(number)
-                self._replayed.add(number)
-                return self._exchanges[number]
+                used = self._used_by_asking()
+                if self.mode == "replay" or found[0] not in used:
+                    number = found.pop(0)
+                    found.append(number)
+                    used.add(number)
+                    self._replayed.add(number)
+                    self._last_replayed = number
+                    return self._exchanges[number]
             if self.mode == "replay":
                 remedy = (
                     "Restore the cell as it was recorded, and run the notebook from its first cell. Or record what is "
@@ -173,6 +184,18 @@ class Cassette:
             # A copy: a run that ends early adds to its error.
             raise copy(self._failure)
 
+    def _used_by_asking(self) -> set[int]:
+        command = ASKING.get()
+        return set() if command is None else self._used.setdefault(command, set())
+
+    def place_of(self, endpoint: str, path: str, request: Any) -> int:
+        """Count a request that is about to be sent. Return how many equal ones were asked before."""
+        key = key_of(endpoint, path, hidden(request, self._secrets()))
+        with self._lock:
+            before = self._asked.get(key, 0)
+            self._asked[key] = before + 1
+            return before
+
     def add(self, exchange: Exchange) -> str:
         """Record an exchange without secrets. Return why it could not be recorded; then no more requests are sent."""
         exchange = without_secrets(exchange, self._secrets())
@@ -180,7 +203,7 @@ class Cassette:
         with self._lock:
             try:
                 self._write(line)
-                self._take(exchange)
+                self._used_by_asking().add(self._take(exchange))
             except OSError as error:
                 self._failure = unusable(self.path, error)
             except InferenceError as error:
@@ -224,10 +247,17 @@ class Cassette:
             elif file.read(1) != b"\n":
                 file.write(b"\n")
 
-    def _take(self, exchange: Exchange) -> None:
-        key = key_of(exchange.endpoint, exchange.path, exchange.request)
-        self._by_key.setdefault(key, []).append(len(self._exchanges))
+    def _take(self, exchange: Exchange) -> int:
+        """Keep an exchange, before those not yet replayed whose equal requests were asked later. Return its number."""
+        key, number = key_of(exchange.endpoint, exchange.path, exchange.request), len(self._exchanges)
         self._exchanges.append(exchange)
+        self._asked[key] = max(self._asked.get(key, 0), exchange.place + 1)
+        equal = self._by_key.setdefault(key, [])
+        # From the end: most are asked and recorded in the same order.
+        after = takewhile(lambda one: one not in self._replayed, reversed(equal))
+        later = sum(1 for _ in takewhile(lambda one: self._exchanges[one].place > exchange.place, after))
+        equal.insert(len(equal) - later, number)
+        return number
 
     def _not_recorded(self, what: str, asked: tuple[str, str, Any], remedy: str) -> InferenceError:
         what = f"The cassette {self.path.name} {what}"
@@ -242,7 +272,10 @@ class Cassette:
         of_kind = [number for number, one in enumerate(self._exchanges) if one.path == path]
         if not of_kind:
             return f"It holds no request of this kind ({path}).{damage}"
-        number = next((number for number in of_kind if number not in self._replayed), None)
+        left = [number for number in of_kind if number not in self._replayed]
+        # Cells above the one that was run may not have been run.
+        after = [number for number in left if number > self._last_replayed]
+        number = next(iter(after or left), None)
         which = "All were replayed. The last" if number is None else "The next"
         one = self._exchanges[of_kind[-1] if number is None else number]
         if ADDED_JSON_MODE.get() and isinstance(one.request, dict) and "response_format" not in one.request:

@@ -114,7 +114,7 @@ class _Exchanges:
             return self._recorded(request, found)
         # Ask for an uncompressed body, because a recording must be readable.
         request.headers["accept-encoding"] = "identity"
-        return _body_class(self._library, _Recording)(asked, self._cassette.add)
+        return _body_class(self._library, _Recording)(asked, self._cassette.place_of(*asked), self._cassette.add)
 
     def _recorded(self, request: Any, found: Exchange) -> Any:
         """Return a recorded reply as a response of the HTTP library."""
@@ -197,8 +197,9 @@ class _Replay:
 class _Recording:
     """The body of a response that is passed on. It is added to the cassette if it is complete."""
 
-    def __init__(self, asked: tuple[str, str, Any], add: Callable[[Exchange], str]) -> None:
+    def __init__(self, asked: tuple[str, str, Any], place: int, add: Callable[[Exchange], str]) -> None:
         self._asked = asked
+        self._place = place
         self._add = add
         self._timing = Timing(replayed=False)
         self._started = perf_counter()
@@ -282,5 +283,6 @@ class _Recording:
                     events=events,
                     status=self._response.status_code,
                     request_id=header_text(self._response.headers.get("x-request-id")),
+                    place=self._place,
                 )
             )

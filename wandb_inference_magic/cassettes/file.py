@@ -11,6 +11,8 @@ ignore raises the version.
 `request`
     The JSON body of the request, or null. Its headers are not stored. A picture in it (a `data:` URL) is stored as its
     digest.
+`place`
+    How many equal requests were asked before. Not stored if there was none.
 `reply`
     `seconds` until the reply was complete; `request_id`, if there is one; `status`, if it is not 200; and either
     `json`, the document received, or `events`, the chunks of a stream.
@@ -81,6 +83,8 @@ class Exchange:
         The HTTP status.
     request_id : str or None
         The endpoint's id for the request.
+    place : int
+        How many equal requests were asked before it: their replies may have come later.
     """
 
     endpoint: str
@@ -91,6 +95,7 @@ class Exchange:
     events: tuple[Event, ...] = ()
     status: int = 200
     request_id: str | None = None
+    place: int = 0
 
 
 def key_of(endpoint: str, path: str, request: Any) -> str:
@@ -187,8 +192,10 @@ def line_of(exchange: Exchange) -> bytes:
         reply["events"] = exchange.events
     else:
         reply["json"] = exchange.document
-    members = {"endpoint": exchange.endpoint, "path": exchange.path, "request": exchange.request, "reply": reply}
-    return json_bytes(members) + b"\n"
+    members: dict[str, Any] = {"endpoint": exchange.endpoint, "path": exchange.path, "request": exchange.request}
+    if exchange.place:
+        members["place"] = exchange.place
+    return json_bytes(members | {"reply": reply}) + b"\n"
 
 
 # Reading ---------------------------------------------------------------------------------------------------------
@@ -276,7 +283,7 @@ def version_of(path: Path, line: bytes) -> int:
     if version < 1:
         raise InferenceError(
             f"{path} is not a cassette: its first line does not say so.",
-            remedy="Name another file. If it does not exist, it is created.",
+            remedy="Name a cassette, or a new file to record in.",
             cause="option",
         )
     if version > VERSION:
@@ -316,6 +323,7 @@ def read_line(line: bytes, version: int) -> Exchange | None:
             ),
             status=int(_number(_of_type(int, reply.get("status", 200)), 200, 599)),
             request_id=_request_id(reply.get("request_id")),
+            place=int(_number(_of_type(int, members.get("place", 0)), 0, MAX_FILE)),
         )
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"not an exchange: {error}") from None

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 from ..errors import InferenceError, Interrupted
 from ..markup import fenced
 from ..prompts import cut, without_folders
-from ..text import redacted, safe_plain
+from ..text import hidden, redacted, safe_plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
     from types import TracebackType
 
     from IPython.core.interactiveshell import InteractiveShell
@@ -25,10 +26,18 @@ _NUMBER: Final = re.compile(r"In ?\[(\d+)\]")
 
 
 class LastError:
-    """Keeps the last exception that this package did not raise. IPython stores exceptions in `sys.last_value`."""
+    """Keeps the last exception that this package did not raise. IPython stores exceptions in `sys.last_value`.
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    Parameters
+    ----------
+    shell : InteractiveShell
+    secrets : callable
+        Returns the known keys, also those of endpoints that are not in use.
+    """
+
+    def __init__(self, shell: InteractiveShell, secrets: Callable[[], Collection[str]]) -> None:
         self._shell = shell
+        self._secrets = secrets
         self._before_ours: BaseException | None = None
 
     def failing(self) -> None:
@@ -56,9 +65,11 @@ class LastError:
             )
         trace = self._in_cells(error.__traceback__)
         lines = traceback.TracebackException(type(error), error, trace).format()
-        text = redacted(safe_plain(without_folders(self._with_cell_names("".join(lines)))).strip())
+        text = safe_plain(without_folders(self._with_cell_names("".join(lines)))).strip()
+        # Hidden before they are cut: part of a key is not found.
+        text, source = map(redacted, hidden([text, self._source(error, trace)], self._secrets()))
         words = [f"The error:\n\n{fenced(cut(text, tokens), 'text')}"]
-        if source := redacted(self._source(error, trace)):
+        if source:
             words.insert(0, f"The cell:\n\n{fenced(cut(source, tokens), 'python')}")
         return "\n\n".join(words)
 

@@ -99,7 +99,7 @@ class InferenceMagics(Magics):
     def last_error(self) -> LastError:
         from ..frontend import LastError
 
-        return LastError(self.shell)
+        return LastError(self.shell, self.session.keys.secrets)
 
     def _prepare(self, error: InferenceError) -> None:
         """Prepare an error for being raised by a magic."""

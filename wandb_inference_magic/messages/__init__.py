@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from .request import (
         ADDED_JSON_MODE as ADDED_JSON_MODE,
+        ASKING as ASKING,
         JSON_MODE as JSON_MODE,
         JSON_ONLY as JSON_ONLY,
         REPLY_TOKENS as REPLY_TOKENS,
@@ -70,6 +71,7 @@ __getattr__ = lazy_exports(
         "reply": ("BUDGET_REMEDY", "Reply", "ToolCall", "ToolStep", "added_up", "is_cut", "notices_below"),
         "request": (
             "ADDED_JSON_MODE",
+            "ASKING",
             "JSON_MODE",
             "JSON_ONLY",
             "REPLY_TOKENS",

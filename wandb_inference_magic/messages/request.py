@@ -29,6 +29,8 @@ JSON_ONLY: Final = "Answer with JSON only, without any words around it."
 # Whether `--format json` has added JSON mode to the request of this context. Cassettes recorded by version 0.1.0 have
 # such requests without it.
 ADDED_JSON_MODE: Final[ContextVar[bool]] = ContextVar("wandb_inference_json_mode", default=False)
+# The command that makes the request of this context: a cassette does not give it the same recording twice.
+ASKING: Final[ContextVar[object]] = ContextVar("wandb_inference_asking", default=None)
 
 
 @dataclass(frozen=True, slots=True)
