@@ -116,6 +116,12 @@ def test_a_function_of_the_notebook_scores_before_one_of_ours(evaluator: Kernel,
     assert evaluator.value("_wbeval.summary.score.tolist()") == [0.5]
 
 
+def test_a_star_import_brings_no_scorer(evaluator: Kernel) -> None:
+    assert evaluator.run("from numpy import *").ok
+    assert evaluator.run("%%wbeval df --truth label -m test/x --scorer equal\nIs it even: {{ n }}").ok
+    assert "right" in evaluator.value("_wbeval.summary.columns.tolist()")
+
+
 def test_every_file_of_the_same_name_is_a_prompt(evaluator: Kernel, service: Service, tmp_path: Path) -> None:
     service.always = answer
     (tmp_path / "v1").mkdir()

@@ -207,6 +207,7 @@ FAULTS = [
 
 NO_FAULTS = [
     Fault("choices: [] only, then [DONE]", Streamed([], finish=None), ("No text came",)),
+    Fault("white space only", completion(" \n "), ("No text came",), "--no-stream"),
     Fault("null content", completion(None), ("No text came",), "--no-stream"),
     Fault(
         "empty, reasoning used it up",

@@ -146,6 +146,12 @@ def test_objects_without_fields_are_texts_in_the_result(api: ModuleType, service
     assert read["pay"].tolist()[1] == {"name": "Al", "pay": "a"}
 
 
+def test_an_object_whose_text_is_its_address_is_kept(api: ModuleType, service: Service) -> None:
+    service.always = echo
+    documents = [type("Document", (), {"title": title})() for title in ("one", "two")]
+    assert api.map_prompts(documents, "{{ text.title }}")["text"].tolist() == documents
+
+
 def test_an_image_is_one_value_although_it_is_a_dataclass() -> None:
     image = Image("https://example.com/a.png")
     rows = read_rows([image])

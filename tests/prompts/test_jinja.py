@@ -88,6 +88,37 @@ def test_a_method_that_is_called_is_the_method(text: str, expected: str) -> None
     assert rendered(text, order=ORDER, word="ada", frame=FRAME).startswith(expected)
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Series(["b", "a"]),
+        pd.Index(["b", "a"]),
+        np.array(["b", "a"]),
+        pl.Series(["b", "a"]),
+        pa.chunked_array([["b", "a"]]),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_the_filters_of_lists_take_arrays(labels: Any) -> None:
+    text = "{{ x | map('upper') | join }}{{ x | select('equalto', 'a') | join }}{{ x | reject('equalto', 'a') | join }}"
+    assert rendered(text + "{{ x | max }}{{ x | sort | first }}", x=labels) == "BAabba"
+
+
+def test_a_list_that_a_file_made_an_array_of_is_a_list_in_a_row() -> None:
+    tags = np.array(["a", np.array(["b"], dtype=object)], dtype=object)
+    row = next(iter(read_rows(pd.DataFrame({"tags": [tags], "vector": [np.array([1.5])]}))))
+    assert row["tags"] == ["a", ["b"]]
+    assert rendered("{{ tags + ['z'] }} {{ tags == [] }} {{ vector }}", **row).startswith(
+        '["a", ["b"], "z"] False array'
+    )
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), pd.NA, pd.NaT, pa.scalar(None), np.array(np.nan)])
+def test_a_missing_value_equals_nothing_but_another(value: Any) -> None:
+    assert rendered("{{ x == 'a' }} {{ x != 'a' }} {{ 'a' != x }} {{ x == none }}", x=value) == "False True True True"
+    assert rendered("{{ x == 3 }} {{ x != 3 }}", x=pa.scalar(3)) == "True False"
+
+
 class Model:
     def forward(self) -> None:
         """Its source."""

@@ -231,6 +231,8 @@ def test_an_image_becomes_a_part_of_the_message() -> None:
     assert kept == [IMAGE.part, IMAGE.part]
     with pytest.raises(InferenceError, match="an image"):
         render_text("{{ picture }}", {"picture": IMAGE}, tokens=10, what="the option --system")
+    with pytest.raises(InferenceError, match="Write it without braces"):
+        render_text("{{ picture }}", {"picture": IMAGE}, tokens=10, what="the option --image")
 
 
 def test_images_are_added_after_the_prompt() -> None:

@@ -17,7 +17,7 @@ from collections import ChainMap, OrderedDict, UserDict, UserList, UserString, d
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -504,6 +504,32 @@ class Url(NamedTuple):
 
     def __repr__(self) -> str:
         return f"{self.user}:***"
+
+
+def test_the_name_of_the_axis_of_the_columns_is_sent() -> None:
+    table = pd.crosstab(pd.Series(["a", "b"], name="store"), pd.Series(["x", "y"], name="returned"))
+    assert "\nColumns by returned: x (int64), y (int64)\n" in text_of(table)
+
+
+def test_long_names_and_types_of_columns_are_cut() -> None:
+    kind = pl.Enum([f"product {number}" for number in range(5000)])
+    assert len(text_of(pl.DataFrame({"n" * 1000: pl.Series(["product 1"], dtype=kind)}))) < 1000
+
+
+def test_a_dataclass_that_notebooks_show_is_sent_as_they_show_it() -> None:
+    @dataclass
+    class Table:
+        body: Any = field(default_factory=Nothing)
+
+        def _repr_html_(self) -> str:
+            return "<b>shown</b>"
+
+    assert text_of([Table()]) == f'["{text_of(Table())}"]' == '["<b>shown</b>"]'
+
+
+@pytest.mark.parametrize("value", [pd.Timedelta("1h30min"), timedelta(hours=1), np.timedelta64(3, "D")])
+def test_a_duration_is_the_same_text_in_a_list(value: Any) -> None:
+    assert text_of([value]) == f'["{text_of(value)}"]'
 
 
 class OwnFrame(pd.DataFrame):

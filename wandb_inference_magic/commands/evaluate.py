@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import start_dry
@@ -15,6 +16,7 @@ from ..errors import InferenceError, quoted, shortened
 from ..evaluation import (
     NOT_PUBLISHED,
     PUBLISHED,
+    SCORERS,
     Evaluation,
     EvaluationSpec,
     PreparedEvaluation,
@@ -147,7 +149,9 @@ def _read_prompts(paths: Sequence[str]) -> dict[str, str]:
 def _scorer(name: str | None, names: Mapping[str, Any]) -> str | Callable[[Any, Any], Any] | None:
     """Return the function of the notebook, if there is one of the name: it wins over a scorer of ours."""
     found = names.get(name) if name else None
-    return found if callable(found) else name
+    # `from numpy import *` brings an `equal` that is no scorer.
+    is_own = isinstance(found, FunctionType) if name in SCORERS else callable(found)
+    return found if is_own else name
 
 
 def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows, *, use_cache: bool) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         named_prompts as named_prompts,
         notices_of as notices_of,
     )
-    from .scorers import scorer_of as scorer_of
+    from .scorers import SCORERS as SCORERS, scorer_of as scorer_of
     from .spec import EvaluationSpec as EvaluationSpec
 
 __getattr__ = lazy_exports(
@@ -23,7 +23,7 @@ __getattr__ = lazy_exports(
     {
         "result": ("NOT_PUBLISHED", "PUBLISHED", "Evaluation"),
         "run": ("PreparedEvaluation", "asked_of", "known_rows", "named_prompts", "notices_of"),
-        "scorers": ("scorer_of",),
+        "scorers": ("SCORERS", "scorer_of"),
         "spec": ("EvaluationSpec",),
     },
 )

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ..imports import is_instance
-from ..prompts import Image, prompt_form
+from ..prompts import Image, prompt_form, says_nothing
 from .columns import fields_of, plain
 
 Row = Mapping[str, Any]
@@ -102,6 +102,12 @@ def _text_form(value: Any) -> str | None:
     return None
 
 
+def as_list(value: Any) -> Any:
+    """Return an array of objects as the list that it was before it was written to a file; any other value as it is."""
+    is_list = is_instance(value, "numpy.ndarray") and value.dtype == object and value.ndim == 1
+    return [as_list(one) for one in value] if is_list else value
+
+
 def _is_keyed(value: Any) -> bool:
     """Return whether a value is a row of pandas, or one of a database that is no tuple: `sqlite3.Row` and others."""
     return is_instance(value, "pandas.Series") or (type(value).__name__ in _ROWS and hasattr(value, "keys"))
@@ -122,7 +128,10 @@ def column_names(source: Any) -> list[str]:
 
 
 def storable(row: Row) -> Row:
-    """Return a row as it is in a result: what a frame cannot write to a file is plain if the row was no mapping."""
+    """Return a row as it is in a result: what a frame cannot write to a file is plain if the row was no mapping.
+
+    An object whose text says nothing is kept.
+    """
     if not isinstance(row, Record):
         return row
     return {name: _stored(one) for name, one in row.items()}
@@ -136,7 +145,9 @@ def _stored(value: Any) -> Any:
     # Images are left, for a further run.
     is_left = _has_prompt_form(value) or type(value).__module__.partition(".")[0] in _STORED
     is_nested = isinstance(value, dict | list | tuple | AnySet) or is_instance(value, "pandas.Series")
-    return value if is_left and not is_nested else plain(value)
+    written = value if is_left and not is_nested else plain(value)
+    # Nobody could tell which object the address is of.
+    return value if isinstance(written, str) and written is not value and says_nothing(written) else written
 
 
 def as_table(value: Any, limit: int | None) -> Any:

@@ -17,7 +17,7 @@ from ..text import shortest, whole
 from .columns import HALVES
 from .names import Table
 from .native_columns import arrow_array, built, pandas_array, polars_series
-from .records import TEXT, FrameRow, Record, Row as Row, as_row, as_table, column_names, storable
+from .records import TEXT, FrameRow, Record, Row as Row, as_list, as_row, as_table, column_names, storable
 
 if TYPE_CHECKING:
     from .columns import TypedColumn
@@ -165,7 +165,8 @@ class FrameRows:
         self.length: int | None = len(frame)
         self.columns: Sequence[str] = [str(name) for name in frame.columns]
         _check_names(self.columns)
-        kinds = map(str, frame.schema.dtypes())
+        kinds = [str(kind) for kind in frame.schema.dtypes()]
+        self._objects = [place for place, kind in enumerate(kinds) if kind == "Object"]
         self._short_floats = [(place, kind) for place, kind in enumerate(kinds) if kind in ("Float32", "Float16")]
         index = nw.maybe_get_index(frame)
         self._index = () if index is None else index
@@ -187,6 +188,8 @@ class FrameRows:
             row = FrameRow(zip(self.columns, values, strict=True))
             for place, kind in self._short_floats:
                 row[self.columns[place]] = shortest(values[place], kind)
+            for place in self._objects:
+                row[self.columns[place]] = as_list(values[place])
             if self._label_names:
                 labels = label if len(self._label_names) > 1 else (label,)
                 row._index = {name: labels[place] for name, place in self._levels.items()}

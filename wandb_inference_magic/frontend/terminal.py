@@ -134,7 +134,7 @@ class RichCanvas(BlockCanvas, _Printing):
         if self._format == "json":
             self._print_json(reply)
         elif rest.strip() or not reply.text:
-            self._print(self._rendered(rest if reply.text else why_empty(reply)))
+            self._print(self._rendered(rest if reply.text.strip() else why_empty(reply)))
         for line in lines_below(reply):
             self._console.print(line, style="dim")
 
@@ -192,7 +192,7 @@ class PlainCanvas(_Printing):
         self._print(f"{safe_plain(markdown)}\n")
 
     def finish(self, reply: Reply) -> None:
-        self._print(safe_plain(reply.text[self._given :]) if reply.text else why_empty(reply))
+        self._print(safe_plain(reply.text[self._given :]) if reply.text.strip() else why_empty(reply))
         self.discard()
         for line in lines_below(reply):
             self._print(f"{line}\n")

@@ -68,7 +68,8 @@ def is_missing(value: object) -> bool:
         return getattr(value, "is_valid", True) is False
     if isinstance(value, Decimal):
         return value.is_nan()
-    if isinstance(value, Number) or kind.__name__ in ("datetime64", "timedelta64"):
+    is_number = isinstance(value, Number) or (getattr(value, "shape", None) == () and hasattr(kind, "tolist"))
+    if is_number or kind.__name__ in ("datetime64", "timedelta64"):
         # NaN and NaT differ from themselves.
         with suppress(Exception):
             return bool(value != value)
@@ -191,6 +192,7 @@ def describe_pandas(value: Any, *, is_head: bool = False) -> str:
         head=head.itertuples(index=has_index, name=None),
         tail=tail.itertuples(index=has_index, name=None),
         index_name=index_name if has_index else None,
+        axis=", ".join(_cut(str(name)) for name in frame.columns.names if name is not None),
     )
 
 
@@ -295,14 +297,17 @@ def _described(
     head: Iterable[Sequence[Any]],
     tail: Iterable[Sequence[Any]],
     index_name: str | None = None,
+    axis: str = "",
 ) -> str:
     """Return the text about a frame.
 
-    `length` is None if unknown. If `index_name` is set, each row starts with its index.
+    `length` is None if unknown. If `index_name` is set, each row starts with its index. `axis` is what the names of
+    the columns are values of.
     """
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     index = [] if index_name is None else [index_name]
+    names = [*map(_cut, names)]
     writer.writerow([*index, *names[:MAX_COLUMNS]])
     kinds = [*("" for _ in index), *types]
     writer.writerows(_cells(row, kinds) for row in head)
@@ -310,7 +315,7 @@ def _described(
     if ends:
         text.write("...\n")
         writer.writerows(ends)
-    columns = _columns(names, types, [*missing, *[0] * len(types)])
+    columns = _columns(names, [*map(_cut, types)], [*missing, *[0] * len(types)], axis)
     return "\n".join([_heading(kind, length, len(names)), columns, "", text.getvalue().rstrip("\n")])
 
 
@@ -325,7 +330,7 @@ def _heading(kind: str, length: int | None, width: int) -> str:
     return f"{kind}, {size}" + (f"; the first {HEAD_ROWS} and last {TAIL_ROWS} rows:" if is_cut else ":")
 
 
-def _columns(names: Sequence[str], types: Sequence[str], missing: Sequence[int]) -> str:
+def _columns(names: Sequence[str], types: Sequence[str], missing: Sequence[int], axis: str) -> str:
     described = [
         f"{name} ({kind}, {count:,} missing)" if count else f"{name} ({kind})"
         for name, kind, count in zip(names, types, missing, strict=False)
@@ -334,7 +339,7 @@ def _columns(names: Sequence[str], types: Sequence[str], missing: Sequence[int])
     if others:
         named = ", ".join(others[:MAX_NAMES]) + (", ..." if len(others) > MAX_NAMES else "")
         described.append(f"and {len(others):,} columns that are left out: {named}")
-    return f"Columns: {', '.join(described)}"
+    return f"Columns{f' by {axis}' if axis else ''}: {', '.join(described)}"
 
 
 def _cells(row: Sequence[Any], kinds: Sequence[str]) -> list[str]:
@@ -351,6 +356,10 @@ def _cell(value: Any) -> str:
             with suppress(ValueError, RecursionError):
                 value = json.dumps(_plain(value), ensure_ascii=False)
         text = _words(value)
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}[...]"
 
 

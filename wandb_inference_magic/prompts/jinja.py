@@ -14,6 +14,7 @@ from typing_extensions import override
 from ..imports import is_instance
 from .frames import is_labelled, is_missing
 from .missing import (
+    comparable,
     filters_for_missing,
     is_in,
     members_of,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 # The names of our own filters and tests have a space, so that no template can use them.
 _TRUTH: Final = "as truth"
 _ORDERED: Final = "as ordered"
+_COMPARABLE: Final = "as comparable"
 _TEXT: Final = "as text"
 _ITEMS: Final = "as items"
 _ORDERED_ITEMS: Final = "as ordered items"
@@ -80,7 +82,7 @@ class PromptEnvironment(Environment):
         # `x is None` is Python's way to write it.
         tests |= {"None": is_missing, "True": tests["true"], "False": tests["false"]}
         tests |= {name: _comparison(tests[name], _ordered) for name in _ORDERINGS}
-        tests |= {name: _comparison(tests[name], value_or_none) for name in _EQUALITIES}
+        tests |= {name: _comparison(tests[name], comparable) for name in _EQUALITIES}
         self.tests |= {"none": is_missing, "in": is_in, _TRUTH: lambda value: bool(_truth(value))}
 
     @override
@@ -190,6 +192,10 @@ def _adapt_comparison(node: nodes.Compare) -> None:
             one.expr = _filtered(one.expr, _ORDERED)
     elif node.ops[0].op in ("in", "notin"):
         node.expr, node.ops[0].expr = _filtered(node.expr, _TRUTH), _filtered(node.ops[0].expr, _ITEMS)
+    else:
+        node.expr = _filtered(node.expr, _COMPARABLE)
+        for one in node.ops:
+            one.expr = _filtered(one.expr, _COMPARABLE)
 
 
 def _filtered(node: Any, name: str) -> nodes.Filter:
@@ -240,6 +246,7 @@ def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
 _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     _TRUTH: _truth,
     _ORDERED: _ordered,
+    _COMPARABLE: comparable,
     _TEXT: text_or_empty,
     _ITEMS: members_of,
     _ORDERED_ITEMS: ordered_items,

@@ -15,6 +15,7 @@ from jinja2 import Undefined
 from jinja2.filters import make_attrgetter
 from typing_extensions import override
 
+from ..imports import is_instance
 from .frames import in_order, is_missing, says_nothing, without_addresses
 from .images import Image, TextOfImages, image_inside
 from .values import has_image_form, own_form, prompt_form
@@ -98,14 +99,27 @@ def value_or_none(value: Any) -> Any:
     return None if is_missing(value) else value
 
 
+def comparable(value: Any) -> Any:
+    """Return a value as `==` compares it: None if it is missing, and a scalar of pyarrow as that of Python."""
+    return value.as_py() if is_instance(value, "pyarrow.Scalar") else value_or_none(value)
+
+
 def items_or_empty(value: Any) -> Any:
     """Return a value, or an empty tuple if it is missing."""
     return () if is_missing(value) else value
 
 
 def ordered_items(value: Any) -> Any:
-    """Return a value, an empty tuple if it is missing, or the items of a set in one order."""
-    return in_order(value) if isinstance(value, set | frozenset) else items_or_empty(value)
+    """Return a value, an empty tuple if it is missing, or the items of a set, in one order, or of an array.
+
+    Jinja2 asks a value whether it is true, which an array or a series is not to be asked.
+    """
+    if isinstance(value, set | frozenset):
+        return in_order(value)
+    if hasattr(type(value), "to_pylist"):
+        return value.to_pylist()
+    is_array = hasattr(type(value), "__array__") and getattr(value, "ndim", True) and not isinstance(value, str)
+    return list(value) if is_array else items_or_empty(value)
 
 
 def _texts_of(value: Any) -> list[Any]:
@@ -250,7 +264,7 @@ def _with_missing_apart(run: Filter, last: Callable[[list[Any]], list[Any]] | No
     @wraps(run)
     def run_apart(*values: Any, **options: Any) -> Any:
         has_none = _missing_test(parameters.bind(*values, **options).arguments)
-        items = list(values[place].items() if isinstance(values[place], Mapping) else values[place])
+        items = list(values[place].items() if isinstance(values[place], Mapping) else ordered_items(values[place]))
         present: Any = [one for one in items if not has_none(one)]
         present = dict(present) if isinstance(values[place], Mapping) else present
         found = run(*values[:place], present, *values[place + 1 :], **options)

@@ -218,9 +218,9 @@ def render_text(text: str, names: Mapping[str, Any], *, tokens: int | None, what
     content = render(text, names, tokens=tokens, what=what)
     if isinstance(content, str):
         return content
-    raise InferenceError(
-        f"There is an image in {what}.", remedy="Put it into the prompt, or give it with --image.", cause="option"
-    )
+    is_its_option = what.endswith("--image")
+    remedy = "Write it without braces." if is_its_option else "Put it into the prompt, or give it with --image."
+    raise InferenceError(f"There is an image in {what}.", remedy=remedy, cause="option")
 
 
 def read_image(expression: str, names: Mapping[str, Any]) -> Image:

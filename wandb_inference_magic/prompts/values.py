@@ -172,6 +172,8 @@ def _record_of(value: Any) -> dict[str, Any] | None:
 def _ai_form(value: object) -> str | Image | None:
     """Return what a value's `_ai_repr_` gives; None if it has none, or nothing that is used here."""
     describe = getattr(type(value), "_ai_repr_", None)
+    if describe is None and is_dataclass(value):  # a table of Great Tables has fields that say nothing
+        return _shown_in_notebooks(value) or None
     if not callable(describe) or inspect.iscoroutinefunction(describe):
         return None
     try:
@@ -236,10 +238,10 @@ class _Plain:
             return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
         if hasattr(type(value), "model_dump"):
             return self._of_model(value)
+        if type(value).__name__ in ("Timedelta", "datetime64", "timedelta64"):
+            return str(value)
         if hasattr(type(value), "isoformat"):
             return value.isoformat()
-        if type(value).__name__ in ("datetime64", "timedelta64"):
-            return str(value)
         if isinstance(value, Real) and hasattr(type(value), "dtype"):
             # The shortest decimals, which for a float of 32 bits are not those of Python's float.
             return int(value) if isinstance(value, Integral) else self.of(float(str(value)))
@@ -344,10 +346,9 @@ def _array(value: Any) -> str | Image:
 
 def _shown(value: Any) -> str | Image:
     """Return what an object of `IPython.display` shows: its text, or its data as JSON."""
-    data = value.data
-    if data is None:
+    if value.data is None:
         return _readable(value)
-    return str.__str__(data) if isinstance(data, str) else _json(data)
+    return str.__str__(value.data) if isinstance(value.data, str) else _json(value.data)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -226,7 +226,7 @@ def reply_plain(reply: Reply) -> str:
 def reply_text(reply: Reply) -> str:
     """Return a reply with its steps as plain text, without its footer."""
     steps = safe_plain("".join(_format_step(step) for step in reply.steps)).strip()
-    text = safe_plain(reply.text).strip("\n") or why_empty(reply)
+    text = safe_plain(reply.text).strip("\n") if reply.text.strip() else why_empty(reply)
     return f"{steps}\n\n{text}" if steps else text
 
 
