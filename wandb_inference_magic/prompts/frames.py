@@ -68,7 +68,8 @@ def is_missing(value: object) -> bool:
         return getattr(value, "is_valid", True) is False
     if isinstance(value, Decimal):
         return value.is_nan()
-    is_number = isinstance(value, Number) or (getattr(value, "shape", None) == () and hasattr(kind, "tolist"))
+    shape = getattr(value, "shape", None) if hasattr(kind, "tolist") else None
+    is_number = isinstance(value, Number) or (isinstance(shape, tuple) and not shape)
     if is_number or kind.__name__ in ("datetime64", "timedelta64"):
         # NaN and NaT differ from themselves.
         with suppress(Exception):
