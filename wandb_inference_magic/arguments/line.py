@@ -425,11 +425,8 @@ def _unknown(magic: str, flag: str, known: dict[str, Any]) -> InferenceError:
 
 
 def _key_in_cell(what: str) -> InferenceError:
-    return _refused(
-        f"{what}, and no key is accepted in a cell: cells are saved and shared.",
-        "Run %wbconfig --key alone: it asks for the key without showing it. If you typed a real key, delete it "
-        "from the cell and make a new one.",
-    )
+    remedy = "Run %wbconfig --key alone: it hides what you type. If you typed a real key, delete it and make a new one."
+    return _refused(f"{what}, and no key is accepted in a cell: cells are saved and shared.", remedy)
 
 
 def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
@@ -442,12 +439,9 @@ def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
         # Never quoted in the message: the text may be a key.
         return _key_in_cell(f"{magic} takes options only")
     if magic.startswith("%%"):
-        return _refused(
-            f"The {magic} line takes options only; found {shortened(rest)!r}.",
-            _DOUBLE_QUOTES
-            if rest.count("'") % 2
-            else f"Put the prompt on the lines below, or use {magic[1:]} for a prompt on one line.",
-        )
+        below = f"Put the prompt on the lines below, or use {magic[1:]} for a prompt on one line."
+        remedy = _DOUBLE_QUOTES if rest.count("'") % 2 else below
+        return _refused(f"The {magic} line takes options only; found {shortened(rest)!r}.", remedy)
     return _refused(f"{magic} does not take {shortened(rest)!r}.", f"`{magic}?` lists its options.")
 
 
