@@ -85,9 +85,13 @@ def test_json_of_compared_models_is_parsed(kernel: Kernel, service: Service) -> 
 
 
 @pytest.mark.parametrize("dry", ["", " --dry-run"])
-def test_a_format_for_one_model_only_is_refused(kernel: Kernel, service: Service, dry: str) -> None:
-    assert "--format html works with one model at a time." in kernel.run(f"{BOTH}{dry} --format html\nhi").error
-    assert service.chats == []
+@pytest.mark.parametrize("option", ["--format html", "--new", "--fork other"])
+def test_an_option_for_one_model_only_is_refused(kernel: Kernel, service: Service, option: str, dry: str) -> None:
+    kernel.run("%wbchat --thread other hi")
+    both = BOTH.replace(" --once", "")
+    refused = kernel.run(f"{both}{dry} {option}\nhi").error
+    assert f"{option.removesuffix(' other')} works with one model at a time." in refused
+    assert len(service.chats) == 1
 
 
 def test_a_dry_run_shows_the_request_for_each_model(start_kernel: Any, no_network: dict[str, str]) -> None:

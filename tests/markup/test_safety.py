@@ -130,6 +130,15 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
         ("[LOG]: a\n[LOG]: b\n\nit failed", "[LOG]&#58; a\n[LOG]&#58; b\n\nit failed"),
         ("- [Step1]: install\n> [Bob]:\n> hello", "- [Step1]&#58; install\n\n> [Bob]&#58;\n> hello"),
         ("as in [1]: good\n\n[1]: https://ok.example", "as in [1](https://ok.example): good\n\n"),
+        # Nor of a definition that leads nowhere, is not the only one of its label, or is used in code only.
+        ("as [1]\n\n[1]: Smith (2020)", "as [1]\n\n[1]&#58; Smith (2020)"),
+        ("a[0] is it\n\n[0]: first", "a[0] is it\n\n[0]&#58; first"),
+        ("[LOG]: a\n[LOG]: b\n\n[LOG] ends", "[LOG]&#58; a\n[LOG]&#58; b\n\n[LOG] ends"),
+        ("`[A]`\n\n[A]: https://ok.example", "`[A]`\n\n[A]&#58; https://ok.example"),
+        (
+            "see [1][2]\n\n[1]: https://ok.example/1\n[2]: https://ok.example/2",
+            "see [1](https://ok.example/1)[2](https://ok.example/2)\n\n\n",
+        ),
         ("<https://ok.example/a>", "[https://ok.example/a](https://ok.example/a)"),
         ("```python\nopen", "```python\nopen\n```"),
         ("    indented <b>", "```\nindented <b>\n```"),

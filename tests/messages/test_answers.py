@@ -264,6 +264,24 @@ def test_a_table_becomes_a_frame(kernel: Kernel, service: Service) -> None:
     assert "holds no table" in kernel.run("r = %wbchat hi\nr.to_frame()").error
 
 
+@pytest.mark.parametrize(
+    ("cells", "values", "kind"),
+    [
+        (["1", "", "3"], [1, None, 3], "f"),
+        (["N/A", "2,102.5", "\N{EM DASH}"], [None, 2102.5, None], "f"),
+        (["9007199254740993", "-"], [9007199254740993, None], "i"),
+        (["x", "", "3"], ["x", "", "3"], "O"),
+        (["01234", ""], ["01234", ""], "O"),
+        (["", "N/A"], ["", "N/A"], "O"),
+    ],
+)
+def test_an_empty_cell_in_a_column_of_numbers_is_missing(cells: list[str], values: list[Any], kind: str) -> None:
+    table = "".join(f"| a | {cell} |\n" for cell in cells)
+    column = Reply(f"| k | v |\n|---|---|\n{table}", "m", "m", "e").to_frame()["v"]
+    assert column.dtype.kind == kind
+    assert [None if one is None else one for one in column.astype(object).where(column.notna(), None)] == values
+
+
 def test_a_table_without_rows_keeps_its_headings() -> None:
     frame = Reply("| a | b | a |\n|---|---|---|\n", "m", "m", "e").to_frame()
     assert (list(frame), len(frame)) == (["a", "b", "a.1"], 0)

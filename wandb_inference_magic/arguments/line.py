@@ -230,7 +230,8 @@ def read_line(
             raise _unknown(magic, flag, known)
         one = known[flag]
         if one.value is None and equals:
-            raise _refused(f"The option {flag} takes no value.", f"Write {flag} alone.")
+            what = f"The option {flag} takes no value"
+            raise _key_in_cell(what) if flag == "--key" else _refused(f"{what}.", f"Write {flag} alone.")
         if one.value is not None and not equals:
             given, rest = _value_word(one, one.value, rest, is_text_free=text == "none")
         elif one.value is not None and (expression := _indexed(one.value, before[len(flag) + 1 :])):
@@ -414,11 +415,18 @@ def _read_value(one: Option, value: Value, text: str) -> Any:
 
 
 def _unknown(magic: str, flag: str, known: dict[str, Any]) -> InferenceError:
+    if flag == "--key":
+        return _key_in_cell(f"{magic} has no option --key")
     near = did_you_mean(flag, [*known, HELP.name])
     options = {one.field for one in known.values()}
     if magic == "%wbconfig" and (setting := setting_named(flag)) and setting not in options:
         near = f"Set it with %config WandbInference.{setting} = ..."
     return _refused(f"{magic} has no option {shortened(flag)}.", near or f"`{magic}?` lists its options.")
+
+
+def _key_in_cell(what: str) -> InferenceError:
+    remedy = "Run %wbconfig --key alone: it hides what you type. If you typed a real key, delete it and make a new one."
+    return _refused(f"{what}, and no key is accepted in a cell: cells are saved and shared.", remedy)
 
 
 def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
@@ -429,18 +437,11 @@ def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
         )
     if "--key" in known:
         # Never quoted in the message: the text may be a key.
-        return _refused(
-            f"{magic} takes options only, and no key is accepted in a cell: cells are saved and shared.",
-            f"Run {magic} --key alone: it asks for the key without showing it. If you typed a real key, delete it "
-            "from the cell and make a new one.",
-        )
+        return _key_in_cell(f"{magic} takes options only")
     if magic.startswith("%%"):
-        return _refused(
-            f"The {magic} line takes options only; found {shortened(rest)!r}.",
-            _DOUBLE_QUOTES
-            if rest.count("'") % 2
-            else f"Put the prompt on the lines below, or use {magic[1:]} for a prompt on one line.",
-        )
+        below = f"Put the prompt on the lines below, or use {magic[1:]} for a prompt on one line."
+        remedy = _DOUBLE_QUOTES if rest.count("'") % 2 else below
+        return _refused(f"The {magic} line takes options only; found {shortened(rest)!r}.", remedy)
     return _refused(f"{magic} does not take {shortened(rest)!r}.", f"`{magic}?` lists its options.")
 
 

@@ -46,7 +46,8 @@ class PromptOptions(Options):
     max_tokens: int | None = option("The maximum number of tokens of the reply.", COUNT)
     top_p: float | None = option("Sample from the likeliest words only, with this total probability.", number(0, 1))
     seed: int | None = option(
-        "Ask for the same reply each time, as far as the model supports it.", integer(-(2**63), "a whole number")
+        "Ask for the same reply each time, as far as the model supports it.",
+        integer(-(2**63), "a whole number that fits in 64 bits"),
     )
     stop: tuple[str, ...] = option(
         r"End the reply before this text; `\n` is a line end. May repeat.", STOP, repeats=True

@@ -107,7 +107,7 @@ def _models(command: Command, options: ChatOptions) -> list[str]:
 
 def _check_comparable(options: ChatOptions, models: int) -> None:
     """Raise, before anything is sent, for options that work with one model only and for too many models."""
-    alone = options.given("tools", "code", "bg")
+    alone = options.given("tools", "code", "bg", "new", "fork")
     if options.format in ("text", "html"):
         alone.append(f"--format {options.format}")
     if alone:

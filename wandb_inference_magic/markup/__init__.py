@@ -12,10 +12,11 @@ from ..imports import lazy_exports
 if TYPE_CHECKING:
     from .blocks import split_finished as split_finished
     from .cells import keep_cells as keep_cells
-    from .check import is_link as is_link, is_ordinary as is_ordinary
+    from .check import is_ordinary as is_ordinary
     from .literal import fenced as fenced, quotation as quotation, safe_inline as safe_inline
     from .parser import (
         commonmark_parser as commonmark_parser,
+        is_link as is_link,
         maths_as_written as maths_as_written,
         page_parser as page_parser,
     )
@@ -31,9 +32,9 @@ __getattr__ = lazy_exports(
     {
         "blocks": ("split_finished",),
         "cells": ("keep_cells",),
-        "check": ("is_link", "is_ordinary"),
+        "check": ("is_ordinary",),
         "literal": ("fenced", "quotation", "safe_inline"),
-        "parser": ("commonmark_parser", "maths_as_written", "page_parser"),
+        "parser": ("commonmark_parser", "is_link", "maths_as_written", "page_parser"),
         "sanitize": ("DocumentPart", "Untrusted", "safe_document", "sanitize_markdown"),
     },
 )

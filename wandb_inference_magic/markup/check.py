@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from .. import maths
 from .cells import ROW_OF_DASHES
 from .front_end_parsers import readings
-from .parser import accept_any, commonmark_parser, page_parser
+from .parser import accept_any, commonmark_parser, is_link, page_parser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +36,6 @@ _COULD_ACT: Final = re.compile(r"[<\]]")
 _TAG: Final = re.compile(r"</?[A-Za-z][^<>]*>?")
 # The element around a dollar (`literal.DOLLAR_APART`). It has no attributes, so it is harmless wherever it is.
 _BARE_SPAN: Final = ("<span>", "</span>")
-_LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
 
 
 @cache
@@ -145,11 +144,6 @@ def _is_harmless(token: Token, allowed: frozenset[str]) -> bool:
     if token.type == "image":
         return may_load(str(token.attrs["src"]), allowed)
     return token.type != "link_open" or is_link(str(token.attrs["href"]))
-
-
-def is_link(href: str) -> bool:
-    """Whether a link leads to the web, to mail or within the page, ignoring the whitespace that browsers ignore."""
-    return bool(_LINK.match(re.sub(r"[\s\x00-\x20]", "", href)))
 
 
 def host_of(url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
 
 _LABEL: Final = re.compile(r"\[((?:\\.|[^\[\]\\])+)\]", re.DOTALL)
 # The label of a line that has the form of a definition, in whatever contains it.
-_DEFINED: Final = re.compile(rf"^[ >*+\d.)-]*{_LABEL.pattern}:", re.MULTILINE | re.DOTALL)
+_DEFINED: Final = re.compile(rf"^[ >*+\d.)-]*{_LABEL.pattern}:(.*)$", re.MULTILINE)
+_DEFINITION: Final = re.compile(rf"{_LABEL.pattern}:\s*<?(\S+)", re.DOTALL)
+_TWO_LABELS: Final = re.compile(rf"{_LABEL.pattern}{_LABEL.pattern}", re.DOTALL)
+# Text between equal numbers of backticks.
+_CODE: Final = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
+_LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
+
+
+def is_link(href: str) -> bool:
+    """Whether a link leads to the web, to mail or within the page, ignoring the whitespace that browsers ignore."""
+    return bool(_LINK.match(re.sub(r"[\s\x00-\x20]", "", href)))
 
 
 def expanded(text: str) -> str:
@@ -134,18 +145,25 @@ def _write_maths(_renderer: Any, tokens: Sequence[Token], index: int, _options: 
 
 
 def _of_used_labels(rule: Callable[[StateBlock, int, int, bool], bool]) -> Callable[[StateBlock, int, int, bool], bool]:
-    """Limit the rule of definitions to labels that a link may use: `[Answer]: 42` alone is text, not a definition."""
+    """Limit the rule of definitions to those that lose nothing, because parsers show nothing of a definition.
+
+    Such a one leads somewhere, is the only one of its label, and has a use outside code. `[Answer]: 42` is text.
+    """
     from markdown_it.common.utils import normalizeReference
 
     def run(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-        label = _LABEL.match(state.src, state.bMarks[start] + state.tShift[start])
+        found = _DEFINITION.match(state.src, state.bMarks[start] + state.tShift[start])
         # A later part of a growing text is parsed apart, and uses no label of this one.
-        if label is None or state.env.get("may_grow"):
+        if found is None or state.env.get("may_grow") or not (is_link(found[2]) or found[2].startswith("data:")):
             return False
         if "used" not in state.env:
-            text = _DEFINED.sub("", state.src)
+            text = _CODE.sub("", _DEFINED.sub(r"\2", state.src))
             state.env["used"] = {normalizeReference(one[1]) for one in _LABEL.finditer(text)}
-        return normalizeReference(label[1]) in state.env["used"] and rule(state, start, end, silent)
+            pairs = {(normalizeReference(one[1]), one[2].strip()) for one in _DEFINED.finditer(state.src)}
+            state.env["defined"] = Counter(label for label, _ in pairs)
+        label = normalizeReference(found[1])
+        is_only = state.env["defined"][label] < 2
+        return is_only and label in state.env["used"] and rule(state, start, end, silent)
 
     return run
 
@@ -155,8 +173,14 @@ def _recorded(kind: str, rule: Callable[[StateInline, bool], bool]) -> Callable[
 
     def run(state: StateInline, silent: bool) -> bool:
         start, mark = state.pos, len(state.tokens)
-        if not rule(state, silent):
-            return False
+        end = state.posMax
+        if kind == "link":
+            state.posMax = _end_of_first(state)
+        try:
+            if not rule(state, silent):
+                return False
+        finally:
+            state.posMax = end
         # An image's alternative text is parsed with its own state, which has other positions.
         if not silent and state is state.env["state"]:
             token = next((one for one in state.tokens[mark:] if one.type != "text"), None)
@@ -168,6 +192,15 @@ def _recorded(kind: str, rule: Callable[[StateInline, bool], bool]) -> Callable[
         return True
 
     return run
+
+
+def _end_of_first(state: StateInline) -> int:
+    """Return where the first of two labels ends, both of which are defined: `[1][2]` cites two sources."""
+    from markdown_it.common.utils import normalizeReference
+
+    both = _TWO_LABELS.match(state.src, state.pos, state.posMax)
+    known = state.env.get("references", ())
+    return both.end(1) + 1 if both and all(normalizeReference(one) in known for one in both.groups()) else state.posMax
 
 
 def _inline_maths(state: StateInline, silent: bool) -> bool:

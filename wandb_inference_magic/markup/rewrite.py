@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ..maths import rules as maths
 from ..text import safe_plain
 from .cells import CODE, ROW_OF_DASHES, keep_cells
-from .check import host_of, is_link, may_load
+from .check import host_of, may_load
 from .literal import dollars_apart, fence_around, literal, literal_line, quoted_url, safe_inline, tex_marks, unlinked
-from .parser import block_parser, expanded, top_blocks
+from .parser import block_parser, expanded, is_link, top_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence, Set

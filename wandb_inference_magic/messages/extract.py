@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Leading zeros carry meaning, as do the plus of a phone number and the E of a name. Python would ignore underscores,
 # and read names such as Nan.
 _NO_NUMBER: Final = re.compile(r"[+\u2010\u2011\u2212-]?0\d|.*_|\+\d{7}|\d+[eE]\d|[+-]?[a-zA-Z]")
+# How a table's cell says, in a column of numbers, that there is none.
+_NO_VALUE: Final = frozenset(("", "-", "\N{EN DASH}", "\N{EM DASH}", "n/a", "na", "nan", "none", "null"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ def _record(value: Any) -> dict[str, Any] | None:
 
 
 def _tables(tokens: Sequence[Token]) -> Iterator[Records]:
-    """Yield each Markdown table as records. If all cells of a column are numbers, they are converted to numbers."""
+    """Yield each Markdown table as records. If all cells of a column are numbers or missing, they are converted."""
     rows: list[list[str]] = []
     for token, following in zip(tokens, (*tokens[1:], None), strict=False):
         if token.type == "table_open":
@@ -221,13 +223,17 @@ def _words(inline: Token) -> str:
 
 
 def _typed(cells: list[str]) -> list[Any]:
-    """Return a column's cells as numbers if all are written as numbers. A postcode or phone number does not count."""
-    if any(_NO_NUMBER.match(cell) for cell in cells) or _are_versions(cells):
+    """Return a column's cells as numbers, None for a missing one, if all others are written as numbers.
+
+    A postcode or phone number does not count.
+    """
+    given = [cell for cell in cells if cell.strip().lower() not in _NO_VALUE]
+    if not given or any(_NO_NUMBER.match(cell) for cell in given) or _are_versions(given):
         return list(cells)
-    plain = [ungrouped(cell) for cell in cells]
+    plain = [ungrouped(cell) if cell.strip().lower() not in _NO_VALUE else None for cell in cells]
     for kind in (int, float):
         try:
-            return [kind(cell) for cell in plain]
+            return [None if cell is None else kind(cell) for cell in plain]
         except ValueError:
             continue
     return list(cells)
