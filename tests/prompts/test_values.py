@@ -947,7 +947,7 @@ def test_a_text_made_in_a_template_has_no_part_that_is_refused_by_itself(templat
         ({"a": 1}, '{"a": 1}'),
         (3, "3"),
     ],
-    ids=str,
+    ids=["none", "generator", "frame", "dict", "number"],
 )
 def test_what_a_registered_function_returns_is_a_value_of_its_own(returned: Any, text: str | None) -> None:
     kind = type("Kind", (), {})
