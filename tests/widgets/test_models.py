@@ -162,7 +162,7 @@ def test_choosing_sets_the_model_of_the_next_chat(kernel: Kernel, service: Servi
 @pytest.mark.parametrize("more", ["-o found", "--sort price", "--table", "--min-context 8k"])
 def test_choosing_lists_nothing(kernel: Kernel, more: str) -> None:
     run = kernel.run(f"%wbmodels --use test/model-b {more}")
-    assert "--use sets the model and lists none" in run.error
+    assert "--use only sets the model" in run.error
 
 
 def test_a_lora_can_be_chosen(kernel: Kernel, service: Service) -> None:

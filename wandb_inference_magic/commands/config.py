@@ -41,7 +41,7 @@ def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
     """
     if options.cache and (options.check or options.key):
         raise InferenceError(
-            "--cache and --check or --key have an output each. Nothing was done.",
+            "--cache cannot be used together with --check or --key. Nothing was done.",
             remedy="Use them one after the other.",
             cause="option",
         )

@@ -61,8 +61,8 @@ def _show_models(context: MagicContext, options: ModelsOptions, text: str, canva
     if options.use is not None:
         if text or options.table or options.sort or options.min_context or options.output:
             raise InferenceError(
-                "--use sets the model and lists none: only --refresh goes with it. Nothing was set.",
-                remedy="Leave out the other options and the text, or run %wbmodels once more for the list.",
+                "--use only sets the model, and takes no text and no option of the list. Nothing was set.",
+                remedy="Leave them out, and run %wbmodels once more for the list.",
                 cause="option",
             )
         chosen = _choose(command, _by_number(session, options.use))
