@@ -14,7 +14,7 @@ from ..errors import InferenceError, quoted
 from ..failures import ServiceError
 from ..replies import Completeness, adds, error_in, first_choice, is_keep_alive, is_known_object, with_first_choice
 from ..text import json_or_none, read_json_text
-from .sse import BEFORE_FIELD, DONE, ERROR_EVENTS, Event, EventReader, decoded
+from .sse import BEFORE_FIELD, DONE, ERROR_EVENTS, STRAY, Event, EventReader, decoded
 
 Chunk = Mapping[str, Any]
 
@@ -22,6 +22,7 @@ LONGEST_DONE: Final = 10
 OTHER_ENDS: Final = ("DONE", "[END]", "[EOS]")
 # The names of events that end a stream.
 END_EVENTS: Final = ("done", "end", "complete", "completed")
+LONGEST_STATUS: Final = 30
 CHECK_ADDRESS: Final = "Check the endpoint with %wbconfig; its address usually ends in /v1."
 _ERROR_WORDS: Final = re.compile(r"error|exception|fail|denied|abort|memory", re.IGNORECASE)
 # Bytes that are enough to tell a stream from a document.
@@ -133,24 +134,26 @@ class ChunkReader:
         elif data.startswith("data:"):
             yield from self._read(Event("", data.removeprefix("data:")))
         else:
-            yield from self._read_words(found if isinstance(found, str) else data)
+            yield from self._read_words(found if isinstance(found, str) else data, is_data=name != STRAY)
 
-    def _read_words(self, words: str) -> Iterator[Chunk]:
-        """Take data that is no chunk. It is an error, unless the reply is finished after it."""
+    def _read_words(self, words: str, *, is_data: bool) -> Iterator[Chunk]:
+        """Take data that is no chunk. It is an error, unless the reply goes on or is finished after it."""
         if is_keep_alive(words):
             return
         if not self.completeness.has_finished:
             if self._has_ended and _BEGUN_OBJECT.match(words):
                 raise _cut_off()
-            if words[:1] in ("{", "[", "<"):
+            if is_data and words[:1] in ("{", "[", "<"):
                 if not self._has_begun:
                     raise _not_a_reply(words)
                 why = f'It sent a line in an unexpected form: "{quoted(words)}"'
                 raise _unusable("A part of the reply could not be read.", why, retryable=True)
-            if _ERROR_WORDS.search(words):
+            if is_data and _ERROR_WORDS.search(words):
                 raise ServiceError({"message": words}, has_begun=self._has_begun)
             self._stray = self._stray or words
-        yield {"line": words}
+        # A word or two before a reply, such as `queued`, are a status.
+        if self._has_begun or not is_data or len(words) > LONGEST_STATUS:
+            yield {"line": words}
 
     def _read_document(self, data: bytes) -> Iterator[Chunk]:
         text = decoded(data, self._charset).strip().removeprefix("\ufeff")
@@ -185,6 +188,7 @@ class ChunkReader:
             raise ServiceError(error, has_begun=self._has_begun)
         if (choice := first_choice(chunk)) is not None:
             self.completeness.take(choice.get("finish_reason"), adds=adds(choice))
+            self._stray = "" if adds(choice) else self._stray
         elif self._foreign is None and _is_foreign(chunk):
             self._foreign = chunk
         self._has_begun = True

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # The maximum size of one event in bytes, so that a line without an end does not fill the memory.
 MAX_EVENT: Final = 32 * MB
 DONE: Final = "[DONE]"
+# The name of an event made of a line that is no field.
+STRAY: Final = "stray"
 # Names of events that report an error.
 ERROR_EVENTS: Final = ("error", "exception", "failure", "fatal")
 _FIELD: Final = re.compile(rb":|[A-Za-z][\w-]*:|[A-Za-z][\w-]*$")
@@ -60,8 +62,8 @@ class EventReader:
     -----
     The format is https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream.
     Unlike there, an event at the end of the stream counts even without a blank line after it, because servers
-    omit that line. A line `error: ...` is an event named so (llama.cpp), and any other line that is no field is one
-    without a name, as is JSON over several lines. Blank characters before a field are ignored.
+    omit that line. A line `error: ...` is an event named so (llama.cpp), JSON over several lines is one without a
+    name, and any other line that is no field is one named STRAY. Blank characters before a field are ignored.
     """
 
     def __init__(self, charset: str | None = None) -> None:
@@ -102,7 +104,7 @@ class EventReader:
             self._is_bare = True
             self._hold(line)
         elif line and not _FIELD.match(line):
-            yield Event("", decoded(line, self._charset))
+            yield Event(STRAY, decoded(line, self._charset))
         elif not line:
             yield from self._end()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -79,8 +80,10 @@ def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceErr
         status = body.code
     error = _error(status, body, requested_delay(headers), context)
     if failure.response.has_redirect_location:
-        named = failure.response.url.join(headers["location"]).copy_with(query=None, userinfo=b"", fragment=None)
-        error.why = f"It named {quoted(str(named))}. {error.why}"
+        # It may be no address.
+        with suppress(Exception):
+            named = failure.response.url.join(headers["location"]).copy_with(query=None, userinfo=b"", fragment=None)
+            error.why = f"It named {quoted(str(named))}. {error.why}"
     error.request_id = quoted(headers.get("x-request-id") or "") or None
     return error
 

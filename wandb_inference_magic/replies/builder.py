@@ -23,7 +23,7 @@ from .forms import (
     thoughts_in,
     usage_in,
 )
-from .think_tags import BLANK, ThinkTags
+from .think_tags import BLANK, ThinkTags, begins_tag
 from .tool_calls import ToolCallBuilder
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ class ReplyBuilder:
         self._tools = ToolCallBuilder()
         self._halves: dict[str, str] = {}
         self._echo: dict[str, list[Any]] = {}
+        # Whether content that is marked as a thought is between tags too, and may have the answer after them.
+        self._has_tagged_thoughts: bool | None = None
         # The parts of the content that are reasoning.
         self._thoughts: list[dict[str, Any]] = []
         # In their order, each once.
@@ -233,8 +235,8 @@ class ReplyBuilder:
         self._mark_first()
         if kind == "refusal":
             self.refusal += whole(value)
-        elif kind == "reasoning" and name != "thought":
-            if name != "content" and name not in ECHOED:
+        elif kind == "reasoning" and not (name == "thought" and self._are_tagged(value)):
+            if name not in ("content", "thought", *ECHOED):
                 self._echo.setdefault(name, []).append(value)
             self._add_text("reasoning", value)
         else:
@@ -242,7 +244,13 @@ class ReplyBuilder:
                 if part == "restart":
                     self._restart()
                 else:
-                    self._add_text("reasoning" if kind == "reasoning" and not self._tags.has_block else part, text)
+                    self._add_text(part, text)
+
+    def _are_tagged(self, thought: str) -> bool:
+        """Return whether content that is marked as a thought begins with a tag; its first piece decides."""
+        if self._has_tagged_thoughts is None and thought.strip():
+            self._has_tagged_thoughts = begins_tag(thought.lstrip())
+        return bool(self._has_tagged_thoughts)
 
     def _add_thought(self, part: dict[str, Any]) -> None:
         """Add a part of the content that is reasoning, or a piece of the last one."""

@@ -8,7 +8,8 @@ from typing import Final
 
 # What services send as `finish_reason`, by its meaning in the OpenAI API. Only letters count, without case.
 ENDS: Final = {
-    "stop": "stop stopped eos eostoken stopsequence stoptoken endturn end complete completed finish finished done",
+    "stop": "stop stopped eos eostoken stopsequence stoptoken endturn end complete completed finish finished done"
+    " normal success",
     "length": "length maxtokens maxlength maxlen maxoutputtokens maxnewtokens modellength tokenlimit lengthlimit"
     " incomplete contextlengthexceeded contextwindowexceeded modelcontextwindowexceeded repetition",
     "tool_calls": "toolcalls toolcall tooluse functioncall functioncalls",
@@ -21,7 +22,8 @@ _BROKEN_WORDS: Final = (
     r"|timeout|timedout|timelimit|malformed|invalid|unexpected|missing|toomany"
 )
 _WORDS: Final = {
-    "content_filter": r"filter|safety|prohibited|policy|guardrail|block|sensitive|refus|moderat|modelarmor|violat",
+    "content_filter": r"filter|safety|prohibited|policy|guardrail|blocked|blocklist|sensitive|refus|moderat|modelarmor"
+    r"|violat",
     "length": r"length|maxtokens|contextwindow|tokenlimit|cutoff",
 }
 _MEANINGS: Final = {form: meaning for meaning, forms in ENDS.items() for form in forms.split()}
@@ -31,9 +33,9 @@ def finish_meaning(reason: object) -> str | None:
     """Return a `finish_reason` in the words of the OpenAI API; one of unknown meaning as received; None for none."""
     if isinstance(reason, dict):
         reason = reason.get("type")
-    if not isinstance(reason, str) or not reason.strip():
-        return None
     letters = _letters(reason)
+    if not isinstance(reason, str) or not reason.strip() or letters in ("null", "none"):
+        return None
     if letters in _MEANINGS or is_broken(reason):
         return _MEANINGS.get(letters, reason)
     return next((meaning for meaning, words in _WORDS.items() if re.search(words, letters)), reason)

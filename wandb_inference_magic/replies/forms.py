@@ -51,9 +51,10 @@ PARTS: Final[Mapping[str, tuple[TextKind, str | None]]] = {
 }
 # A field that some services use in place of the one above.
 _OTHER_FIELDS: Final = ("text", "content", "reasoning", "summary", "value")
-# The fields of a part without a `type`, and others that one with a `type` may have.
-_UNTYPED: Final = frozenset(("text", "annotations", "index"))
-_TYPED: Final = frozenset(("type", *_OTHER_FIELDS, *_UNTYPED, "citations", "id", "logprobs", "signature"))
+# What a part may have besides its text.
+_METADATA: Final = frozenset(
+    ("type", "role", "index", "id", "annotations", "citations", "logprobs", "signature", "cache_control", "parsed")
+)
 # The fields of a delta or a message that have reasoning. A service that sends several repeats itself.
 REASONING: Final = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "reasoning_details")
 # The fields of a delta that add to the reply.
@@ -86,9 +87,11 @@ _STATES: Final = ("code", "Code", "status", "type", "object", "status_code", "ev
 _ERRORS: Final = ("errors", "error_message", "error_msg")
 _REPORTING: Final = frozenset((*_CODES, *_ERRORS, "success", "base_resp"))
 # What these fields say where nothing is wrong.
-_FINE: Final = ("", "0", "200", "none", "null", "false", "ok", "success", "true", "no error", "noerror")
+_FINE: Final = re.compile(r"|0(\.0)?|2\d\d(\.0)?|none|null|false|ok|success|true|no ?error", re.IGNORECASE)
 # Words beside a code that is a service's own for success.
-_SUCCESS: Final = re.compile(r"\W*((request|operation) )?succe|(请求|操作)?成功", re.IGNORECASE)
+_SUCCESS: Final = re.compile(
+    r"\W*((request|operation) )?(succe|complet|created|accepted)|.*(?<![不未])成功", re.IGNORECASE
+)
 _FAILING: Final = re.compile(r"error|exception|fail|fatal|denied|overload|invalid|unavailable|[45]\d\d$", re.IGNORECASE)
 
 
@@ -169,10 +172,14 @@ def _is_part(one: object, content: object) -> bool:
     """Return whether a value is a part of a message's content, not JSON that the model was asked for."""
     if not isinstance(one, dict):
         return isinstance(one, str | bool) or one is None
-    if one.get("type") is None:
-        return set(one) <= _UNTYPED
-    field = PARTS.get(str(one["type"]).lower(), ("", None))[1]
-    return content is not one or (field in one and _TYPED | {field} >= set(one))
+    kind = one.get("type")
+    if content is not one:
+        # In a list.
+        return isinstance(kind, str) or any(name in one for name in ("text", "content", "value"))
+    texts = _OTHER_FIELDS if isinstance(kind, str) else ("text", "content")
+    field = PARTS.get(str(kind).lower(), ("", None))[1] or "text"
+    given = {name for name, value in one.items() if value not in (None, [], {})}
+    return not given.isdisjoint((field, *texts)) and given <= _METADATA | {field, *texts}
 
 
 def _parts(value: Any, kind: TextKind) -> Iterator[tuple[TextKind, Any]]:
@@ -228,15 +235,15 @@ def sources_in(chunk: Mapping[str, Any], delta: Mapping[str, Any]) -> list[str]:
     # Asked for each token.
     content = delta.get("content")
     parts = (chunk, delta, *(content if isinstance(content, list) else ()))
-    named = [part[name] for part in parts if isinstance(part, dict) for name in SOURCES if name in part]
-    return [address for one in named for address in _addresses(one)]
+    named = [(name, part[name]) for part in parts if isinstance(part, dict) for name in SOURCES if name in part]
+    return [address for name, one in named for address in _addresses(one, takes_any=name == "citations")]
 
 
-def _addresses(value: Any) -> Iterator[str]:
-    """Yield the addresses of sources in a value of any form."""
+def _addresses(value: Any, *, takes_any: bool = False) -> Iterator[str]:
+    """Yield the addresses of sources in a value of any form; with `takes_any`, any text of a list is one."""
     if isinstance(value, list):
         for one in value:
-            yield from _addresses(one)
+            yield from [one] if takes_any and isinstance(one, str) else _addresses(one)
     elif isinstance(value, dict):
         own = next((value[name] for name in _ADDRESSES if isinstance(value.get(name), str)), None)
         yield from _addresses([one for one in value.values() if isinstance(one, dict | list)] if own is None else own)
@@ -308,10 +315,11 @@ def error_in(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _error_beside_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     status = chunk.get("base_resp")
-    if isinstance(status, dict) and not _is_fine(status.get("status_code")):
+    said = str(status.get("status_msg")) if isinstance(status, dict) else ""
+    if isinstance(status, dict) and not _is_fine(status.get("status_code")) and not _SUCCESS.match(said):
         return {"message": status.get("status_msg"), "code": status.get("status_code")}
-    said = [str(chunk[name]) for name in _WORDS if chunk.get(name) and not _is_fine(chunk[name])]
-    has_code = any(not _is_fine(chunk.get(name)) for name in _CODES) and not all(map(_SUCCESS.match, said))
+    words = [str(chunk[name]) for name in _WORDS if chunk.get(name) and not _is_fine(chunk[name])]
+    has_code = any(not _is_fine(chunk.get(name)) for name in _CODES) and not all(map(_SUCCESS.match, words))
     fails = chunk.get("success") is False or any(_is_error(chunk.get(name)) for name in _ERRORS)
     return chunk if fails or has_code else None
 
@@ -334,7 +342,7 @@ def _error_without_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _is_fine(value: object) -> bool:
-    return str(value).strip().lower() in _FINE
+    return _FINE.fullmatch(str(value).strip()) is not None
 
 
 def _is_error(value: object) -> bool:
@@ -342,8 +350,8 @@ def _is_error(value: object) -> bool:
     if isinstance(value, str):
         return not _is_fine(value)
     if isinstance(value, dict):
-        code = next((str(value[name]).lower() for name in _STATES if value.get(name) is not None), "")
-        if code and code in _FINE:
+        code = next((value[name] for name in _STATES if value.get(name) is not None), "")
+        if code != "" and _is_fine(code):
             # Proxies write "None" and 0 where the service behind them sent no code.
             said = [value[name] for name in _WORDS if isinstance(value.get(name), str)]
             return any(not _is_fine(one) for one in said)

@@ -88,12 +88,12 @@ class ThinkTags:
         self._follows_tag = False
         self._has_begun = False
         # Whether a block has begun, other than after a text.
-        self.has_block = False
+        self._has_block = False
 
     @property
     def has_found(self) -> bool:
         """Whether anything so far is no text."""
-        return self._has_begun or self.has_block or self._is_at_end
+        return self._has_begun or self._has_block or self._is_at_end
 
     @property
     def _is_at_end(self) -> bool:
@@ -172,7 +172,7 @@ class ThinkTags:
             return self._take("text", end)
         if tag in TAGS and _starts_line(before):
             return self._open(tag, found.start(), is_first=not before.strip(BLANK))
-        if tag in TAGS or self.has_block or _OPENING.search(before) or not _closes(before, self._rest[end:]):
+        if tag in TAGS or self._has_block or _OPENING.search(before) or not _closes(before, self._rest[end:]):
             return self._take("text", end)
         text = self._take("text", found.start())
         self._close(tag)
@@ -192,7 +192,7 @@ class ThinkTags:
         text = self._take("text", start)
         self._closing = TAGS[tag]
         if is_first:
-            self._rest, self.has_block = self._rest[len(tag) :], True
+            self._rest, self._has_block = self._rest[len(tag) :], True
         else:
             self._block = self._searched = len(tag)
         return text
@@ -204,7 +204,13 @@ class ThinkTags:
 
     def _close(self, tag: str) -> None:
         self._rest, self._closing, self._block, self._searched = self._rest[len(tag) :], (), 0, 0
-        self._follows_tag = self.has_block = True
+        self._follows_tag = self._has_block = True
+
+
+def begins_tag(text: str) -> bool:
+    """Return whether a text begins with an opening tag, or may be the beginning of one."""
+    lower = text.translate(_ASCII_LOWER)
+    return any(lower.startswith(tag) or tag.startswith(lower) for tag in TAGS)
 
 
 def _beginning(text: str, tags: Sequence[str]) -> int:
