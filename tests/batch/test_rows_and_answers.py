@@ -578,8 +578,8 @@ def test_a_run_over_an_iterator_that_ends_early_says_that_it_must_be_made_anew(
 
 def test_dicts_without_a_name_that_others_have_lack_its_value(api: ModuleType, service: Service) -> None:
     service.always = lambda one: completion(one.received.body["messages"][-1]["content"])(one)
-    frame = api.map_prompts([{"a": 1}, {"a": 2, "b": 5}, {"a": 3}], "{{ a }} {{ b or 'none' }}")
-    assert frame["reply"].tolist() == ["1 none", "2 5", "3 none"]
+    frame = api.map_prompts([{"a": 1}, {"a": 2, "b": 5}, {"a": 3}], "{{ a }} {{ b or 'none' }} {{ row }}")
+    assert frame["reply"].tolist() == ['1 none {"a": 1}', '2 5 {"a": 2, "b": 5}', '3 none {"a": 3}']
     found = api.evaluate([{"q": "a"}, {"q": "b", "t": "b"}], "{{ q }}", truth="t")
     assert (found.summary["right"].tolist(), found.rows["q"].tolist()) == ([1], ["b"])
 

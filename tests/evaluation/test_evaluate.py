@@ -873,3 +873,9 @@ def test_row_is_without_the_right_answers(api: ModuleType, service: Service) -> 
 def test_a_prompt_that_names_the_right_answers_is_reported(api: ModuleType, service: Service, prompt: str) -> None:
     found = evaluated(api, prompt=prompt, models=["test/x"])
     assert "The model sees the right answers: the prompt names label." in found.notices
+
+
+def test_a_scorer_that_says_right_or_wrong_is_described_by_shares(api: ModuleType, service: Service) -> None:
+    by_model(service, x="good good bad good")
+    found = evaluated(api, models=["test/x"], scorer=lambda answer, truth: answer.lower().strip(".") == truth)
+    assert found.sentences.startswith("test/x is right on 3 of 4 rows: 75% (30 to 95)")

@@ -599,6 +599,9 @@ def test_calls_in_the_text_of_a_schema_are_not_run() -> None:
         (Literal["don't", "do"], '{"value": "\u201cDon\u2019t\u201d"}', "don't"),
         ("a list of good|Bad", '{"a": ["bad", "good"]}', {"a": ["Bad", "good"]}),
         ("a 1|2|3", '{"a": "3"}', {"a": 3}),
+        # JSON in a text is an object where one was asked for, and a text where a text was.
+        ("a int", json.dumps('{"a": 1}'), {"a": 1}),
+        (str, json.dumps("[1, 2]"), "[1, 2]"),
     ],
 )
 def test_an_allowed_value_in_another_form_is_that_value(kind: Any, answer: str, read: Any) -> None:

@@ -12,7 +12,7 @@ from ..frames import with_index, without_columns
 from ..prompts import THE_PROMPT, Template, is_template, refuse_empty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Set as AnySet
+    from collections.abc import Callable, Mapping, Sequence, Set as AnySet
 
     from ..config import Endpoint
     from ..engine import ChatSpec
@@ -50,6 +50,8 @@ class BatchSpec:
         A name for the template in messages.
     hidden : set of str
         The columns that the answers replace, or the right answers. A row has only those that the template names.
+    columns : sequence of str
+        All columns: a row that lacks one, as a dict may, has no value there.
     notices : tuple of str
         What the user should know about it.
     """
@@ -65,6 +67,7 @@ class BatchSpec:
     part: RunPart | None = None
     what: str = THE_PROMPT
     hidden: AnySet[str] = frozenset()
+    columns: Sequence[str] = ()
     notices: tuple[str, ...] = ()
 
     def prompts(self) -> Callable[[Row], Content]:
@@ -83,10 +86,11 @@ class BatchSpec:
         if (template := self._template()) is None:
             return lambda _: self.text
         names, hidden = dict(self.names), self.hidden - template.mentioned
+        absent: dict[str, Any] = dict.fromkeys(self.columns)
 
         def rendered(row: Row) -> Content:
             whole = with_index(without_columns(row, hidden))
-            return template.render(ChainMap({"row": whole}, dict(whole), names))
+            return template.render(ChainMap({"row": whole}, dict(whole), absent, names))
 
         return rendered
 

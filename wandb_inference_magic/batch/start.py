@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # How many rows an estimate is made from.
 SAMPLE: Final = 20
 # How many rows are looked for on disk. Of a longer frame they are spread over it, and the others are taken to be alike.
-LOOKED_FOR: Final = 10_000
+LOOKED_FOR: Final = 2000
 SHOWN_COLUMNS: Final = 10
 # The tokens of a short answer, used if nothing else is known.
 USUAL_REPLY_TOKENS: Final = 100
@@ -84,6 +84,7 @@ def start(
     """
     try:
         row = next(iter(rows), None)
+        spec = replace(spec, columns=tuple(rows.columns))
     except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
         raise not_drawn(error, 1) from None
     if row is None:
@@ -200,7 +201,8 @@ def _without_kept(runs: Sequence[BatchRun]) -> list[Estimate]:
             estimates.append(whole)
             continue
         looked_for, kept = _kept(run, seen)
-        asked = ceil(whole.rows * (1 - kept / looked_for)) if looked_for else whole.rows
+        # Rounded up.
+        asked = -(-whole.rows * (looked_for - kept) // looked_for) if looked_for else whole.rows
         cost = None if whole.cost is None else whole.cost * asked / whole.rows
         estimates.append(replace(whole, kept=whole.rows - asked, cost=cost))
     return estimates

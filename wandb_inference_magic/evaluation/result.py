@@ -251,12 +251,18 @@ class Evaluation(Shown):
         if len(self.candidates) == 1:
             facts, label = self._facts[0], self.candidates[0].label
             asked, figures = self._asked(facts["rows"]), self._bars.figures[0].said
-            if self.scorer.has_scores:
+            if self._is_graded:
                 return f"{label} has a {self.scorer.measure.name} of {figures} on {asked}."
             return f"{label} is right on {facts['right']:,} of {asked}: {figures}."
         if len(self.found) == 1:
             return self.found[0].sentences
         return _of_several(self.found, self._best())
+
+    @property
+    def _is_graded(self) -> bool:
+        """Whether a score is more than right or wrong. A function of the user may return True and False."""
+        scores = {one for each in self.candidates for row in each.samples for one in row}
+        return self.scorer.has_scores and (self.scorer.measure.lower_is_better or not scores <= {None, 0.0, 1.0})
 
     @property
     def _has_no_score(self) -> bool:
@@ -388,7 +394,7 @@ class Evaluation(Shown):
 
     @property
     def _bars(self) -> Bars:
-        return bars_of(self._facts, self.scorer)
+        return bars_of(self._facts, self.scorer if self._is_graded else SCORERS["equal"])
 
     def bundle(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return how it shows itself, as a MIME bundle: table, bars with intervals, sentences, and `more` of them."""

@@ -90,9 +90,9 @@ _QUOTA_WORDS: Final = (
     r"insufficient[_ ]?(quota|balance|credit|funds)|exceeded[_ ](your[_ ])?current[_ ]quota|credit balance"
     r"|out of credit|(no|any) credits|billing[_ ](hard[_ ])?limit|spending[_ ]limit|payment required"
     r"|add (more )?credits"
-    r"|(monthly|weekly|daily) (\w+ )?(limit|quota)|usage limit|key limit exceeded|included credits|used up your"
-    r"|arrear|account is not active|check your billing|account .{0,40}suspended|per-?day|recharge"
-    r"|(free tier|trial|credits?|allowance|quota) .{0,20}(exhausted|used up|expired)|(free tier|quota) exhausted"
+    r"|(monthly|weekly|daily) ((usage )?limit|(\w+ )?quota)|usage limit|key limit exceeded|included credits"
+    r"|used up your|arrear|account is not active|check your billing|account .{0,40}suspended|per-?day|recharge"
+    r"|(free tier|trial|credits?|allowance) (.{0,20} )?(exhausted|used up|expired)"
     r"|budget[_ ](has been |is |was )?exceeded|(exceed\w*|over|max) (\w+ )?budget|余额不足|欠费"
 )
 _LONG_WORDS: Final = (
@@ -133,6 +133,11 @@ _FORMAT_WORDS: Final = (
     r"^(?!.*(for function|input_schema|prompt was|polic|moderat|safety|flagged)).*("
     r"response[_ ]?(format|schema)|mime type|json[_ ](object|mode)|schema|structured|guided|grammar"
     r"|output_(format|config)|llguidance)"
+)
+# Of status 403. A prompt can have a token that is not allowed.
+_REFUSED_KEY_WORDS: Final = (
+    r"authorization failed|(invalid|expired) (access |api |auth\w* )?(token|credentials?)\b(?! (in|id|at|for)\b)"
+    r"|(jwt|credentials?)( \w+)? (are |is )?(invalid|expired|malformed|missing)"
 )
 # Rows of the same kind.
 _key = partial(ErrorForm, "key", "{service} did not accept the key.", "{key_remedy}", why="{who}", affects_all=True)
@@ -193,12 +198,12 @@ CAUSES: Final = (
     _key(
         (400, 403, None),
         r"no connected db|login fail|unauthori[sz]ed|authentication|security token|expired ?token"
-        r"|token (is|has) expired|(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
+        r"|token (is |has )?expired|(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
         r"|(invalid|incorrect).{0,10}api[_ ]?key",
     ),
     _quota((402,)),
     _quota((400, 403, 412, 429, 500, None), _QUOTA_WORDS, unless_waited=True),
-    _key((403,), r"authorization failed|(invalid|expired|bad) (\w+ )?(token|credential)|jwt|credentials? (are|is) "),
+    _key((403,), _REFUSED_KEY_WORDS),
     _quota((429,), "quota", at="wandb", unless_waited=True),
     ErrorForm(
         "network",
@@ -229,7 +234,7 @@ CAUSES: Final = (
         "Ask an administrator of the account whether it may use this model.",
         (403,),
         r"^\W*$|forbidden|permission|access|authori[sz]ed|account|subscription|project|\bkey\b|attention required"
-        r"|verif|organi[sz]ation|allow-?list|ip address",
+        r"|organi[sz]ation must be|verify your|allow-?list|from (this|your) ip",
         affects_all=True,
     ),
     _refused("Ask the people who run it whether this key may use it.", (403,), at="list", affects_all=True),

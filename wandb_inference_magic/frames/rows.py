@@ -17,7 +17,7 @@ from ..text import shortest, whole
 from .columns import HALVES
 from .names import Table
 from .native_columns import arrow_array, built, pandas_array, polars_series
-from .records import TEXT, FrameRow, Record, Row as Row, as_list, as_row, as_table, column_names, storable
+from .records import TEXT, FrameRow, Row as Row, as_list, as_row, as_table, column_names, storable
 
 if TYPE_CHECKING:
     from .columns import TypedColumn
@@ -254,9 +254,8 @@ def with_pandas_columns(frame: Any, columns: Mapping[str, TypedColumn]) -> tuple
 class ListRows:
     """The rows of an iterable of texts, of dicts or of records. Rows that were read are kept for the result.
 
-    With `is_made`, all of them are there already, and dicts without a name that others have lack its value, as in a
-    frame; with `is_once`, they come from an iterator. With `copies`, they are copied when they are read. `names` are
-    those of the items of tuples, where they are known.
+    With `is_made`, all of them are there already; with `is_once`, they come from an iterator. With `copies`, they are
+    copied when they are read. `names` are those of the items of tuples, where they are known.
     """
 
     source: Iterator[Any]
@@ -277,23 +276,10 @@ class ListRows:
     def columns(self) -> Sequence[str]:
         # An error is stored, and raised again when the rows are read.
         with suppress(Exception):
-            deque(islice(self._read(), None if self.is_made else 1), maxlen=0)
+            deque(islice(self, None if self.is_made else 1), maxlen=0)
         return tuple(dict.fromkeys(str(name) for row in self._drawn for name in row))
 
     def __iter__(self) -> Iterator[Row]:
-        if not self.is_made:
-            yield from self._read()
-            return
-        names = self.columns
-        are_dicts = not any(isinstance(row, Record) for row in self._drawn)
-        for row in self._read():
-            if are_dicts and len(row) < len(names):
-                known = set(map(str, row))
-                yield _with_values(row, {**row, **{name: None for name in names if name not in known}})
-            else:
-                yield row
-
-    def _read(self) -> Iterator[Row]:
         for number in count():
             if number == len(self._drawn):
                 # After a generator has raised once, it only raises StopIteration.

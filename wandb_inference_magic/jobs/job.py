@@ -247,7 +247,8 @@ class Job:
             If it has not ended in that time.
         """
         try:
-            until = None if timeout is None else perf_counter() + float(timeout)
+            timeout = None if timeout is None else float(timeout)
+            until = None if timeout is None else perf_counter() + timeout
         except (TypeError, ValueError):
             raise InferenceError(f"wait() takes a number of seconds, not {timeout!r:.80}.", cause="option") from None
         while not self._over.wait(SECONDS_BETWEEN_LOOKS if until is None else min(SECONDS_BETWEEN_LOOKS, timeout or 0)):

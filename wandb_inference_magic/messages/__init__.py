@@ -17,7 +17,13 @@ if TYPE_CHECKING:
         parts_of as parts_of,
         texts_of as texts_of,
     )
-    from .extract import CodeBlock as CodeBlock, json_in as json_in, pretty_json as pretty_json, read_json as read_json
+    from .extract import (
+        CodeBlock as CodeBlock,
+        inner_json as inner_json,
+        json_in as json_in,
+        pretty_json as pretty_json,
+        read_json as read_json,
+    )
     from .frames import data_frame as data_frame
     from .reply import (
         BUDGET_REMEDY as BUDGET_REMEDY,
@@ -66,7 +72,7 @@ __getattr__ = lazy_exports(
             "parts_of",
             "texts_of",
         ),
-        "extract": ("CodeBlock", "json_in", "pretty_json", "read_json"),
+        "extract": ("CodeBlock", "inner_json", "json_in", "pretty_json", "read_json"),
         "frames": ("data_frame",),
         "reply": ("BUDGET_REMEDY", "Reply", "ToolCall", "ToolStep", "added_up", "is_cut", "notices_below"),
         "request": (

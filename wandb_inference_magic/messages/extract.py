@@ -64,16 +64,18 @@ def json_in(text: str) -> Any:
     problem: ValueError | None = None
     for candidate in (text, *(block.text for block in code_blocks(text)), *outermost):
         try:
-            value = read_json_text(candidate)
+            return read_json_text(candidate)
         except ValueError as error:
             problem = problem or error
-            continue
-        # Some models write their JSON as a text in JSON.
-        inner = json_or_none(with_backslashes(value)) if isinstance(value, str) else None
-        return inner if isinstance(inner, dict | list) else value
     for value in deque(json_values(text), maxlen=1):
         return value
     raise problem or ValueError("it is empty")
+
+
+def inner_json(value: Any) -> dict[str, Any] | list[Any] | None:
+    """Return the object or list that a model has written as a text in JSON; None if a value is no such text."""
+    inner = json_or_none(with_backslashes(value)) if isinstance(value, str) else None
+    return inner if isinstance(inner, dict | list) else None
 
 
 def read_json(text: str) -> Any:
@@ -85,7 +87,7 @@ def read_json(text: str) -> Any:
         If there is none.
     """
     try:
-        return json_in(text)
+        value = json_in(text)
     except ValueError:
         raise InferenceError(
             "The reply is not JSON.",
@@ -95,6 +97,8 @@ def read_json(text: str) -> Any:
             remedy="Ask for JSON in the prompt, or use --schema.",
             cause="answer",
         ) from None
+    inner = inner_json(value)
+    return value if inner is None else inner
 
 
 def pretty_json(text: str) -> str | None:

@@ -94,9 +94,9 @@ def is_written_tuple(value: object) -> bool:
 def hidden_fields(kind: type) -> set[str]:
     """Return the fields that a dataclass, an attrs class or a model keeps out of its own text: they may be secrets."""
     described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
-    models = getattr(kind, "model_fields", {}).items()
+    models = getattr(kind, "model_fields", {}) if hasattr(kind, "__pydantic_fields__") else {}
     return {one.name for one in described if not one.repr} | {
-        name for name, one in models if not one.repr or one.exclude
+        name for name, one in models.items() if not one.repr or one.exclude
     }
 
 

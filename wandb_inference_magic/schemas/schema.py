@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import LEAVING, InferenceError, describe_exception, did_you_mean, quoted, shortened
 from ..libraries import check_libraries
-from ..messages import json_in
+from ..messages import inner_json, json_in
 from ..text import as_json, json_values, read_json_text, whole, with_backslashes
 from .annotations import (
     has_quoted_name,
@@ -132,6 +132,7 @@ class Schema:
         """
         try:
             found = [json_in(text), *deque(json_values(with_backslashes(text)), maxlen=MAX_VALUES)]
+            found += [inner for inner in [inner_json(found[0])] if inner is not None]
         except ValueError as error:
             # A text without JSON breaks off at its first character: that explains nothing.
             where = "" if getattr(error, "pos", None) == 0 else f": {error}"
