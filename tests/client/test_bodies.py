@@ -354,7 +354,7 @@ def test_a_cassette_limits_the_number_of_events_that_it_keeps(tmp_path: Path, mo
     monkeypatch.setattr(cassette_client, "MAX_EVENTS", 3)
     added: list[Any] = []
     for pieces, kept in ((3, 1), (4, 1), (5, 1)):
-        recording = cassette_client._Recording(("e", "/chat/completions", {}), added.append)  # type: ignore[arg-type]
+        recording = cassette_client._Recording(("e", "/chat/completions", {}), 0, added.append)  # type: ignore[arg-type]
         body = [b'data: {"choices": [{"finish_reason": "stop"}]}\n\n'] * pieces + [b"data: [DONE]\n\n"]
         response = SimpleNamespace(status_code=200, headers={}, extensions={}, stream=body, charset_encoding=None)
         assert list(recording.of(response).stream) == body

@@ -139,6 +139,10 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
             "see [1][2]\n\n[1]: https://ok.example/1\n[2]: https://ok.example/2",
             "see [1](https://ok.example/1)[2](https://ok.example/2)\n\n\n",
         ),
+        (
+            "a [1]\n\n```\n[1]: https://no.example\n```\n\n[1]: https://ok.example",
+            "a [1](https://ok.example)\n\n```\n[1]: https://no.example\n```\n\n",
+        ),
         ("<https://ok.example/a>", "[https://ok.example/a](https://ok.example/a)"),
         ("```python\nopen", "```python\nopen\n```"),
         ("    indented <b>", "```\nindented <b>\n```"),

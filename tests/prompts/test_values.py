@@ -911,7 +911,7 @@ def test_a_value_of_dask_that_is_not_computed_is_refused(made: str) -> None:
     values = [dask.array.arange(3), dask.bag.from_sequence([1]), dask.delayed(sum)([1]), numbers.n.sum()]
     value = next(each for each in values if type(each).__name__ == made)
     for one in (value, [value]):
-        with pytest.raises(InferenceError, match=rf"A {made} of Dask has no value .*\.compute\(\)"):
+        with pytest.raises(InferenceError, match=rf"The {made} of Dask has no value .*\.compute\(\)"):
             as_prompt(one)
 
 
@@ -1074,3 +1074,10 @@ def test_a_class_of_the_notebook_is_its_source(name: str, source: str) -> None:
     finally:
         for cell in cells:
             del linecache.cache[cell]
+
+
+def test_groups_of_jinja_are_json() -> None:
+    rows = [{"x": 1, "n": "a"}]
+    assert render("{% for one in rows|groupby('n') %}{{ one }}{% endfor %}", {"rows": rows}) == (
+        '{"grouper": "a", "list": [{"x": 1, "n": "a"}]}'
+    )

@@ -159,7 +159,9 @@ def _of_used_labels(rule: Callable[[StateBlock, int, int, bool], bool]) -> Calla
         if "used" not in state.env:
             text = _CODE.sub("", _DEFINED.sub(r"\2", state.src))
             state.env["used"] = {normalizeReference(one[1]) for one in _LABEL.finditer(text)}
-            pairs = {(normalizeReference(one[1]), one[2].strip()) for one in _DEFINED.finditer(state.src)}
+            pairs = {
+                (normalizeReference(one[1]), one[2].strip()) for one in _DEFINED.finditer(_CODE.sub("", state.src))
+            }
             state.env["defined"] = Counter(label for label, _ in pairs)
         label = normalizeReference(found[1])
         is_only = state.env["defined"][label] < 2

@@ -84,7 +84,8 @@ def is_labelled(value: object) -> bool:
 
 def is_written_tuple(value: object) -> bool:
     """Return whether a value is a named tuple with a text of its own, which may hide a secret, as a database's URL."""
-    if not isinstance(value, tuple) or not hasattr(value, "_fields"):
+    # The groups of Jinja2's `groupby` have a text of their own too, which hides nothing.
+    if not isinstance(value, tuple) or not hasattr(value, "_fields") or type(value).__module__.startswith("jinja2."):
         return False
     # Those of `namedtuple` itself are of another module than the class.
     texts = ((one, vars(one).get(name)) for one in type(value).__mro__ for name in ("__str__", "__repr__"))
@@ -202,7 +203,7 @@ def refuse_uncomputed(value: object) -> None:
     kind = type(value)
     if hasattr(kind, "__dask_graph__") and kind.__module__.partition(".")[0] == "dask":
         raise InferenceError(
-            f"A {kind.__name__} of Dask has no value before it is computed.",
+            f"The {kind.__name__} of Dask has no value before it is computed.",
             remedy="Put its result into the prompt: .compute().",
             cause="option",
         )
