@@ -133,8 +133,10 @@ class ChunkReader:
                 yield from self._read(Event("", line))
         elif data.startswith("data:"):
             yield from self._read(Event("", data.removeprefix("data:")))
-        else:
-            yield from self._read_words(found if isinstance(found, str) else data, is_data=name != STRAY)
+        elif found is None or isinstance(found, str):
+            yield from self._read_words(found or data, is_data=name != STRAY)
+        elif not is_keep_alive(data):
+            yield {"line": data}
 
     def _read_words(self, words: str, *, is_data: bool) -> Iterator[Chunk]:
         """Take data that is no chunk. It is an error, unless the reply goes on or is finished after it."""

@@ -25,6 +25,7 @@ _WORDS: Final = {
     "content_filter": r"filter|safety|prohibited|policy|guardrail|blocked|blocklist|sensitive|refus|moderat|modelarmor"
     r"|violat",
     "length": r"length|maxtokens|contextwindow|tokenlimit|cutoff",
+    "stop": r"stop|eos",
 }
 _MEANINGS: Final = {form: meaning for meaning, forms in ENDS.items() for form in forms.split()}
 

@@ -64,10 +64,9 @@ ECHOED: Final = ("reasoning_details", "thinking_blocks", "reasoning_opaque")
 # Every field of a message that has reasoning.
 ALL_REASONING: Final = (*REASONING, *ECHOED)
 # The fields of a chunk, a delta or a part that name sources, and the fields in them that have the address of one.
-SOURCES: Final = (
-    *("citations", "search_results", "annotations", "web_search", "search_info"),
-    *("context", "provider_specific_fields"),
-)
+SOURCES: Final = (*("citations", "search_results", "annotations", "web_search", "search_info"),)
+# Fields that may hold these.
+_HOLDERS: Final = ("context", "provider_specific_fields")
 _ADDRESSES: Final = ("url", "link", "uri")
 _ARGUMENTS: Final = ("arguments", "input", "parameters", "args")
 _OF_CALL: Final = ("index", "id", "type", "function", "name", *_ARGUMENTS)
@@ -90,7 +89,9 @@ _REPORTING: Final = frozenset((*_CODES, *_ERRORS, "success", "base_resp"))
 _FINE: Final = re.compile(r"|0(\.0)?|2\d\d(\.0)?|none|null|false|ok|success|true|no ?error", re.IGNORECASE)
 # Words beside a code that is a service's own for success.
 _SUCCESS: Final = re.compile(
-    r"\W*((request|operation) )?(succe|complet|created|accepted)|.*(?<![不未])成功", re.IGNORECASE
+    r"\W*((request|operation) )?(success\w*|succeeded|completed?|created|accepted|done|in progress|normal)\b"
+    r"|.*(?<![不未])成功",
+    re.IGNORECASE,
 )
 _FAILING: Final = re.compile(r"error|exception|fail|fatal|denied|overload|invalid|unavailable|[45]\d\d$", re.IGNORECASE)
 
@@ -235,6 +236,8 @@ def sources_in(chunk: Mapping[str, Any], delta: Mapping[str, Any]) -> list[str]:
     # Asked for each token.
     content = delta.get("content")
     parts = (chunk, delta, *(content if isinstance(content, list) else ()))
+    holders = [part[name] for part in parts if isinstance(part, dict) for name in _HOLDERS if name in part]
+    parts = (*parts, *holders)
     named = [(name, part[name]) for part in parts if isinstance(part, dict) for name in SOURCES if name in part]
     return [address for name, one in named for address in _addresses(one, takes_any=name == "citations")]
 

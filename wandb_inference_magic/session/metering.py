@@ -69,7 +69,8 @@ class SessionMeter:
         model = body.get("model") or NOT_NAMED
         model = model if isinstance(model, str) else json.dumps(model, default=str)
         budget = self._budget()
-        if model == NOT_NAMED and budget.limit is not None:
+        is_known = path.endswith((LIMITED, WITHOUT_REPLY))
+        if model == NOT_NAMED and is_known and budget.limit is not None:
             raise InferenceError(
                 "A budget is set, but the request names no model, so its price is not known. Nothing was sent.",
                 remedy="Name a model, or remove the budget: %config WandbInference.budget = None",
@@ -88,7 +89,7 @@ class SessionMeter:
             thread=Thread(""),
             known=self._models.known(self._endpoint).find(model),
         )
-        if budget.limit is not None and not path.endswith((LIMITED, WITHOUT_REPLY)):
+        if budget.limit is not None and not is_known:
             raise InferenceError(
                 f"A budget is set, but what a call of {quoted(path)} can cost is not known. Nothing was sent.",
                 remedy="Use chat.completions, or remove the budget: %config WandbInference.budget = None",
