@@ -95,7 +95,7 @@ def is_written_tuple(value: object) -> bool:
 def hidden_fields(kind: type) -> set[str]:
     """Return the fields that a dataclass, an attrs class or a model keeps out of its own text: they may be secrets."""
     described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
-    models = getattr(kind, "model_fields", {}) if hasattr(kind, "__pydantic_fields__") else {}
+    models = getattr(kind, "model_fields", {}) if hasattr(kind, "__pydantic_validator__") else {}
     return {one.name for one in described if not one.repr} | {
         name for name, one in models.items() if not one.repr or one.exclude
     }
@@ -201,7 +201,7 @@ def describe_pandas(value: Any, *, is_head: bool = False) -> str:
 def refuse_uncomputed(value: object) -> None:
     """Raise InferenceError for a value of Dask that is no frame: its text says how it is computed, not what it is."""
     kind = type(value)
-    if hasattr(kind, "__dask_graph__") and kind.__module__.partition(".")[0] == "dask":
+    if hasattr(kind, "__dask_graph__") and kind.__module__.partition(".")[0] in ("dask", "dask_expr"):
         raise InferenceError(
             f"The {kind.__name__} of Dask has no value before it is computed.",
             remedy="Put its result into the prompt: .compute().",
