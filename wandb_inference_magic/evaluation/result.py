@@ -341,7 +341,7 @@ class Evaluation(Shown):
 
     @property
     def _stop(self) -> str:
-        """What came of the rule that stops when every two candidates are told apart."""
+        """How `--stop-when-clear` ended: decided, or between which candidates not."""
         rows = counted(len(self.source), "row")
         if self.is_decided:
             stopped = "Decided" if self.corrected is None else "Stopped"

@@ -146,7 +146,7 @@ def _stored(value: Any) -> Any:
     is_left = _has_prompt_form(value) or type(value).__module__.partition(".")[0] in _STORED
     is_nested = isinstance(value, dict | list | tuple | AnySet) or is_instance(value, "pandas.Series")
     written = value if is_left and not is_nested else plain(value)
-    # Nobody could tell which object the address is of.
+    # A memory address in a result does not say which object it was.
     return value if isinstance(written, str) and written is not value and says_nothing(written) else written
 
 
