@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext
@@ -50,14 +50,14 @@ class CountingServer:
 
 
 @asynccontextmanager
-async def client_and_server() -> AsyncIterator[tuple[Callable[[], Awaitable[Any]], CountingServer]]:
+async def client_and_server() -> AsyncIterator[tuple[Any, CountingServer]]:
     server = CountingServer()
     library = http_library()
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     own = module.transport(library, SSLContext(PROTOCOL_TLS_CLIENT), is_async=True, is_proxied=False)
-    async with library.AsyncClient(transport=own, trust_env=False) as client:
-        yield lambda: client.get(f"http://127.0.0.1:{port}/"), server
+    async with library.AsyncClient(transport=own, trust_env=False, base_url=f"http://127.0.0.1:{port}") as client:
+        yield client, server
     await server.until(lambda: server.closed == server.opened)
     listening.close()
     await listening.wait_closed()
@@ -71,15 +71,15 @@ def run_apart(coroutine: Coroutine[Any, Any, None]) -> None:
 
 def test_requests_in_flight_have_a_connection_each_and_later_ones_use_them_again() -> None:
     async def run() -> None:
-        async with client_and_server() as (get, server):
-            requests = [asyncio.ensure_future(get()) for _ in range(5)]
+        async with client_and_server() as (client, server):
+            requests = [asyncio.ensure_future(client.get("/")) for _ in range(5)]
             await server.until(lambda: server.waiting == 5)
             assert server.opened == 5
             server.gate.set()
             assert [answer.text for answer in await asyncio.gather(*requests)] == ["ok"] * 5
             for _ in range(3):
-                await get()
-            await asyncio.gather(*(get() for _ in range(5)))
+                await client.get("/")
+            await asyncio.gather(*(client.get("/") for _ in range(5)))
             assert server.opened == 5
             assert server.closed == 0
 
@@ -88,13 +88,13 @@ def test_requests_in_flight_have_a_connection_each_and_later_ones_use_them_again
 
 def test_connections_that_were_idle_for_long_are_closed_with_the_next_request(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
-        async with client_and_server() as (get, server):
+        async with client_and_server() as (client, server):
             server.gate.set()
-            await asyncio.gather(*(get() for _ in range(5)))
+            await asyncio.gather(*(client.get("/") for _ in range(5)))
             opened = server.opened
             now = module.monotonic() + module.IDLE_SECONDS + 1
             monkeypatch.setattr(module, "monotonic", lambda: now)
-            await get()
+            await client.get("/")
             await server.until(lambda: server.closed == opened)
             assert server.opened == opened + 1
 
@@ -103,8 +103,8 @@ def test_connections_that_were_idle_for_long_are_closed_with_the_next_request(mo
 
 def test_a_request_that_is_cancelled_closes_its_connection_and_no_other() -> None:
     async def run() -> None:
-        async with client_and_server() as (get, server):
-            requests = [asyncio.ensure_future(get()) for _ in range(3)]
+        async with client_and_server() as (client, server):
+            requests = [asyncio.ensure_future(client.get("/")) for _ in range(3)]
             await server.until(lambda: server.waiting == 3)
             requests[0].cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -112,7 +112,28 @@ def test_a_request_that_is_cancelled_closes_its_connection_and_no_other() -> Non
             server.gate.set()
             assert [answer.text for answer in await asyncio.gather(*requests[1:])] == ["ok"] * 2
             await server.until(lambda: server.closed == 1)
-            await asyncio.gather(get(), get())
+            await asyncio.gather(client.get("/"), client.get("/"))
             assert server.opened == 3
+
+    run_apart(run())
+
+
+def test_a_client_that_is_closed_while_a_connection_is_opened_leaves_no_connection_open() -> None:
+    async def run() -> None:
+        connected, closed = asyncio.Event(), asyncio.Event()
+
+        async def trace(event: str, _: object) -> None:
+            if event == "connection.connect_tcp.complete":
+                connected.set()
+                await closed.wait()
+
+        # It waits until the server has seen the end of each connection.
+        async with client_and_server() as (client, server):
+            server.gate.set()
+            request = asyncio.ensure_future(client.get("/", extensions={"trace": trace}))
+            await asyncio.wait_for(connected.wait(), 20)
+            await client.aclose()
+            closed.set()
+            assert (await request).text == "ok"
 
     run_apart(run())

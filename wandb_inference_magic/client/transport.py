@@ -13,7 +13,7 @@ from ..errors import InferenceError
 from .bodies import bound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractContextManager
 
     from ..config import Proxy
@@ -169,25 +169,25 @@ class _PooledTransport:
         self._make = make
         # The pools without a request, and since when; the one used last is the last.
         self._idle: list[tuple[float, Any]] = [(monotonic(), make())]
-        self._busy: set[Any] = set()
+        self._is_closed = False
 
     async def handle_async_request(self, request: Any) -> Any:
         await self._close_old()
         pool = self._idle.pop()[1] if self._idle else self._make()
-        self._busy.add(pool)
         try:
             response = await pool.handle_async_request(request)
         except BaseException:
-            self._release(pool)
+            await self._release(pool)
             raise
         response.stream = _PooledBody(response.stream, partial(self._release, pool))
         return response
 
-    def _release(self, pool: Any) -> None:
-        # A response may be closed after the client.
-        if pool in self._busy:
-            self._busy.discard(pool)
+    async def _release(self, pool: Any) -> None:
+        if not self._is_closed:
             self._idle.append((monotonic(), pool))
+            return
+        with suppress(Exception):
+            await pool.aclose()
 
     async def _close_old(self) -> None:
         """Close the pools whose connections have been idle for too long, as a pool does with its own."""
@@ -199,10 +199,10 @@ class _PooledTransport:
                 await pool.aclose()
 
     async def aclose(self) -> None:
-        pools = [*(pool for _, pool in self._idle), *self._busy]
-        self._idle, self._busy = [], set()
-        for pool in pools:
-            # The others are closed too.
+        # The others are closed when their requests end: a pool forgets a connection that is being opened.
+        pools, self._idle, self._is_closed = self._idle, [], True
+        for _, pool in pools:
+            # An error leaves the others to be closed.
             with suppress(Exception):
                 await pool.aclose()
 
@@ -210,9 +210,9 @@ class _PooledTransport:
 class _PooledBody:
     """A body whose end makes its pool free."""
 
-    def __init__(self, stream: Any, release: Callable[[], None]) -> None:
+    def __init__(self, stream: Any, release: Callable[[], Awaitable[None]]) -> None:
         self._stream = stream
-        self._release: Callable[[], None] | None = release
+        self._release: Callable[[], Awaitable[None]] | None = release
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -229,4 +229,4 @@ class _PooledBody:
             await self._stream.aclose()
         finally:
             if release is not None:
-                release()
+                await release()
