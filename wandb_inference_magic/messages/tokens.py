@@ -9,8 +9,8 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import astuple, dataclass
-from operator import add
+from dataclasses import dataclass, fields
+from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import quoted
@@ -98,13 +98,13 @@ class Usage:
         return price.cost(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*map(add, astuple(self), astuple(other)))
+        return Usage(*map(add, _counts(self), _counts(other)))
 
     def over(self, earlier: Usage | None) -> Usage:
         """Return these counts, with those of an earlier chunk of the same reply where they are 0."""
         if earlier is None:
             return self
-        return Usage(*(count or before for count, before in zip(astuple(self), astuple(earlier), strict=True)))
+        return Usage(*(count or before for count, before in zip(_counts(self), _counts(earlier), strict=True)))
 
     @classmethod
     def read(cls, chunk: object) -> Usage | None:
@@ -138,6 +138,10 @@ class Usage:
             completion += reasoning
         cached = _count_or_0(_first(chunk, CACHED_COUNTS))
         return cls(prompt, completion, cached if cached <= prompt else 0, min(reasoning, completion))
+
+
+# The library's `astuple` copies each value deeply: 2% of the time of a map.
+_counts: Final[Callable[[Usage], tuple[int, ...]]] = attrgetter(*(field.name for field in fields(Usage)))
 
 
 def _first(chunk: Mapping[str, Any], names: Iterable[str]) -> object:
