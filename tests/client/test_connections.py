@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from http.client import parse_headers
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -100,6 +101,13 @@ def listening(serve: Callable[[socket.socket], None]) -> Iterator[str]:
         threading.Thread(target=accept, daemon=True).start()
         yield f"127.0.0.1:{server.getsockname()[1]}"
         server.shutdown(socket.SHUT_RDWR)
+
+
+def read_request(connection: socket.socket) -> None:
+    """Read a request with its body. Closing a connection with bytes that were not read resets it."""
+    with connection.makefile("rb") as request:
+        head = parse_headers(request) if request.readline() else {}
+        request.read(int(head.get("content-length", 0)))
 
 
 def answering(status: str) -> Callable[[socket.socket], None]:
@@ -496,7 +504,7 @@ NOT_HTTP = {
 @pytest.mark.parametrize("name", NOT_HTTP)
 def test_an_answer_that_is_not_http_is_said_to_be_none(start_api: Callable[..., ModuleType], name: str) -> None:
     def serve(connection: socket.socket) -> None:
-        connection.recv(65_536)
+        read_request(connection)
         connection.sendall(NOT_HTTP[name])
 
     with listening(serve) as place:
@@ -536,7 +544,7 @@ def test_a_handshake_that_is_cut_is_tried_again(
             connection.sendall(CUT_HANDSHAKES[name])
             return
         with context.wrap_socket(connection, server_side=True) as encrypted:
-            encrypted.recv(65_536)
+            read_request(encrypted)
             head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(ANSWERED)}\r\n\r\n"
             encrypted.sendall(head.encode() + ANSWERED)
 
