@@ -247,10 +247,13 @@ class ReplyBuilder:
                     self._add_text(part, text)
 
     def _are_tagged(self, thought: str) -> bool:
-        """Return whether content that is marked as a thought begins with a tag; its first piece decides."""
+        """Return whether the tags tell what is a thought in content that is marked as one.
+
+        They do if the first piece begins with one. After its block has ended, the mark does, unless another begins.
+        """
         if self._has_tagged_thoughts is None and thought.strip():
             self._has_tagged_thoughts = begins_tag(thought.lstrip())
-        return bool(self._has_tagged_thoughts)
+        return bool(self._has_tagged_thoughts) and (self._tags.is_within or begins_tag(thought.lstrip()))
 
     def _add_thought(self, part: dict[str, Any]) -> None:
         """Add a part of the content that is reasoning, or a piece of the last one."""

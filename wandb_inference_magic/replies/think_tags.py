@@ -96,6 +96,11 @@ class ThinkTags:
         return self._has_begun or self._has_block or self._is_at_end
 
     @property
+    def is_within(self) -> bool:
+        """Whether a block, or what may be a tag, has begun."""
+        return bool(self._closing or self._rest)
+
+    @property
     def _is_at_end(self) -> bool:
         return _AT_END.fullmatch(self._rest) is not None
 
