@@ -177,7 +177,9 @@ class ThinkTags:
             return self._take("text", end)
         if tag in TAGS and _starts_line(before):
             return self._open(tag, found.start(), is_first=not before.strip(BLANK))
-        if tag in TAGS or self._has_block or _OPENING.search(before) or not _closes(before, self._rest[end:]):
+        # After a block it is text, unless there is no text before it: some models close a block twice.
+        is_later = self._has_block and bool(before.strip(BLANK))
+        if tag in TAGS or is_later or _OPENING.search(before) or not _closes(before, self._rest[end:]):
             return self._take("text", end)
         text = self._take("text", found.start())
         self._close(tag)
