@@ -35,6 +35,9 @@ TAGS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 # A template may open the block itself: then only the closing tag is received.
 _ALONE: Final = ("</think>", "</thinking>", "</longcat_think>", "[/think]", "</seed:think>", "◁/think▷", *_HARMONY)
+# GLM's marks around its answer, which may be within a sentence: `It is <|begin_of_box|>4<|end_of_box|>.`
+_BOX: Final = "<|begin_of_box|>"
+_BOX_END: Final = "<|end_of_box|>"
 # What the same templates have before a text, which counts at its very beginning, and after it, at its very end.
 _HEADS: Final = (
     *("<|start_response|>", "<|im_start|>assistant\n", "<start_of_turn>model\n", "<|assistant|>\n"),
@@ -43,11 +46,10 @@ _HEADS: Final = (
 _ENDS: Final = (
     *("<|return|>", "<|call|>", "<|end|>", "<|end_response|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>"),
     *("<|endoftext|>", "<|end_of_text|>", "<|end_of_turn_token|>", "<end_of_turn>", "<eos>", "</s>"),
-    *("<｜end▁of▁sentence｜>", "<|user|>", "<|observation|>"),
+    *("<｜end▁of▁sentence｜>", "<|user|>", "<|observation|>", _BOX_END),
 )
-# What is no text anywhere: GLM's marks around its answer.
-_MARKS: Final = ("<|begin_of_box|>", "<|end_of_box|>")
-_ALL: Final = (*TAGS, *_ALONE, *_HEADS, *_MARKS, *_ENDS)
+_TAGS_AND_HEADS: Final = (*TAGS, *_ALONE, *_HEADS, _BOX)
+_ALL: Final = (*_TAGS_AND_HEADS, *_ENDS)
 _CASELESS: Final = re.IGNORECASE | re.ASCII
 _FIRST: Final = "<[◁"
 _LONGEST: Final = max(map(len, _ALL))
@@ -56,7 +58,7 @@ _FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 BLANK: Final = " \t\r\n\ufeff\u200b"
 _AT_END: Final = re.compile(f"(?:(?:{'|'.join(map(re.escape, _ENDS))})[{BLANK}]*)+", _CASELESS)
 _OPENING: Final = re.compile("|".join(map(re.escape, TAGS)), _CASELESS)
-_ANY: Final = re.compile("|".join((*map(re.escape, (*TAGS, *_ALONE, *_HEADS, *_MARKS)), _AT_END.pattern)), _CASELESS)
+_ANY: Final = re.compile("|".join((*map(re.escape, (*_TAGS_AND_HEADS, _BOX_END)), _AT_END.pattern)), _CASELESS)
 # A text that names the tags more often than this is about them.
 MAX_TAGS: Final = 50
 _ASCII_LOWER: Final = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
@@ -66,7 +68,7 @@ class ThinkTags:
     """Takes a text in pieces, cut anywhere, and yields its parts.
 
     An opening tag counts at the start of a line; after other text, only if its block is closed. A closing tag without
-    an opening one counts where a line or a sentence ends. Tags in code are text.
+    an opening one counts where a line or a sentence ends. GLM's marks count around a text. Tags in code are text.
 
     Parameters
     ----------
@@ -87,6 +89,8 @@ class ThinkTags:
         self._before = ""
         self._follows_tag = False
         self._has_begun = False
+        # Whether GLM's answer has begun and not ended.
+        self._is_in_box = False
         # Whether a block has begun, other than after a text.
         self._has_block = False
 
@@ -169,11 +173,11 @@ class ThinkTags:
             text = self._take("text", found.start())
             self._rest, self._follows_tag, self._has_begun = self._rest[len(tag) :], True, True
             return text
-        if tag in _MARKS and not _is_code(before):
+        if tag in (_BOX, _BOX_END) and not _is_code(before) and self._is_mark(tag, before, self._rest[end:]):
             text = self._take("text", found.start())
-            self._rest, self._has_begun = self._rest[len(tag) :], True
+            self._rest, self._has_begun, self._is_in_box = self._rest[len(tag) :], True, tag == _BOX
             return text
-        if tag in _HEADS or tag in _MARKS or _AT_END.fullmatch(tag):
+        if tag in _HEADS or tag == _BOX or _AT_END.fullmatch(tag):
             return self._take("text", end)
         if tag in TAGS and _starts_line(before):
             return self._open(tag, found.start(), is_first=not before.strip(BLANK))
@@ -185,6 +189,10 @@ class ThinkTags:
         self._close(tag)
         return [*text, ("restart", "")] if before.strip(BLANK) else text
 
+    def _is_mark(self, tag: str, before: str, after: str) -> bool:
+        """Return whether a mark of GLM's is around a text. It may also be named in prose."""
+        return self._is_in_box if tag == _BOX_END else _starts_line(before) or not after.startswith(" ")
+
     def _depends(self, tag: str, found: re.Match[str]) -> bool:
         """Return whether more text is needed to know what a tag is."""
         rest = self._rest[found.start() :].translate(_ASCII_LOWER)
@@ -193,7 +201,7 @@ class ThinkTags:
         after = rest[len(tag) :]
         if _AT_END.fullmatch(tag):
             return not after or any(one.startswith(after) for one in _ENDS)
-        return not after and tag in _ALONE
+        return not after and tag in (*_ALONE, _BOX)
 
     def _open(self, tag: str, start: int, *, is_first: bool) -> list[TaggedText]:
         text = self._take("text", start)
