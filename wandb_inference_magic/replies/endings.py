@@ -13,9 +13,9 @@ ENDS: Final = ("stop", "length", "tool_calls", "content_filter")
 # a row. Patterns as text: `re` compiles each on its first use.
 _MEANINGS: Final = (
     ("stop", r"end|endturn|completed?|finish|finished|done|normal|success"),
-    ("length", r"incomplete|repetition|maxlen"),
+    ("length", r"incomplete|maxlen"),
     ("tool_calls", r"toolcalls?|tooluse|functioncalls?"),
-    ("content_filter", r"errortoxic|recitation|spii|language"),
+    ("content_filter", r"errortoxic|spii|language"),
     (
         BROKEN,
         r".*(error|exception|fail|abort|cancel|interrupt|preempt|reject|disconnect|overload|insufficient|memory"
@@ -23,9 +23,10 @@ _MEANINGS: Final = (
     ),
     (
         "content_filter",
-        r".*(filter|safety|prohibited|policy|guardrail|blocked|blocklist|sensitive|refus|moderat|modelarmor|violat).*",
+        r".*(filter|safety|prohibited|policy|guardrail|blocked|bl[ao]cklist|sensitive|refus|moderat|modelarmor|violat"
+        r"|recitation).*",
     ),
-    ("length", r".*(length|max(output|new)?tokens|contextwindow|tokenlimit|cutoff).*"),
+    ("length", r".*(length|max\w*tokens|maxoutput|context|tokenlimit|cutoff|truncated|truncation|repetition).*"),
     ("stop", r".*(stop|eos).*"),
 )
 
