@@ -34,7 +34,10 @@ TAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "<|start|>assistant<|channel|>analysis<|message|>": _HARMONY,
 }
 # A template may open the block itself: then only the closing tag is received.
-_ALONE: Final = ("</think>", "</thinking>", "</longcat_think>", "[/think]", "</seed:think>", "◁/think▷", *_HARMONY)
+_ALONE: Final = (
+    *("</think>", "</thinking>", "</longcat_think>", "[/think]", "</seed:think>", "◁/think▷"),
+    *("[begin final response]", *_HARMONY),
+)
 # GLM's marks around its answer, which may be within a sentence: `It is <|begin_of_box|>4<|end_of_box|>.`
 _BOX: Final = "<|begin_of_box|>"
 _BOX_END: Final = "<|end_of_box|>"
@@ -46,7 +49,7 @@ _HEADS: Final = (
 _ENDS: Final = (
     *("<|return|>", "<|call|>", "<|end|>", "<|end_response|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>"),
     *("<|endoftext|>", "<|end_of_text|>", "<|end_of_turn_token|>", "<end_of_turn>", "<eos>", "</s>"),
-    *("<｜end▁of▁sentence｜>", "<|user|>", "<|observation|>", _BOX_END),
+    *("<｜end▁of▁sentence｜>", "<|user|>", "<|observation|>", "[end final response]", _BOX_END),
 )
 _TAGS_AND_HEADS: Final = (*TAGS, *_ALONE, *_HEADS, _BOX)
 _ALL: Final = (*_TAGS_AND_HEADS, *_ENDS)
