@@ -136,9 +136,9 @@ class ThinkTags:
             end = at + len(tag)
             if (self._rest[at - 1 : at] or self._before) == "`" and self._rest[end : end + 1] in ("", "`"):
                 return self._named_in_code(at, end)
+            # Without the opening tag of a block after other text.
+            self._rest, at = self._rest[self._block :], at - self._block
             reasoning = self._take("reasoning", at)
-            if self._block:
-                reasoning = [("reasoning", reasoning[0][1][self._block :])]
             self._close(tag)
             return reasoning
         unsure = _beginning(self._rest, self._closing)
