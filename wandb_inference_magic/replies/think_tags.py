@@ -168,7 +168,8 @@ class ThinkTags:
             return self._take("text", len(self._rest) - begun) or None
         tag, end = found[0].translate(_ASCII_LOWER), found.end()
         before = "".join((*self.written, self._rest[: found.start()]))
-        if self._depends(tag, found) and not _is_code(before) and not (tag.startswith("</s>") and _is_struck(before)):
+        is_text = (tag not in _ALONE and _is_code(before)) or (tag.startswith("</s>") and _is_struck(before))
+        if not is_text and self._depends(tag, found):
             # What follows decides.
             return self._take("text", found.start()) or None
         self._seen += 1
@@ -204,7 +205,8 @@ class ThinkTags:
         after = rest[len(tag) :]
         if _AT_END.fullmatch(tag):
             return not after or any(one.startswith(after) for one in _ENDS)
-        return not after and tag in (*_ALONE, _BOX)
+        # What else is on the line of a closing tag tells whether it is one.
+        return not after if tag == _BOX else tag in _ALONE and not after.strip(BLANK) and "\n" not in after
 
     def _open(self, tag: str, start: int, *, is_first: bool) -> list[TaggedText]:
         text = self._take("text", start)
