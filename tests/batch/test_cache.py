@@ -42,9 +42,9 @@ cache.close()
 
 def test_a_failure_never_replaces_an_answer(tmp_path: Path) -> None:
     cache = AnswerCache(tmp_path / "answers.sqlite")
-    cache.put({"k": Answer("good", seconds=1.5)})
+    cache.put({"k": Answer("good", seconds=1.5, reports=("odd",))})
     cache.put({"k": Answer(error="refused")})
-    assert cache.find(["k"]).get("k") == Answer("good", seconds=1.5)
+    assert cache.find(["k"]).get("k") == Answer("good", seconds=1.5, reports=("odd",))
     cache.put({"f": Answer(error="refused")})
     cache.put({"f": Answer(error="refused for another reason")})
     assert cache.find(["f"]).get("f") == Answer(error="refused for another reason")

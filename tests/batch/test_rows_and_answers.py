@@ -44,6 +44,25 @@ def answers(frame: Any) -> list[Any]:
     return [None if one is None or one != one else one for one in frame["reply"].tolist()]
 
 
+@pytest.mark.parametrize(
+    ("message", "finish_reason", "reported"),
+    [
+        ({"content": "Four."}, "weird", "ended the reply with 'weird'"),
+        ({"content": [{"type": "text", "text": "Four."}, {"type": "chart"}]}, "stop", "unknown form"),
+    ],
+    ids=["end", "part"],
+)
+def test_what_may_be_missing_of_an_answer_is_reported_when_it_comes_from_disk(
+    api: ModuleType, service: Service, message: dict[str, Any], finish_reason: str, reported: str
+) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish_reason}
+    service.always = lambda answer: answer.json({"object": "chat.completion", "choices": [choice]})
+    for _ in range(2):
+        with pytest.warns(InferenceWarning, match=reported):
+            assert answers(api.map_prompts(["2 + 2?"], "{{ text }}")) == ["Four."]
+    assert len(service.chats) == 1
+
+
 # Equal rows ----------------------------------------------------------------------------------------------------
 
 

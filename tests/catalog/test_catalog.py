@@ -15,6 +15,7 @@ from wandb_inference_magic.catalog.feeds import read_listing, read_modelsdev, sn
 from wandb_inference_magic.catalog.ids import check_model_id, is_lora
 from wandb_inference_magic.catalog.models import (
     REASONING_WORDS,
+    ROW_TYPES,
     Model,
     Price,
     describe_reasoning,
@@ -25,6 +26,7 @@ from wandb_inference_magic.catalog.models import (
     usd,
 )
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.messages import data_frame
 
 FEED = {
     "wandb": {
@@ -227,6 +229,17 @@ def test_rows_contain_numbers_and_not_formatted_text() -> None:
     assert (row["id"], row["context"], row["usd_in"]) == ("openai/gpt-oss-20b", 131072, 0.03)
 
 
+def test_columns_of_numbers_and_facts_have_a_type_though_nothing_is_known() -> None:
+    listed = [Model("a/unknown"), Model("a/known", context=2**53 + 1, price=Price(0.1, 0.2), tools=True)]
+    frame = data_frame(rows(listed), types=ROW_TYPES)
+    texts = {"id", "name", "input", "reasoning", "reasoning_efforts", "lifecycle", "released", "description"}
+    assert set(frame) == texts | set(ROW_TYPES)
+    assert frame.dtypes[[*ROW_TYPES]].astype(str).to_dict() == ROW_TYPES
+    assert frame["context"].max() == 2**53 + 1
+    assert list(frame[frame["tools"]]["id"]) == ["a/known"]
+    assert frame["usd_cached"].isna().all()
+
+
 documents = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (
@@ -278,7 +291,7 @@ FIELDS = ("id", "name", "reasoning", "reasoning_options", "cost", "limit", "moda
 @given(st.fixed_dictionaries(dict.fromkeys(FIELDS, malformed)))
 def test_a_malformed_entry_does_not_raise(entry: dict[str, Any]) -> None:
     models = read_modelsdev({"models": [entry], "p": {"models": {"a/b": entry}}})
-    rows(join(None, models, None).models)
+    data_frame(rows(join(None, models, None).models), types=ROW_TYPES)
 
 
 @pytest.mark.parametrize("text", ["NaN", "-1", "true", '"0.1"', "1e999", "null"])

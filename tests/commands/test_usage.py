@@ -142,7 +142,9 @@ def test_the_figures_are_returned_as_a_frame(kernel: Kernel, service: Service) -
     kernel.run("%wbusage -o unused")
     assert kernel.value("(len(unused), unused.calls.tolist(), 'cost_usd' in unused)") == (0, [], True)
     kernel.run("%wbchat hi")
+    assert kernel.value("str(unused.cost_usd.dtype)") == "Float64"
     run = kernel.run("%wbusage -o used --reset")
+    assert kernel.value("[str(used.cost_usd.dtype), bool(used.cost_usd.isna().all())]") == ["Float64", True]
     assert "Counting starts again from zero." in run.text
     assert kernel.value("used[['model', 'calls', 'prompt_tokens', 'completion_tokens']].values.tolist()") == [
         [MODEL, 1, 12, 3]

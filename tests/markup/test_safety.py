@@ -134,6 +134,10 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
         ("as [1]\n\n[1]: Smith (2020)", "as [1]\n\n[1]&#58; Smith (2020)"),
         ("a[0] is it\n\n[0]: first", "a[0] is it\n\n[0]&#58; first"),
         ("[LOG]: a\n[LOG]: b\n\n[LOG] ends", "[LOG]&#58; a\n[LOG]&#58; b\n\n[LOG] ends"),
+        (
+            "[a]\n\n[a]:\n  https://x/1\n\n[a]:\n  https://x/2",
+            "[a]\n\n[a]&#58;\n  https://x/1\n\n[a]&#58;\n  https://x/2",
+        ),
         ("`[A]`\n\n[A]: https://ok.example", "`[A]`\n\n[A]&#58; https://ok.example"),
         (
             "see [1][2]\n\n[1]: https://ok.example/1\n[2]: https://ok.example/2",

@@ -146,5 +146,18 @@ def test_a_mark_is_no_text_at_the_end_only(mark: str) -> None:
             assert builder.text == shown, pieces
 
 
+def test_an_empty_block_after_text_is_no_text() -> None:
+    text = "Four.\n<think></think>\nIt is."
+    for pieces in ([text], text):
+        reply = reply_of(*(delta(content=piece) for piece in pieces))
+        assert (reply.text, reply.reasoning) == ("Four.\nIt is.", "")
+
+
+@pytest.mark.parametrize("text", ["So.</think> is a tag.", "`a\n</think>` is a tag.", "So.\n</think> \nFour."])
+def test_a_closing_tag_counts_or_not_however_it_is_cut(text: str) -> None:
+    whole, cut = reply_of(delta(content=text)), reply_of(*(delta(content=one) for one in text))
+    assert (whole.text, whole.reasoning) == (cut.text, cut.reasoning)
+
+
 def test_the_repr_shows_the_text() -> None:
     assert repr(reply_of(delta(content="x" * 100))).startswith("<Reply 'xxx")

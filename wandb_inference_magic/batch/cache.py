@@ -61,11 +61,15 @@ where question not in (select question from used) order by kept_at
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of one request: its text and how long it took, or why it failed permanently (`error`)."""
+    """The result of one request: its text and how long it took, or why it failed permanently (`error`).
+
+    `reports` says what may be missing of the text.
+    """
 
     text: str = ""
     error: str = ""
     seconds: float = 0.0
+    reports: tuple[str, ...] = ()
 
 
 def cache_file() -> Path:
@@ -335,10 +339,10 @@ def _read(kept: object) -> Answer | None:
         found = read_json_text(kept) if isinstance(kept, str) else None
     except ValueError:
         return None
-    if not isinstance(found, dict) or not found.keys() <= {"text", "error", "seconds"}:
+    if not isinstance(found, dict) or not found.keys() <= {"text", "error", "seconds", "reports"}:
         return None
     text, error, seconds = found.get("text", ""), found.get("error", ""), found.get("seconds", 0.0)
+    reports = found.get("reports", [])
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < 1e9
-    return (
-        Answer(text, error, float(seconds)) if isinstance(text, str) and isinstance(error, str) and is_number else None
-    )
+    are_texts = isinstance(reports, list) and all(isinstance(one, str) for one in (text, error, *reports))
+    return Answer(text, error, float(seconds), tuple(reports)) if are_texts and is_number else None

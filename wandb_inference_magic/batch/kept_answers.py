@@ -141,11 +141,11 @@ class KeptAnswers:
         if key and error.is_lasting:
             (self._new if is_sure else self._unsure)[key] = Answer(error=str(error))
 
-    def keep(self, key: str, reply: Reply) -> None:
-        """Keep the text of a reply, unless it was cut or refused."""
+    def keep(self, key: str, reply: Reply, reports: tuple[str, ...]) -> None:
+        """Keep the text of a reply, and what is reported of it, unless it was cut or refused."""
         self._is_served = True
         if not why_flawed(reply):
-            self.add(key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
+            self.add(key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3), reports=reports))
 
     def write(self) -> None:
         """Write the answers that were added to disk, if that is possible."""

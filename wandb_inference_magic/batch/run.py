@@ -236,18 +236,18 @@ class BatchRun(RunResults):
             if not reply.text.strip() and value is None:
                 raise InferenceError(why_empty(reply), cause="answer")
         except KeyboardInterrupt:
-            self._kept_answers.keep(row.key, row.reply())
+            self._kept_answers.keep(row.key, row.reply(), row.builder.reports)
             self.release(row)
             raise
         except ValidatorError as error:
             # The answer is paid for. It may fit once the validator is corrected.
-            self._kept_answers.keep(row.key, row.reply())
+            self._kept_answers.keep(row.key, row.reply(), row.builder.reports)
             self._fail(row.number, error, "")
         except Exception as error:  # noqa: BLE001 - reported in the row
             # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
             self._fail(row.number, row.explained(error), "" if row.builder.is_cut_by_budget else row.key)
         else:
-            self._kept_answers.keep(row.key, reply)
+            self._kept_answers.keep(row.key, reply, row.builder.reports)
             # Before the row has ended: another thread may look at it.
             if flaw := why_flawed(reply):
                 self.errors[row.number] = flaw
@@ -345,6 +345,7 @@ class BatchRun(RunResults):
             return self._take_kept(row, self._kept_answers.find([row.key]).get(row.key))
         if error:
             self.take_failure(row.number, error, is_before=bool(kept.error))
+        self.report(*kept.reports)
         self.seconds[row.number] = kept.seconds
         self.end_row(row.number)
         self.kept += 1

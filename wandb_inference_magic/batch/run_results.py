@@ -72,7 +72,7 @@ class RunResults:
     flawed : int
         The number of answers that were cut or refused. The reasons are in `errors`.
     reports : tuple of str
-        Irregularities in the counts and costs of the calls.
+        What may be missing of replies, and irregularities in the counts and costs of the calls.
     shortened : int
         The number of rows in whose prompts values were cut.
     failed_before : set of int
@@ -173,10 +173,14 @@ class RunResults:
     def count(self, call: Reply) -> None:
         """Count the tokens and the cost of a call."""
         self.cut += call.is_cut_by_budget
-        self.reports = tuple(dict.fromkeys((*self.reports, *call.notices)))
+        self.report(*call.notices)
         self.usage += call.usage or NOTHING
         self.uncounted += call.usage is None
         self.cost = None if self.cost is None or call.cost is None else self.cost + call.cost
+
+    def report(self, *reports: str) -> None:
+        """Add what a reply reports, whether it was received or was on disk."""
+        self.reports = tuple(dict.fromkeys((*self.reports, *reports)))
 
     def notice(self, *notices: str) -> None:
         """Add notices for the user."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .feeds import read_listing as read_listing, read_modelsdev as read_modelsdev, snapshot as snapshot
     from .ids import SORTS as SORTS, check_model_id as check_model_id, read_tokens as read_tokens
     from .models import (
+        ROW_TYPES as ROW_TYPES,
         Catalog as Catalog,
         Model as Model,
         Price as Price,
@@ -37,6 +38,7 @@ __getattr__ = lazy_exports(
         "feeds": ("read_listing", "read_modelsdev", "snapshot"),
         "ids": ("SORTS", "check_model_id", "read_tokens"),
         "models": (
+            "ROW_TYPES",
             "Catalog",
             "Model",
             "Price",

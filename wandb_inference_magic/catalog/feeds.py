@@ -184,7 +184,7 @@ def _number(value: object) -> float | None:
 
 def _count(value: object) -> int | None:
     number = _number(value)
-    return int(number) if number else None
+    return int(number) if number and number < 2**63 else None
 
 
 def _price(input: object, output: object, cached: object) -> Price | None:

@@ -331,6 +331,14 @@ def _price_digits(amount: float) -> str:
     return f"{whole}.{decimals.ljust(2, '0')}"
 
 
+# The types of the columns of `rows` that are no texts, as pandas names them. A value may be missing in each.
+ROW_TYPES: Final = {
+    **dict.fromkeys(("context", "max_output"), "Int64"),
+    **dict.fromkeys(("usd_in", "usd_out", "usd_cached"), "Float64"),
+    **dict.fromkeys(("tools", "structured", "available"), "boolean"),
+}
+
+
 def rows(models: Sequence[Model]) -> list[dict[str, object]]:
     """Return the models as rows for a DataFrame. Numbers stay numbers. docs/howto/models.md documents the columns."""
     return [

@@ -61,7 +61,7 @@ class ChunkReader:
         self._document: list[bytes] = []
         self._has_begun = False
         self._stray = ""
-        # The first event of another API.
+        # The first object of a form that is not known. If no choice comes, it is of another API.
         self._foreign: Chunk | None = None
         # The index of the choice that is the reply.
         self._choice: Any = None
@@ -191,7 +191,7 @@ class ChunkReader:
         if (choice := first_choice(chunk)) is not None:
             self.completeness.take(choice.get("finish_reason"), adds=adds(choice))
             self._stray = "" if adds(choice) else self._stray
-        elif self._foreign is None and _is_foreign(chunk):
+        elif self._foreign is None and not is_known_object(chunk):
             self._foreign = chunk
         self._has_begun = True
         return chunk
@@ -200,13 +200,6 @@ class ChunkReader:
 def _is_end(found: Any) -> bool:
     """Return whether an object without a reply says that the stream has ended."""
     return isinstance(found, Mapping) and found.get("done") is True and not {"choices", "error"} & set(found)
-
-
-def _is_foreign(chunk: Chunk) -> bool:
-    """Return whether an object is an event of another API: Anthropic's, OpenAI's Responses, or Ollama's own."""
-    kind = chunk.get("type")
-    is_event = isinstance(kind, str) and kind.startswith(("message_start", "content_block", "response."))
-    return "choices" not in chunk and (is_event or {"message", "done"} <= set(chunk))
 
 
 def _objects(found: Any) -> list[Chunk]:

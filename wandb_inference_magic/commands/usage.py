@@ -11,7 +11,7 @@ from ..errors import InferenceError
 from ..messages import data_frame
 from ..rendering import Measure, chart_bundle, line_bundle, table_bundle
 from ..session import Command
-from ..spending import Total, usage_rows
+from ..spending import USAGE_TYPES, Total, usage_rows
 from ..text import counted
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def show_usage(context: MagicContext, options: UsageOptions) -> None:
     if options.output:
         # Its columns are there before the first call, too.
         columns = [*usage_rows([("", "", usage.total())])[0]]
-        context.put(options.output, data_frame(usage_rows(by_model), columns))
+        context.put(options.output, data_frame(usage_rows(by_model), columns, USAGE_TYPES))
     elif by_model:
         canvas.show(_table(context.session, by_model))
         # A single bar has nothing to compare with.

@@ -92,13 +92,13 @@ _QUOTA_WORDS: Final = (
     r"|add (more )?credits"
     r"|(monthly|weekly|daily) ((usage )?limit|(\w+ )?quota)|usage limit|key limit exceeded|included credits"
     r"|used up your|arrear|account is not active|check your billing|account .{0,40}suspended|per-?day|recharge"
-    r"|(free tier|trial|credits?|allowance) (.{0,20} )?(exhausted|used up|expired)"
+    r"|(free tier|trial|credits?|allowance) (.{0,40} )?(exhausted|used up|expired)"
     r"|budget[_ ](has been |is |was )?exceeded|(exceed\w*|over|max) (\w+ )?budget|余额不足|欠费"
 )
 _LONG_WORDS: Final = (
     r"context[_ ](length|size|window)|exceed\w* (the )?(available |maximum |model'?s? )*context|too many tokens"
     r"|(prompt|input|message)s? (is |are )?too (long|large)|maximum (context|prompt|input)|reduce the length"
-    r"|n_keep >= n_ctx|request too large"
+    r"|n_keep >= n_ctx|request too large|range of input length|context shift is disabled"
 )
 _UNABLE_WORDS: Final = (
     r"(is|are) not supported|not supported by|unsupported|does(n't| not) support|not implemented"
@@ -111,7 +111,7 @@ _MODEL_WORDS: Final = (
     r"\bmodel:? ?['\"`]?[\w./:@-]*['\"`]? ?(was |is |has been |currently )?(not[_ ](be )?(found|exist|served|deployed)"
     r"|unknown|no longer \w+|retired|deprecated|decommissioned|discontinued|not a valid)"
     r"|\bmodel .{0,80}(does(n't| not) exist|not found)"
-    r"|(no such|unknown|could not find|not find|does not have|does not know|invalid)( the)? (model|deployment)\b"
+    r"|(no such|unknown|could not find|not f(ind|ound)|does not have|does not know|invalid)( the)? (model|deployment)\b"
     r"(?! param)"
     r"|no models? (is |are )?loaded"
     r"|no endpoints found for (?!this)|model[_ ]?not[_ ]?(available|supported)\b|(unavailable|unsupported)[_ ]model\b"
@@ -119,7 +119,9 @@ _MODEL_WORDS: Final = (
     r"|function .{0,60}not found for account|模型不存在"
     r"|(model|deployment)[_ ]?not[_ ]?found|deploymentnotfound|not a valid model|deployment .{0,60}does not exist"
 )
-_MEMORY_WORDS: Final = r"requires more (system |gpu )?memory|(not enough|insufficient) (system |gpu )?memory"
+_MEMORY_WORDS: Final = (
+    r"requires more (system |gpu )?memory|(not enough|insufficient) (system |gpu )?memory|insufficient system resources"
+)
 _PASSING_WORDS: Final = (
     r"rate[_ ]?limit|throttl|too many requests|too busy|(due to|at) capacity|overloaded|temporarily|not loaded yet"
     r"|(is|are) (currently |still )?(loading|starting|being loaded|building|deploying|warming up)|\bstarting,"

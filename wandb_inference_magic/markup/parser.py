@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _LABEL: Final = re.compile(r"\[((?:\\.|[^\[\]\\])+)\]", re.DOTALL)
-# The label of a line that has the form of a definition, in whatever contains it.
-_DEFINED: Final = re.compile(rf"^[ >*+\d.)-]*{_LABEL.pattern}:(.*)$", re.MULTILINE)
 _DEFINITION: Final = re.compile(rf"{_LABEL.pattern}:\s*<?(\S+)", re.DOTALL)
 _TWO_LABELS: Final = re.compile(rf"{_LABEL.pattern}{_LABEL.pattern}", re.DOTALL)
 # Text between equal numbers of backticks.
@@ -156,13 +154,16 @@ def _of_used_labels(rule: Callable[[StateBlock, int, int, bool], bool]) -> Calla
         # A later part of a growing text is parsed apart, and uses no label of this one.
         if found is None or state.env.get("may_grow") or not (is_link(found[2]) or found[2].startswith("data:")):
             return False
+        if state.env.get("takes_all"):
+            return rule(state, start, end, silent)
         if "used" not in state.env:
-            text = _CODE.sub("", _DEFINED.sub(r"\2", state.src))
-            state.env["used"] = {normalizeReference(one[1]) for one in _LABEL.finditer(text)}
-            pairs = {
-                (normalizeReference(one[1]), one[2].strip()) for one in _DEFINED.finditer(_CODE.sub("", state.src))
-            }
-            state.env["defined"] = Counter(label for label, _ in pairs)
+            # Parsed once more, with every definition.
+            tokens = state.md.parse(state.src, {"takes_all": True})
+            texts = _CODE.sub("", "\n\n".join(token.content for token in tokens if token.type == "inline"))
+            state.env["used"] = {normalizeReference(one[1]) for one in _LABEL.finditer(texts)}
+            defined = [token.meta for token in tokens if token.type == "definition"]
+            pairs = {(one["id"], one["url"], one["title"]) for one in defined}
+            state.env["defined"] = Counter(label for label, *_ in pairs)
         label = normalizeReference(found[1])
         is_only = state.env["defined"][label] < 2
         return is_only and label in state.env["used"] and rule(state, start, end, silent)

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def data_frame(rows: Sequence[Mapping[str, Any]], columns: list[str] | None = None) -> Any:
+def data_frame(
+    rows: Sequence[Mapping[str, Any]], columns: list[str] | None = None, types: Mapping[str, str] | None = None
+) -> Any:
     """Return rows as a pandas DataFrame.
 
     Whole numbers that no float holds stay whole beside missing ones. Halves of characters are replaced: columns of text
@@ -22,6 +24,8 @@ def data_frame(rows: Sequence[Mapping[str, Any]], columns: list[str] | None = No
     rows : sequence of mapping
     columns : list of str, optional
         The names of the columns, for a frame that may have no rows.
+    types : mapping, optional
+        The types of columns, as pandas names them. Without one the values decide: a column without any is an object.
 
     Raises
     ------
@@ -42,7 +46,7 @@ def data_frame(rows: Sequence[Mapping[str, Any]], columns: list[str] | None = No
         values = [row.get(name) for row in rows]
         if _are_whole(values):
             frame[name] = pd.array(values, dtype="Int64")
-    return frame
+    return frame.astype(types or {})
 
 
 def _whole(value: Any) -> Any:

@@ -11,7 +11,7 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .builder import ReplyBuilder as ReplyBuilder, Timing as Timing
-    from .endings import ENDS as ENDS, Completeness as Completeness
+    from .endings import Completeness as Completeness
     from .forms import (
         ALL_REASONING as ALL_REASONING,
         adds as adds,
@@ -35,7 +35,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "builder": ("ReplyBuilder", "Timing"),
-        "endings": ("ENDS", "Completeness"),
+        "endings": ("Completeness",),
         "forms": (
             "ALL_REASONING",
             "adds",

@@ -86,7 +86,8 @@ class ReplyBuilder:
         self.text_pieces: list[str] = []
         self.reasoning_pieces: list[str] = []
         self.refusal = ""
-        self._unknown: set[str] = set()
+        # The notices about parts that are not shown, by the kind of part.
+        self._unknown: dict[str, str] = {}
         self.logprobs: list[Any] = []
         self._tags = ThinkTags(self.text_pieces)
         self._tools = ToolCallBuilder()
@@ -247,10 +248,13 @@ class ReplyBuilder:
                     self._add_text(part, text)
 
     def _are_tagged(self, thought: str) -> bool:
-        """Return whether content that is marked as a thought begins with a tag; its first piece decides."""
+        """Return whether the tags tell what is a thought in content that is marked as one.
+
+        They do if the first piece begins with one. After its block has ended, the mark does, unless another begins.
+        """
         if self._has_tagged_thoughts is None and thought.strip():
             self._has_tagged_thoughts = begins_tag(thought.lstrip())
-        return bool(self._has_tagged_thoughts)
+        return bool(self._has_tagged_thoughts) and (self._tags.is_within or begins_tag(thought.lstrip()))
 
     def _add_thought(self, part: dict[str, Any]) -> None:
         """Add a part of the content that is reasoning, or a piece of the last one."""
@@ -292,8 +296,14 @@ class ReplyBuilder:
         """Report a part of unknown form, once for each kind of part."""
         kind = str(value.get("type") or next(iter(value), "")) if isinstance(value, Mapping) else type(value).__name__
         if len(self._unknown) < MAX_UNKNOWN and kind not in self._unknown:
-            self._unknown.add(kind)
-            self.notice(f"A part of the reply is of an unknown form and is not shown: {_beginning(value)}")
+            said = f"A part of the reply is of an unknown form and is not shown: {_beginning(value)}"
+            self._unknown[kind] = said
+
+    @property
+    def reports(self) -> tuple[str, ...]:
+        """The notices about the answer itself, wherever it is shown: what may be missing of it."""
+        end, not_shown = self.finish_reason, tuple(self._unknown.values())
+        return not_shown if end is None or end in ENDS else (*not_shown, _UNKNOWN_END.format(shortened(whole(end))))
 
     @property
     def echo(self) -> Message:
@@ -341,9 +351,6 @@ class ReplyBuilder:
     ) -> Reply:
         """Return what has been received so far as a Reply, with its cost at `price`."""
         not_recorded = self.timing.failure if self.timing else ""
-        notices = list(self.notices)
-        if self.finish_reason is not None and self.finish_reason not in ENDS:
-            notices.append(_UNKNOWN_END.format(shortened(whole(self.finish_reason))))
         return Reply(
             text=self.text,
             reasoning=self.reasoning,
@@ -366,7 +373,7 @@ class ReplyBuilder:
             sources=tuple(map(whole, self._sources)),
             request_id=self.request_id,
             id=None if self.id is None else whole(self.id),
-            notices=(*notices, *([f"Not recorded: {not_recorded}"] if not_recorded else [])),
+            notices=(*self.notices, *self.reports, *([f"Not recorded: {not_recorded}"] if not_recorded else [])),
             replayed=self.is_replayed,
             # A budget does not apply to a replayed reply.
             budget_limit=None if self.is_replayed else self.budget_limit,

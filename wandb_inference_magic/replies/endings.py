@@ -6,53 +6,58 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-# What services send as `finish_reason`, by its meaning in the OpenAI API. Only letters count, without case.
-ENDS: Final = {
-    "stop": "stop stopped eos eostoken stopsequence stoptoken endturn end complete completed finish finished done"
-    " normal success",
-    "length": "length maxtokens maxlength maxlen maxoutputtokens maxnewtokens modellength tokenlimit lengthlimit"
-    " incomplete contextlengthexceeded contextwindowexceeded modelcontextwindowexceeded repetition",
-    "tool_calls": "toolcalls toolcall tooluse functioncall functioncalls",
-    # More of them are known by their words.
-    "content_filter": "errortoxic recitation spii language",
-}
-# Reasons by a word in them; the first that fits counts. Patterns as text: `re` compiles each on its first use.
-_BROKEN_WORDS: Final = (
-    r"error|exception|fail|abort|cancel|interrupt|preempt|reject|disconnect|overload|insufficient|memory"
-    r"|timeout|timedout|timelimit|malformed|invalid|unexpected|missing|toomany"
+BROKEN: Final = "error"
+# A complete reply ends with one of these, as the OpenAI API names them.
+ENDS: Final = ("stop", "length", "tool_calls", "content_filter")
+# What the letters of a `finish_reason` mean, in lower case: the first row that fits counts. A new reason is a word in
+# a row. Patterns as text: `re` compiles each on its first use.
+_MEANINGS: Final = (
+    ("stop", r"end|endturn|completed?|finish|finished|done|normal|success"),
+    ("length", r"incomplete|maxlen"),
+    ("tool_calls", r"toolcalls?|tooluse|functioncalls?"),
+    ("content_filter", r"errortoxic|spii|language"),
+    (
+        BROKEN,
+        r".*(error|exception|fail|abort|cancel|interrupt|preempt|reject|disconnect|overload|insufficient|memory"
+        r"|timeout|timedout|timelimit|malformed|invalid|unexpected|missing|toomany).*",
+    ),
+    (
+        "content_filter",
+        r".*(filter|safety|prohibited|policy|guardrail|blocked|bl[ao]cklist|sensitive|refus|moderat|modelarmor|violat"
+        r"|recitation).*",
+    ),
+    ("length", r".*(length|max\w*tokens|maxoutput|context|tokenlimit|cutoff|truncated|truncation|repetition).*"),
+    ("stop", r".*(stop|eos).*"),
 )
-_WORDS: Final = {
-    "content_filter": r"filter|safety|prohibited|policy|guardrail|blocked|blocklist|sensitive|refus|moderat|modelarmor"
-    r"|violat",
-    "length": r"length|maxtokens|contextwindow|tokenlimit|cutoff",
-    "stop": r"stop|eos",
-}
-_MEANINGS: Final = {form: meaning for meaning, forms in ENDS.items() for form in forms.split()}
 
 
 def finish_meaning(reason: object) -> str | None:
-    """Return a `finish_reason` in the words of the OpenAI API; one of unknown meaning as received; None for none."""
-    if isinstance(reason, dict):
-        reason = reason.get("type")
-    letters = _letters(reason)
-    if not isinstance(reason, str) or not reason.strip() or letters in ("null", "none"):
+    """Return a `finish_reason` in the words of the OpenAI API; one of another meaning as received; None for none."""
+    text = _text(reason)
+    if not text.strip() or _letters(text) in ("null", "none"):
         return None
-    if letters in _MEANINGS or is_broken(reason):
-        return _MEANINGS.get(letters, reason)
-    return next((meaning for meaning, words in _WORDS.items() if re.search(words, letters)), reason)
+    meaning = _meaning(text)
+    return meaning if meaning in ENDS else text
 
 
 def is_broken(reason: object) -> bool:
     """Return whether a `finish_reason` says that the service stopped because something went wrong."""
-    letters = _letters(reason)
-    return letters not in _MEANINGS and re.search(_BROKEN_WORDS, letters) is not None
+    return _meaning(_text(reason)) == BROKEN
 
 
-def _letters(reason: object) -> str:
+def _meaning(text: str) -> str | None:
+    letters = _letters(text)
+    return next((meaning for meaning, words in _MEANINGS if letters and re.fullmatch(words, letters)), None)
+
+
+def _text(reason: object) -> str:
     reason = reason.get("type") if isinstance(reason, dict) else reason
-    letters = re.sub(r"[^a-z]", "", reason.lower()) if isinstance(reason, str) else ""
+    return reason if isinstance(reason, str) else ""
+
+
+def _letters(text: str) -> str:
     # `FinishReason.MAX_TOKENS`, `REASON_MAX_LEN`
-    return re.sub(r"^(finish)?reason", "", letters)
+    return re.sub(r"^(finish)?reason", "", re.sub(r"[^a-z]", "", text.lower()))
 
 
 @dataclass(slots=True)

@@ -34,7 +34,13 @@ TAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "<|start|>assistant<|channel|>analysis<|message|>": _HARMONY,
 }
 # A template may open the block itself: then only the closing tag is received.
-_ALONE: Final = ("</think>", "</thinking>", "</longcat_think>", "[/think]", "</seed:think>", "◁/think▷", *_HARMONY)
+_ALONE: Final = (
+    *("</think>", "</thinking>", "</longcat_think>", "[/think]", "</seed:think>", "◁/think▷"),
+    *("[begin final response]", *_HARMONY),
+)
+# GLM's marks around its answer, which may be within a sentence: `It is <|begin_of_box|>4<|end_of_box|>.`
+_BOX: Final = "<|begin_of_box|>"
+_BOX_END: Final = "<|end_of_box|>"
 # What the same templates have before a text, which counts at its very beginning, and after it, at its very end.
 _HEADS: Final = (
     *("<|start_response|>", "<|im_start|>assistant\n", "<start_of_turn>model\n", "<|assistant|>\n"),
@@ -43,11 +49,10 @@ _HEADS: Final = (
 _ENDS: Final = (
     *("<|return|>", "<|call|>", "<|end|>", "<|end_response|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>"),
     *("<|endoftext|>", "<|end_of_text|>", "<|end_of_turn_token|>", "<end_of_turn>", "<eos>", "</s>"),
-    *("<｜end▁of▁sentence｜>", "<|user|>", "<|observation|>"),
+    *("<｜end▁of▁sentence｜>", "<|user|>", "<|observation|>", "[end final response]", _BOX_END),
 )
-# What is no text anywhere: GLM's marks around its answer.
-_MARKS: Final = ("<|begin_of_box|>", "<|end_of_box|>")
-_ALL: Final = (*TAGS, *_ALONE, *_HEADS, *_MARKS, *_ENDS)
+_TAGS_AND_HEADS: Final = (*TAGS, *_ALONE, *_HEADS, _BOX)
+_ALL: Final = (*_TAGS_AND_HEADS, *_ENDS)
 _CASELESS: Final = re.IGNORECASE | re.ASCII
 _FIRST: Final = "<[◁"
 _LONGEST: Final = max(map(len, _ALL))
@@ -56,7 +61,7 @@ _FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 BLANK: Final = " \t\r\n\ufeff\u200b"
 _AT_END: Final = re.compile(f"(?:(?:{'|'.join(map(re.escape, _ENDS))})[{BLANK}]*)+", _CASELESS)
 _OPENING: Final = re.compile("|".join(map(re.escape, TAGS)), _CASELESS)
-_ANY: Final = re.compile("|".join((*map(re.escape, (*TAGS, *_ALONE, *_HEADS, *_MARKS)), _AT_END.pattern)), _CASELESS)
+_ANY: Final = re.compile("|".join((*map(re.escape, (*_TAGS_AND_HEADS, _BOX_END)), _AT_END.pattern)), _CASELESS)
 # A text that names the tags more often than this is about them.
 MAX_TAGS: Final = 50
 _ASCII_LOWER: Final = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
@@ -66,7 +71,7 @@ class ThinkTags:
     """Takes a text in pieces, cut anywhere, and yields its parts.
 
     An opening tag counts at the start of a line; after other text, only if its block is closed. A closing tag without
-    an opening one counts where a line or a sentence ends. Tags in code are text.
+    an opening one counts where a line or a sentence ends. GLM's marks count around a text. Tags in code are text.
 
     Parameters
     ----------
@@ -87,6 +92,8 @@ class ThinkTags:
         self._before = ""
         self._follows_tag = False
         self._has_begun = False
+        # Whether GLM's answer has begun and not ended.
+        self._is_in_box = False
         # Whether a block has begun, other than after a text.
         self._has_block = False
 
@@ -94,6 +101,11 @@ class ThinkTags:
     def has_found(self) -> bool:
         """Whether anything so far is no text."""
         return self._has_begun or self._has_block or self._is_at_end
+
+    @property
+    def is_within(self) -> bool:
+        """Whether a block, or what may be a tag, has begun."""
+        return bool(self._closing or self._rest)
 
     @property
     def _is_at_end(self) -> bool:
@@ -124,9 +136,9 @@ class ThinkTags:
             end = at + len(tag)
             if (self._rest[at - 1 : at] or self._before) == "`" and self._rest[end : end + 1] in ("", "`"):
                 return self._named_in_code(at, end)
+            # Without the opening tag of a block after other text.
+            self._rest, at = self._rest[self._block :], at - self._block
             reasoning = self._take("reasoning", at)
-            if self._block:
-                reasoning = [("reasoning", reasoning[0][1][self._block :])]
             self._close(tag)
             return reasoning
         unsure = _beginning(self._rest, self._closing)
@@ -156,7 +168,8 @@ class ThinkTags:
             return self._take("text", len(self._rest) - begun) or None
         tag, end = found[0].translate(_ASCII_LOWER), found.end()
         before = "".join((*self.written, self._rest[: found.start()]))
-        if self._depends(tag, found) and not _is_code(before) and not (tag.startswith("</s>") and _is_struck(before)):
+        is_text = (tag not in _ALONE and _is_code(before)) or (tag.startswith("</s>") and _is_struck(before))
+        if not is_text and self._depends(tag, found):
             # What follows decides.
             return self._take("text", found.start()) or None
         self._seen += 1
@@ -164,19 +177,25 @@ class ThinkTags:
             text = self._take("text", found.start())
             self._rest, self._follows_tag, self._has_begun = self._rest[len(tag) :], True, True
             return text
-        if tag in _MARKS and not _is_code(before):
+        if tag in (_BOX, _BOX_END) and not _is_code(before) and self._is_mark(tag, before, self._rest[end:]):
             text = self._take("text", found.start())
-            self._rest, self._has_begun = self._rest[len(tag) :], True
+            self._rest, self._has_begun, self._is_in_box = self._rest[len(tag) :], True, tag == _BOX
             return text
-        if tag in _HEADS or tag in _MARKS or _AT_END.fullmatch(tag):
+        if tag in _HEADS or tag == _BOX or _AT_END.fullmatch(tag):
             return self._take("text", end)
         if tag in TAGS and _starts_line(before):
             return self._open(tag, found.start(), is_first=not before.strip(BLANK))
-        if tag in TAGS or self._has_block or _OPENING.search(before) or not _closes(before, self._rest[end:]):
+        # After a block it is text, unless there is no text before it: some models close a block twice.
+        is_later = self._has_block and bool(before.strip(BLANK))
+        if tag in TAGS or is_later or _OPENING.search(before) or not _closes(before, self._rest[end:]):
             return self._take("text", end)
         text = self._take("text", found.start())
         self._close(tag)
         return [*text, ("restart", "")] if before.strip(BLANK) else text
+
+    def _is_mark(self, tag: str, before: str, after: str) -> bool:
+        """Return whether a mark of GLM's is around a text. It may also be named in prose."""
+        return self._is_in_box if tag == _BOX_END else _starts_line(before) or not after.startswith(" ")
 
     def _depends(self, tag: str, found: re.Match[str]) -> bool:
         """Return whether more text is needed to know what a tag is."""
@@ -186,7 +205,8 @@ class ThinkTags:
         after = rest[len(tag) :]
         if _AT_END.fullmatch(tag):
             return not after or any(one.startswith(after) for one in _ENDS)
-        return not after and tag in _ALONE
+        # What else is on the line of a closing tag tells whether it is one.
+        return not after if tag == _BOX else tag in _ALONE and not after.strip(BLANK) and "\n" not in after
 
     def _open(self, tag: str, start: int, *, is_first: bool) -> list[TaggedText]:
         text = self._take("text", start)

@@ -14,13 +14,19 @@ if TYPE_CHECKING:
         unknown_price as unknown_price,
     )
     from .shared_spending import SpendingSlot as SpendingSlot
-    from .usage import NOTHING as NOTHING, Total as Total, UsageTracker as UsageTracker, usage_rows as usage_rows
+    from .usage import (
+        NOTHING as NOTHING,
+        USAGE_TYPES as USAGE_TYPES,
+        Total as Total,
+        UsageTracker as UsageTracker,
+        usage_rows as usage_rows,
+    )
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "budget": ("Budget", "BudgetPart", "Reservation", "unknown_price"),
         "shared_spending": ("SpendingSlot",),
-        "usage": ("NOTHING", "Total", "UsageTracker", "usage_rows"),
+        "usage": ("NOTHING", "USAGE_TYPES", "Total", "UsageTracker", "usage_rows"),
     },
 )

@@ -266,6 +266,10 @@ def _cost(usage: Usage, price: Price | None) -> float | None:
     return None if price is None else usage.cost(price)
 
 
+# The types of the columns of `usage_rows` in which a value may be missing, as pandas names them.
+USAGE_TYPES: Final = dict.fromkeys(("seconds_to_first", "tokens_per_second", "cost_usd"), "Float64")
+
+
 def usage_rows(by_model: Sequence[tuple[str, str, Total]]) -> list[dict[str, Any]]:
     """Return the totals as plain rows for a DataFrame, with numbers as numbers."""
     return [
