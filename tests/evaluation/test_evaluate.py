@@ -149,8 +149,8 @@ def test_the_comparison_says_what_four_rows_do_not_tell(api: ModuleType, service
     (comparison,) = found.comparisons.to_dict("records")
     assert (comparison["a"], comparison["b"], comparison["rows"]) == ("test/x", "test/y", 4)
     assert (comparison["difference"], comparison["p_value"], comparison["verdict"]) == (0.5, 0.5, "not clear")
-    assert "These 4 rows do not tell test/x and test/y apart (difference 50 points, " in str(found)
-    assert "more rows would, 4 times in 5, if the difference really is 50 points." in str(found)
+    assert "These 4 rows show no clear difference between test/x and test/y (difference 50 points, " in str(found)
+    assert "more rows would show one, 4 times in 5, if the difference really is 50 points." in str(found)
 
 
 def test_rows_hold_each_answer_and_disagreements_are_those_to_look_at(api: ModuleType, service: Service) -> None:
@@ -250,7 +250,7 @@ def test_several_candidates_are_summed_up_around_the_best(api: ModuleType, servi
     frame = by_number(service, lambda model, number: number > {"x": 2, "y": 4, "z": 30}[model])
     said = str(evaluated(api, frame, prompt="{{ n }}?", models=["test/x", "test/y", "test/z"]))
     assert said.startswith(
-        "test/x is better than test/z. These 40 rows do not tell test/x and test/y apart (difference 5 points, "
+        "test/x is better than test/z. These 40 rows show no clear difference between test/x and test/y (difference 5 points, "
     )
 
 
@@ -338,7 +338,10 @@ def test_errors_that_are_all_the_same_have_no_interval_of_no_width(api: ModuleTy
         completion(str(number + (2.5 if one.received.body["model"] == "test/x" else 0)))(one)
 
     service.always = answer
-    for rows, said in ((8, "test/y is better than test/x: its mean error is 2.5 lower on each row."), (3, "apart")):
+    for rows, said in (
+        (8, "test/y is better than test/x: its mean error is 2.5 lower on each row."),
+        (3, "no clear difference"),
+    ):
         frame = pd.DataFrame({"n": range(rows), "label": range(rows)})
         found = evaluated(api, frame, prompt="{{ n }}?", scorer="error")
         assert said in found.sentences
@@ -387,7 +390,7 @@ def test_among_several_a_verdict_at_the_edge_says_so(api: ModuleType, service: S
     found = evaluated(api, frame, prompt="{{ n }}?", models=["x/a", "x/b", "x/c"])
     assert found.comparisons.verdict.tolist()[0] == "a is better, at the edge"
     assert found.sentences.startswith("x/a is better than x/c. x/a is better than x/b: its share")
-    assert "at the edge, the test tells them apart" in found.sentences
+    assert "at the edge, the test finds a difference" in found.sentences
 
 
 def test_a_whole_answer_is_not_compared_with_a_value(api: ModuleType, service: Service) -> None:

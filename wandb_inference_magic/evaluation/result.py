@@ -419,7 +419,7 @@ class Evaluation(Shown):
 
 
 def _of_several(found: Sequence[Comparison], best: str) -> str:
-    """Return what the rows tell of the candidate with the best score: whom it beats, and whom it may not."""
+    """Return what the rows show about the candidate with the best score: which ones it beats, and which are unclear."""
     own = [one for one in found if best in (one.a, one.b)]
     others: Mapping[str, Comparison] = {one.b if one.a == best else one.a: one for one in own}
     beaten = [name for name, one in others.items() if one.better == best and not one.is_at_edge]
@@ -430,7 +430,7 @@ def _of_several(found: Sequence[Comparison], best: str) -> str:
         closest = min(unclear, key=lambda one: abs(one.difference))
         said += closest.sentences
         rest = [name for name, one in others.items() if one in unclear and one is not closest]
-        said += f" Nor do they tell {best} from {_listed(rest, 'or')}." if rest else ""
+        said += f" There is no clear difference between {best} and {_listed(rest, 'or')} either." if rest else ""
     return said.strip()
 
 
