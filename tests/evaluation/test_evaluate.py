@@ -250,7 +250,8 @@ def test_several_candidates_are_summed_up_around_the_best(api: ModuleType, servi
     frame = by_number(service, lambda model, number: number > {"x": 2, "y": 4, "z": 30}[model])
     said = str(evaluated(api, frame, prompt="{{ n }}?", models=["test/x", "test/y", "test/z"]))
     assert said.startswith(
-        "test/x is better than test/z. These 40 rows show no clear difference between test/x and test/y (difference 5 points, "
+        "test/x is better than test/z. "
+        "These 40 rows show no clear difference between test/x and test/y (difference 5 points, "
     )
 
 

@@ -73,7 +73,7 @@ class Scores:
         )
 
     def is_decided(self) -> bool:
-        """Return whether the first rows, in their order, show a clear difference between the candidates. Late rows are waited for."""
+        """Return whether the first rows, in their order, decide the comparison. Late rows are waited for."""
         while self.decided_after is None and self.runs:
             end = self._looked + ROWS_A_LOOK
             if end > len(self.rows) or not all(self.done(number) for number in range(self._looked, end)):
