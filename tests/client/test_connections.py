@@ -503,7 +503,7 @@ def test_an_answer_that_is_not_http_is_said_to_be_none(start_api: Callable[..., 
         api = start_api(WANDB_INFERENCE_BASE_URL=f"http://{place}/v1")
         current_session().settings.set(max_retries=0)
         for error in errors(api, {"chat": WAYS["chat"], "models": WAYS["models"]}):
-            assert "Its answer is not HTTP as it should be" in error
+            assert "Its answer is not valid HTTP" in error
             assert "Check the network" not in error
 
 

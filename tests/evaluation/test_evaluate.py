@@ -200,7 +200,7 @@ def test_samples_are_asked_and_a_row_stays_one_observation(api: ModuleType, serv
     assert found.comparisons.method.tolist() == ["sign flips, bootstrap over rows"]
     assert "Fewer than 20 rows" not in str(found)
     few = str(evaluated(api, frame.head(10), prompt="{{ n }}?", samples=3))
-    assert "Fewer than 20 rows: intervals of a difference may hold in 92 of 100, not 95." in few
+    assert "Fewer than 20 rows: intervals of a difference may be right 92 times in 100, not 95." in few
 
 
 def test_a_stop_spares_rows_once_it_is_clear(api: ModuleType, service: Service) -> None:
@@ -361,7 +361,7 @@ def test_a_model_that_does_not_exist_is_not_a_worse_one(api: ModuleType, service
         evaluated(api, frame, prompt="{{ n }}?")
     partial = caught.value.partial  # type: ignore[attr-defined]
     assert "better" not in str(partial)
-    assert partial.sentences == "No row was asked by all candidates: nothing is known."
+    assert partial.sentences == "No row was asked of all candidates: nothing is known."
 
 
 def test_a_key_that_is_revoked_meanwhile_is_no_wrong_answer(api: ModuleType, service: Service) -> None:
@@ -539,7 +539,7 @@ def test_one_text_is_one_prompt_and_names_are_texts(api: ModuleType, service: Se
         "prompt 1"
     ]
     sent = len(service.chats)
-    with pytest.raises(InferenceError, match="A prompt and its name are texts, and 1 is none"):
+    with pytest.raises(InferenceError, match="A prompt and its name must be texts, and 1 is not"):
         evaluated(api, prompt=None, prompts={1: "{{ text }}"}, models="test/x")
     with pytest.raises(InferenceError, match=r"The prompt 'e' is empty\. Nothing was sent"):
         evaluated(api, prompts={"e": " "}, models="test/x")
@@ -577,7 +577,7 @@ def test_how_many_more_rows_a_sequential_test_needs_is_not_claimed(api: ModuleTy
 
 def test_an_interrupted_budget_gives_what_the_rows_so_far_tell(api: ModuleType, service: Service) -> None:
     service.always = refused(401, "no key")
-    with pytest.raises(InferenceError, match="What the rows so far tell is in `partial` of this error") as caught:
+    with pytest.raises(InferenceError, match="The result so far is in `partial` of this error") as caught:
         evaluated(api)
     assert "partial" in vars(caught.value)
 
@@ -766,7 +766,7 @@ def test_a_truth_that_is_no_number_has_no_error(api: ModuleType, service: Servic
     frame = pd.DataFrame({"x": answers_in_turn(service, "5", "6"), "truth": ["4", "6 km"]})
     found = evaluate(api, frame, "{{ x }}", truth="truth", scorer="error")
     assert found.summary["score"].tolist() == [1.0]
-    assert "The truth 6 km is no number: such rows are left out of the score." in repr(found)
+    assert "The truth 6 km is not a number: such rows are left out of the score." in repr(found)
     assert found.sentences == "test/model-a has a mean error of 1 on 1 row."
     assert "gave no number" not in repr(found)
 

@@ -96,7 +96,7 @@ def test_the_same_answers_are_not_judged(api: ModuleType, service: Service) -> N
     found = judged(api, service, lambda row, first: first, prompts=["{{ n }}, row"], models=["test/x"])
     assert len(service.chats) == 48
     assert "There were no different answers to judge." in str(found)
-    with pytest.raises(InferenceError, match="A judge compares one answer a row of two or more candidates"):
+    with pytest.raises(InferenceError, match="A judge compares two or more candidates, with one answer for each row"):
         judged(api, service, lambda row, first: first, models=["test/x"])
 
 

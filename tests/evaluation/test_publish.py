@@ -117,7 +117,7 @@ def test_a_failure_of_weave_loses_nothing(evaluator: Kernel, service: Service, t
     run = evaluator.run(f"{CELL} --publish team/lesson\n{PROMPT}")
     assert run.ok, run.error
     assert "These 3 rows show no clear difference between test/x and test/y" in run.text
-    assert "Not published: Weave could not be connected to for team/lesson: nothing is published. " in run.text
+    assert "Not published: Connecting to Weave for team/lesson failed: nothing is published. " in run.text
     assert "To try again: found.to_weave('team/lesson')." in run.text
     assert evaluator.value("found.summary.right.tolist()") == [3, 2]
     assert "nothing is published" in evaluator.run("found.to_weave('team/lesson')").error

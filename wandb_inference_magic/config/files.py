@@ -30,7 +30,7 @@ def _check_name(name: str) -> None:
     try:
         os.fsencode(name)
     except UnicodeEncodeError as error:
-        why = f"In this Python, names of files are in {error.encoding}, which does not have {name[error.start]!a}."
+        why = f"In this Python, file names are in {error.encoding}, which does not have {name[error.start]!a}."
         remedy = "Name the file without it, or set PYTHONUTF8=1 in the environment and start Jupyter again."
     if why:
         raise InferenceError(

@@ -240,7 +240,7 @@ class Evaluation(Shown):
     def sentences(self) -> str:
         """What the rows tell and what they do not, in one or two sentences."""
         if not self.source:
-            return "No row was asked by all candidates: nothing is known."
+            return "No row was asked of all candidates: nothing is known."
         if not any(any(one.answered) for one in self.candidates):
             return "No row has an answer: nothing is known."
         if self._decides is None and not self._has_truth:
@@ -307,7 +307,7 @@ class Evaluation(Shown):
                 "The reviewer saw the answers, and only rows on which they differ from it."
             )
         if len(self.source) < FEW_ROWS and any(one.method == BOOTSTRAP for one in self.found):
-            lines.append(f"Fewer than {FEW_ROWS} rows: intervals of a difference may hold in 92 of 100, not 95.")
+            lines.append(f"Fewer than {FEW_ROWS} rows: intervals of a difference may be right 92 times in 100, not 95.")
         if self.is_sequential:
             lines.append(self._stop)
         failed = [
