@@ -207,7 +207,7 @@ def test_a_stop_spares_rows_once_it_is_clear(api: ModuleType, service: Service) 
     frame = by_number(service, lambda model, number: model == "x")
     found = evaluated(api, frame, prompt="{{ n }}?", stop_when_clear=True)
     assert len(service.chats) == 16
-    assert "Decided after 8 rows: 32 rows spared." in str(found)
+    assert "Decided after 8 rows: 32 rows not needed." in str(found)
     assert found.comparisons.verdict.tolist() == ["a is better"]
     assert found.comparisons.method.tolist() == ["betting, at a stop"]
     asked = found.rows.n.tolist()

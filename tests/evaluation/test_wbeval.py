@@ -60,7 +60,7 @@ def test_a_stop_is_said(evaluator: Kernel, service: Service) -> None:
     run = evaluator.run("%%wbeval df --truth label -m test/x -m test/y --stop-when-clear\nIs it even: {{ n }}")
     assert run.ok, run.error
     assert "test/x is better than test/y: its share of right answers is " in run.text
-    assert "rows spared." in run.text
+    assert "rows not needed." in run.text
     assert len(service.chats) < 200
 
 

@@ -238,7 +238,7 @@ class Evaluation(Shown):
 
     @property
     def sentences(self) -> str:
-        """What the rows tell and what they do not, in one or two sentences."""
+        """What the rows show and what they do not, in one or two sentences."""
         if not self.source:
             return "No row was asked of all candidates: nothing is known."
         if not any(any(one.answered) for one in self.candidates):
@@ -330,7 +330,7 @@ class Evaluation(Shown):
         if self.judged:
             lines += self.judged.sentences()
             if self.judged.is_empty and self._has_truth:
-                lines.append(f"The comparison is by {self.truth} instead.")
+                lines.append(f"The comparison is based on {self.truth} instead.")
         judging = [self.judged.totals] if self.judged and self.judged.totals else []
         cost = sum_or_none([one.cost for one in (*totals, *judging)])
         kept, replayed = sum(one.kept for one in totals), sum(one.replayed for one in totals)
@@ -345,7 +345,7 @@ class Evaluation(Shown):
         rows = counted(len(self.source), "row")
         if self.is_decided:
             stopped = "Decided" if self.corrected is None else "Stopped"
-            return f"{stopped} after {rows}: {counted(self.spared, 'row')} spared."
+            return f"{stopped} after {rows}: {counted(self.spared, 'row')} not needed."
         unclear = [f"{one.a} and {one.b}" for one in self.found if not one.is_clear]
         if not unclear:
             return f"Decided with the last of {rows}."
