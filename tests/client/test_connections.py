@@ -120,10 +120,10 @@ UNUSABLE = {
     "no certificate folder": ({"SSL_CERT_DIR": "/nowhere/certs"}, ("SSL_CERT_DIR=/nowhere/certs: No certificate",)),
     "a whole address": (
         {"WANDB_INFERENCE_BASE_URL": "https://h.example/v1/chat/completions"},
-        ("WANDB_INFERENCE_BASE_URL", "It is probably https://h.example/v1."),
+        ("WANDB_INFERENCE_BASE_URL", "Did you mean https://h.example/v1?"),
     ),
-    "a query": ({"WANDB_INFERENCE_BASE_URL": "https://h.example/v1?a=b"}, ("WANDB_INFERENCE_BASE_URL", "https://h.example/v1.")),
-    "no scheme": ({"WANDB_INFERENCE_BASE_URL": "localhost:8000"}, ("WANDB_INFERENCE_BASE_URL", "http://localhost:8000.")),
+    "a query": ({"WANDB_INFERENCE_BASE_URL": "https://h.example/v1?a=b"}, ("WANDB_INFERENCE_BASE_URL", "https://h.example/v1?")),
+    "no scheme": ({"WANDB_INFERENCE_BASE_URL": "localhost:8000"}, ("WANDB_INFERENCE_BASE_URL", "http://localhost:8000?")),
 }  # fmt: skip
 
 
@@ -422,7 +422,7 @@ def test_a_bad_setting_of_the_configuration_is_one_error() -> None:
     with pytest.raises(InferenceError) as caught:
         WandbInference(config=config)
     assert "IPython's configuration" in caught.value.what
-    assert "It is probably http://h.example/v1." in caught.value.what
+    assert "Did you mean http://h.example/v1?" in caught.value.what
     assert "ipython_config.py" in caught.value.remedy
 
 

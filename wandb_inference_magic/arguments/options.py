@@ -33,7 +33,7 @@ class PromptOptions(Options):
     """Options that %%wbchat, %%wbmap and %%wbeval share."""
 
     model: tuple[str, ...] = option(
-        "The model for this cell. With several, their answers are shown side by side, and a chat does not enter the "
+        "The model for this cell. With several, their answers are shown side by side, and a chat is not added to the "
         "thread. May repeat.",
         MODEL,
         short="-m",
@@ -63,7 +63,7 @@ class PromptOptions(Options):
     )
     schema: str | None = option(
         "What the answer must look like: a pydantic model, a dataclass, a TypedDict, a JSON schema, list[...] of "
-        'these, or fields such as "name, age int, tags list". The object is the Reply\'s `.parsed`; '
+        'these, or fields such as "name, age int, tags list". The parsed answer is in the Reply\'s `.parsed`; '
         "in a map, each field becomes a column.",
         text("NAME", 'a type of the notebook, or fields such as "name, age int, tags list"', completes="type"),
     )

@@ -14,7 +14,7 @@ from ..errors import InferenceError, did_you_mean, shortened
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-EXAMPLE: Final = 'It looks like "name, age int, tags list, mood good|bad, note text?" or "list of name, age int".'
+EXAMPLE: Final = 'Fields look like "name, age int, tags list, mood good|bad, note text?" or "list of name, age int".'
 _FIELD: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?P<early>\??)\s*:?\s*(?P<kind>.*?)(?P<late>\??)", re.DOTALL)
 _LIST_OF: Final = re.compile(r"list of\s+", re.IGNORECASE)
 # In these two the rest of the words describes the items.
