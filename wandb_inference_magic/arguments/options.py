@@ -241,7 +241,7 @@ class ConfigOptions(Options):
     cassette: str | None = option("Record exchanges in this file, or replay them from it.", FILE)
     cassette_mode: str | None = option(
         "What to do with the cassette: record starts it afresh; replay answers only from it, without network or key; "
-        "auto (the default) replays what it holds and records the rest.",
+        "auto (the default) replays what it holds and records the rest; off does not use it.",
         choice(*MODES),
         long="--mode",
     )

@@ -226,7 +226,7 @@ def _endpoint_source(command: Command) -> str:
         return source
     if command.cassette is not None and command.cassette.endpoint is not None:
         return f"{source}: auto, where the cassette was recorded"
-    return f"{source}: auto, by whether a key is found"
+    return f"{source}: auto, depending on whether a key is found"
 
 
 def _format_value(value: object) -> str:
