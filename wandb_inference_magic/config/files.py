@@ -45,7 +45,7 @@ def working_folder() -> Path:
     except OSError:
         raise InferenceError(
             "The folder in which this kernel works no longer exists.",
-            remedy="Go to another one, %cd FOLDER, or name the file with its whole path.",
+            remedy="Go to another folder (%cd FOLDER), or name the file with its full path.",
             cause="option",
         ) from None
 
