@@ -86,7 +86,7 @@ def chat(
     Parameters
     ----------
     prompt : str
-        The prompt. It is sent as it is.
+        The prompt. It is sent as it is: it is not a template.
     model, system : str, optional
         The model's id and the system prompt, which is sent as it is. Default to the settings.
     thread : str, optional
@@ -173,7 +173,7 @@ def map_prompts(
     model : str or sequence of str, optional
         The model or models. With several, the answers of each model are in separate columns.
     system : str, optional
-        The system prompt. It is no template: it is sent as it is, the same for all rows.
+        The system prompt. It is not a template: it is sent as it is, the same for all rows.
     into : str
         The column for the answers. `<into>_error` says why a row has none; it exists only if there is
         such a row.
@@ -184,8 +184,8 @@ def map_prompts(
     think : str, optional
         Whether, or how much, the model should think.
     concurrency : int, optional
-        The most requests in flight at once, lowered when the service reports too many. Defaults to 16; for the practice
-        model, to the number of requests that it answers at once.
+        The maximum number of requests in flight, lowered when the service reports too many. Defaults to 16; for the
+        practice model, to the number of requests that it answers at once.
     limit : int, optional
         Use only this many rows, from the first.
     cache : bool
@@ -213,7 +213,7 @@ def map_prompts(
     ------
     InferenceError
         When no request can be made, or when the run stops early: the error of one row applies to all rows, or too many
-        rows in a row fail. Then its `partial` is the frame with the answers so far.
+        consecutive rows fail. Then its `partial` is the frame with the answers so far.
     KeyboardInterrupt
         When it is interrupted; it has a `partial` too. With `cache`, the answers received are kept on disk, unless a
         cassette is in use.
@@ -267,7 +267,7 @@ def evaluate(
     names: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> Evaluation | Job:
-    """Test models and prompts on rows with known answers, and say what the rows tell of their difference.
+    """Test models and prompts on rows with known answers, and say whether their difference is real.
 
     The candidates are all models with all prompts.
 
@@ -276,9 +276,9 @@ def evaluate(
     frame, schema, repair, system, think, concurrency, limit, cache, retry_failed, background, names, **parameters
         As for `map_prompts`.
     prompt : str or None
-        A Jinja2 template, as for `map_prompts`. With None, the `prompts` alone.
+        A Jinja2 template, as for `map_prompts`. With None, only the `prompts` are compared.
     truth : str
-        The column with the right answers. Rows without one are left out.
+        The column with the right answers. Rows without one are left out, unless there is a `judge`.
     models : str or sequence of str, optional
     prompts : mapping of str, or sequence of str, optional
         Further templates, by name or in order.
@@ -287,11 +287,11 @@ def evaluate(
     samples : int
         How often each row is asked. A row stays one observation.
     scorer : str or callable, optional
-        `equal` (the default: what the values mean), `exact` (case and blanks count), `precision`, `recall` or `f1` of
+        `equal` (the default: by meaning), `exact` (case and spaces count), `precision`, `recall` or `f1` of
         lists and sets, `error` of numbers, or a function of an answer and the truth that returns a number from 0 to 1.
     judge : str, optional
-        A model that says which answer is better, asked in both orders; the comparisons follow it. Rows without truth
-        are asked too; on those with one, its agreement with the truth is reported.
+        A model that says which answer is better, asked in both orders; the comparisons are based on it. Rows without
+        truth are asked too; on those with one, its agreement with the truth is reported.
     stop_when_clear : bool
         Whether to ask the rows in random order, and to stop when the comparison is decided.
 
@@ -310,7 +310,7 @@ def evaluate(
     Warns
     -----
     InferenceWarning
-        As for `map_prompts`, and for example that the judge failed, or a scorer.
+        As for `map_prompts`, and for example that the judge or a scorer failed.
     """
     given = dict(locals())
     from .engine import MAYBE_PROMPT, check_arguments, model_list

@@ -405,7 +405,7 @@ def test_the_source_of_the_endpoint_is_shown(kernel: Kernel, offline: Callable[.
     second.run(LOAD)
     for line in ("%wbconfig --cassette class.jsonl --mode replay", "%wbconfig"):
         assert "default: auto, where the cassette was recorded" in second.run(line).text
-    assert "default: auto, by whether a key is found" in second.run("%wbconfig --mode off").text
+    assert "default: auto, depending on whether a key is found" in second.run("%wbconfig --mode off").text
 
 
 def test_incomplete_replies_and_temporary_errors_are_not_recorded(

@@ -128,10 +128,10 @@ UNUSABLE = {
     "no certificate folder": ({"SSL_CERT_DIR": "/nowhere/certs"}, ("SSL_CERT_DIR=/nowhere/certs: No certificate",)),
     "a whole address": (
         {"WANDB_INFERENCE_BASE_URL": "https://h.example/v1/chat/completions"},
-        ("WANDB_INFERENCE_BASE_URL", "It is probably https://h.example/v1."),
+        ("WANDB_INFERENCE_BASE_URL", "Did you mean https://h.example/v1?"),
     ),
-    "a query": ({"WANDB_INFERENCE_BASE_URL": "https://h.example/v1?a=b"}, ("WANDB_INFERENCE_BASE_URL", "https://h.example/v1.")),
-    "no scheme": ({"WANDB_INFERENCE_BASE_URL": "localhost:8000"}, ("WANDB_INFERENCE_BASE_URL", "http://localhost:8000.")),
+    "a query": ({"WANDB_INFERENCE_BASE_URL": "https://h.example/v1?a=b"}, ("WANDB_INFERENCE_BASE_URL", "https://h.example/v1?")),
+    "no scheme": ({"WANDB_INFERENCE_BASE_URL": "localhost:8000"}, ("WANDB_INFERENCE_BASE_URL", "http://localhost:8000?")),
 }  # fmt: skip
 
 
@@ -430,7 +430,7 @@ def test_a_bad_setting_of_the_configuration_is_one_error() -> None:
     with pytest.raises(InferenceError) as caught:
         WandbInference(config=config)
     assert "IPython's configuration" in caught.value.what
-    assert "It is probably http://h.example/v1." in caught.value.what
+    assert "Did you mean http://h.example/v1?" in caught.value.what
     assert "ipython_config.py" in caught.value.remedy
 
 
@@ -511,7 +511,7 @@ def test_an_answer_that_is_not_http_is_said_to_be_none(start_api: Callable[..., 
         api = start_api(WANDB_INFERENCE_BASE_URL=f"http://{place}/v1")
         current_session().settings.set(max_retries=0)
         for error in errors(api, {"chat": WAYS["chat"], "models": WAYS["models"]}):
-            assert "Its answer is not HTTP as it should be" in error
+            assert "Its answer is not valid HTTP" in error
             assert "Check the network" not in error
 
 

@@ -62,7 +62,7 @@ def test_the_url_that_was_probably_meant_is_named(text: str, what: str, meant: s
     with pytest.raises(InferenceError) as caught:
         check_endpoint(text)
     assert what in caught.value.what
-    assert f"It is probably {meant}." in caught.value.remedy
+    assert f"Did you mean {meant}?" in caught.value.remedy
     assert "SECRET" not in str(caught.value)
     assert check_endpoint(meant) == meant
 

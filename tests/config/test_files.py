@@ -78,7 +78,7 @@ def test_a_name_that_the_system_does_not_take_is_refused(name: str) -> None:
 def test_a_name_outside_the_systems_encoding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with LANG=C and without Python's UTF-8 mode."""
     monkeypatch.setattr(os, "fsencode", lambda name: name.encode("ascii"))
-    with pytest.raises(InferenceError, match=r"names of files are in ascii, which does not have '\\xfc'"):
+    with pytest.raises(InferenceError, match=r"file names are in ascii, which does not have '\\xfc'"):
         expanded("über.md")
     assert expanded("a.md") == Path("a.md")
 

@@ -129,7 +129,7 @@ def test_an_answer_that_does_not_fit_is_repaired_once(kernel: Kernel, service: S
 @pytest.mark.parametrize(
     ("cell", "answers", "expected"),
     [
-        (ASK, (BAD, "no json at all"), ("The answer does not fit the schema.", "the answer is not JSON")),
+        (ASK, (BAD, "no json at all"), ("The answer does not fit the schema.", "The answer is not JSON")),
         ("%wbchat --format json Who was Ada?", ("no json at all",), ("The reply is not JSON.",)),
     ],
     ids=["schema", "json"],

@@ -149,8 +149,8 @@ def test_the_comparison_says_what_four_rows_do_not_tell(api: ModuleType, service
     (comparison,) = found.comparisons.to_dict("records")
     assert (comparison["a"], comparison["b"], comparison["rows"]) == ("test/x", "test/y", 4)
     assert (comparison["difference"], comparison["p_value"], comparison["verdict"]) == (0.5, 0.5, "not clear")
-    assert "These 4 rows do not tell test/x and test/y apart (difference 50 points, " in str(found)
-    assert "more rows would, 4 times in 5, if the difference really is 50 points." in str(found)
+    assert "These 4 rows show no clear difference between test/x and test/y (difference 50 points, " in str(found)
+    assert "more rows would show one, 4 times in 5, if the difference really is 50 points." in str(found)
 
 
 def test_rows_hold_each_answer_and_disagreements_are_those_to_look_at(api: ModuleType, service: Service) -> None:
@@ -200,14 +200,14 @@ def test_samples_are_asked_and_a_row_stays_one_observation(api: ModuleType, serv
     assert found.comparisons.method.tolist() == ["sign flips, bootstrap over rows"]
     assert "Fewer than 20 rows" not in str(found)
     few = str(evaluated(api, frame.head(10), prompt="{{ n }}?", samples=3))
-    assert "Fewer than 20 rows: intervals of a difference may hold in 92 of 100, not 95." in few
+    assert "Fewer than 20 rows: intervals of a difference may be right 92 times in 100, not 95." in few
 
 
 def test_a_stop_spares_rows_once_it_is_clear(api: ModuleType, service: Service) -> None:
     frame = by_number(service, lambda model, number: model == "x")
     found = evaluated(api, frame, prompt="{{ n }}?", stop_when_clear=True)
     assert len(service.chats) == 16
-    assert "Decided after 8 rows: 32 rows spared." in str(found)
+    assert "Decided after 8 rows: 32 rows not needed." in str(found)
     assert found.comparisons.verdict.tolist() == ["a is better"]
     assert found.comparisons.method.tolist() == ["betting, at a stop"]
     asked = found.rows.n.tolist()
@@ -250,7 +250,8 @@ def test_several_candidates_are_summed_up_around_the_best(api: ModuleType, servi
     frame = by_number(service, lambda model, number: number > {"x": 2, "y": 4, "z": 30}[model])
     said = str(evaluated(api, frame, prompt="{{ n }}?", models=["test/x", "test/y", "test/z"]))
     assert said.startswith(
-        "test/x is better than test/z. These 40 rows do not tell test/x and test/y apart (difference 5 points, "
+        "test/x is better than test/z. "
+        "These 40 rows show no clear difference between test/x and test/y (difference 5 points, "
     )
 
 
@@ -338,7 +339,10 @@ def test_errors_that_are_all_the_same_have_no_interval_of_no_width(api: ModuleTy
         completion(str(number + (2.5 if one.received.body["model"] == "test/x" else 0)))(one)
 
     service.always = answer
-    for rows, said in ((8, "test/y is better than test/x: its mean error is 2.5 lower on each row."), (3, "apart")):
+    for rows, said in (
+        (8, "test/y is better than test/x: its mean error is 2.5 lower on each row."),
+        (3, "no clear difference"),
+    ):
         frame = pd.DataFrame({"n": range(rows), "label": range(rows)})
         found = evaluated(api, frame, prompt="{{ n }}?", scorer="error")
         assert said in found.sentences
@@ -357,7 +361,7 @@ def test_a_model_that_does_not_exist_is_not_a_worse_one(api: ModuleType, service
         evaluated(api, frame, prompt="{{ n }}?")
     partial = caught.value.partial  # type: ignore[attr-defined]
     assert "better" not in str(partial)
-    assert partial.sentences == "No row was asked by all candidates: nothing is known."
+    assert partial.sentences == "No row was asked of all candidates: nothing is known."
 
 
 def test_a_key_that_is_revoked_meanwhile_is_no_wrong_answer(api: ModuleType, service: Service) -> None:
@@ -387,7 +391,7 @@ def test_among_several_a_verdict_at_the_edge_says_so(api: ModuleType, service: S
     found = evaluated(api, frame, prompt="{{ n }}?", models=["x/a", "x/b", "x/c"])
     assert found.comparisons.verdict.tolist()[0] == "a is better, at the edge"
     assert found.sentences.startswith("x/a is better than x/c. x/a is better than x/b: its share")
-    assert "at the edge, the test tells them apart" in found.sentences
+    assert "at the edge, the test finds a difference" in found.sentences
 
 
 def test_a_whole_answer_is_not_compared_with_a_value(api: ModuleType, service: Service) -> None:
@@ -535,7 +539,7 @@ def test_one_text_is_one_prompt_and_names_are_texts(api: ModuleType, service: Se
         "prompt 1"
     ]
     sent = len(service.chats)
-    with pytest.raises(InferenceError, match="A prompt and its name are texts, and 1 is none"):
+    with pytest.raises(InferenceError, match="A prompt and its name must be texts, and 1 is not"):
         evaluated(api, prompt=None, prompts={1: "{{ text }}"}, models="test/x")
     with pytest.raises(InferenceError, match=r"The prompt 'e' is empty\. Nothing was sent"):
         evaluated(api, prompts={"e": " "}, models="test/x")
@@ -573,7 +577,7 @@ def test_how_many_more_rows_a_sequential_test_needs_is_not_claimed(api: ModuleTy
 
 def test_an_interrupted_budget_gives_what_the_rows_so_far_tell(api: ModuleType, service: Service) -> None:
     service.always = refused(401, "no key")
-    with pytest.raises(InferenceError, match="What the rows so far tell is in `partial` of this error") as caught:
+    with pytest.raises(InferenceError, match="The result so far is in `partial` of this error") as caught:
         evaluated(api)
     assert "partial" in vars(caught.value)
 
@@ -762,7 +766,7 @@ def test_a_truth_that_is_no_number_has_no_error(api: ModuleType, service: Servic
     frame = pd.DataFrame({"x": answers_in_turn(service, "5", "6"), "truth": ["4", "6 km"]})
     found = evaluate(api, frame, "{{ x }}", truth="truth", scorer="error")
     assert found.summary["score"].tolist() == [1.0]
-    assert "The truth 6 km is no number: such rows are left out of the score." in repr(found)
+    assert "The truth 6 km is not a number: such rows are left out of the score." in repr(found)
     assert found.sentences == "test/model-a has a mean error of 1 on 1 row."
     assert "gave no number" not in repr(found)
 

@@ -96,7 +96,7 @@ def test_the_same_answers_are_not_judged(api: ModuleType, service: Service) -> N
     found = judged(api, service, lambda row, first: first, prompts=["{{ n }}, row"], models=["test/x"])
     assert len(service.chats) == 48
     assert "There were no different answers to judge." in str(found)
-    with pytest.raises(InferenceError, match="A judge compares one answer a row of two or more candidates"):
+    with pytest.raises(InferenceError, match="A judge compares two or more candidates, with one answer for each row"):
         judged(api, service, lambda row, first: first, models=["test/x"])
 
 
@@ -118,7 +118,7 @@ def test_a_judge_that_fails_is_quoted_and_leaves_the_comparison_to_the_truth(
     said = str(found)
     assert "test/judge judged nothing. 7 pairs have no judgement; requests about 7 rows failed, the first" in said
     assert "no judge today" in said
-    assert "The comparison is by label instead." in said
+    assert "The comparison is based on label instead." in said
     assert found.comparisons[["rows", "difference"]].values.tolist() == [[7 if has_truth else 1, 1.0]]
     assert ("test/x is better than test/y: its share of right answers" in said) == has_truth
 
@@ -127,7 +127,7 @@ def test_a_judge_whose_run_stops_leaves_the_comparison_to_the_truth(api: ModuleT
     with pytest.raises(InferenceError, match="16 consecutive rows failed") as caught:
         judged(api, service, lambda row, first: refused(400, "no judge today"))
     assert caught.value.partial.comparisons[["rows", "difference"]].values.tolist() == [[12, 1.0]]
-    assert "The comparison is by label instead." in str(caught.value.partial)
+    assert "The comparison is based on label instead." in str(caught.value.partial)
 
 
 def test_a_judge_that_fails_on_some_pairs_says_why(api: ModuleType, service: Service) -> None:

@@ -71,7 +71,7 @@ def test_candidates_are_evaluations_over_one_dataset_in_a_leaderboard(evaluator:
     assert [one["output"]["tokens"] for one in summaries] == [45, 45]
     assert "cost_usd" in summaries[0]["output"]
     assert summaries[0]["output"]["comparisons"][0]["verdict"] == "not clear"
-    assert "These 3 rows do not tell test/x and test/y apart" in summaries[0]["output"]["says"]
+    assert "These 3 rows show no clear difference between test/x and test/y" in summaries[0]["output"]["says"]
     (board,) = created(traces, "Leaderboard")
     assert [(one["scorer_name"], one["summary_metric_path"]) for one in board["columns"]] == [
         ("output", "share"),
@@ -116,8 +116,8 @@ def test_a_failure_of_weave_loses_nothing(evaluator: Kernel, service: Service, t
     traces.fails = True
     run = evaluator.run(f"{CELL} --publish team/lesson\n{PROMPT}")
     assert run.ok, run.error
-    assert "These 3 rows do not tell test/x and test/y apart" in run.text
-    assert "Not published: Weave could not be connected to for team/lesson: nothing is published. " in run.text
+    assert "These 3 rows show no clear difference between test/x and test/y" in run.text
+    assert "Not published: Connecting to Weave for team/lesson failed: nothing is published. " in run.text
     assert "To try again: found.to_weave('team/lesson')." in run.text
     assert evaluator.value("found.summary.right.tolist()") == [3, 2]
     assert "nothing is published" in evaluator.run("found.to_weave('team/lesson')").error

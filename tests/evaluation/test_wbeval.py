@@ -60,7 +60,7 @@ def test_a_stop_is_said(evaluator: Kernel, service: Service) -> None:
     run = evaluator.run("%%wbeval df --truth label -m test/x -m test/y --stop-when-clear\nIs it even: {{ n }}")
     assert run.ok, run.error
     assert "test/x is better than test/y: its share of right answers is " in run.text
-    assert "rows spared." in run.text
+    assert "rows not needed." in run.text
     assert len(service.chats) < 200
 
 
@@ -83,7 +83,7 @@ def test_a_dry_run_says_what_a_judge_adds_and_a_stop_may_spare(shared_evaluator:
     judged = kernel.run(f"{line} --judge test/judge\nIs it even: {{{{ n }}}}")
     assert "Then test/judge judges at most 20 pairs of answers, each twice: that costs extra." in judged.text
     stopped = kernel.run(f"{line} --stop-when-clear\nIs it even: {{{{ n }}}}")
-    assert "That is if it asks all rows: it stops when the comparison is decided." in stopped.text
+    assert "That is for all rows; it stops when the comparison is decided." in stopped.text
     assert shared_evaluator.service.chats == []
 
 
@@ -192,7 +192,7 @@ def test_an_interrupt_keeps_what_the_rows_so_far_tell_and_the_next_run_goes_on(
         run = evaluator.finish(request)
     finally:
         finished.set()
-    assert "What the rows so far tell is in found." in str(run.error)
+    assert "The result so far is in found." in str(run.error)
     assert "test/x is right on 5 of 5 rows: 100% (57 to 100)." in run.text
     assert evaluator.value("len(found.rows)") == 5
     service.always = answer

@@ -576,7 +576,7 @@ def test_a_dataclass_has_the_fields_that_pydantic_computes() -> None:
 def test_half_a_character_is_replaced_and_reported() -> None:
     out, notices = framed(pl.DataFrame({"text": ["a", "b"]}), ["x\ud83d", "y"], None)
     assert out["reply"].to_list() == ["x�", "y"]
-    assert notices == ("'reply' holds halves of characters: they are replaced.",)
+    assert notices == ("'reply' holds halves of characters (lone surrogates): they are replaced.",)
 
 
 @pytest.mark.parametrize(
@@ -594,7 +594,7 @@ def test_half_a_character_in_a_row_is_replaced_and_reported(source: list[Any]) -
     assert out["reply"].to_list() == ["yes", "no"]
     name = next((one for one in out if "\ufffd" in one), next(iter(out)))
     assert "x\ufffd" in [name, *out[name]]
-    assert notices == (f"{name!r} holds halves of characters: they are replaced.",)
+    assert notices == (f"{name!r} holds halves of characters (lone surrogates): they are replaced.",)
 
 
 def test_a_nan_that_was_answered_is_not_a_missing_answer() -> None:

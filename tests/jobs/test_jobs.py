@@ -339,7 +339,7 @@ def test_the_result_of_a_cancelled_evaluation_is_where_it_says(kernel: Kernel, s
     assert kernel.run("found.cancel()").ok
     failed = kernel.run("found.wait(60)").error
     may.set()
-    assert "What the rows so far tell is in %wbjobs 1 --result NAME." in failed
+    assert "The result so far is in %wbjobs 1 --result NAME." in failed
     assert "%wbjobs 1 --result NAME." in kernel.run("found").text
     assert kernel.run("%wbjobs 1 --result so_far").ok
     assert kernel.value("so_far.summary.right.tolist()") == [30]

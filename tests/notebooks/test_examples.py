@@ -186,12 +186,12 @@ def test_the_exercise_about_differences_shows_what_its_text_says(
         next(cell for cell in notebook.cells if cell.source.endswith(f"\n{name}")).outputs[-1].data["text/plain"]
         for name in ("ten", "forty", "four")
     )
-    # Eight right against six do not tell; on forty rows the same prompts are told apart, and not as two of four.
-    assert ten.startswith("These 10 rows do not tell task and question apart")
+    # Eight right against six show no difference; on forty rows the same prompts differ, but not as two of four.
+    assert ten.startswith("These 10 rows show no clear difference between task and question")
     assert re.findall(r"(question|task) +(\d)", ten) == [("question", "6"), ("task", "8")]
     assert forty.startswith("task is better than question: its share of right answers is 23 points higher (4 to 40).")
-    assert four.startswith("These 40 rows do not tell task and plain apart")
-    assert "Nor do they tell task from question or like." in four
+    assert four.startswith("These 40 rows show no clear difference between task and plain")
+    assert "There is no clear difference between task and question or like either." in four
 
 
 def test_every_cassette_belongs_to_an_example_that_can_be_recorded() -> None:
@@ -242,7 +242,7 @@ def test_an_example_is_saved_without_outputs(path: Path) -> None:
 def test_a_failing_cell_stops_the_run(environment: dict[str, str], tmp_path: Path) -> None:
     cells = ["%load_ext wandb_inference_magic", "%wbchat -m no/such-model hi", "ran = True"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-    with pytest.raises(CellExecutionError, match=r"practice model[\s\S]{1,20}on this machine"):
+    with pytest.raises(CellExecutionError, match=r"practice model[\s\S]{1,20}on this[\s\S]{1,20}machine"):
         executed(notebook, environment, tmp_path)
     assert notebook.cells[2].execution_count is None
 

@@ -474,7 +474,7 @@ def test_a_schema_can_be_a_name_of_the_notebook(text: str, name: str) -> None:
         ("x int||str", "is not a type"),
         ("a, a", "given twice"),
         (" , ", "no fields"),
-        ("3x int", "begins with no name"),
+        ("3x int", "does not begin with a name"),
         ("{type:object,properties:{a:{type:integer}}}", "Put a JSON schema in single quotes"),
         ("__import__('os').system('false')", "is not a"),
         ("print(1)", "is not a"),
@@ -937,7 +937,7 @@ def test_an_alias_that_is_a_path_is_refused_unless_the_name_is_read_too() -> Non
     with pytest.raises(InferenceError) as refused:
         schema_of(OfPath)
     assert (
-        refused.value.why == "The alias address.city is a path, not a name: describe what it leads through as a type."
+        refused.value.why == "The alias address.city is a path, not a name: describe the objects on the path as types."
     )
 
     class Named(OfPath):

@@ -145,13 +145,13 @@ def test_an_unreachable_trace_server_is_reported_once(
 ) -> None:
     traces.fails = True
     failed = tracing_kernel.run(TRACE)
-    assert "Weave could not be connected to for team/lesson: nothing is traced." in failed.error
+    assert "Connecting to Weave for team/lesson failed: nothing is traced." in failed.error
     assert "not set" in re.search(r"trace +(.*)", tracing_kernel.run("%wbconfig").text).group(1)  # type: ignore[union-attr]
     tracing_kernel.run("%config WandbInference.trace = 'team/lesson'")
     first, second = tracing_kernel.run("%wbchat hi"), tracing_kernel.run("%wbchat again")
     assert first.ok
     assert second.ok
-    assert "Tracing does not work: Weave could not be connected to" in first.text
+    assert "Tracing does not work: Connecting to Weave" in first.text
     assert "Tracing" not in second.text
     assert "trace:" not in first.text
 

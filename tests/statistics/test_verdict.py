@@ -20,8 +20,8 @@ def test_a_tie_is_named_with_its_interval_and_the_rows_that_would_tell() -> None
     found = _compared(5, 3)
     assert found.verdict == "not clear"
     assert found.sentences == (
-        "These 40 rows do not tell A and B apart (difference 5 points, -10 to 20). "
-        "About 600 more rows would, 4 times in 5, if the difference really is 5 points."
+        "These 40 rows show no clear difference between A and B (difference 5 points, -10 to 20). "
+        "About 600 more rows would show one, 4 times in 5, if the difference really is 5 points."
     )
 
 
@@ -39,14 +39,14 @@ def test_where_test_and_interval_disagree_it_is_at_the_edge() -> None:
     assert found.verdict == "not clear, at the edge"
     assert found.sentences == (
         "At the edge: A may be better than B, but these 40 rows do not settle it (difference 13 points, 3 to 26); "
-        "the test does not tell them apart (p = 0.062) and the interval leaves out 0. "
+        "the test finds no clear difference (p = 0.062), but the interval does not contain 0. "
         "About 30 more rows would settle it, 4 times in 5, if the difference really is 13 points."
     )
 
 
 def test_without_a_difference_no_number_of_rows_is_promised() -> None:
     assert _compared(4, 4).sentences == (
-        "These 40 rows do not tell A and B apart (no difference, -15 to 15). "
+        "These 40 rows show no clear difference between A and B (no difference, -15 to 15). "
         "They are equally good here; more rows would narrow the interval."
     )
 

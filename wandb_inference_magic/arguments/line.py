@@ -432,8 +432,8 @@ def _key_in_cell(what: str) -> InferenceError:
 def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
     if "--key" in known and not _MAY_BE_KEY.search(rest):
         return _refused(
-            f"{magic} takes options only: other text, or a comment, cannot stand on its line.",
-            f"Write a value behind its option, such as {magic} --model ID. `{magic}?` lists the options.",
+            f"{magic} takes options only: its line cannot have other text or a comment.",
+            f"Write a value after its option, such as {magic} --model ID. `{magic}?` lists the options.",
         )
     if "--key" in known:
         # Never quoted in the message: the text may be a key.

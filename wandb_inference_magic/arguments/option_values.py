@@ -104,7 +104,7 @@ def _read_parameter(given: str) -> tuple[str, Any]:
         json.dumps(found, allow_nan=False)
     except ValueError:
         raise InferenceError(
-            f"the value of {name} is {shortened(value)}, which is no number in JSON.",
+            f"the value of {name} is {shortened(value)}, which is not a JSON number.",
             remedy="Give another number, or null.",
             cause="option",
         ) from None

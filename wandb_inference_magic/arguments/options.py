@@ -33,7 +33,7 @@ class PromptOptions(Options):
     """Options that %%wbchat, %%wbmap and %%wbeval share."""
 
     model: tuple[str, ...] = option(
-        "The model for this cell. With several, their answers are shown side by side, and a chat does not enter the "
+        "The model for this cell. With several, their answers are shown side by side, and a chat is not added to the "
         "thread. May repeat.",
         MODEL,
         short="-m",
@@ -41,10 +41,12 @@ class PromptOptions(Options):
     )
     system: str | None = option("The system prompt: what role the model should take.", TEXT, short="-s")
     temperature: float | None = option(
-        "How random the words are: 0 for the likeliest, higher for more variety.", number(*TEMPERATURES), short="-t"
+        "How random the reply is: 0 for the likeliest words, higher for more variety.",
+        number(*TEMPERATURES),
+        short="-t",
     )
     max_tokens: int | None = option("The maximum number of tokens of the reply.", COUNT)
-    top_p: float | None = option("Sample from the likeliest words only, with this total probability.", number(0, 1))
+    top_p: float | None = option("Sample only from the likeliest tokens, up to this total probability.", number(0, 1))
     seed: int | None = option(
         "Ask for the same reply each time, as far as the model supports it.",
         integer(-(2**63), "a whole number that fits in 64 bits"),
@@ -61,12 +63,12 @@ class PromptOptions(Options):
     )
     schema: str | None = option(
         "What the answer must look like: a pydantic model, a dataclass, a TypedDict, a JSON schema, list[...] of "
-        'these, or fields such as "name, age int, tags list". The object is the Reply\'s `.parsed`; '
+        'these, or fields such as "name, age int, tags list". The parsed answer is in the Reply\'s `.parsed`; '
         "in a map, each field becomes a column.",
         text("NAME", 'a type of the notebook, or fields such as "name, age int, tags list"', completes="type"),
     )
     no_repair: bool = option("Do not ask again if an answer does not fit the schema.")
-    raw: bool = option("Send the prompt as typed: `{{ }}` means nothing.")
+    raw: bool = option("Send the prompt as typed: `{{ }}` is not replaced.")
 
 
 class ChatOptions(PromptOptions):
@@ -119,9 +121,9 @@ class ThreadOptions(Options):
     clear: bool = option("Remove all turns, but keep the thread.")
     delete: bool = option("Delete the thread.")
     export: str | None = option(
-        "Write it to a file: .md or .html to read and share, .json in the form of OpenAI messages.", FILE
+        "Write the thread to a file: .md or .html to read and share, .json in the form of OpenAI messages.", FILE
     )
-    import_: str | None = option("Read it from a .json file of OpenAI messages.", FILE, long="--import")
+    import_: str | None = option("Read the thread from a .json file of OpenAI messages.", FILE, long="--import")
 
 
 class ModelsOptions(Options):
@@ -189,7 +191,7 @@ class EvalOptions(RowsOptions):
         text("SCORER", "a scorer's name or a function of the notebook", completes="callable"),
     )
     judge: str | None = option(
-        "A model that says which answer is better. It is asked in both orders, and its contradictions and its "
+        "A model that says which answer is better. It sees each pair in both orders; its contradictions and its "
         "agreement with the truth are reported.",
         MODEL,
     )
@@ -228,7 +230,7 @@ class ConfigOptions(Options):
     key: bool = option(
         "Ask for the key without showing it, check it as --check does, and keep it for this session only."
     )
-    project: str | None = option("The W&B project to which usage is counted.", PROJECT)
+    project: str | None = option("The W&B project that usage is counted for.", PROJECT)
     model: str | None = option("The model for the next chats.", MODEL, short="-m")
     endpoint: str | None = option("The service to use.", ENDPOINT)
     timeout: float | None = option("How long to wait for the service to send something.", TIMEOUT)
@@ -239,7 +241,7 @@ class ConfigOptions(Options):
     cassette: str | None = option("Record exchanges in this file, or replay them from it.", FILE)
     cassette_mode: str | None = option(
         "What to do with the cassette: record starts it afresh; replay answers only from it, without network or key; "
-        "auto (the default) answers what it holds and records the rest.",
+        "auto (the default) replays what it holds and records the rest; off does not use it.",
         choice(*MODES),
         long="--mode",
     )

@@ -87,7 +87,7 @@ THREAD = Page(
     usage={"%wbthread [name] [options]": "words"},
     options=ThreadOptions,
     notes="Without a name or option, it lists the threads. With only a name, it makes that thread the current "
-    "one, which the next %%wbchat continues. An option applies to the named thread, or to the current one.",
+    "one: the next %%wbchat continues it. An option applies to the named thread, or to the current one.",
     examples="""\
 In [1]: %wbthread
 
@@ -117,7 +117,7 @@ In [4]: %wbmodels --use zai-org/GLM-5.3-Flash""",
 )
 
 MAP = Page(
-    purpose="Put a prompt to a model for each row of a DataFrame, many at once; the answers become a column.",
+    purpose="Send a prompt for each row of a DataFrame, many at once; the answers become a column.",
     usage={"%%wbmap FRAME [options]  + the prompt on the lines below": "expression"},
     options=MapOptions,
     notes="FRAME is a DataFrame or Series (pandas, polars, pyarrow, Dask), or a list of texts or of dicts. The "
@@ -154,8 +154,8 @@ JOBS = Page(
     usage={"%wbjobs [job] [options]": "words"},
     options=JobsOptions,
     notes="%%wbmap, %%wbeval and %%wbchat start a job with --bg: the cell returns when its prompts are rendered, and "
-    "other cells run meanwhile. Without anything it lists the jobs, and those that a killed kernel left unfinished. "
-    "With the number of a job it follows that one; interrupting ends the following, not the job.",
+    "other cells run meanwhile. Without a number it lists the jobs, and those that a killed kernel left unfinished. "
+    "With the number of a job it follows that job; interrupting ends the following, not the job.",
     examples="""\
 In [1]: %%wbmap reviews --bg -o labelled --schema "mood good|bad"
    ...: {{ review }}

@@ -55,7 +55,7 @@ class Estimate:
     kept: int = 0
 
     def __str__(self) -> str:
-        rows = "rows of unknown number" if self.rows is None else counted(self.rows, "row")
+        rows = "an unknown number of rows" if self.rows is None else counted(self.rows, "row")
         if self.kept:
             rows = f"{rows}, {self.kept:,} of them without a request"
         each = f"about {self.prompt_tokens:,.0f} + {self.reply_tokens:,.0f} tokens each"

@@ -30,13 +30,13 @@ def check_model_id(text: str) -> str:
     if not is_model_id(text):
         raise InferenceError(
             f"{text[:60]!r} is not a model id.",
-            remedy="It looks like openai/gpt-oss-20b. %wbmodels shows them.",
+            remedy="A model id looks like openai/gpt-oss-20b. %wbmodels shows them.",
             cause="option",
         )
     if text.startswith(LORA) and not re.fullmatch(r"wandb-artifact:///[^/:]+/[^/:]+/[^/:]+(:[^/:]+)?", text):
         raise InferenceError(
             f"{text[:80]!r} is not the address of a LoRA.",
-            remedy="It looks like wandb-artifact:///team/project/name:latest, with three slashes.",
+            remedy="An address looks like wandb-artifact:///team/project/name:latest, with three slashes.",
             cause="option",
         )
     return text

@@ -40,7 +40,7 @@ class Price:
 class Model:
     """What is known about one model. None and empty mean not known.
 
-    `available` tells whether the endpoint lists it now. `reasoning` is one of the snapshot's values.
+    `available` says whether the endpoint lists it now. `reasoning` is one of the snapshot's values.
     `lifecycle` is the feed's value: `general-availability`, `deprecated`, `retired`. `released` is a date in ISO form.
     """
 
@@ -73,7 +73,7 @@ class Model:
 class Catalog:
     """The models of an endpoint.
 
-    `live` tells whether the list is the endpoint's current one. `as_of` tells where the facts come from. `note` tells
+    `live` says whether the list is the endpoint's current one. `as_of` says where the facts come from. `note` says
     what was not available.
     """
 

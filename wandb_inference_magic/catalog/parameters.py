@@ -53,7 +53,7 @@ _ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
     "quiet": ("", "Nothing is shown: the result is what the function returns."),
     "raw": ("", "A chat's prompt is sent as typed. In a template, write {% raw %}...{% endraw %} around braces."),
     "stream_options": ("They are always sent with a streamed request.",) * 2,
-    "n": ("One reply is shown; run the cell again for another.", "Call it again for another reply."),
+    "n": ("One reply is shown; run the cell again for another.", "Call the function again for another reply."),
     "extra_headers": (
         "Headers belong to the client, not to a cell.",
         "Headers belong to the client: client().with_options(...).",

@@ -100,7 +100,7 @@ class ChunkReader:
             raise _cut_off()
         if not self.completeness.has_choice:
             remedy = "Run the cell again; if it happens again, choose another model with %wbmodels."
-            raise _unusable("The service answered without a reply.", "It sent no choice.", remedy)
+            raise _unusable("The service answered without a reply.", "Its answer has no choices.", remedy)
 
     def _knows_form(self) -> bool:
         """Decide whether the response is a stream. Return False if the bytes so far do not tell."""

@@ -87,7 +87,7 @@ def _library_proxy(library: Any, proxy: Proxy) -> Any:
         # It treats socks5h as socks5; older versions do not know the name.
         return library.Proxy(f"{scheme.lower().removesuffix('h')}://{host}", auth=auth)
     except (library.InvalidURL, ValueError):
-        raise _proxy_error(proxy, "The HTTP library does not take it") from None
+        raise _proxy_error(proxy, "The HTTP library does not accept it") from None
 
 
 def _proxy_error(proxy: Proxy, why: str) -> InferenceError:

@@ -76,7 +76,7 @@ def _limits_nothing(session: Session, values: Mapping[str, Any]) -> str:
     """Say that a budget file that was set limits nothing, if no budget is."""
     if not values.get("budget_file") or session.settings.resolve().budget is not None:
         return ""
-    return "No budget is set yet: what is spent is counted in the file, and nothing is limited. Set it: --budget USD"
+    return "No budget is set yet: the file counts what is spent, but nothing is limited. Set a budget: --budget USD"
 
 
 def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
@@ -226,7 +226,7 @@ def _endpoint_source(command: Command) -> str:
         return source
     if command.cassette is not None and command.cassette.endpoint is not None:
         return f"{source}: auto, where the cassette was recorded"
-    return f"{source}: auto, by whether a key is found"
+    return f"{source}: auto, depending on whether a key is found"
 
 
 def _format_value(value: object) -> str:

@@ -50,9 +50,9 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
     Raises
     ------
     InferenceError
-        When it cannot start or ends early. What the rows so far tell is in the variable.
+        When it cannot start or ends early. The result so far is in the variable.
     Interrupted
-        When the user interrupts. What the rows so far tell is in the variable.
+        When the user interrupts. The result so far is in the variable.
     """
     command = Command(context.session, dry=True) if options.dry_run else context.command
     canvas = context.canvas()
@@ -96,7 +96,7 @@ def _publish(command: Command, result: BatchResult[Evaluation], project: str | N
     except KeyboardInterrupt:
         # The thread that publishes ends with the row that it is at.
         stopped.set()
-        why = "It was interrupted, and a part of it may be there."
+        why = "It was interrupted, so a part of it may be in Weave."
     else:
         evaluation.notices = (*evaluation.notices, f"{PUBLISHED}{link}")
         return
@@ -168,5 +168,5 @@ def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows
         pairs = len(runs) * (len(runs) - 1) // 2 * len(known)
         runs[0].notice(f"Then {spec.judge} judges at most {pairs:,} pairs of answers, each twice: that costs extra.")
     if spec.stop_when_clear and runs:
-        runs[0].notice("That is if it asks all rows: it stops when the comparison is decided.")
+        runs[0].notice("That is for all rows; it stops when the comparison is decided.")
     canvas.show(rows_preview_bundle(previewed, spec.samples))

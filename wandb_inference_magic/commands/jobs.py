@@ -184,8 +184,8 @@ def manage(context: MagicContext, options: JobsOptions, text: str) -> None:
     if isinstance(job, Foreground):
         if chosen != ["cancel"]:
             raise InferenceError(
-                f"Job {job.id} ({job.what}) runs in a callback, a subshell or a thread of yours: what waits for it "
-                "gets its result.",
+                f"Job {job.id} ({job.what}) runs in a callback, a subshell or a thread of yours: the code that "
+                "started it gets the result.",
                 remedy=f"To end it: %wbjobs {job.id} --cancel",
                 cause="option",
             )
@@ -207,7 +207,7 @@ def _act(context: MagicContext, action: str, job: Job, options: JobsOptions) -> 
     if action == "result":
         is_whole = job.state == "done"
         context.put(options.result or "", _result(job))
-        so_far = "" if is_whole else f", as far as it came: it is {job.state}" if job.is_over else ", so far"
+        so_far = "" if is_whole else f", as far as it got ({job.state})" if job.is_over else ", so far"
         return line_bundle(f"{options.result} has the result of job {job.id}{so_far}.")
     if job.is_over:
         return line_bundle(f"Job {job.id} has ended already: {job.state}.")

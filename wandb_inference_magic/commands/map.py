@@ -155,7 +155,7 @@ def _lines(ran: Ran, name: str) -> Iterator[str]:
         yield f"Values were cut in the prompts of {counted(rows_cut, 'row')}; the cut is marked there."
     if cut := sum(run.cut for run in runs):
         answers = counted(cut, "answer")
-        yield f"The budget's limit on replies cut {answers}; what is cut is not kept on disk. {BUDGET_REMEDY}"
+        yield f"The budget's limit on replies cut {answers}; cut answers are not kept on disk. {BUDGET_REMEDY}"
     # A row can fail with several models.
     rows: dict[str, set[int]] = {}
     for run in runs:

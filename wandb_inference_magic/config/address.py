@@ -37,7 +37,7 @@ def check_endpoint(text: str) -> str:
         return text.rstrip("/")
     remedy = did_you_mean(text, NAMES)
     if probable := _probable(text):
-        remedy = f"It is probably {probable}."
+        remedy = f"Did you mean {probable}?"
     elif not remedy:
         remedy = "A URL looks like https://my-server.example/v1."
     what, is_secret = fault

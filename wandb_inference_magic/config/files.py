@@ -30,7 +30,7 @@ def _check_name(name: str) -> None:
     try:
         os.fsencode(name)
     except UnicodeEncodeError as error:
-        why = f"In this Python, names of files are in {error.encoding}, which does not have {name[error.start]!a}."
+        why = f"In this Python, file names are in {error.encoding}, which does not have {name[error.start]!a}."
         remedy = "Name the file without it, or set PYTHONUTF8=1 in the environment and start Jupyter again."
     if why:
         raise InferenceError(
@@ -45,7 +45,7 @@ def working_folder() -> Path:
     except OSError:
         raise InferenceError(
             "The folder in which this kernel works no longer exists.",
-            remedy="Go to another one, %cd FOLDER, or name the file with its whole path.",
+            remedy="Go to another folder (%cd FOLDER), or name the file with its full path.",
             cause="option",
         ) from None
 

@@ -44,7 +44,7 @@ class Proxy:
         if at and not ENDS_OF_USER.isdisjoint(user_part):
             return "Its user name or password has a character that must be percent-encoded"
         if scheme.lower() not in SCHEMES:
-            return f"The HTTP library does not take it: it begins with none of {', '.join(SCHEMES)}"
+            return f"The HTTP library does not accept it: it begins with none of {', '.join(SCHEMES)}"
         with suppress(ValueError):
             parts = urlsplit(f"http://{host}")
             if parts.hostname and parts.port != 0 and not parts.netloc.endswith(":") and ";" not in parts.netloc:

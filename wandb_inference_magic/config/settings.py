@@ -130,7 +130,7 @@ class WandbInference(Configurable):
         MODES,
         "auto",
         help="What to do with the cassette: `record` starts it afresh, `replay` answers only from it, without network "
-        "or key, `auto` answers what it holds and records the rest, `off`.",
+        "or key, `auto` replays what it holds and records the rest, `off` does not use it.",
     ).tag(config=True, variable="WANDB_INFERENCE_CASSETTE_MODE", check=one_of(*MODES))
     cassette_pace = Enum(
         PACES, "recorded", help="Replay replies at the speed of the recording (`recorded`) or `at-once`."

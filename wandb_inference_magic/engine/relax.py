@@ -76,7 +76,8 @@ def does_not_fit(mismatch: Mismatch, reply: Reply, *, remedy: str) -> InferenceE
     cut = "It was cut at the token limit: raise --max-tokens. " if reply.finish_reason == "length" else ""
     if reply.is_cut_by_budget:
         cut = f"It was cut at the budget's limit. {BUDGET_REMEDY} "
-    why = f"{mismatch}."
+    # A mismatch begins with the name of a field, or with "the answer".
+    why = re.sub("^the answer", "The answer", f"{mismatch}.")
     if not reply.text and not reply.reasoning:
         why, remedy = "It is empty.", "Run it again, or ask another model."
     return InferenceError(

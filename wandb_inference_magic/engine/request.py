@@ -151,7 +151,7 @@ def _check_images(prompt: Content, model: str, known: Model | None) -> None:
         return
     raise InferenceError(
         f"The model {model} reads text only, and the prompt holds an image. Nothing was sent.",
-        remedy="%wbmodels image shows the models that take images; choose one with -m.",
+        remedy="%wbmodels images shows the models that take images; choose one with -m.",
         cause="model",
     )
 

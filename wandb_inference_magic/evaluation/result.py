@@ -238,9 +238,9 @@ class Evaluation(Shown):
 
     @property
     def sentences(self) -> str:
-        """What the rows tell and what they do not, in one or two sentences."""
+        """What the rows show and what they do not, in one or two sentences."""
         if not self.source:
-            return "No row was asked by all candidates: nothing is known."
+            return "No row was asked of all candidates: nothing is known."
         if not any(any(one.answered) for one in self.candidates):
             return "No row has an answer: nothing is known."
         if self._decides is None and not self._has_truth:
@@ -307,7 +307,7 @@ class Evaluation(Shown):
                 "The reviewer saw the answers, and only rows on which they differ from it."
             )
         if len(self.source) < FEW_ROWS and any(one.method == BOOTSTRAP for one in self.found):
-            lines.append(f"Fewer than {FEW_ROWS} rows: intervals of a difference may hold in 92 of 100, not 95.")
+            lines.append(f"Fewer than {FEW_ROWS} rows: intervals of a difference may be right 92 times in 100, not 95.")
         if self.is_sequential:
             lines.append(self._stop)
         failed = [
@@ -330,7 +330,7 @@ class Evaluation(Shown):
         if self.judged:
             lines += self.judged.sentences()
             if self.judged.is_empty and self._has_truth:
-                lines.append(f"The comparison is by {self.truth} instead.")
+                lines.append(f"The comparison is based on {self.truth} instead.")
         judging = [self.judged.totals] if self.judged and self.judged.totals else []
         cost = sum_or_none([one.cost for one in (*totals, *judging)])
         kept, replayed = sum(one.kept for one in totals), sum(one.replayed for one in totals)
@@ -345,7 +345,7 @@ class Evaluation(Shown):
         rows = counted(len(self.source), "row")
         if self.is_decided:
             stopped = "Decided" if self.corrected is None else "Stopped"
-            return f"{stopped} after {rows}: {counted(self.spared, 'row')} spared."
+            return f"{stopped} after {rows}: {counted(self.spared, 'row')} not needed."
         unclear = [f"{one.a} and {one.b}" for one in self.found if not one.is_clear]
         if not unclear:
             return f"Decided with the last of {rows}."
@@ -419,7 +419,7 @@ class Evaluation(Shown):
 
 
 def _of_several(found: Sequence[Comparison], best: str) -> str:
-    """Return what the rows tell of the candidate with the best score: whom it beats, and whom it may not."""
+    """Return what the rows show about the candidate with the best score: which ones it beats, and which are unclear."""
     own = [one for one in found if best in (one.a, one.b)]
     others: Mapping[str, Comparison] = {one.b if one.a == best else one.a: one for one in own}
     beaten = [name for name, one in others.items() if one.better == best and not one.is_at_edge]
@@ -430,7 +430,7 @@ def _of_several(found: Sequence[Comparison], best: str) -> str:
         closest = min(unclear, key=lambda one: abs(one.difference))
         said += closest.sentences
         rest = [name for name, one in others.items() if one in unclear and one is not closest]
-        said += f" Nor do they tell {best} from {_listed(rest, 'or')}." if rest else ""
+        said += f" There is no clear difference between {best} and {_listed(rest, 'or')} either." if rest else ""
     return said.strip()
 
 

@@ -75,8 +75,8 @@ class Card:
 class Review(Shown):
     """The rows on which an answer is not right, to be decided by a person. As the value of a cell it is a widget.
 
-    Who looks does not see which candidate gave an answer. What is decided is in the Evaluation at once: in the column
-    `<truth> reviewed` of its `rows`; its `reviewed()` is scored with it.
+    The reviewer does not see which candidate gave an answer. Decisions are in the Evaluation at once: in the column
+    `<truth> reviewed` of its `rows`; `reviewed()` scores with it.
 
     Attributes
     ----------

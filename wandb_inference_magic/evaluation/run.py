@@ -73,7 +73,7 @@ class Scores:
         )
 
     def is_decided(self) -> bool:
-        """Return whether the first rows, in their order, tell the candidates apart. Late rows are waited for."""
+        """Return whether the first rows, in their order, decide the comparison. Late rows are waited for."""
         while self.decided_after is None and self.runs:
             end = self._looked + ROWS_A_LOOK
             if end > len(self.rows) or not all(self.done(number) for number in range(self._looked, end)):
@@ -173,7 +173,7 @@ def _described(name: str) -> str:
 class EvaluationResult(BatchResult[Evaluation]):
     """The Evaluation, also of one that ended early, and what came of its runs."""
 
-    found: ClassVar[str] = "What the rows so far tell is in"
+    found: ClassVar[str] = "The result so far is in"
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -337,7 +337,7 @@ def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] 
         found |= {f"prompt {number}": text for number, text in enumerate(others, len(found) + 1)}
     if odd := [one for pair in found.items() for one in pair if not isinstance(one, str)]:
         raise cannot_start(
-            f"A prompt and its name are texts, and {shortened(repr(odd[0]))} is none.",
+            f"A prompt and its name must be texts, and {shortened(repr(odd[0]))} is not.",
             "Give a list of templates, or a dict of them by their names.",
         )
     if blank := [name for name, text in found.items() if not text.strip()]:

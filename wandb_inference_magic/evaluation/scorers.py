@@ -85,7 +85,7 @@ def unknown_score(*_: Any) -> float:
     InferenceError
     """
     raise InferenceError(
-        "The scorer is a function of another notebook: its scores are known, and no more can be computed.",
+        "The scorer is a function of another notebook: its scores are known, but new ones cannot be computed.",
         remedy="Score the corrected truth in the notebook that has the function.",
         cause="option",
     )
@@ -125,7 +125,7 @@ def score_samples(
     if scorer.needs_numbers and as_number(truth) is None:
         if len(notices) < MAX_NOTICES:
             said = quoted(shortened(str(truth), LONGEST_TRUTH))
-            notices[f"The truth {said} is no number: such rows are left out of the score."] = None
+            notices[f"The truth {said} is not a number: such rows are left out of the score."] = None
         return RowScores()
     scores: list[float | None] = []
     for answer in answers:

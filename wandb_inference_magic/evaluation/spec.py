@@ -118,7 +118,7 @@ class EvaluationSpec:
         candidates = len(self.asked) * max(len(self.models), 1)
         if self.judge is not None and (candidates < 2 or self.samples > 1 or self.stop_when_clear):
             raise cannot_start(
-                "A judge compares one answer a row of two or more candidates.",
+                "A judge compares two or more candidates, with one answer for each row.",
                 "Name two models (-m) or prompts (-p); leave out --samples and --stop-when-clear.",
             )
         if self.stop_when_clear and (candidates < 2 or not self.scorer.measure.is_bounded):

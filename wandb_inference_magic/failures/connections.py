@@ -188,7 +188,7 @@ def _wire(
         )
         return why, remedy, False
     if any(type(error).__name__ == "RemoteProtocolError" for error in beneath) and not re.search(_CLOSED, said):
-        why = f"Its answer is not HTTP as it should be: {quoted(library_message(said))}.{_through(proxy)}"
+        why = f"Its answer is not valid HTTP: {quoted(library_message(said))}.{_through(proxy)}"
         remedy = "Run the cell again. If it fails again, check the address, or ask the people who run the server."
         return why, f"{remedy} {endpoint.described_origin}", True
     why, may_pass = _describe_unreachable(beneath)
@@ -196,7 +196,7 @@ def _wire(
     if proxy is not None:
         why += _through(proxy)
     elif not endpoint.is_wandb and any(isinstance(one, ConnectionRefusedError | gaierror) for one in beneath):
-        remedy = f"Check that it runs, and its address. {endpoint.described_origin}"
+        remedy = f"Check its address, and that it is running. {endpoint.described_origin}"
     elif endpoint.url.startswith("http:") and not has_begun:
         remedy = f"{remedy} If the server expects TLS, its address is {_other_address(endpoint, 'https')}."
     return why, remedy, may_pass or endpoint.is_wandb

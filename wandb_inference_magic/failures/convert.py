@@ -65,7 +65,7 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
         "The request could not be made, or its reply could not be shown.",
         why=quoted(library_message(describe_exception(failure))),
         remedy="Check the options of the cell and the settings (%wbconfig). "
-        "%config WandbInference.debug = True shows the whole of it the next time.",
+        "%config WandbInference.debug = True shows the full traceback next time.",
         cause="reply",
     )
 
@@ -116,7 +116,7 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
     fields = _Fields(context, status)
     why = [form.why.format_map(fields), f'It said: "{quoted(words)}"' if words else ""]
     if asked is not None and asked > LONGEST_SECONDS and form.waits:
-        why.append(f"It asks to wait {duration(asked)} before the next try, which is longer than this waits.")
+        why.append(f"It asks to wait {duration(asked)} before the next try, which is longer than this package waits.")
     error = InferenceError(
         form.what.format_map(fields),
         why=" ".join(filter(None, why)),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ONLY: Final = ""
 _COMPUTED: Final = "pydantic.fields.ComputedFieldInfo"
 # How a notice says that texts were changed.
-HALVES: Final = "halves of characters: they are replaced"
+HALVES: Final = "halves of characters (lone surrogates): they are replaced"
 # The types that values do not change, and those that they hold.
 _FIXED: Final = {
     **{name: (name,) for name in (kinds.BOOLEAN, kinds.FLOAT, kinds.STRING, kinds.TEXT, kinds.JSON, kinds.DURATION)},

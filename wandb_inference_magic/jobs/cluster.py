@@ -80,8 +80,9 @@ def _not_sent(failure: Exception) -> InferenceError:
     said = quoted(describe_exception(failure))
     return InferenceError(
         f"The frame cannot be sent to the workers: {said}. Nothing was sent.",
-        why="What the prompt names and the schema is pickled for them; a lock, a file or a connection cannot be.",
-        remedy="Put its text into a variable, and name that.",
+        why="The schema and the values that the prompt names are pickled for them; a lock, a file or a connection "
+        "cannot be.",
+        remedy="Put the text that you need into a variable, and name that.",
         cause="option",
     )
 

@@ -197,7 +197,7 @@ class Job:
 
     @property
     def rate(self) -> float | None:
-        """The rows a second of late, or None if there were none, or if it is paused."""
+        """The recent rows per second, or None if there were none, or if the job is paused."""
         if len(self._samples) < 2 or self.is_paused:
             return None
         (began, before), (now, done) = self._samples[0], self._samples[-1]
@@ -211,7 +211,7 @@ class Job:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What is unusual in the result, once it is there."""
+        """What is unusual in the result; empty until the job has ended."""
         return self._outcome.notices if self._outcome is not None else ()
 
     @property
@@ -237,12 +237,12 @@ class Job:
         Parameters
         ----------
         timeout : float, optional
-            The most seconds to wait.
+            The maximum number of seconds to wait.
 
         Raises
         ------
         InferenceError
-            The error that ended the job, or that it was cancelled. Its `partial` is what there is.
+            The error that ended the job, or an error if it was cancelled. Its `partial` is the result so far.
         TimeoutError
             If it has not ended in that time.
         """

@@ -156,7 +156,7 @@ class InferenceMagics(Magics):
 
     @_magic(cell_magic)
     def wbmap(self, line: str, cell: str) -> None:
-        """Put a prompt to a model for each row of a DataFrame, many at once; the answers become a column.
+        """Send a prompt for each row of a DataFrame, many at once; the answers become a column.
 
         `%%wbmap?` lists the options.
         """

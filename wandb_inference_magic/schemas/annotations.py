@@ -82,7 +82,7 @@ def sent_schema_generator() -> type[GenerateJsonSchema]:
             if isinstance(paths, list) and all(len(path) > 1 for path in paths) and not is_by_name:
                 # The schema would ask for the name of the field, and the check for the path.
                 path = ".".join(map(str, paths[0]))
-                raise ValueError(f"The alias {path} is a path, not a name: describe what it leads through as a type.")
+                raise ValueError(f"The alias {path} is a path, not a name: describe the objects on the path as types.")
             return True
 
     return SentSchemaGenerator

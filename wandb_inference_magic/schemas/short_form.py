@@ -14,7 +14,7 @@ from ..errors import InferenceError, did_you_mean, shortened
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-EXAMPLE: Final = 'It looks like "name, age int, tags list, mood good|bad, note text?" or "list of name, age int".'
+EXAMPLE: Final = 'Fields look like "name, age int, tags list, mood good|bad, note text?" or "list of name, age int".'
 _FIELD: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?P<early>\??)\s*:?\s*(?P<kind>.*?)(?P<late>\??)", re.DOTALL)
 _LIST_OF: Final = re.compile(r"list of\s+", re.IGNORECASE)
 # In these two the rest of the words describes the items.
@@ -90,7 +90,7 @@ def _item(part: str, known: Mapping[str, Any], *, is_notebook: bool) -> Any:
         return kind | None if part.endswith("?") else kind
     # As for one name that stands alone: with a capital it is meant as a type.
     if bare.isidentifier() and bare != bare.lower():
-        where = "in the notebook" if is_notebook else "here: a text in Python knows no types of the program"
+        where = "in the notebook" if is_notebook else "here: in Python, a text cannot name types of the program"
         as_type = "" if is_notebook else f"Give the type itself: schema=list[{bare}]. "
         remedy = (
             did_you_mean(bare, [*known, *_NAMED]) or f"{as_type}For a field of that name, write list of {bare} text."
@@ -103,7 +103,7 @@ def _field(part: str, known: Mapping[str, Any]) -> tuple[str, Any]:
     found = _FIELD.fullmatch(part)
     if found is None:
         quotes = "Put a JSON schema in single quotes, or give the name of a variable that holds it." * ("{" in part)
-        raise _refused(f"{shortened(part)!r} is not a field: it begins with no name.", quotes)
+        raise _refused(f"{shortened(part)!r} is not a field: it does not begin with a name.", quotes)
     kind = _kind(found["kind"].strip(), known)
     return found["name"], kind | None if found["early"] or found["late"] else kind
 

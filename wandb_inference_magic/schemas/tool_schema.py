@@ -179,7 +179,7 @@ def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Param
     except Exception as error:
         raise _no_tool(
             name,
-            f"No JSON can be read as {quoted(_written(parameter.annotation))}{_reason(error)}.",
+            f"JSON cannot be read as {quoted(_written(parameter.annotation))}{_reason(error)}.",
             "Annotate it with a type that JSON has (str, int, list, a dataclass), or bind it: "
             "functools.partial(f, name=value).",
             parameter=parameter.name,

@@ -66,7 +66,7 @@ class Toolbox:
             if tool.name in self._tools:
                 raise InferenceError(
                     f"Two tools are called {tool.name}.",
-                    why="The model tells tools apart by their names.",
+                    why="The model knows a tool only by its name.",
                     remedy="Leave one out, or give it another name.",
                     cause="option",
                 )

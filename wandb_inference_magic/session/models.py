@@ -287,9 +287,9 @@ class Models:
         if endpoint.is_local:
             if model != endpoint.default_model:
                 raise InferenceError(
-                    f"The model {model!r} is not here: without a key, the practice model on this machine answers.",
-                    remedy=f"Leave the model out, or set it to {endpoint.default_model}. W&B's models are "
-                    "there with a key (%wbconfig --key) and %wbconfig --endpoint wandb.",
+                    f"The model {model!r} is not available: the practice model on this machine answers.",
+                    remedy=f"Leave the model out, or set it to {endpoint.default_model}. For W&B's models: "
+                    "%wbconfig --endpoint wandb, and a key (%wbconfig --key).",
                     cause="model",
                 )
             return
@@ -354,7 +354,7 @@ class Models:
         if limit is None and command.budget.limit is None:
             return None
         if not command.settings.catalog:
-            raise unknown_price(model, "The setting catalog is off: W&B's public list of prices is not asked.")
+            raise unknown_price(model, "The setting catalog is off: W&B's public list of prices is not fetched.")
         client = command.client()
         with command.listener.waiting(f"asking for the price of {model}") as redraw:
             _, failure = self._try(lambda: command.loop.run(self._load_feed(client), meanwhile=redraw), endpoint)

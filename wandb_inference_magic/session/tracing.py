@@ -200,7 +200,7 @@ class Tracer:
             raise
         except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
             raise InferenceError(
-                f"Weave could not be connected to for {self._project}: {self._nothing_done}.",
+                f"Connecting to Weave for {self._project} failed: {self._nothing_done}.",
                 why=quoted(library_message(describe_exception(error))),
                 remedy="Check the project's name and the key; %wbconfig --trace off switches tracing off.",
                 cause="network",
@@ -328,7 +328,7 @@ class Tracer:
         sending = Thread(target=self._client.flush, name="wb-weave", daemon=True)
         sending.start()
         sending.join(FLUSH_SECONDS)
-        return f"W&B has not taken everything within {FLUSH_SECONDS:g} seconds" if sending.is_alive() else ""
+        return f"W&B did not accept everything within {FLUSH_SECONDS:g} seconds" if sending.is_alive() else ""
 
     def close(self) -> None:
         """Send what is left, for a limited time, and restore Weave as it was before."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # The error level of every test, and one minus the level of every interval.
 ALPHA: Final = 0.05
-# The share of evaluations with `rows_needed` rows that tell two candidates apart.
+# The share of evaluations with `rows_needed` rows that find a difference.
 POWER: Final = 0.8
 _HALVINGS: Final = 60
 
@@ -128,7 +128,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def rows_needed(difference: float, variance: float, alpha: float = ALPHA, power: float = POWER) -> float:
-    """Return how many rows tell two candidates apart with a chance of `power`, if what was seen is what is true.
+    """Return how many rows show a difference with a chance of `power`, if the true difference is the one seen.
 
         n = ((z_alpha sqrt(s2 + d^2) + z_power s) / d)^2
 

@@ -92,12 +92,12 @@ class Comparison:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the test tells them apart."""
+        """Whether the test finds a difference."""
         return self.p_value <= ALPHA
 
     @property
     def is_at_edge(self) -> bool:
-        """Whether the test and the interval disagree: one tells them apart, the other does not."""
+        """Whether the test and the interval disagree: one shows a difference, the other does not."""
         return self.has_interval and self.is_clear == (self.low <= 0 <= self.high)
 
     @property
@@ -107,7 +107,7 @@ class Comparison:
 
     @property
     def better(self) -> str | None:
-        """The name of the better candidate, or None if the rows do not tell."""
+        """The name of the better candidate, or None if there is no clear difference."""
         if not self.is_clear or not self.difference:
             return None
         return self.a if (self.difference > 0) != self.measure.lower_is_better else self.b
@@ -124,10 +124,10 @@ class Comparison:
         if not self.rows:
             return f"There is no row to compare {self.a} and {self.b} on: nothing is known."
         if self.better is None:
-            return f"{self._not_apart()} {self._more_rows()}"
-        return f"{self._apart()} {self._more_rows()}" if self.is_at_edge else self._apart()
+            return f"{self._unclear()} {self._more_rows()}"
+        return f"{self._clear()} {self._more_rows()}" if self.is_at_edge else self._clear()
 
-    def _apart(self) -> str:
+    def _clear(self) -> str:
         worse = self.b if self.better == self.a else self.a
         low, high = sorted(abs(end) if end * self.difference > 0 else -abs(end) for end in (self.low, self.high))
         word = "lower" if self.measure.lower_is_better else "higher"
@@ -136,7 +136,7 @@ class Comparison:
         size = self._with_unit(abs(self.difference))
         return f"{self.better} is better than {worse}: its {self.measure.name} is {size} {word} {ends}."
 
-    def _not_apart(self) -> str:
+    def _unclear(self) -> str:
         rows = counted(self.rows, "row")
         # The one that is ahead comes first, and the difference is how far.
         is_a_ahead = (self.difference >= 0) != (self.measure.lower_is_better and self.difference != 0)
@@ -150,14 +150,14 @@ class Comparison:
                 f"At the edge: {ahead} may be better than {behind}, but {these} {rows} {do} not settle it {ends}; "
                 f"{self._disagreement()}."
             )
-        these, tell = ("These", "do not tell") if self.rows != 1 else ("This", "does not tell")
-        return f"{these} {rows} {tell} {ahead} and {behind} apart {ends}."
+        these, show = ("These", "show") if self.rows != 1 else ("This", "shows")
+        return f"{these} {rows} {show} no clear difference between {ahead} and {behind} {ends}."
 
     def _disagreement(self) -> str:
         """Say how the test and the interval disagree."""
-        test = "tells them apart" if self.is_clear else "does not tell them apart"
-        interval = "holds 0" if self.low <= 0 <= self.high else "leaves out 0"
-        return f"the test {test} ({format_p(self.p_value)}) and the interval {interval}"
+        test = "finds a difference" if self.is_clear else "finds no clear difference"
+        interval = "contains 0" if self.low <= 0 <= self.high else "does not contain 0"
+        return f"the test {test} ({format_p(self.p_value)}), but the interval {interval}"
 
     def _format(self, value: float) -> str:
         return self.measure.format(value)
@@ -174,7 +174,7 @@ class Comparison:
             return "They are equally good here; more rows would narrow the interval."
         if isnan(self.more):
             return "More rows may settle it."
-        would = "would settle it" if self.is_at_edge else "would"
+        would = "would settle it" if self.is_at_edge else "would show one"
         if not isfinite(self.more) or self.more > MAX_ROWS:
             return f"Not even {MAX_ROWS:,} more rows {would}, with a difference this small."
         size, rows = self._with_unit(abs(self.difference)), rounded_up(self.more)

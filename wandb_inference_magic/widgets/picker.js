@@ -150,7 +150,7 @@ class View {
     const facts = (found?.facts ?? []).flatMap(([name, fact]) => [" · ", `${name} `, make("b", "", {}, fact)]).slice(1);
     this.facts.replaceChildren(...(facts.length ? facts : [chosen && "Nothing is known of this model."]));
     this.copying.hidden = !this.model.get("command");
-    this.copying.title = "A restarted kernel does not know this choice. This line, in a cell, keeps it.";
+    this.copying.title = "A restarted kernel does not know this choice. To keep it, put this line into a cell.";
     this.note.textContent = this.model.get("note");
     if (!this.model.get("alive")) this.leave();
     if (this.isOpen) this.paint();

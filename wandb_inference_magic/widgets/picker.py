@@ -219,7 +219,7 @@ def _describe_practice_model(endpoint: Endpoint) -> str:
         return ""
     return (
         "This is the practice model, a small one on this machine. "
-        "With a key (%wbconfig --key) the models of W&B Inference are here."
+        "With a key (%wbconfig --key) the models of W&B Inference are listed."
     )
 
 
