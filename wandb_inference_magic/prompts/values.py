@@ -125,7 +125,7 @@ def _(value: Image) -> Image:
 def _json(value: object) -> str | Image:
     if frames.is_written_tuple(value):
         return _readable(value)
-    image = images.image_from_panels(value) if isinstance(value, list | tuple) else _encoded_image(value)
+    image = images.image_from_panels(value) if isinstance(value, list | tuple) else images.image_from_record(value)
     if image is not None:
         return image
     reader = _Plain()
@@ -133,12 +133,6 @@ def _json(value: object) -> str | Image:
     line = json.dumps(plain, ensure_ascii=False)
     text = line if len(line) <= ONE_LINE else json.dumps(plain, ensure_ascii=False, indent=2)
     return TextOfImages.of(text, plain, reader.images) if reader.images else text
-
-
-def _encoded_image(value: object) -> Image | None:
-    """Return an image that is a dict, as Hugging Face's datasets have it; None for any other value."""
-    data = value["bytes"] if isinstance(value, dict) and set(value) == {"bytes", "path"} else None
-    return images.image_from_bytes(data) if isinstance(data, bytes) else None
 
 
 def json_of(value: Any, indent: int | None = None) -> str:
@@ -224,7 +218,7 @@ class _Plain:
 
     def _of_container(self, value: Any) -> Any:
         shown = value if isinstance(value, Image) else own_form(value)
-        if shown is not None or (shown := _encoded_image(value)) is not None:
+        if shown is not None or (shown := images.image_from_record(value)) is not None:
             return self._text_of(shown)
         if is_instance(value, "pyarrow.Scalar"):
             return self.of(value.as_py())
@@ -259,20 +253,30 @@ class _Plain:
         return self._text_of(known(value)) if known else _readable(value)
 
     def _of_model(self, value: Any) -> Any:
-        try:
-            return self.of(value.model_dump(mode="json", exclude=frames.hidden_in(value)))
-        except Exception:  # noqa: BLE001 - a field such as a frame has no JSON form
-            names = dict.fromkeys((*type(value).model_fields, *(value.model_extra or ())))
-            return {
-                name: self.of(getattr(value, name)) for name in names if name not in frames.hidden_fields(type(value))
-            }
+        """Return what pydantic writes of a model, except for the parts that hide something, or have no JSON form."""
+        with suppress(Exception):
+            if not frames.has_hiding_parts(value):
+                return self.of(value.model_dump(mode="json", exclude=set(frames.hidden_fields(type(value)))))
+        frames.refuse_serialized(value)
+        if getattr(type(value), "__pydantic_root_model__", False):
+            return self.of(value.root)
+        return {name: self._of_field(value, name) for name in frames.field_names(value)}
+
+    def _of_field(self, model: Any, name: str) -> Any:
+        value = getattr(model, name)
+        with suppress(Exception):
+            if not frames.hides(value):
+                return self.of(model.model_dump(mode="json", include={name})[name])
+        return self.of(value)
 
     def _items_of(self, value: Any) -> list[Any] | None:
         """Return the items of a list that a frame or a file made an array of; of any array, if it is to be whole."""
         if is_instance(value, "numpy.ndarray"):
             is_list = self._most_items == sys.maxsize or (value.dtype == object and value.ndim == 1)
             return value.tolist() if is_list and value.ndim else None
-        return _listed(value) if any(is_instance(value, name) for name in _ARRAYS) else None
+        if not any(is_instance(value, name) for name in _ARRAYS):
+            return None
+        return list(value.to_pylist() if hasattr(value, "to_pylist") else value.tolist())
 
     def _text_of(self, shown: str | Image) -> str:
         if isinstance(shown, TextOfImages):
@@ -346,14 +350,7 @@ def _array(value: Any) -> str | Image:
 
 def _shown(value: Any) -> str | Image:
     """Return what an object of `IPython.display` shows: its text, or its data as JSON."""
-    if value.data is None:
-        return _readable(value)
-    return str.__str__(value.data) if isinstance(value.data, str) else _json(value.data)
-
-
-def _listed(value: Any) -> list[Any]:
-    """Return the items of an array or an index of pandas or pyarrow."""
-    return list(value.to_pylist() if hasattr(value, "to_pylist") else value.tolist())
+    return _readable(value) if value.data is None else as_prompt(value.data)
 
 
 # Arrays whose own text leaves out most of what they hold.
@@ -376,7 +373,7 @@ _FORMS: Final[dict[str, Form]] = {
     **dict.fromkeys(frames.DASK, frames.describe_dask),
     "pyarrow.Scalar": lambda value: as_prompt(value.as_py()),
     "numpy.ndarray": _array,
-    **dict.fromkeys(_ARRAYS, lambda value: _json(_listed(value))),
+    **dict.fromkeys(_ARRAYS, _json),
     "matplotlib.figure.Figure": images.image_from_figure,
     "matplotlib.axes.Axes": images.image_from_axes,
     "altair.TopLevelMixin": charts.describe_altair,
