@@ -142,6 +142,22 @@ def test_a_method_that_is_not_called_is_an_error(text: str, remedy: str) -> None
     assert rendered("{{ Model.forward }}", Model=Model).endswith('"""Its source."""')
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{% if word.upper is defined %}yes{% endif %}", "yes"),
+        ("{{ 'yes' if word.upper and word['upper'] is not undefined }}", "yes"),
+        ("{% set loud = word.upper %}{{ loud() }}", "FINE"),
+        ("{% for change in [word.upper, word.title] %}{{ change() }}{% endfor %}", "FINEFine"),
+        ("{% macro of(change) %}{{ change() }}{% endmacro %}{{ of(word.upper) }}", "FINE"),
+        ("{{ sorted(['b', 'a'], key=word.find) }}", '["b", "a"]'),
+        ("{{ given.values is defined }} {{ given.values | default('none') }}", "False none"),
+    ],
+)
+def test_a_method_can_be_named_and_tested(text: str, expected: str) -> None:
+    assert rendered(text, word="fine", given={"a": 1}) == expected
+
+
 @pytest.mark.parametrize("source", [lambda frame: frame, pd.DataFrame.iterrows])
 @pytest.mark.parametrize("name", ["label", "index", "pair", "values", "zzz"])
 def test_a_row_has_columns_and_no_attributes(source: Any, name: str) -> None:

@@ -65,6 +65,26 @@ class _Undefined(StrictUndefined):
         super().__init__(hint, obj, name, **{"exc": undefined, **others})
 
 
+class _Method(_Undefined):
+    """A method that is not called. It can be named, tested, passed and called later; it is no text and no value."""
+
+    __slots__ = ("_method",)
+    # Jinja2 asks it of what it calls.
+    jinja_pass_arg = None
+
+    def __init__(self, method: Callable[..., Any], obj: Any, name: str) -> None:
+        super().__init__(f"{name} is a method of a {type(obj).__name__}", obj, name)
+        self._method = method
+
+    @override
+    def __call__(self, *values: Any, **options: Any) -> Any:
+        return self._method(*values, **options)
+
+    @override
+    def __bool__(self) -> bool:  # type: ignore[override]
+        return True
+
+
 class PromptEnvironment(Environment):
     """An environment with two more rules.
 
@@ -84,6 +104,7 @@ class PromptEnvironment(Environment):
         tests |= {name: _comparison(tests[name], _ordered) for name in _ORDERINGS}
         tests |= {name: _comparison(tests[name], comparable) for name in _EQUALITIES}
         self.tests |= {"none": is_missing, "in": is_in, _TRUTH: lambda value: bool(_truth(value))}
+        self.tests |= {"defined": lambda value: not _is_undefined(value), "undefined": _is_undefined}
 
     @override
     def parse(self, source: str, name: str | None = None, filename: str | None = None) -> nodes.Template:
@@ -124,16 +145,21 @@ class PromptEnvironment(Environment):
             return self.undefined(obj=obj, name=argument)
 
     def _unless_method(self, value: Any, obj: Any, name: Any) -> Any:
-        """Return a part of an object. A method that is not called is never meant, and undefined."""
+        """Return a part of an object. A method in place of a key is not meant."""
         if not _is_method(value, obj):
             return value
-        return self.undefined(f"{name} is a method of a {type(obj).__name__}", obj, name)
+        method = _Method(value, obj, name)
+        return self.undefined(method._undefined_hint, obj, name) if is_labelled(obj) else method
 
 
 def _is_method(value: Any, obj: Any) -> bool:
     """Return whether a value is a method of an object: a function of a module or class may be meant as its source."""
     has_object = not isinstance(getattr(value, "__self__", None), NoneType | ModuleType)
     return inspect.isroutine(value) and has_object and not isinstance(obj, type | ModuleType)
+
+
+def _is_undefined(value: Any) -> bool:
+    return isinstance(value, Undefined) and not isinstance(value, _Method)
 
 
 def _adapted(tree: nodes.Template) -> nodes.Template:
@@ -239,7 +265,7 @@ def _test_of_scalar(test: Callable[[Any], Any]) -> Callable[[Any], bool]:
 
 
 def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
-    is_absent = isinstance(value, Undefined) or is_missing(value)
+    is_absent = _is_undefined(value) or is_missing(value)
     return default_value if is_absent or (boolean and not _truth(value)) else value
 
 
