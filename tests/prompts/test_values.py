@@ -560,6 +560,8 @@ def test_a_dataclass_that_notebooks_show_is_sent_as_they_show_it() -> None:
             return "<b>shown</b>"
 
     assert text_of([Table()]) == f'["{text_of(Table())}"]' == '["<b>shown</b>"]'
+    # As data it is its fields.
+    assert json_of(Table(1)) == json_of([Table(1)])[1:-1] == '{"body": 1}'
 
 
 @pytest.mark.parametrize("value", [pd.Timedelta("1h30min"), timedelta(hours=1), np.timedelta64(3, "D")])

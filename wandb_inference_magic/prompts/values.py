@@ -137,7 +137,7 @@ def _json(value: object) -> str | Image:
 
 def json_of(value: Any, indent: int | None = None) -> str:
     """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
-    plain = _Plain(most_items=sys.maxsize, most_nodes=sys.maxsize)
+    plain = _Plain(is_whole=True)
     whole = dict(value.items()) if frames.is_labelled(value) else frames.records_of(value)
     return json.dumps(plain.of(whole), ensure_ascii=False, indent=indent)
 
@@ -163,10 +163,10 @@ def _record_of(value: Any) -> dict[str, Any] | None:
     return dict(value) if is_instance(value, "sqlite3.Row") else None
 
 
-def _ai_form(value: object) -> str | Image | None:
+def _ai_form(value: object, *, is_data: bool = False) -> str | Image | None:
     """Return what a value's `_ai_repr_` gives; None if it has none, or nothing that is used here."""
     describe = getattr(type(value), "_ai_repr_", None)
-    if describe is None and is_dataclass(value):  # a table of Great Tables has fields that say nothing
+    if describe is None and is_dataclass(value) and not is_data:  # a table of Great Tables has fields that say nothing
         return _shown_in_notebooks(value) or None
     if not callable(describe) or inspect.iscoroutinefunction(describe):
         return None
@@ -189,11 +189,11 @@ def _ai_form(value: object) -> str | Image | None:
 
 
 class _Plain:
-    """Convert containers to JSON types, limited to a readable size."""
+    """Convert containers to JSON types, limited to a readable size unless they are to be whole."""
 
-    def __init__(self, most_items: int = MAX_ITEMS, most_nodes: int = MAX_NODES) -> None:
-        self._most_items = most_items
-        self._most_nodes = most_nodes
+    def __init__(self, *, is_whole: bool = False) -> None:
+        self._is_whole = is_whole
+        self._most_items, self._most_nodes = (sys.maxsize, sys.maxsize) if is_whole else (MAX_ITEMS, MAX_NODES)
         self._nodes = 0
         # The images that are found. Each is written as `[image]`.
         self.images: list[Image] = []
@@ -217,7 +217,7 @@ class _Plain:
             self._above.pop()
 
     def _of_container(self, value: Any) -> Any:
-        shown = value if isinstance(value, Image) else own_form(value)
+        shown = value if isinstance(value, Image) else own_form(value, is_data=self._is_whole)
         if shown is not None or (shown := images.image_from_record(value)) is not None:
             return self._text_of(shown)
         if is_instance(value, "pyarrow.Scalar"):
@@ -272,7 +272,7 @@ class _Plain:
     def _items_of(self, value: Any) -> list[Any] | None:
         """Return the items of a list that a frame or a file made an array of; of any array, if it is to be whole."""
         if is_instance(value, "numpy.ndarray"):
-            is_list = self._most_items == sys.maxsize or (value.dtype == object and value.ndim == 1)
+            is_list = self._is_whole or (value.dtype == object and value.ndim == 1)
             return value.tolist() if is_list and value.ndim else None
         if not any(is_instance(value, name) for name in _ARRAYS):
             return None
@@ -408,10 +408,13 @@ def prompt_form(value: object) -> str | Image:
     )
 
 
-def own_form(value: object) -> str | Image | None:
-    """Return the form that the user registered for a type, or that its class has by `_ai_repr_`; None for any other."""
+def own_form(value: object, *, is_data: bool = False) -> str | Image | None:
+    """Return the form that the user registered for a type, or that its class has by `_ai_repr_`; None for any other.
+
+    With `is_data`, a dataclass that notebooks show in another form has none.
+    """
     form = as_prompt.dispatch(type(value))
-    return _ai_form(value) if form in _OURS else prompt_form(value)
+    return _ai_form(value, is_data=is_data) if form in _OURS else prompt_form(value)
 
 
 frames.own_text = lambda value: IN_TEXT if isinstance(shown := own_form(value), Image) else shown
