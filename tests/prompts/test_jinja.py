@@ -287,6 +287,19 @@ def test_an_attribute_of_none_is_an_error_because_it_may_be_a_variable() -> None
     assert rendered("{{ x['size'] }}", x=None) == ""
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("one in [1]", "1 in [one]", "one is in [1]", "one > 0 and one < 1.5", "one is gt 0", "one + 1 == 2"),
+        *("2 ** one == 2", "not zero", "(zero or 3) == 3", "one is odd", "(one | round) == 1", "word + '!' == 'ab!'"),
+        *("word in 'cab'", "'a' in word", "word is string", "(word | length) == 2", "word[0] == 'a'"),
+    ],
+)
+def test_a_scalar_of_pyarrow_is_its_value_in_expressions(text: str) -> None:
+    names = {"one": pa.scalar(1), "zero": pa.scalar(0), "word": pa.scalar("ab")}
+    assert rendered(f"{{{{ ({text}) is true }}}}", **names) == "True"
+
+
 def test_scalars_of_pyarrow_are_values_of_python() -> None:
     names = {"table": pa.table({"a": [1, None]}), "one": pa.scalar({"k": [1]})}
     assert rendered("{{ table['a'][0] }}|{{ table['a'][1] }}|{{ one }}|{{ [one] }}", **names) == (

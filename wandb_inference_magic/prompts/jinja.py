@@ -14,7 +14,6 @@ from typing_extensions import override
 from ..imports import is_instance
 from .frames import is_labelled, is_missing
 from .missing import (
-    comparable,
     filters_for_missing,
     is_in,
     members_of,
@@ -48,7 +47,7 @@ _CALLED: Final = "() "
 _ARGUMENTS: Final = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
 _ORDERINGS: Final = ("gt", "greaterthan", ">", "ge", ">=", "lt", "lessthan", "<", "le", "<=")
 _EQUALITIES: Final = ("eq", "equalto", "==", "ne", "!=")
-_KINDS: Final = ("boolean", "false", "float", "integer", "number", "true")
+_KINDS: Final = ("boolean", "divisibleby", "even", "false", "float", "integer", "number", "odd", "string", "true")
 
 
 class _Undefined(StrictUndefined):
@@ -102,7 +101,7 @@ class PromptEnvironment(Environment):
         # `x is None` is Python's way to write it.
         tests |= {"None": is_missing, "True": tests["true"], "False": tests["false"]}
         tests |= {name: _comparison(tests[name], _ordered) for name in _ORDERINGS}
-        tests |= {name: _comparison(tests[name], comparable) for name in _EQUALITIES}
+        tests |= {name: _comparison(tests[name], value_or_none) for name in _EQUALITIES}
         self.tests |= {"none": is_missing, "in": is_in, _TRUTH: lambda value: bool(_truth(value))}
         self.tests |= {"defined": lambda value: not _is_undefined(value), "undefined": _is_undefined}
 
@@ -245,7 +244,7 @@ class _Unordered:
 
 
 def _ordered(value: Any) -> Any:
-    return _Unordered() if is_missing(value) else value
+    return _Unordered() if (found := value_or_none(value)) is None else found
 
 
 def _comparison(test: Callable[[Any, Any], Any], replaced: Callable[[Any], Any]) -> Callable[[Any, Any], bool]:
@@ -253,13 +252,13 @@ def _comparison(test: Callable[[Any, Any], Any], replaced: Callable[[Any], Any])
     return lambda value, other: bool(test(replaced(value), replaced(other)))
 
 
-def _test_of_scalar(test: Callable[[Any], Any]) -> Callable[[Any], bool]:
+def _test_of_scalar(test: Callable[..., Any]) -> Callable[..., bool]:
     """Return a test of a value, which sees a scalar of NumPy or pyarrow as that of Python."""
 
-    def test_of_scalar(value: Any) -> bool:
+    def test_of_scalar(value: Any, *others: Any) -> bool:
         if is_instance(value, "pyarrow.Scalar"):
             value = value.as_py()
-        return bool(test(value.item() if is_instance(value, "numpy.generic") else value))
+        return bool(test(value.item() if is_instance(value, "numpy.generic") else value, *others))
 
     return test_of_scalar
 
@@ -272,7 +271,7 @@ def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
 _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     _TRUTH: _truth,
     _ORDERED: _ordered,
-    _COMPARABLE: comparable,
+    _COMPARABLE: value_or_none,
     _TEXT: text_or_empty,
     _ITEMS: members_of,
     _ORDERED_ITEMS: ordered_items,
