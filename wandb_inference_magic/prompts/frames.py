@@ -46,6 +46,7 @@ _ADDRESS: Final = re.compile(_PLACE)
 # Sequences with a text of their own.
 _NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
 _SCALARS: Final = frozenset((str, int, float, bool, bytes, date, datetime, type(None)))
+_NEVER_MISSING: Final = frozenset((str, int, bool, dict, list, tuple))
 STYLER: Final = "pandas.io.formats.style.Styler"
 DASK: Final = ("dask.dataframe.DataFrame", "dask.dataframe.Series")
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
@@ -64,6 +65,11 @@ def is_missing(value: object) -> bool:
     if value is None:
         return True
     kind = type(value)
+    # These are asked most, in loops and in JSON.
+    if kind in _NEVER_MISSING:
+        return False
+    if kind is float:
+        return value != value
     if kind.__name__ in ("NAType", "NaTType", "MaskedConstant"):
         return True
     if kind.__name__.endswith("Scalar"):
@@ -82,7 +88,7 @@ def is_missing(value: object) -> bool:
 
 def is_labelled(value: object) -> bool:
     """Return whether a value is looked up by keys, as a dict and a row of pandas are."""
-    return isinstance(value, Mapping) or is_instance(value, "pandas.Series")
+    return isinstance(value, (dict, Mapping)) or is_instance(value, "pandas.Series")
 
 
 def is_written_tuple(value: object) -> bool:
@@ -136,24 +142,12 @@ def has_hiding_parts(value: Any) -> bool:
     return any(hides(getattr(value, name, None)) for name in names)
 
 
-def refuse_serialized(value: object) -> None:
-    """Raise InferenceError for a model with a serializer of its own, which may show what parts of the model hide."""
-    if getattr(getattr(type(value), "__pydantic_decorators__", None), "model_serializers", None):
-        kind = type(value).__name__
-        raise InferenceError(
-            f"A {kind} has a serializer of its own, which may show what its parts hide.",
-            remedy=f"Put the part that you need into the prompt. Or define the text of a {kind} with "
-            "@as_prompt.register.",
-            cause="option",
-        )
-
-
 def is_container(value: object) -> bool:
     """Return whether a value has items, as a list or a dict of Python has, whatever its class.
 
     A class that notebooks show by a summary, as those of xarray, has that summary instead.
     """
-    if isinstance(value, dict | list | tuple | set | frozenset | deque):
+    if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
         return not is_written_tuple(value)
     has_items = isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
     return has_items and not hasattr(type(value), "_repr_html_")

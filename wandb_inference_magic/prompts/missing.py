@@ -81,7 +81,7 @@ def text_or_empty(value: Any) -> Any:
     """
     if is_missing(value):
         return ""
-    if isinstance(value, str | int | float | Undefined):
+    if isinstance(value, (str, int, float, Undefined)):
         return value
     shown = own_form(value)
     if shown is None and not has_image_form(value):
@@ -96,6 +96,8 @@ def text_or_empty(value: Any) -> Any:
 
 def value_or_none(value: Any) -> Any:
     """Return a value, None if it is missing, and a scalar of pyarrow as that of Python."""
+    if type(value) is str:
+        return value
     if is_missing(value):
         return None
     return value.as_py() if is_instance(value, "pyarrow.Scalar") else value

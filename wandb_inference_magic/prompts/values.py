@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 import sys
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
-from functools import partial, singledispatch
+from functools import lru_cache, partial, singledispatch
 from io import BytesIO
 from itertools import islice
 from math import isinf
@@ -43,10 +42,6 @@ DEEPEST: Final = 20
 # Python refuses to convert much larger integers to text.
 LARGEST_INTEGER: Final = 10**1000
 ONE_LINE: Final = 100
-# The methods of IPython's protocol that give a text.
-_SHOWN_AS: Final = ("_repr_markdown_", "_repr_latex_", "_repr_html_")
-_WITHOUT_TEXT: Final = re.compile(r"<(style|script|video|audio|iframe|object)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
-_TAGS: Final = re.compile(r"<[^>]*>")
 # The forms of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
 _TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
 _IMAGE_TYPES: Final = ("image/png", "image/jpeg")
@@ -167,7 +162,7 @@ def _ai_form(value: object, *, is_data: bool = False) -> str | Image | None:
     """Return what a value's `_ai_repr_` gives; None if it has none, or nothing that is used here."""
     describe = getattr(type(value), "_ai_repr_", None)
     if describe is None and is_dataclass(value) and not is_data:  # a table of Great Tables has fields that say nothing
-        return _shown_in_notebooks(value) or None
+        return charts.text_in_notebooks(value) or None
     if not callable(describe) or inspect.iscoroutinefunction(describe):
         return None
     try:
@@ -203,7 +198,7 @@ class _Plain:
         self._nodes += 1
         if frames.is_missing(value):
             return None
-        if isinstance(value, int | float | str) and as_prompt.dispatch(type(value)) in _OURS:
+        if isinstance(value, (int, float, str)) and as_prompt.dispatch(type(value)) in _OURS:
             if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
                 return _words(value)
             # JSON has no number for infinity.
@@ -217,6 +212,8 @@ class _Plain:
             self._above.pop()
 
     def _of_container(self, value: Any) -> Any:
+        if type(value) is list and as_prompt.dispatch(list) in _OURS:  # most are
+            return self._of_items(value)
         shown = value if isinstance(value, Image) else own_form(value, is_data=self._is_whole)
         if shown is not None or (shown := images.image_from_record(value)) is not None:
             return self._text_of(shown)
@@ -227,9 +224,7 @@ class _Plain:
         if (record := _record_of(value)) is not None:
             return {name: self.of(one) for name, one in record.items()}
         if frames.is_container(value):
-            ordered = frames.in_order(value) if isinstance(value, set | frozenset) else value
-            kept = [self.of(one) for one in islice(ordered, self._most_items)]
-            return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
+            return self._of_items(frames.in_order(value) if isinstance(value, set | frozenset) else value)
         if hasattr(type(value), "model_dump"):
             return self._of_model(value)
         if type(value).__name__ in ("Timedelta", "datetime64", "timedelta64"):
@@ -257,7 +252,7 @@ class _Plain:
         with suppress(Exception):
             if not frames.has_hiding_parts(value):
                 return self.of(value.model_dump(mode="json", exclude=set(frames.hidden_fields(type(value)))))
-        frames.refuse_serialized(value)
+        _refuse_serialized(value)
         if getattr(type(value), "__pydantic_root_model__", False):
             return self.of(value.root)
         return {name: self._of_field(value, name) for name in frames.field_names(value)}
@@ -285,6 +280,10 @@ class _Plain:
             self.images.append(shown)
         return IN_TEXT if isinstance(shown, Image) else shown
 
+    def _of_items(self, value: Any) -> list[Any]:
+        kept = [self.of(one) for one in islice(value, self._most_items)]
+        return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
+
     def _of_dict(self, value: Mapping[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         for key, one in islice(value.items(), self._most_items):
@@ -297,12 +296,24 @@ class _Plain:
         return LEFT_OUT.format(f"{length - self._most_items:,} more")
 
 
+def _refuse_serialized(value: object) -> None:
+    """Raise InferenceError for a model with a serializer of its own, which may show what parts of the model hide."""
+    if getattr(getattr(type(value), "__pydantic_decorators__", None), "model_serializers", None):
+        kind = type(value).__name__
+        raise InferenceError(
+            f"A {kind} has a serializer of its own, which may show what its parts hide.",
+            remedy=f"Put the part that you need into the prompt. Or define the text of a {kind} with "
+            "@as_prompt.register.",
+            cause="option",
+        )
+
+
 def _readable(value: object) -> str:
     """Return a value's own text. If that only names a type, return the text that notebooks show, or refuse it."""
     frames.refuse_uncomputed(value)
     if not frames.says_nothing(text := safe_plain(_words(value))):
         return frames.without_addresses(text)
-    if shown := _shown_in_notebooks(value):
+    if shown := charts.text_in_notebooks(value):
         return shown
     kind = type(value).__name__
     raise InferenceError(
@@ -311,20 +322,6 @@ def _readable(value: object) -> str:
         f"define the text of a {kind} with @as_prompt.register.",
         cause="option",
     )
-
-
-def _shown_in_notebooks(value: object) -> str:
-    """Return the text by which IPython's protocol shows a value in a notebook; empty if it has none."""
-    for name in _SHOWN_AS:
-        describe = getattr(type(value), name, None)
-        with suppress(Exception):
-            shown = describe(value) if callable(describe) else None
-            text = shown[0] if isinstance(shown, tuple) else shown
-            text = safe_plain(_WITHOUT_TEXT.sub("", text)).strip() if isinstance(text, str) else ""
-            # A video or a widget has nothing but tags.
-            if _TAGS.sub("", text).strip():
-                return text
-    return ""
 
 
 def _words(value: object) -> str:
@@ -389,11 +386,14 @@ _FORMS: Final[dict[str, Form]] = {
 
 # Any other function for a type was registered by the user.
 _OURS: Final = frozenset(as_prompt.registry.values())
+_ANY: Final = as_prompt.dispatch(object)
 
 
 def prompt_form(value: object) -> str | Image:
     """Return what `as_prompt` returns, or the form of that if the user registered a function that returns no text."""
     form = as_prompt.dispatch(type(value))
+    if form is _ANY and type(value) in (int, float, bool) and not frames.is_missing(value):
+        return _words(value)
     shown: object = form(value)
     if form in _OURS or isinstance(shown, str | Image):
         return shown  # type: ignore[return-value]
@@ -409,10 +409,7 @@ def prompt_form(value: object) -> str | Image:
 
 
 def own_form(value: object, *, is_data: bool = False) -> str | Image | None:
-    """Return the form that the user registered for a type, or that its class has by `_ai_repr_`; None for any other.
-
-    With `is_data`, a dataclass that notebooks show in another form has none.
-    """
+    """Return the form that the user registered for a type, or that its class has (`_ai_form`); None for any other."""
     form = as_prompt.dispatch(type(value))
     return _ai_form(value, is_data=is_data) if form in _OURS else prompt_form(value)
 
@@ -423,8 +420,11 @@ frames.own_text = lambda value: IN_TEXT if isinstance(shown := own_form(value), 
 def _form_of(kind: type) -> Form | None:
     """Return the function for a type: registered with `as_prompt`, or for a type of `_FORMS`. None for any other."""
     registered = as_prompt.dispatch(kind)
-    if registered is not as_prompt.dispatch(object):
-        return registered
+    return _known_form(kind) if registered is _ANY else registered
+
+
+@lru_cache(maxsize=1000)
+def _known_form(kind: Any) -> Form | None:
     for name, form in _FORMS.items():
         known = loaded(name)
         if isinstance(known, type) and issubclass(kind, known):
