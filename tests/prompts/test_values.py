@@ -1032,6 +1032,18 @@ def test_a_registered_function_may_return_a_figure_and_is_used_for_numbers_in_li
     assert render("{{ x }} {{ [x] }}", {"x": number(3)}) == '3.00 EUR ["3.00 EUR"]'
 
 
+@pytest.mark.parametrize("template", ["{{ 'x' ~ value }}", "{{ ['x', value] | join }}", "{{ 'x%s' | format(value) }}"])
+def test_a_value_has_its_own_form_in_a_text(template: str) -> None:
+    kind = type("Word", (str,), {})
+    as_prompt.register(kind, lambda value: f"word {str.__str__(value)}")
+    assert render(template, {"value": kind("a")}) == "xword a"
+    frame = pd.DataFrame({"a": [1, Url()]})
+    assert render(template, {"value": frame}) == f"x{text_of(frame)}"
+    framed = type("Framed", (), {})
+    as_prompt.register(framed, lambda _: frame)  # type: ignore[arg-type]
+    assert render(template, {"value": framed()}) == f"x{text_of(frame)}"
+
+
 def test_numbers_of_numpy_are_written_shortly_in_json() -> None:
     values = {
         "f": np.float32(0.1), "l": np.longdouble(1.5), "i": np.int8(3), "b": np.bool_(True), "s": np.str_("s"),

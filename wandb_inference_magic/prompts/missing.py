@@ -18,7 +18,7 @@ from typing_extensions import override
 from ..imports import is_instance
 from .frames import in_order, is_missing, says_nothing, without_addresses
 from .images import Image, TextOfImages, image_inside
-from .values import has_image_form, own_form, prompt_form
+from .values import known_form, own_form, prompt_form
 
 if TYPE_CHECKING:
     Filter = Callable[..., Any]
@@ -81,10 +81,12 @@ def text_or_empty(value: Any) -> Any:
     """
     if is_missing(value):
         return ""
-    if isinstance(value, (str, int, float, Undefined)):
+    if isinstance(value, Undefined):
         return value
     shown = own_form(value)
-    if shown is None and not has_image_form(value):
+    if shown is None and isinstance(value, (str, int, float)):
+        return value
+    if shown is None and not isinstance(value, Image) and known_form(type(value)) is None:
         text = str(value)
         if not says_nothing(text) and without_addresses(text) == text:
             return value

@@ -420,11 +420,12 @@ frames.own_text = lambda value: IN_TEXT if isinstance(shown := own_form(value), 
 def _form_of(kind: type) -> Form | None:
     """Return the function for a type: registered with `as_prompt`, or for a type of `_FORMS`. None for any other."""
     registered = as_prompt.dispatch(kind)
-    return _known_form(kind) if registered is _ANY else registered
+    return known_form(kind) if registered is _ANY else registered
 
 
 @lru_cache(maxsize=1000)
-def _known_form(kind: Any) -> Form | None:
+def known_form(kind: Any) -> Form | None:
+    """Return the function for a type of `_FORMS`; None for any other."""
     for name, form in _FORMS.items():
         known = loaded(name)
         if isinstance(known, type) and issubclass(kind, known):
