@@ -142,6 +142,22 @@ def test_a_method_that_is_not_called_is_an_error(text: str, remedy: str) -> None
     assert rendered("{{ Model.forward }}", Model=Model).endswith('"""Its source."""')
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{% if word.upper is defined %}yes{% endif %}", "yes"),
+        ("{{ 'yes' if word.upper and word['upper'] is not undefined }}", "yes"),
+        ("{% set loud = word.upper %}{{ loud() }}", "FINE"),
+        ("{% for change in [word.upper, word.title] %}{{ change() }}{% endfor %}", "FINEFine"),
+        ("{% macro of(change) %}{{ change() }}{% endmacro %}{{ of(word.upper) }}", "FINE"),
+        ("{{ sorted(['b', 'a'], key=word.find) }}", '["b", "a"]'),
+        ("{{ given.values is defined }} {{ given.values | default('none') }}", "False none"),
+    ],
+)
+def test_a_method_can_be_named_and_tested(text: str, expected: str) -> None:
+    assert rendered(text, word="fine", given={"a": 1}) == expected
+
+
 @pytest.mark.parametrize("source", [lambda frame: frame, pd.DataFrame.iterrows])
 @pytest.mark.parametrize("name", ["label", "index", "pair", "values", "zzz"])
 def test_a_row_has_columns_and_no_attributes(source: Any, name: str) -> None:
@@ -269,6 +285,19 @@ def test_an_attribute_of_none_is_an_error_because_it_may_be_a_variable() -> None
         == "Check why it is None. Where values may be missing, write ['size'], which is then empty."
     )
     assert rendered("{{ x['size'] }}", x=None) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("one in [1]", "1 in [one]", "one is in [1]", "one > 0 and one < 1.5", "one is gt 0", "one + 1 == 2"),
+        *("2 ** one == 2", "not zero", "(zero or 3) == 3", "one is odd", "(one | round) == 1", "word + '!' == 'ab!'"),
+        *("word in 'cab'", "'a' in word", "word is string", "(word | length) == 2", "word[0] == 'a'"),
+    ],
+)
+def test_a_scalar_of_pyarrow_is_its_value_in_expressions(text: str) -> None:
+    names = {"one": pa.scalar(1), "zero": pa.scalar(0), "word": pa.scalar("ab")}
+    assert rendered(f"{{{{ ({text}) is true }}}}", **names) == "True"
 
 
 def test_scalars_of_pyarrow_are_values_of_python() -> None:

@@ -36,7 +36,7 @@ import pytest
 from hypothesis import given, strategies as st
 from matplotlib.figure import Figure
 from plotly import graph_objects
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field, model_serializer
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.reply import Reply
@@ -498,6 +498,41 @@ class Login:
     key: str = field(default="secret", repr=False)
 
 
+class Listed(RootModel[list[Account]]):
+    pass
+
+
+@dataclass
+class Holder:
+    held: Account
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    user: str = "bo"
+    key: str = Field("secret", repr=False)
+
+
+class Computing(BaseModel):
+    first: Account = Account()
+
+    @computed_field
+    def again(self) -> Account:
+        return self.first
+
+    @computed_field(repr=False)
+    def key(self) -> str:
+        return "secret"
+
+
+class Serialized(BaseModel):
+    first: Account | None = Account()
+
+    @model_serializer
+    def _as_list(self) -> Any:
+        return [self.first]
+
+
 class Url(NamedTuple):
     user: str = "bo"
     key: str = "secret"
@@ -525,6 +560,8 @@ def test_a_dataclass_that_notebooks_show_is_sent_as_they_show_it() -> None:
             return "<b>shown</b>"
 
     assert text_of([Table()]) == f'["{text_of(Table())}"]' == '["<b>shown</b>"]'
+    # As data it is its fields.
+    assert json_of(Table(1)) == json_of([Table(1)])[1:-1] == '{"body": 1}'
 
 
 @pytest.mark.parametrize("value", [pd.Timedelta("1h30min"), timedelta(hours=1), np.timedelta64(3, "D")])
@@ -567,6 +604,13 @@ def test_what_a_styled_frame_hides_is_not_sent() -> None:
         (Account(data=pd.DataFrame({"a": [1]}), more=2), None),  # type: ignore[call-arg]
         (Accounts(), '{"first": {"data": 1}, "others": [{"data": 1}], "by_name": {"a": {"data": 1, "more": 2}}}'),
         (Accounts(first=Account(data=Login())), None),
+        (Listed([Account()]), '[{"data": 1}]'),
+        (Account(data=Listed([Account()])), '{"data": [{"data": 1}]}'),
+        (Account(data=Holder(Account())), '{"data": {"held": {"data": 1}}}'),
+        (Account(data=deque([Account()]), more=Login()), '{"data": [{"data": 1}], "more": {"user": "bo"}}'),  # type: ignore[call-arg]
+        (Account(data={Frozen()}), '{"data": [{"user": "bo"}]}'),
+        (Account(data={"at": timedelta(1), "url": Url()}, more=timedelta(1)), None),  # type: ignore[call-arg]
+        (Computing(), '{"first": {"data": 1}, "again": {"data": 1}}'),
         (Url(), "bo:***"),
         (type("Sub", (Url,), {})(), "bo:***"),
     ],
@@ -578,6 +622,13 @@ def test_what_a_value_keeps_out_of_its_own_text_is_not_sent(value: Any, text: st
     for found in (text_of(value), shown, render("{{ x | tojson }}", {"x": value})):
         assert "secret" not in found
     assert "private" not in text_of([value])
+
+
+def test_a_model_whose_serializer_may_show_what_is_hidden_is_refused() -> None:
+    with pytest.raises(InferenceError, match="A Serialized has a serializer of its own") as caught:
+        text_of(Serialized())
+    assert "@as_prompt.register" in caught.value.remedy
+    assert text_of(Serialized(first=None)) == "[null]"
 
 
 def test_a_registered_class_has_its_own_form_in_a_container_whatever_it_is_made_of() -> None:
@@ -979,6 +1030,18 @@ def test_a_registered_function_may_return_a_figure_and_is_used_for_numbers_in_li
     number = type("Money", (float,), {})
     as_prompt.register(number, lambda value: f"{value:.2f} EUR")
     assert render("{{ x }} {{ [x] }}", {"x": number(3)}) == '3.00 EUR ["3.00 EUR"]'
+
+
+@pytest.mark.parametrize("template", ["{{ 'x' ~ value }}", "{{ ['x', value] | join }}", "{{ 'x%s' | format(value) }}"])
+def test_a_value_has_its_own_form_in_a_text(template: str) -> None:
+    kind = type("Word", (str,), {})
+    as_prompt.register(kind, lambda value: f"word {str.__str__(value)}")
+    assert render(template, {"value": kind("a")}) == "xword a"
+    frame = pd.DataFrame({"a": [1, Url()]})
+    assert render(template, {"value": frame}) == f"x{text_of(frame)}"
+    framed = type("Framed", (), {})
+    as_prompt.register(framed, lambda _: frame)  # type: ignore[arg-type]
+    assert render(template, {"value": framed()}) == f"x{text_of(frame)}"
 
 
 def test_numbers_of_numpy_are_written_shortly_in_json() -> None:

@@ -1,13 +1,19 @@
-"""Charts and geometries as text: the specification of an Altair chart or a Plotly figure with the start of its data."""
+"""Charts and geometries as text: the specification of an Altair chart or a Plotly figure with the start of its data.
+
+Also the text by which notebooks show any object.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from base64 import b64decode
+from contextlib import suppress
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
+from ..text import safe_plain
 from .frames import is_missing
 from .marked import LEFT_OUT
 
@@ -18,6 +24,10 @@ if TYPE_CHECKING:
 MAX_POINTS: Final = 20
 ONE_LINE: Final = 100
 LONGEST_GEOMETRY: Final = 2000
+# The methods of IPython's protocol that give a text.
+_SHOWN_AS: Final = ("_repr_markdown_", "_repr_latex_", "_repr_html_")
+_WITHOUT_TEXT: Final = re.compile(r"<(style|script|video|audio|iframe|object)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
+_TAGS: Final = re.compile(r"<[^>]*>")
 
 
 def describe_altair(chart: Any) -> str:
@@ -105,3 +115,17 @@ def describe_geometry(value: Any) -> str:
     bounds = ", ".join(f"{one:.6g}" for one in value.bounds)
     left_out = LEFT_OUT.format(f"{len(text) - LONGEST_GEOMETRY:,} characters")
     return f"{value.geom_type} with bounds ({bounds})\n{text[:LONGEST_GEOMETRY]} {left_out}"
+
+
+def text_in_notebooks(value: object) -> str:
+    """Return the text by which IPython's protocol shows a value in a notebook; empty if it has none."""
+    for name in _SHOWN_AS:
+        describe = getattr(type(value), name, None)
+        with suppress(Exception):
+            shown = describe(value) if callable(describe) else None
+            text = shown[0] if isinstance(shown, tuple) else shown
+            text = safe_plain(_WITHOUT_TEXT.sub("", text)).strip() if isinstance(text, str) else ""
+            # A video or a widget has nothing but tags.
+            if _TAGS.sub("", text).strip():
+                return text
+    return ""

@@ -8,7 +8,9 @@ import re
 from collections import UserString, deque
 from collections.abc import Mapping, MappingView, Sequence, Set as AnySet
 from contextlib import suppress
+from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from io import StringIO
 from itertools import zip_longest
 from math import isfinite
@@ -43,6 +45,8 @@ _SAYS_NOTHING: Final = re.compile(rf"<[\w.<>, '=-]*{_PLACE}[^\n<]*>|<_io\.[^\n]*
 _ADDRESS: Final = re.compile(_PLACE)
 # Sequences with a text of their own.
 _NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
+_SCALARS: Final = frozenset((str, int, float, bool, bytes, date, datetime, type(None)))
+_NEVER_MISSING: Final = frozenset((str, int, bool, dict, list, tuple))
 STYLER: Final = "pandas.io.formats.style.Styler"
 DASK: Final = ("dask.dataframe.DataFrame", "dask.dataframe.Series")
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
@@ -61,6 +65,11 @@ def is_missing(value: object) -> bool:
     if value is None:
         return True
     kind = type(value)
+    # These are asked most, in loops and in JSON.
+    if kind in _NEVER_MISSING:
+        return False
+    if kind is float:
+        return value != value
     if kind.__name__ in ("NAType", "NaTType", "MaskedConstant"):
         return True
     if kind.__name__.endswith("Scalar"):
@@ -79,7 +88,7 @@ def is_missing(value: object) -> bool:
 
 def is_labelled(value: object) -> bool:
     """Return whether a value is looked up by keys, as a dict and a row of pandas are."""
-    return isinstance(value, Mapping) or is_instance(value, "pandas.Series")
+    return isinstance(value, (dict, Mapping)) or is_instance(value, "pandas.Series")
 
 
 def is_written_tuple(value: object) -> bool:
@@ -92,23 +101,45 @@ def is_written_tuple(value: object) -> bool:
     return any(getattr(text, "__module__", None) == kind.__module__ for kind, text in texts)
 
 
-def hidden_fields(kind: type) -> set[str]:
+def _hidden_fields(kind: type) -> frozenset[str]:
     """Return the fields that a dataclass, an attrs class or a model keeps out of its own text: they may be secrets."""
     described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
     models = getattr(kind, "model_fields", {}) if hasattr(kind, "__pydantic_validator__") else {}
-    return {one.name for one in described if not one.repr} | {
-        name for name, one in models.items() if not one.repr or one.exclude
-    }
+    computed = {name: one.info for name, one in _computed_fields(kind).items()}
+    return frozenset(
+        {one.name for one in described if not one.repr}
+        | {name for name, one in {**models, **computed}.items() if not one.repr or getattr(one, "exclude", False)}
+    )
 
 
-def hidden_in(value: Any) -> dict[Any, Any]:
-    """Return the hidden fields of a model, and of all that are in it, as pydantic takes them in `exclude`."""
-    if isinstance(value, Mapping | list | tuple):
-        parts = value.items() if isinstance(value, Mapping) else enumerate(value)
-    else:
-        parts = {name: getattr(value, name, None) for name in getattr(type(value), "model_fields", ())}.items()
-    hidden: dict[Any, Any] = dict.fromkeys(hidden_fields(type(value)), True)
-    return {name: found for name, one in parts if (found := hidden.get(name) or hidden_in(one))} | hidden
+# Asked of each value.
+hidden_fields: Final[Callable[[type], frozenset[str]]] = lru_cache(maxsize=1000)(_hidden_fields)
+
+
+def _computed_fields(kind: type) -> Mapping[str, Any]:
+    return getattr(getattr(kind, "__pydantic_decorators__", None), "computed_fields", {})
+
+
+def field_names(model: Any) -> list[str]:
+    """Return the names of the fields of a model that may be sent, with those that it was given and those computed."""
+    kind = type(model)
+    names = (*kind.model_fields, *(model.model_extra or ()), *_computed_fields(kind))
+    return [name for name in names if name not in hidden_fields(kind)]
+
+
+def hides(value: Any) -> bool:
+    """Return whether a value or a part of it has hidden fields, or a text that hides something: pydantic shows them."""
+    if type(value) in _SCALARS:
+        return False
+    return bool(hidden_fields(type(value))) or is_written_tuple(value) or has_hiding_parts(value)
+
+
+def has_hiding_parts(value: Any) -> bool:
+    """Return whether a container, or what may be sent of a model or a dataclass, hides something."""
+    if is_container(value):
+        return any(map(hides, value.values() if isinstance(value, Mapping) else value))
+    names = field_names(value) if hasattr(type(value), "model_dump") else getattr(value, "__dataclass_fields__", ())
+    return any(hides(getattr(value, name, None)) for name in names)
 
 
 def is_container(value: object) -> bool:
@@ -116,7 +147,7 @@ def is_container(value: object) -> bool:
 
     A class that notebooks show by a summary, as those of xarray, has that summary instead.
     """
-    if isinstance(value, dict | list | tuple | set | frozenset | deque):
+    if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
         return not is_written_tuple(value)
     has_items = isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
     return has_items and not hasattr(type(value), "_repr_html_")

@@ -91,6 +91,12 @@ def image_from_bytes(data: bytes) -> Image | None:
     return _turned(data) or _image(kind, data)
 
 
+def image_from_record(value: object) -> Image | None:
+    """Return an image that is a dict, as Hugging Face's datasets have it; None for any other value."""
+    data = value["bytes"] if isinstance(value, dict) and set(value) == {"bytes", "path"} else None
+    return image_from_bytes(data) if isinstance(data, bytes) else None
+
+
 def _turned(data: bytes) -> Image | None:
     """Return the image of a file that says in its EXIF data that it is to be turned; None for any other."""
     if not any(mark in data[:LONGEST_HEAD] or mark in data[-LONGEST_HEAD:] for mark in (b"Exif", b"eXIf", b"EXIF")):

@@ -14,7 +14,6 @@ from typing_extensions import override
 from ..imports import is_instance
 from .frames import is_labelled, is_missing
 from .missing import (
-    comparable,
     filters_for_missing,
     is_in,
     members_of,
@@ -48,7 +47,7 @@ _CALLED: Final = "() "
 _ARGUMENTS: Final = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
 _ORDERINGS: Final = ("gt", "greaterthan", ">", "ge", ">=", "lt", "lessthan", "<", "le", "<=")
 _EQUALITIES: Final = ("eq", "equalto", "==", "ne", "!=")
-_KINDS: Final = ("boolean", "false", "float", "integer", "number", "true")
+_KINDS: Final = ("boolean", "divisibleby", "even", "false", "float", "integer", "number", "odd", "string", "true")
 
 
 class _Undefined(StrictUndefined):
@@ -63,6 +62,26 @@ class _Undefined(StrictUndefined):
             return error
 
         super().__init__(hint, obj, name, **{"exc": undefined, **others})
+
+
+class _Method(_Undefined):
+    """A method that is not called. It can be named, tested, passed and called later; it is no text and no value."""
+
+    __slots__ = ("_method",)
+    # Jinja2 asks it of what it calls.
+    jinja_pass_arg = None
+
+    def __init__(self, method: Callable[..., Any], obj: Any, name: str) -> None:
+        super().__init__(f"{name} is a method of a {type(obj).__name__}", obj, name)
+        self._method = method
+
+    @override
+    def __call__(self, *values: Any, **options: Any) -> Any:
+        return self._method(*values, **options)
+
+    @override
+    def __bool__(self) -> bool:  # type: ignore[override]
+        return True
 
 
 class PromptEnvironment(Environment):
@@ -82,8 +101,9 @@ class PromptEnvironment(Environment):
         # `x is None` is Python's way to write it.
         tests |= {"None": is_missing, "True": tests["true"], "False": tests["false"]}
         tests |= {name: _comparison(tests[name], _ordered) for name in _ORDERINGS}
-        tests |= {name: _comparison(tests[name], comparable) for name in _EQUALITIES}
+        tests |= {name: _comparison(tests[name], value_or_none) for name in _EQUALITIES}
         self.tests |= {"none": is_missing, "in": is_in, _TRUTH: lambda value: bool(_truth(value))}
+        self.tests |= {"defined": lambda value: not _is_undefined(value), "undefined": _is_undefined}
 
     @override
     def parse(self, source: str, name: str | None = None, filename: str | None = None) -> nodes.Template:
@@ -124,16 +144,21 @@ class PromptEnvironment(Environment):
             return self.undefined(obj=obj, name=argument)
 
     def _unless_method(self, value: Any, obj: Any, name: Any) -> Any:
-        """Return a part of an object. A method that is not called is never meant, and undefined."""
+        """Return a part of an object. A method in place of a key is not meant."""
         if not _is_method(value, obj):
             return value
-        return self.undefined(f"{name} is a method of a {type(obj).__name__}", obj, name)
+        method = _Method(value, obj, name)
+        return self.undefined(method._undefined_hint, obj, name) if is_labelled(obj) else method
 
 
 def _is_method(value: Any, obj: Any) -> bool:
     """Return whether a value is a method of an object: a function of a module or class may be meant as its source."""
     has_object = not isinstance(getattr(value, "__self__", None), NoneType | ModuleType)
     return inspect.isroutine(value) and has_object and not isinstance(obj, type | ModuleType)
+
+
+def _is_undefined(value: Any) -> bool:
+    return isinstance(value, Undefined) and not isinstance(value, _Method)
 
 
 def _adapted(tree: nodes.Template) -> nodes.Template:
@@ -219,7 +244,7 @@ class _Unordered:
 
 
 def _ordered(value: Any) -> Any:
-    return _Unordered() if is_missing(value) else value
+    return _Unordered() if (found := value_or_none(value)) is None else found
 
 
 def _comparison(test: Callable[[Any, Any], Any], replaced: Callable[[Any], Any]) -> Callable[[Any, Any], bool]:
@@ -227,26 +252,26 @@ def _comparison(test: Callable[[Any, Any], Any], replaced: Callable[[Any], Any])
     return lambda value, other: bool(test(replaced(value), replaced(other)))
 
 
-def _test_of_scalar(test: Callable[[Any], Any]) -> Callable[[Any], bool]:
+def _test_of_scalar(test: Callable[..., Any]) -> Callable[..., bool]:
     """Return a test of a value, which sees a scalar of NumPy or pyarrow as that of Python."""
 
-    def test_of_scalar(value: Any) -> bool:
+    def test_of_scalar(value: Any, *others: Any) -> bool:
         if is_instance(value, "pyarrow.Scalar"):
             value = value.as_py()
-        return bool(test(value.item() if is_instance(value, "numpy.generic") else value))
+        return bool(test(value.item() if is_instance(value, "numpy.generic") else value, *others))
 
     return test_of_scalar
 
 
 def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
-    is_absent = isinstance(value, Undefined) or is_missing(value)
+    is_absent = _is_undefined(value) or is_missing(value)
     return default_value if is_absent or (boolean and not _truth(value)) else value
 
 
 _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     _TRUTH: _truth,
     _ORDERED: _ordered,
-    _COMPARABLE: comparable,
+    _COMPARABLE: value_or_none,
     _TEXT: text_or_empty,
     _ITEMS: members_of,
     _ORDERED_ITEMS: ordered_items,

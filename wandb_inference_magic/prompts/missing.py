@@ -18,7 +18,7 @@ from typing_extensions import override
 from ..imports import is_instance
 from .frames import in_order, is_missing, says_nothing, without_addresses
 from .images import Image, TextOfImages, image_inside
-from .values import has_image_form, own_form, prompt_form
+from .values import known_form, own_form, prompt_form
 
 if TYPE_CHECKING:
     Filter = Callable[..., Any]
@@ -81,10 +81,12 @@ def text_or_empty(value: Any) -> Any:
     """
     if is_missing(value):
         return ""
-    if isinstance(value, str | int | float | Undefined):
+    if isinstance(value, Undefined):
         return value
     shown = own_form(value)
-    if shown is None and not has_image_form(value):
+    if shown is None and isinstance(value, (str, int, float)):
+        return value
+    if shown is None and not isinstance(value, Image) and known_form(type(value)) is None:
         text = str(value)
         if not says_nothing(text) and without_addresses(text) == text:
             return value
@@ -95,18 +97,17 @@ def text_or_empty(value: Any) -> Any:
 
 
 def value_or_none(value: Any) -> Any:
-    """Return a value, or None if it is missing."""
-    return None if is_missing(value) else value
-
-
-def comparable(value: Any) -> Any:
-    """Return a value as `==` compares it: None if it is missing, and a scalar of pyarrow as that of Python."""
-    return value.as_py() if is_instance(value, "pyarrow.Scalar") else value_or_none(value)
+    """Return a value, None if it is missing, and a scalar of pyarrow as that of Python."""
+    if type(value) is str:
+        return value
+    if is_missing(value):
+        return None
+    return value.as_py() if is_instance(value, "pyarrow.Scalar") else value
 
 
 def items_or_empty(value: Any) -> Any:
     """Return a value, or an empty tuple if it is missing."""
-    return () if is_missing(value) else value
+    return () if (found := value_or_none(value)) is None else found
 
 
 def ordered_items(value: Any) -> Any:
@@ -157,7 +158,7 @@ def _nothing(*_values: Any, **_options: Any) -> None:
 
 def operand_of(value: Any) -> Any:
     """Return a value as an operand: one that is missing adds nothing to a text, and makes a number missing."""
-    return _Absent() if is_missing(value) else value
+    return _Absent() if (found := value_or_none(value)) is None else found
 
 
 class _Absent:
@@ -300,8 +301,8 @@ def _absent_of(run: Filter) -> Filter:
 def _number_or_missing(run: Filter, *, has_default: bool) -> Filter:
     @wraps(run)
     def number(value: Any, *values: Any, **options: Any) -> Any:
-        if not is_missing(value):
-            return run(value, *values, **options)
+        if (found := value_or_none(value)) is not None:
+            return run(found, *values, **options)
         return options.get("default", values[0] if values else nan) if has_default else nan
 
     return number

@@ -114,6 +114,7 @@ class Template:
         self._images: list[Image] = []
         self._mark = f"\ue000{uuid4().hex}"
         self._environment = _environment(self._piece)
+        self._undefined = self._environment.undefined
         self._text = _PIECE.sub(_apart, text)
         self._remedy = AS_IT_STANDS if what.startswith(THE_PROMPT) else IN_A_LINE
         self._compiled = _evaluated(self._compile, {"row": {}} if has_row else {}, what, self._remedy)
@@ -187,9 +188,7 @@ class Template:
 
     def _piece(self, value: Any) -> Any:
         """Return a rendered value as text."""
-        from jinja2 import Undefined
-
-        if isinstance(value, Undefined):
+        if isinstance(value, self._undefined):
             return str(value)
         is_whole = isinstance(value, _Whole)
         value = value.value if is_whole else value

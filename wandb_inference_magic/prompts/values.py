@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 import sys
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
-from functools import partial, singledispatch
+from functools import lru_cache, partial, singledispatch
 from io import BytesIO
 from itertools import islice
 from math import isinf
@@ -43,10 +42,6 @@ DEEPEST: Final = 20
 # Python refuses to convert much larger integers to text.
 LARGEST_INTEGER: Final = 10**1000
 ONE_LINE: Final = 100
-# The methods of IPython's protocol that give a text.
-_SHOWN_AS: Final = ("_repr_markdown_", "_repr_latex_", "_repr_html_")
-_WITHOUT_TEXT: Final = re.compile(r"<(style|script|video|audio|iframe|object)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
-_TAGS: Final = re.compile(r"<[^>]*>")
 # The forms of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
 _TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
 _IMAGE_TYPES: Final = ("image/png", "image/jpeg")
@@ -125,7 +120,7 @@ def _(value: Image) -> Image:
 def _json(value: object) -> str | Image:
     if frames.is_written_tuple(value):
         return _readable(value)
-    image = images.image_from_panels(value) if isinstance(value, list | tuple) else _encoded_image(value)
+    image = images.image_from_panels(value) if isinstance(value, list | tuple) else images.image_from_record(value)
     if image is not None:
         return image
     reader = _Plain()
@@ -135,15 +130,9 @@ def _json(value: object) -> str | Image:
     return TextOfImages.of(text, plain, reader.images) if reader.images else text
 
 
-def _encoded_image(value: object) -> Image | None:
-    """Return an image that is a dict, as Hugging Face's datasets have it; None for any other value."""
-    data = value["bytes"] if isinstance(value, dict) and set(value) == {"bytes", "path"} else None
-    return images.image_from_bytes(data) if isinstance(data, bytes) else None
-
-
 def json_of(value: Any, indent: int | None = None) -> str:
     """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
-    plain = _Plain(most_items=sys.maxsize, most_nodes=sys.maxsize)
+    plain = _Plain(is_whole=True)
     whole = dict(value.items()) if frames.is_labelled(value) else frames.records_of(value)
     return json.dumps(plain.of(whole), ensure_ascii=False, indent=indent)
 
@@ -169,11 +158,11 @@ def _record_of(value: Any) -> dict[str, Any] | None:
     return dict(value) if is_instance(value, "sqlite3.Row") else None
 
 
-def _ai_form(value: object) -> str | Image | None:
+def _ai_form(value: object, *, is_data: bool = False) -> str | Image | None:
     """Return what a value's `_ai_repr_` gives; None if it has none, or nothing that is used here."""
     describe = getattr(type(value), "_ai_repr_", None)
-    if describe is None and is_dataclass(value):  # a table of Great Tables has fields that say nothing
-        return _shown_in_notebooks(value) or None
+    if describe is None and is_dataclass(value) and not is_data:  # a table of Great Tables has fields that say nothing
+        return charts.text_in_notebooks(value) or None
     if not callable(describe) or inspect.iscoroutinefunction(describe):
         return None
     try:
@@ -195,11 +184,11 @@ def _ai_form(value: object) -> str | Image | None:
 
 
 class _Plain:
-    """Convert containers to JSON types, limited to a readable size."""
+    """Convert containers to JSON types, limited to a readable size unless they are to be whole."""
 
-    def __init__(self, most_items: int = MAX_ITEMS, most_nodes: int = MAX_NODES) -> None:
-        self._most_items = most_items
-        self._most_nodes = most_nodes
+    def __init__(self, *, is_whole: bool = False) -> None:
+        self._is_whole = is_whole
+        self._most_items, self._most_nodes = (sys.maxsize, sys.maxsize) if is_whole else (MAX_ITEMS, MAX_NODES)
         self._nodes = 0
         # The images that are found. Each is written as `[image]`.
         self.images: list[Image] = []
@@ -209,7 +198,7 @@ class _Plain:
         self._nodes += 1
         if frames.is_missing(value):
             return None
-        if isinstance(value, int | float | str) and as_prompt.dispatch(type(value)) in _OURS:
+        if isinstance(value, (int, float, str)) and as_prompt.dispatch(type(value)) in _OURS:
             if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
                 return _words(value)
             # JSON has no number for infinity.
@@ -223,8 +212,10 @@ class _Plain:
             self._above.pop()
 
     def _of_container(self, value: Any) -> Any:
-        shown = value if isinstance(value, Image) else own_form(value)
-        if shown is not None or (shown := _encoded_image(value)) is not None:
+        if type(value) is list and as_prompt.dispatch(list) in _OURS:  # most are
+            return self._of_items(value)
+        shown = value if isinstance(value, Image) else own_form(value, is_data=self._is_whole)
+        if shown is not None or (shown := images.image_from_record(value)) is not None:
             return self._text_of(shown)
         if is_instance(value, "pyarrow.Scalar"):
             return self.of(value.as_py())
@@ -233,9 +224,7 @@ class _Plain:
         if (record := _record_of(value)) is not None:
             return {name: self.of(one) for name, one in record.items()}
         if frames.is_container(value):
-            ordered = frames.in_order(value) if isinstance(value, set | frozenset) else value
-            kept = [self.of(one) for one in islice(ordered, self._most_items)]
-            return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
+            return self._of_items(frames.in_order(value) if isinstance(value, set | frozenset) else value)
         if hasattr(type(value), "model_dump"):
             return self._of_model(value)
         if type(value).__name__ in ("Timedelta", "datetime64", "timedelta64"):
@@ -259,20 +248,30 @@ class _Plain:
         return self._text_of(known(value)) if known else _readable(value)
 
     def _of_model(self, value: Any) -> Any:
-        try:
-            return self.of(value.model_dump(mode="json", exclude=frames.hidden_in(value)))
-        except Exception:  # noqa: BLE001 - a field such as a frame has no JSON form
-            names = dict.fromkeys((*type(value).model_fields, *(value.model_extra or ())))
-            return {
-                name: self.of(getattr(value, name)) for name in names if name not in frames.hidden_fields(type(value))
-            }
+        """Return what pydantic writes of a model, except for the parts that hide something, or have no JSON form."""
+        with suppress(Exception):
+            if not frames.has_hiding_parts(value):
+                return self.of(value.model_dump(mode="json", exclude=set(frames.hidden_fields(type(value)))))
+        _refuse_serialized(value)
+        if getattr(type(value), "__pydantic_root_model__", False):
+            return self.of(value.root)
+        return {name: self._of_field(value, name) for name in frames.field_names(value)}
+
+    def _of_field(self, model: Any, name: str) -> Any:
+        value = getattr(model, name)
+        with suppress(Exception):
+            if not frames.hides(value):
+                return self.of(model.model_dump(mode="json", include={name})[name])
+        return self.of(value)
 
     def _items_of(self, value: Any) -> list[Any] | None:
         """Return the items of a list that a frame or a file made an array of; of any array, if it is to be whole."""
         if is_instance(value, "numpy.ndarray"):
-            is_list = self._most_items == sys.maxsize or (value.dtype == object and value.ndim == 1)
+            is_list = self._is_whole or (value.dtype == object and value.ndim == 1)
             return value.tolist() if is_list and value.ndim else None
-        return _listed(value) if any(is_instance(value, name) for name in _ARRAYS) else None
+        if not any(is_instance(value, name) for name in _ARRAYS):
+            return None
+        return list(value.to_pylist() if hasattr(value, "to_pylist") else value.tolist())
 
     def _text_of(self, shown: str | Image) -> str:
         if isinstance(shown, TextOfImages):
@@ -280,6 +279,10 @@ class _Plain:
         elif isinstance(shown, Image):
             self.images.append(shown)
         return IN_TEXT if isinstance(shown, Image) else shown
+
+    def _of_items(self, value: Any) -> list[Any]:
+        kept = [self.of(one) for one in islice(value, self._most_items)]
+        return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
 
     def _of_dict(self, value: Mapping[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
@@ -293,12 +296,24 @@ class _Plain:
         return LEFT_OUT.format(f"{length - self._most_items:,} more")
 
 
+def _refuse_serialized(value: object) -> None:
+    """Raise InferenceError for a model with a serializer of its own, which may show what parts of the model hide."""
+    if getattr(getattr(type(value), "__pydantic_decorators__", None), "model_serializers", None):
+        kind = type(value).__name__
+        raise InferenceError(
+            f"A {kind} has a serializer of its own, which may show what its parts hide.",
+            remedy=f"Put the part that you need into the prompt. Or define the text of a {kind} with "
+            "@as_prompt.register.",
+            cause="option",
+        )
+
+
 def _readable(value: object) -> str:
     """Return a value's own text. If that only names a type, return the text that notebooks show, or refuse it."""
     frames.refuse_uncomputed(value)
     if not frames.says_nothing(text := safe_plain(_words(value))):
         return frames.without_addresses(text)
-    if shown := _shown_in_notebooks(value):
+    if shown := charts.text_in_notebooks(value):
         return shown
     kind = type(value).__name__
     raise InferenceError(
@@ -307,20 +322,6 @@ def _readable(value: object) -> str:
         f"define the text of a {kind} with @as_prompt.register.",
         cause="option",
     )
-
-
-def _shown_in_notebooks(value: object) -> str:
-    """Return the text by which IPython's protocol shows a value in a notebook; empty if it has none."""
-    for name in _SHOWN_AS:
-        describe = getattr(type(value), name, None)
-        with suppress(Exception):
-            shown = describe(value) if callable(describe) else None
-            text = shown[0] if isinstance(shown, tuple) else shown
-            text = safe_plain(_WITHOUT_TEXT.sub("", text)).strip() if isinstance(text, str) else ""
-            # A video or a widget has nothing but tags.
-            if _TAGS.sub("", text).strip():
-                return text
-    return ""
 
 
 def _words(value: object) -> str:
@@ -346,14 +347,7 @@ def _array(value: Any) -> str | Image:
 
 def _shown(value: Any) -> str | Image:
     """Return what an object of `IPython.display` shows: its text, or its data as JSON."""
-    if value.data is None:
-        return _readable(value)
-    return str.__str__(value.data) if isinstance(value.data, str) else _json(value.data)
-
-
-def _listed(value: Any) -> list[Any]:
-    """Return the items of an array or an index of pandas or pyarrow."""
-    return list(value.to_pylist() if hasattr(value, "to_pylist") else value.tolist())
+    return _readable(value) if value.data is None else as_prompt(value.data)
 
 
 # Arrays whose own text leaves out most of what they hold.
@@ -376,7 +370,7 @@ _FORMS: Final[dict[str, Form]] = {
     **dict.fromkeys(frames.DASK, frames.describe_dask),
     "pyarrow.Scalar": lambda value: as_prompt(value.as_py()),
     "numpy.ndarray": _array,
-    **dict.fromkeys(_ARRAYS, lambda value: _json(_listed(value))),
+    **dict.fromkeys(_ARRAYS, _json),
     "matplotlib.figure.Figure": images.image_from_figure,
     "matplotlib.axes.Axes": images.image_from_axes,
     "altair.TopLevelMixin": charts.describe_altair,
@@ -392,11 +386,14 @@ _FORMS: Final[dict[str, Form]] = {
 
 # Any other function for a type was registered by the user.
 _OURS: Final = frozenset(as_prompt.registry.values())
+_ANY: Final = as_prompt.dispatch(object)
 
 
 def prompt_form(value: object) -> str | Image:
     """Return what `as_prompt` returns, or the form of that if the user registered a function that returns no text."""
     form = as_prompt.dispatch(type(value))
+    if form is _ANY and type(value) in (int, float, bool) and not frames.is_missing(value):
+        return _words(value)
     shown: object = form(value)
     if form in _OURS or isinstance(shown, str | Image):
         return shown  # type: ignore[return-value]
@@ -411,10 +408,10 @@ def prompt_form(value: object) -> str | Image:
     )
 
 
-def own_form(value: object) -> str | Image | None:
-    """Return the form that the user registered for a type, or that its class has by `_ai_repr_`; None for any other."""
+def own_form(value: object, *, is_data: bool = False) -> str | Image | None:
+    """Return the form that the user registered for a type, or that its class has (`_ai_form`); None for any other."""
     form = as_prompt.dispatch(type(value))
-    return _ai_form(value) if form in _OURS else prompt_form(value)
+    return _ai_form(value, is_data=is_data) if form in _OURS else prompt_form(value)
 
 
 frames.own_text = lambda value: IN_TEXT if isinstance(shown := own_form(value), Image) else shown
@@ -423,8 +420,12 @@ frames.own_text = lambda value: IN_TEXT if isinstance(shown := own_form(value), 
 def _form_of(kind: type) -> Form | None:
     """Return the function for a type: registered with `as_prompt`, or for a type of `_FORMS`. None for any other."""
     registered = as_prompt.dispatch(kind)
-    if registered is not as_prompt.dispatch(object):
-        return registered
+    return known_form(kind) if registered is _ANY else registered
+
+
+@lru_cache(maxsize=1000)
+def known_form(kind: Any) -> Form | None:
+    """Return the function for a type of `_FORMS`; None for any other."""
     for name, form in _FORMS.items():
         known = loaded(name)
         if isinstance(known, type) and issubclass(kind, known):
