@@ -220,16 +220,19 @@ def test_a_repeated_request_is_answered_in_the_recorded_order(kernel: Kernel, se
 def test_equal_rows_have_an_answer_each_and_keep_it(
     start_api: Callable[..., ModuleType], service: Service, tmp_path: Path
 ) -> None:
-    """Recordings are written as replies end, and the first ones asked end last here."""
+    """Recordings are written as replies end, and the first ones asked end last here. Some requests are tried again."""
     path = tmp_path / "a.jsonl"
-    asked, ended = count(), [Event() for _ in range(20)]
+    asked, ended = count(), [Event() for _ in range(40)]
 
     def answer(one: Answer) -> None:
         number = next(asked)
         # The first three rows are in flight together.
         if number in (1, 2):
             assert ended[number + 1].wait(60)
-        completion(f"Answer {number}.")(one)
+        if number in (2, 5):
+            refused(503, "again", retry_after="0")(one)
+        else:
+            completion(f"Answer {number}.")(one)
         ended[number].set()
 
     service.always = answer
@@ -242,7 +245,7 @@ def test_equal_rows_have_an_answer_each_and_keep_it(
         return [list(api.map_prompts(frame, "A {{ a }}", concurrency=3)["reply"]) for _ in range(times)]
 
     first, again = answers("auto", 6, times=2)
-    assert len(service.chats) == 7, "a second map has the recorded answers"
+    assert len(service.chats) == 9, "a second map has the recorded answers"
     assert len(set(first)) == 6
     assert again == first
     assert answers("replay", 6) == [again]
