@@ -85,6 +85,8 @@ class Session:
         self.clock = Clock()
         # Whether a command has begun.
         self.is_used = False
+        # Whether it has ended, and was not used since.
+        self.is_closed = False
         # Shows a job as the value of a cell, where there is a front end: takes the Job.
         self.show_job: Callable[[Any], None] | None = None
         # Where a job is started: fields of its JobRecord.
@@ -197,6 +199,9 @@ class Session:
 
     def close(self) -> None:
         """Close what the session has opened: jobs, widgets, trace, clients, the event loop, the practice model."""
+        self.is_closed = True
+        if self is _session:
+            hand_down({})
         while self._at_close:
             self._at_close.pop()()
         for name in ("jobs", "tracing", "clients", "loop"):
@@ -251,6 +256,9 @@ def current_session() -> Session:
         if _session is None:
             _session = _new_session()
             _session.is_from_code = True
+        elif _session.is_closed:
+            _session.is_closed = False
+            _hand_down(_session)
         return _session
 
 
