@@ -11,6 +11,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from ..concurrency import THREAD_NAME, Clock, hand_down, handed_down
+from ..errors import without_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +117,7 @@ class Session:
         """The event loop on which requests run."""
         from ..concurrency import EventLoop
 
-        return EventLoop()
+        return EventLoop(without_thread)
 
     @built_once
     def clients(self) -> Clients:
