@@ -15,7 +15,7 @@ from ..catalog import usd
 from ..concurrency import SECONDS_BETWEEN_LOOKS, deferred_interrupts
 from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened, without_thread
 from ..rendering import line_bundle
-from ..session import JobRecord, RecordFile, forget_same
+from ..session import JobRecord, OfThisKernel, RecordFile, forget_same
 from ..text import counted, duration, sum_or_none
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Outcome:
     notices: tuple[str, ...] = ()
 
 
-class Job:
+class Job(OfThisKernel):
     """Work that runs in the background.
 
     Parameters
@@ -143,7 +143,7 @@ class Job:
                 # What it shows belongs to the cell that started it.
                 context = copy_context()
                 Thread(target=context.run, args=(self._run,), name=f"wb-job-{self.id}", daemon=True).start()
-            except BaseException as failure:
+            except BaseException as failure:  # noqa: BLE001 - raised again
                 self._end(Outcome(None, error=(error := without_thread(failure) or failure)))
                 raise error from None
 
