@@ -21,7 +21,7 @@ SECONDS_TO_END: Final = 2.0
 
 
 class OfThisKernel:
-    """What runs in this kernel. It is refused to pickle: `pickle`, `%store` and other processes would get half of it."""
+    """What runs in this kernel: a copy in a file or in another process would do nothing."""
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         kind = type(self).__name__
