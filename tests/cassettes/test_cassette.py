@@ -255,6 +255,30 @@ def test_equal_rows_have_an_answer_each_and_keep_it(
     assert answers("replay", 8) == [more]
 
 
+def test_of_equal_rows_the_one_without_a_recording_is_asked_again_and_the_others_keep_theirs(
+    start_api: Callable[..., ModuleType], service: Service, tmp_path: Path
+) -> None:
+    variables = {"WANDB_INFERENCE_CASSETTE": str(tmp_path / "a.jsonl"), "WANDB_INFERENCE_CASSETTE_MODE": "auto"}
+    asked = count()
+
+    def answer(one: Answer) -> None:
+        number = next(asked)
+        (refused(403, "no") if number == 3 else completion(f"Answer {number}."))(one)
+
+    service.always = answer
+
+    def answers() -> list[Any]:
+        api = start_api(**service.environment, **variables)
+        return list(api.map_prompts(["joke"] * 6, "A {{ text }}", concurrency=1)["reply"])
+
+    first = answers()
+    assert [number for number, text in enumerate(first) if pd.isna(text)] == [3]
+    again = answers()
+    assert again == [*first[:3], "Answer 6.", *first[4:]]
+    assert answers() == again
+    assert len(service.chats) == 7
+
+
 def test_the_request_after_the_one_just_replayed_is_compared(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     take(path, "one", "two", "three")
