@@ -151,6 +151,24 @@ def inference_error_in(failure: BaseException) -> InferenceError | None:
     return error
 
 
+def without_thread(failure: BaseException) -> InferenceError | None:
+    """Return the error for a failure because this machine starts no more threads, or None for another failure."""
+    # Python says so in words only, and the SDK wraps it.
+    error: BaseException | None = failure
+    while error is not None and not (isinstance(error, RuntimeError) and "start new thread" in str(error)):
+        error = error.__cause__
+    if error is None:
+        return None
+    described = InferenceError(
+        "This machine starts no more threads: nothing was sent.",
+        why="The user or the container has as many processes and threads as it may have.",
+        remedy="Shut down other kernels or programs, or raise the limit (ulimit -u), and run the cell again.",
+        cause="missing",
+    )
+    described.is_unsent = True
+    return described
+
+
 def is_unsent(failure: BaseException) -> bool:
     """Return whether a request failed before anything was sent."""
     error = inference_error_in(failure)

@@ -132,6 +132,16 @@ def test_a_dry_run_shows_why_a_row_would_not_be_sent(mapper: SharedKernel) -> No
     assert "ZeroDivisionError" in text
 
 
+def test_a_look_at_the_rows_that_takes_long_shows_so_and_can_be_interrupted(mapper: SharedKernel) -> None:
+    mapper.kernel.run(
+        "from time import sleep\nrendered = []\ndef slow(text):\n    rendered.append(text)\n    sleep(0.05)\n"
+        "many = [f'row {number}' for number in range(1000)]"
+    )
+    run = mapper.kernel.interrupt_at("%%wbmap many --dry-run\n{{ slow(text) }} {{ text }}", "looking which answers")
+    assert "Interrupted" in run.error
+    assert len(mapper.kernel.value("rendered")) < 1000
+
+
 def test_a_dry_run_takes_no_row_of_an_iterator(mapper: SharedKernel) -> None:
     mapper.kernel.run("rows = iter(['x', 'y'])")
     assert "used up" in mapper.kernel.run("%%wbmap rows --dry-run\n{{ text }}").error

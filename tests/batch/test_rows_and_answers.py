@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from errno import ENOSPC
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -266,6 +267,30 @@ def test_without_a_cache_a_run_that_stops_does_not_promise_to_continue(api: Modu
         api.map_prompts(list("abcd"), "{{ text }}", concurrency=1, cache=False)
     assert "only missing and cut" not in str(raised.value)
     assert "No answers were kept on disk" in str(raised.value)
+
+
+def test_a_run_that_stops_after_the_disk_was_full_says_what_is_asked_again(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, puts = AnswerCache.put, itertools.count()
+
+    def full(cache: AnswerCache, answers: Any) -> None:
+        if next(puts):
+            raise OSError(ENOSPC, "No space left on device")
+        put(cache, answers)
+
+    monkeypatch.setattr(AnswerCache, "put", full)
+    service.then(completion("One."), completion("Two."), refused(401, "bad key"))
+    with (
+        pytest.warns(InferenceWarning, match="no longer kept on disk") as said,
+        pytest.raises(InferenceError) as raised,
+    ):
+        api.map_prompts(list("abcd"), "{{ text }}", concurrency=1)
+    assert len(said) == 1
+    assert "Not all answers were kept on disk: if you run it again, it asks for the rows of the others" in str(
+        raised.value
+    )
+    assert raised.value.partial.reply.tolist()[:2] == ["One.", "Two."]
 
 
 def test_an_interrupted_map_has_the_frame_so_far(api: ModuleType, service: Service) -> None:

@@ -220,16 +220,19 @@ def test_a_repeated_request_is_answered_in_the_recorded_order(kernel: Kernel, se
 def test_equal_rows_have_an_answer_each_and_keep_it(
     start_api: Callable[..., ModuleType], service: Service, tmp_path: Path
 ) -> None:
-    """Recordings are written as replies end, and the first ones asked end last here."""
+    """Recordings are written as replies end, and the first ones asked end last here. Some requests are tried again."""
     path = tmp_path / "a.jsonl"
-    asked, ended = count(), [Event() for _ in range(20)]
+    asked, ended = count(), [Event() for _ in range(40)]
 
     def answer(one: Answer) -> None:
         number = next(asked)
         # The first three rows are in flight together.
         if number in (1, 2):
             assert ended[number + 1].wait(60)
-        completion(f"Answer {number}.")(one)
+        if number in (2, 5):
+            refused(503, "again", retry_after="0")(one)
+        else:
+            completion(f"Answer {number}.")(one)
         ended[number].set()
 
     service.always = answer
@@ -242,7 +245,7 @@ def test_equal_rows_have_an_answer_each_and_keep_it(
         return [list(api.map_prompts(frame, "A {{ a }}", concurrency=3)["reply"]) for _ in range(times)]
 
     first, again = answers("auto", 6, times=2)
-    assert len(service.chats) == 7, "a second map has the recorded answers"
+    assert len(service.chats) == 9, "a second map has the recorded answers"
     assert len(set(first)) == 6
     assert again == first
     assert answers("replay", 6) == [again]
@@ -250,6 +253,30 @@ def test_equal_rows_have_an_answer_each_and_keep_it(
     assert more[:6] == again
     assert len(set(more)) == 8
     assert answers("replay", 8) == [more]
+
+
+def test_of_equal_rows_the_one_without_a_recording_is_asked_again_and_the_others_keep_theirs(
+    start_api: Callable[..., ModuleType], service: Service, tmp_path: Path
+) -> None:
+    variables = {"WANDB_INFERENCE_CASSETTE": str(tmp_path / "a.jsonl"), "WANDB_INFERENCE_CASSETTE_MODE": "auto"}
+    asked = count()
+
+    def answer(one: Answer) -> None:
+        number = next(asked)
+        (refused(403, "no") if number == 3 else completion(f"Answer {number}."))(one)
+
+    service.always = answer
+
+    def answers() -> list[Any]:
+        api = start_api(**service.environment, **variables)
+        return list(api.map_prompts(["joke"] * 6, "A {{ text }}", concurrency=1)["reply"])
+
+    first = answers()
+    assert [number for number, text in enumerate(first) if pd.isna(text)] == [3]
+    again = answers()
+    assert again == [*first[:3], "Answer 6.", *first[4:]]
+    assert answers() == again
+    assert len(service.chats) == 7
 
 
 def test_the_request_after_the_one_just_replayed_is_compared(tmp_path: Path) -> None:

@@ -102,6 +102,27 @@ def test_child_processes_have_the_settings_of_their_parent(
     assert [one.body["model"] for one in service.chats] == ["own/model"] * 3 + ["test/model-a"]
 
 
+def test_what_a_session_has_handed_down_is_taken_back_at_its_end(
+    run: Callable[[str], list[str]], service: Service
+) -> None:
+    code = (
+        "import multiprocessing\n"
+        "from wandb_inference_magic.session import current_session, end_session\n"
+        "def in_child(number):\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        return pool.apply(ask, (number,))\n"
+        "if __name__ == '__main__':\n"
+        "    current_session().settings.set(model='own/model')\n"
+        "    in_child(1)\n"
+        "    end_session()\n"
+        "    in_child(2)\n"
+        "    ask(3)\n"
+        "    in_child(4)\n"
+    )
+    run(code)
+    assert [one.body["model"] for one in service.chats] == ["own/model", "test/model-a", "own/model", "own/model"]
+
+
 def test_several_threads_and_event_loops_can_call_at_once(run: Callable[[str], list[str]]) -> None:
     code = (
         "import asyncio\n"

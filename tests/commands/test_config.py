@@ -63,6 +63,9 @@ def test_percent_config_keeps_the_settings_of_wbconfig(kernel: Kernel, service: 
 
 def test_a_refused_value_leaves_the_settings_unchanged(kernel: Kernel) -> None:
     assert "timeout is a number from 0.001 to 86400, not -5" in kernel.run("%config WandbInference.timeout = -5").text
+    unknown = kernel.run("%config WandbInference.temprature = 1").text
+    assert "There is no setting 'temprature'. Did you mean temperature?" in unknown
+    assert kernel.run("%config WandbInference.max_tokens = 5").text == "", "it is not kept"
     assert kernel.run("%config WandbInference.temperature = 0.5").of("error") == []
     assert setting(kernel.run("%wbconfig"), "timeout") == ("120", "default")
     assert setting(kernel.run("%wbconfig"), "temperature")[0] == "0.5"

@@ -81,7 +81,9 @@ def test_a_dry_run_says_what_a_judge_adds_and_a_stop_may_spare(shared_evaluator:
     kernel = shared_evaluator.kernel
     line = "%%wbeval df --truth label -m test/x -m test/y --dry-run"
     judged = kernel.run(f"{line} --judge test/judge\nIs it even: {{{{ n }}}}")
-    assert "Then test/judge judges at most 20 pairs of answers, each twice: that costs extra." in judged.text
+    assert "Then test/judge judges at most 20 pairs of answers, each twice. This costs extra: about " in judged.text
+    found = re.search(r"extra: about (\d+) \+ 100 tokens each, cost unknown", judged.text)
+    assert found and int(found[1]) > 200, "the judge reads two replies of 100 tokens"
     stopped = kernel.run(f"{line} --stop-when-clear\nIs it even: {{{{ n }}}}")
     assert "That is for all rows; it stops when the comparison is decided." in stopped.text
     assert shared_evaluator.service.chats == []

@@ -32,7 +32,12 @@ if TYPE_CHECKING:
     from .run import BatchRun as BatchRun
     from .run_results import RunTotals as RunTotals
     from .spec import BatchSpec as BatchSpec, Permits as Permits
-    from .start import Estimate as Estimate, likely_mistakes as likely_mistakes, start_dry as start_dry
+    from .start import (
+        Estimate as Estimate,
+        estimate_calls as estimate_calls,
+        likely_mistakes as likely_mistakes,
+        start_dry as start_dry,
+    )
 
 __getattr__ = lazy_exports(
     __name__,
@@ -52,6 +57,6 @@ __getattr__ = lazy_exports(
         "run": ("BatchRun",),
         "run_results": ("RunTotals",),
         "spec": ("BatchSpec", "Permits"),
-        "start": ("Estimate", "likely_mistakes", "start_dry"),
+        "start": ("Estimate", "estimate_calls", "likely_mistakes", "start_dry"),
     },
 )

@@ -121,13 +121,13 @@ class AnswerCache:
         self._most_seconds = None if most_days is None else most_days * 86_400
         self._lock = Lock()
         self._used: set[str] = set()
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             self._open()
         except sqlite3.DatabaseError as error:
             self._begin_anew(error)
 
     def _open(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number in range(TRIES):
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -186,6 +186,15 @@ class AnswerCache:
                 self._begin_anew(error)
                 return work(self._file)
 
+    def _open_if_moved(self) -> None:
+        """Begin another file if this one was deleted, or another kernel has set it aside."""
+        with self._lock:
+            with suppress(FileNotFoundError):
+                if self.path.stat().st_ino == self._inode:
+                    return
+            self._file.close()
+            self._open()
+
     def find(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return the answers that are stored under keys and can be read."""
         found: dict[str, Answer] = {}
@@ -201,6 +210,7 @@ class AnswerCache:
 
     def put(self, answers: Mapping[str, Answer]) -> None:
         """Store answers by their keys. They replace earlier ones; a failure replaces only a failure."""
+        self._open_if_moved()
         for some in _in_parts([key for key, answer in answers.items() if not answer.error]):
             self._do(partial(_insert, rows=[_row(key, answers[key]) for key in some]))
         for key, answer in answers.items():

@@ -97,6 +97,12 @@ class KeptAnswers:
             if self._is_ours(own):
                 return own
 
+    def count(self, message: Message) -> int:
+        """Count a row, whose prompt is this message. Return how many equal ones are above it, also in other runs."""
+        key = self.key(message)
+        self._seen[key] += 1
+        return self._seen[key] - 1
+
     def _is_ours(self, key: str) -> bool:
         if self._part is None or self.cache is None:
             return True

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..concurrency import Interrupts
     from ..frames import Rows
     from ..session import Command
+    from .cache import AnswerCache
     from .row_call import RowCall
     from .run import BatchRun
     from .spec import BatchSpec, Permits
@@ -232,7 +233,7 @@ class PreparedRuns:
             tuple(dict.fromkeys(notices)),
             interrupted,
             trace,
-            _way_on(command, runs, use_cache=self._use_cache),
+            _way_on(command, runs, self._cache, use_cache=self._use_cache),
         )
 
 
@@ -429,7 +430,7 @@ def run_all(
                     release()
 
 
-def _way_on(command: Command, runs: Sequence[BatchRun], *, use_cache: bool) -> str:
+def _way_on(command: Command, runs: Sequence[BatchRun], cache: AnswerCache | None, *, use_cache: bool) -> str:
     """Return how to go on with a run that ended early."""
     if command.cassette is not None:
         if not command.cassette.records:
@@ -441,7 +442,7 @@ def _way_on(command: Command, runs: Sequence[BatchRun], *, use_cache: bool) -> s
     if all(run.keeps_answers for run in runs):
         return f"Run it again to continue: only missing and cut answers are asked for.{once}"
     why = "" if use_cache else " (--no-cache)"
-    return (
-        f"No answers were kept on disk{why}: if you run it again, it asks for every row. "
-        f"To go on, map only the other rows.{once}"
-    )
+    said = f"No answers were kept on disk{why}: if you run it again, it asks for every row."
+    if cache is not None:
+        said = "Not all answers were kept on disk: if you run it again, it asks for the rows of the others."
+    return f"{said} To go on, map only the other rows.{once}"

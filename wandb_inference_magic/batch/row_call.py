@@ -180,9 +180,9 @@ class RowRun(Protocol):
 class RowCall(ModelCall):
     """One row of a run. What it learns about the service and the model is applied to the other rows too."""
 
-    def __init__(self, run: RowRun, request: PreparedRequest, number: int, key: str) -> None:
+    def __init__(self, run: RowRun, request: PreparedRequest, number: int, key: str, place: int | None) -> None:
         super().__init__(run.command, run.spec.chat, request, Reservation(run.command.budget), share=run.share)
-        self.run = run
+        self.run, self.place = run, place
         # In its original form: `sent` may be relaxed, or ask for a repair.
         self.asked = request
         self.number = number

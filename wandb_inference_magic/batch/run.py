@@ -264,7 +264,7 @@ class BatchRun(RunResults):
         self.release(row)
         if not self.is_halted:
             # Its calls are counted already: another one is made for it.
-            self._aside.append(RowCall(self, row.asked, row.number, row.key))
+            self._aside.append(RowCall(self, row.asked, row.number, row.key, row.place))
         return False
 
     def keep_answers(self) -> None:
@@ -329,7 +329,9 @@ class BatchRun(RunResults):
         else:
             key = self._kept_answers.next_key(request.messages[-1])
         self._waiting[number] = []
-        return RowCall(self, request, number, key)
+        # Each try and each replay of a row is known by its place, because requests are sent in any order.
+        place = None if self.command.cassette is None else self._kept_answers.count(request.messages[-1])
+        return RowCall(self, request, number, key, place)
 
     def _take_kept(self, row: RowCall, kept: Answer | None) -> bool:
         """Use what was found on disk for a row, and return whether it is its result."""

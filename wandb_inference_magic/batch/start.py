@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..frames import Rows
+    from ..messages import PreparedRequest
     from ..session import Command
     from ..spending import Budget
     from .cache import AnswerCache
@@ -58,9 +59,14 @@ class Estimate:
         rows = "an unknown number of rows" if self.rows is None else counted(self.rows, "row")
         if self.kept:
             rows = f"{rows}, {self.kept:,} of them without a request"
+        return f"{rows}, {self.takes}"
+
+    @property
+    def takes(self) -> str:
+        """The tokens of each, and the cost of all."""
         each = f"about {self.prompt_tokens:,.0f} + {self.reply_tokens:,.0f} tokens each"
         cost = describe_cost(self.cost)
-        return f"{rows}, {each}, {cost if cost in ('free', 'cost unknown') else f'about {cost}'}"
+        return f"{each}, {cost if cost in ('free', 'cost unknown') else f'about {cost}'}"
 
 
 def start(
@@ -171,22 +177,25 @@ def estimate(run: BatchRun) -> Estimate:
         for row in islice(run.rows, SAMPLE):
             with suppress(InferenceError):
                 sample.append(run.requests.request(prompts(row)).prompt_tokens)
-    prompt = sum(sample) / len(sample) if sample else 0.0
-    reply = _usual_reply(run)
-    price, rows = run.first.price, run.rows.length
-    cost = None if price is None or rows is None else rows * price.cost(round(prompt), round(reply))
-    return Estimate(rows, prompt, reply, cost)
+    return estimate_calls(run.command, run.first, run.rows.length, sum(sample) / len(sample) if sample else 0.0)
 
 
-def _usual_reply(run: BatchRun) -> float:
+def estimate_calls(command: Command, request: PreparedRequest, calls: int | None, prompt: float) -> Estimate:
+    """Return an estimate of so many calls like a request, whose prompts have so many tokens on average."""
+    reply = _usual_reply(command, request)
+    cost = None if request.price is None or calls is None else calls * request.price.cost(round(prompt), round(reply))
+    return Estimate(calls, prompt, reply, cost)
+
+
+def _usual_reply(command: Command, request: PreparedRequest) -> float:
     """Return the approximate number of tokens in a reply.
 
     It is the average of this model's replies in this session, if there are any, and at most the limit that is set.
     """
-    longest = float(run.first.reply_limit or REPLY_TOKENS)
-    for endpoint, model, total in run.command.session.usage.by_model():
+    longest = float(request.reply_limit or REPLY_TOKENS)
+    for endpoint, model, total in command.session.usage.by_model():
         answered = total.calls - total.failed
-        if (endpoint, model) == (run.first.endpoint.name, run.model) and answered:
+        if (endpoint, model) == (request.endpoint.name, request.model) and answered:
             return min(total.usage.completion_tokens / answered, longest)
     return min(float(USUAL_REPLY_TOKENS), longest)
 
@@ -214,8 +223,9 @@ def _kept(run: BatchRun, seen: Counter[str]) -> tuple[int, int]:
     key_of = answers.key if run.spec.distinct else answers.next_key
     prompts, looked_for, keys = run.spec.prompts(), 0, []
     # A row that cannot be read, or made into a prompt, is reported when its turn comes.
-    with suppress(Exception):
+    with suppress(Exception), run.command.listener.waiting("looking which answers there are") as redraw:
         for row in islice(run.rows, 0, None, ceil((run.total or 1) / LOOKED_FOR)):
+            redraw()
             looked_for += 1
             with suppress(InferenceError):
                 keys.append(key_of(run.requests.request(prompts(row)).messages[-1]))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from bisect import insort
 from copy import copy
 from errno import ENOSPC
-from itertools import chain, takewhile, zip_longest
+from itertools import chain, zip_longest
 from os import SEEK_END
 from os.path import commonprefix
 from threading import Lock
@@ -35,6 +36,42 @@ MAX_BEFORE: Final = 15
 MISSING: Final = object()
 # At most this many of the lines that cannot be read are listed.
 MAX_DAMAGED: Final = 10
+
+
+class _EqualRows:
+    """The rows of one command whose requests are equal: which exchange each gets, and the place of a new one.
+
+    Parameters
+    ----------
+    held : dict
+        The numbers of the exchanges that were there when the command asked first, by their places, in order.
+    first : int
+        The place of the first row.
+    """
+
+    def __init__(self, held: dict[int, int], first: int) -> None:
+        self._held, self.first = held, first
+        self._count = max(held, default=-1) + 1
+        # The last row that has got one.
+        self.latest = -1
+
+    def number(self, row: int, *, goes_round: bool) -> int | None:
+        """Return the number of the exchange for a row, or None if there is none.
+
+        Parameters
+        ----------
+        row : int
+            How many of the rows are above it.
+        goes_round : bool
+            Whether it then gets that of another one.
+        """
+        place = self.first + row
+        # After the last one come those before the first row, and once more if it goes round.
+        if place >= self._count and (goes_round or place - self._count < self.first):
+            place %= self._count
+        if place not in self._held and goes_round:
+            place = next((at for at in self._held if at > place), min(self._held))
+        return self._held.get(place)
 
 
 class Cassette:
@@ -68,14 +105,18 @@ class Cassette:
         self._check_place(found)
         self._damaged = found.damaged
         self._exchanges: list[Exchange] = []
-        # The numbers of the exchanges with each key, in the order in which they will be replayed.
+        # The numbers of the exchanges with each key, by their places.
         self._by_key: dict[str, list[int]] = {}
+        # The one with each key that was replayed or recorded last.
+        self._latest: dict[str, int] = {}
         # How many requests with each key were asked.
         self._asked: dict[str, int] = {}
         self._replayed: set[int] = set()
         self._last_replayed = -1
         # The numbers of the exchanges that each command has made or got.
         self._used: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
+        # The equal rows of each command, by the key of their requests.
+        self._equal_rows: WeakKeyDictionary[object, dict[str, _EqualRows]] = WeakKeyDictionary()
         self._is_prepared = False
         self._failure: InferenceError | None = None
         if mode != "record":
@@ -138,8 +179,9 @@ class Cassette:
         """Return the exchange recorded for a request, or None if there is none.
 
         Exchanges of a request that was recorded several times are replayed in the order in which it was asked, then
-        again from the first; in mode `auto`, one command gets none twice, nor one that it has made. The pictures in
-        `request` must already be digests. A request to which `--format json` has added JSON mode is also found without
+        again from the first; in mode `auto`, one command gets none twice, nor one that it has made. Equal rows of a map
+        get theirs by the order of the rows, in whichever order they ask. The pictures in `request` must already be
+        digests. A request to which `--format json` has added JSON mode is also found without
         it, as version 0.1.0 recorded it.
 
         Raises
@@ -157,15 +199,12 @@ class Cassette:
         if ADDED_JSON_MODE.get():
             keys.append(key_of(endpoint, path, without_json_mode(request)))
         with self._lock:
-            if found := next((self._by_key[key] for key in keys if key in self._by_key), None):
-                used = self._used_by_asking()
-                if self.mode == "replay" or found[0] not in used:
-                    number = found.pop(0)
-                    found.append(number)
-                    used.add(number)
-                    self._replayed.add(number)
-                    self._last_replayed = number
-                    return self._exchanges[number]
+            key = next((key for key in keys if key in self._by_key), None)
+            if key is not None and (number := self._next_of(key)) is not None:
+                self._used_by_asking().add(number)
+                self._replayed.add(number)
+                self._last_replayed = number
+                return self._exchanges[number]
             if self.mode == "replay":
                 remedy = (
                     "Restore the cell as it was recorded, and run the notebook from its first cell. Or record what is "
@@ -185,16 +224,56 @@ class Cassette:
             raise copy(self._failure)
 
     def _used_by_asking(self) -> set[int]:
-        command = ASKING.get()
+        command, _ = ASKING.get()
         return set() if command is None else self._used.setdefault(command, set())
 
+    def _next_of(self, key: str) -> int | None:
+        """Return the number of the exchange with this key that is replayed next, or None if a request is sent."""
+        _, row = ASKING.get()
+        if row is None:
+            following = self._by_key[key][self._start(key)]
+            if self.mode == "auto" and following in self._used_by_asking():
+                return None
+            self._latest[key] = following
+            return following
+        rows = self._rows_of_asking(key)
+        if (number := rows.number(row, goes_round=self.mode == "replay")) is not None and row > rows.latest:
+            rows.latest, self._latest[key] = row, number
+        return number
+
+    def _start(self, key: str) -> int:
+        """Return which of the exchanges with this key follows the latest one."""
+        equal = self._by_key.get(key, [])
+        return (equal.index(self._latest[key]) + 1) % len(equal) if key in self._latest else 0
+
+    def _rows_of_asking(self, key: str) -> _EqualRows:
+        command, _ = ASKING.get()
+        of_command = self._equal_rows.setdefault(command, {})
+        if key not in of_command:
+            equal = self._by_key.get(key, [])
+            places = [self._exchanges[number].place for number in equal]
+            if len(set(places)) < len(places):
+                # Older versions stored no places, and two jobs may have recorded at the same time.
+                places = list(range(len(equal)))
+            if self.mode == "record":
+                first = places[-1] + 1 if places else 0
+            else:
+                first = places[start] if (start := self._start(key)) else 0
+            of_command[key] = _EqualRows(dict(zip(places, equal, strict=True)), first)
+        return of_command[key]
+
     def place_of(self, endpoint: str, path: str, request: Any) -> int:
-        """Count a request that is about to be sent. Return how many equal ones were asked before."""
+        """Count a request that is about to be sent. Return how many equal ones were asked before.
+
+        For a row of a map these are the rows above it. A row that is tried again has the same place again.
+        """
         key = key_of(endpoint, path, hidden(request, self._secrets()))
+        _, row = ASKING.get()
         with self._lock:
-            before = self._asked.get(key, 0)
-            self._asked[key] = before + 1
-            return before
+            asked = self._asked.get(key, 0)
+            place = asked if row is None else self._rows_of_asking(key).first + row
+            self._asked[key] = max(asked, place + 1)
+            return place
 
     def add(self, exchange: Exchange) -> str:
         """Record an exchange without secrets. Return why it could not be recorded; then no more requests are sent."""
@@ -203,7 +282,7 @@ class Cassette:
         with self._lock:
             try:
                 self._write(line)
-                self._used_by_asking().add(self._take(exchange))
+                self._used_by_asking().add(self._take(exchange, is_new=True))
             except OSError as error:
                 self._failure = unusable(self.path, error)
             except InferenceError as error:
@@ -247,16 +326,15 @@ class Cassette:
             elif file.read(1) != b"\n":
                 file.write(b"\n")
 
-    def _take(self, exchange: Exchange) -> int:
-        """Keep an exchange, before those not yet replayed whose equal requests were asked later. Return its number."""
+    def _take(self, exchange: Exchange, *, is_new: bool = False) -> int:
+        """Keep an exchange, before those whose equal requests were asked later. Return its number."""
         key, number = key_of(exchange.endpoint, exchange.path, exchange.request), len(self._exchanges)
         self._exchanges.append(exchange)
         self._asked[key] = max(self._asked.get(key, 0), exchange.place + 1)
         equal = self._by_key.setdefault(key, [])
-        # From the end: most are asked and recorded in the same order.
-        after = takewhile(lambda one: one not in self._replayed, reversed(equal))
-        later = sum(1 for _ in takewhile(lambda one: self._exchanges[one].place > exchange.place, after))
-        equal.insert(len(equal) - later, number)
+        insort(equal, number, key=lambda one: self._exchanges[one].place)
+        if is_new and exchange.place >= self._exchanges[self._latest.get(key, number)].place:
+            self._latest[key] = number
         return number
 
     def _not_recorded(self, what: str, asked: tuple[str, str, Any], remedy: str) -> InferenceError:

@@ -21,6 +21,7 @@ from ..evaluation import (
     EvaluationSpec,
     PreparedEvaluation,
     asked_of,
+    estimate_judge,
     known_rows,
     named_prompts,
     notices_of,
@@ -166,7 +167,10 @@ def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows
         runs[0].notice(f"They are {counted(len(known), 'row')}, each asked {spec.samples:,} times.")
     if spec.judge is not None and runs:
         pairs = len(runs) * (len(runs) - 1) // 2 * len(known)
-        runs[0].notice(f"Then {spec.judge} judges at most {pairs:,} pairs of answers, each twice: that costs extra.")
+        judge = command.model_id(spec.judge)
+        judging = estimate_judge(command, judge, spec.asked[0], pairs, [expected for _, expected in previewed])
+        said = f"Then {judge} judges at most {counted(pairs, 'pair')} of answers, each twice. This costs extra"
+        runs[0].notice(f"{said}: {judging.takes}.")
     if spec.stop_when_clear and runs:
         runs[0].notice("That is for all rows; it stops when the comparison is decided.")
     canvas.show(rows_preview_bundle(previewed, spec.samples))

@@ -16,7 +16,7 @@ from .processes import forget_in_children
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 
     from .interrupts import Interrupts
 
@@ -41,9 +41,15 @@ class EventLoop:
     `asyncio.run` would not do: the kernel's own loop runs in the main thread already, and nest_asyncio, which many
     notebooks apply, replaces it. A child process made by `fork` has no copy of the thread, so it starts its own loop.
     Where no thread can be started (Pyodide), coroutines run on the loop that is there.
+
+    Parameters
+    ----------
+    explain : callable
+        Takes an error of Python when it starts a thread. Returns the one that is raised in its place, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, explain: Callable[[RuntimeError], Exception | None] = lambda _: None) -> None:
+        self._explain = explain
         self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
@@ -106,13 +112,16 @@ class EventLoop:
             return function()
         import asyncio
 
-        return self.run(asyncio.to_thread(function), meanwhile=meanwhile, interrupts=interrupts)
+        try:
+            return self.run(asyncio.to_thread(function), meanwhile=meanwhile, interrupts=interrupts)
+        except RuntimeError as error:
+            raise self._explain(error) or error from None
 
     def begin(self, coroutine: Coroutine[Any, Any, T], *, wake: Event | None = None) -> Running[T]:
         """Start a coroutine. `wake` is set when it ends."""
         if not HAS_THREADS:
             return _RunningHere(coroutine)
-        running = _RunningInThread(self._start(), coroutine, wake or Event())
+        running = _RunningInThread(self._start_for([coroutine]), coroutine, wake or Event())
         running.begin()
         return running
 
@@ -120,7 +129,7 @@ class EventLoop:
         """Start coroutines, each with what is called when it ends. The loop's thread is woken once for all of them."""
         if not HAS_THREADS:
             return [_RunningHere(coroutine, ended) for coroutine, ended in coroutines]
-        loop = self._start()
+        loop = self._start_for([coroutine for coroutine, _ in coroutines])
         running = [_RunningInThread(loop, coroutine, Event(), ended) for coroutine, ended in coroutines]
 
         def begin() -> None:
@@ -129,6 +138,15 @@ class EventLoop:
 
         loop.call_soon_threadsafe(begin)
         return [*running]
+
+    def _start_for(self, coroutines: Iterable[Coroutine[Any, Any, object]]) -> asyncio.AbstractEventLoop:
+        """Return the loop, and close what was to run on it if its thread cannot be started."""
+        try:
+            return self._start()
+        except RuntimeError as error:
+            for coroutine in coroutines:
+                coroutine.close()
+            raise self._explain(error) or error from None
 
     def _start(self) -> asyncio.AbstractEventLoop:
         """Start the thread if necessary, and return its loop."""
@@ -146,7 +164,11 @@ class EventLoop:
             finally:
                 logger.disabled = disabled
             thread = Thread(target=loop.run_forever, name=THREAD_NAME, daemon=True)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                loop.close()
+                raise
             self._loop, self._thread = loop, thread
             return loop
 

@@ -42,12 +42,13 @@ def hand_down(facts: Mapping[str, Any]) -> None:
     """Give facts to the child processes that begin from now on, also to those that are not forked.
 
     Those of multiprocessing, joblib and Dask are: `multiprocessing` pickles its own facts about a process for its
-    children. A program that is started otherwise gets nothing.
+    children. A program that is started otherwise gets nothing. With no facts, those given before are taken back.
     """
-    if not facts and "multiprocessing.process" not in sys.modules:
-        return
-    with suppress(ImportError):  # in a browser
-        _facts_of_process()[_NAME] = {**facts, "process": os.getpid()}
+    if facts:
+        with suppress(ImportError):  # in a browser
+            _facts_of_process()[_NAME] = {**facts, "process": os.getpid()}
+    elif "multiprocessing.process" in sys.modules:
+        _facts_of_process().pop(_NAME, None)
 
 
 def handed_down() -> Mapping[str, Any]:

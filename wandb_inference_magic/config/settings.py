@@ -196,6 +196,10 @@ class WandbInference(Configurable):
                 "No key is accepted in a cell or a configuration: they are saved and shared. Run %wbconfig --key: it "
                 "asks for the key without showing it. If you typed a real key, delete it and make a new one."
             )
+        names = self.trait_names(config=True)
+        for name in set(config.get("WandbInference", {})).difference(names):
+            # It would be kept, and reported again by each later change.
+            raise TraitError(f"There is no setting {shortened(repr(name))}. {did_you_mean(name, names)}".strip())
         before = self.config
         try:
             # An observer sees the source of the new value too, which the configuration tells.

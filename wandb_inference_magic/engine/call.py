@@ -68,6 +68,8 @@ class ModelCall:
         self.reservation = reservation
         self._remedy = remedy
         self.share = share or command.session.limiters.share(request.endpoint.url, request.model)
+        # For a row: how many rows with an equal request are above it, if a cassette is in use.
+        self.place: int | None = None
         # When the last request was sent, by the session's clock.
         self.sent_at = 0.0
         # Whether the current request is for a repaired answer.
@@ -144,7 +146,7 @@ class ModelCall:
         builder.secrets = (key.reveal(),) if key else ()
         builder.started = perf_counter()
         ADDED_JSON_MODE.set(self.spec.adds_json_mode)
-        ASKING.set(self._command)
+        ASKING.set((self._command, self.place))
         chunks = stream_chat(
             client, self.sent.flat_body, stream=self.spec.stream, builder=builder, limit=reservation.limit
         )

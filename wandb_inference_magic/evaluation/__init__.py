@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
+    from .judge import estimate_judge as estimate_judge
     from .result import NOT_PUBLISHED as NOT_PUBLISHED, PUBLISHED as PUBLISHED, Evaluation as Evaluation
     from .run import (
         PreparedEvaluation as PreparedEvaluation,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
+        "judge": ("estimate_judge",),
         "result": ("NOT_PUBLISHED", "PUBLISHED", "Evaluation"),
         "run": ("PreparedEvaluation", "asked_of", "known_rows", "named_prompts", "notices_of"),
         "scorers": ("SCORERS", "scorer_of"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import BatchSpec, PreparedRuns
+from ..batch import BatchSpec, PreparedRuns, estimate_calls
 from ..engine import prepare_request
 from ..errors import shortened
 from ..frames import ListRows, json_text, means_same, plain
@@ -17,7 +18,8 @@ from ..text import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..batch import BatchRun, Progress, Ran, RunTotals
+    from ..batch import BatchRun, Estimate, Progress, Ran, RunTotals
+    from ..messages import PreparedRequest
     from ..session import Command
     from .candidate import Candidate
 
@@ -221,8 +223,17 @@ def judge(
     return judged, ran
 
 
-def check_judge(command: Command, model: str, base: BatchSpec) -> None:
-    """Raise if a judge cannot be asked, before the candidates are paid for.
+def estimate_judge(
+    command: Command, model: str, base: BatchSpec, pairs: int, candidates: Sequence[Estimate]
+) -> Estimate:
+    """Return an estimate of judging so many pairs, each twice, from those of the candidates. Raise as `check_judge`."""
+    request = check_judge(command, model, base)
+    seen = fmean(one.prompt_tokens + 2 * one.reply_tokens for one in candidates)
+    return estimate_calls(command, request, 2 * pairs, request.prompt_tokens + seen)
+
+
+def check_judge(command: Command, model: str, base: BatchSpec) -> PreparedRequest:
+    """Return a request to a judge, before the candidates are paid for. Raise if it cannot be asked.
 
     Parameters
     ----------
@@ -236,7 +247,7 @@ def check_judge(command: Command, model: str, base: BatchSpec) -> None:
     InferenceError
         As `prepare_request`.
     """
-    prepare_request(command, replace(_spec(base).chat, prompt=_TEXT, model=model, thread=None))
+    return prepare_request(command, replace(_spec(base).chat, prompt=_TEXT, model=model, thread=None))
 
 
 def _spec(base: BatchSpec) -> BatchSpec:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from ..batch import Counts, JobView, cost_of, longest_wait
 from ..catalog import usd
 from ..concurrency import SECONDS_BETWEEN_LOOKS, deferred_interrupts
-from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened
+from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened, without_thread
 from ..rendering import line_bundle
-from ..session import JobRecord, RecordFile, forget_same
+from ..session import JobRecord, OfThisKernel, RecordFile, forget_same
 from ..text import counted, duration, sum_or_none
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Outcome:
     notices: tuple[str, ...] = ()
 
 
-class Job:
+class Job(OfThisKernel):
     """Work that runs in the background.
 
     Parameters
@@ -143,9 +143,9 @@ class Job:
                 # What it shows belongs to the cell that started it.
                 context = copy_context()
                 Thread(target=context.run, args=(self._run,), name=f"wb-job-{self.id}", daemon=True).start()
-            except BaseException as error:
-                self._end(Outcome(None, error=error))
-                raise
+            except BaseException as failure:  # noqa: BLE001 - raised again
+                self._end(Outcome(None, error=(error := without_thread(failure) or failure)))
+                raise error from None
 
     def start_here(self) -> None:
         """Do the work in this thread, because no interactive front end is attached.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         forget_same as forget_same,
         unfinished as unfinished,
     )
-    from .jobs import Foreground as Foreground
+    from .jobs import Foreground as Foreground, OfThisKernel as OfThisKernel
     from .limiter import Share as Share
     from .models import has_no_list as has_no_list
     from .session import (
@@ -33,7 +33,7 @@ __getattr__ = lazy_exports(
     {
         "command": ("Command",),
         "job_records": ("JobRecord", "RecordFile", "forget_same", "unfinished"),
-        "jobs": ("Foreground",),
+        "jobs": ("Foreground", "OfThisKernel"),
         "limiter": ("Share",),
         "models": ("has_no_list",),
         "session": ("Session", "current_session", "end_session", "start_session"),

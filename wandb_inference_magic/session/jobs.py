@@ -8,7 +8,7 @@ from __future__ import annotations
 import atexit
 from threading import Event, Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from ..concurrency import forget_in_children
 from ..errors import InferenceError
@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 
 # How long the end of the kernel waits for jobs to end.
 SECONDS_TO_END: Final = 2.0
+
+
+class OfThisKernel:
+    """What runs in this kernel: a copy in a file or in another process would do nothing."""
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        kind = type(self).__name__
+        raise InferenceError(
+            f"A {kind} cannot be pickled or copied: it runs in this kernel.",
+            remedy="Use its result: .wait() returns it, .frame() has the answers so far.",
+            cause="option",
+        )
 
 
 class Listed(Protocol):

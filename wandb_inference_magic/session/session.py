@@ -11,6 +11,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from ..concurrency import THREAD_NAME, Clock, hand_down, handed_down
+from ..errors import without_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,8 @@ class Session:
         self.clock = Clock()
         # Whether a command has begun.
         self.is_used = False
+        # Whether it has ended, and was not used since.
+        self.is_closed = False
         # Shows a job as the value of a cell, where there is a front end: takes the Job.
         self.show_job: Callable[[Any], None] | None = None
         # Where a job is started: fields of its JobRecord.
@@ -114,7 +117,7 @@ class Session:
         """The event loop on which requests run."""
         from ..concurrency import EventLoop
 
-        return EventLoop()
+        return EventLoop(without_thread)
 
     @built_once
     def clients(self) -> Clients:
@@ -197,6 +200,9 @@ class Session:
 
     def close(self) -> None:
         """Close what the session has opened: jobs, widgets, trace, clients, the event loop, the practice model."""
+        self.is_closed = True
+        if self is _session:
+            hand_down({})
         while self._at_close:
             self._at_close.pop()()
         for name in ("jobs", "tracing", "clients", "loop"):
@@ -251,6 +257,9 @@ def current_session() -> Session:
         if _session is None:
             _session = _new_session()
             _session.is_from_code = True
+        elif _session.is_closed:
+            _session.is_closed = False
+            _hand_down(_session)
         return _session
 
 
