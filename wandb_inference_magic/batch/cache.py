@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -118,10 +118,23 @@ class AnswerCache:
         self._lock = Lock()
         self._used: set[str] = set()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            self._open()
-        except sqlite3.DatabaseError as error:
-            self._begin_anew(error)
+        with self._opening():
+            try:
+                self._open()
+            except sqlite3.DatabaseError as error:
+                self._begin_anew(error)
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Hold a lock of all kernels: while a file is opened or renamed, no other may be put in its place."""
+        path = self.path.with_name(f"{FILE}.lock")
+        with ExitStack() as stack:
+            # SQLite's own lock: it works on every system, also between threads, and ends with the process. Without
+            # one, in a folder that cannot be written for example, opening the file says what is wrong.
+            with suppress(sqlite3.Error):
+                lock = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)
+                stack.enter_context(closing(lock)).execute("begin exclusive")
+            yield
 
     def _open(self) -> None:
         for number in range(TRIES):
@@ -179,7 +192,8 @@ class AnswerCache:
             try:
                 return work(self._file)
             except sqlite3.DatabaseError as error:
-                self._begin_anew(error)
+                with self._opening():
+                    self._begin_anew(error)
                 return work(self._file)
 
     def find(self, keys: Sequence[str]) -> dict[str, Answer]:
