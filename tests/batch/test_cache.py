@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
 from threading import Thread
@@ -134,24 +135,36 @@ def test_a_file_that_is_damaged_while_it_is_open_is_set_aside(tmp_path: Path) ->
     cache.close()
 
 
-def test_two_that_find_the_same_damage_begin_one_new_file(tmp_path: Path) -> None:
-    path = tmp_path / "answers.sqlite"
-    path.write_bytes(NO_DATABASE)
-    found: list[str] = []
+@pytest.fixture
+def switching_often() -> Iterator[None]:
+    seconds = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(seconds)
 
-    def use(key: str) -> None:
-        cache = AnswerCache(path)
-        cache.put({key: Answer("good")})
-        found.extend(cache.notices)
-        cache.close()
 
-    threads = [Thread(target=use, args=(str(number),)) for number in range(4)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join(60)
-    assert found
-    assert contents(path)
+@pytest.mark.usefixtures("switching_often")
+def test_several_that_find_the_same_damage_begin_one_new_file(tmp_path: Path) -> None:
+    """None renames the new file of another, with the answers in it."""
+    for number in range(40):
+        path = tmp_path / f"{number}" / "answers.sqlite"
+        path.parent.mkdir()
+        path.write_bytes(NO_DATABASE)
+        found: list[str] = []
+
+        def use(key: str, path: Path = path, found: list[str] = found) -> None:
+            cache = AnswerCache(path)
+            cache.put({key: Answer("good")})
+            found.extend(cache.notices)
+            cache.close()
+
+        threads = [Thread(target=use, args=(key,)) for key in "abcd"]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join(60)
+        assert len(found) == 1
+        assert sorted(contents(path)) == list("abcd")
 
 
 def test_the_least_recently_used_answers_go_when_the_cache_is_too_large(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_refusal_of_one_row_leaves_the_schema_of_the_others(api: ModuleType, s
 
 
 def test_a_late_refusal_does_not_restore_a_refused_format(api: ModuleType, service: Service) -> None:
-    a_without_format = Event()
+    a_without_format, b_with_format = Event(), Event()
     forms: list[tuple[str, str | None]] = []
 
     def answer(one: Answer) -> None:
@@ -146,7 +146,10 @@ def test_a_late_refusal_does_not_restore_a_refused_format(api: ModuleType, servi
         forms.append((row, form))
         if row == "a" and form is None:
             a_without_format.set()
+        elif row == "a":
+            assert b_with_format.wait(60)
         elif row == "b" and form == "json_schema":
+            b_with_format.set()
             assert a_without_format.wait(60)
         (completion('{"label": "good"}') if form is None else NO_FORMAT)(one)
 

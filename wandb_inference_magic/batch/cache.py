@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -121,13 +121,26 @@ class AnswerCache:
         self._most_seconds = None if most_days is None else most_days * 86_400
         self._lock = Lock()
         self._used: set[str] = set()
-        try:
-            self._open()
-        except sqlite3.DatabaseError as error:
-            self._begin_anew(error)
+        with self._opening():
+            try:
+                self._open()
+            except sqlite3.DatabaseError as error:
+                self._begin_anew(error)
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Hold a lock of all kernels: while a file is opened or renamed, no other may be put in its place."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self.path.with_name(f"{FILE}.lock")
+        with ExitStack() as stack:
+            # SQLite's own lock: it works on every system, also between threads, and ends with the process. Without
+            # one, in a folder that cannot be written for example, opening the file says what is wrong.
+            with suppress(sqlite3.Error):
+                lock = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)
+                stack.enter_context(closing(lock)).execute("begin exclusive")
+            yield
 
     def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number in range(TRIES):
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -183,7 +196,8 @@ class AnswerCache:
             try:
                 return work(self._file)
             except sqlite3.DatabaseError as error:
-                self._begin_anew(error)
+                with self._opening():
+                    self._begin_anew(error)
                 return work(self._file)
 
     def _open_if_moved(self) -> None:
@@ -193,7 +207,8 @@ class AnswerCache:
                 if self.path.stat().st_ino == self._inode:
                     return
             self._file.close()
-            self._open()
+            with self._opening():
+                self._open()
 
     def find(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return the answers that are stored under keys and can be read."""
