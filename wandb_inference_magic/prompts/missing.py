@@ -86,7 +86,8 @@ def text_or_empty(value: Any) -> Any:
     shown = own_form(value)
     if shown is None and isinstance(value, (str, int, float)):
         return value
-    if shown is None and not isinstance(value, Image) and known_form(type(value)) is None:
+    kind: Any = type(value)
+    if shown is None and kind is not Image and known_form(kind) is None:
         text = str(value)
         if not says_nothing(text) and without_addresses(text) == text:
             return value

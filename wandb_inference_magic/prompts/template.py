@@ -374,7 +374,7 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str
         labels = _labels(owner)
         near = labels or (dir(owner) if type(owner).__module__ != "builtins" else [])
         call = f"Write {name}()." if inspect.isroutine(getattr(owner, name, None)) else ""
-        others = "" if call else did_you_mean(name, near)
+        others = "" if call else _of_levels(name, labels) or did_you_mean(name, near)
         return others or f"{call} {_listed('It has', labels)}".strip()
     has_row = _has_row(names)
     if not has_row and (said := _column_of(name, names, least=1)):
@@ -385,8 +385,16 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str
         said = f"Did you mean {' or '.join(near)}?"
         return f"{said} Write {' or '.join(f'{{{{ {one} }}}}' for one in unlike)}." if unlike else said
     if has_row:
+        if said := _of_levels(name, _labels(names["row"])):
+            return said
         return f"{_listed('The columns are', _labels(names['row']))} {DEFINE}"
     return _column_of(name, names, least=0.6) or DEFINE
+
+
+def _of_levels(name: str, labels: Iterable[str]) -> str:
+    """Return how a column is written whose name has several levels, of which `name` is the first; empty if none is."""
+    found = next((label for label in labels if label.startswith(f"({name!r}, ")), "")
+    return f"It has several levels: write row[{found[1:-1]}]." if found else ""
 
 
 def _has_row(names: Mapping[str, Any]) -> bool:

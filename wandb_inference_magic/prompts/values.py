@@ -419,8 +419,7 @@ frames.own_text = lambda value: IN_TEXT if isinstance(shown := own_form(value), 
 
 def _form_of(kind: type) -> Form | None:
     """Return the function for a type: registered with `as_prompt`, or for a type of `_FORMS`. None for any other."""
-    registered = as_prompt.dispatch(kind)
-    return known_form(kind) if registered is _ANY else registered
+    return known_form(kind) if (registered := as_prompt.dispatch(kind)) is _ANY else registered
 
 
 @lru_cache(maxsize=1000)
@@ -440,7 +439,7 @@ def has_image_form(value: object) -> bool:
 
 def image_given(value: Any) -> Image:
     """Return a value of the user as an image. Raise InferenceError if it is none."""
-    if (image := image_of(value)) is not None:
+    if image := image_of(value):
         return image
     if isinstance(value, str) and (problem := no_image_file(value)) is not None:
         raise problem
