@@ -229,7 +229,7 @@ def test_an_error_whose_words_stop_coming_is_tried_again_by_its_status(api: Modu
         answer.connection.recv(1)
         answer.cut()
 
-    current_session().settings.set(timeout=0.5)
+    current_session().settings.set(timeout=2)
     service.then(stalls)
     assert api.chat("hi").text == "Hello there."
     assert len(service.chats) == 2

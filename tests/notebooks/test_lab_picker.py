@@ -190,7 +190,7 @@ def test_a_long_list_of_hostile_ids_is_text(server: JupyterServer, wandb_hosts: 
     expect(dropdown).to_contain_text(hostile)
     # The shortcuts with Ctrl are still the notebook's. It saves by itself after two minutes.
     dropdown.press("Enter")
-    with page.expect_response(lambda response: response.request.method == "PUT", timeout=30_000):
+    with page.expect_response(lab.is_a_save, timeout=30_000):
         page.keyboard.press("Control+s")
     page.keyboard.press("Escape")
     assert "onerror" in (server.folder / lab.name).read_text()

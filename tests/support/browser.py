@@ -346,12 +346,12 @@ class Lab:
         """Save with Ctrl+S and return the notebook as it is on disk."""
         self.page.keyboard.press("Escape")
         # Waiting for the file is not enough: it is empty while the server writes it.
-        with self.page.expect_response(self._is_a_save, timeout=PATIENCE_MS) as saved:
+        with self.page.expect_response(self.is_a_save, timeout=PATIENCE_MS) as saved:
             self.page.keyboard.press("Control+s")
         assert saved.value.ok, saved.value.text()
         return dict(json.loads((self.server.folder / self.name).read_text()))
 
-    def _is_a_save(self, response: Response) -> bool:
+    def is_a_save(self, response: Response) -> bool:
         return response.request.method == "PUT" and f"/api/contents/{self.name}" in response.url
 
 
