@@ -81,7 +81,7 @@ def text_or_empty(value: Any) -> Any:
     """
     if is_missing(value):
         return ""
-    if isinstance(value, Undefined):
+    if type(value) in (str, int, float) or isinstance(value, Undefined):
         return value
     shown = own_form(value)
     if shown is None and isinstance(value, (str, int, float)):
