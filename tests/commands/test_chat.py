@@ -304,7 +304,7 @@ def test_help_is_shown_and_nothing_is_sent(shared: SharedKernel) -> None:
     for line in ("%wbchat -h", "%%wbchat --help", "%%wbchat -t 1 -h\nHello"):
         run = shared.kernel.run(line)
         assert run.ok
-        assert "  -t, --temperature NUMBER\n      How random the words are" in run.text
+        assert "  -t, --temperature NUMBER\n      How random the reply is" in run.text
         assert max(map(len, run.text.splitlines())) <= 82
     assert "FRAME" in shared.kernel.run("%%wbmap --help").text
     assert shared.service.received == []
