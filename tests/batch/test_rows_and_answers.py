@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from errno import ENOSPC
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,7 @@ from typing import Any
 
 import pytest
 from clocks import FastClock
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator
 from service import Answer, Service, completion, refused
 
 from wandb_inference_magic import InferenceError, InferenceWarning
@@ -150,6 +151,30 @@ def test_a_row_that_failed_with_two_models_is_one_row(api: ModuleType, service: 
         service.then(completion("fine"), completion("fine"))
         with again:
             api.map_prompts(["a", "b"], "{{ text }}", model=["test/a", "test/b"], concurrency=1)
+
+
+@dataclass
+class Account:
+    name: str
+    password: str = field(repr=False)
+
+
+class Member(BaseModel):
+    name: str
+    password: str = Field(repr=False)
+
+
+@pytest.mark.parametrize("kind", [Account, Member])
+def test_a_field_that_a_class_hides_is_sent_only_if_the_prompt_names_it(
+    api: ModuleType, service: Service, kind: Any
+) -> None:
+    rows = [kind(name="Ann", password="s3cret")]
+    service.always = completion("yes")
+    frame = api.map_prompts(rows, "{{ row }} {{ name }}")
+    assert frame["password"].tolist() == ["s3cret"]
+    assert service.last.body["messages"][-1]["content"] == '{"name": "Ann"} Ann'
+    api.map_prompts(rows, "{{ password }}")
+    assert service.last.body["messages"][-1]["content"] == "s3cret"
 
 
 def test_what_has_rows_elsewhere_says_where(api: ModuleType, service: Service) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..client import practice_server
 from ..config import CONCURRENCY
-from ..frames import with_index, without_columns
+from ..frames import hidden_columns, with_index, without_columns
 from ..prompts import THE_PROMPT, Template, is_template, refuse_empty
 
 if TYPE_CHECKING:
@@ -85,10 +85,11 @@ class BatchSpec:
         """Return a function that renders the template for a row, also to an empty text."""
         if (template := self._template()) is None:
             return lambda _: self.text
-        names, hidden = dict(self.names), self.hidden - template.mentioned
+        names, mentioned = dict(self.names), template.mentioned
         absent: dict[str, Any] = dict.fromkeys(self.columns)
 
         def rendered(row: Row) -> Content:
+            hidden = (self.hidden | hidden_columns(row)) - mentioned
             whole = with_index(without_columns(row, hidden))
             return template.render(ChainMap({"row": whole}, dict(whole), absent, names))
 

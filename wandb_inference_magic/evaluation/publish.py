@@ -11,7 +11,7 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError, describe_exception, quoted
-from ..frames import json_text, plain
+from ..frames import hidden_columns, json_text, plain, without_columns
 from ..imports import import_quietly
 from ..prompts import is_missing
 from ..text import library_message
@@ -53,7 +53,7 @@ class Publication:
 
     @cached_property
     def _rows(self) -> list[dict[str, Any]]:
-        return [self._as_json(row) for row in self.source]
+        return [self._as_json(without_columns(row, hidden_columns(row))) for row in self.source]
 
     def publish(self, candidates: Sequence[Candidate], facts: Sequence[Mapping[str, Any]]) -> str:
         """Publish the candidates with their figures, and return the address of the leaderboard.

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ..imports import is_instance
-from ..prompts import Image, prompt_form, says_nothing
+from ..prompts import Image, hidden_fields, prompt_form, says_nothing
 from .columns import fields_of, plain
 
 Row = Mapping[str, Any]
@@ -28,11 +28,13 @@ class FrameRow(dict[str, Any]):
 
     `_index` has the values of the index by the names of its levels, so far as they have names of their own. `_label`
     has all of them, under the names that pandas gives them as columns; it is empty if the index only counts the rows.
-    A template that names a column must not find them in its place.
+    A template that names a column must not find them in its place. `_hidden` has the names of the fields that the class
+    of the row keeps out of its own text: they may be secrets.
     """
 
     _index: Mapping[str, Any] = MappingProxyType({})
     _label: Mapping[str, Any] = MappingProxyType({})
+    _hidden: AnySet[str] = frozenset()
 
     def __missing__(self, name: object) -> Any:
         if isinstance(name, str) or str(name) not in self:
@@ -68,7 +70,9 @@ def as_row(value: Any, names: Sequence[str] = ()) -> Row:
     if _has_prompt_form(value):
         return Record({TEXT: value})
     if (fields := fields_of(value)) is not None:
-        return _record(fields.items())
+        record = _record(fields.items())
+        record._hidden = hidden_fields(type(value))
+        return record
     if isinstance(value, tuple):
         return _of_tuple(value, names)
     if is_instance(value, "numpy.void") and value.dtype.names:

@@ -11,7 +11,7 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .code import without_folders as without_folders
-    from .frames import is_missing as is_missing, says_nothing as says_nothing
+    from .frames import hidden_fields as hidden_fields, is_missing as is_missing, says_nothing as says_nothing
     from .images import Image as Image, TextOfImages as TextOfImages
     from .marked import (
         cut as cut,
@@ -38,7 +38,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "code": ("without_folders",),
-        "frames": ("is_missing", "says_nothing"),
+        "frames": ("hidden_fields", "is_missing", "says_nothing"),
         "images": ("Image", "TextOfImages"),
         "marked": ("cut", "cut_values", "fit_values", "with_text_after"),
         "template": (
