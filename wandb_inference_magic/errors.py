@@ -122,6 +122,8 @@ class InferenceError(Exception):
         return " ".join(part for part in (self.what, self.why, self.remedy) if part)
 
     def __reduce__(self) -> tuple[object, ...]:
+        # Where Dask is loaded, its causes would be pickled too, and the SDK's errors cannot be unpickled.
+        self.__cause__ = self.__context__ = None
         return _rebuild, (dict(self.__dict__),)
 
     def _render_traceback_(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import itertools
 import json
 import os
@@ -15,13 +16,15 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from errno import ENOSPC
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any
 
+import openai
 import pytest
 from clocks import FastClock
 from pydantic import BaseModel, Field, field_validator
 from service import Answer, Service, completion, refused
+from tblib.pickling_support import pickle_exception, pickle_traceback
 
 from wandb_inference_magic import InferenceError, InferenceWarning
 from wandb_inference_magic.batch.cache import AnswerCache
@@ -230,6 +233,20 @@ def test_a_run_that_stops_early_raises_with_the_frame_so_far(api: ModuleType, se
     asked = len(service.chats)
     assert answers(api.map_prompts(list("abcd"), "{{ text }}", concurrency=1)) == ["one", "two", "rest", "rest"]
     assert len(service.chats) == asked + 2
+
+
+def test_an_error_is_pickled_where_dask_pickles_the_causes_of_all_errors(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.always = refused(401, "bad key")
+    with pytest.raises(InferenceError) as raised:
+        api.chat("hi")
+    assert isinstance(raised.value.__cause__, openai.APIStatusError)
+    # Importing Dask does so.
+    monkeypatch.setitem(copyreg.dispatch_table, InferenceError, pickle_exception)
+    monkeypatch.setitem(copyreg.dispatch_table, TracebackType, pickle_traceback)
+    monkeypatch.delitem(copyreg.dispatch_table, openai.AuthenticationError, raising=False)
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
 
 
 def test_rows_that_fail_one_after_the_other_end_the_run_which_says_so(api: ModuleType, service: Service) -> None:
