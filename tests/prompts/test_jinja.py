@@ -255,6 +255,13 @@ def test_a_missing_value_is_false_and_empty(value: Any, text: str, expected: str
     assert rendered(text, x=value, row={"x": value}, rows=[{"x": value}]) == expected
 
 
+@pytest.mark.parametrize(
+    "value", [1.5, np.float64(1.5), np.array(1.5), pa.scalar(1.5)], ids=lambda one: type(one).__name__
+)
+def test_a_number_of_any_type_is_formatted(value: Any) -> None:
+    assert rendered("{{ '%.2f' % x }} {{ '{:.1f}'.format(x) }}", x=value) == "1.50 1.5"
+
+
 ROWS = [{"a": 2, "price": 1.5}, {"a": None, "price": None}, {"a": 1, "price": 2}]
 
 

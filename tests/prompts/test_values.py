@@ -631,6 +631,48 @@ def test_a_model_whose_serializer_may_show_what_is_hidden_is_refused() -> None:
     assert text_of(Serialized(first=None)) == "[null]"
 
 
+class Failing(BaseModel):
+    a: int = 1
+
+    @computed_field
+    def b(self) -> int:
+        raise ValueError("no")
+
+
+class Wrapping(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    frame: pd.DataFrame = pd.DataFrame({"a": [1]})
+
+    @model_serializer(mode="wrap")
+    def _as_is(self, write: Any) -> Any:
+        return write(self)
+
+
+class Partly(BaseModel):
+    held: Frozen
+    missing: int
+
+
+class Dumping:
+    def model_dump(self, **_: Any) -> Any:
+        return {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Failing(), '{"a": 1}'),
+        (Wrapping(), "DataFrame, 1 row x 1 column"),
+        (Dumping(), '{"a": 1}'),
+        (Computing.model_construct(), '{"first": {"data": 1}, "again": {"data": 1}}'),
+        (Partly.model_construct(held=Frozen()), '{"held": {"user": "bo"}}'),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_model_is_sent_without_what_it_does_not_have(value: Any, text: str) -> None:
+    assert text in text_of(value)
+
+
 def test_a_registered_class_has_its_own_form_in_a_container_whatever_it_is_made_of() -> None:
     @dataclass
     class Recipe:

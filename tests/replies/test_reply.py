@@ -159,5 +159,12 @@ def test_a_closing_tag_counts_or_not_however_it_is_cut(text: str) -> None:
     assert (whole.text, whole.reasoning) == (cut.text, cut.reasoning)
 
 
+@pytest.mark.parametrize("end", ["", " ", "\n", " \n "])
+def test_a_closing_tag_at_the_end_of_a_reply_ends_the_reasoning(end: str) -> None:
+    for pieces in ([f"So.\n</think>{end}"], f"So.\n</think>{end}", ["So.\n", "</think>", end]):
+        reply = reply_of(*(delta(content=piece) for piece in pieces), delta("stop"))
+        assert (reply.text, reply.reasoning) == ("", "So.")
+
+
 def test_the_repr_shows_the_text() -> None:
     assert repr(reply_of(delta(content="x" * 100))).startswith("<Reply 'xxx")

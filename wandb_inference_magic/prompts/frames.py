@@ -46,7 +46,6 @@ _ADDRESS: Final = re.compile(_PLACE)
 # Sequences with a text of their own.
 _NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
 _SCALARS: Final = frozenset((str, int, float, bool, bytes, date, datetime, type(None)))
-_NEVER_MISSING: Final = frozenset((str, int, bool, dict, list, tuple))
 STYLER: Final = "pandas.io.formats.style.Styler"
 DASK: Final = ("dask.dataframe.DataFrame", "dask.dataframe.Series")
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
@@ -66,7 +65,7 @@ def is_missing(value: object) -> bool:
         return True
     kind = type(value)
     # These are asked most, in loops and in JSON.
-    if kind in _NEVER_MISSING:
+    if kind in (str, int, bool, dict, list, tuple):
         return False
     if kind is float:
         return value != value
@@ -123,8 +122,15 @@ def _computed_fields(kind: type) -> Mapping[str, Any]:
 def field_names(model: Any) -> list[str]:
     """Return the names of the fields of a model that may be sent, with those that it was given and those computed."""
     kind = type(model)
-    names = (*kind.model_fields, *(model.model_extra or ()), *_computed_fields(kind))
-    return [name for name in names if name not in hidden_fields(kind)]
+    names = (*getattr(kind, "model_fields", ()), *(getattr(model, "model_extra", None) or ()), *_computed_fields(kind))
+    return [name for name in names if name not in hidden_fields(kind) and _has(model, name)]
+
+
+def _has(model: object, name: str) -> bool:
+    """Return whether a field of a model has a value: it may be missing, and one that is computed may raise an error."""
+    with suppress(Exception):
+        return hasattr(model, name)
+    return False
 
 
 def hides(value: Any) -> bool:

@@ -79,7 +79,7 @@ def text_or_empty(value: Any) -> Any:
     InferenceError
         For an image, and for a value that has no readable form.
     """
-    if is_missing(value):
+    if (value := value_or_none(value)) is None:
         return ""
     if type(value) in (str, int, float) or isinstance(value, Undefined):
         return value
@@ -98,12 +98,14 @@ def text_or_empty(value: Any) -> Any:
 
 
 def value_or_none(value: Any) -> Any:
-    """Return a value, None if it is missing, and a scalar of pyarrow as that of Python."""
+    """Return a value, None if it is missing, and Python's for a scalar of pyarrow or an array without dimensions."""
     if type(value) is str:
         return value
     if is_missing(value):
         return None
-    return value.as_py() if is_instance(value, "pyarrow.Scalar") else value
+    if is_instance(value, "pyarrow.Scalar"):
+        return value.as_py()
+    return value.item() if is_instance(value, "numpy.ndarray") and not value.ndim else value
 
 
 def items_or_empty(value: Any) -> Any:

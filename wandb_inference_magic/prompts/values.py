@@ -249,10 +249,18 @@ class _Plain:
 
     def _of_model(self, value: Any) -> Any:
         """Return what pydantic writes of a model, except for the parts that hide something, or have no JSON form."""
+        hides = True
         with suppress(Exception):
-            if not frames.has_hiding_parts(value):
+            if not (hides := frames.has_hiding_parts(value)):
                 return self.of(value.model_dump(mode="json", exclude=set(frames.hidden_fields(type(value)))))
-        _refuse_serialized(value)
+        if hides and getattr(getattr(type(value), "__pydantic_decorators__", None), "model_serializers", None):
+            kind = type(value).__name__
+            raise InferenceError(
+                f"A {kind} has a serializer of its own, which may show what its parts hide.",
+                remedy=f"Put the part that you need into the prompt. Or define the text of a {kind} with "
+                "@as_prompt.register.",
+                cause="option",
+            )
         if getattr(type(value), "__pydantic_root_model__", False):
             return self.of(value.root)
         return {name: self._of_field(value, name) for name in frames.field_names(value)}
@@ -294,18 +302,6 @@ class _Plain:
 
     def _more(self, length: int) -> str:
         return LEFT_OUT.format(f"{length - self._most_items:,} more")
-
-
-def _refuse_serialized(value: object) -> None:
-    """Raise InferenceError for a model with a serializer of its own, which may show what parts of the model hide."""
-    if getattr(getattr(type(value), "__pydantic_decorators__", None), "model_serializers", None):
-        kind = type(value).__name__
-        raise InferenceError(
-            f"A {kind} has a serializer of its own, which may show what its parts hide.",
-            remedy=f"Put the part that you need into the prompt. Or define the text of a {kind} with "
-            "@as_prompt.register.",
-            cause="option",
-        )
 
 
 def _readable(value: object) -> str:

@@ -27,11 +27,12 @@ from .think_tags import BLANK, ThinkTags, begins_tag
 from .tool_calls import ToolCallBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..catalog import Price
     from ..messages import Message
     from .forms import TextKind
+    from .think_tags import TaggedText
 
 # How many unknown parts of a reply are reported, and how much of each is quoted.
 MAX_UNKNOWN: Final = 3
@@ -241,11 +242,14 @@ class ReplyBuilder:
                 self._echo.setdefault(name, []).append(value)
             self._add_text("reasoning", value)
         else:
-            for part, text in self._tags.feed(value):
-                if part == "restart":
-                    self._restart()
-                else:
-                    self._add_text(part, text)
+            self._add_tagged(self._tags.feed(value))
+
+    def _add_tagged(self, parts: Iterable[TaggedText]) -> None:
+        for part, text in parts:
+            if part == "restart":
+                self._restart()
+            else:
+                self._add_text(part, text)
 
     def _are_tagged(self, thought: str) -> bool:
         """Return whether the tags tell what is a thought in content that is marked as one.
@@ -350,6 +354,8 @@ class ReplyBuilder:
         incomplete: str = "",
     ) -> Reply:
         """Return what has been received so far as a Reply, with its cost at `price`."""
+        if self.finish_reason is not None:
+            self._add_tagged(self._tags.end())
         not_recorded = self.timing.failure if self.timing else ""
         return Reply(
             text=self.text,

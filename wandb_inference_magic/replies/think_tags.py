@@ -118,6 +118,12 @@ class ThinkTags:
             return "text", ""
         return ("reasoning" if self._closing and not self._block else "text"), self._rest
 
+    def end(self) -> Iterator[TaggedText]:
+        """Yield the parts that the end of the reply completes: a closing tag may be the last of it."""
+        if self._rest.translate(_ASCII_LOWER).strip(BLANK) in _ALONE:
+            # As at the end of a line.
+            yield from self.feed("\n")
+
     def feed(self, text: str) -> Iterator[TaggedText]:
         """Take a piece, and yield the parts that it completes."""
         if not self._rest and not self._closing and not self._follows_tag and not any(one in text for one in _FIRST):
