@@ -74,6 +74,7 @@ class View {
     const held = document.activeElement;
     const isInside = this.root.contains(held) && held !== this.root;
     this.card.hidden = isOver;
+    this.root.classList.toggle("wb-review-waiting", this.pending.size > 0);
     this.skip.disabled = this.onward.disabled = isOver;
     this.skip.setAttribute("aria-pressed", String(!isOver && this.decided(this.cards[this.at].row) === "skip"));
     this.back.disabled = this.at === 0;
