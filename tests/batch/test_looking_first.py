@@ -137,7 +137,7 @@ def test_a_look_at_the_rows_that_takes_long_shows_so_and_can_be_interrupted(mapp
         "from time import sleep\nrendered = []\ndef slow(text):\n    rendered.append(text)\n    sleep(0.05)\n"
         "many = [f'row {number}' for number in range(1000)]"
     )
-    run = mapper.kernel.interrupt_at("%%wbmap many --dry-run\n{{ slow(text) }} {{ text }}", "looking which answers")
+    run = mapper.kernel.interrupt_at("%%wbmap many --dry-run\n{{ slow(text) }} {{ text }}", "checking which answers")
     assert "Interrupted" in run.error
     assert len(mapper.kernel.value("rendered")) < 1000
 

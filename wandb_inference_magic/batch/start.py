@@ -223,7 +223,7 @@ def _kept(run: BatchRun, seen: Counter[str]) -> tuple[int, int]:
     key_of = answers.key if run.spec.distinct else answers.next_key
     prompts, looked_for, keys = run.spec.prompts(), 0, []
     # A row that cannot be read, or made into a prompt, is reported when its turn comes.
-    with suppress(Exception), run.command.listener.waiting("looking which answers there are") as redraw:
+    with suppress(Exception), run.command.listener.waiting("checking which answers are on disk") as redraw:
         for row in islice(run.rows, 0, None, ceil((run.total or 1) / LOOKED_FOR)):
             redraw()
             looked_for += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from queue import Empty, SimpleQueue
@@ -112,10 +112,8 @@ class EventLoop:
             return function()
         import asyncio
 
-        try:
+        with self._explained():
             return self.run(asyncio.to_thread(function), meanwhile=meanwhile, interrupts=interrupts)
-        except RuntimeError as error:
-            raise self._explain(error) or error from None
 
     def begin(self, coroutine: Coroutine[Any, Any, T], *, wake: Event | None = None) -> Running[T]:
         """Start a coroutine. `wake` is set when it ends."""
@@ -141,12 +139,22 @@ class EventLoop:
 
     def _start_for(self, coroutines: Iterable[Coroutine[Any, Any, object]]) -> asyncio.AbstractEventLoop:
         """Return the loop, and close what was to run on it if its thread cannot be started."""
+        with self._explained():
+            try:
+                return self._start()
+            except RuntimeError:
+                for coroutine in coroutines:
+                    coroutine.close()
+                raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            return self._start()
+            yield
         except RuntimeError as error:
-            for coroutine in coroutines:
-                coroutine.close()
-            raise self._explain(error) or error from None
+            if (explained := self._explain(error)) is None:
+                raise
+            raise explained from None
 
     def _start(self) -> asyncio.AbstractEventLoop:
         """Start the thread if necessary, and return its loop."""
