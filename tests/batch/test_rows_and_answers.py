@@ -115,7 +115,7 @@ def test_an_answer_of_blanks_is_none(api: ModuleType, service: Service, blank: s
     service.then(completion(blank))
     found = api.map_prompts(["a"], "{{ text }}")
     assert list(found.reply.isna()) == [True]
-    assert found.reply_error[0].startswith("No text came")
+    assert found.reply_error[0].startswith("The reply has no text")
 
 
 def test_retrying_failed_equal_rows_asks_for_those_alone(api: ModuleType, service: Service) -> None:

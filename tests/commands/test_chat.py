@@ -215,7 +215,7 @@ def test_a_refusal_is_said_to_be_one(kernel: Kernel, service: Service, stream: s
     run = kernel.run(f"%wbchat {stream} hi")
     assert "I can't help" in markdown(run)
     assert "the model refused" in run.text
-    assert "No text came" not in run.text
+    assert "The reply has no text" not in run.text
     assert kernel.value("(_wbreply.text, _wbreply.refusal)") == (words, words)
 
 

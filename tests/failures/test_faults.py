@@ -206,9 +206,9 @@ FAULTS = [
 ]  # fmt: skip
 
 NO_FAULTS = [
-    Fault("choices: [] only, then [DONE]", Streamed([], finish=None), ("No text came",)),
-    Fault("white space only", completion(" \n "), ("No text came",), "--no-stream"),
-    Fault("null content", completion(None), ("No text came",), "--no-stream"),
+    Fault("choices: [] only, then [DONE]", Streamed([], finish=None), ("The reply has no text",)),
+    Fault("white space only", completion(" \n "), ("The reply has no text",), "--no-stream"),
+    Fault("null content", completion(None), ("The reply has no text",), "--no-stream"),
     Fault(
         "empty, reasoning used it up",
         Streamed([], reasoning=["thinking"], finish="length"),

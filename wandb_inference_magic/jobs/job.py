@@ -145,7 +145,7 @@ class Job(OfThisKernel):
                 Thread(target=context.run, args=(self._run,), name=f"wb-job-{self.id}", daemon=True).start()
             except BaseException as failure:  # noqa: BLE001 - raised again
                 self._end(Outcome(None, error=(error := without_thread(failure) or failure)))
-                raise error from None
+                raise error from failure.__cause__
 
     def start_here(self) -> None:
         """Do the work in this thread, because no interactive front end is attached.

@@ -179,7 +179,7 @@ def why_empty(reply: Reply) -> str:
         return f"No answer: the {limit} was used up {used}before it. {_limit_remedy(reply)}"
     if reply.finish_reason == "content_filter":
         return "No answer: the service's content filter withheld it."
-    return "No text came."
+    return "The reply has no text."
 
 
 def why_flawed(reply: Reply) -> str:

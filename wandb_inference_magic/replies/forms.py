@@ -64,7 +64,7 @@ ECHOED: Final = ("reasoning_details", "thinking_blocks", "reasoning_opaque")
 # Every field of a message that has reasoning.
 ALL_REASONING: Final = (*REASONING, *ECHOED)
 # The fields of a chunk, a delta or a part that name sources, and the fields in them that have the address of one.
-SOURCES: Final = (*("citations", "search_results", "annotations", "web_search", "search_info"),)
+SOURCES: Final = ("citations", "search_results", "annotations", "web_search", "search_info")
 # Fields that may hold these.
 _HOLDERS: Final = ("context", "provider_specific_fields")
 _ADDRESSES: Final = ("url", "link", "uri")
