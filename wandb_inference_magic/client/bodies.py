@@ -7,7 +7,7 @@ one layer of gzip or deflate is decompressed, and the bytes are counted.
 from __future__ import annotations
 
 import zlib
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,50 +25,38 @@ MAX_REFUSED: Final = 1 * MB
 # Any other compressed body: calls of other paths that the user's code makes.
 MAX_UNPACKED: Final = 256 * MB
 PIECE: Final = 65_536
+FIRST_ERROR: Final = 300
 
 # Request no compression: the size of a body is then known, and a cassette records it unchanged.
 NOT_PACKED: Final = {"accept-encoding": "identity"}
 _PACKED: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _OTHER_PACKED: Final = frozenset("br zstd compress x-compress bzip2 lzma xz lz4 snappy dcb dcz exi".split())  # noqa: SIM905
 GZIP_MARK: Final = b"\x1f\x8b"
-DEFLATE_HEAD: Final = 2
+# So many bytes tell whether a `deflate` body has a header.
+HEAD: Final = 2
 
 
-def bound(library: Any, request: Any, response: Any) -> None:
-    """Replace the body of a response of the HTTP library with a bounded one.
+def bound(library: Any, request: Any, response: Any) -> Any:
+    """Return a response of the HTTP library with a bounded body in place of its own.
 
-    Raises
-    ------
-    InferenceError
-        When the body cannot be read.
+    A body that cannot be read raises an InferenceError when it is read.
     """
-    response.stream = _body_class(library)(response.stream, _reader(request, response))
-
-
-def _reader(request: Any, response: Any) -> BodyReader:
     named = [one.strip().lower() for one in response.headers.get("content-encoding", "").split(",")]
     # Servers that are written by hand name other things: `none`, `utf-8`, `chunked`.
-    encodings = [one for one in named if one in _PACKED or one in _OTHER_PACKED]
-    is_error = response.status_code >= 300
-    is_known = not encodings or (len(encodings) == 1 and encodings[0] in _PACKED)
-    if not is_known and not is_error:
-        raise InferenceError(
-            "The response uses a compression that was not requested; it was not read.",
-            why=f"Its content-encoding is {quoted(', '.join(encodings))}.",
-            remedy="Check the endpoint, and any proxy in front of it: %wbconfig shows the address.",
-            cause="reply",
-        )
+    encoding = ", ".join(one for one in named if one in _PACKED or one in _OTHER_PACKED)
     # Decompressed here, so the library must not do it again.
-    for name in ("content-encoding", "content-length") if encodings else ():
+    for name in ("content-encoding", "content-length") if encoding else ():
         response.headers.pop(name, None)
-    encoding = encodings[0] if encodings and is_known else ""
-    most = _most(request.url.path, response, encoding) if is_known else 0
-    return BodyReader(encoding, most, is_strict=not is_error, is_stream=is_stream(response))
+    most = _most(request.url.path, response, encoding)
+    is_error = response.status_code >= FIRST_ERROR
+    reader = BodyReader(encoding, most, is_strict=not is_error, is_stream=is_stream(response))
+    response.stream = _body_class(library)(response.stream, reader)
+    return response
 
 
 def _most(path: str, response: Any, encoding: str) -> float:
     """Return the maximum number of bytes to read from a body."""
-    if response.status_code >= 300:
+    if response.status_code >= FIRST_ERROR:
         return MAX_REFUSED
     if path.endswith("/chat/completions"):
         return MAX_STREAMED if is_stream(response) else MAX_WHOLE
@@ -83,7 +71,7 @@ class BodyReader:
     Parameters
     ----------
     encoding : str
-        `gzip`, `deflate`, or empty for a body that is not compressed.
+        `gzip`, `x-gzip` or `deflate`, or empty for a body that is not compressed. Others cannot be read.
     most : float
         The maximum number of bytes to return, after decompression.
     is_strict : bool
@@ -94,19 +82,19 @@ class BodyReader:
 
     def __init__(self, encoding: str, most: float, *, is_strict: bool, is_stream: bool = False) -> None:
         self._encoding = encoding
-        self._unpacker = zlib.decompressobj(_PACKED[encoding]) if encoding else None
-        # The first bytes of a `deflate` body, until it is known whether it has a header.
-        self._head: bytes | None = b"" if encoding == "deflate" else None
-        self._has_begun = self._has_ended = False
+        # The first bytes of a compressed body, and what is made once there are enough of them.
+        self._head = b""
+        self._unpacker: Any = None
         self._left = most
         self._most = most
         self.is_strict = is_strict
         self._is_stream = is_stream
+        # Whether what follows is dropped.
         self.is_full = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Take bytes from the network and yield their content, in pieces of bounded size."""
-        for piece in self._unpacked(chunk):
+        for piece in self._unpacked(chunk) if self._encoding else (chunk,):
             self._left -= len(piece)
             if self._left >= 0:
                 yield piece
@@ -119,35 +107,52 @@ class BodyReader:
 
     def _unpacked(self, chunk: bytes) -> Iterator[bytes]:
         if self._unpacker is None:
-            yield chunk
-            return
-        if self._head is not None:
             chunk = self._head = self._head + chunk
-            if len(chunk) < DEFLATE_HEAD:
+            if len(chunk) < HEAD:
                 return
-            if not _has_deflate_header(chunk):
-                # Some servers omit the header.
-                self._unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-            self._head = None
-        while chunk and not self._has_ended and not self.is_full:
-            if self._unpacker.eof and not self._begin_next(chunk):
+            self._begin()
+        while chunk and not self.is_full:
+            if self._unpacker.eof:
+                # A gzip body may have several parts. What follows and is not gzip does not count.
+                if "gzip" not in self._encoding or not chunk.startswith(GZIP_MARK[: len(chunk)]):
+                    self.is_full = True
+                    return
+                self._begin()
+            try:
+                piece = self._unpacker.decompress(chunk, PIECE)
+            except zlib.error:
+                self._stop(
+                    "The answer could not be decompressed.",
+                    "It is declared as compressed, but it is not, or it is damaged.",
+                    "Run the cell again; if it happens again, check the endpoint and any proxy in front of it.",
+                )
                 return
-            self._has_begun = True
-            piece = self._unpack(chunk)
             chunk = self._unpacker.unconsumed_tail or self._unpacker.unused_data
             if piece:
                 yield piece
 
-    def _begin_next(self, chunk: bytes) -> bool:
-        """Begin the next part, since a gzip body may have several. Ignore trailing data that is not gzip."""
-        self._has_ended = "gzip" not in self._encoding or not chunk.startswith(GZIP_MARK[: len(chunk)])
-        if not self._has_ended:
-            self._unpacker = zlib.decompressobj(_PACKED[self._encoding])
-        return not self._has_ended
+    def _begin(self) -> None:
+        if self._encoding not in _PACKED:
+            self._stop(
+                "The response uses a compression that was not requested; it was not read.",
+                f"Its content-encoding is {quoted(self._encoding)}.",
+                "Check the endpoint, and any proxy in front of it: %wbconfig shows the address.",
+            )
+            return
+        bits = _PACKED[self._encoding]
+        # Some servers omit the header of `deflate` (RFC 1950).
+        has_header = self._head[0] & 0x0F == zlib.DEFLATED and int.from_bytes(self._head[:HEAD], "big") % 31 == 0
+        self._unpacker = zlib.decompressobj(bits if has_header or "gzip" in self._encoding else -bits)
+
+    def _stop(self, what: str, why: str, remedy: str) -> None:
+        """Raise an error if the body is read strictly, else drop what follows."""
+        self.is_full = True
+        if self.is_strict:
+            raise InferenceError(what, why=why, remedy=remedy, cause="reply")
 
     def end(self) -> None:
         """Raise if a compressed body ended too early."""
-        is_cut = self._unpacker is not None and self._has_begun and not self._unpacker.eof
+        is_cut = bool(self._head) and not (self._unpacker and self._unpacker.eof)
         if is_cut and self.is_strict and not self._is_stream:
             raise InferenceError(
                 "The answer stopped before its end.",
@@ -156,25 +161,6 @@ class BodyReader:
                 cause="reply",
                 retryable=True,
             )
-
-    def _unpack(self, chunk: bytes) -> bytes:
-        assert self._unpacker is not None
-        with suppress(zlib.error):
-            return self._unpacker.decompress(chunk, PIECE)
-        if not self.is_strict:
-            self.is_full = True
-            return b""
-        raise InferenceError(
-            "The answer could not be decompressed.",
-            why="It is declared as compressed, but it is not, or it is damaged.",
-            remedy="Run the cell again; if it happens again, check the endpoint and any proxy in front of it.",
-            cause="reply",
-        )
-
-
-def _has_deflate_header(data: bytes) -> bool:
-    """Return whether compressed data begins with the header of RFC 1950."""
-    return data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:DEFLATE_HEAD], "big") % 31 == 0
 
 
 @cache

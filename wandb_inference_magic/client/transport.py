@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 IDLE_SECONDS: Final = 4.0
 
 
-def _limits(library: Any) -> Any:
-    """Return the limits of a pool of connections."""
-    return library.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=IDLE_SECONDS)
-
-
 def transport(library: Any, verify: Any, *, is_async: bool, is_proxied: bool, sending: Sending = nullcontext) -> Any:
     """Return the transport of an HTTP client.
 
@@ -57,7 +52,8 @@ def _connect(library: Any, verify: Any, proxy: Proxy | None, *, is_async: bool) 
     InferenceError
         When the proxy cannot be used.
     """
-    how = {"verify": verify, "trust_env": False, "limits": _limits(library)}
+    limits = library.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=IDLE_SECONDS)
+    how = {"verify": verify, "trust_env": False, "limits": limits}
     if proxy is not None:
         how["proxy"] = _library_proxy(library, proxy)
     make = partial(library.AsyncHTTPTransport if is_async else library.HTTPTransport, **how)
@@ -130,22 +126,12 @@ def _checked(library: Any) -> Any:
         def handle_request(self, request: Any) -> Any:
             with self._sending(request):
                 response = self._of(request).handle_request(request)
-            try:
-                bound(library, request, response)
-            except InferenceError:
-                response.stream.close()
-                raise
-            return response
+            return bound(library, request, response)
 
         async def handle_async_request(self, request: Any) -> Any:
             with self._sending(request):
                 response = await self._of(request).handle_async_request(request)
-            try:
-                bound(library, request, response)
-            except InferenceError:
-                await response.stream.aclose()
-                raise
-            return response
+            return bound(library, request, response)
 
         def close(self) -> None:
             for made in self._made.values():

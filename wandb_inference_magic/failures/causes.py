@@ -60,7 +60,8 @@ class ErrorForm:
     waits : Waits or None
         The times to wait before the next tries; None if trying again cannot help.
     affects_all : bool or None
-        Whether every other request would be refused as well; False if it depends on the prompt, None if unknown.
+        Whether every other request would be refused as well, and False if that depends on the prompt. None: as the
+        cause says.
     unless_waited : bool
         Only if the service does not ask for a short wait before the next try.
     """
@@ -119,9 +120,6 @@ _MODEL_WORDS: Final = (
     r"|function .{0,60}not found for account|模型不存在"
     r"|(model|deployment)[_ ]?not[_ ]?found|deploymentnotfound|not a valid model|deployment .{0,60}does not exist"
 )
-_MEMORY_WORDS: Final = (
-    r"requires more (system |gpu )?memory|(not enough|insufficient) (system |gpu )?memory|insufficient system resources"
-)
 _PASSING_WORDS: Final = (
     r"rate[_ ]?limit|throttl|too many requests|too busy|(due to|at) capacity|overloaded|temporarily|not loaded yet"
     r"|(is|are) (currently |still )?(loading|starting|being loaded|building|deploying|warming up)|\bstarting,"
@@ -136,24 +134,12 @@ _FORMAT_WORDS: Final = (
     r"response[_ ]?(format|schema)|mime type|json[_ ](object|mode)|schema|structured|guided|grammar"
     r"|output_(format|config)|llguidance)"
 )
-# Of status 403. A prompt can have a token that is not allowed.
-_REFUSED_KEY_WORDS: Final = (
-    r"authorization failed|(invalid|expired) (access |api |auth\w* )?(token|credentials?)\b(?! (in|id|at|for)\b)"
-    r"|(jwt|credentials?)( \w+)? (are |is )?(invalid|expired|malformed|missing)"
-)
 # Rows of the same kind.
-_key = partial(ErrorForm, "key", "{service} did not accept the key.", "{key_remedy}", why="{who}", affects_all=True)
-_quota = partial(
-    ErrorForm, "quota", "The account's credit or spending limit is used up.", "{quota_remedy}", affects_all=True
-)
+_key = partial(ErrorForm, "key", "{service} did not accept the key.", "{key_remedy}", why="{who}")
+_quota = partial(ErrorForm, "quota", "The account's credit or spending limit is used up.", "{quota_remedy}")
 _refused = partial(ErrorForm, "refused", "{service} refused the request.")
 _unknown_model = partial(
-    ErrorForm,
-    "model",
-    "{service} does not know the model {model!r}.",
-    "{model_remedy}",
-    why="{model_why}",
-    affects_all=True,
+    ErrorForm, "model", "{service} does not know the model {model!r}.", "{model_remedy}", why="{model_why}"
 )
 _unknown_address = partial(ErrorForm, "network", "{service} does not know this address.")
 _unknown_either = partial(
@@ -176,7 +162,6 @@ CAUSES: Final = (
         "{service} does not serve this model to a personal account.",
         "Create a team at W&B and name one of its projects: %wbconfig --project team/project.",
         words=r"personal (account|entit)",
-        affects_all=True,
     ),
     ErrorForm(
         "refused",
@@ -194,7 +179,6 @@ CAUSES: Final = (
         "Choose a model that it may use, or ask who runs the service.",
         (400, 401, 403, None),
         r"model_access_denied|not allowed to access (this )?model|can only access models",
-        affects_all=True,
     ),
     _key((401, 407)),
     _key(
@@ -205,7 +189,12 @@ CAUSES: Final = (
     ),
     _quota((402,)),
     _quota((400, 403, 412, 429, 500, None), _QUOTA_WORDS, unless_waited=True),
-    _key((403,), _REFUSED_KEY_WORDS),
+    # A prompt can have a token that is not allowed.
+    _key(
+        (403,),
+        r"authorization failed|(invalid|expired) (access |api |auth\w* )?(token|credentials?)\b(?! (in|id|at|for)\b)"
+        r"|(jwt|credentials?)( \w+)? (are |is )?(invalid|expired|malformed|missing)",
+    ),
     _quota((429,), "quota", at="wandb", unless_waited=True),
     ErrorForm(
         "network",
@@ -218,33 +207,29 @@ CAUSES: Final = (
     ),
     # Sent with a status that says otherwise.
     _too_many(_BUSY, (400, 403, 404, None), _PASSING_WORDS),
-    _refused(_REGION, (403, 451, None), r"country|region|territory", affects_all=True),
-    _refused(_REGION, (400, 403, 451, None), r"(country|region|location) .{0,20}not supported", affects_all=True),
+    _refused(_REGION, (403, 451, None), r"country|region|territory"),
+    _refused(_REGION, (400, 403, 451, None), r"(country|region|location) .{0,20}not supported"),
     _refused(
         "Ask the people who run it to start it again.",
         (400, 403, 404, 409, 422, 503, None),
         r"(endpoint|deployment|model|space) is (paused|stopped)",
-        affects_all=True,
     ),
     _refused(
         "Ask an administrator of your W&B organization to enable the inference gateway.",
         (403,),
         r"gateway.{0,30}not enabled|not enabled.{0,30}organization",
-        affects_all=True,
     ),
     _refused(
         "Ask an administrator of the account whether it may use this model.",
         (403,),
         r"^\W*$|forbidden|permission|access|authori[sz]ed|account|subscription|project|\bkey\b|attention required"
         r"|organi[sz]ation must be|verify your|allow-?list|from (this|your) ip",
-        affects_all=True,
     ),
-    _refused("Ask the people who run it whether this key may use it.", (403,), at="list", affects_all=True),
+    _refused("Ask the people who run it whether this key may use it.", (403,), at="list"),
     _refused(
         "Change the privacy settings of the account, or choose another model with %wbmodels.",
         (403, 404),
         r"data policy|privacy settings",
-        affects_all=True,
     ),
     # One prompt may be refused where others are not.
     _refused(
@@ -285,7 +270,7 @@ CAUSES: Final = (
         "{service} cannot load the model {model!r}: its machine has too little memory.",
         "Choose a smaller model with %wbmodels.",
         (400, 500, 503, None),
-        _MEMORY_WORDS,
+        r"(requires more|not enough|insufficient) (system |gpu )?memory|insufficient system resources",
         affects_all=True,
     ),
     _not_accepted(_CHANGE, (500, 501, 502, 503, None), _UNABLE_WORDS),
