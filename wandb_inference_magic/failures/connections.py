@@ -45,6 +45,42 @@ _NETWORK_REMEDY: Final = (
 )
 
 
+class _Beneath:
+    """The network errors beneath a failure.
+
+    Attributes
+    ----------
+    errors : list of BaseException
+    kinds : set of str
+        The names of their classes, and of the classes that those are derived from.
+    said : str
+        Their messages.
+    is_connecting : bool
+        Whether the connection was not made yet, its encryption included.
+    speaks_no_tls : bool
+        Whether the other side does not speak TLS.
+    """
+
+    def __init__(self, failure: BaseException) -> None:
+        self.errors = list(_beneath(failure))
+        self.kinds = {kind.__name__ for error in self.errors for kind in type(error).__mro__}
+        # Each library repeats the message of the one beneath.
+        self.said = " ".join(dict.fromkeys(map(str, self.errors))).strip()
+        self.is_connecting = not self.kinds.isdisjoint(("ConnectError", "ConnectTimeout"))
+        self.speaks_no_tls = any(isinstance(error, ssl.SSLError) and error.reason in NOT_TLS for error in self.errors)
+
+
+def _beneath(failure: BaseException) -> Iterator[BaseException]:
+    """Yield the network errors beneath a failure. The libraries raise each while they handle another."""
+    error = failure.__cause__ or failure.__context__
+    # If the call was made while an earlier failure was being handled, the rest belongs to that failure.
+    while error is not None and not isinstance(error, InferenceError):
+        yield error
+        # One for each address of the host, if it has several.
+        yield from getattr(error, "exceptions", ())
+        error = error.__cause__ or error.__context__
+
+
 def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
     """Return the error for a failure of the way to the endpoint, or None for one of the endpoint itself."""
     error = _described(failure, endpoint)
@@ -65,32 +101,30 @@ def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
         return _of_status(failure, endpoint, proxy)
     if not isinstance(failure, openai.APIConnectionError):
         return None
-    beneath = list(_beneath(failure))
+    beneath = _Beneath(failure)
     if proxy is not None and (error := _of_proxy(proxy, beneath, endpoint)) is not None:
         return error
     if isinstance(failure, openai.APITimeoutError):
-        if any(type(one).__name__ == "ConnectTimeout" for one in beneath):
+        if "ConnectTimeout" in beneath.kinds:
             what, why, remedy = "could not be reached in time", "No connection could be made", _NETWORK_REMEDY
         else:
             what, why = "sent nothing in time", "The waiting time is the `timeout` setting"
             remedy = "Run the cell again, or wait longer: %wbconfig --timeout 300."
-        return InferenceError(
-            f"{endpoint.label} {what}.", why=f"{why}.{_through(proxy)}", remedy=remedy, cause="network"
-        )
+        return _error(f"{endpoint.label} {what}.", f"{why}.{_through(proxy)}", remedy)
+    has_begun = failure.message == BROKE_OFF
     # The server closed a connection that was kept for the next request, at the moment in which that was sent.
-    is_stale = failure.message != BROKE_OFF and "disconnected without sending" in _describe_cause(beneath)
+    is_stale = not has_begun and "disconnected without sending" in beneath.said
     what = f"{endpoint.label} could not be reached or the connection broke."
-    why, remedy, may_pass = _wire(beneath, endpoint, proxy, has_begun=failure.message == BROKE_OFF)
+    why, remedy, may_pass = _wire(beneath, endpoint, proxy, has_begun=has_begun)
     if endpoint.is_local:
         what, remedy, may_pass = "The practice model on this machine did not answer.", "Restart the kernel.", is_stale
-    return InferenceError(
-        what,
-        why=why,
-        remedy=remedy,
-        cause="network",
-        retryable=may_pass,
-        waits=IMMEDIATELY if is_stale else None,
-    )
+    error = _error(what, why, remedy, may_pass=may_pass)
+    error.waits = IMMEDIATELY if is_stale else None
+    return error
+
+
+def _error(what: str, why: str, remedy: str, *, may_pass: bool = False) -> InferenceError:
+    return InferenceError(what, why=why, remedy=remedy, cause="network", retryable=may_pass)
 
 
 def _not_importable(failure: ImportError) -> InferenceError:
@@ -108,45 +142,35 @@ def _of_status(failure: Any, endpoint: Endpoint, proxy: Proxy | None) -> Inferen
     if failure.status_code == 407 and proxy is not None:
         return _proxy_refused(proxy, "407 Proxy Authentication Required", endpoint)
     if failure.status_code == 400 and endpoint.url.startswith("http:") and re.search(WANTS_TLS, str(failure.body)):
-        return InferenceError(
-            f"{endpoint.label} speaks TLS at this port.",
-            remedy=_set_address(endpoint, "https"),
-            cause="network",
-        )
+        return _error(f"{endpoint.label} speaks TLS at this port.", "", _set_address(endpoint, "https"))
     return None
 
 
-def _of_proxy(proxy: Proxy, beneath: list[BaseException], endpoint: Endpoint) -> InferenceError | None:
+def _of_proxy(proxy: Proxy, beneath: _Beneath, endpoint: Endpoint) -> InferenceError | None:
     """Return the error for a failure before the proxy had connected to the endpoint, or None for a later one."""
-    names = {type(error).__name__ for error in beneath}
-    if "ProxyError" in names:
-        return _proxy_refused(proxy, _describe_cause(beneath), endpoint)
-    if not _is_connecting(beneath):
+    if "ProxyError" in beneath.kinds:
+        return _proxy_refused(proxy, beneath.said, endpoint)
+    if not beneath.is_connecting:
         return None
     remedy = f"Check {proxy.variable}. {NO_PROXY_REMEDY}"
     is_encrypted = proxy.address.lower().startswith("https:")
-    if any(isinstance(error, ssl.SSLError) for error in beneath):
+    if "SSLError" in beneath.kinds:
         # To the proxy, or through it to the endpoint. OpenSSL may name the host.
-        names_proxy = f"'{urlsplit(f'//{proxy.place}').hostname}'" in _describe_cause(beneath)
+        names_proxy = f"'{urlsplit(f'//{proxy.place}').hostname}'" in beneath.said
         is_of_proxy = endpoint.url.startswith("http:") or names_proxy
-        if not is_encrypted or not (is_of_proxy or _speaks_no_tls(beneath)):
+        if not is_encrypted or not (is_of_proxy or beneath.speaks_no_tls):
             return None
-        if _speaks_no_tls(beneath):
+        if beneath.speaks_no_tls:
             why, may_pass = "It does not speak TLS at this port: its address probably begins with http://.", False
         else:
             why, remedy, may_pass = _of_tls(beneath, None, remedy, has_begun=False)
-    elif not is_encrypted and not names.isdisjoint(_ENDED):
+    elif not is_encrypted and not beneath.kinds.isdisjoint(_ENDED):
         # Only the endpoint is spoken to in TLS, once the proxy is connected to it.
         return None
     else:
         why, may_pass = _describe_unreachable(beneath)
-    return InferenceError(
-        f"The proxy {proxy.place} in {proxy.variable} could not be reached; nothing was sent.",
-        why=why,
-        remedy=remedy,
-        cause="network",
-        retryable=may_pass,
-    )
+    what = f"The proxy {proxy.place} in {proxy.variable} could not be reached; nothing was sent."
+    return _error(what, why, remedy, may_pass=may_pass)
 
 
 def _proxy_refused(proxy: Proxy, said: str, endpoint: Endpoint) -> InferenceError:
@@ -156,38 +180,32 @@ def _proxy_refused(proxy: Proxy, said: str, endpoint: Endpoint) -> InferenceErro
             f"Write its user name and password into {proxy.variable}, as `user:password@` before the host, with "
             "special characters percent-encoded. Then restart the kernel."
         )
-    return InferenceError(
-        f"{endpoint.label} could not be reached through the proxy {proxy.place} in {proxy.variable}.",
-        why=f'The proxy answered "{quoted(library_message(said))}".',
-        remedy=remedy,
-        cause="network",
-        retryable=said.startswith(("502", "503", "504")),
-    )
+    what = f"{endpoint.label} could not be reached through the proxy {proxy.place} in {proxy.variable}."
+    why = f'The proxy answered "{quoted(library_message(said))}".'
+    return _error(what, why, remedy, may_pass=said.startswith(("502", "503", "504")))
 
 
-def _wire(
-    beneath: list[BaseException], endpoint: Endpoint, proxy: Proxy | None, *, has_begun: bool
-) -> tuple[str, str, bool]:
+def _wire(beneath: _Beneath, endpoint: Endpoint, proxy: Proxy | None, *, has_begun: bool) -> tuple[str, str, bool]:
     """Return why, the remedy, and whether it may pass, for a failure beneath the SDK's own."""
-    said = _describe_cause(beneath)
+    said = beneath.said
     if "illegal status line" in said and r"\x15\x03" in said:
         return "The server speaks TLS at this port.", _set_address(endpoint, "https"), False
-    if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in said:
-        if _is_connecting(beneath) and _speaks_no_tls(beneath):
+    if "SSLError" in beneath.kinds or "CERTIFICATE_VERIFY_FAILED" in said:
+        if beneath.is_connecting and beneath.speaks_no_tls:
             if not endpoint.is_wandb:
                 remedy = f"{_set_address(endpoint, 'http')}{_through(proxy)}"
                 return "The server does not speak TLS at this port.", remedy, False
             remedy = f"{_between(proxy)}, a firewall or a page to sign in did so: ask the people who run the network."
             return "Something else answered in its place, without TLS.", remedy, False
         return _of_tls(beneath, proxy, endpoint.described_origin, has_begun=has_begun)
-    if any(isinstance(error, NotImplementedError) for error in beneath):
+    if "NotImplementedError" in beneath.kinds:
         why = "This Python runs in a browser, and its HTTP library opens sockets, which a browser does not have."
         remedy = (
             "Install the httpx of Pyodide's own distribution, which uses the browser's fetch, and restart the kernel. "
             "Or replay a cassette: %wbconfig --cassette FILE --mode replay."
         )
         return why, remedy, False
-    if any(type(error).__name__ == "RemoteProtocolError" for error in beneath) and not re.search(_CLOSED, said):
+    if "RemoteProtocolError" in beneath.kinds and not re.search(_CLOSED, said):
         why = f"Its answer is not valid HTTP: {quoted(library_message(said))}.{_through(proxy)}"
         remedy = "Run the cell again. If it fails again, check the address, or ask the people who run the server."
         return why, f"{remedy} {endpoint.described_origin}", True
@@ -195,24 +213,22 @@ def _wire(
     remedy = _NETWORK_REMEDY
     if proxy is not None:
         why += _through(proxy)
-    elif not endpoint.is_wandb and any(isinstance(one, ConnectionRefusedError | gaierror) for one in beneath):
+    elif not endpoint.is_wandb and not beneath.kinds.isdisjoint(("ConnectionRefusedError", "gaierror")):
         remedy = f"Check its address, and that it is running. {endpoint.described_origin}"
     elif endpoint.url.startswith("http:") and not has_begun:
         remedy = f"{remedy} If the server expects TLS, its address is {_other_address(endpoint, 'https')}."
     return why, remedy, may_pass or endpoint.is_wandb
 
 
-def _of_tls(
-    beneath: list[BaseException], proxy: Proxy | None, origin: str, *, has_begun: bool
-) -> tuple[str, str, bool]:
+def _of_tls(beneath: _Beneath, proxy: Proxy | None, origin: str, *, has_begun: bool) -> tuple[str, str, bool]:
     between = _between(proxy)
-    said = f"The encrypted connection failed: {quoted(library_message(_describe_cause(beneath)))}"
-    codes = [error.verify_code for error in beneath if isinstance(error, ssl.SSLCertVerificationError)]
+    said = f"The encrypted connection failed: {quoted(library_message(beneath.said))}"
+    codes = [error.verify_code for error in beneath.errors if isinstance(error, ssl.SSLCertVerificationError)]
     if remedy := next((REFUSED[code] for code in codes if code in REFUSED), ""):
         return f"{said}.{_through(proxy)}", f"{remedy} {origin}", False
     if not codes and "CERTIFICATE_VERIFY_FAILED" not in said:
         # The certificate is not at fault: the other side ended it.
-        is_alert = "_ALERT_" in said or _is_connecting(beneath)
+        is_alert = "_ALERT_" in said or beneath.is_connecting
         may_pass = has_begun or not is_alert or bool(re.search(_ONLY_THIS_ONE, said))
         again = "Run the cell again. If it fails again, ask" if may_pass else "Ask"
         remedy = f"{between} or the server ended it. {again} the people who run them what they expect. {origin}"
@@ -242,40 +258,14 @@ def _set_address(endpoint: Endpoint, scheme: str) -> str:
     return f"Its address is probably {address}: set it with %wbconfig --endpoint. {endpoint.described_origin}"
 
 
-def _is_connecting(beneath: list[BaseException]) -> bool:
-    """Return whether the connection was not made yet, its encryption included."""
-    return any(type(error).__name__ in ("ConnectError", "ConnectTimeout") for error in beneath)
-
-
-def _speaks_no_tls(beneath: list[BaseException]) -> bool:
-    return any(isinstance(error, ssl.SSLError) and error.reason in NOT_TLS for error in beneath)
-
-
-def _describe_unreachable(beneath: list[BaseException]) -> tuple[str, bool]:
+def _describe_unreachable(beneath: _Beneath) -> tuple[str, bool]:
     """Return why a connection could not be made or broke, and whether that may pass."""
-    if any(isinstance(error, ConnectionRefusedError) for error in beneath):
+    if "ConnectionRefusedError" in beneath.kinds:
         return "Nothing answers at that address.", False
-    if unknown := next((error for error in beneath if isinstance(error, gaierror)), None):
+    if unknown := next((error for error in beneath.errors if isinstance(error, gaierror)), None):
         return "Its name could not be looked up.", unknown.errno == EAI_AGAIN
-    if any(type(error).__name__ == "ConnectTimeout" for error in beneath):
+    if "ConnectTimeout" in beneath.kinds:
         return "It sent nothing in time.", True
-    said = _describe_cause(beneath)
-    if "peer closed connection" in said:
+    if "peer closed connection" in beneath.said:
         return "The connection was closed before the whole answer had arrived.", True
-    return f"{quoted(library_message(said)).rstrip('.') or 'The other side closed the connection'}.", True
-
-
-def _beneath(failure: BaseException) -> Iterator[BaseException]:
-    """Yield the network errors beneath a failure. The libraries raise each while they handle another."""
-    error = failure.__cause__ or failure.__context__
-    # If the call was made while an earlier failure was being handled, the rest belongs to that failure.
-    while error is not None and not isinstance(error, InferenceError):
-        yield error
-        # One for each address of the host, if it has several.
-        yield from getattr(error, "exceptions", ())
-        error = error.__cause__ or error.__context__
-
-
-def _describe_cause(beneath: list[BaseException]) -> str:
-    # Each library repeats the message of the one beneath.
-    return " ".join(dict.fromkeys(str(error) for error in beneath)).strip()
+    return f"{quoted(library_message(beneath.said)).rstrip('.') or 'The other side closed the connection'}.", True

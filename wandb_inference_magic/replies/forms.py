@@ -30,25 +30,17 @@ class CallPart:
     extra: Mapping[str, Any]
 
 
-# The parts of a content list, by their `type`: what each is, and the field that has its text. None: it has no text.
-PARTS: Final[Mapping[str, tuple[TextKind, str | None]]] = {
-    "text": ("text", "text"),
-    "output_text": ("text", "text"),
-    "input_text": ("text", "text"),
-    "thinking": ("reasoning", "thinking"),
-    "reasoning": ("reasoning", "text"),
-    "reasoning.text": ("reasoning", "text"),
-    "reasoning_text": ("reasoning", "text"),
-    "reasoning.summary": ("reasoning", "summary"),
-    "summary_text": ("reasoning", "text"),
-    "refusal": ("refusal", "refusal"),
-    # They have no text: signatures, and the numbers of sources.
-    "redacted_thinking": ("reasoning", None),
-    "reasoning.encrypted": ("reasoning", None),
-    "reference": ("text", None),
-    "tool_use": ("text", None),
-    "tool_call": ("text", None),
+# What the parts of a content list are, by their `type`.
+PARTS: Final[Mapping[str, TextKind]] = {
+    **dict.fromkeys(("text", "output_text", "input_text", "reference", "tool_use", "tool_call"), "text"),
+    **dict.fromkeys(("thinking", "redacted_thinking", "reasoning", "reasoning.text", "reasoning_text"), "reasoning"),
+    **dict.fromkeys(("reasoning.summary", "reasoning.encrypted", "summary_text"), "reasoning"),
+    "refusal": "refusal",
 }
+# Those that have no text: signatures, and the numbers of sources.
+_TEXTLESS: Final = ("redacted_thinking", "reasoning.encrypted", "reference", "tool_use", "tool_call")
+# The field with the text of a part, where it is not `text`.
+_OWN_FIELDS: Final = {"thinking": "thinking", "reasoning.summary": "summary", "refusal": "refusal"}
 # A field that some services use in place of the one above.
 _OTHER_FIELDS: Final = ("text", "content", "reasoning", "summary", "value")
 # What a part may have besides its text.
@@ -178,7 +170,7 @@ def _is_part(one: object, content: object) -> bool:
         # In a list.
         return isinstance(kind, str) or any(name in one for name in ("text", "content", "value"))
     texts = _OTHER_FIELDS if isinstance(kind, str) else ("text", "content")
-    field = PARTS.get(str(kind).lower(), ("", None))[1] or "text"
+    field = _OWN_FIELDS.get(str(kind).lower(), "text")
     given = {name for name, value in one.items() if value not in (None, [], {})}
     return not given.isdisjoint((field, *texts)) and given <= _METADATA | {field, *texts}
 
@@ -197,29 +189,23 @@ def _parts(value: Any, kind: TextKind) -> Iterator[tuple[TextKind, Any]]:
 
 
 def _of_part(part: Mapping[str, Any], kind: TextKind) -> Iterator[tuple[TextKind, Any]]:
-    named = part.get("type") or "text"
-    named = named.lower() if isinstance(named, str) else ""
+    named = str(part.get("type") or "text").lower()
+    field = _OWN_FIELDS.get(named, "text")
+    inner = next((part[name] for name in (field, *_OTHER_FIELDS) if part.get(name) is not None), None)
     if named not in PARTS:
         yield "unknown", part
+    elif named in _TEXTLESS:
         return
-    known, field = PARTS[named]
-    if field is None:
-        return
-    inner = next((part[name] for name in (field, *_OTHER_FIELDS) if part.get(name) is not None), None)
-    if inner is not None:
-        yield from _parts(inner, known if kind == "text" else kind)
+    elif inner is not None:
+        yield from _parts(inner, PARTS[named] if kind == "text" else kind)
     elif field not in part:
         yield "unknown", part
 
 
 def thoughts_in(content: object) -> list[dict[str, Any]]:
     """Return the parts of a content that are reasoning, as they came."""
-    parts = content if isinstance(content, list) else []
-    return [
-        one
-        for one in parts
-        if isinstance(one, dict) and PARTS.get(str(one.get("type")).lower(), [""])[0] == "reasoning"
-    ]
+    parts = [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
+    return [one for one in parts if PARTS.get(str(one.get("type")).lower()) == "reasoning"]
 
 
 def without_reasoning(message: Mapping[str, Any]) -> dict[str, Any]:
