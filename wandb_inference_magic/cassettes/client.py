@@ -10,7 +10,7 @@ import asyncio
 import json
 from copy import copy
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -52,13 +52,12 @@ class CassetteRecorder:
 
     def http_class(self, base: Any, endpoint: Endpoint) -> type:
         """Return a subclass of an HTTP client, synchronous or asynchronous, whose `send` uses the cassette."""
-        library = http_library()
-        exchanges = _Exchanges(library, self.cassette, endpoint)
+        answer = partial(self._answer, endpoint)
 
         class CassetteClient(base):  # type: ignore[misc]
             def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
                 request.read()
-                response = exchanges.response(request)
+                response = answer(request)
                 if isinstance(response, _Recording):
                     response = response.of(super().send(request, stream=True, **how))
                 if not stream:
@@ -69,31 +68,16 @@ class CassetteRecorder:
         class AsyncCassetteClient(base):  # type: ignore[misc]
             async def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
                 await request.aread()
-                response = exchanges.response(request)
+                response = answer(request)
                 if isinstance(response, _Recording):
                     response = response.of(await super().send(request, stream=True, **how))
                 if not stream:
                     await response.aread()
                 return response
 
-        return AsyncCassetteClient if issubclass(base, library.AsyncClient) else CassetteClient
+        return AsyncCassetteClient if issubclass(base, http_library().AsyncClient) else CassetteClient
 
-
-@cache
-def _body_class(library: Any, kind: type) -> Any:
-    """Return a subclass of `kind` that is a response body of the HTTP library, for both kinds of client."""
-    return type(kind.__name__, (kind, library.SyncByteStream, library.AsyncByteStream), {})
-
-
-class _Exchanges:
-    """The cassette as used by one client: converts requests to recorded responses, and responses to recordings."""
-
-    def __init__(self, library: Any, cassette: Cassette, endpoint: Endpoint) -> None:
-        self._library = library
-        self._cassette = cassette
-        self._endpoint = endpoint
-
-    def response(self, request: Any) -> Any:
+    def _answer(self, endpoint: Endpoint, request: Any) -> Any:
         """Return the recorded response to a request or, if the request must be sent, a recording for its response.
 
         Raises
@@ -101,12 +85,12 @@ class _Exchanges:
         InferenceError
             If the request was not recorded and cannot be sent either.
         """
-        asked = (*self._place(request), _document(request))
+        asked = (*_place(endpoint, str(request.url)), _document(request))
         try:
-            found = self._cassette.find(*asked)
-            if found is None and self._endpoint.out_of_reach is not None:
+            found = self.cassette.find(*asked)
+            if found is None and endpoint.out_of_reach is not None:
                 # A copy: a run that ends early adds to its error.
-                raise copy(self._endpoint.out_of_reach)
+                raise copy(endpoint.out_of_reach)
         except InferenceError as error:
             error.is_unsent = True
             raise
@@ -114,27 +98,34 @@ class _Exchanges:
             return self._recorded(request, found)
         # Ask for an uncompressed body, because a recording must be readable.
         request.headers["accept-encoding"] = "identity"
-        return _body_class(self._library, _Recording)(asked, self._cassette.place_of(*asked), self._cassette.add)
+        return _body_class(_Recording)(asked, self.cassette.place_of(*asked), self.cassette.add)
 
     def _recorded(self, request: Any, found: Exchange) -> Any:
         """Return a recorded reply as a response of the HTTP library."""
         headers = {"content-type": "text/event-stream" if found.events else "application/json"}
         if found.request_id:
             headers["x-request-id"] = found.request_id
-        replay = _body_class(self._library, _Replay)(found, waits=self._cassette.pace == "recorded")
-        return self._library.Response(
+        replay = _body_class(_Replay)(found, waits=self.cassette.pace == "recorded")
+        return http_library().Response(
             found.status, headers=headers, stream=replay, request=request, extensions={EXTENSION: replay.timing}
         )
 
-    def _place(self, request: Any) -> tuple[str, str]:
-        """Return the endpoint of a request, and the path there."""
-        url = str(request.url)
-        own, asked = _address(self._endpoint.url), _address(url)
-        if asked[:3] == own[:3] and asked[3].startswith(f"{own[3]}/"):
-            return self._endpoint.name, without_query_secrets(asked[3].removeprefix(own[3]))
-        parts = urlsplit(url)
-        # Leave out the user name and password that a URL may have before its host.
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path
+
+@cache
+def _body_class(kind: type) -> Any:
+    """Return a subclass of `kind` that is a response body of the HTTP library, for both kinds of client."""
+    library = http_library()
+    return type(kind.__name__, (kind, library.SyncByteStream, library.AsyncByteStream), {})
+
+
+def _place(endpoint: Endpoint, url: str) -> tuple[str, str]:
+    """Return the endpoint of a request, and the path there."""
+    own, asked = _address(endpoint.url), _address(url)
+    if asked[:3] == own[:3] and asked[3].startswith(f"{own[3]}/"):
+        return endpoint.name, without_query_secrets(asked[3].removeprefix(own[3]))
+    parts = urlsplit(url)
+    # Leave out the user name and password that a URL may have before its host.
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path
 
 
 def _address(url: str) -> tuple[str, str, int | None, str]:

@@ -11,14 +11,13 @@ from functools import cache
 from pathlib import Path
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext, create_default_context
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from ..concurrency import forget_in_children
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
-from ..text import addresses
+from ..text import addresses, redacted, with_texts
 from .bodies import NOT_PACKED
-from .hidden_key import NO_KEY, Sdk, with_hidden_secrets
 from .transport import transport
 
 if TYPE_CHECKING:
@@ -31,7 +30,11 @@ if TYPE_CHECKING:
     from .metering import Meter
     from .transport import Sending
 
+Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
+
 CONNECT_SECONDS: Final = 20.0
+# The key that the SDK is given in place of the real one.
+NO_KEY: Final = "put-in-at-the-last-moment"
 
 
 class Recorder(Protocol):
@@ -153,13 +156,15 @@ def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
 
 
 def _built(sdk_class: type[Sdk], http_client: Any, options: ClientOptions) -> Sdk:
+    import openai
+
     endpoint = options.endpoint
     made = sdk_class(
         http_client=http_client,
         base_url=endpoint.url,
         # The SDK never holds the key, so that its logs, reprs and tracebacks cannot show it.
         api_key=NO_KEY,
-        timeout=_timeout(options),
+        timeout=openai.Timeout(options.timeout, connect=min(options.timeout, CONNECT_SECONDS)),
         max_retries=options.max_retries,
         # Empty, because the values that the SDK takes from the environment may be ones that cannot be sent.
         default_headers=dict.fromkeys(_headers_meant_for_openai(), ""),
@@ -167,6 +172,19 @@ def _built(sdk_class: type[Sdk], http_client: Any, options: ClientOptions) -> Sd
     # The SDK reads OPENAI_ORG_ID and OPENAI_PROJECT_ID, even if None is passed.
     made.organization, made.project = None, endpoint.project or None
     return made
+
+
+def with_hidden_secrets(base: type[Sdk]) -> type[Sdk]:
+    """Return a subclass of the SDK's client whose errors do not show a secret that the service quotes.
+
+    A traceback shows them, also as the reason of an error of ours.
+    """
+
+    class HiddenSecrets(base):  # type: ignore[valid-type,misc]
+        def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
+            return super()._make_status_error(redacted(err_msg), body=with_texts(body, redacted), response=response)
+
+    return HiddenSecrets
 
 
 def _with_recorder(base: type, options: ClientOptions) -> type:
@@ -196,10 +214,9 @@ def _http_client(http_class: type, options: ClientOptions, sending: Sending) -> 
     return http_class(
         transport=checked,
         trust_env=False,
-        timeout=_timeout(options),
         # A redirect could send the prompt, and on the same host the key, to an address that the user did not set.
         follow_redirects=False,
-        headers={"user-agent": f"wandb-inference-magic/{_version()}", **NOT_PACKED},
+        headers=NOT_PACKED,
     )
 
 
@@ -253,20 +270,6 @@ def _certificates(file: str | None, folders: str | None, _changed_at: int | None
     if not any(True for folder in folders.split(os.pathsep) for _ in Path(folder).glob(names)):
         raise OSError(ENOENT, "No certificate named by its hash is there (`openssl rehash FOLDER` makes such names)")
     return create_default_context(capath=folders)
-
-
-@cache
-def _version() -> str:
-    # Imported when a client is built: the import would slow down `%load_ext`.
-    from importlib.metadata import version
-
-    return version("wandb-inference-magic")
-
-
-def _timeout(options: ClientOptions) -> Any:
-    import openai
-
-    return openai.Timeout(options.timeout, connect=min(options.timeout, CONNECT_SECONDS))
 
 
 def _guard(endpoint: Endpoint) -> Sending:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ..errors import is_unsent
-from .hidden_key import with_hidden_secrets
+from .bodies import FIRST_ERROR
+from .http import with_hidden_secrets
 from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 # The extension of a request that carries its call to the HTTP client.
 CALL: Final = "wandb_inference_call"
-FIRST_ERROR: Final = 300
 
 
 class MeteredCall(Protocol):
