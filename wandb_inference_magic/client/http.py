@@ -140,7 +140,7 @@ def build_own_client(options: ClientOptions) -> AsyncOpenAI:
     # First: it imports the SDK again, and so reports that its import has failed in another thread meanwhile.
     sending = _guard(options.endpoint)
     http_class = _with_recorder(openai.DefaultAsyncHttpxClient, options)
-    return _built(with_hidden_secrets(openai.AsyncOpenAI), _http_client(http_class, options, sending), options)
+    return _built(openai.AsyncOpenAI, _http_client(http_class, options, sending), options)
 
 
 def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
@@ -159,7 +159,7 @@ def _built(sdk_class: type[Sdk], http_client: Any, options: ClientOptions) -> Sd
     import openai
 
     endpoint = options.endpoint
-    made = sdk_class(
+    made = with_hidden_secrets(sdk_class)(
         http_client=http_client,
         base_url=endpoint.url,
         # The SDK never holds the key, so that its logs, reprs and tracebacks cannot show it.

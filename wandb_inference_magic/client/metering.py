@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ..errors import is_unsent
 from .bodies import FIRST_ERROR
-from .http import with_hidden_secrets
 from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def metered_client(meter: Meter) -> type[OpenAI]:
             request.extensions[CALL] = call
             return request
 
-    return with_hidden_secrets(MeteredOpenAI)
+    return MeteredOpenAI
 
 
 def metered_http(base: Any, library: Any) -> Any:
