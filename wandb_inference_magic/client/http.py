@@ -158,8 +158,13 @@ def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
 def _built(sdk_class: type[Sdk], http_client: Any, options: ClientOptions) -> Sdk:
     import openai
 
+    class HiddenSecrets(sdk_class):  # type: ignore[valid-type,misc]
+        # A service may quote a secret, and a traceback shows the error, also as the reason of an error of ours.
+        def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
+            return super()._make_status_error(redacted(err_msg), body=with_texts(body, redacted), response=response)
+
     endpoint = options.endpoint
-    made = with_hidden_secrets(sdk_class)(
+    made = HiddenSecrets(
         http_client=http_client,
         base_url=endpoint.url,
         # The SDK never holds the key, so that its logs, reprs and tracebacks cannot show it.
@@ -172,19 +177,6 @@ def _built(sdk_class: type[Sdk], http_client: Any, options: ClientOptions) -> Sd
     # The SDK reads OPENAI_ORG_ID and OPENAI_PROJECT_ID, even if None is passed.
     made.organization, made.project = None, endpoint.project or None
     return made
-
-
-def with_hidden_secrets(base: type[Sdk]) -> type[Sdk]:
-    """Return a subclass of the SDK's client whose errors do not show a secret that the service quotes.
-
-    A traceback shows them, also as the reason of an error of ours.
-    """
-
-    class HiddenSecrets(base):  # type: ignore[valid-type,misc]
-        def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
-            return super()._make_status_error(redacted(err_msg), body=with_texts(body, redacted), response=response)
-
-    return HiddenSecrets
 
 
 def _with_recorder(base: type, options: ClientOptions) -> type:

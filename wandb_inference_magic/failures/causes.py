@@ -15,7 +15,7 @@ from ..config import WANDB_URL
 from .retries import FAILING, OVERLOADED, SHORT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from ..errors import Cause
     from .retries import Waits
@@ -77,11 +77,11 @@ class ErrorForm:
     affects_all: bool | None = None
     unless_waited: bool = False
 
-    def fits(self, status: int | None, words: str, places: Collection[str], *, asks_to_wait: bool) -> bool:
-        """Return whether this row describes an error. `places` is what `at` can be."""
+    def fits(self, status: int | None, words: str, places: Mapping[str, bool], *, asks_to_wait: bool) -> bool:
+        """Return whether this row describes an error. `places` says which values of `at` apply."""
         return (
             (not self.statuses or status in self.statuses)
-            and (not self.at or self.at in places)
+            and places[self.at]
             and not (self.unless_waited and asks_to_wait)
             and (not self.words or re.search(self.words, words, re.IGNORECASE) is not None)
         )

@@ -11,7 +11,7 @@ from ..config import WANDB_URL
 from ..errors import InferenceError, describe_exception, inference_error_in, quoted, without_thread
 from ..text import duration, hidden, library_message
 from .bodies import ErrorBody, read_error
-from .causes import CAUSES, refuses_format
+from .causes import CAUSES, ErrorForm, refuses_format
 from .connections import describe_connection_failure
 from .retries import LONGEST_SECONDS, requested_delay
 from .service_error import ServiceError
@@ -103,17 +103,17 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
     # An error may be shown and saved with the notebook. Remove the key, in case the service repeats it.
     words = hidden(body.words, (key.reveal(),) if key else ())
     is_wandb = context.endpoint.is_wandb
-    applies = {
+    places = {
+        "": True,
         "wandb": is_wandb,
         "other-path": is_wandb and urlsplit(context.endpoint.url).path != urlsplit(WANDB_URL).path,
         "list": not context.model,
         "page": body.is_page,
     }
-    places = [name for name in applies if applies[name]]
     searched = f"{words} {body.types}".strip()
     asks_to_wait = asked is not None and asked <= LONGEST_SECONDS
     form = next(one for one in CAUSES if one.fits(status, searched, places, asks_to_wait=asks_to_wait))
-    fields = _Fields(context, status)
+    fields = _fields(form, status, context)
     why = [form.why.format_map(fields), f'It said: "{quoted(words)}"' if words else ""]
     if asked is not None and asked > LONGEST_SECONDS and form.waits:
         why.append(f"It asks to wait {duration(asked)} before the next try, which is longer than this package waits.")
@@ -135,25 +135,23 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
     return error
 
 
-class _Fields(dict[str, object]):
-    """The fields of a message, computed when one is used."""
-
-    def __init__(self, context: FailureContext, status: int | None) -> None:
-        super().__init__(service=context.endpoint.label, model=context.model, status=status)
-        self._context = context
-
-    def __missing__(self, name: str) -> object:
-        context = self._context
-        if name == "who":
-            return _who(context)
-        if name == "origin":
-            return context.endpoint.described_origin
-        if name == "key_remedy":
-            return _key_remedy(context)
-        if name == "quota_remedy":
-            return f"See {BILLING_URL}." if context.endpoint.is_wandb else "Ask the people who run the endpoint."
+def _fields(form: ErrorForm, status: int | None, context: FailureContext) -> dict[str, object]:
+    """Return the fields of a message."""
+    endpoint = context.endpoint
+    fields: dict[str, object] = {
+        "service": endpoint.label,
+        "model": context.model,
+        "status": status,
+        "who": _who(context),
+        "origin": endpoint.described_origin,
+        "key_remedy": _key_remedy(context),
+        "quota_remedy": f"See {BILLING_URL}." if endpoint.is_wandb else "Ask the people who run the endpoint.",
+    }
+    if "{model_remedy}" in form.remedy:
+        # It takes long: the name is compared with those of all models.
         unknown = context.catalog.describe_unknown(context.model)
-        return {"model_why": unknown.why, "model_remedy": unknown.remedy}[name]
+        fields |= {"model_why": unknown.why, "model_remedy": unknown.remedy}
+    return fields
 
 
 def _who(context: FailureContext) -> str:
