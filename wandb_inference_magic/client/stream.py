@@ -7,8 +7,9 @@ neither: it takes a stream class, and ours yields each chunk as the JSON object 
 from __future__ import annotations
 
 import asyncio
+import math
 import re
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager
 from functools import cache, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -62,15 +63,14 @@ def _stream_class() -> Any:
             # The bytes are closed before the response, which cannot be closed while they are read.
             async with aclosing(self.response.aiter_bytes()) as data:
                 with _network_errors(self.response):
-                    # Not for each piece: some services send comments for as long as the connection is open.
+                    # Later pieces do not put it off: some services send comments for as long as the connection is open.
                     until: float | None = None
-                    while (piece := await _next_piece(data, reader, until)) is not None:
+                    while (piece := await _next_piece(data, until)) is not None:
                         for chunk in reader.feed(piece):
                             yield chunk
-                        if until is None and reader.completeness.is_complete_if_cut:
-                            until = monotonic() + SECONDS_AFTER_FINISH
-                    if reader.is_done:
-                        await _drain(data)
+                        if reader.completeness.is_complete_if_cut:
+                            seconds = SECONDS_TO_DRAIN if reader.is_done else SECONDS_AFTER_FINISH
+                            until = min(until or math.inf, monotonic() + seconds)
                     for chunk in reader.close():
                         yield chunk
 
@@ -78,30 +78,18 @@ def _stream_class() -> Any:
     return Chunks[dict[str, Any]]
 
 
-async def _next_piece(data: AsyncIterator[bytes], reader: ChunkReader, until: float | None) -> bytes | None:
+async def _next_piece(data: AsyncIterator[bytes], until: float | None) -> bytes | None:
     """Return the next bytes of a reply, or None at its end. A reply that is complete is read on until `until`."""
     left = None if until is None else until - monotonic()
-    if reader.is_done or (left is not None and left <= 0):
-        return None
     try:
         return await asyncio.wait_for(anext(data), left)
     except StopAsyncIteration:
         return None
     except Exception:
-        # The reply is complete. Only the token counts are missing.
+        # The reply is complete. At most the token counts are missing, and how the connection ends does not matter.
         if until is not None:
             return None
         raise
-
-
-async def _drain(data: AsyncIterator[bytes]) -> None:
-    async def read_on() -> None:
-        async for _ in data:
-            pass
-
-    # The reply is complete: how the connection ends does not matter.
-    with suppress(Exception):
-        await asyncio.wait_for(read_on(), SECONDS_TO_DRAIN)
 
 
 @contextmanager

@@ -43,7 +43,10 @@ BEFORE_JSON: Final = " \t\r\n\ufeff"
 DEEPEST: Final = 6
 MAX_WORDS: Final = 2000
 # The seconds, in these fields.
-_WAITS: Final = {"retry_after": 1.0, "retry_after_seconds": 1.0, "retry_after_ms": 0.001, "estimated_time": 1.0}
+_WAITS: Final = {
+    **dict.fromkeys(("retry_after", "retry_after_seconds", "estimated_time", "retryDelay"), 1.0),
+    "retry_after_ms": 0.001,
+}
 _PAGE: Final = re.compile(
     r"[\s\ufeff]*((<!--.*?-->|<\?xml[^>]*>)\s*)*<(!doctype html|html|head|body|title|center|h1)\b",
     re.IGNORECASE | re.DOTALL,
@@ -202,8 +205,6 @@ def _wait(objects: list[Mapping[str, Any]], words: str) -> float | None:
             of_headers = requested_delay({str(name).lower(): str(value) for name, value in headers.items()})
             if of_headers is not None:
                 return of_headers
-        if isinstance(delay := one.get("retryDelay"), str) and (span := read_span(delay)) is not None:
-            return span
     if found := _WAIT.search(words):
         return read_span(found[1])
     plain = _PLAIN_WAIT.search(words)

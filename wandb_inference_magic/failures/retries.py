@@ -90,22 +90,10 @@ def _until_reset(headers: Mapping[str, str]) -> float | None:
     """
     limits = [name for name in headers if "ratelimit" in name and "remaining" in name]
     names = [name.replace("remaining", "reset") for name in limits if _NOTHING.fullmatch(headers[name])]
-    resets = [_read_reset(headers.get(name) or headers.get(f"{name}-after", "")) for name in names]
+    resets = [read_retry_after(headers.get(name) or headers.get(f"{name}-after")) for name in names]
     # `ratelimit: "default";r=0;t=30`
     resets += [float(one) for one in _SPENT.findall(headers.get("ratelimit", ""))]
     return max((one for one in resets if one is not None), default=None)
-
-
-def _read_reset(text: str) -> float | None:
-    """Return the seconds until a reset: a time span, a moment in seconds or milliseconds since 1970, or a date."""
-    with suppress(ValueError):
-        number = float(text)
-        since_1970 = number / 1000 if number > _MILLISECONDS else number
-        return _plausible(since_1970 - time() if number > _MOMENTS else number)
-    with suppress(ValueError):
-        # Python 3.10 does not read the Z.
-        return _plausible(datetime.fromisoformat(text.strip().replace("Z", "+00:00")).timestamp() - time())
-    return read_span(text)
 
 
 def read_span(text: str) -> float | None:
@@ -114,18 +102,24 @@ def read_span(text: str) -> float | None:
     return sum(float(number) * _SECONDS[unit.lower()] for number, unit in spans) if spans else None
 
 
-def read_retry_after(header: str | None) -> float | None:
-    """Return the seconds of a `Retry-After` header: a number or a date (RFC 9110, section 10.2.3); otherwise None.
+def read_retry_after(text: str | None) -> float | None:
+    """Return the seconds that a header or a field asks to wait, or None if it says nothing of it.
 
-    Of several numbers, which proxies join with commas, the largest is returned.
+    It can be a number, of several that proxies join with commas the largest; a time span; a moment in seconds or
+    milliseconds since 1970; or a date (RFC 9110, section 10.2.3, or ISO 8601).
     """
-    if not header:
+    if not text:
         return None
     with suppress(ValueError):
-        return _plausible(max(float(one.strip().removesuffix("s")) for one in header.split(",")))
+        number = max(float(one.strip().removesuffix("s")) for one in text.split(","))
+        since_1970 = number / 1000 if number > _MILLISECONDS else number
+        return _plausible(since_1970 - time() if number > _MOMENTS else number)
+    with suppress(ValueError):
+        # Python 3.10 does not read the Z.
+        return _plausible(datetime.fromisoformat(text.strip().replace("Z", "+00:00")).timestamp() - time())
     with suppress(ValueError, TypeError, OverflowError):
-        return _plausible(parsedate_to_datetime(header).timestamp() - time())
-    return None
+        return _plausible(parsedate_to_datetime(text).timestamp() - time())
+    return read_span(text)
 
 
 def _plausible(seconds: float) -> float | None:
