@@ -70,12 +70,16 @@ class Clients:
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
+        self.forget()
+        forget_in_children(self)
+
+    def forget(self) -> None:
+        """Start without clients: those that there are belong to the parent of this process."""
         self._lock = Lock()
         # Each with what it was built for.
         self._clients: dict[str, tuple[object, Any]] = {}
         # Replaced clients. Another thread, or the user's code, may still use them.
         self._replaced: list[AsyncOpenAI | OpenAI] = []
-        forget_in_children(self)
 
     def own(self, options: ClientOptions) -> AsyncOpenAI:
         """Return the asynchronous client.
@@ -114,10 +118,6 @@ class Clients:
         for client in clients:
             if (closing := client.close()) is not None:
                 self._loop.run(closing)
-
-    def forget(self) -> None:
-        self._lock = Lock()
-        self._clients, self._replaced = {}, []
 
 
 def _environment() -> tuple[object, ...]:

@@ -223,8 +223,10 @@ async def fetch_model_list(client: openai.AsyncOpenAI) -> object:
 async def _with_all_pages(client: openai.AsyncOpenAI, document: dict[str, Any]) -> dict[str, Any]:
     """Return a list of models with the pages that follow it, if the service sends it in pages."""
     models, page = document.get("data"), document
+    if not isinstance(models, list):
+        return document
     for _ in range(MAX_PAGES):
-        if not isinstance(models, list) or page.get("has_more") is not True:
+        if page.get("has_more") is not True:
             break
         last = page.get("last_id") or _id_of(models[-1:])
         # The names that Anthropic's and OpenAI's lists have for it.
@@ -233,7 +235,7 @@ async def _with_all_pages(client: openai.AsyncOpenAI, document: dict[str, Any]) 
         if not (new := [one for one in page.get("data") or () if one not in models]):
             break
         models = [*models, *new]
-    return document if models is document.get("data") else {**document, "data": models}
+    return {**document, "data": models}
 
 
 def _id_of(models: list[Any]) -> str:

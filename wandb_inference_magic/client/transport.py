@@ -169,28 +169,28 @@ class _PooledTransport:
         return response
 
     async def _release(self, pool: Any) -> None:
-        if not self._is_closed:
+        if self._is_closed:
+            await _close(pool)
+        else:
             self._idle.append((monotonic(), pool))
-            return
-        with suppress(Exception):
-            await pool.aclose()
 
     async def _close_old(self) -> None:
         """Close the pools whose connections have been idle for too long, as a pool does with its own."""
         oldest = monotonic() - IDLE_SECONDS
         while self._idle and self._idle[0][0] < oldest:
-            pool = self._idle.pop(0)[1]
-            # The request that is to be sent has nothing to do with it.
-            with suppress(Exception):
-                await pool.aclose()
+            await _close(self._idle.pop(0)[1])
 
     async def aclose(self) -> None:
         # The others are closed when their requests end: a pool forgets a connection that is being opened.
         pools, self._idle, self._is_closed = self._idle, [], True
         for _, pool in pools:
-            # An error leaves the others to be closed.
-            with suppress(Exception):
-                await pool.aclose()
+            await _close(pool)
+
+
+async def _close(pool: Any) -> None:
+    # An error leaves the others to be closed, and has nothing to do with the request that is to be sent.
+    with suppress(Exception):
+        await pool.aclose()
 
 
 class _PooledBody:

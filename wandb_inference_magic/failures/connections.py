@@ -83,14 +83,6 @@ def _beneath(failure: BaseException) -> Iterator[BaseException]:
 
 def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
     """Return the error for a failure of the way to the endpoint, or None for one of the endpoint itself."""
-    error = _described(failure, endpoint)
-    if error is not None and not error.retryable and type(failure).__name__ != "APITimeoutError":
-        # No request can reach the endpoint.
-        error.affects_all = True
-    return error
-
-
-def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
     if isinstance(failure, ImportError):
         return hidden_library(failure) or _not_importable(failure)
     # Imported here: the SDK takes long, and may be what cannot be imported.
@@ -110,7 +102,9 @@ def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
         else:
             what, why = "sent nothing in time", "The waiting time is the `timeout` setting"
             remedy = "Run the cell again, or wait longer: %wbconfig --timeout 300."
-        return _error(f"{endpoint.label} {what}.", f"{why}.{_through(proxy)}", remedy)
+        error = _error(f"{endpoint.label} {what}.", f"{why}.{_through(proxy)}", remedy)
+        error.affects_all = False
+        return error
     has_begun = failure.message == BROKE_OFF
     # The server closed a connection that was kept for the next request, at the moment in which that was sent.
     is_stale = not has_begun and "disconnected without sending" in beneath.said
@@ -124,7 +118,10 @@ def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
 
 
 def _error(what: str, why: str, remedy: str, *, may_pass: bool = False) -> InferenceError:
-    return InferenceError(what, why=why, remedy=remedy, cause="network", retryable=may_pass)
+    error = InferenceError(what, why=why, remedy=remedy, cause="network", retryable=may_pass)
+    # Otherwise no request can reach the endpoint.
+    error.affects_all = not may_pass
+    return error
 
 
 def _not_importable(failure: ImportError) -> InferenceError:
