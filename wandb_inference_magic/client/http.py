@@ -194,7 +194,8 @@ def _http_client(http_class: type, options: ClientOptions, sending: Sending) -> 
     endpoint, recorder, library = options.endpoint, options.recorder, http_library()
     checked = transport(
         library,
-        _verify(endpoint),
+        # Without encryption no certificate needs to be trusted. Reading them takes 40 ms.
+        SSLContext(PROTOCOL_TLS_CLIENT) if endpoint.url.startswith("http:") else certificates(),
         is_async=issubclass(http_class, library.AsyncClient),
         # Where nothing is sent over the network, no proxy is used, whatever the environment names. The practice model
         # is on this machine, where a proxy for the internet cannot reach it.
@@ -210,13 +211,6 @@ def _http_client(http_class: type, options: ClientOptions, sending: Sending) -> 
         follow_redirects=False,
         headers=NOT_PACKED,
     )
-
-
-def _verify(endpoint: Endpoint) -> Any:
-    if endpoint.url.startswith("http:"):
-        # It is not encrypted: no certificate needs to be trusted. Reading them takes 40 ms.
-        return SSLContext(PROTOCOL_TLS_CLIENT)
-    return certificates()
 
 
 def certificates() -> Any:

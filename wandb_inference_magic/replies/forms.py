@@ -250,11 +250,8 @@ def read_calls(delta: Mapping[str, Any]) -> Iterator[CallPart]:
     elif isinstance(call := delta.get("function_call"), dict):
         yield _call(call)
     if isinstance(content := delta.get("content"), list):
-        yield from (_call(part) for part in content if _is_call(part))
-
-
-def _is_call(part: object) -> bool:
-    return isinstance(part, dict) and part.get("type") in ("tool_use", "tool_call")
+        parts = (part for part in content if isinstance(part, dict))
+        yield from (_call(part) for part in parts if part.get("type") in ("tool_use", "tool_call"))
 
 
 def _call(call: Mapping[str, Any]) -> CallPart:
