@@ -92,9 +92,19 @@ class BodyReader:
         # Whether what follows is dropped.
         self.is_full = False
 
+    def begin(self) -> None:
+        """Raise if the body cannot be read. Of an error, nothing is read then."""
+        if self._encoding and self._encoding not in _PACKED:
+            self._left = 0
+            self._stop(
+                "The response uses a compression that was not requested; it was not read.",
+                f"Its content-encoding is {quoted(self._encoding)}.",
+                "Check the endpoint, and any proxy in front of it: %wbconfig shows the address.",
+            )
+
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Take bytes from the network and yield their content, in pieces of bounded size."""
-        for piece in self._unpacked(chunk) if self._encoding else (chunk,):
+        for piece in self._unpacked(chunk) if self._encoding in _PACKED else (chunk,):
             self._left -= len(piece)
             if self._left >= 0:
                 yield piece
@@ -110,14 +120,14 @@ class BodyReader:
             chunk = self._head = self._head + chunk
             if len(chunk) < HEAD:
                 return
-            self._begin()
+            self._unpacker = self._new_unpacker()
         while chunk and not self.is_full:
             if self._unpacker.eof:
                 # A gzip body may have several parts. What follows and is not gzip does not count.
                 if "gzip" not in self._encoding or not chunk.startswith(GZIP_MARK[: len(chunk)]):
                     self.is_full = True
                     return
-                self._begin()
+                self._unpacker = self._new_unpacker()
             try:
                 piece = self._unpacker.decompress(chunk, PIECE)
             except zlib.error:
@@ -131,18 +141,11 @@ class BodyReader:
             if piece:
                 yield piece
 
-    def _begin(self) -> None:
-        if self._encoding not in _PACKED:
-            self._stop(
-                "The response uses a compression that was not requested; it was not read.",
-                f"Its content-encoding is {quoted(self._encoding)}.",
-                "Check the endpoint, and any proxy in front of it: %wbconfig shows the address.",
-            )
-            return
+    def _new_unpacker(self) -> Any:
         bits = _PACKED[self._encoding]
         # Some servers omit the header of `deflate` (RFC 1950).
         has_header = self._head[0] & 0x0F == zlib.DEFLATED and int.from_bytes(self._head[:HEAD], "big") % 31 == 0
-        self._unpacker = zlib.decompressobj(bits if has_header or "gzip" in self._encoding else -bits)
+        return zlib.decompressobj(bits if has_header or "gzip" in self._encoding else -bits)
 
     def _stop(self, what: str, why: str, remedy: str) -> None:
         """Raise an error if the body is read strictly, else drop what follows."""
@@ -189,6 +192,7 @@ def _body_class(library: Any) -> Any:
 
         @contextmanager
         def _reading(self) -> Iterator[None]:
+            self._reader.begin()
             try:
                 yield
             except (library.TransportError, OSError):
