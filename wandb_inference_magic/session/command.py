@@ -232,16 +232,12 @@ class Command:
         if tracer.is_to_start:
             with self.listener.waiting("connecting to Weave") as redraw:
                 self.loop.call(tracer.try_to_start, meanwhile=redraw, interrupts=interrupts)
-        trace, call = tracer.begin(name, inputs, attributes)
-        self._op = None if call is None else (tracer, call)
-        try:
-            yield trace
-        except BaseException as error:
-            tracer.end(call, trace, error)
-            raise
-        finally:
-            self._op = None
-        tracer.end(call, trace)
+        with tracer.op(name, inputs, attributes) as (trace, call):
+            self._op = None if call is None else (tracer, call)
+            try:
+                yield trace
+            finally:
+                self._op = None
 
     @contextmanager
     def observed(self, request: PreparedRequest, limit: int | None) -> Iterator[ObservedCall | None]:
