@@ -81,17 +81,16 @@ class SharedSpending:
         self._path = path
         self._now = now
         self._kernel = uuid4().hex
+        self.forget()
+        forget_in_children(self)
+
+    def forget(self) -> None:
+        # In a child process, the parent renews the reservations of its calls, and adds what it owes.
         self._lock = Lock()
         self._calls: set[str] = set()
         self._ended: Event | None = None
         # Costs that could not be written to the file. They are added with the next change.
         self._owed = 0.0
-        forget_in_children(self)
-
-    def forget(self) -> None:
-        # The parent renews the reservations of its calls, and adds what it owes.
-        self._lock = Lock()
-        self._calls, self._ended, self._owed = set(), None, 0.0
 
     def spent(self) -> float:
         """Return the USD that all kernels have spent, including the estimates for calls of killed kernels."""
@@ -202,13 +201,6 @@ class SharedSpending:
     def _sum(file: sqlite3.Connection, query: str, *values: object) -> float:
         return float(file.execute(query, values).fetchone()[0])
 
-    def _opened(self) -> sqlite3.Connection:
-        try:
-            return sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, isolation_level=None)
-        except ValueError as error:
-            # The file name contains a null character.
-            raise sqlite3.OperationalError(str(error)) from None
-
     @contextmanager
     def _changing(self, taken: Callable[[], object] = bool) -> Iterator[sqlite3.Connection]:
         """Open the file for one exclusive transaction. It is committed if nothing is raised.
@@ -217,7 +209,7 @@ class SharedSpending:
         """
         # Not kept open: kernels start and end, threads differ, and the file may be about to be deleted.
         try:
-            with closing(self._opened()) as file:
+            with closing(sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, isolation_level=None)) as file:
                 file.execute("begin immediate")
                 for table in _TABLES:
                     file.execute(table)
