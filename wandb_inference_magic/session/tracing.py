@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config import Note, resolve_server_key, texts_of
+from ..config import resolve_server_key
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import import_quietly, no_warnings
 from ..text import hidden, library_message
@@ -186,11 +186,9 @@ class Tracer:
                 f"Weave is not installed: {self._nothing_done}.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
             )
         if self._key is None:
-            notes: list[Note] = []
-            resolve_server_key(os.environ, notes=notes, secrets=())
             raise InferenceError(
                 f"There is no key for W&B: {self._nothing_done}.",
-                why="; ".join(texts_of("ignored", notes)),
+                why="; ".join(resolve_server_key(os.environ, secrets=()).texts("ignored")),
                 remedy="Set one with %wbconfig --key while the endpoint is W&B's, or in WANDB_API_KEY.",
                 cause="key",
             )
