@@ -317,11 +317,8 @@ class Command:
                 return Budget(None, self.session.usage)
             return Command(self.session, dry=True, uses_cassette=False).budget
 
-        models = self.session.models
-        meter = SessionMeter(
-            self.endpoint, models, budget, lambda model, limit: models.needed_price(model, self, limit)
-        )
         with self._importing():
+            meter = SessionMeter(self, self.session.models, budget)
             return self.session.clients.users(self._client_options(), meter)
 
     def _client_options(self) -> ClientOptions:

@@ -128,8 +128,16 @@ def _is_left(path: Path, record: JobRecord) -> bool:
     """Return whether the job's kernel has ended, and the job with it."""
     if record.state == "cancelled":
         return True
-    is_locked = _is_locked(_lock_of(path))
-    return time() - record.written > LEASE_SECONDS if is_locked is None else not is_locked
+    try:
+        descriptor = _lock(_lock_of(path))
+    except BlockingIOError:
+        return False
+    except OSError:
+        descriptor = None
+    if descriptor is None:
+        return time() - record.written > LEASE_SECONDS
+    os.close(descriptor)
+    return True
 
 
 def _lock_of(path: Path) -> Path:
@@ -180,25 +188,10 @@ def _lock(path: Path) -> int | None:
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         flock(descriptor, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
+    except OSError as failure:
         os.close(descriptor)
-        raise
-    except OSError:
+        if isinstance(failure, BlockingIOError):
+            raise
         # Some network folders.
-        os.close(descriptor)
         return None
     return descriptor
-
-
-def _is_locked(path: Path) -> bool | None:
-    """Return whether a process holds the lock of a record, or None where that cannot be told."""
-    try:
-        descriptor = _lock(path)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    if descriptor is None:
-        return None
-    os.close(descriptor)
-    return False

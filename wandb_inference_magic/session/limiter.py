@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
 from math import inf
@@ -13,7 +14,6 @@ from ..concurrency import Clock, forget_in_children
 from ..failures import delay_after
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator
 
     from ..errors import InferenceError
@@ -36,15 +36,14 @@ class Limiters:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lock = Lock()
-        # A limiter lives as long as one of its shares.
-        self._limiters: WeakValueDictionary[tuple[str, str], Limiter] = WeakValueDictionary()
+        self.forget()
         forget_in_children(self)
 
     def forget(self) -> None:
-        # The requests in flight are the parent's.
+        # In a child process, the requests in flight are its parent's.
         self._lock = Lock()
-        self._limiters = WeakValueDictionary()
+        # A limiter lives as long as one of its shares.
+        self._limiters: WeakValueDictionary[tuple[str, str], Limiter] = WeakValueDictionary()
 
     def share(self, url: str, model: str, most: int | None = None) -> Share:
         """Return a share of a model's slots.
@@ -178,8 +177,6 @@ class Limiter:
 
     def _open_later(self) -> None:
         """Let those that wait have slots again when the time has come."""
-        import asyncio
-
         if self._shares and self.is_waiting and (self._opening is None or self._opening.done()):
             self._opening = asyncio.ensure_future(self._open())
 
@@ -273,8 +270,6 @@ class Share:
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a slot and hold it inside the `async with` block. Runs on the event loop."""
-        import asyncio
-
         turn = asyncio.get_running_loop().create_future()
         self.queue.append(turn)
         self.limiter.add(self)

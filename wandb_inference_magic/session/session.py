@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import THREAD_NAME, Clock, hand_down, handed_down
 from ..errors import without_thread
@@ -29,27 +29,23 @@ if TYPE_CHECKING:
     from .models import Models
     from .tracing import TracerSlot
 
-T = TypeVar("T")
-
 # The libraries that send our requests.
 LOGGERS: Final = ("asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "openai")
 
 
-class built_once(cached_property[T]):  # noqa: N801 - used as a decorator
-    """A property that is built on first use, also if several threads use it first at the same time.
+if TYPE_CHECKING:
+    built_once = cached_property
+else:
 
-    The builders import what they need, so that `%load_ext` does not wait for it.
-    """
+    class built_once(cached_property):  # noqa: N801 - used as a decorator
+        """A property that is built on first use, also if several threads use it first at the same time.
 
-    @overload
-    def __get__(self, session: None, owner: type | None = None) -> built_once[T]: ...
+        The builders import what they need, so that `%load_ext` does not wait for it.
+        """
 
-    @overload
-    def __get__(self, session: object, owner: type | None = None) -> T: ...
-
-    def __get__(self, session: Any, owner: type | None = None) -> object:
-        with nullcontext() if session is None else session.lock:
-            return super().__get__(session, owner)
+        def __get__(self, session, owner=None):
+            with nullcontext() if session is None else session.lock:
+                return super().__get__(session, owner)
 
 
 def _no_cell() -> Origin:
