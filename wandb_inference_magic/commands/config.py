@@ -99,9 +99,9 @@ def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
                 _open_cassette(Command(session, dry=True))
         else:
             session.settings.set(**values)
-        if values.get("budget_file") and (shared := session.spending.get(values["budget_file"])) is not None:
+        if values.get("budget_file"):
             # A file that cannot be used is reported now, not by the next call.
-            shared.spent()
+            session.spending(values["budget_file"]).spent()
         if "trace" in values:
             _connect(session, canvas)
     except BaseException:

@@ -147,7 +147,7 @@ class Command:
     def budget(self) -> Budget:
         """The budget that calls of this command are checked against."""
         name = self.settings.budget_file
-        shared = self.session.spending.get(name) if name else None
+        shared = self.session.spending(name) if name else None
         limit = None if self.costs_nothing else self.settings.budget
         if limit is not None and shared is None and self.session.process != os.getpid():
             raise InferenceError(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
-from ..concurrency import THREAD_NAME, Clock, hand_down, handed_down
+# A package imports its modules when one of its names is used.
+from .. import messages
+from ..concurrency import THREAD_NAME, Clock, EventLoop, hand_down, handed_down
+from ..config import WandbInference, expanded
 from ..errors import without_thread
 
 if TYPE_CHECKING:
@@ -18,11 +21,8 @@ if TYPE_CHECKING:
 
     from ..cassettes import CassetteSlot
     from ..client import Clients
-    from ..concurrency import EventLoop
-    from ..config import WandbInference
     from ..frames import WrittenColumns
-    from ..messages import Origin, Reply, Threads
-    from ..spending import SpendingSlot, UsageTracker
+    from ..spending import SharedSpending, UsageTracker
     from .endpoints import Keys
     from .jobs import Jobs
     from .limiter import Limiters
@@ -48,12 +48,6 @@ else:
                 return super().__get__(session, owner)
 
 
-def _no_cell() -> Origin:
-    from ..messages import Origin
-
-    return Origin()
-
-
 class Session:
     """A container. What it holds does the work.
 
@@ -76,8 +70,8 @@ class Session:
         self.process = os.getpid()
         # Relative paths of cassettes and budget files start here, even if the notebook changes its folder later.
         self.folder = _folder()
-        self.last_reply: Reply | None = None
-        self.last_comparison: list[Reply] = []
+        self.last_reply: messages.Reply | None = None
+        self.last_comparison: list[messages.Reply] = []
         self.listed_models: list[str] = []
         self.clock = Clock()
         # Whether a command has begun.
@@ -89,7 +83,7 @@ class Session:
         # Where a job is started: fields of its JobRecord.
         self.place: Callable[[], dict[str, Any]] = dict
         # The running cell, for the turn of a chat from Python.
-        self.origin: Callable[[], Origin] = _no_cell
+        self.origin: Callable[[], messages.Origin] = lambda: messages.Origin()
         # Whether someone may be looking, who can wait for a job.
         self.is_interactive: Callable[[], bool] = lambda: False
         self._at_close: list[Callable[[], None]] = []
@@ -111,8 +105,6 @@ class Session:
     @built_once
     def loop(self) -> EventLoop:
         """The event loop on which requests run."""
-        from ..concurrency import EventLoop
-
         return EventLoop(without_thread)
 
     @built_once
@@ -144,11 +136,9 @@ class Session:
         return Models(lambda price: self.usage.price_earlier(price))
 
     @built_once
-    def threads(self) -> Threads:
+    def threads(self) -> messages.Threads:
         """The threads by name, and which one is current."""
-        from ..messages import Threads
-
-        return Threads()
+        return messages.Threads()
 
     @built_once
     def usage(self) -> UsageTracker:
@@ -162,11 +152,11 @@ class Session:
         self.__dict__["usage"] = other.usage
 
     @built_once
-    def spending(self) -> SpendingSlot:
-        """The spending that is shared with other kernels by a file."""
-        from ..spending import SpendingSlot
+    def spending(self) -> Callable[[str], SharedSpending]:
+        """Returns the spending that is shared with other kernels by a file, by the file's name."""
+        from ..spending import SharedSpending
 
-        return SpendingSlot(self.folder)
+        return cache(lambda name: SharedSpending(self.folder / expanded(name)))
 
     @built_once
     def tracing(self) -> TracerSlot:
@@ -261,8 +251,6 @@ def current_session() -> Session:
 
 def _new_session() -> Session:
     """Return a session with the settings of the parent process, if there is one that has handed them down."""
-    from ..config import WandbInference
-
     found = handed_down()
     if "chosen" not in found:
         session = Session(WandbInference())

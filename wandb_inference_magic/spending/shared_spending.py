@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from ..concurrency import forget_in_children
-from ..config import expanded
 from ..errors import InferenceError, quoted
 from .usage import ROUNDING
 
@@ -36,28 +35,6 @@ _ESTIMATED: Final = "select coalesce(sum(max(estimate_usd, 0.0)), 0.0) from rese
 _RESERVE: Final = "insert or replace into reserved values (?, ?, ?, ?, ?)"
 _RENEW: Final = "update reserved set until = ? where call = ?"
 _RELEASE: Final = "delete from reserved where call = ?"
-
-
-class SpendingSlot:
-    """Holds the shared spending of a session: opened again when the setting names another file.
-
-    Parameters
-    ----------
-    folder : Path
-        Where relative paths start.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._open: tuple[str, SharedSpending] | None = None
-
-    def get(self, name: str) -> SharedSpending | None:
-        """Return the spending in the file that is named, or None if none is."""
-        if not name:
-            return None
-        if self._open is None or self._open[0] != name:
-            self._open = name, SharedSpending(self._folder / expanded(name))
-        return self._open[1]
 
 
 class SharedSpending:
