@@ -120,6 +120,7 @@ class TracerSlot:
             ended.close()
 
 
+@dataclass(eq=False, repr=False)
 class Tracer:
     """The connection to one Weave project.
 
@@ -129,7 +130,7 @@ class Tracer:
         In the form team/project.
     key : Key or None
         The key for W&B, found as for chats. Weave itself looks in fewer places.
-    secrets : callable, optional
+    secrets : callable
         Returns the secrets, no part of which may be traced.
     theirs : object, optional
         The client that the user has made with `weave.init`, if that is to be used.
@@ -137,23 +138,14 @@ class Tracer:
         What is done with it, for messages.
     """
 
-    def __init__(
-        self,
-        project: str,
-        key: Key | None,
-        secrets: Callable[[], Collection[str]] = tuple,
-        theirs: Any = None,
-        *,
-        done: str = "traced",
-    ) -> None:
-        self._nothing_done = f"nothing is {done}"
-        # What the user's own clients send meanwhile is no part of a publication.
-        self._more = {} if done == "traced" else {"implicitly_patch_integrations": False}
-        self._project = project
-        self._key = key
-        self._secrets = secrets
-        self._theirs = theirs
-        self._client = theirs
+    project: str
+    key: Key | None
+    secrets: Callable[[], Collection[str]]
+    theirs: Any = None
+    done: str = "traced"
+
+    def __post_init__(self) -> None:
+        self._client = self.theirs
         self._has_failed = False
         self._has_reported = False
         self._handler = _WarningHandler()
@@ -162,7 +154,7 @@ class Tracer:
 
     def is_for(self, project: str, key: Key | None, theirs: Any) -> bool:
         """Return whether this tracer was made for these."""
-        return (self._project, self._key) == (project, key) and self._theirs is theirs
+        return (self.project, self.key) == (project, key) and self.theirs is theirs
 
     def is_connected_to(self, project: str) -> bool:
         """Return whether it is connected to a project, by a client of ours or of the user."""
@@ -181,34 +173,34 @@ class Tracer:
         """
         if self._client is not None:
             return
+        nothing_done = f"nothing is {self.done}"
         if find_spec("weave") is None:
             raise InferenceError(
-                f"Weave is not installed: {self._nothing_done}.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
+                f"Weave is not installed: {nothing_done}.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
             )
-        if self._key is None:
+        if self.key is None:
             raise InferenceError(
-                f"There is no key for W&B: {self._nothing_done}.",
+                f"There is no key for W&B: {nothing_done}.",
                 why="; ".join(resolve_server_key(os.environ, secrets=()).texts("ignored")),
                 remedy="Set one with %wbconfig --key while the endpoint is W&B's, or in WANDB_API_KEY.",
                 cause="key",
             )
         try:
-            self._client = self._connect(self._key.reveal())
+            self._client = self._connect(_weave(nothing_done), self.key.reveal())
         except InferenceError:
             raise
         except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
             raise InferenceError(
-                f"Connecting to Weave for {self._project} failed: {self._nothing_done}.",
+                f"Connecting to Weave for {self.project} failed: {nothing_done}.",
                 why=quoted(library_message(describe_exception(error))),
                 remedy="Check the project's name and the key; %wbconfig --trace off switches tracing off.",
                 cause="network",
             ) from None
 
-    def _connect(self, key: str) -> Any:
-        weave = _weave(self._nothing_done)
+    def _connect(self, weave: Any, key: str) -> Any:
         theirs = weave.get_client()
         if theirs is not None:
-            if f"{theirs.entity}/{theirs.project}" == self._project:
+            if f"{theirs.entity}/{theirs.project}" == self.project:
                 return theirs
             raise InferenceError(
                 f"Weave is tracing in {theirs.entity}/{theirs.project} already.",
@@ -226,13 +218,14 @@ class Tracer:
             _environment(WANDB_API_KEY=key, WANDB_IDENTITY_TOKEN_FILE=None, WEAVE_LOG_LEVEL="WARNING"),
         ):
             client = weave.init(
-                self._project,
+                self.project,
                 # Its cache would keep prompts and rows in a folder for temporary files that all users share.
                 settings={
                     "print_call_link": False,
                     "http_timeout": HTTP_SECONDS,
                     "use_server_cache": False,
-                    **self._more,
+                    # What the user's own clients send meanwhile is no part of a publication.
+                    **({} if self.done == "traced" else {"implicitly_patch_integrations": False}),
                 },
                 postprocess_inputs=self.hidden,
                 postprocess_output=self.hidden,
@@ -247,7 +240,7 @@ class Tracer:
 
     def hidden(self, value: Any) -> Any:
         """Return a value without secrets, in case a prompt or a reply contains one."""
-        return hidden(value, self._secrets())
+        return hidden(value, self.secrets())
 
     @property
     def is_to_start(self) -> bool:
