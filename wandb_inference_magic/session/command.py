@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ..cassettes import Cassette
     from ..concurrency import EventLoop, Interrupts
-    from ..config import Endpoint
+    from ..config import Endpoint, Resolved
     from ..messages import PreparedRequest
     from ..replies import Waiting
     from .session import Session
@@ -146,9 +146,11 @@ class Command:
     @cached_property
     def budget(self) -> Budget:
         """The budget that calls of this command are checked against."""
-        name = self.settings.budget_file
-        shared = self.session.spending(name) if name else None
-        limit = None if self.costs_nothing else self.settings.budget
+        return self._budget(self.settings)
+
+    def _budget(self, settings: Resolved) -> Budget:
+        shared = self.session.spending(settings.budget_file) if settings.budget_file else None
+        limit = None if self.costs_nothing else settings.budget
         if limit is not None and shared is None and self.session.process != os.getpid():
             raise InferenceError(
                 "A budget is set, but it cannot be enforced in a child process. Nothing was sent.",
@@ -312,13 +314,8 @@ class Command:
 
         # The calls of a client that only replays stay free, and those of one that sends stay checked, whatever
         # cassette is set later. The limit may change.
-        def budget() -> Budget:
-            if self.costs_nothing:
-                return Budget(None, self.session.usage)
-            return Command(self.session, dry=True, uses_cassette=False).budget
-
+        meter = SessionMeter(self, self.session.models, lambda: self._budget(Command(self.session, dry=True).settings))
         with self._importing():
-            meter = SessionMeter(self, self.session.models, budget)
             return self.session.clients.users(self._client_options(), meter)
 
     def _client_options(self) -> ClientOptions:

@@ -76,8 +76,6 @@ class Session:
         self.clock = Clock()
         # Whether a command has begun.
         self.is_used = False
-        # Whether it has ended, and was not used since.
-        self.is_closed = False
         # Shows a job as the value of a cell, where there is a front end: takes the Job.
         self.show_job: Callable[[Any], None] | None = None
         # Where a job is started: fields of its JobRecord.
@@ -186,7 +184,6 @@ class Session:
 
     def close(self) -> None:
         """Close what the session has opened: jobs, widgets, trace, clients, the event loop, the practice model."""
-        self.is_closed = True
         if self is _session:
             hand_down({})
         while self._at_close:
@@ -243,9 +240,8 @@ def current_session() -> Session:
         if _session is None:
             _session = _new_session()
             _session.is_from_code = True
-        elif _session.is_closed:
-            _session.is_closed = False
-            _hand_down(_session)
+        # Also one that was closed, and is used again.
+        _hand_down(_session)
         return _session
 
 
@@ -257,7 +253,6 @@ def _new_session() -> Session:
     else:
         session = Session(WandbInference.of_parent(found["file"], found["chosen"]))
         session.folder, session.process = found["folder"], found["process"]
-    _hand_down(session)
     return session
 
 
