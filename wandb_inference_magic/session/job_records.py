@@ -47,7 +47,7 @@ class JobRecord:
     state : str
     """
 
-    what: str
+    what: str = ""
     variable: str = ""
     notebook: str = ""
     cell: str = ""
@@ -161,16 +161,12 @@ def _records() -> list[tuple[Path, JobRecord]]:
 
 def _read(kept: Any) -> JobRecord:
     """Return a record. Raise TypeError if another program wrote it."""
-    known = {one.name: type(one.default) for one in fields(JobRecord) if one.name != "what"} | {"what": str}
+    known = {one.name: type(one.default) for one in fields(JobRecord)}
     if not isinstance(kept, dict) or any(not isinstance(kept.get(name), kind) for name, kind in known.items()):
         raise TypeError("not a record")
     if not (0 <= kept["started"] <= time() + 86_400 and kept["done"] >= 0 and kept["total"] >= 0):
         raise ValueError("not a record of now")
-    return JobRecord(**{name: _short(kept[name]) for name in known})
-
-
-def _short(value: Any) -> Any:
-    return value[:LONGEST_TEXT] if isinstance(value, str) else value
+    return JobRecord(**{name: kept[name][:LONGEST_TEXT] if kind is str else kept[name] for name, kind in known.items()})
 
 
 def _lock(path: Path) -> int | None:

@@ -36,7 +36,6 @@ class Listed(Protocol):
     """A job, as far as the list of jobs knows it."""
 
     id: int
-    what: str
 
     @property
     def is_over(self) -> bool:
@@ -45,9 +44,6 @@ class Listed(Protocol):
     @property
     def is_paused(self) -> bool:
         """Whether it sends no requests, until someone resumes it."""
-
-    def cancel(self) -> None:
-        """End it."""
 
     def abandon(self) -> None:
         """End it, because the kernel ends: it is listed as unfinished afterwards."""

@@ -66,7 +66,7 @@ class SharedSpending:
         self._lock = Lock()
         self._calls: set[str] = set()
         self._ended: Event | None = None
-        # Costs that could not be written to the file. They are added with the next change.
+        # Costs that are not in the file yet. They are added with the next change.
         self._owed = 0.0
 
     def spent(self) -> float:
@@ -123,19 +123,11 @@ class SharedSpending:
 
         If the file cannot be used, the cost is added with the next change, and the reservation expires.
         """
-        taken = Event()
-        try:
-            self._drop(call)
-            with self._changing(taken.set) as file:
-                file.execute(_RELEASE, (call,))
-                if usd:
-                    file.execute(_ADD, (self._kernel, usd))
-        except (InferenceError, KeyboardInterrupt) as failure:
-            if not taken.is_set():
-                with self._lock:
-                    self._owed += usd
-            if isinstance(failure, KeyboardInterrupt):
-                raise
+        with self._lock:
+            self._owed += usd
+        self._drop(call)
+        with suppress(InferenceError), self._changing() as file:
+            file.execute(_RELEASE, (call,))
 
     def renew(self) -> None:
         """Extend the reservations of this kernel by `LEASE_SECONDS` from now."""
@@ -179,11 +171,8 @@ class SharedSpending:
         return float(file.execute(query, values).fetchone()[0])
 
     @contextmanager
-    def _changing(self, taken: Callable[[], object] = bool) -> Iterator[sqlite3.Connection]:
-        """Open the file for one exclusive transaction. It is committed if nothing is raised.
-
-        `taken` is called as soon as the commit is done, because an interrupt may come between the commit and the end.
-        """
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """Open the file for one exclusive transaction, and add what is owed. It is committed if nothing is raised."""
         # Not kept open: kernels start and end, threads differ, and the file may be about to be deleted.
         try:
             with closing(sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, isolation_level=None)) as file:
@@ -199,12 +188,9 @@ class SharedSpending:
                     yield file
                     is_ending = True
                     file.execute("commit")
-                    taken()
                 except BaseException as failure:
                     # An interrupt during the commit is raised after the file has been written.
-                    if is_ending and not isinstance(failure, sqlite3.Error) and not file.in_transaction:
-                        taken()
-                    else:
+                    if not is_ending or isinstance(failure, sqlite3.Error) or file.in_transaction:
                         with self._lock:
                             self._owed += owed
                     raise
