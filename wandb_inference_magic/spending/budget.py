@@ -185,7 +185,6 @@ class Reservation:
         self._budget = budget
         self._request: PreparedRequest | None = None
         self.usd = 0.0
-        self._cost = 0.0
         # Identifies the call while something is reserved for it.
         self._call = ""
 
@@ -274,9 +273,7 @@ class Reservation:
         if call.outcome == "failed" and not cost:
             return ""
         reserved, is_reserved = self.usd, self._request is not None
-        # An interrupt may come before the file has the cost; `release` then writes it.
-        self._cost = cost
-        self.release()
+        self.release(cost)
         if not is_reserved or cost <= reserved + ROUNDING:
             return ""
         return (
@@ -284,9 +281,8 @@ class Reservation:
             "more tokens than were estimated."
         )
 
-    def release(self) -> None:
-        """Release the reservation."""
-        cost, self._cost = self._cost, 0.0
+    def release(self, cost: float = 0.0) -> None:
+        """Release the reservation of a call, which has cost `cost` USD."""
         if self._call or cost:
             self._budget.spending.settle(self._call, cost)
         self._request, self.usd, self._call = None, 0.0, ""
