@@ -89,7 +89,6 @@ class Limiter:
         self.latest_end = object()
         # Those that have a slot or wait for one.
         self._shares: list[Share] = []
-        self._taken = 0
         # As many as the shares want, unless the service has refused some.
         self._limit = inf
         self._cut_at = self._served_at = -inf
@@ -127,10 +126,9 @@ class Limiter:
         self._served_at = self.clock.now()
         if sent > self._cut_at:
             self.reason, self.opens_at, self._tries, self._waited = "", 0.0, 0, 0.0
-            if self._limit != inf:
-                self._limit += 1 / self._limit
-                if self._limit >= self._most:
-                    self._limit = inf
+            self._limit += 1 / self._limit
+            if self._limit >= self._most:
+                self._limit = inf
         self.wake()
 
     def failed(self, error: InferenceError, sent: float, *, may_be_prompt: bool = False) -> bool | None:
@@ -166,14 +164,10 @@ class Limiter:
         if seconds is None:
             return None
         self._waited += seconds
-        self._cut(1.0 if error.status != 429 else min(self._limit, self._most) / 2)
+        self._limit = max(1.0, min(self._limit, self._most) / 2) if error.status == 429 else 1.0
         self.reason, self.opens_at, self._cut_at = error.what, now + seconds, now
         self._open_later()
         return True
-
-    def _cut(self, limit: float) -> None:
-        if limit != inf:
-            self._limit = max(1.0, limit)
 
     def _open_later(self) -> None:
         """Let those that wait have slots again when the time has come."""
@@ -188,14 +182,13 @@ class Limiter:
 
     def wake(self) -> None:
         """Give the free slots to those that wait, first to the shares that have the fewest."""
-        while self._taken < self.allowed:
+        while sum(one.taken for one in self._shares) < self.allowed:
             ready = [one for one in self._shares if one.may_take()]
             if not ready:
                 return
             share = min(ready, key=lambda one: one.taken)
             share.queue.popleft().set_result(None)
             share.taken += 1
-            self._taken += 1
 
     def add(self, share: Share) -> None:
         """Count a share among those that have a slot or wait for one, and give it a slot if one is free."""
@@ -207,7 +200,6 @@ class Limiter:
     def released(self, share: Share) -> None:
         """Take back the slot of a share."""
         share.taken -= 1
-        self._taken -= 1
         self.leave(share)
         self.wake()
 
