@@ -184,7 +184,7 @@ def test_a_child_made_during_a_call_can_call_and_owes_nothing_of_its_parents(run
         "from wandb_inference_magic.session import current_session\n"
         "usage = current_session().usage\n"
         "ask(0)\n"
-        "usage.reserve('a call in flight', lambda left: 0.5, 1.0)\n"
+        "usage.reserve('a call in flight', lambda left: 0.5, 0.0, 1.0)\n"
         "with usage._lock:\n"
         "    pid = os.fork()\n"
         "if pid == 0:\n"

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from wandb_inference_magic.config.credentials import (
     Key,
+    KeySearch,
     Note,
-    SecretStore,
-    no_key_error,
+    Place,
     notebook_secrets,
     resolve_key,
 )
@@ -26,6 +26,17 @@ from wandb_inference_magic.config.project import check_project, find_project, ig
 from wandb_inference_magic.errors import InferenceError
 
 SECRET = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests run in a folder inside the home."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+
+def texts(found: KeySearch) -> list[str]:
+    return [note.text for note in found.notes]
 
 
 @pytest.fixture
@@ -38,7 +49,7 @@ def home(tmp_path: Path) -> Path:
     (tmp_path / ".netrc").chmod(0o600)
     (tmp_path / ".config/wandb").mkdir(parents=True)
     (tmp_path / ".config/wandb/settings").write_text("[default]\napi_key = key-settings-home\n")
-    (tmp_path / "work/wandb").mkdir(parents=True)
+    (tmp_path / "work/wandb").mkdir()
     (tmp_path / "work/wandb/settings").write_text("[default]\napi_key = key-settings-folder\n")
     return tmp_path
 
@@ -49,7 +60,7 @@ ORDER = [
     ("COREWEAVE_API_KEY", "key-coreweave"),
     ("~/.netrc (api.wandb.ai)", "key-netrc-old"),
     ("~/.netrc (api.forge.coreweave.com)", "key-netrc-new"),
-    ("~/work/wandb/settings", "key-settings-folder"),
+    ("./wandb/settings", "key-settings-folder"),
     ("~/.config/wandb/settings", "key-settings-home"),
 ]
 
@@ -66,15 +77,15 @@ def test_keys_are_looked_up_in_the_documented_order(home: Path, number: int) -> 
         (home / ".netrc").unlink()
     if number > 5:
         (home / "work/wandb/settings").unlink()
-    found = resolve_key(environ, for_wandb=True, folder=home / "work")
+    found = resolve_key(environ, for_wandb=True).key
     assert found is not None
     assert (found.source, found.reveal()) == ORDER[number]
 
 
 def test_another_endpoint_uses_only_its_own_key(home: Path) -> None:
     environ = {"HOME": str(home), "WANDB_API_KEY": "key-wandb"}
-    assert resolve_key(environ, for_wandb=False, folder=home / "work") is None
-    own = resolve_key(environ | {"WANDB_INFERENCE_API_KEY": "key-own"}, for_wandb=False)
+    assert resolve_key(environ, for_wandb=False).key is None
+    own = resolve_key(environ | {"WANDB_INFERENCE_API_KEY": "key-own"}, for_wandb=False).key
     assert own is not None
     assert own.reveal() == "key-own"
 
@@ -82,29 +93,29 @@ def test_another_endpoint_uses_only_its_own_key(home: Path) -> None:
 def test_the_netrc_variable_names_another_file(home: Path) -> None:
     other = home / "other"
     other.write_text("machine api.wandb.ai login user password key-other\n")
-    found = resolve_key({"HOME": str(home), "NETRC": str(other)}, for_wandb=True)
+    found = resolve_key({"HOME": str(home), "NETRC": str(other)}, for_wandb=True).key
     assert found is not None
     assert found.reveal() == "key-other"
 
 
 @pytest.mark.parametrize("host", ["https://wandb.my-company.example", "my-company.example"])
 def test_keys_of_a_custom_wandb_host_are_not_used(home: Path, host: str) -> None:
-    notes: list[Note] = []
     environ = {"HOME": str(home), "WANDB_API_KEY": "key-wandb", "WANDB_BASE_URL": host}
-    assert resolve_key(environ, for_wandb=True, notes=notes, folder=home) is None
-    assert "my-company.example" in notes[0].text
-    assert "are not used for W&B Inference; WANDB_INFERENCE_API_KEY gives a key for it" in notes[0].text
-    assert "(or set WANDB_INFERENCE_API_KEY)" in no_key_error(notes).remedy
-    assert "(or set WANDB_API_KEY)" in no_key_error([]).remedy
-    assert resolve_key(environ | {"WANDB_BASE_URL": "https://api.wandb.ai"}, for_wandb=True) is not None
+    found = resolve_key(environ, for_wandb=True)
+    assert found.key is None
+    assert "my-company.example" in texts(found)[0]
+    assert "are not used for W&B Inference; WANDB_INFERENCE_API_KEY gives a key for it" in texts(found)[0]
+    assert "(or set WANDB_INFERENCE_API_KEY)" in found.no_key_error().remedy
+    assert "(or set WANDB_API_KEY)" in KeySearch(None).no_key_error().remedy
+    assert resolve_key(environ | {"WANDB_BASE_URL": "https://api.wandb.ai"}, for_wandb=True).key is not None
 
 
 def test_a_settings_file_of_a_custom_host_is_skipped(tmp_path: Path) -> None:
-    (tmp_path / "wandb").mkdir()
-    (tmp_path / "wandb/settings").write_text("[default]\napi_key = k\nbase_url = https://my-company.example\n")
-    notes: list[Note] = []
-    assert resolve_key({"HOME": str(tmp_path)}, for_wandb=True, notes=notes, folder=tmp_path) is None
-    assert "my-company.example" in notes[0].text
+    Path("wandb").mkdir()
+    Path("wandb/settings").write_text("[default]\napi_key = k\nbase_url = https://my-company.example\n")
+    found = resolve_key({"HOME": str(tmp_path)}, for_wandb=True)
+    assert found.key is None
+    assert "my-company.example" in texts(found)[0]
 
 
 @pytest.mark.parametrize(
@@ -125,40 +136,37 @@ def test_a_settings_file_of_a_custom_host_is_skipped(tmp_path: Path) -> None:
     ],
 )
 def test_an_invalid_key_is_noted_and_skipped(home: Path, bad: str, why: str) -> None:
-    notes: list[Note] = []
-    found = resolve_key({"HOME": str(home), "WANDB_API_KEY": bad}, for_wandb=True, notes=notes, folder=home / "work")
-    assert found is not None
-    assert found.reveal() == "key-netrc-old"
-    assert [note.text for note in notes] == [f"WANDB_API_KEY is ignored: it {why}"]
+    found = resolve_key({"HOME": str(home), "WANDB_API_KEY": bad}, for_wandb=True)
+    assert found.key is not None
+    assert found.key.reveal() == "key-netrc-old"
+    assert texts(found) == [f"WANDB_API_KEY is ignored: it {why}"]
 
 
 @pytest.mark.parametrize("bad", [f"\u201c{SECRET}\u201d", f"'{SECRET}'", f"{SECRET}\u200b", f"{SECRET}\n {SECRET}"])
-@pytest.mark.parametrize("place", ["~/.netrc", "~/work/wandb/settings", "Colab secrets"])
+@pytest.mark.parametrize("place", ["~/.netrc", "./wandb/settings", "Colab secrets"])
 def test_an_invalid_key_is_noted_by_its_place_wherever_it_is(home: Path, place: str, bad: str) -> None:
     (home / ".netrc").write_text(f"machine api.wandb.ai login user password {bad}\n" if "netrc" in place else "")
     (home / "work/wandb/settings").write_text(f"[default]\napi_key = {bad}\n" if "settings" in place else "")
     (home / ".config/wandb/settings").unlink()
-    stores = [SecretStore(place, lambda name: bad)] if "Colab" in place else []
-    notes: list[Note] = []
-    environ = {"HOME": str(home)}
-    found = resolve_key(environ, for_wandb=True, notes=notes, folder=home / "work", secrets=stores)
-    if "netrc" in place and found is not None:
+    stores = [Place(place, lambda: bad)] if "Colab" in place else []
+    found = resolve_key({"HOME": str(home)}, for_wandb=True, secrets=stores)
+    if "netrc" in place and found.key is not None:
         # In a netrc file, straight quotes around a password are not part of it.
-        assert found.reveal() == SECRET
+        assert found.key.reveal() == SECRET
         return
-    assert found is None
-    assert notes[0].text.startswith((f"{place} is ignored: it ", f"{place} could not be read ("))
-    assert SECRET not in str(notes)
+    assert found.key is None
+    assert texts(found)[0].startswith((f"{place} is ignored: it ", f"{place} could not be read ("))
+    assert SECRET not in str(found.notes)
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8")), st.text(alphabet=st.characters(codec="utf-8")))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_contents_of_the_files_are_read_without_an_error(tmp_path: Path, netrc: str, ini: str) -> None:
-    (tmp_path / "wandb").mkdir(exist_ok=True)
+    Path("wandb").mkdir(exist_ok=True)
     (tmp_path / ".netrc").write_text(netrc, encoding="utf-8")
-    (tmp_path / "wandb/settings").write_text(ini, encoding="utf-8")
-    resolve_key({"HOME": str(tmp_path)}, for_wandb=True, folder=tmp_path)
-    find_project({"HOME": str(tmp_path)}, folder=tmp_path)
+    Path("wandb/settings").write_text(ini, encoding="utf-8")
+    resolve_key({"HOME": str(tmp_path)}, for_wandb=True)
+    find_project({"HOME": str(tmp_path)})
 
 
 def test_a_key_is_never_shown() -> None:
@@ -175,23 +183,24 @@ def test_a_key_is_never_shown() -> None:
 
 
 def test_the_project_is_looked_up_in_the_documented_order(tmp_path: Path) -> None:
-    (tmp_path / "wandb").mkdir()
-    (tmp_path / "wandb/settings").write_text("[default]\nentity = team-f\nproject = project-f\n")
+    Path("wandb").mkdir()
+    Path("wandb/settings").write_text("[default]\nentity = team-f\nproject = project-f\n")
     files = {"HOME": str(tmp_path)}
     both = files | {"WANDB_ENTITY": "team-e", "WANDB_PROJECT": "project-e"}
     own = both | {"WANDB_INFERENCE_PROJECT": "team-o/project-o"}
-    assert find_project(own, tmp_path) == ("team-o/project-o", "WANDB_INFERENCE_PROJECT")
-    assert find_project(both, tmp_path) == ("team-e/project-e", "WANDB_ENTITY and WANDB_PROJECT")
-    assert find_project(files, tmp_path) == ("team-f/project-f", "~/wandb/settings")
-    assert find_project(files | {"WANDB_PROJECT": "alone"}, tmp_path / "none") is None
+    assert find_project(own) == ("team-o/project-o", "WANDB_INFERENCE_PROJECT")
+    assert find_project(both) == ("team-e/project-e", "WANDB_ENTITY and WANDB_PROJECT")
+    assert find_project(files) == ("team-f/project-f", "./wandb/settings")
+    Path("wandb/settings").unlink()
+    assert find_project(files | {"WANDB_PROJECT": "alone"}) is None
 
 
 def test_a_project_of_the_wandb_sdk_that_cannot_be_sent_is_reported(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "WANDB_ENTITY": "team", "WANDB_PROJECT": "p q"}
-    assert find_project(environ, tmp_path) is None
-    assert ignored_project(environ, tmp_path).startswith("WANDB_ENTITY and WANDB_PROJECT: ignored, because")
-    assert ignored_project(environ | {"WANDB_PROJECT": ""}, tmp_path) == ""
-    assert ignored_project(environ | {"WANDB_BASE_URL": "https://x.example"}, tmp_path) == ""
+    assert find_project(environ) is None
+    assert ignored_project(environ).startswith("WANDB_ENTITY and WANDB_PROJECT: ignored, because")
+    assert ignored_project(environ | {"WANDB_PROJECT": ""}) == ""
+    assert ignored_project(environ | {"WANDB_BASE_URL": "https://x.example"}) == ""
 
 
 @pytest.mark.parametrize("bad", ["", "team", "a/b/c", "/b", "a/", "a b/c", "a/b\n/c", "té/am"])
@@ -201,7 +210,7 @@ def test_an_invalid_project_is_refused(bad: str) -> None:
 
 
 def test_the_error_without_a_key_says_what_to_do() -> None:
-    error = no_key_error([Note("not read", "netrc could not be read")])
+    error = KeySearch(None, (Note("not read", "netrc could not be read"),)).no_key_error()
     for expected in (
         "forge.coreweave.com/settings",
         "%wbconfig --key",
@@ -240,50 +249,50 @@ def test_a_file_that_cannot_be_parsed_is_noted_without_its_contents(home: Path) 
     (home / ".netrc").write_text(f"machine api.wandb.ai login user\n{SECRET}\n")
     (home / "work/wandb/settings").write_text(f"api_key = {SECRET}\n")
     (home / ".config/wandb/settings").write_text("[default]\nentity = team\n")
-    notes: list[Note] = []
-    assert resolve_key({"HOME": str(home)}, for_wandb=True, notes=notes, folder=home / "work", secrets=()) is None
-    assert [note.text for note in notes] == [
+    found = resolve_key({"HOME": str(home)}, for_wandb=True, secrets=())
+    assert found.key is None
+    assert texts(found) == [
         "~/.netrc could not be read (NetrcParseError)",
-        "~/work/wandb/settings could not be read (MissingSectionHeaderError)",
+        "./wandb/settings could not be read (MissingSectionHeaderError)",
         "nothing in WANDB_INFERENCE_API_KEY, WANDB_API_KEY, COREWEAVE_API_KEY, ~/.config/wandb/settings",
     ]
-    assert SECRET not in str(no_key_error(notes))
+    assert SECRET not in str(found.no_key_error())
 
 
 def test_without_a_key_the_notes_list_the_places_searched(tmp_path: Path) -> None:
-    notes: list[Note] = []
-    assert resolve_key({}, for_wandb=True, notes=notes, home=tmp_path, folder=Path("none"), secrets=()) is None
-    assert [note.text for note in notes] == [
+    found = resolve_key({"HOME": str(tmp_path)}, for_wandb=True, secrets=())
+    assert found.key is None
+    assert texts(found) == [
         "nothing in WANDB_INFERENCE_API_KEY, WANDB_API_KEY, COREWEAVE_API_KEY, ~/.netrc, "
-        "./none/wandb/settings, ~/.config/wandb/settings"
+        "./wandb/settings, ~/.config/wandb/settings"
     ]
-    notes.clear()
-    assert resolve_key({}, for_wandb=False, notes=notes, home=tmp_path) is None
-    assert [note.text for note in notes] == ["nothing in WANDB_INFERENCE_API_KEY"]
+    found = resolve_key({"HOME": str(tmp_path)}, for_wandb=False)
+    assert found.key is None
+    assert texts(found) == ["nothing in WANDB_INFERENCE_API_KEY"]
 
 
 def test_the_own_variable_is_used_despite_a_custom_host(home: Path) -> None:
     environ = {"HOME": str(home), "WANDB_INFERENCE_API_KEY": "key-own", "WANDB_BASE_URL": "https://x.example"}
-    assert resolve_key(environ, for_wandb=True, folder=home) == Key("key-own", "WANDB_INFERENCE_API_KEY")
+    assert resolve_key(environ, for_wandb=True).key == Key("key-own", "WANDB_INFERENCE_API_KEY")
 
 
 @pytest.mark.parametrize("url", ["https://api.wandb.ai@evil.example", "http://[", "api.wandb.ai.evil.example"])
 def test_a_host_that_only_looks_like_wandb_is_a_custom_host(home: Path, url: str) -> None:
     environ = {"HOME": str(home), "WANDB_API_KEY": "key-wandb", "WANDB_BASE_URL": url}
-    assert resolve_key(environ, for_wandb=True, folder=home) is None
+    assert resolve_key(environ, for_wandb=True).key is None
 
 
 def test_netrc_entries_of_other_machines_are_not_used(tmp_path: Path) -> None:
     (tmp_path / ".netrc").write_text("machine wandb.example login user password a\ndefault login user password b\n")
-    assert resolve_key({}, for_wandb=True, home=tmp_path, folder=tmp_path, secrets=()) is None
+    assert resolve_key({"HOME": str(tmp_path)}, for_wandb=True, secrets=()).key is None
 
 
 def test_the_windows_name_of_netrc_is_used_if_there_is_no_netrc(tmp_path: Path) -> None:
     (tmp_path / "_netrc").write_text("machine api.wandb.ai login someone password key-windows\n")
-    found = resolve_key({}, for_wandb=True, home=tmp_path, folder=tmp_path)
+    found = resolve_key({"HOME": str(tmp_path)}, for_wandb=True).key
     assert found == Key("key-windows", "~/_netrc (api.wandb.ai)")
     (tmp_path / ".netrc").write_text("")
-    assert resolve_key({}, for_wandb=True, home=tmp_path, folder=tmp_path, secrets=()) is None
+    assert resolve_key({"HOME": str(tmp_path)}, for_wandb=True, secrets=()).key is None
 
 
 @pytest.mark.parametrize("named", ["~/mine", "{home}/mine"])
@@ -291,27 +300,27 @@ def test_variables_name_the_config_folder_and_netrc(tmp_path: Path, named: str) 
     folder = named.format(home=tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/settings").write_text("\ufeff[default]\napi_key = key-mine\n", encoding="utf-8")
-    environ = {"WANDB_CONFIG_DIR": folder, "NETRC": f"{folder}/none"}
-    found = resolve_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path)
+    environ = {"HOME": str(tmp_path), "WANDB_CONFIG_DIR": folder, "NETRC": f"{folder}/none"}
+    found = resolve_key(environ, for_wandb=True).key
     assert found == Key("key-mine", "~/mine/settings")
 
 
 @pytest.mark.parametrize("variable", ["NETRC", "WANDB_CONFIG_DIR"])
 def test_the_home_of_an_unknown_user_does_not_raise(tmp_path: Path, variable: str) -> None:
-    environ = {variable: "~no-such-user/x"}
-    assert resolve_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path, secrets=()) is None
+    environ = {"HOME": str(tmp_path), variable: "~no-such-user/x"}
+    assert resolve_key(environ, for_wandb=True, secrets=()).key is None
 
 
 def test_secret_stores_come_last_and_a_failing_store_is_noted(tmp_path: Path) -> None:
-    def fails(name: str) -> str:
-        raise RuntimeError(f"{name}: {SECRET}")
+    def fails() -> str:
+        raise RuntimeError(SECRET)
 
-    notes: list[Note] = []
-    stores = [SecretStore("A", fails), SecretStore("B", lambda name: None), SecretStore("C", lambda name: f" {name} ")]
-    found = resolve_key({}, for_wandb=True, notes=notes, home=tmp_path, folder=tmp_path, secrets=stores)
-    assert found == Key("WANDB_API_KEY", "C")
-    assert [note.text for note in notes] == ["A could not be read (RuntimeError)"]
-    assert resolve_key({}, for_wandb=False, home=tmp_path, folder=tmp_path, secrets=stores) is None
+    stores = [Place("A", fails), Place("B", lambda: None), Place("C", lambda: " key-store ")]
+    environ = {"HOME": str(tmp_path)}
+    found = resolve_key(environ, for_wandb=True, secrets=stores)
+    assert found.key == Key("key-store", "C")
+    assert texts(found) == ["A could not be read (RuntimeError)"]
+    assert resolve_key(environ, for_wandb=False, secrets=stores).key is None
 
 
 def test_the_secrets_of_colab_and_kaggle_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,14 +329,14 @@ def test_the_secrets_of_colab_and_kaggle_are_used(tmp_path: Path, monkeypatch: p
     colab.userdata = type("userdata", (), {"get": staticmethod({"WANDB_API_KEY": "key-colab"}.get)})  # type: ignore[attr-defined]
     kaggle.UserSecretsClient = type("Client", (), {"get_secret": lambda self, name: f"kaggle-{name}"})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "kaggle_secrets", kaggle)
-    environ = {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}
-    found = resolve_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path)
+    environ = {"HOME": str(tmp_path), "KAGGLE_KERNEL_RUN_TYPE": "Interactive"}
+    found = resolve_key(environ, for_wandb=True).key
     assert found == Key("kaggle-WANDB_API_KEY", "Kaggle secrets")
     google = ModuleType("google")
     google.colab = colab  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "google", google)
     monkeypatch.setitem(sys.modules, "google.colab", colab)
-    found = resolve_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path)
+    found = resolve_key(environ, for_wandb=True).key
     assert found == Key("key-colab", "Colab secrets")
 
 
@@ -341,21 +350,22 @@ def test_a_key_in_place_of_the_project_is_not_shown() -> None:
 
 def test_any_kind_of_file_is_skipped_if_it_cannot_be_read(tmp_path: Path) -> None:
     """A pipe has no end. A sparse file and a device do not fit into memory."""
-    (tmp_path / "wandb").mkdir()
-    netrc, ini = tmp_path / ".netrc", tmp_path / "wandb/settings"
+    Path("wandb").mkdir()
+    netrc, ini = tmp_path / ".netrc", Path("wandb/settings").absolute()
     for make in (os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero"), _huge, _binary):
         for path in (netrc, ini):
             make(path)
-        notes: list[Note] = []
-        assert resolve_key({"HOME": str(tmp_path)}, for_wandb=True, notes=notes, folder=tmp_path) is None
-        assert find_project({"HOME": str(tmp_path)}, folder=tmp_path) is None
-        assert "~/.netrc could not be read" in str(notes)
-        assert "~/wandb/settings could not be read" in str(notes)
+        found = resolve_key({"HOME": str(tmp_path)}, for_wandb=True)
+        assert found.key is None
+        assert find_project({"HOME": str(tmp_path)}) is None
+        assert "~/.netrc could not be read" in str(found.notes)
+        assert "./wandb/settings could not be read" in str(found.notes)
         for path in (netrc, ini):
             path.rmdir() if path.is_dir() else path.unlink()
     nothing = {"HOME": str(tmp_path), "NETRC": os.devnull}
-    assert resolve_key(nothing, for_wandb=True, notes=notes, folder=tmp_path) is None
-    assert f"nothing in {', '.join(['WANDB_INFERENCE_API_KEY', 'WANDB_API_KEY'])}" in notes[-1].text
+    found = resolve_key(nothing, for_wandb=True)
+    assert found.key is None
+    assert f"nothing in {', '.join(['WANDB_INFERENCE_API_KEY', 'WANDB_API_KEY'])}" in texts(found)[-1]
 
 
 def _huge(path: Path) -> None:

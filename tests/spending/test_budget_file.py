@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from queue import Queue
 from threading import Event, Thread, enumerate as enumerate_threads
@@ -319,8 +320,7 @@ def test_an_interrupt_while_the_file_is_written_counts_the_cost_once(
     spending = SharedSpending(tmp_path / "class.sqlite")
     spending.reserve("a", lambda _: 0.5, 0.0, 1.0)
     spending._owed = 0.25
-    path = tmp_path / "class.sqlite"
-    monkeypatch.setattr(spending, "_opened", lambda: sqlite3.connect(path, isolation_level=None, factory=Interrupted))
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Interrupted))
     with pytest.raises(KeyboardInterrupt):
         spending.settle("a", 0.1)
     monkeypatch.undo()

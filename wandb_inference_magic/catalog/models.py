@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError, did_you_mean, shortened
+from ..errors import InferenceError, did_you_mean, near_names, shortened
 from .ids import SORTS, is_lora, least_context
 
 if TYPE_CHECKING:
@@ -186,9 +186,8 @@ def _unknown_last(value: Any) -> tuple[bool, Any]:
 def _named_alike(id: str, ids: Sequence[str]) -> str:
     """Suggest the id with a similar last part, in case the maker's part was left out."""
     by_name = {one.rpartition("/")[2]: one for one in ids}
-    suggestion = did_you_mean(id.rpartition("/")[2], by_name)
-    words = [word.rstrip("?") for word in suggestion.split()]
-    return " ".join(by_name.get(word, word) for word in words) + "?" * bool(words)
+    near = [by_name[name] for name in near_names(id.rpartition("/")[2], by_name)]
+    return f"Did you mean {' or '.join(near)}?" if near else ""
 
 
 # Joining -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..arguments import ConfigOptions
-from ..config import DEFAULT, SETTING_NAMES, TYPED, WANDB_URL, absolute, expanded, ignored_project, variable_to_set
+from ..config import DEFAULT, SETTING_NAMES, TYPED, WANDB_URL, absolute, expanded, ignored_project
 from ..engine import ChatSpec, run_chat
 from ..errors import MB, InferenceError, quoted
 from ..frontend import Spinner, describe_wait
@@ -99,9 +99,9 @@ def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
                 _open_cassette(Command(session, dry=True))
         else:
             session.settings.set(**values)
-        if values.get("budget_file") and (shared := session.spending.get(values["budget_file"])) is not None:
+        if values.get("budget_file"):
             # A file that cannot be used is reported now, not by the next call.
-            shared.spent()
+            session.spending(values["budget_file"]).spent()
         if "trace" in values:
             _connect(session, canvas)
     except BaseException:
@@ -130,7 +130,7 @@ def _ask_for_key(session: Session) -> None:
         raise InferenceError(
             "No key was typed; nothing has changed.",
             remedy="Run %wbconfig --key again. Where no one can type, as in a scheduled run, set "
-            f"{variable_to_set(session.keys.notes(WANDB_URL))} in the environment; for an endpoint other than W&B's, "
+            f"{session.keys.search(WANDB_URL).variable_to_set} in the environment; for an endpoint other than W&B's, "
             "WANDB_INFERENCE_API_KEY.",
             cause="key",
         )
@@ -208,7 +208,7 @@ def settings_table(session: Session, only: Collection[str] = (), *, below: str =
 def _key_source(session: Session, endpoint: Endpoint) -> str:
     source = [endpoint.key.source] if endpoint.key else []
     # Without a key of W&B, the practice model answers: a key may be in a file that cannot be read.
-    not_read = session.keys.not_read(WANDB_URL) if endpoint.is_local else ()
+    not_read = session.keys.search(WANDB_URL).texts("not read") if endpoint.is_local else ()
     is_without = endpoint.is_local or (endpoint.is_wandb and endpoint.key is None)
     of_others = session.keys.of_another_server() if is_without else ()
     return "; ".join((*source, *session.keys.ignored(endpoint.url), *not_read, *of_others))

@@ -107,8 +107,8 @@ def _notes(session: Session, total: Total) -> Iterator[str]:
         yield f"Prices: {source}."
     # A file that cannot be used is reported by the next call, not by this table.
     with suppress(InferenceError):
-        shared = session.spending.get(session.settings.budget_file)
-        if shared is not None and (estimated := shared.estimated()):
+        file = session.settings.budget_file
+        if file and (estimated := session.spending(file).estimated()):
             yield f"The budget file counts {usd(estimated)} for calls whose kernel was killed: an estimate."
 
 

@@ -7,16 +7,11 @@ from __future__ import annotations
 
 from .address import check_endpoint as check_endpoint, port_of as port_of
 from .credentials import (
-    Note as Note,
-    ignored_key_error as ignored_key_error,
-    ignored_keys as ignored_keys,
-    no_key_error as no_key_error,
+    KeySearch as KeySearch,
     notebook_secrets as notebook_secrets,
     resolve_key as resolve_key,
     resolve_server_key as resolve_server_key,
     secrets_in as secrets_in,
-    texts_of as texts_of,
-    variable_to_set as variable_to_set,
 )
 from .endpoint import Endpoint as Endpoint, is_wandb as is_wandb
 from .files import (

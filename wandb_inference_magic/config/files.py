@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from ..errors import InferenceError, shortened
@@ -126,7 +127,7 @@ def replace_file(path: Path, data: bytes) -> None:
     """
     # Imported when a file is written: loading the extension needs neither.
     from shutil import copymode
-    from tempfile import NamedTemporaryFile
+    from uuid import uuid4
 
     # A link stays a link.
     path = path.resolve()
@@ -137,21 +138,18 @@ def replace_file(path: Path, data: bytes) -> None:
     is_new = not path.exists()
     if not is_new and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, "The file cannot be written")
-    beside = NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".new", delete=False)  # noqa: SIM115
+    beside = path.with_name(f".{path.name[:100]}.{uuid4().hex[:8]}.new")
+    # Others may read it no sooner than they may read the file that it replaces.
+    opener = partial(os.open, mode=0o666 if is_new else 0o600)
     try:
-        with beside:
-            beside.write(data)
-            beside.flush()
-            os.fsync(beside.fileno())
-        if is_new:
-            # As `open` does, which a temporary file does not.
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(beside.name).chmod(0o666 & ~umask)
-        else:
-            copymode(path, beside.name)
-        Path(beside.name).replace(path)
+        with open(beside, "xb", opener=opener) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if not is_new:
+            copymode(path, beside)
+        beside.replace(path)
     except BaseException:
         with suppress(OSError):
-            Path(beside.name).unlink()
+            beside.unlink()
         raise

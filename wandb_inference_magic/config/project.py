@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..errors import InferenceError
@@ -19,15 +18,13 @@ PROJECT_VARIABLE: Final = "WANDB_INFERENCE_PROJECT"
 _PROJECT: Final = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
 
-def find_project(environ: Mapping[str, str], folder: Path | None = None) -> tuple[str, str] | None:
+def find_project(environ: Mapping[str, str]) -> tuple[str, str] | None:
     """Find the project `team/project` and its source in the environment and W&B's settings files.
 
     Parameters
     ----------
     environ : mapping
         The environment.
-    folder : Path, optional
-        The folder of `./wandb/settings`, as in `resolve_key`.
 
     Returns
     -------
@@ -44,17 +41,17 @@ def find_project(environ: Mapping[str, str], folder: Path | None = None) -> tupl
         return from_variable(check_project, PROJECT_VARIABLE, own), PROJECT_VARIABLE
     if other_host(environ.get("WANDB_BASE_URL", "")):
         return None
-    return next((one for one in _of_wandb(environ, folder) if _PROJECT.fullmatch(one[0])), None)
+    return next((one for one in _of_wandb(environ) if _PROJECT.fullmatch(one[0])), None)
 
 
-def ignored_project(environ: Mapping[str, str], folder: Path | None = None) -> str:
+def ignored_project(environ: Mapping[str, str]) -> str:
     """Return why a project that was set for the wandb SDK is not sent; empty if none is set. For where none is found.
 
-    The parameters are those of `find_project`.
+    `environ` is as for `find_project`.
     """
     if other_host(environ.get("WANDB_BASE_URL", "")):
         return ""
-    found = next(((one, source) for one, source in _of_wandb(environ, folder) if all(one.split("/"))), None)
+    found = next(((one, source) for one, source in _of_wandb(environ) if all(one.split("/"))), None)
     if found is None:
         return ""
     # The values may be anything, also a key in the wrong place: they are not shown.
@@ -64,13 +61,13 @@ def ignored_project(environ: Mapping[str, str], folder: Path | None = None) -> s
     )
 
 
-def _of_wandb(environ: Mapping[str, str], folder: Path | None) -> Iterator[tuple[str, str]]:
+def _of_wandb(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield team and project as they are set for the wandb SDK, with a slash between, and the source."""
     import configparser
 
     home = home_folder(environ)
     yield _joined(environ, "WANDB_ENTITY", "WANDB_PROJECT"), "WANDB_ENTITY and WANDB_PROJECT"
-    for path in settings_files(environ, home, folder or Path()):
+    for path in settings_files(environ, home):
         with suppress(OSError, ValueError, configparser.Error):
             yield _joined(read_settings(path), "entity", "project"), shown_path(path, home)
 

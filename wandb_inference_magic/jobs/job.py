@@ -361,7 +361,7 @@ class Job(OfThisKernel):
             self._outcome = outcome
             for view in list(self._views):
                 self._draw_on(view, partial(view.end, line=self.describe()), self.last_bundle())
-        self._command.session.jobs.ended(self)
+        self._command.session.jobs.ended(self, self.news)
         self._over.set()
 
     def _draw_on(self, view: JobView, draw: Callable[[dict[str, Any]], None], bundle: dict[str, Any]) -> None:

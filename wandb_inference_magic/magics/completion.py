@@ -169,7 +169,7 @@ class Offers:
         if (
             is_wandb(url)
             and notebook_secrets(os.environ)
-            and resolve_key(os.environ, for_wandb=True, secrets=()) is None
+            and resolve_key(os.environ, for_wandb=True, secrets=()).key is None
         ):
             return Endpoint("wandb", url)
         from ..session import Command

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ..cassettes import Cassette
     from ..concurrency import EventLoop, Interrupts
-    from ..config import Endpoint
+    from ..config import Endpoint, Resolved
     from ..messages import PreparedRequest
     from ..replies import Waiting
     from .session import Session
@@ -146,9 +146,11 @@ class Command:
     @cached_property
     def budget(self) -> Budget:
         """The budget that calls of this command are checked against."""
-        name = self.settings.budget_file
-        shared = self.session.spending.get(name) if name else None
-        limit = None if self.costs_nothing else self.settings.budget
+        return self._budget(self.settings)
+
+    def _budget(self, settings: Resolved) -> Budget:
+        shared = self.session.spending(settings.budget_file) if settings.budget_file else None
+        limit = None if self.costs_nothing else settings.budget
         if limit is not None and shared is None and self.session.process != os.getpid():
             raise InferenceError(
                 "A budget is set, but it cannot be enforced in a child process. Nothing was sent.",
@@ -232,16 +234,12 @@ class Command:
         if tracer.is_to_start:
             with self.listener.waiting("connecting to Weave") as redraw:
                 self.loop.call(tracer.try_to_start, meanwhile=redraw, interrupts=interrupts)
-        trace, call = tracer.begin(name, inputs, attributes)
-        self._op = None if call is None else (tracer, call)
-        try:
-            yield trace
-        except BaseException as error:
-            tracer.end(call, trace, error)
-            raise
-        finally:
-            self._op = None
-        tracer.end(call, trace)
+        with tracer.op(name, inputs, attributes) as (trace, call):
+            self._op = None if call is None else (tracer, call)
+            try:
+                yield trace
+            finally:
+                self._op = None
 
     @contextmanager
     def observed(self, request: PreparedRequest, limit: int | None) -> Iterator[ObservedCall | None]:
@@ -316,15 +314,7 @@ class Command:
 
         # The calls of a client that only replays stay free, and those of one that sends stay checked, whatever
         # cassette is set later. The limit may change.
-        def budget() -> Budget:
-            if self.costs_nothing:
-                return Budget(None, self.session.usage)
-            return Command(self.session, dry=True, uses_cassette=False).budget
-
-        models = self.session.models
-        meter = SessionMeter(
-            self.endpoint, models, budget, lambda model, limit: models.needed_price(model, self, limit)
-        )
+        meter = SessionMeter(self, self.session.models, lambda: self._budget(Command(self.session, dry=True).settings))
         with self._importing():
             return self.session.clients.users(self._client_options(), meter)
 

@@ -15,17 +15,13 @@ from ..config import (
     WANDB_URL,
     Endpoint,
     Key,
-    Note,
+    KeySearch,
     check_key,
     expanded,
-    ignored_key_error,
-    ignored_keys,
     is_wandb,
-    no_key_error,
     resolve_key,
     resolve_server_key,
     secrets_in,
-    texts_of,
 )
 from ..errors import InferenceError, quoted
 from ..text import passwords_in
@@ -57,56 +53,47 @@ class Keys:
 
     def __init__(self, ask_secret: Callable[[str], str | None] | None = None) -> None:
         self.ask_secret = ask_secret
-        self._typed: dict[str, Key] = {}
-        # Keys found in the secrets of Colab or Kaggle, by source. A store may ask the user each time it is read.
-        self._from_stores: dict[str, Key] = {}
-        self._found: dict[bool, tuple[Key | None, list[Note]]] = {}
-        self._secrets: tuple[str, ...] | None = None
-
-    def refresh(self) -> None:
-        """Search all places again the next time."""
-        self._found = {}
-        self._secrets = None
+        self.forget()
 
     def forget(self) -> None:
         """Discard the keys that were typed or came from secret stores."""
-        self._typed.clear()
-        self._from_stores.clear()
+        self._typed: dict[str, Key] = {}
+        # Keys found in the secrets of Colab or Kaggle, by source. A store may ask the user each time it is read.
+        self._from_stores: dict[str, Key] = {}
         self.refresh()
+
+    def refresh(self) -> None:
+        """Search all places again the next time."""
+        # By whether the endpoint is W&B's.
+        self._found: dict[bool, KeySearch] = {}
+        self._secrets: tuple[str, ...] | None = None
 
     def find(self, url: str) -> Key | None:
         """Return the key for an endpoint: the one typed in this session, else the first one found."""
-        return self._typed.get(url) or self._search(url)[0]
+        return self._typed.get(url) or self.search(url).key
 
-    def notes(self, url: str) -> list[Note]:
-        """Return what the search for an endpoint's key found: unusable keys, or the places that are empty."""
-        return self._search(url)[1]
-
-    def _search(self, url: str) -> tuple[Key | None, list[Note]]:
+    def search(self, url: str) -> KeySearch:
+        """Search all places but those of typed keys for an endpoint's key."""
         for_wandb = is_wandb(url)
-        found = self._found
-        if for_wandb not in found:
-            notes: list[Note] = []
-            key = resolve_key(os.environ, for_wandb=for_wandb, notes=notes, kept=self._from_stores)
-            found[for_wandb] = key, notes
-        return found[for_wandb]
+        if for_wandb not in self._found:
+            self._found[for_wandb] = resolve_key(os.environ, for_wandb=for_wandb, kept=self._from_stores)
+        return self._found[for_wandb]
 
     def for_server(self) -> Key | None:
         """Return the key for the W&B server that stores traces."""
-        return resolve_server_key(os.environ, self._typed.get(WANDB_URL), kept=self._from_stores)
-
-    def not_read(self, url: str) -> tuple[str, ...]:
-        """Return the places of keys that cannot be read, each with the reason."""
-        return texts_of("not read", self.notes(url))
+        return resolve_server_key(os.environ, self._typed.get(WANDB_URL), kept=self._from_stores).key
 
     def of_another_server(self) -> tuple[str, ...]:
         """Return why the keys of another W&B server are not used for W&B's endpoint, if there is one."""
         # Without that variable there is none, and no secret store is asked.
-        return texts_of("of another server", self.notes(WANDB_URL)) if os.environ.get("WANDB_BASE_URL") else ()
+        return self.search(WANDB_URL).texts("of another server") if os.environ.get("WANDB_BASE_URL") else ()
 
     def ignored(self, url: str) -> tuple[str, ...]:
-        """Return the places that have an unusable key for an endpoint, each with the reason."""
-        return ignored_keys(os.environ, for_wandb=is_wandb(url))
+        """Return the places with an unusable key, and why: `WANDB_API_KEY is ignored: it holds a space`.
+
+        No secret store is queried: it may ask the user.
+        """
+        return resolve_key(os.environ, for_wandb=is_wandb(url), secrets=()).texts("ignored")
 
     def set(self, url: str, key: Key) -> Key:
         """Use a key for an endpoint in this session.
@@ -140,8 +127,8 @@ class Keys:
         if self._secrets is None:
             # No secret store is queried: it may ask the user.
             in_files = (
-                resolve_key(os.environ, for_wandb=True, secrets=()),
-                resolve_server_key(os.environ, secrets=()),
+                resolve_key(os.environ, for_wandb=True, secrets=()).key,
+                resolve_server_key(os.environ, secrets=()).key,
             )
             found = (*self._typed.values(), *self._from_stores.values(), *in_files)
             keys = (key.reveal() for key in found if key is not None)
@@ -189,7 +176,7 @@ class EndpointResolver:
     def _name(self) -> str:
         if self.settings.endpoint != "auto":
             return self.settings.endpoint
-        if self.keys.find(WANDB_URL) is not None or texts_of("ignored", self.keys.notes(WANDB_URL)):
+        if self.keys.find(WANDB_URL) is not None or self.keys.search(WANDB_URL).texts("ignored"):
             # An unusable key is reported, not hidden by the practice model.
             return "wandb"
         return "local" if practice_server.installed(self._weights) else "wandb"
@@ -205,13 +192,18 @@ class EndpointResolver:
             return self._custom(name)
         key = self.keys.find(WANDB_URL) or (self.keys.prompt_for(WANDB_URL) if asks else None)
         if key is None and not self.dry:
-            raise no_key_error(self.keys.notes(WANDB_URL))
+            raise self.keys.search(WANDB_URL).no_key_error()
         return Endpoint("wandb", WANDB_URL, key, self.settings.project, default_model=DEFAULT_MODEL)
 
     def _custom(self, url: str) -> Endpoint:
         key = self.keys.find(url)
         if key is None and not self.dry and (ignored := self.keys.ignored(url)):
-            raise ignored_key_error(ignored)
+            raise InferenceError(
+                "The key for the endpoint cannot be used; nothing was sent.",
+                why=f"{'; '.join(ignored)}.",
+                remedy="Set the variable to the key alone, or give the key with %wbconfig --key.",
+                cause="key",
+            )
         project, sources = self.settings.project, self.settings.sources
         source = sources["endpoint"]
         origin = "the setting `endpoint` of this session" if source == SESSION else source

@@ -47,7 +47,7 @@ class JobRecord:
     state : str
     """
 
-    what: str
+    what: str = ""
     variable: str = ""
     notebook: str = ""
     cell: str = ""
@@ -128,8 +128,16 @@ def _is_left(path: Path, record: JobRecord) -> bool:
     """Return whether the job's kernel has ended, and the job with it."""
     if record.state == "cancelled":
         return True
-    is_locked = _is_locked(_lock_of(path))
-    return time() - record.written > LEASE_SECONDS if is_locked is None else not is_locked
+    try:
+        descriptor = _lock(_lock_of(path))
+    except BlockingIOError:
+        return False
+    except OSError:
+        descriptor = None
+    if descriptor is None:
+        return time() - record.written > LEASE_SECONDS
+    os.close(descriptor)
+    return True
 
 
 def _lock_of(path: Path) -> Path:
@@ -153,16 +161,12 @@ def _records() -> list[tuple[Path, JobRecord]]:
 
 def _read(kept: Any) -> JobRecord:
     """Return a record. Raise TypeError if another program wrote it."""
-    known = {one.name: type(one.default) for one in fields(JobRecord) if one.name != "what"} | {"what": str}
+    known = {one.name: type(one.default) for one in fields(JobRecord)}
     if not isinstance(kept, dict) or any(not isinstance(kept.get(name), kind) for name, kind in known.items()):
         raise TypeError("not a record")
     if not (0 <= kept["started"] <= time() + 86_400 and kept["done"] >= 0 and kept["total"] >= 0):
         raise ValueError("not a record of now")
-    return JobRecord(**{name: _short(kept[name]) for name in known})
-
-
-def _short(value: Any) -> Any:
-    return value[:LONGEST_TEXT] if isinstance(value, str) else value
+    return JobRecord(**{name: kept[name][:LONGEST_TEXT] if kind is str else kept[name] for name, kind in known.items()})
 
 
 def _lock(path: Path) -> int | None:
@@ -180,25 +184,10 @@ def _lock(path: Path) -> int | None:
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         flock(descriptor, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
+    except OSError as failure:
         os.close(descriptor)
-        raise
-    except OSError:
+        if isinstance(failure, BlockingIOError):
+            raise
         # Some network folders.
-        os.close(descriptor)
         return None
     return descriptor
-
-
-def _is_locked(path: Path) -> bool | None:
-    """Return whether a process holds the lock of a record, or None where that cannot be told."""
-    try:
-        descriptor = _lock(path)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    if descriptor is None:
-        return None
-    os.close(descriptor)
-    return False

@@ -14,7 +14,7 @@ from ..concurrency import forget_in_children
 from ..errors import InferenceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # How long the end of the kernel waits for jobs to end.
 SECONDS_TO_END: Final = 2.0
@@ -36,7 +36,6 @@ class Listed(Protocol):
     """A job, as far as the list of jobs knows it."""
 
     id: int
-    what: str
 
     @property
     def is_over(self) -> bool:
@@ -46,21 +45,11 @@ class Listed(Protocol):
     def is_paused(self) -> bool:
         """Whether it sends no requests, until someone resumes it."""
 
-    def cancel(self) -> None:
-        """End it."""
-
     def abandon(self) -> None:
         """End it, because the kernel ends: it is listed as unfinished afterwards."""
 
     def join(self, seconds: float) -> None:
         """Wait until it has ended, for a limited time."""
-
-
-class Announced(Listed, Protocol):
-    """A job whose end is announced."""
-
-    def news(self) -> str:
-        """Return in one sentence how it ended."""
 
 
 class Foreground:
@@ -106,12 +95,15 @@ class Jobs:
     """The jobs by their numbers, which count from 1 and are never used again."""
 
     def __init__(self) -> None:
-        self._jobs: dict[int, Listed] = {}
         self._last = 0
-        self._to_announce: list[Announced] = []
-        self._is_at_exit = False
-        self._lock = Lock()
+        self.forget()
         forget_in_children(self)
+
+    def forget(self) -> None:
+        # In a child process, they run in its parent.
+        self._jobs: dict[int, Listed] = {}
+        self._to_announce: dict[int, Callable[[], str]] = {}
+        self._lock = Lock()
 
     def __iter__(self) -> Iterator[Listed]:
         return iter(list(self._jobs.values()))
@@ -132,8 +124,8 @@ class Jobs:
             self._last += 1
             job.id = self._last
             self._jobs[job.id] = job
-            is_first, self._is_at_exit = not self._is_at_exit, True
-        if is_first:
+            # Registered once.
+            atexit.unregister(self.close)
             atexit.register(self.close)
 
     def remove(self, job: Listed) -> None:
@@ -155,32 +147,27 @@ class Jobs:
             )
         return found
 
-    def ended(self, job: Announced) -> None:
-        """Announce the end of a job with the next reply or map."""
+    def ended(self, job: Listed, news: Callable[[], str]) -> None:
+        """Announce the end of a job with the next reply or map, by the sentence that `news` returns."""
         with self._lock:
-            self._to_announce.append(job)
+            self._to_announce[job.id] = news
 
     def seen(self, job: Listed) -> None:
         """Announce a job no more: its result was looked at."""
         with self._lock:
-            self._to_announce = [one for one in self._to_announce if one is not job]
+            self._to_announce.pop(job.id, None)
 
     def news(self) -> tuple[str, ...]:
         """Return what is to be announced, once."""
         with self._lock:
-            jobs, self._to_announce = self._to_announce, []
-        return tuple(one.news() for one in jobs)
+            ended, self._to_announce = self._to_announce, {}
+        return tuple(news() for news in ended.values())
 
     def close(self) -> None:
         """End all jobs, because the session ends."""
         atexit.unregister(self.close)
-        self._is_at_exit = False
         running, until = [one for one in self._jobs.values() if not one.is_over], monotonic() + SECONDS_TO_END
         for one in running:
             one.abandon()
         for one in running:
             one.join(max(until - monotonic(), 0.0))
-
-    def forget(self) -> None:
-        # They run in the parent process.
-        self._jobs, self._to_announce, self._lock = {}, [], Lock()

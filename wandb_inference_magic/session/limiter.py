@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
 from math import inf
@@ -13,7 +14,6 @@ from ..concurrency import Clock, forget_in_children
 from ..failures import delay_after
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator
 
     from ..errors import InferenceError
@@ -36,15 +36,14 @@ class Limiters:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lock = Lock()
-        # A limiter lives as long as one of its shares.
-        self._limiters: WeakValueDictionary[tuple[str, str], Limiter] = WeakValueDictionary()
+        self.forget()
         forget_in_children(self)
 
     def forget(self) -> None:
-        # The requests in flight are the parent's.
+        # In a child process, the requests in flight are its parent's.
         self._lock = Lock()
-        self._limiters = WeakValueDictionary()
+        # A limiter lives as long as one of its shares.
+        self._limiters: WeakValueDictionary[tuple[str, str], Limiter] = WeakValueDictionary()
 
     def share(self, url: str, model: str, most: int | None = None) -> Share:
         """Return a share of a model's slots.
@@ -90,7 +89,6 @@ class Limiter:
         self.latest_end = object()
         # Those that have a slot or wait for one.
         self._shares: list[Share] = []
-        self._taken = 0
         # As many as the shares want, unless the service has refused some.
         self._limit = inf
         self._cut_at = self._served_at = -inf
@@ -128,10 +126,9 @@ class Limiter:
         self._served_at = self.clock.now()
         if sent > self._cut_at:
             self.reason, self.opens_at, self._tries, self._waited = "", 0.0, 0, 0.0
-            if self._limit != inf:
-                self._limit += 1 / self._limit
-                if self._limit >= self._most:
-                    self._limit = inf
+            self._limit += 1 / self._limit
+            if self._limit >= self._most:
+                self._limit = inf
         self.wake()
 
     def failed(self, error: InferenceError, sent: float, *, may_be_prompt: bool = False) -> bool | None:
@@ -167,19 +164,13 @@ class Limiter:
         if seconds is None:
             return None
         self._waited += seconds
-        self._cut(1.0 if error.status != 429 else min(self._limit, self._most) / 2)
+        self._limit = max(1.0, min(self._limit, self._most) / 2) if error.status == 429 else 1.0
         self.reason, self.opens_at, self._cut_at = error.what, now + seconds, now
         self._open_later()
         return True
 
-    def _cut(self, limit: float) -> None:
-        if limit != inf:
-            self._limit = max(1.0, limit)
-
     def _open_later(self) -> None:
         """Let those that wait have slots again when the time has come."""
-        import asyncio
-
         if self._shares and self.is_waiting and (self._opening is None or self._opening.done()):
             self._opening = asyncio.ensure_future(self._open())
 
@@ -191,14 +182,13 @@ class Limiter:
 
     def wake(self) -> None:
         """Give the free slots to those that wait, first to the shares that have the fewest."""
-        while self._taken < self.allowed:
+        while sum(one.taken for one in self._shares) < self.allowed:
             ready = [one for one in self._shares if one.may_take()]
             if not ready:
                 return
             share = min(ready, key=lambda one: one.taken)
             share.queue.popleft().set_result(None)
             share.taken += 1
-            self._taken += 1
 
     def add(self, share: Share) -> None:
         """Count a share among those that have a slot or wait for one, and give it a slot if one is free."""
@@ -210,7 +200,6 @@ class Limiter:
     def released(self, share: Share) -> None:
         """Take back the slot of a share."""
         share.taken -= 1
-        self._taken -= 1
         self.leave(share)
         self.wake()
 
@@ -273,8 +262,6 @@ class Share:
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a slot and hold it inside the `async with` block. Runs on the event loop."""
-        import asyncio
-
         turn = asyncio.get_running_loop().create_future()
         self.queue.append(turn)
         self.limiter.add(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -17,11 +17,9 @@ from ..replies import ReplyBuilder
 from ..spending import Reservation
 
 if TYPE_CHECKING:
-    from ..catalog import Price
-    from ..config import Endpoint
     from ..replies import Timing
     from ..spending import Budget
-    from .models import Models
+    from .models import Context, Models
 
 
 # The paths whose requests have a limit on the reply that is understood here, and those that have no reply to pay for.
@@ -31,31 +29,22 @@ WITHOUT_REPLY: Final = "/embeddings"
 NOT_NAMED: Final = "(not named)"
 
 
+@dataclass(frozen=True, slots=True)
 class SessionMeter:
     """Makes a call of each request.
 
     Parameters
     ----------
-    endpoint : Endpoint
-        The endpoint of the client whose calls are counted.
+    command : Command
+        The command that has built the client whose calls are counted.
     models : Models
     budget : callable
         Returns the budget in force: it may have been set after the client was built.
-    price : callable
-        Takes a model and the limit of the budget, and returns the model's price, which it may fetch.
     """
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        models: Models,
-        budget: Callable[[], Budget],
-        price: Callable[[str, float], Price | None],
-    ) -> None:
-        self._endpoint = endpoint
-        self._models = models
-        self._budget = budget
-        self._price = price
+    command: Context
+    models: Models
+    budget: Callable[[], Budget]
 
     def call(self, path: str, body: Mapping[str, Any]) -> ClientCall:
         """Return the call for a request that is about to be sent.
@@ -68,7 +57,7 @@ class SessionMeter:
         """
         model = body.get("model") or NOT_NAMED
         model = model if isinstance(model, str) else json.dumps(model, default=str)
-        budget = self._budget()
+        budget, endpoint = self.budget(), self.command.endpoint
         is_known = path.endswith((LIMITED, WITHOUT_REPLY))
         if model == NOT_NAMED and is_known and budget.limit is not None:
             raise InferenceError(
@@ -76,18 +65,16 @@ class SessionMeter:
                 remedy="Name a model, or remove the budget: %config WandbInference.budget = None",
                 cause="budget",
             )
-        price = self._models.price(model, self._endpoint)
-        if price is None and budget.limit is not None:
-            price = self._price(model, budget.limit)
+        price = self.models.needed_price(model, self.command, budget.limit)
         if price is not None and path.endswith(WITHOUT_REPLY):
             price = replace(price, output=0.0)
         request = PreparedRequest(
-            endpoint=self._endpoint,
+            endpoint=endpoint,
             model=model,
             price=price,
             body={**body, "messages": _messages(body)},
             thread=Thread(""),
-            known=self._models.known(self._endpoint).find(model),
+            known=self.models.known(endpoint).find(model),
         )
         if budget.limit is not None and not is_known:
             raise InferenceError(

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ..config import Endpoint, Resolved
     from ..messages import PreparedRequest, Reply
     from ..replies import Waiting
-    from ..spending import Budget
 
     # Takes the endpoint's name and the model's id.
     Prices = Callable[[str, str], Price | None]
@@ -59,9 +58,6 @@ class Context(Protocol):
     @property
     def cassette(self) -> Cassette | None: ...
 
-    @property
-    def budget(self) -> Budget: ...
-
     def client(self) -> AsyncOpenAI: ...
 
 
@@ -82,31 +78,26 @@ class Models:
     """
 
     def __init__(self, on_prices: Callable[[Prices], None]) -> None:
+        self._on_prices = on_prices
+        # The replies whose price is not known yet.
+        self._unpriced: WeakSet[Reply] = WeakSet()
+        self.forget()
+
+    def forget(self) -> None:
+        """Discard the fetched lists."""
+        # Another thread of the parent process may have held it.
         self._lock = Lock()
         self._catalogs: dict[str, Catalog] = {}
         # The endpoints that no longer know a model of their list: it is fetched again when it is needed.
         self._outdated: set[str] = set()
         # Why the last request for an endpoint's list failed.
         self._failures: dict[str, InferenceError] = {}
-        self._on_prices = on_prices
         # W&B's public feed, once it was fetched, and what is known of W&B's models by it, without their list.
         self._feed: Mapping[str, Model] | None = None
         self._by_feed: Catalog | None = None
         self._fetching: Running[Mapping[str, Model]] | None = None
         # The endpoints, models and response formats of answered requests.
         self._formats: set[tuple[str, str, str]] = set()
-        # The replies whose price is not known yet.
-        self._unpriced: WeakSet[Reply] = WeakSet()
-
-    def forget(self) -> None:
-        """Discard the fetched lists."""
-        self._catalogs.clear()
-        self._outdated.clear()
-        self._failures.clear()
-        self._formats.clear()
-        self._feed = self._by_feed = self._fetching = None
-        # Another thread of the parent process may have held it.
-        self._lock = Lock()
 
     def failure(self, endpoint: Endpoint) -> InferenceError | None:
         """Return why the endpoint's list could not be fetched, or None if it was."""
@@ -208,10 +199,6 @@ class Models:
         from ..client import fetch_feed
 
         feed = read_modelsdev(await fetch_feed(client))
-        self._take_feed(feed)
-        return feed
-
-    def _take_feed(self, feed: Mapping[str, Model]) -> None:
         # The thread of a cell can store a list, or build a reply, at the same moment.
         with self._lock:
             self._feed, self._by_feed = feed, join(None, feed, snapshot())
@@ -223,6 +210,7 @@ class Models:
         self._on_prices(self._price_in_feed)
         for reply in unpriced:
             self.price_later(reply)
+        return feed
 
     def _price_in_feed(self, endpoint: str, model: str) -> Price | None:
         found = self._feed.get(model) if self._feed and endpoint == "wandb" else None
@@ -337,10 +325,10 @@ class Models:
         found = self.known(endpoint).find(model)
         return found.price if found else None
 
-    def needed_price(self, model: str, command: Context, limit: float | None = None) -> Price | None:
+    def needed_price(self, model: str, command: Context, limit: float | None) -> Price | None:
         """Return the price of a model, or None if it is not known. With a budget, W&B's public feed is asked for it.
 
-        `limit` is the budget, by default the command's.
+        `limit` is the budget.
 
         Raises
         ------
@@ -349,10 +337,8 @@ class Models:
         """
         endpoint = command.endpoint
         price = self.price(model, endpoint)
-        if price is not None or command.dry or not endpoint.is_wandb or self._feed is not None:
+        if price is not None or limit is None or command.dry or not endpoint.is_wandb or self._feed is not None:
             return price
-        if limit is None and command.budget.limit is None:
-            return None
         if not command.settings.catalog:
             raise unknown_price(model, "The setting catalog is off: W&B's public list of prices is not fetched.")
         client = command.client()

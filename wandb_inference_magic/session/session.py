@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final
 
-from ..concurrency import THREAD_NAME, Clock, hand_down, handed_down
+# A package imports its modules when one of its names is used.
+from .. import messages
+from ..concurrency import THREAD_NAME, Clock, EventLoop, hand_down, handed_down
+from ..config import WandbInference, expanded
 from ..errors import without_thread
 
 if TYPE_CHECKING:
@@ -18,44 +21,31 @@ if TYPE_CHECKING:
 
     from ..cassettes import CassetteSlot
     from ..client import Clients
-    from ..concurrency import EventLoop
-    from ..config import WandbInference
     from ..frames import WrittenColumns
-    from ..messages import Origin, Reply, Threads
-    from ..spending import SpendingSlot, UsageTracker
+    from ..spending import SharedSpending, UsageTracker
     from .endpoints import Keys
     from .jobs import Jobs
     from .limiter import Limiters
     from .models import Models
     from .tracing import TracerSlot
 
-T = TypeVar("T")
-
 # The libraries that send our requests.
 LOGGERS: Final = ("asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "openai")
 
 
-class built_once(cached_property[T]):  # noqa: N801 - used as a decorator
-    """A property that is built on first use, also if several threads use it first at the same time.
+if TYPE_CHECKING:
+    built_once = cached_property
+else:
 
-    The builders import what they need, so that `%load_ext` does not wait for it.
-    """
+    class built_once(cached_property):  # noqa: N801 - used as a decorator
+        """A property that is built on first use, also if several threads use it first at the same time.
 
-    @overload
-    def __get__(self, session: None, owner: type | None = None) -> built_once[T]: ...
+        The builders import what they need, so that `%load_ext` does not wait for it.
+        """
 
-    @overload
-    def __get__(self, session: object, owner: type | None = None) -> T: ...
-
-    def __get__(self, session: Any, owner: type | None = None) -> object:
-        with nullcontext() if session is None else session.lock:
-            return super().__get__(session, owner)
-
-
-def _no_cell() -> Origin:
-    from ..messages import Origin
-
-    return Origin()
+        def __get__(self, session, owner=None):
+            with nullcontext() if session is None else session.lock:
+                return super().__get__(session, owner)
 
 
 class Session:
@@ -80,20 +70,18 @@ class Session:
         self.process = os.getpid()
         # Relative paths of cassettes and budget files start here, even if the notebook changes its folder later.
         self.folder = _folder()
-        self.last_reply: Reply | None = None
-        self.last_comparison: list[Reply] = []
+        self.last_reply: messages.Reply | None = None
+        self.last_comparison: list[messages.Reply] = []
         self.listed_models: list[str] = []
         self.clock = Clock()
         # Whether a command has begun.
         self.is_used = False
-        # Whether it has ended, and was not used since.
-        self.is_closed = False
         # Shows a job as the value of a cell, where there is a front end: takes the Job.
         self.show_job: Callable[[Any], None] | None = None
         # Where a job is started: fields of its JobRecord.
         self.place: Callable[[], dict[str, Any]] = dict
         # The running cell, for the turn of a chat from Python.
-        self.origin: Callable[[], Origin] = _no_cell
+        self.origin: Callable[[], messages.Origin] = lambda: messages.Origin()
         # Whether someone may be looking, who can wait for a job.
         self.is_interactive: Callable[[], bool] = lambda: False
         self._at_close: list[Callable[[], None]] = []
@@ -115,8 +103,6 @@ class Session:
     @built_once
     def loop(self) -> EventLoop:
         """The event loop on which requests run."""
-        from ..concurrency import EventLoop
-
         return EventLoop(without_thread)
 
     @built_once
@@ -148,11 +134,9 @@ class Session:
         return Models(lambda price: self.usage.price_earlier(price))
 
     @built_once
-    def threads(self) -> Threads:
+    def threads(self) -> messages.Threads:
         """The threads by name, and which one is current."""
-        from ..messages import Threads
-
-        return Threads()
+        return messages.Threads()
 
     @built_once
     def usage(self) -> UsageTracker:
@@ -166,11 +150,11 @@ class Session:
         self.__dict__["usage"] = other.usage
 
     @built_once
-    def spending(self) -> SpendingSlot:
-        """The spending that is shared with other kernels by a file."""
-        from ..spending import SpendingSlot
+    def spending(self) -> Callable[[str], SharedSpending]:
+        """Returns the spending that is shared with other kernels by a file, by the file's name."""
+        from ..spending import SharedSpending
 
-        return SpendingSlot(self.folder)
+        return cache(lambda name: SharedSpending(self.folder / expanded(name)))
 
     @built_once
     def tracing(self) -> TracerSlot:
@@ -200,7 +184,6 @@ class Session:
 
     def close(self) -> None:
         """Close what the session has opened: jobs, widgets, trace, clients, the event loop, the practice model."""
-        self.is_closed = True
         if self is _session:
             hand_down({})
         while self._at_close:
@@ -257,23 +240,19 @@ def current_session() -> Session:
         if _session is None:
             _session = _new_session()
             _session.is_from_code = True
-        elif _session.is_closed:
-            _session.is_closed = False
-            _hand_down(_session)
+        # Also one that was closed, and is used again.
+        _hand_down(_session)
         return _session
 
 
 def _new_session() -> Session:
     """Return a session with the settings of the parent process, if there is one that has handed them down."""
-    from ..config import WandbInference
-
     found = handed_down()
     if "chosen" not in found:
         session = Session(WandbInference())
     else:
         session = Session(WandbInference.of_parent(found["file"], found["chosen"]))
         session.folder, session.process = found["folder"], found["process"]
-    _hand_down(session)
     return session
 
 

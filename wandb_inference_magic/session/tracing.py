@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config import Note, resolve_server_key, texts_of
+from ..config import resolve_server_key
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import import_quietly, no_warnings
 from ..text import hidden, library_message
@@ -35,15 +35,16 @@ INSTALL_COMMAND: Final = 'pip install "wandb-inference-magic[weave]"'
 
 @dataclass(slots=True)
 class Trace:
-    """The trace of one magic: a link to it, the output and a summary. `link` is empty if the magic is not traced.
+    """The trace of one call: a link to it, the output and a summary. `link` is empty if the call is not traced.
 
-    `news` returns notices about the tracing for the user, once.
+    `news` returns notices about the tracing for the user, once. `error` is reported in place of the one raised.
     """
 
     link: str = ""
     news: Callable[[], tuple[str, ...]] = tuple
     output: dict[str, Any] | None = None
     summary: dict[str, Any] = field(default_factory=dict)
+    error: BaseException | None = None
 
     def record(self, reply: Reply) -> None:
         """Record a reply, and add the link and the notices to it."""
@@ -119,6 +120,7 @@ class TracerSlot:
             ended.close()
 
 
+@dataclass(eq=False, repr=False)
 class Tracer:
     """The connection to one Weave project.
 
@@ -128,7 +130,7 @@ class Tracer:
         In the form team/project.
     key : Key or None
         The key for W&B, found as for chats. Weave itself looks in fewer places.
-    secrets : callable, optional
+    secrets : callable
         Returns the secrets, no part of which may be traced.
     theirs : object, optional
         The client that the user has made with `weave.init`, if that is to be used.
@@ -136,33 +138,23 @@ class Tracer:
         What is done with it, for messages.
     """
 
-    def __init__(
-        self,
-        project: str,
-        key: Key | None,
-        secrets: Callable[[], Collection[str]] = tuple,
-        theirs: Any = None,
-        *,
-        done: str = "traced",
-    ) -> None:
-        self._nothing_done = f"nothing is {done}"
-        # What the user's own clients send meanwhile is no part of a publication.
-        self._more = {} if done == "traced" else {"implicitly_patch_integrations": False}
-        self._project = project
-        self._key = key
-        self._secrets = secrets
-        self._theirs = theirs
-        self._client = theirs
-        self._is_ours = False
+    project: str
+    key: Key | None
+    secrets: Callable[[], Collection[str]]
+    theirs: Any = None
+    done: str = "traced"
+
+    def __post_init__(self) -> None:
+        self._client = self.theirs
         self._has_failed = False
         self._has_reported = False
-        self._level = logging.NOTSET
-        self._muted: dict[logging.Handler, int] = {}
         self._handler = _WarningHandler()
+        # What is to be undone in the end.
+        self._opened = ExitStack()
 
     def is_for(self, project: str, key: Key | None, theirs: Any) -> bool:
         """Return whether this tracer was made for these."""
-        return (self._project, self._key) == (project, key) and self._theirs is theirs
+        return (self.project, self.key) == (project, key) and self.theirs is theirs
 
     def is_connected_to(self, project: str) -> bool:
         """Return whether it is connected to a project, by a client of ours or of the user."""
@@ -181,36 +173,34 @@ class Tracer:
         """
         if self._client is not None:
             return
+        nothing_done = f"nothing is {self.done}"
         if find_spec("weave") is None:
             raise InferenceError(
-                f"Weave is not installed: {self._nothing_done}.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
+                f"Weave is not installed: {nothing_done}.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
             )
-        if self._key is None:
-            notes: list[Note] = []
-            resolve_server_key(os.environ, notes=notes, secrets=())
+        if self.key is None:
             raise InferenceError(
-                f"There is no key for W&B: {self._nothing_done}.",
-                why="; ".join(texts_of("ignored", notes)),
+                f"There is no key for W&B: {nothing_done}.",
+                why="; ".join(resolve_server_key(os.environ, secrets=()).texts("ignored")),
                 remedy="Set one with %wbconfig --key while the endpoint is W&B's, or in WANDB_API_KEY.",
                 cause="key",
             )
         try:
-            self._client = self._connect(self._key.reveal())
+            self._client = self._connect(_weave(nothing_done), self.key.reveal())
         except InferenceError:
             raise
         except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
             raise InferenceError(
-                f"Connecting to Weave for {self._project} failed: {self._nothing_done}.",
+                f"Connecting to Weave for {self.project} failed: {nothing_done}.",
                 why=quoted(library_message(describe_exception(error))),
                 remedy="Check the project's name and the key; %wbconfig --trace off switches tracing off.",
                 cause="network",
             ) from None
 
-    def _connect(self, key: str) -> Any:
-        weave = _weave(self._nothing_done)
+    def _connect(self, weave: Any, key: str) -> Any:
         theirs = weave.get_client()
         if theirs is not None:
-            if f"{theirs.entity}/{theirs.project}" == self._project:
+            if f"{theirs.entity}/{theirs.project}" == self.project:
                 return theirs
             raise InferenceError(
                 f"Weave is tracing in {theirs.entity}/{theirs.project} already.",
@@ -218,7 +208,8 @@ class Tracer:
                 cause="option",
             )
         logger = logging.getLogger("weave")
-        self._level = logger.level
+        self._opened.callback(logger.setLevel, logger.level)
+        self._opened.callback(logger.removeHandler, self._handler)
         logger.addHandler(self._handler)
         # With `settings` alone, Weave would still print messages while it connects.
         # It imports its integrations, some of which warn on some versions of Python.
@@ -227,13 +218,14 @@ class Tracer:
             _environment(WANDB_API_KEY=key, WANDB_IDENTITY_TOKEN_FILE=None, WEAVE_LOG_LEVEL="WARNING"),
         ):
             client = weave.init(
-                self._project,
+                self.project,
                 # Its cache would keep prompts and rows in a folder for temporary files that all users share.
                 settings={
                     "print_call_link": False,
                     "http_timeout": HTTP_SECONDS,
                     "use_server_cache": False,
-                    **self._more,
+                    # What the user's own clients send meanwhile is no part of a publication.
+                    **({} if self.done == "traced" else {"implicitly_patch_integrations": False}),
                 },
                 postprocess_inputs=self.hidden,
                 postprocess_output=self.hidden,
@@ -241,27 +233,14 @@ class Tracer:
         # Weave would print its messages into the running cell. They are reported once instead.
         for handler in logger.handlers:
             if handler is not self._handler:
-                self._muted[handler] = handler.level
+                self._opened.callback(handler.setLevel, handler.level)
                 handler.setLevel(logging.CRITICAL + 1)
-        self._is_ours = True
+        self._opened.callback(_finish, client)
         return client
 
     def hidden(self, value: Any) -> Any:
         """Return a value without secrets, in case a prompt or a reply contains one."""
-        return hidden(value, self._secrets())
-
-    def begin(self, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any]) -> tuple[Trace, Any]:
-        """Begin a call. Return its trace, and Weave's own call object or None."""
-        trace, call = Trace(news=self._news), None
-        if self._client is not None:
-            try:
-                call = self._client.create_call(
-                    name, self.hidden(dict(inputs)), attributes={"wandb_inference": dict(attributes)}
-                )
-                trace.link = str(call.ui_url)
-            except Exception as error:  # noqa: BLE001 - whatever Weave raises, the chat goes on
-                self._handler.report(describe_exception(error))
-        return trace, call
+        return hidden(value, self.secrets())
 
     @property
     def is_to_start(self) -> bool:
@@ -276,35 +255,52 @@ class Tracer:
             self._has_failed = True
             self._handler.report(str(error))
 
-    def end(self, call: Any, trace: Trace, error: BaseException | None = None) -> None:
-        """End a call with its output or its error."""
-        if call is None:
-            return
-        try:
-            call.summary = {**(call.summary or {}), "wandb_inference": trace.summary}
-            shown = None if error is None else _renamed(error, self.hidden(str(error)))
-            self._client.finish_call(call, output=self.hidden(trace.output), exception=shown)
-        except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
-            self._handler.report(describe_exception(failure))
+    @contextmanager
+    def op(self, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any]) -> Iterator[tuple[Trace, Any]]:
+        """Trace the `with` block as a call. Give its trace, and Weave's own call object or None."""
+        trace = Trace(news=self._news)
+        with self._call(name, inputs, trace, attributes={"wandb_inference": dict(attributes)}) as call:
+            yield trace, call
 
     @contextmanager
     def child(self, parent: Any, request: PreparedRequest, seen: ObservedCall) -> Iterator[None]:
         """Trace the request made inside the `with` block as a call inside `parent`, Weave's own call object."""
+        trace = Trace()
+        with self._call("model_call", request.flat_body, trace, parent=parent, use_stack=False):
+            try:
+                yield
+            finally:
+                trace.output = None if seen.reply is None else _described(seen.reply)
+                trace.error = seen.error
+
+    @contextmanager
+    def _call(self, name: str, inputs: Mapping[str, Any], trace: Trace, **options: Any) -> Iterator[Any]:
+        """Begin a call, and end it with the output of its trace, or with the error raised inside the `with` block."""
         call = None
-        try:
-            body = self.hidden(request.flat_body)
-            call = self._client.create_call("model_call", body, parent=parent, use_stack=False)
-        except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
-            self._handler.report(describe_exception(failure))
+        if self._client is not None:
+            with self._reported():
+                call = self._client.create_call(name, self.hidden(dict(inputs)), **options)
+                trace.link = str(call.ui_url)
         error: BaseException | None = None
         try:
-            yield
+            yield call
         except BaseException as raised:
-            error = seen.error or raised
+            error = trace.error or raised
             raise
         finally:
             if call is not None:
-                self.end(call, Trace(output=None if seen.reply is None else _described(seen.reply)), error)
+                with self._reported():
+                    call.summary = {**(call.summary or {}), "wandb_inference": trace.summary}
+                    shown = None if error is None else _renamed(error, self.hidden(str(error)))
+                    self._client.finish_call(call, output=self.hidden(trace.output), exception=shown)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Report what Weave raises inside the `with` block below a reply. The chat goes on."""
+        try:
+            yield
+        except Exception as failure:  # noqa: BLE001 - whatever Weave raises
+            self._handler.report(describe_exception(failure))
 
     def _news(self) -> tuple[str, ...]:
         """Return the first error as a notice, once."""
@@ -325,32 +321,35 @@ class Tracer:
 
     def flush(self) -> str:
         """Send what is left, for a limited time. Return what is to be said if that was too short."""
-        sending = Thread(target=self._client.flush, name="wb-weave", daemon=True)
-        sending.start()
-        sending.join(FLUSH_SECONDS)
-        return f"W&B did not accept everything within {FLUSH_SECONDS:g} seconds" if sending.is_alive() else ""
+        is_sent = _run_for_a_time(self._client.flush)
+        return "" if is_sent else f"W&B did not accept everything within {FLUSH_SECONDS:g} seconds"
 
     def close(self) -> None:
         """Send what is left, for a limited time, and restore Weave as it was before."""
-        logger = logging.getLogger("weave")
-        logger.removeHandler(self._handler)
-        client, self._client = self._client, None
-        if client is None or not self._is_ours:
-            return
-        import weave
+        self._client = None
+        self._opened.close()
 
-        # `weave.finish` calls it in a way that would draw a progress bar in the cell.
-        client.finish = partial(client.finish, use_progress_bar=False)
-        # If the user has started another Weave client meanwhile, only ours is ended.
-        finish = weave.finish if weave.get_client() is client else client.finish
-        ending = Thread(target=finish, name="wb-weave", daemon=True)
-        try:
-            ending.start()
-            ending.join(FLUSH_SECONDS)
-        finally:
-            for handler, level in self._muted.items():
-                handler.setLevel(level)
-            logger.setLevel(self._level)
+
+def _finish(client: Any) -> None:
+    """End a client of ours."""
+    import weave
+
+    # `weave.finish` calls it in a way that would draw a progress bar in the cell.
+    client.finish = partial(client.finish, use_progress_bar=False)
+    # If the user has started another Weave client meanwhile, only ours is ended.
+    _run_for_a_time(weave.finish if weave.get_client() is client else client.finish)
+
+
+def _run_for_a_time(send: Callable[[], object]) -> bool:
+    """Call what sends the rest to W&B. Return whether it has ended within `FLUSH_SECONDS`."""
+    sending = Thread(target=send, name="wb-weave", daemon=True)
+    sending.start()
+    sending.join(FLUSH_SECONDS)
+    return not sending.is_alive()
+
+
+# The token counts that Weave sums.
+_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 def _described(reply: Reply) -> dict[str, Any]:
@@ -365,13 +364,7 @@ def _described(reply: Reply) -> dict[str, Any]:
         "request_id": reply.request_id,
         "cost_usd": reply.cost,
         "seconds": reply.seconds,
-        "usage": {}
-        if usage is None
-        else {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.total_tokens,
-        },
+        "usage": {name: getattr(usage, name) for name in _COUNTS} if usage else {},
     }
 
 

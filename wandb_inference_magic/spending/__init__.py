@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         Reservation as Reservation,
         unknown_price as unknown_price,
     )
-    from .shared_spending import SpendingSlot as SpendingSlot
+    from .shared_spending import SharedSpending as SharedSpending
     from .usage import (
         NOTHING as NOTHING,
         USAGE_TYPES as USAGE_TYPES,
@@ -26,7 +26,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "budget": ("Budget", "BudgetPart", "Reservation", "unknown_price"),
-        "shared_spending": ("SpendingSlot",),
+        "shared_spending": ("SharedSpending",),
         "usage": ("NOTHING", "USAGE_TYPES", "Total", "UsageTracker", "usage_rows"),
     },
 )

@@ -47,15 +47,16 @@ class Budget:
         """The USD that may still be spent, less those reserved for running calls; None without a limit."""
         if self.limit is None:
             return None
-        return self._spending.left(self.limit)
+        return self.spending.left(self.limit)
 
     @property
     def reserved(self) -> float:
         """The USD reserved for calls in flight."""
-        return self._spending.reserved()
+        return self.spending.reserved()
 
     @property
-    def _spending(self) -> UsageTracker | SharedSpending:
+    def spending(self) -> UsageTracker | SharedSpending:
+        """What has the reservations: the session alone, or the file that kernels share."""
         return self.usage if self.shared is None else self.shared
 
     @property
@@ -184,8 +185,7 @@ class Reservation:
         self._budget = budget
         self._request: PreparedRequest | None = None
         self.usd = 0.0
-        self._cost = 0.0
-        # The call's name in the file of a shared budget.
+        # Identifies the call while something is reserved for it.
         self._call = ""
 
     def reserve(
@@ -225,7 +225,9 @@ class Reservation:
             return
         price = self.checked_price(request)
         worst = _WorstCase(request, price, wanted, least, part)
-        rest = self._reserve(worst, limit)
+        # An interrupt may come as soon as the cost is reserved, and `release` must find it.
+        self._call = self._call or uuid4().hex
+        rest = self._budget.spending.reserve(self._call, worst.fit, worst.prompt, limit)
         if worst.usd > part.usable(rest) + ROUNDING:
             lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
             reserved = self._budget.reserved
@@ -262,13 +264,6 @@ class Reservation:
             )
         return request.price
 
-    def _reserve(self, worst: _WorstCase, limit: float) -> float:
-        """Reserve the worst-case cost if that much is left. Return what was left."""
-        if self._budget.shared is None:
-            return self._budget.usage.reserve(self, worst.fit, limit)
-        self._call = self._call or uuid4().hex
-        return self._budget.shared.reserve(self._call, worst.fit, worst.prompt, limit)
-
     def settle(self, call: Call) -> str:
         """Replace a call's reservation with its real cost. Return a notice for the user, or an empty string.
 
@@ -278,9 +273,7 @@ class Reservation:
         if call.outcome == "failed" and not cost:
             return ""
         reserved, is_reserved = self.usd, self._request is not None
-        # An interrupt may come before the file has the cost; `release` then writes it.
-        self._cost = cost
-        self.release()
+        self.release(cost)
         if not is_reserved or cost <= reserved + ROUNDING:
             return ""
         return (
@@ -288,15 +281,10 @@ class Reservation:
             "more tokens than were estimated."
         )
 
-    def release(self) -> None:
-        """Release the reservation."""
-        cost, self._cost = self._cost, 0.0
-        shared = self._budget.shared
-        if shared is None:
-            self._budget.usage.release(self)
-        elif self._call or cost:
-            # A reply already received is not lost when the file cannot be used: the cost is added with the next change.
-            shared.settle(self._call, cost)
+    def release(self, cost: float = 0.0) -> None:
+        """Release the reservation of a call, which has cost `cost` USD."""
+        if self._call or cost:
+            self._budget.spending.settle(self._call, cost)
         self._request, self.usd, self._call = None, 0.0, ""
 
     def __enter__(self) -> Reservation:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from ..concurrency import forget_in_children
-from ..config import expanded
 from ..errors import InferenceError, quoted
 from .usage import ROUNDING
 
@@ -38,28 +37,6 @@ _RENEW: Final = "update reserved set until = ? where call = ?"
 _RELEASE: Final = "delete from reserved where call = ?"
 
 
-class SpendingSlot:
-    """Holds the shared spending of a session: opened again when the setting names another file.
-
-    Parameters
-    ----------
-    folder : Path
-        Where relative paths start.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._open: tuple[str, SharedSpending] | None = None
-
-    def get(self, name: str) -> SharedSpending | None:
-        """Return the spending in the file that is named, or None if none is."""
-        if not name:
-            return None
-        if self._open is None or self._open[0] != name:
-            self._open = name, SharedSpending(self._folder / expanded(name))
-        return self._open[1]
-
-
 class SharedSpending:
     """The spending of all kernels that use the file, and what their running calls may still cost.
 
@@ -81,17 +58,16 @@ class SharedSpending:
         self._path = path
         self._now = now
         self._kernel = uuid4().hex
-        self._lock = Lock()
-        self._calls: set[str] = set()
-        self._ended: Event | None = None
-        # Costs that could not be written to the file. They are added with the next change.
-        self._owed = 0.0
+        self.forget()
         forget_in_children(self)
 
     def forget(self) -> None:
-        # The parent renews the reservations of its calls, and adds what it owes.
+        # In a child process, the parent renews the reservations of its calls, and adds what it owes.
         self._lock = Lock()
-        self._calls, self._ended, self._owed = set(), None, 0.0
+        self._calls: set[str] = set()
+        self._ended: Event | None = None
+        # Costs that are not in the file yet. They are added with the next change.
+        self._owed = 0.0
 
     def spent(self) -> float:
         """Return the USD that all kernels have spent, including the estimates for calls of killed kernels."""
@@ -147,19 +123,11 @@ class SharedSpending:
 
         If the file cannot be used, the cost is added with the next change, and the reservation expires.
         """
-        taken = Event()
-        try:
-            self._drop(call)
-            with self._changing(taken.set) as file:
-                file.execute(_RELEASE, (call,))
-                if usd:
-                    file.execute(_ADD, (self._kernel, usd))
-        except (InferenceError, KeyboardInterrupt) as failure:
-            if not taken.is_set():
-                with self._lock:
-                    self._owed += usd
-            if isinstance(failure, KeyboardInterrupt):
-                raise
+        with self._lock:
+            self._owed += usd
+        self._drop(call)
+        with suppress(InferenceError), self._changing() as file:
+            file.execute(_RELEASE, (call,))
 
     def renew(self) -> None:
         """Extend the reservations of this kernel by `LEASE_SECONDS` from now."""
@@ -202,22 +170,12 @@ class SharedSpending:
     def _sum(file: sqlite3.Connection, query: str, *values: object) -> float:
         return float(file.execute(query, values).fetchone()[0])
 
-    def _opened(self) -> sqlite3.Connection:
-        try:
-            return sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, isolation_level=None)
-        except ValueError as error:
-            # The file name contains a null character.
-            raise sqlite3.OperationalError(str(error)) from None
-
     @contextmanager
-    def _changing(self, taken: Callable[[], object] = bool) -> Iterator[sqlite3.Connection]:
-        """Open the file for one exclusive transaction. It is committed if nothing is raised.
-
-        `taken` is called as soon as the commit is done, because an interrupt may come between the commit and the end.
-        """
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """Open the file for one exclusive transaction, and add what is owed. It is committed if nothing is raised."""
         # Not kept open: kernels start and end, threads differ, and the file may be about to be deleted.
         try:
-            with closing(self._opened()) as file:
+            with closing(sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, isolation_level=None)) as file:
                 file.execute("begin immediate")
                 for table in _TABLES:
                     file.execute(table)
@@ -230,12 +188,9 @@ class SharedSpending:
                     yield file
                     is_ending = True
                     file.execute("commit")
-                    taken()
                 except BaseException as failure:
                     # An interrupt during the commit is raised after the file has been written.
-                    if is_ending and not isinstance(failure, sqlite3.Error) and not file.in_transaction:
-                        taken()
-                    else:
+                    if not is_ending or isinstance(failure, sqlite3.Error) or file.in_transaction:
                         with self._lock:
                             self._owed += owed
                     raise

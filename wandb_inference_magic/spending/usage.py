@@ -25,6 +25,9 @@ NOTHING = Usage(0, 0)
 ROUNDING: Final = 1e-9
 
 
+Outcome = Literal["answered", "failed", "interrupted"]
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request that was sent, and its outcome.
@@ -36,7 +39,7 @@ class Call:
 
     model: str
     endpoint: str
-    outcome: Literal["answered", "failed", "interrupted"]
+    outcome: Outcome
     usage: Usage = NOTHING
     is_estimate: bool = False
     cost: float | None = 0.0
@@ -109,8 +112,8 @@ class UsageTracker:
 
     since: datetime = field(default_factory=datetime.now)
     totals: dict[tuple[str, str], Total] = field(default_factory=dict)
-    # The worst-case cost of each call in flight, by its reservation.
-    _reserved: dict[object, float] = field(default_factory=dict)
+    # The worst-case cost of each call in flight.
+    _reserved: dict[str, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
     # The prices that became known later, by the endpoint's name and the model's id.
     _later: Callable[[str, str], Price | None] = field(default=lambda _endpoint, _model: None)
@@ -151,13 +154,13 @@ class UsageTracker:
         with self._lock:
             return self._left(limit)
 
-    def reserve(self, call: object, cost: Callable[[float], float], limit: float) -> float:
+    def reserve(self, call: str, cost: Callable[[float], float], _estimate: float, limit: float) -> float:
         """Reserve the worst-case cost of a call, if that much of `limit` is left. It replaces the earlier reservation.
 
         Parameters
         ----------
-        call : object
-            Identifies the call. An interrupt may come as soon as the cost is reserved, and `release` must find it.
+        call : str
+            Identifies the reservation.
         cost : callable
             Takes the USD that are left, and returns the USD to reserve, or infinity to reserve nothing.
         limit : float
@@ -175,8 +178,8 @@ class UsageTracker:
                 self._reserved[call] = usd
             return left
 
-    def release(self, call: object) -> None:
-        """Release the reservation of a call that has ended, whose cost has been counted by now."""
+    def settle(self, call: str, _usd: float) -> None:
+        """Release the reservation of a call that has ended. Its real cost has been counted by now."""
         with self._lock:
             self._reserved.pop(call, None)
 
@@ -194,22 +197,22 @@ class UsageTracker:
         `settle` replaces the call's reservation with its cost, and returns a notice for the user, or an empty string.
         """
         started = perf_counter()
-        outcome: Literal["answered", "failed", "interrupted", "unsent"] = "interrupted"
+        outcome: Outcome | None = "interrupted"
         try:
             yield
             outcome = "answered"
         except Exception as failure:
-            outcome = "unsent" if is_unsent(failure) else "failed"
+            outcome = None if is_unsent(failure) else "failed"
             raise
         finally:
-            if outcome != "unsent":
+            if outcome is not None:
                 self.end(request, builder, outcome, started, settle)
 
     def end(
         self,
         request: PreparedRequest,
         builder: ReplyBuilder,
-        outcome: Literal["answered", "failed", "interrupted"],
+        outcome: Outcome,
         started: float,
         settle: Callable[[Call], str],
     ) -> None:
