@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .cache import RunPart as RunPart, open_cache as open_cache
+    from .cache import open_cache as open_cache
     from .map import (
         BatchResult as BatchResult,
         PreparedBatch as PreparedBatch,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from .run import BatchRun as BatchRun
     from .run_results import RunTotals as RunTotals
-    from .spec import BatchSpec as BatchSpec, Permits as Permits
+    from .spec import BatchSpec as BatchSpec, Permits as Permits, RunPart as RunPart
     from .start import (
         Estimate as Estimate,
         estimate_calls as estimate_calls,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "cache": ("RunPart", "open_cache"),
+        "cache": ("open_cache",),
         "map": ("BatchResult", "PreparedBatch", "PreparedMap", "PreparedRuns", "Ran", "without_replaced"),
         "progress": (
             "Counts",
@@ -56,7 +56,7 @@ __getattr__ = lazy_exports(
         ),
         "run": ("BatchRun",),
         "run_results": ("RunTotals",),
-        "spec": ("BatchSpec", "Permits"),
+        "spec": ("BatchSpec", "Permits", "RunPart"),
         "start": ("Estimate", "estimate_calls", "likely_mistakes", "start_dry"),
     },
 )

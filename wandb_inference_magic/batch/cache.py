@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ..config import Resolved
+    from .spec import RunPart
 
 T = TypeVar("T")
 
@@ -87,14 +88,6 @@ def open_cache(settings: Resolved) -> tuple[AnswerCache | None, tuple[str, ...]]
         return AnswerCache(cache_file(), settings.cache_mb, settings.cache_days), ()
     except (OSError, sqlite3.Error) as error:
         return None, (f"Answers are not kept on disk: {quoted(str(error))}.",)
-
-
-@dataclass(frozen=True, slots=True)
-class RunPart:
-    """A part of a run whose other parts may run at the same time, in other processes: a partition of Dask."""
-
-    run: str
-    number: int
 
 
 class AnswerCache:

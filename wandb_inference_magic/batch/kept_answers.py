@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ..messages import Message, PreparedRequest, Reply
     from ..schemas import Schema
     from ..session import Share
-    from .cache import AnswerCache, RunPart
+    from .cache import AnswerCache
+    from .spec import RunPart
 
 
 def key_of(endpoint: str, body: Mapping[str, Any]) -> str:

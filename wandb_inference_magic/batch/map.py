@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from threading import current_thread, local, main_thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from .cache import AnswerCache
     from .row_call import RowCall
     from .run import BatchRun
-    from .spec import BatchSpec, Permits
+    from .spec import BatchSpec
 
 T = TypeVar("T")
 
@@ -118,8 +117,6 @@ class PreparedRuns:
     magic : str
         For the trace.
     use_cache : bool
-    started : callable, optional
-        Called with the runs.
 
     Attributes
     ----------
@@ -141,7 +138,6 @@ class PreparedRuns:
         *,
         magic: str,
         use_cache: bool = True,
-        started: Callable[[Sequence[BatchRun]], None] | None = None,
     ) -> None:
         self._command, self._magic, self._use_cache = command, magic, use_cache
         self._began = perf_counter()
@@ -154,13 +150,11 @@ class PreparedRuns:
                 run for rows, spec, model in asked if (run := start(command, rows, spec, model, self._cache, seen))
             ]
             check_budget(command.budget, self.runs)
-            for run in self.runs:
-                run.together = self.runs
-            if started is not None:
-                started(self.runs)
         except BaseException:
             self.close()
             raise
+        for run in self.runs:
+            run.together = self.runs
         self.notices = tuple(dict.fromkeys(notice for run in self.runs for notice in run.all_notices))
         self._inputs = {
             "prompt": asked[0][1].text,
@@ -192,12 +186,7 @@ class PreparedRuns:
             self.close()
             raise
 
-    def send(
-        self,
-        *,
-        progress: Callable[[Sequence[BatchRun]], Progress] | None = None,
-        permits: Permits | None = None,
-    ) -> Ran:
+    def send(self, *, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> Ran:
         """Send the requests, and return their outcome even if it was interrupted or ended early."""
         command, runs = self._command, self.runs
         trace, interrupted = Trace(), False
@@ -206,7 +195,7 @@ class PreparedRuns:
                 command.deferred_interrupts(self._describe()) as interrupts,
                 command.traced(self._magic, self._inputs, {}, interrupts) as trace,
             ):
-                interrupted = bool(runs) and _run(command, runs, interrupts, progress, permits)
+                interrupted = bool(runs) and _run(command, runs, interrupts, progress)
                 for run in runs:
                     run.stop_if_all_missed()
                 trace.output = {run.model: _facts(run) for run in runs}
@@ -337,14 +326,13 @@ def _run(
     runs: list[BatchRun],
     interrupts: Interrupts,
     show: Callable[[Sequence[BatchRun]], Progress] | None,
-    permits: Permits | None,
 ) -> bool:
     """Wait until the runs have ended, and return whether they were interrupted."""
     with interrupts.allowed():
         # It estimates the run: rows are drawn and prompts rendered by the user's code.
         progress = show(runs) if show else None
     try:
-        run_all(command, runs, interrupts, redraw=progress.draw if progress else nothing, permits=permits)
+        run_all(command, runs, interrupts, redraw=progress.draw if progress else nothing)
     except KeyboardInterrupt:
         return True
     finally:
@@ -359,7 +347,6 @@ def run_all(
     interrupts: Interrupts,
     *,
     redraw: Callable[[], None],
-    permits: Permits | None = None,
 ) -> None:
     """Run several models at once until all rows have been answered.
 
@@ -373,29 +360,21 @@ def run_all(
     """
     loop, client = command.session.loop, command.client()
     in_flight: InFlight[RowCall] = InFlight(loop)
-    release: Callable[[], object] = nothing
-    if permits is not None:
-        release = permits.release
-        # A row that waits for its turn here would hold a permit.
-        for run in runs:
-            run.prepares_ahead = False
     gather = 0.0
     if all(run.prepares_ahead for run in runs):
         gather = SECONDS_TO_GATHER if current_thread() is main_thread() else SECONDS_TO_GATHER_BESIDE
 
     def send(row: RowCall) -> None:
-        if permits is not None:
+        if (part := row.run.spec.part) is not None:
             # What holds a permit does not wait for another one.
             in_flight.begin()
-            loop.call(permits.acquire, meanwhile=lambda: take(0), interrupts=interrupts)
+            loop.call(part.permits.acquire, meanwhile=lambda: take(0), interrupts=interrupts)
         in_flight.start(row, row.send(client))
 
     def take(seconds: float) -> None:
         for row, failure in in_flight.take(seconds, gather=gather):
             if row.run.end(row, failure):
                 in_flight.start(row, row.send(client))
-            else:
-                release()
         for run in runs:
             run.keep_answers()
         interrupts.check()
@@ -403,13 +382,12 @@ def run_all(
         redraw()
 
     def start_rows(run: BatchRun) -> bool:
-        has_started = run.start_rows(send, interrupts.allowed)
+        has_started = run.start_rows(send)
         in_flight.begin()
         return has_started
 
     for run in runs:
-        run.is_nested = _nesting.depth > 0
-        run.allow = partial(interrupts.allowed, new_only=True)
+        run.is_nested, run.interrupts = _nesting.depth > 0, interrupts
     _nesting.depth += 1
     try:
         while not all(run.is_over for run in runs):
@@ -421,13 +399,11 @@ def run_all(
             # Answers that have arrived are kept, also those that were not taken yet.
             for row, failure in in_flight.take(0):
                 with suppress(KeyboardInterrupt):
-                    if not row.run.end(row, failure):
-                        release()
+                    row.run.end(row, failure)
         finally:
             in_flight.cancel()
             for run in runs:
-                for _ in run.release_all():
-                    release()
+                run.release_all()
 
 
 def _way_on(command: Command, runs: Sequence[BatchRun], cache: AnswerCache | None, *, use_cache: bool) -> str:

@@ -6,11 +6,12 @@ Rows are read lazily, many requests are in flight at once, and none is paid for 
 from __future__ import annotations
 
 from collections import deque
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
+from ..concurrency import Interrupts
 from ..errors import InferenceError
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch, ValidatorError
@@ -22,7 +23,6 @@ from .run_results import RunResults
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
 
     from ..frames import Rows
     from ..messages import PreparedRequest, Reply
@@ -45,7 +45,7 @@ class BatchRun(RunResults):
     """One model's run over rows, during the run and after it.
 
     `together` are all runs of the command, `seen` counts their questions. `must_wait` says, by the number of rows so
-    far, whether the next one waits for others; `is_enough` stops it. `allow` lets interrupts into a user's validator.
+    far, whether the next one waits for others; `is_enough` stops it.
     """
 
     command: Command
@@ -58,7 +58,6 @@ class BatchRun(RunResults):
     seen: Counter[str] | None = None
     must_wait: Callable[[int], bool] | None = None
     is_enough: Callable[[], bool] | None = None
-    allow: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,8 +77,9 @@ class BatchRun(RunResults):
         # Rows that wait for a slot or for the budget.
         self._pending: deque[RowCall] = deque()
         self._in_flight: set[RowCall] = set()
-        # The next request then never waits for this thread. A budget is divided among the rows that are started.
-        self.prepares_ahead = self.command.budget.limit is None
+        # The next request then never waits for this thread. A budget is divided among the rows that are started, and a
+        # row that waits for its turn here would hold a permit.
+        self.prepares_ahead = self.command.budget.limit is None and self.spec.part is None
         # Whether a failure has ended the run: rows that were started and not sent yet are not sent any more.
         self.is_halted = False
         # Rows whose requests have failed, and whose failures `end` has not seen yet.
@@ -93,6 +93,8 @@ class BatchRun(RunResults):
         self._is_short = False
         # Whether the user's code of another run in this thread has started it: that one cannot go on meanwhile.
         self.is_nested = False
+        # Lets interrupts into the user's code: it gives the rows, renders the prompts and validates the answers.
+        self.interrupts = Interrupts()
 
     @property
     def total(self) -> int | None:
@@ -105,15 +107,13 @@ class BatchRun(RunResults):
         no_more = self.stopped is not None or (self._has_drawn_all and not self._aside)
         return no_more and not self._in_flight and not self._pending
 
-    def start_rows(self, start: Callable[[RowCall], None], allow: Callable[[], AbstractContextManager[None]]) -> bool:
+    def start_rows(self, start: Callable[[RowCall], None]) -> bool:
         """Start the requests for the next rows, or take their answers from the cache. Return whether there were any.
 
         Parameters
         ----------
         start : callable
             Sends a row's request.
-        allow : callable
-            Returns a context manager in which the user's code may run: it gives the rows and renders the prompts.
         """
         if self.stopped is not None:
             self._forget_pending()
@@ -122,7 +122,7 @@ class BatchRun(RunResults):
             return False
         before = len(self.answers), self._has_drawn_all
         if not self._pending:
-            self._prepare_rows(allow)
+            self._prepare_rows()
         has_started = False
         while self._pending and self._free and self._start_row(self._pending[0], start):
             self._pending.popleft()
@@ -131,7 +131,7 @@ class BatchRun(RunResults):
         # A row that needs no request is done. After the last one, the run may be over.
         return has_started or (len(self.answers), self._has_drawn_all) != before
 
-    def _prepare_rows(self, allow: Callable[[], AbstractContextManager[None]]) -> None:
+    def _prepare_rows(self) -> None:
         """Read the next rows, as many as may be started now but at least one, and look for their answers on disk."""
         if (asked := self._no_longer_asked()) is not None:
             self._pending.append(asked)
@@ -140,7 +140,7 @@ class BatchRun(RunResults):
             return
         rows: list[RowCall] = []
         try:
-            with allow():
+            with self.interrupts.allowed():
                 self._read_rows(rows)
         finally:
             # Also if the user's code is interrupted: what is on disk is in the result.
@@ -226,7 +226,7 @@ class BatchRun(RunResults):
             if failure is not None:
                 raise failure
             try:
-                with self.allow():
+                with self.interrupts.allowed(new_only=True):
                     value = row.parsed()
             except Mismatch as mismatch:
                 row.begin_repair(mismatch, is_last=self.stopped is not None)
@@ -279,25 +279,25 @@ class BatchRun(RunResults):
             self.share_row(row.number, number)
 
     def release(self, row: RowCall) -> None:
-        """Count a row's requests, and give its slot and its reservation back."""
+        """Count a row's requests, and give its slot, its permit and its reservation back."""
         if row in self._in_flight:
             self._in_flight.discard(row)
             self._ended_keys.append(row.key)
             row.reservation.release()
+            if self.spec.part is not None:
+                self.spec.part.permits.release()
             for call in row.calls():
                 self.count(call)
 
-    def release_all(self) -> list[RowCall]:
-        """Release and return the rows in flight, whose requests have been cancelled. Keep the answers there are."""
+    def release_all(self) -> None:
+        """Release the rows in flight, whose requests have been cancelled. Keep the answers there are."""
         self._forget_pending()
-        rows = list(self._in_flight)
-        for row in rows:
+        for row in list(self._in_flight):
             with suppress(KeyboardInterrupt):
                 if row.is_answered:
                     self.end(row, None)
             self.release(row)
         self.keep_answers()
-        return rows
 
     def _next_row(self) -> RowCall | None:
         """Read the next row. Return None if there is none, or if it needs no request and no look at the disk."""

@@ -207,9 +207,8 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             self._judge = command.model_id(spec.judge)
             check_judge(command, self._judge, spec.asked[0])
         self._scores = Scores(spec, self._known)
-        super().__init__(
-            command, asked_of(spec, self._known), magic="wbeval", use_cache=use_cache, started=self._scores.start
-        )
+        super().__init__(command, asked_of(spec, self._known), magic="wbeval", use_cache=use_cache)
+        self._scores.start(self.runs)
         self.runs[0].notice(*notices_of(spec))
 
     def run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> EvaluationResult:
