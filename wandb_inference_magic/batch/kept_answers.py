@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError, shortened
 from ..rendering import why_flawed
-from ..schemas import ValidatorError
 from ..text import with_whole_numbers
 from .cache import Answer
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..messages import Message, PreparedRequest, Reply
-    from ..schemas import Schema
     from ..session import Share
     from .cache import AnswerCache
     from .spec import RunPart
@@ -162,22 +160,6 @@ class KeptAnswers:
             yield
         except (OSError, sqlite3.Error) as error:
             self.cache, self.failure = None, f"Answers are no longer kept on disk: {shortened(str(error), 100)}."
-
-
-def value_of(kept: Answer, schema: Schema | None) -> tuple[Any, str]:
-    """Return what an answer on disk stands for, and why it stands for nothing.
-
-    Raises
-    ------
-    Mismatch
-        When it does not fit the schema: a validator may be stricter than when it was kept.
-    """
-    if kept.error or schema is None:
-        return None if kept.error else kept.text, kept.error
-    try:
-        return schema.read(kept.text), ""
-    except ValidatorError as error:
-        return None, str(error)
 
 
 def _numbered(key: str, before: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from threading import current_thread, local, main_thread
 from time import perf_counter
@@ -17,7 +17,7 @@ from ..frames import name_columns, read_rows, result_columns
 from ..session import JobRecord, Trace, forget_same
 from ..text import counted
 from .cache import open_cache
-from .progress import Progress, cost_of, nothing
+from .progress import cost_of
 from .run_results import not_asked_again, reports_of
 from .start import check_budget, start
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..frames import Rows
     from ..session import Command
     from .cache import AnswerCache
+    from .progress import Progress
     from .row_call import RowCall
     from .run import BatchRun
     from .spec import BatchSpec
@@ -186,7 +187,7 @@ class PreparedRuns:
             self.close()
             raise
 
-    def send(self, *, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> Ran:
+    def send(self, *, progress: Progress | None = None) -> Ran:
         """Send the requests, and return their outcome even if it was interrupted or ended early."""
         command, runs = self._command, self.runs
         trace, interrupted = Trace(), False
@@ -230,7 +231,7 @@ class PreparedBatch(PreparedRuns, ABC, Generic[T]):
     """Runs that give one result: a map or an evaluation."""
 
     @abstractmethod
-    def run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> BatchResult[T]:
+    def run(self, progress: Progress | None = None) -> BatchResult[T]:
         """Send the requests, and return the result even if it was interrupted or ended early."""
 
     @abstractmethod
@@ -279,7 +280,7 @@ class PreparedMap(PreparedBatch[Any]):
             use_cache=use_cache,
         )
 
-    def run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> BatchResult[Any]:
+    def run(self, progress: Progress | None = None) -> BatchResult[Any]:
         ran = self.send(progress=progress)
         frame, reports = self._frame()
         notices = dict.fromkeys((*ran.notices, *reports))
@@ -321,33 +322,20 @@ def _facts(run: BatchRun) -> dict[str, Any]:
     }
 
 
-def _run(
-    command: Command,
-    runs: list[BatchRun],
-    interrupts: Interrupts,
-    show: Callable[[Sequence[BatchRun]], Progress] | None,
-) -> bool:
+def _run(command: Command, runs: list[BatchRun], interrupts: Interrupts, progress: Progress | None) -> bool:
     """Wait until the runs have ended, and return whether they were interrupted."""
     with interrupts.allowed():
         # It estimates the run: rows are drawn and prompts rendered by the user's code.
-        progress = show(runs) if show else None
+        shown = progress(runs) if progress else nullcontext(lambda: None)
     try:
-        run_all(command, runs, interrupts, redraw=progress.draw if progress else nothing)
+        with shown as redraw:
+            run_all(command, runs, interrupts, redraw=redraw)
     except KeyboardInterrupt:
         return True
-    finally:
-        if progress is not None:
-            progress.close()
     return False
 
 
-def run_all(
-    command: Command,
-    runs: Sequence[BatchRun],
-    interrupts: Interrupts,
-    *,
-    redraw: Callable[[], None],
-) -> None:
+def run_all(command: Command, runs: Sequence[BatchRun], interrupts: Interrupts, *, redraw: Callable[[], None]) -> None:
     """Run several models at once until all rows have been answered.
 
     This thread reads the rows, renders the prompts and stores the answers; only the requests run on the event loop.

@@ -16,7 +16,7 @@ from ..errors import InferenceError
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch, ValidatorError
 from ..spending import BudgetPart
-from .kept_answers import KeptAnswers, value_of
+from .kept_answers import KeptAnswers
 from .row_call import RowCall, RowPrompts, RowRequests
 from .run_results import RunResults
 
@@ -133,8 +133,10 @@ class BatchRun(RunResults):
 
     def _prepare_rows(self) -> None:
         """Read the next rows, as many as may be started now but at least one, and look for their answers on disk."""
-        if (asked := self._no_longer_asked()) is not None:
-            self._pending.append(asked)
+        if (row := next((one for one in self._aside if self._claim(one)), None)) is not None:
+            # No other run is asking its question any more.
+            self._aside.remove(row)
+            self._pending.append(row)
             return
         if self._has_drawn_all or len(self._aside) >= MAX_ASIDE:
             return
@@ -194,13 +196,6 @@ class BatchRun(RunResults):
         row.is_claimed = self.keeps_answers and self.share.claim(row.key)
         return row.is_claimed or not self.keeps_answers or self.is_nested
 
-    def _no_longer_asked(self) -> RowCall | None:
-        """Take the first row that was set aside, and that no other run is asking any more."""
-        row = next((one for one in self._aside if self._claim(one)), None)
-        if row is not None:
-            self._aside.remove(row)
-        return row
-
     @property
     def waits_for(self) -> str:
         """Why it waits for other calls, and for nothing else; empty if it does not."""
@@ -225,6 +220,8 @@ class BatchRun(RunResults):
         try:
             if failure is not None:
                 raise failure
+            if self.leaves_unread:
+                raise KeyboardInterrupt
             try:
                 with self.interrupts.allowed(new_only=True):
                     value = row.parsed()
@@ -236,6 +233,8 @@ class BatchRun(RunResults):
             if not reply.text.strip() and value is None:
                 raise InferenceError(why_empty(reply), cause="answer")
         except KeyboardInterrupt:
+            # A validator of the user's takes too long. What is on disk is read by the next run.
+            self.leaves_unread = self.keeps_answers
             self._kept_answers.keep(row.key, row.reply(), row.builder.reports)
             self.release(row)
             raise
@@ -253,7 +252,6 @@ class BatchRun(RunResults):
                 self.errors[row.number] = flaw
                 self.flawed += 1
             self._take(row.number, reply, reply.text if row.spec.schema is None else value)
-        self._end_waiting(row)
         self.release(row)
         return False
 
@@ -272,11 +270,6 @@ class BatchRun(RunResults):
         self._kept_answers.write()
         while self._ended_keys:
             self.share.end_claim(self._ended_keys.pop())
-
-    def _end_waiting(self, row: RowCall) -> None:
-        self._ended_keys.append(row.key)
-        for number in self._waiting.pop(row.number, ()):
-            self.share_row(row.number, number)
 
     def release(self, row: RowCall) -> None:
         """Count a row's requests, and give its slot, its permit and its reservation back."""
@@ -337,21 +330,26 @@ class BatchRun(RunResults):
         """Use what was found on disk for a row, and return whether it is its result."""
         if kept is None or (kept.error and self.spec.retry_failed):
             return False
+        schema = self.spec.chat.schema
         try:
-            self.answers[row.number], error = value_of(kept, self.spec.chat.schema)
+            if kept.error:
+                self.errors[row.number] = kept.error
+                self.failed_before.add(row.number)
+            else:
+                self.answers[row.number] = kept.text if schema is None else schema.read(kept.text)
+        except ValidatorError as error:
+            self.errors[row.number] = str(error)
         except Mismatch:
             if row.is_claimed:
                 return False
-            # A validator refuses it by now: what is asked in its place is kept beside it.
+            # A validator is stricter than when it was kept: what is asked in its place is kept beside it.
             row.key = self._kept_answers.key_beside(row.key, kept)
             return self._take_kept(row, self._kept_answers.find([row.key]).get(row.key))
-        if error:
-            self.take_failure(row.number, error, is_before=bool(kept.error))
         self.report(*kept.reports)
         self.seconds[row.number] = kept.seconds
         self.end_row(row.number)
         self.kept += 1
-        self._end_waiting(row)
+        self._ended_keys.append(row.key)
         return True
 
     @property
@@ -369,7 +367,9 @@ class BatchRun(RunResults):
         budget, jobs = self.command.budget, self.command.session.jobs
         try:
             with suppress(InferenceError):
-                row.reservation.reserve(row.sent, wanted=self._wanted(), least=LEAST_REPLY_TOKENS, part=self._part())
+                # How many calls to make at once have no reservation yet.
+                wanted = max(sum(run._to_start for run in self.together), 1)
+                row.reservation.reserve(row.sent, wanted=wanted, least=LEAST_REPLY_TOKENS, part=self._part())
                 return True
             # Calls cost less than their worst case: what they leave may be enough.
             if self._in_flight:
@@ -403,16 +403,12 @@ class BatchRun(RunResults):
         if self.waits_for:
             return self.waits_for, 0.0
         backoff = self.share.backoff
-        return backoff if backoff[0] else (self.retry_reason, self.retry_at)
+        return backoff if backoff[0] else self.retry
 
     @property
     def is_at_last_row(self) -> bool:
         """Whether one row is left: no other one can show whether the service or the row is to blame."""
         return len(self._in_flight) == 1 and self._has_drawn_all and not self._aside and not self._pending
-
-    def _wanted(self) -> int:
-        """Return how many calls to make at once have no reservation yet, in all runs of the command."""
-        return max(sum(run._to_start for run in self.together), 1)
 
     @property
     def _to_start(self) -> int:
@@ -425,7 +421,7 @@ class BatchRun(RunResults):
     def _take(self, number: int, reply: Reply, answer: Any) -> None:
         self.answers[number] = answer
         self.seconds[number] = reply.seconds
-        self._failed_in_a_row, self.retry_reason, self.retry_at, self._has_answers = [], "", 0.0, True
+        self._failed_in_a_row, self.retry, self._has_answers = [], ("", 0.0), True
         self.end_row(number)
         self.replayed += reply.replayed
 
