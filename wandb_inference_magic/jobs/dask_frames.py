@@ -15,7 +15,7 @@ from threading import Event, Lock, Semaphore, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from ..batch import PreparedMap, RunPart, likely_mistakes
+from ..batch import PreparedRuns, RunPart, likely_mistakes
 from ..config import CONCURRENCY, SETTING_NAMES, Key, WandbInference, check_key
 from ..errors import InferenceError, InferenceWarning, Interrupted, shortened
 from ..frames import (
@@ -56,7 +56,6 @@ class PartitionSpec:
     settings: Mapping[str, Any]
     spec: BatchSpec
     model: str
-    into: str
     names: Names
     use_cache: bool
     limit_name: str
@@ -125,7 +124,6 @@ def map_lazily(
         settings=_settings(command, endpoint.name),
         spec=replace(spec, names=used, concurrency=spec.at_once(endpoint)),
         model=command.model_id(models[0]) if models else command.model,
-        into=into,
         names=names,
         use_cache=use_cache,
         limit_name=f"wbmap-{uuid4().hex}",
@@ -191,15 +189,9 @@ def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec
         _refuse_budget(current_session().settings.resolve())
     name, spec = partition_spec.limit_name, partition_spec.spec
     with _taking_part(command, name, spec.concurrency or CONCURRENCY) as permits:
-        prepared = PreparedMap(
-            command,
-            read_rows(partition),
-            replace(spec, part=RunPart(name, int(numbers.iloc[0]), permits)),
-            models=(partition_spec.model,),
-            into=partition_spec.into,
-            use_cache=partition_spec.use_cache,
-        )
-        ran = prepared.send()
+        part = RunPart(name, int(numbers.iloc[0]), permits)
+        asked = [(read_rows(partition), replace(spec, part=part), partition_spec.model)]
+        ran = PreparedRuns(command, asked, magic="wbmap", use_cache=partition_spec.use_cache).send()
         if ran.interrupted:
             raise Interrupted(ran.way_on)
     if ran.stopped is not None:
