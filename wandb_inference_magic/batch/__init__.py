@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         PreparedMap as PreparedMap,
         PreparedRuns as PreparedRuns,
         Ran as Ran,
-        without_replaced as without_replaced,
     )
     from .progress import (
         Counts as Counts,
@@ -36,14 +35,13 @@ if TYPE_CHECKING:
         Estimate as Estimate,
         estimate_calls as estimate_calls,
         likely_mistakes as likely_mistakes,
-        start_dry as start_dry,
     )
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "cache": ("open_cache",),
-        "map": ("BatchResult", "PreparedBatch", "PreparedMap", "PreparedRuns", "Ran", "without_replaced"),
+        "map": ("BatchResult", "PreparedBatch", "PreparedMap", "PreparedRuns", "Ran"),
         "progress": (
             "Counts",
             "JobView",
@@ -57,6 +55,6 @@ __getattr__ = lazy_exports(
         "run": ("BatchRun",),
         "run_results": ("RunTotals",),
         "spec": ("BatchSpec", "Permits", "RunPart"),
-        "start": ("Estimate", "estimate_calls", "likely_mistakes", "start_dry"),
+        "start": ("Estimate", "estimate_calls", "likely_mistakes"),
     },
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from ..text import with_whole_numbers
 from .cache import Answer
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..messages import Message, PreparedRequest, Reply
@@ -41,25 +41,21 @@ class KeptAnswers:
     cache : AnswerCache or None
     first : PreparedRequest
         The request for the first row, in its original form, even if the response format is relaxed later.
+    seen : Counter
+        How often each question was asked, also by other runs of the same command.
     part : RunPart, optional
         The part of a run that uses it: equal rows of different parts have different keys too.
-    seen : Counter, optional
-        How often each question was asked, also by other runs of the same command.
     """
 
     def __init__(
-        self,
-        cache: AnswerCache | None,
-        first: PreparedRequest,
-        part: RunPart | None = None,
-        seen: Counter[str] | None = None,
+        self, cache: AnswerCache | None, first: PreparedRequest, seen: Counter[str], part: RunPart | None = None
     ) -> None:
         self.cache = cache
         self._part = part
         # Why answers are no longer kept, although there was a cache.
         self.failure = ""
         self._first = first
-        self._seen: Counter[str] = Counter() if seen is None else seen
+        self._seen = seen
         # A magic's options give 0.0 where Python code says 0: one question. Answers are also found under the key with
         # the numbers as they are, as older versions wrote it.
         self._body = with_whole_numbers(first.body)

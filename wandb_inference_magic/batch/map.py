@@ -16,10 +16,10 @@ from ..errors import InferenceError, Interrupted
 from ..frames import name_columns, read_rows, result_columns
 from ..session import JobRecord, Trace, forget_same
 from ..text import counted
-from .cache import open_cache
+from .cache import cache_file, open_cache
 from .progress import cost_of
 from .run_results import not_asked_again, reports_of
-from .start import check_budget, start
+from .start import check_budget, estimates, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .row_call import RowCall
     from .run import BatchRun
     from .spec import BatchSpec
+    from .start import Estimate
 
 T = TypeVar("T")
 
@@ -110,6 +111,8 @@ class BatchResult(Generic[T]):
 class PreparedRuns:
     """Runs of specs over rows that are ready to start, side by side. Nothing has been sent.
 
+    If the command is dry, they can only be looked at, and their notices also say what would stop them.
+
     Parameters
     ----------
     command : Command
@@ -143,14 +146,14 @@ class PreparedRuns:
         self._command, self._magic, self._use_cache = command, magic, use_cache
         self._began = perf_counter()
         # Answers that come from the cache would be missing on the cassette.
-        use_cache = use_cache and command.cassette is None
+        use_cache = use_cache and command.cassette is None and (not command.dry or cache_file().exists())
         self._cache, self._cache_notices = open_cache(command.settings) if use_cache else (None, ())
         seen: Counter[str] = Counter()
         try:
             self.runs = [
                 run for rows, spec, model in asked if (run := start(command, rows, spec, model, self._cache, seen))
             ]
-            check_budget(command.budget, self.runs)
+            self._check_budget()
         except BaseException:
             self.close()
             raise
@@ -163,6 +166,15 @@ class PreparedRuns:
             "rows": asked[0][0].length,
         }
 
+    def _check_budget(self) -> None:
+        """Check that the runs do not cost too much. If nothing will be sent, the first one has that as a notice."""
+        try:
+            check_budget(self._command.budget, self.runs)
+        except InferenceError as error:
+            if not self._command.dry:
+                raise
+            self.runs[0].notice(str(error))
+
     def _describe(self) -> str:
         what, rows = "map" if self._magic == "wbmap" else "evaluation", self._inputs["rows"]
         return f"{what} of {counted(rows, 'row')}" if isinstance(rows, int) else what
@@ -171,6 +183,13 @@ class PreparedRuns:
         """Close what is open, if nothing is to be sent."""
         if self._cache is not None:
             self._cache.close()
+
+    def look(self) -> list[tuple[BatchRun, Estimate]]:
+        """Return the runs to look at and not to send, with what each would take."""
+        try:
+            return list(zip(self.runs, estimates(self.runs), strict=True))
+        finally:
+            self.close()
 
     def render_all(self, redraw: Callable[[], object]) -> None:
         """Read all rows and render their prompts now, in this thread: that is the user's code.
@@ -272,7 +291,9 @@ class PreparedMap(PreparedBatch[Any]):
     ) -> None:
         self._rows, self._into = rows, into
         self._models = command.model_ids(models)
-        self._spec = without_replaced(command, rows, spec, self._models, into)
+        _, replaced, notices = name_columns(rows, spec.chat.schema, into, self._models, command.session.written)
+        # A prompt does not see the columns that the answers replace.
+        self._spec = replace(spec, hidden=frozenset(replaced), notices=notices)
         super().__init__(
             command,
             [(rows, self._spec, model) for model in (self._models or (None,))],
@@ -301,12 +322,6 @@ class PreparedMap(PreparedBatch[Any]):
         frame, problems = rows.with_columns(columns, dropped)
         written.add(read_rows(frame), names)
         return frame, [*renamed, *reports, *problems]
-
-
-def without_replaced(command: Command, rows: Rows, spec: BatchSpec, models: Sequence[str], into: str) -> BatchSpec:
-    """Return what is asked without the columns that the answers replace, with notices about names."""
-    _, replaced, notices = name_columns(rows, spec.chat.schema, into, models, command.session.written)
-    return replace(spec, hidden=frozenset(replaced), notices=notices)
 
 
 def _facts(run: BatchRun) -> dict[str, Any]:

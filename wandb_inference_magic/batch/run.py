@@ -53,9 +53,9 @@ class BatchRun(RunResults):
     spec: BatchSpec
     model: str
     first: PreparedRequest
-    cache: AnswerCache | None = None
+    cache: AnswerCache | None
+    seen: Counter[str]
     together: Sequence[BatchRun] = ()
-    seen: Counter[str] | None = None
     must_wait: Callable[[int], bool] | None = None
     is_enough: Callable[[], bool] | None = None
 
@@ -66,7 +66,7 @@ class BatchRun(RunResults):
         self.cost = None if self.first.price is None else 0.0
         self.requests = RowRequests(self.first, self.spec.chat.schema)
         self.together = self.together or (self,)
-        self._kept_answers = KeptAnswers(self.cache, self.first, self.spec.part, self.seen)
+        self._kept_answers = KeptAnswers(self.cache, self.first, self.seen, self.spec.part)
         # With `distinct`: the number of the first row with each key.
         self._first_of: dict[str, int] = {}
         # The rows that have failed since the last answer, and those of them that have stopped the run.
