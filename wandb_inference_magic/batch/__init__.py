@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .cache import RunPart as RunPart, open_cache as open_cache
+    from .cache import open_cache as open_cache
     from .map import (
         BatchResult as BatchResult,
         PreparedBatch as PreparedBatch,
         PreparedMap as PreparedMap,
         PreparedRuns as PreparedRuns,
         Ran as Ran,
-        without_replaced as without_replaced,
     )
     from .progress import (
         Counts as Counts,
@@ -31,19 +30,18 @@ if TYPE_CHECKING:
     )
     from .run import BatchRun as BatchRun
     from .run_results import RunTotals as RunTotals
-    from .spec import BatchSpec as BatchSpec, Permits as Permits
+    from .spec import BatchSpec as BatchSpec, Permits as Permits, RunPart as RunPart
     from .start import (
         Estimate as Estimate,
         estimate_calls as estimate_calls,
         likely_mistakes as likely_mistakes,
-        start_dry as start_dry,
     )
 
 __getattr__ = lazy_exports(
     __name__,
     {
-        "cache": ("RunPart", "open_cache"),
-        "map": ("BatchResult", "PreparedBatch", "PreparedMap", "PreparedRuns", "Ran", "without_replaced"),
+        "cache": ("open_cache",),
+        "map": ("BatchResult", "PreparedBatch", "PreparedMap", "PreparedRuns", "Ran"),
         "progress": (
             "Counts",
             "JobView",
@@ -56,7 +54,7 @@ __getattr__ = lazy_exports(
         ),
         "run": ("BatchRun",),
         "run_results": ("RunTotals",),
-        "spec": ("BatchSpec", "Permits"),
-        "start": ("Estimate", "estimate_calls", "likely_mistakes", "start_dry"),
+        "spec": ("BatchSpec", "Permits", "RunPart"),
+        "start": ("Estimate", "estimate_calls", "likely_mistakes"),
     },
 )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ..config import Resolved
+    from .spec import RunPart
 
 T = TypeVar("T")
 
@@ -33,7 +34,6 @@ LONGEST_ANSWER: Final = 64_000_000
 # The most keys in one statement: older versions of SQLite take 999 values.
 MAX_AT_ONCE: Final = 300
 # How long to wait while another kernel is writing.
-TRIES: Final = 5
 PATIENCE_SECONDS: Final = 30.0
 # When the cache is too large, so much of its limit stays, so that not every run has to delete answers.
 SHARE_LEFT: Final = 0.8
@@ -53,6 +53,11 @@ create table if not exists claims (
 ) without rowid
 """
 SECONDS_OF_CLAIMS: Final = 86_400.0
+# Another process may have received an answer to the same request since a run looked: a failure does not replace it.
+_REPLACES: Final = """
+on conflict (question) do update set answer = excluded.answer, kept_at = excluded.kept_at
+where excluded.answer not like '{"error": %' or answers.answer like '{"error": %'
+"""
 _OLDEST: Final = """
 select question, length(answer) from answers
 where question not in (select question from used) order by kept_at
@@ -83,14 +88,6 @@ def open_cache(settings: Resolved) -> tuple[AnswerCache | None, tuple[str, ...]]
         return AnswerCache(cache_file(), settings.cache_mb, settings.cache_days), ()
     except (OSError, sqlite3.Error) as error:
         return None, (f"Answers are not kept on disk: {quoted(str(error))}.",)
-
-
-@dataclass(frozen=True, slots=True)
-class RunPart:
-    """A part of a run whose other parts may run at the same time, in other processes: a partition of Dask."""
-
-    run: str
-    number: int
 
 
 class AnswerCache:
@@ -141,17 +138,10 @@ class AnswerCache:
             yield
 
     def _open(self) -> None:
-        for number in range(TRIES):
-            with suppress(FileExistsError):
-                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            try:
-                check_file(self.path, MAX_FILE)
-                self._inode = self.path.stat().st_ino
-                break
-            except FileNotFoundError:
-                # Another kernel has renamed it at this moment, because it was damaged.
-                if number == TRIES - 1:
-                    raise
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        check_file(self.path, MAX_FILE)
+        self._inode = self.path.stat().st_ino
         # Each statement is its own transaction, so that a written answer survives if the kernel is killed.
         self._file = sqlite3.connect(self.path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
         # Text that is not UTF-8 is not an answer, but must not raise an error.
@@ -183,7 +173,7 @@ class AnswerCache:
         self._open()
 
     def _set_aside(self, said: str) -> None:
-        aside = _free_name(self.path.with_name(f"{FILE}.damaged-{datetime.now():%Y%m%d-%H%M%S}"))
+        aside = self.path.with_name(f"{FILE}.damaged-{datetime.now():%Y%m%d-%H%M%S}")
         self.path.replace(aside)
         for ending in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
@@ -226,37 +216,18 @@ class AnswerCache:
     def put(self, answers: Mapping[str, Answer]) -> None:
         """Store answers by their keys. They replace earlier ones; a failure replaces only a failure."""
         self._open_if_moved()
-        for some in _in_parts([key for key, answer in answers.items() if not answer.error]):
+        for some in _in_parts(list(answers)):
             self._do(partial(_insert, rows=[_row(key, answers[key]) for key in some]))
-        for key, answer in answers.items():
-            if answer.error:
-                self._put_failure(key, answer)
         self._used.update(answers)
-
-    def _put_failure(self, key: str, answer: Answer) -> None:
-        def write(file: sqlite3.Connection) -> None:
-            # Another process may have received an answer to the same request since this one looked.
-            file.execute("begin immediate")
-            try:
-                before = _found(file, [key]).get(key)
-                if before is None or before.error:
-                    _insert(file, [_row(key, answer)])
-                file.execute("commit")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    file.execute("rollback")
-                raise
-
-        self._do(write)
 
     def claim(self, key: str, part: RunPart) -> bool:
         """Return whether a key belongs to this part of a run, which it does if no other part has claimed it before."""
 
         def claimed(file: sqlite3.Connection) -> bool:
+            ours = (part.run, key, part.number, time())
+            file.execute("insert or ignore into claims values (?, ?, ?, ?)", ours)
             asked = "select part from claims where run = ? and question = ?"
-            if (found := file.execute(asked, (part.run, key)).fetchone()) is None:
-                file.execute("insert or ignore into claims values (?, ?, ?, ?)", (part.run, key, part.number, time()))
-                found = file.execute(asked, (part.run, key)).fetchone()
+            found = file.execute(asked, (part.run, key)).fetchone()
             return bool(found[0] == part.number)
 
         return self._do(claimed)
@@ -319,7 +290,7 @@ def _row(key: str, answer: Answer) -> tuple[str, str, float]:
 def _insert(file: sqlite3.Connection, rows: Sequence[tuple[str, str, float]]) -> None:
     # One statement is one transaction, and one change between threads.
     places = ", ".join(["(?, ?, ?)"] * len(rows))
-    file.execute(f"insert or replace into answers values {places}", list(chain(*rows)))
+    file.execute(f"insert into answers values {places} {_REPLACES}", list(chain(*rows)))
 
 
 def _in_parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -349,13 +320,6 @@ def _shrink(file: sqlite3.Connection) -> None:
         # Another kernel that is writing prevents it. The next one that closes the cache tries again.
         with suppress(sqlite3.OperationalError):
             file.execute("vacuum")
-
-
-def _free_name(path: Path) -> Path:
-    number, free = 1, path
-    while free.exists():
-        number, free = number + 1, path.with_name(f"{path.name}-{number}")
-    return free
 
 
 def _read(kept: object) -> Answer | None:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError, shortened
 from ..rendering import why_flawed
-from ..schemas import ValidatorError
 from ..text import with_whole_numbers
 from .cache import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections import Counter
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..messages import Message, PreparedRequest, Reply
-    from ..schemas import Schema
     from ..session import Share
-    from .cache import AnswerCache, RunPart
+    from .cache import AnswerCache
+    from .spec import RunPart
 
 
 def key_of(endpoint: str, body: Mapping[str, Any]) -> str:
@@ -42,25 +41,21 @@ class KeptAnswers:
     cache : AnswerCache or None
     first : PreparedRequest
         The request for the first row, in its original form, even if the response format is relaxed later.
+    seen : Counter
+        How often each question was asked, also by other runs of the same command.
     part : RunPart, optional
         The part of a run that uses it: equal rows of different parts have different keys too.
-    seen : Counter, optional
-        How often each question was asked, also by other runs of the same command.
     """
 
     def __init__(
-        self,
-        cache: AnswerCache | None,
-        first: PreparedRequest,
-        part: RunPart | None = None,
-        seen: Counter[str] | None = None,
+        self, cache: AnswerCache | None, first: PreparedRequest, seen: Counter[str], part: RunPart | None = None
     ) -> None:
         self.cache = cache
         self._part = part
         # Why answers are no longer kept, although there was a cache.
         self.failure = ""
         self._first = first
-        self._seen: Counter[str] = Counter() if seen is None else seen
+        self._seen = seen
         # A magic's options give 0.0 where Python code says 0: one question. Answers are also found under the key with
         # the numbers as they are, as older versions wrote it.
         self._body = with_whole_numbers(first.body)
@@ -104,24 +99,19 @@ class KeptAnswers:
         return self._seen[key] - 1
 
     def _is_ours(self, key: str) -> bool:
-        if self._part is None or self.cache is None:
-            return True
-        try:
-            return self.cache.claim(key, self._part)
-        except (OSError, sqlite3.Error) as error:
-            self._give_up(error)
-            return True
+        if self._part is not None and self.cache is not None:
+            with self._giving_up():
+                return self.cache.claim(key, self._part)
+        return True
 
     def find(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return the answers on disk, by their keys."""
         if self.cache is None or not keys:
             return {}
         older = [self._older[key] for key in keys if key in self._older]
-        try:
+        found: dict[str, Answer] = {}
+        with self._giving_up():
             found = self.cache.find([*keys, *older])
-        except (OSError, sqlite3.Error) as error:
-            self._give_up(error)
-            return {}
         return {key: answer for key in keys if (answer := found.get(key) or found.get(self._older.get(key, "")))}
 
     def state(self, share: Share) -> tuple[object, int]:
@@ -136,11 +126,6 @@ class KeptAnswers:
         """Return the key of what is asked in place of an answer on disk that does not fit the schema any more."""
         return sha256(f"{key} in place of {kept.text}".encode("utf-8", "surrogatepass")).hexdigest()
 
-    def add(self, key: str, answer: Answer) -> None:
-        """Keep an answer on disk with the next `write`."""
-        if self.cache is not None and key:
-            self._new[key] = answer
-
     def keep_failure(self, key: str, error: InferenceError) -> None:
         """Keep a failure that will come again: that of a row, not one of the service or of its settings."""
         is_sure = error.cause == "answer" or error.depends_on_prompt
@@ -150,41 +135,27 @@ class KeptAnswers:
     def keep(self, key: str, reply: Reply, reports: tuple[str, ...]) -> None:
         """Keep the text of a reply, and what is reported of it, unless it was cut or refused."""
         self._is_served = True
-        if not why_flawed(reply):
-            self.add(key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3), reports=reports))
+        if key and not why_flawed(reply):
+            self._new[key] = Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3), reports=reports)
 
     def write(self) -> None:
         """Write the answers that were added to disk, if that is possible."""
         if self._is_served:
             self._new |= self._unsure
             self._unsure.clear()
-        if self.cache is None or not self._new:
-            return
-        try:
-            self.cache.put(self._new)
-        except (OSError, sqlite3.Error) as error:
-            self._give_up(error)
+        if self.cache is not None and self._new:
+            with self._giving_up():
+                self.cache.put(self._new)
         # If this is interrupted, the next call writes them again.
         self._new.clear()
 
-    def _give_up(self, error: Exception) -> None:
-        self.cache, self.failure = None, f"Answers are no longer kept on disk: {shortened(str(error), 100)}."
-
-
-def value_of(kept: Answer, schema: Schema | None) -> tuple[Any, str]:
-    """Return what an answer on disk stands for, and why it stands for nothing.
-
-    Raises
-    ------
-    Mismatch
-        When it does not fit the schema: a validator may be stricter than when it was kept.
-    """
-    if kept.error or schema is None:
-        return None if kept.error else kept.text, kept.error
-    try:
-        return schema.read(kept.text), ""
-    except ValidatorError as error:
-        return None, str(error)
+    @contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        """Use the cache no more if it fails inside the `with` block. Say so, and go on after the block."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            self.cache, self.failure = None, f"Answers are no longer kept on disk: {shortened(str(error), 100)}."
 
 
 def _numbered(key: str, before: int) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from threading import current_thread, local, main_thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
@@ -17,10 +16,10 @@ from ..errors import InferenceError, Interrupted
 from ..frames import name_columns, read_rows, result_columns
 from ..session import JobRecord, Trace, forget_same
 from ..text import counted
-from .cache import open_cache
-from .progress import Progress, cost_of, nothing
+from .cache import cache_file, open_cache
+from .progress import cost_of
 from .run_results import not_asked_again, reports_of
-from .start import check_budget, start
+from .start import check_budget, estimates, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,9 +28,11 @@ if TYPE_CHECKING:
     from ..frames import Rows
     from ..session import Command
     from .cache import AnswerCache
+    from .progress import Progress
     from .row_call import RowCall
     from .run import BatchRun
-    from .spec import BatchSpec, Permits
+    from .spec import BatchSpec
+    from .start import Estimate
 
 T = TypeVar("T")
 
@@ -110,6 +111,8 @@ class BatchResult(Generic[T]):
 class PreparedRuns:
     """Runs of specs over rows that are ready to start, side by side. Nothing has been sent.
 
+    If the command is dry, they can only be looked at, and their notices also say what would stop them.
+
     Parameters
     ----------
     command : Command
@@ -118,8 +121,6 @@ class PreparedRuns:
     magic : str
         For the trace.
     use_cache : bool
-    started : callable, optional
-        Called with the runs.
 
     Attributes
     ----------
@@ -141,32 +142,38 @@ class PreparedRuns:
         *,
         magic: str,
         use_cache: bool = True,
-        started: Callable[[Sequence[BatchRun]], None] | None = None,
     ) -> None:
         self._command, self._magic, self._use_cache = command, magic, use_cache
         self._began = perf_counter()
         # Answers that come from the cache would be missing on the cassette.
-        use_cache = use_cache and command.cassette is None
+        use_cache = use_cache and command.cassette is None and (not command.dry or cache_file().exists())
         self._cache, self._cache_notices = open_cache(command.settings) if use_cache else (None, ())
         seen: Counter[str] = Counter()
         try:
             self.runs = [
                 run for rows, spec, model in asked if (run := start(command, rows, spec, model, self._cache, seen))
             ]
-            check_budget(command.budget, self.runs)
-            for run in self.runs:
-                run.together = self.runs
-            if started is not None:
-                started(self.runs)
+            self._check_budget()
         except BaseException:
             self.close()
             raise
+        for run in self.runs:
+            run.together = self.runs
         self.notices = tuple(dict.fromkeys(notice for run in self.runs for notice in run.all_notices))
         self._inputs = {
             "prompt": asked[0][1].text,
             "model": [run.model for run in self.runs],
             "rows": asked[0][0].length,
         }
+
+    def _check_budget(self) -> None:
+        """Check that the runs do not cost too much. If nothing will be sent, the first one has that as a notice."""
+        try:
+            check_budget(self._command.budget, self.runs)
+        except InferenceError as error:
+            if not self._command.dry:
+                raise
+            self.runs[0].notice(str(error))
 
     def _describe(self) -> str:
         what, rows = "map" if self._magic == "wbmap" else "evaluation", self._inputs["rows"]
@@ -176,6 +183,13 @@ class PreparedRuns:
         """Close what is open, if nothing is to be sent."""
         if self._cache is not None:
             self._cache.close()
+
+    def look(self) -> list[tuple[BatchRun, Estimate]]:
+        """Return the runs to look at and not to send, with what each would take."""
+        try:
+            return list(zip(self.runs, estimates(self.runs), strict=True))
+        finally:
+            self.close()
 
     def render_all(self, redraw: Callable[[], object]) -> None:
         """Read all rows and render their prompts now, in this thread: that is the user's code.
@@ -192,12 +206,7 @@ class PreparedRuns:
             self.close()
             raise
 
-    def send(
-        self,
-        *,
-        progress: Callable[[Sequence[BatchRun]], Progress] | None = None,
-        permits: Permits | None = None,
-    ) -> Ran:
+    def send(self, *, progress: Progress | None = None) -> Ran:
         """Send the requests, and return their outcome even if it was interrupted or ended early."""
         command, runs = self._command, self.runs
         trace, interrupted = Trace(), False
@@ -206,7 +215,7 @@ class PreparedRuns:
                 command.deferred_interrupts(self._describe()) as interrupts,
                 command.traced(self._magic, self._inputs, {}, interrupts) as trace,
             ):
-                interrupted = bool(runs) and _run(command, runs, interrupts, progress, permits)
+                interrupted = bool(runs) and _run(command, runs, interrupts, progress)
                 for run in runs:
                     run.stop_if_all_missed()
                 trace.output = {run.model: _facts(run) for run in runs}
@@ -241,7 +250,7 @@ class PreparedBatch(PreparedRuns, ABC, Generic[T]):
     """Runs that give one result: a map or an evaluation."""
 
     @abstractmethod
-    def run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> BatchResult[T]:
+    def run(self, progress: Progress | None = None) -> BatchResult[T]:
         """Send the requests, and return the result even if it was interrupted or ended early."""
 
     @abstractmethod
@@ -282,7 +291,9 @@ class PreparedMap(PreparedBatch[Any]):
     ) -> None:
         self._rows, self._into = rows, into
         self._models = command.model_ids(models)
-        self._spec = without_replaced(command, rows, spec, self._models, into)
+        _, replaced, notices = name_columns(rows, spec.chat.schema, into, self._models, command.session.written)
+        # A prompt does not see the columns that the answers replace.
+        self._spec = replace(spec, hidden=frozenset(replaced), notices=notices)
         super().__init__(
             command,
             [(rows, self._spec, model) for model in (self._models or (None,))],
@@ -290,7 +301,7 @@ class PreparedMap(PreparedBatch[Any]):
             use_cache=use_cache,
         )
 
-    def run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> BatchResult[Any]:
+    def run(self, progress: Progress | None = None) -> BatchResult[Any]:
         ran = self.send(progress=progress)
         frame, reports = self._frame()
         notices = dict.fromkeys((*ran.notices, *reports))
@@ -313,12 +324,6 @@ class PreparedMap(PreparedBatch[Any]):
         return frame, [*renamed, *reports, *problems]
 
 
-def without_replaced(command: Command, rows: Rows, spec: BatchSpec, models: Sequence[str], into: str) -> BatchSpec:
-    """Return what is asked without the columns that the answers replace, with notices about names."""
-    _, replaced, notices = name_columns(rows, spec.chat.schema, into, models, command.session.written)
-    return replace(spec, hidden=frozenset(replaced), notices=notices)
-
-
 def _facts(run: BatchRun) -> dict[str, Any]:
     """Return the figures of a run for its trace. The answers are in the calls nested in the trace."""
     return {
@@ -332,35 +337,20 @@ def _facts(run: BatchRun) -> dict[str, Any]:
     }
 
 
-def _run(
-    command: Command,
-    runs: list[BatchRun],
-    interrupts: Interrupts,
-    show: Callable[[Sequence[BatchRun]], Progress] | None,
-    permits: Permits | None,
-) -> bool:
+def _run(command: Command, runs: list[BatchRun], interrupts: Interrupts, progress: Progress | None) -> bool:
     """Wait until the runs have ended, and return whether they were interrupted."""
     with interrupts.allowed():
         # It estimates the run: rows are drawn and prompts rendered by the user's code.
-        progress = show(runs) if show else None
+        shown = progress(runs) if progress else nullcontext(lambda: None)
     try:
-        run_all(command, runs, interrupts, redraw=progress.draw if progress else nothing, permits=permits)
+        with shown as redraw:
+            run_all(command, runs, interrupts, redraw=redraw)
     except KeyboardInterrupt:
         return True
-    finally:
-        if progress is not None:
-            progress.close()
     return False
 
 
-def run_all(
-    command: Command,
-    runs: Sequence[BatchRun],
-    interrupts: Interrupts,
-    *,
-    redraw: Callable[[], None],
-    permits: Permits | None = None,
-) -> None:
+def run_all(command: Command, runs: Sequence[BatchRun], interrupts: Interrupts, *, redraw: Callable[[], None]) -> None:
     """Run several models at once until all rows have been answered.
 
     This thread reads the rows, renders the prompts and stores the answers; only the requests run on the event loop.
@@ -373,29 +363,21 @@ def run_all(
     """
     loop, client = command.session.loop, command.client()
     in_flight: InFlight[RowCall] = InFlight(loop)
-    release: Callable[[], object] = nothing
-    if permits is not None:
-        release = permits.release
-        # A row that waits for its turn here would hold a permit.
-        for run in runs:
-            run.prepares_ahead = False
     gather = 0.0
     if all(run.prepares_ahead for run in runs):
         gather = SECONDS_TO_GATHER if current_thread() is main_thread() else SECONDS_TO_GATHER_BESIDE
 
     def send(row: RowCall) -> None:
-        if permits is not None:
+        if (part := row.run.spec.part) is not None:
             # What holds a permit does not wait for another one.
             in_flight.begin()
-            loop.call(permits.acquire, meanwhile=lambda: take(0), interrupts=interrupts)
+            loop.call(part.permits.acquire, meanwhile=lambda: take(0), interrupts=interrupts)
         in_flight.start(row, row.send(client))
 
     def take(seconds: float) -> None:
         for row, failure in in_flight.take(seconds, gather=gather):
             if row.run.end(row, failure):
                 in_flight.start(row, row.send(client))
-            else:
-                release()
         for run in runs:
             run.keep_answers()
         interrupts.check()
@@ -403,13 +385,12 @@ def run_all(
         redraw()
 
     def start_rows(run: BatchRun) -> bool:
-        has_started = run.start_rows(send, interrupts.allowed)
+        has_started = run.start_rows(send)
         in_flight.begin()
         return has_started
 
     for run in runs:
-        run.is_nested = _nesting.depth > 0
-        run.allow = partial(interrupts.allowed, new_only=True)
+        run.is_nested, run.interrupts = _nesting.depth > 0, interrupts
     _nesting.depth += 1
     try:
         while not all(run.is_over for run in runs):
@@ -421,13 +402,11 @@ def run_all(
             # Answers that have arrived are kept, also those that were not taken yet.
             for row, failure in in_flight.take(0):
                 with suppress(KeyboardInterrupt):
-                    if not row.run.end(row, failure):
-                        release()
+                    row.run.end(row, failure)
         finally:
             in_flight.cancel()
             for run in runs:
-                for _ in run.release_all():
-                    release()
+                run.release_all()
 
 
 def _way_on(command: Command, runs: Sequence[BatchRun], cache: AnswerCache | None, *, use_cache: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from ..catalog import usd
 from ..errors import shortened
@@ -14,7 +14,8 @@ from ..text import duration, sum_or_none
 from .start import estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from ..frontend import Canvas
     from .run import BatchRun
@@ -38,14 +39,8 @@ class Counts:
     doing: str = ""
 
 
-class Progress(Protocol):
-    """Shows how far runs are. The thread that waits for them calls it."""
-
-    def draw(self) -> None:
-        """Show the progress, unless it was shown very recently."""
-
-    def close(self) -> None:
-        """Show nothing more."""
+# Takes runs, and shows how far they are inside a `with` block: the thread that waits for them calls what that gives.
+Progress: TypeAlias = "Callable[[Sequence[BatchRun]], AbstractContextManager[Callable[[], None]]]"
 
 
 class JobView(Protocol):
@@ -58,12 +53,8 @@ class JobView(Protocol):
         """Draw the outcome of the job, for the last time. The line says where to find it."""
 
 
-def nothing() -> None:
-    """Draw nothing."""
-
-
 class MapProgress:
-    """Shows the progress of runs. The thread that waits for them calls `draw` repeatedly.
+    """Shows the progress of runs inside a `with` block. The thread that waits for them calls what it gives repeatedly.
 
     Parameters
     ----------
@@ -90,19 +81,22 @@ class MapProgress:
             canvas.show(line_bundle(expected))
         self._bar: Any = _bar(sum_or_none([run.total for run in runs])) if bar else None
 
-    def draw(self) -> None:
+    def __enter__(self) -> Callable[[], None]:
+        return self._draw
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._move_bar()
+            self._bar.close()
+
+    def _draw(self) -> None:
         """Show the progress, unless it was shown very recently."""
         if perf_counter() < self._next:
             return
         self._next = perf_counter() + SECONDS_BETWEEN_DRAWINGS
         self._move_bar()
         self._preview()
-
-    def close(self) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._move_bar()
-            self._bar.close()
 
     def _move_bar(self) -> None:
         if self._bar is None:

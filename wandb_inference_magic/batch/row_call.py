@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..engine import ModelCall, for_prompt, relax_response_format
 from ..errors import InferenceError, describe_exception, quoted
@@ -158,13 +158,7 @@ class RowRun(Protocol):
     is_halted: bool
     new_failures: set[RowCall]
     stopped: InferenceError | None
-    retry_reason: str
-    retry_at: float
-    leaves_unread: bool
-
-    @property
-    def keeps_answers(self) -> bool:
-        """Whether its answers are on disk."""
+    retry: tuple[str, float]
 
     @property
     def is_at_last_row(self) -> bool:
@@ -194,16 +188,6 @@ class RowCall(ModelCall):
         self.is_claimed = self.is_taken_over = False
         # Whether its request is answered, and `end` has not seen that yet.
         self.is_answered = False
-
-    def parsed(self) -> Any:
-        if self.run.leaves_unread:
-            raise KeyboardInterrupt
-        try:
-            return super().parsed()
-        except KeyboardInterrupt:
-            # A validator of the user's takes too long. What is on disk is read by the next run.
-            self.run.leaves_unread = self.run.keeps_answers
-            raise
 
     async def send(self, client: AsyncOpenAI) -> None:
         self.was_sent = False
@@ -243,7 +227,7 @@ class RowCall(ModelCall):
         run = self.run
         seconds = None if run.stopped is not None else super().delay_after(error, tries)
         if seconds:
-            run.retry_reason, run.retry_at = error.what, run.command.session.clock.now() + seconds
+            run.retry = error.what, run.command.session.clock.now() + seconds
         return seconds
 
     @property

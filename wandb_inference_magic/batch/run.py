@@ -6,23 +6,23 @@ Rows are read lazily, many requests are in flight at once, and none is paid for 
 from __future__ import annotations
 
 from collections import deque
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
+from ..concurrency import Interrupts
 from ..errors import InferenceError
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch, ValidatorError
 from ..spending import BudgetPart
-from .kept_answers import KeptAnswers, value_of
+from .kept_answers import KeptAnswers
 from .row_call import RowCall, RowPrompts, RowRequests
 from .run_results import RunResults
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
 
     from ..frames import Rows
     from ..messages import PreparedRequest, Reply
@@ -45,7 +45,7 @@ class BatchRun(RunResults):
     """One model's run over rows, during the run and after it.
 
     `together` are all runs of the command, `seen` counts their questions. `must_wait` says, by the number of rows so
-    far, whether the next one waits for others; `is_enough` stops it. `allow` lets interrupts into a user's validator.
+    far, whether the next one waits for others; `is_enough` stops it.
     """
 
     command: Command
@@ -53,12 +53,11 @@ class BatchRun(RunResults):
     spec: BatchSpec
     model: str
     first: PreparedRequest
-    cache: AnswerCache | None = None
+    cache: AnswerCache | None
+    seen: Counter[str]
     together: Sequence[BatchRun] = ()
-    seen: Counter[str] | None = None
     must_wait: Callable[[int], bool] | None = None
     is_enough: Callable[[], bool] | None = None
-    allow: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,7 +66,7 @@ class BatchRun(RunResults):
         self.cost = None if self.first.price is None else 0.0
         self.requests = RowRequests(self.first, self.spec.chat.schema)
         self.together = self.together or (self,)
-        self._kept_answers = KeptAnswers(self.cache, self.first, self.spec.part, self.seen)
+        self._kept_answers = KeptAnswers(self.cache, self.first, self.seen, self.spec.part)
         # With `distinct`: the number of the first row with each key.
         self._first_of: dict[str, int] = {}
         # The rows that have failed since the last answer, and those of them that have stopped the run.
@@ -78,8 +77,9 @@ class BatchRun(RunResults):
         # Rows that wait for a slot or for the budget.
         self._pending: deque[RowCall] = deque()
         self._in_flight: set[RowCall] = set()
-        # The next request then never waits for this thread. A budget is divided among the rows that are started.
-        self.prepares_ahead = self.command.budget.limit is None
+        # The next request then never waits for this thread. A budget is divided among the rows that are started, and a
+        # row that waits for its turn here would hold a permit.
+        self.prepares_ahead = self.command.budget.limit is None and self.spec.part is None
         # Whether a failure has ended the run: rows that were started and not sent yet are not sent any more.
         self.is_halted = False
         # Rows whose requests have failed, and whose failures `end` has not seen yet.
@@ -93,6 +93,8 @@ class BatchRun(RunResults):
         self._is_short = False
         # Whether the user's code of another run in this thread has started it: that one cannot go on meanwhile.
         self.is_nested = False
+        # Lets interrupts into the user's code: it gives the rows, renders the prompts and validates the answers.
+        self.interrupts = Interrupts()
 
     @property
     def total(self) -> int | None:
@@ -105,15 +107,13 @@ class BatchRun(RunResults):
         no_more = self.stopped is not None or (self._has_drawn_all and not self._aside)
         return no_more and not self._in_flight and not self._pending
 
-    def start_rows(self, start: Callable[[RowCall], None], allow: Callable[[], AbstractContextManager[None]]) -> bool:
+    def start_rows(self, start: Callable[[RowCall], None]) -> bool:
         """Start the requests for the next rows, or take their answers from the cache. Return whether there were any.
 
         Parameters
         ----------
         start : callable
             Sends a row's request.
-        allow : callable
-            Returns a context manager in which the user's code may run: it gives the rows and renders the prompts.
         """
         if self.stopped is not None:
             self._forget_pending()
@@ -122,7 +122,7 @@ class BatchRun(RunResults):
             return False
         before = len(self.answers), self._has_drawn_all
         if not self._pending:
-            self._prepare_rows(allow)
+            self._prepare_rows()
         has_started = False
         while self._pending and self._free and self._start_row(self._pending[0], start):
             self._pending.popleft()
@@ -131,16 +131,18 @@ class BatchRun(RunResults):
         # A row that needs no request is done. After the last one, the run may be over.
         return has_started or (len(self.answers), self._has_drawn_all) != before
 
-    def _prepare_rows(self, allow: Callable[[], AbstractContextManager[None]]) -> None:
+    def _prepare_rows(self) -> None:
         """Read the next rows, as many as may be started now but at least one, and look for their answers on disk."""
-        if (asked := self._no_longer_asked()) is not None:
-            self._pending.append(asked)
+        if (row := next((one for one in self._aside if self._claim(one)), None)) is not None:
+            # No other run is asking its question any more.
+            self._aside.remove(row)
+            self._pending.append(row)
             return
         if self._has_drawn_all or len(self._aside) >= MAX_ASIDE:
             return
         rows: list[RowCall] = []
         try:
-            with allow():
+            with self.interrupts.allowed():
                 self._read_rows(rows)
         finally:
             # Also if the user's code is interrupted: what is on disk is in the result.
@@ -194,13 +196,6 @@ class BatchRun(RunResults):
         row.is_claimed = self.keeps_answers and self.share.claim(row.key)
         return row.is_claimed or not self.keeps_answers or self.is_nested
 
-    def _no_longer_asked(self) -> RowCall | None:
-        """Take the first row that was set aside, and that no other run is asking any more."""
-        row = next((one for one in self._aside if self._claim(one)), None)
-        if row is not None:
-            self._aside.remove(row)
-        return row
-
     @property
     def waits_for(self) -> str:
         """Why it waits for other calls, and for nothing else; empty if it does not."""
@@ -225,8 +220,10 @@ class BatchRun(RunResults):
         try:
             if failure is not None:
                 raise failure
+            if self.leaves_unread:
+                raise KeyboardInterrupt
             try:
-                with self.allow():
+                with self.interrupts.allowed(new_only=True):
                     value = row.parsed()
             except Mismatch as mismatch:
                 row.begin_repair(mismatch, is_last=self.stopped is not None)
@@ -236,6 +233,8 @@ class BatchRun(RunResults):
             if not reply.text.strip() and value is None:
                 raise InferenceError(why_empty(reply), cause="answer")
         except KeyboardInterrupt:
+            # A validator of the user's takes too long. What is on disk is read by the next run.
+            self.leaves_unread = self.keeps_answers
             self._kept_answers.keep(row.key, row.reply(), row.builder.reports)
             self.release(row)
             raise
@@ -253,7 +252,6 @@ class BatchRun(RunResults):
                 self.errors[row.number] = flaw
                 self.flawed += 1
             self._take(row.number, reply, reply.text if row.spec.schema is None else value)
-        self._end_waiting(row)
         self.release(row)
         return False
 
@@ -273,31 +271,26 @@ class BatchRun(RunResults):
         while self._ended_keys:
             self.share.end_claim(self._ended_keys.pop())
 
-    def _end_waiting(self, row: RowCall) -> None:
-        self._ended_keys.append(row.key)
-        for number in self._waiting.pop(row.number, ()):
-            self.share_row(row.number, number)
-
     def release(self, row: RowCall) -> None:
-        """Count a row's requests, and give its slot and its reservation back."""
+        """Count a row's requests, and give its slot, its permit and its reservation back."""
         if row in self._in_flight:
             self._in_flight.discard(row)
             self._ended_keys.append(row.key)
             row.reservation.release()
+            if self.spec.part is not None:
+                self.spec.part.permits.release()
             for call in row.calls():
                 self.count(call)
 
-    def release_all(self) -> list[RowCall]:
-        """Release and return the rows in flight, whose requests have been cancelled. Keep the answers there are."""
+    def release_all(self) -> None:
+        """Release the rows in flight, whose requests have been cancelled. Keep the answers there are."""
         self._forget_pending()
-        rows = list(self._in_flight)
-        for row in rows:
+        for row in list(self._in_flight):
             with suppress(KeyboardInterrupt):
                 if row.is_answered:
                     self.end(row, None)
             self.release(row)
         self.keep_answers()
-        return rows
 
     def _next_row(self) -> RowCall | None:
         """Read the next row. Return None if there is none, or if it needs no request and no look at the disk."""
@@ -337,21 +330,26 @@ class BatchRun(RunResults):
         """Use what was found on disk for a row, and return whether it is its result."""
         if kept is None or (kept.error and self.spec.retry_failed):
             return False
+        schema = self.spec.chat.schema
         try:
-            self.answers[row.number], error = value_of(kept, self.spec.chat.schema)
+            if kept.error:
+                self.errors[row.number] = kept.error
+                self.failed_before.add(row.number)
+            else:
+                self.answers[row.number] = kept.text if schema is None else schema.read(kept.text)
+        except ValidatorError as error:
+            self.errors[row.number] = str(error)
         except Mismatch:
             if row.is_claimed:
                 return False
-            # A validator refuses it by now: what is asked in its place is kept beside it.
+            # A validator is stricter than when it was kept: what is asked in its place is kept beside it.
             row.key = self._kept_answers.key_beside(row.key, kept)
             return self._take_kept(row, self._kept_answers.find([row.key]).get(row.key))
-        if error:
-            self.take_failure(row.number, error, is_before=bool(kept.error))
         self.report(*kept.reports)
         self.seconds[row.number] = kept.seconds
         self.end_row(row.number)
         self.kept += 1
-        self._end_waiting(row)
+        self._ended_keys.append(row.key)
         return True
 
     @property
@@ -369,7 +367,9 @@ class BatchRun(RunResults):
         budget, jobs = self.command.budget, self.command.session.jobs
         try:
             with suppress(InferenceError):
-                row.reservation.reserve(row.sent, wanted=self._wanted(), least=LEAST_REPLY_TOKENS, part=self._part())
+                # How many calls to make at once have no reservation yet.
+                wanted = max(sum(run._to_start for run in self.together), 1)
+                row.reservation.reserve(row.sent, wanted=wanted, least=LEAST_REPLY_TOKENS, part=self._part())
                 return True
             # Calls cost less than their worst case: what they leave may be enough.
             if self._in_flight:
@@ -403,16 +403,12 @@ class BatchRun(RunResults):
         if self.waits_for:
             return self.waits_for, 0.0
         backoff = self.share.backoff
-        return backoff if backoff[0] else (self.retry_reason, self.retry_at)
+        return backoff if backoff[0] else self.retry
 
     @property
     def is_at_last_row(self) -> bool:
         """Whether one row is left: no other one can show whether the service or the row is to blame."""
         return len(self._in_flight) == 1 and self._has_drawn_all and not self._aside and not self._pending
-
-    def _wanted(self) -> int:
-        """Return how many calls to make at once have no reservation yet, in all runs of the command."""
-        return max(sum(run._to_start for run in self.together), 1)
 
     @property
     def _to_start(self) -> int:
@@ -425,7 +421,7 @@ class BatchRun(RunResults):
     def _take(self, number: int, reply: Reply, answer: Any) -> None:
         self.answers[number] = answer
         self.seconds[number] = reply.seconds
-        self._failed_in_a_row, self.retry_reason, self.retry_at, self._has_answers = [], "", 0.0, True
+        self._failed_in_a_row, self.retry, self._has_answers = [], ("", 0.0), True
         self.end_row(number)
         self.replayed += reply.replayed
 

@@ -65,7 +65,7 @@ class RunResults:
         The error that ended the run early.
     notices : tuple of str
         What the user should know about the run.
-    retry_reason, retry_at : str, float
+    retry : tuple of str and float
         Why rows are being retried, and when, by the clock. The reason is empty once a row is answered.
     cut : int
         The number of answers that were cut by the limit that a budget added.
@@ -95,8 +95,7 @@ class RunResults:
     cost: float | None = 0.0
     stopped: InferenceError | None = None
     notices: tuple[str, ...] = ()
-    retry_reason: str = ""
-    retry_at: float = 0.0
+    retry: tuple[str, float] = "", 0.0
     cut: int = 0
     flawed: int = 0
     reports: tuple[str, ...] = ()
@@ -108,7 +107,7 @@ class RunResults:
     def __post_init__(self) -> None:
         self._ended = bytearray()
         self._lock = Lock()
-        # By the number of a row: the rows that wait for its result.
+        # By the number of a row that has not ended: the equal rows that wait for its result.
         self._waiting: dict[int, list[int]] = {}
 
     @property
@@ -137,15 +136,11 @@ class RunResults:
         return {number: UNANSWERED for number in range(size) if not self.has_ended(number)} | self.errors
 
     def end_row(self, number: int) -> None:
-        """Count a row as done."""
+        """Count a row as done, and give its result to the rows that wait for it."""
         self._ended[number] = 1
         self.done += 1
-
-    def take_failure(self, number: int, error: str, *, is_before: bool) -> None:
-        """Store why a row has no answer, as read from the disk. `is_before`: whether it failed in an earlier run."""
-        self.errors[number] = error
-        if is_before:
-            self.failed_before.add(number)
+        for equal in self._waiting.pop(number, ()):
+            self.share_row(number, equal)
 
     def stop_if_all_missed(self) -> None:
         """Let the run fail if a cassette that should answer it holds none of its rows."""

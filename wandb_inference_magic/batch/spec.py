@@ -1,4 +1,4 @@
-"""What to request for every row, and the `Permits` protocol."""
+"""What to request for every row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,26 @@ if TYPE_CHECKING:
     from ..engine import ChatSpec
     from ..frames import Row
     from ..messages import Content
-    from .cache import RunPart
+
+
+class Permits(Protocol):
+    """A limit shared with others: one permit per request in flight. Both calls may block."""
+
+    def acquire(self) -> object: ...
+
+    def release(self) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunPart:
+    """A part of a run whose other parts may run at the same time, in other processes: a partition of Dask.
+
+    `run` is the name of the whole run. All its parts share the permits.
+    """
+
+    run: str
+    number: int
+    permits: Permits
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +136,3 @@ class BatchSpec:
         if self.raw or not is_template(self.text):
             return None
         return Template(self.text, tokens=self.value_tokens, what=self.what, has_row=True)
-
-
-class Permits(Protocol):
-    """A limit shared with others: one permit per request in flight. Both calls may block."""
-
-    def acquire(self) -> object: ...
-
-    def release(self) -> object: ...

@@ -17,7 +17,6 @@ from ..messages import REPLY_TOKENS
 from ..prompts import in_template
 from ..spending import Reservation
 from ..text import counted, sum_or_none
-from .cache import cache_file, open_cache
 from .kept_answers import KeptAnswers
 from .row_call import not_drawn
 from .run import BatchRun
@@ -75,7 +74,7 @@ def start(
     spec: BatchSpec,
     model: str | None,
     cache: AnswerCache | None,
-    seen: Counter[str] | None = None,
+    seen: Counter[str],
 ) -> BatchRun | None:
     """Return a run that is ready to start, or None if there are no rows. Nothing has been sent.
 
@@ -105,30 +104,6 @@ def start(
     mistakes = likely_mistakes(spec, rows.columns, rows.index_names, rows.length)
     run.notice(*mistakes, *_values_to_cut(run), *spec.notices)
     return run
-
-
-def start_dry(
-    command: Command, asked: Sequence[tuple[Rows, BatchSpec, str | None]], *, use_cache: bool
-) -> list[tuple[BatchRun, Estimate]]:
-    """Return runs to look at and not to send, with what each would take. Their notices say what would stop them.
-
-    Raises
-    ------
-    InferenceError
-        As `start`.
-    """
-    is_kept = use_cache and command.cassette is None and cache_file().exists()
-    cache = open_cache(command.settings)[0] if is_kept else None
-    try:
-        runs = [run for rows, spec, model in asked if (run := start(command, rows, spec, model, cache))]
-        try:
-            check_budget(command.budget, runs)
-        except InferenceError as error:
-            runs[0].notice(str(error))
-        return list(zip(runs, _without_kept(runs), strict=True))
-    finally:
-        if cache is not None:
-            cache.close()
 
 
 def likely_mistakes(
@@ -200,26 +175,26 @@ def _usual_reply(command: Command, request: PreparedRequest) -> float:
     return min(float(USUAL_REPLY_TOKENS), longest)
 
 
-def _without_kept(runs: Sequence[BatchRun]) -> list[Estimate]:
+def estimates(runs: Sequence[BatchRun]) -> list[Estimate]:
     """Return an estimate of each run of a command, less the rows that need no request. This renders their prompts."""
     seen: Counter[str] = Counter()
-    estimates = []
+    found = []
     for run in runs:
         whole = estimate(run)
         if not whole.rows:
-            estimates.append(whole)
+            found.append(whole)
             continue
         looked_for, kept = _kept(run, seen)
         # Rounded up.
         asked = -(-whole.rows * (looked_for - kept) // looked_for) if looked_for else whole.rows
         cost = None if whole.cost is None else whole.cost * asked / whole.rows
-        estimates.append(replace(whole, kept=whole.rows - asked, cost=cost))
-    return estimates
+        found.append(replace(whole, kept=whole.rows - asked, cost=cost))
+    return found
 
 
 def _kept(run: BatchRun, seen: Counter[str]) -> tuple[int, int]:
     """Return how many rows were looked for on disk, and how many of these need no request."""
-    answers = KeptAnswers(run.cache, run.first, seen=seen)
+    answers = KeptAnswers(run.cache, run.first, seen)
     key_of = answers.key if run.spec.distinct else answers.next_key
     prompts, looked_for, keys = run.spec.prompts(), 0, []
     # A row that cannot be read, or made into a prompt, is reported when its turn comes.
@@ -249,7 +224,7 @@ def check_budget(budget: Budget, runs: Sequence[BatchRun]) -> None:
         _check_cost(budget, runs, [estimate(run) for run in runs])
     except InferenceError:
         # To find out which rows need a request takes a look at all of them.
-        asked = [(run, one) for run, one in zip(runs, _without_kept(runs), strict=True) if one.kept != one.rows]
+        asked = [(run, one) for run, one in zip(runs, estimates(runs), strict=True) if one.kept != one.rows]
         _check_cost(budget, [run for run, _ in asked], [one for _, one in asked])
 
 

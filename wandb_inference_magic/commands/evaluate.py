@@ -10,7 +10,7 @@ from threading import Event
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import start_dry
+from ..batch import PreparedRuns
 from ..config import expanded
 from ..errors import InferenceError, quoted, shortened
 from ..evaluation import (
@@ -157,7 +157,8 @@ def _scorer(name: str | None, names: Mapping[str, Any]) -> str | Callable[[Any, 
 
 def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows, *, use_cache: bool) -> None:
     known, left_out = known_rows(spec, rows)
-    previewed = start_dry(command, asked_of(spec, list(known.values())), use_cache=use_cache)
+    asked = asked_of(spec, list(known.values()))
+    previewed = PreparedRuns(command, asked, magic="wbeval", use_cache=use_cache).look()
     runs = [run for run, _ in previewed]
     if runs:
         runs[0].notice(*notices_of(spec))

@@ -5,16 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import (
-    BatchSpec,
-    PreparedMap,
-    Ran,
-    answers_bundle,
-    cost_of,
-    first_answers,
-    start_dry,
-    without_replaced,
-)
+from ..batch import BatchSpec, PreparedMap, Ran, answers_bundle, cost_of, first_answers
 from ..catalog import describe_cost
 from ..config import INTO
 from ..errors import InferenceError, shortened
@@ -33,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..arguments import MapOptions
+    from ..frames import Rows
     from ..frontend import Canvas, MagicContext
 
 OUTPUT: Final = "_wbmap"
@@ -64,12 +56,14 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
             "There is no prompt: nothing was sent.", remedy="Write it on the lines below %%wbmap.", cause="option"
         )
     spec = spec_of_rows(context, command, options, text, distinct=options.distinct)
+
+    def prepare(rows: Rows) -> PreparedMap:
+        into, use_cache = options.into or INTO, not options.no_cache
+        return PreparedMap(command, rows, spec, models=options.model, into=into, use_cache=use_cache)
+
     if options.dry_run:
-        rows = rows_to_look_at(value, options.limit)
-        models = command.model_ids(options.model)
-        spec = without_replaced(command, rows, spec, models, options.into or INTO)
-        asked = [(rows, spec, model) for model in (models or (None,))]
-        canvas.show(rows_preview_bundle(start_dry(command, asked, use_cache=not options.no_cache)))
+        prepared = prepare(rows_to_look_at(value, options.limit))
+        canvas.show(rows_preview_bundle(prepared.look()))
         return
     name = options.output or OUTPUT
     refuse_frame_as_output(context.names, value, name, limit=options.limit, by="job" if options.bg else None)
@@ -78,21 +72,12 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         _map_dask(context, options, value, spec, what, name, canvas)
         return
     rows = read_rows(value, options.limit, copy=options.bg)
-    prepare = partial(
-        PreparedMap,
-        command,
-        rows,
-        spec,
-        models=options.model,
-        into=options.into or INTO,
-        use_cache=not options.no_cache,
-    )
     if options.bg:
         check_rows(rows)
     run_batch(
         context,
         canvas,
-        prepare,
+        partial(prepare, rows),
         lambda mapped, place, news: summary_bundle(mapped.ran, place, news=news),
         what=what,
         name=name,

@@ -16,7 +16,7 @@ from ..statistics import ALPHA, Comparison, ScoreMeasure, cohen_kappa, compare_p
 from ..text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ..batch import BatchRun, Estimate, Progress, Ran, RunTotals
     from ..messages import PreparedRequest
@@ -176,7 +176,7 @@ def judge(
     *,
     truth: str,
     use_cache: bool = True,
-    progress: Callable[[Sequence[BatchRun]], Progress] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Judgement, Ran | None]:
     """Ask a model which answer is better, in both orders, for every two candidates and each row.
 

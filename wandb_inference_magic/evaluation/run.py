@@ -20,7 +20,7 @@ from .scorers import cannot_start, score_samples, span
 from .spec import part_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from threading import Event
 
     from ..batch import BatchRun, BatchSpec, Progress
@@ -207,16 +207,15 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             self._judge = command.model_id(spec.judge)
             check_judge(command, self._judge, spec.asked[0])
         self._scores = Scores(spec, self._known)
-        super().__init__(
-            command, asked_of(spec, self._known), magic="wbeval", use_cache=use_cache, started=self._scores.start
-        )
+        super().__init__(command, asked_of(spec, self._known), magic="wbeval", use_cache=use_cache)
+        self._scores.start(self.runs)
         self.runs[0].notice(*notices_of(spec))
 
-    def run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> EvaluationResult:
+    def run(self, progress: Progress | None = None) -> EvaluationResult:
         with self._command.listed(f"evaluation of {counted(len(self._known), 'row')}"):
             return self._run(progress)
 
-    def _run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None) -> EvaluationResult:
+    def _run(self, progress: Progress | None) -> EvaluationResult:
         ran = self.send(progress=progress)
         # What was answered before a job was cancelled is scored all the same.
         self._scores.cancelled = None if ran.interrupted else self._command.cancelled

@@ -15,7 +15,7 @@ from threading import Event, Lock, Semaphore, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from ..batch import PreparedMap, RunPart, likely_mistakes
+from ..batch import PreparedRuns, RunPart, likely_mistakes
 from ..config import CONCURRENCY, SETTING_NAMES, Key, WandbInference, check_key
 from ..errors import InferenceError, InferenceWarning, Interrupted, shortened
 from ..frames import (
@@ -45,7 +45,6 @@ NOT_FOR_WORKERS: Final = frozenset(
 
 _shared_keys: dict[str, Key] = {}
 _sessions: dict[tuple[tuple[str, Any], ...], Session] = {}
-_semaphores: dict[str, Semaphore] = {}
 _local_maps: dict[str, _LocalMap] = {}
 _lock = Lock()
 
@@ -57,7 +56,6 @@ class PartitionSpec:
     settings: Mapping[str, Any]
     spec: BatchSpec
     model: str
-    into: str
     names: Names
     use_cache: bool
     limit_name: str
@@ -126,7 +124,6 @@ def map_lazily(
         settings=_settings(command, endpoint.name),
         spec=replace(spec, names=used, concurrency=spec.at_once(endpoint)),
         model=command.model_id(models[0]) if models else command.model,
-        into=into,
         names=names,
         use_cache=use_cache,
         limit_name=f"wbmap-{uuid4().hex}",
@@ -190,17 +187,11 @@ def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec
     if not command.costs_nothing and (_worker() is None or current_session().process == os.getpid()):
         # One may have been set since the frame was made.
         _refuse_budget(current_session().settings.resolve())
-    permits = _permits(partition_spec.limit_name, partition_spec.spec.concurrency or CONCURRENCY)
-    prepared = PreparedMap(
-        command,
-        read_rows(partition),
-        replace(partition_spec.spec, part=RunPart(partition_spec.limit_name, int(numbers.iloc[0]))),
-        models=(partition_spec.model,),
-        into=partition_spec.into,
-        use_cache=partition_spec.use_cache,
-    )
-    with _cancellable(command, partition_spec.limit_name):
-        ran = prepared.send(permits=permits)
+    name, spec = partition_spec.limit_name, partition_spec.spec
+    with _taking_part(command, name, spec.concurrency or CONCURRENCY) as permits:
+        part = RunPart(name, int(numbers.iloc[0]), permits)
+        asked = [(read_rows(partition), replace(spec, part=part), partition_spec.model)]
+        ran = PreparedRuns(command, asked, magic="wbmap", use_cache=partition_spec.use_cache).send()
         if ran.interrupted:
             raise Interrupted(ran.way_on)
     if ran.stopped is not None:
@@ -252,7 +243,7 @@ def _close(settings: tuple[tuple[str, Any], ...]) -> None:
         session.close()
 
 
-# How it ends early ---------------------------------------------------------------------------------------------------
+# What the partitions of a map share ----------------------------------------------------------------------------------
 
 
 class _TaskEnd(Event):
@@ -272,35 +263,41 @@ class _LocalMap:
 
     entry: Foreground
     cancelled: Event
+    permits: Semaphore
     partitions: int = 0
 
 
 @contextmanager
-def _cancellable(command: Command, name: str) -> Iterator[None]:
-    """End the command when what it is part of is cancelled: the task of a cluster, or the map with this name."""
+def _taking_part(command: Command, name: str, most: int) -> Iterator[Permits]:
+    """Let the command of a partition share the permits of its map inside the `with` block. `most` is their number.
+
+    The command ends when what it is part of is cancelled: the task of a cluster, or the map with this name.
+    """
     command.is_listed = True
     if (worker := _worker()) is not None:
-        from distributed import Reschedule
+        from distributed import Reschedule, Semaphore as ClusterSemaphore
 
         command.cancelled = _TaskEnd(worker)
         try:
-            yield
+            yield ClusterSemaphore(max_leases=most, name=name)  # type: ignore[no-untyped-call,unused-ignore]
         except Interrupted:
             raise Reschedule from None
         return
     if current_thread() is main_thread():
-        yield
+        # It computes one partition after the other.
+        yield Semaphore(most)
         return
     jobs = current_session().jobs
     with _lock:
         if (one := _local_maps.get(name)) is None:
             cancelled = Event()
-            one = _local_maps[name] = _LocalMap(Foreground("map of a Dask DataFrame", cancelled), cancelled)
-            jobs.add(one.entry)
+            entry = Foreground("map of a Dask DataFrame", cancelled)
+            one = _local_maps[name] = _LocalMap(entry, cancelled, Semaphore(most))
+            jobs.add(entry)
         one.partitions += 1
     command.cancelled = one.cancelled
     try:
-        yield
+        yield one.permits
     finally:
         with _lock:
             one.partitions -= 1
@@ -333,20 +330,6 @@ def _worker() -> Any:
 
         return get_worker()
     return None
-
-
-# The limit ---------------------------------------------------------------------------------------------------------
-
-
-def _permits(name: str, most: int) -> Permits:
-    """Return the permits that all workers share: the cluster's, or this process's if there is no cluster."""
-    if _worker() is None:
-        with _lock:
-            return _semaphores.setdefault(name, Semaphore(most))
-    from distributed import Semaphore as ClusterSemaphore
-
-    found: Permits = ClusterSemaphore(max_leases=most, name=name)  # type: ignore[no-untyped-call,unused-ignore]
-    return found
 
 
 # The key -----------------------------------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from threading import Event, RLock, Thread
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -19,7 +21,7 @@ from ..session import JobRecord, OfThisKernel, RecordFile, forget_same
 from ..text import counted, duration, sum_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..batch import BatchRun, PreparedBatch
     from ..session import Command, Share
@@ -247,13 +249,13 @@ class Job(OfThisKernel):
             If it has not ended in that time.
         """
         try:
-            timeout = None if timeout is None else float(timeout)
-            until = None if timeout is None else perf_counter() + timeout
+            seconds = inf if timeout is None else float(timeout)
         except (TypeError, ValueError):
             raise InferenceError(f"wait() takes a number of seconds, not {timeout!r:.80}.", cause="option") from None
-        while not self._over.wait(SECONDS_BETWEEN_LOOKS if until is None else min(SECONDS_BETWEEN_LOOKS, timeout or 0)):
-            if until is not None and not perf_counter() < until:  # also if the timeout is NaN
-                raise TimeoutError(f"Job {self.id} has not ended after {timeout:g} s: {self._progress_text()}.")
+        until = perf_counter() + seconds
+        while not self._over.wait(min(SECONDS_BETWEEN_LOOKS, seconds)):
+            if not perf_counter() < until:  # also if it is NaN
+                raise TimeoutError(f"Job {self.id} has not ended after {seconds:g} s: {self._progress_text()}.")
         self.seen()
         outcome = self._outcome
         assert outcome is not None
@@ -296,12 +298,13 @@ class Job(OfThisKernel):
 
     # How it runs -----------------------------------------------------------------------------------------------------
 
-    def follow(self, runs: Sequence[BatchRun]) -> Job:
-        """Follow these runs too. The job draws their progress."""
+    @contextmanager
+    def follow(self, runs: Sequence[BatchRun]) -> Iterator[Callable[[], None]]:
+        """Follow these runs too. Give what draws their progress inside the `with` block; the line stays after it."""
         self._runs.extend(run for run in runs if not any(run is one for one in self._runs))
         if self.is_paused:
             self.pause()
-        return self
+        yield self.draw
 
     def count(self, counts: Counts) -> None:
         """Say how far a job without runs is."""
@@ -328,9 +331,6 @@ class Job(OfThisKernel):
                 self._draw_on(view, view.draw, self.bundle())
         if now >= self._next_record:
             self._write_record()
-
-    def close(self) -> None:
-        """Do nothing: the line stays until the result is there."""
 
     def abandon(self) -> None:
         """End the job because the kernel ends. It is listed as unfinished afterwards."""
