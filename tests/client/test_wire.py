@@ -107,6 +107,13 @@ def test_a_malformed_project_is_refused_before_anything_is_sent(
     assert wandb.connected_to == []
 
 
+def test_requests_name_this_package_to_the_service(api: ModuleType, service: Service) -> None:
+    service.then(completion("Good."), completion("Good."))
+    api.chat("hi")
+    api.client().chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
+    assert {one.headers["user-agent"] for one in service.received} == {f"wandb-inference-magic/{api.__version__}"}
+
+
 def test_a_closed_client_is_built_again(api: ModuleType, service: Service) -> None:
     with api.client() as first:
         pass

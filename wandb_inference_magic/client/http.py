@@ -172,11 +172,19 @@ def _built(sdk_class: type[Sdk], http_client: Any, options: ClientOptions) -> Sd
         timeout=openai.Timeout(options.timeout, connect=min(options.timeout, CONNECT_SECONDS)),
         max_retries=options.max_retries,
         # Empty, because the values that the SDK takes from the environment may be ones that cannot be sent.
-        default_headers=dict.fromkeys(_headers_meant_for_openai(), ""),
+        default_headers={**dict.fromkeys(_headers_meant_for_openai(), ""), "User-Agent": _user_agent()},
     )
     # The SDK reads OPENAI_ORG_ID and OPENAI_PROJECT_ID, even if None is passed.
     made.organization, made.project = None, endpoint.project or None
     return made
+
+
+@cache
+def _user_agent() -> str:
+    # Imported when a client is built: the import would slow down `%load_ext`.
+    from importlib.metadata import version
+
+    return f"wandb-inference-magic/{version('wandb-inference-magic')}"
 
 
 def _with_recorder(base: type, options: ClientOptions) -> type:
