@@ -246,7 +246,7 @@ def test_every_flag_is_declared_once_and_has_help(declared: type[Options]) -> No
     flags = [flag for one in declared.declared for flag in one.flags]
     assert len(flags) == len(set(flags))
     assert all(one.help.endswith(".") for one in declared.declared)
-    assert declared().values() == {one.field: one.default for one in declared.declared}
+    assert vars(declared()) == {one.field: one.default for one in declared.declared}
 
 
 @given(st.text())

@@ -131,28 +131,21 @@ class Options:
     def __init_subclass__(cls) -> None:
         own = [vars(cls)[name](name) for name in cls.__annotations__]
         cls.declared = (*cls.declared, *own)
-        for one in own:
-            setattr(cls, one.field, one.default)
 
     def __init__(self, **given: Any) -> None:
-        if unknown := given.keys() - {one.field for one in self.declared}:
+        defaults = {one.field: one.default for one in self.declared}
+        if unknown := given.keys() - defaults.keys():
             raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
-        vars(self).update(given)
+        vars(self).update(defaults, **given)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{name} cannot be changed: `having` returns other options")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Options) and type(self) is type(other) and self.values() == other.values()
-
-    __hash__ = None  # type: ignore[assignment]
+        return type(self) is type(other) and vars(self) == vars(other)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
-
-    def values(self) -> dict[str, Any]:
-        """Return the value of each option, by its attribute."""
-        return {one.field: getattr(self, one.field) for one in self.declared}
 
     def given(self, *fields: str) -> list[str]:
         """Return the names, such as `--max-tokens`, of those options in `fields` that were given, in that order."""
