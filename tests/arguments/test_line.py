@@ -274,10 +274,10 @@ def test_text_after_an_option_is_not_changed(text: str) -> None:
 
 @pytest.mark.parametrize("line", ["-h", "--help", "-t 1 --help", "--help what", "-h -t"])
 def test_help_is_an_option_of_every_magic(line: str) -> None:
-    for page, text in MAGICS.values():
-        given = line if page.options is ChatOptions else line.removeprefix("-t 1 ")
+    for options, text in MAGICS.values():
+        given = line if options is ChatOptions else line.removeprefix("-t 1 ")
         with pytest.raises(HelpRequested):
-            read_line(page.options, "%magic", given, text=text)
+            read_line(options, "%magic", given, text=text)
 
 
 @pytest.mark.parametrize(

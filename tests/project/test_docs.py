@@ -63,12 +63,12 @@ def constants() -> str:
 
 @pytest.mark.parametrize(("where", "magic", "line"), SHOWN, ids=lambda text: text[:40].strip())
 def test_lines_shown_in_the_docs_are_valid(where: str, magic: str, line: str) -> None:
-    page, text = MAGICS[magic]
+    options, text = MAGICS[magic]
     if re.fullmatch(" --[a-z-]+", line):
         # An option that is only mentioned, without its value.
-        assert line.strip() in {flag for one in (*page.options.declared, HELP) for flag in one.flags}
+        assert line.strip() in {flag for one in (*options.declared, HELP) for flag in one.flags}
         return
-    read_line(page.options, magic, re.sub(r"\{\{.*?\}\}", "value", line), text=text)
+    read_line(options, magic, re.sub(r"\{\{.*?\}\}", "value", line), text=text)
 
 
 def test_messages_explained_in_the_docs_exist_in_the_code() -> None:

@@ -119,6 +119,7 @@ class Options:
     """The options that a magic was given. A subclass declares each as an attribute, by `option`.
 
     It is no dataclass: generating the code of those takes a seventh of the time of importing what a chat needs.
+    The docstring of a magic's options is the help of that magic.
 
     Parameters
     ----------
@@ -127,6 +128,10 @@ class Options:
     """
 
     declared: tuple[Option, ...] = ()
+    # Each form in which the magic is typed, with the text allowed on its line, as for `read_line`.
+    usage: tuple[tuple[str, TextForm], ...] = ()
+    # What the first word of that text is, for Tab completion.
+    first: Value | None = None
 
     def __init_subclass__(cls) -> None:
         own = [vars(cls)[name](name) for name in cls.__annotations__]
@@ -222,16 +227,19 @@ def read_line(
         if flag not in known:
             raise _unknown(magic, flag, known)
         one = known[flag]
-        if one.value is None and equals:
-            what = f"The option {flag} takes no value"
-            raise _key_in_cell(what) if flag == "--key" else _refused(f"{what}.", f"Write {flag} alone.")
-        if one.value is not None and not equals:
-            given, rest = _value_word(one, one.value, rest, is_text_free=text == "none")
-        elif one.value is not None and (expression := _indexed(one.value, before[len(flag) + 1 :])):
-            given, rest = expression
-        given = render(given, f"the option {one.name}") if render and one.value is not None else given
-        value = True if one.value is None else _read_value(one, one.value, given)
-        _check_end(one, given, before.removesuffix(rest), rest)
+        if one.value is None:
+            if equals:
+                what = f"The option {flag} takes no value"
+                raise _key_in_cell(what) if flag == "--key" else _refused(f"{what}.", f"Write {flag} alone.")
+            value = True
+        else:
+            if not equals:
+                given, rest = _value_word(one, one.value, rest, is_text_free=text == "none")
+            elif expression := _indexed(one.value, before[len(flag) + 1 :]):
+                given, rest = expression
+            given = render(given, f"the option {one.name}") if render else given
+            value = _read_value(one, one.value, given)
+            _check_end(one, given, before.removesuffix(rest), rest)
         if one.field in values and not one.repeats:
             raise _refused(f"The option {one.name} is given twice.", "Give it once.")
         values[one.field] = (*values.get(one.field, ()), value) if one.repeats else value

@@ -160,3 +160,4 @@ TRACE = Value("TEAM/PROJECT|off", "a team and a project with a slash between the
 THREAD = text("NAME", "a thread's name", completes="thread")
 FILE = text("FILE", "a file's name", completes="file")
 PROJECT = Value("TEAM/PROJECT", "a team and a project with a slash between them", check_project)
+FRAME = Value("FRAME", "a DataFrame", str, "value")

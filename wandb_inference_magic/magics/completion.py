@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..arguments import Page, TextForm, Value
+    from ..arguments import Options, TextForm, Value
     from ..session import Session
 
 # IPython's SimpleMatcherResult. A type checker for Python 3.10 cannot see that some of its keys are optional.
@@ -87,8 +87,8 @@ class Offers:
             return _nothing()
         from ..arguments import read_unfinished
 
-        page, text, typed = found
-        unfinished = read_unfinished(page.options, typed, text=text)
+        options, text, typed = found
+        unfinished = read_unfinished(options, typed, text=text)
         if unfinished is None:
             return _nothing()
         word = unfinished.word
@@ -98,7 +98,7 @@ class Offers:
             flags = _matching([flag for one in unfinished.left for flag in one.flags], word)
             return _result(word, dict.fromkeys(flags), "param")
         else:
-            value = None if unfinished.words else page.first
+            value = None if unfinished.words else options.first
         return _nothing() if value is None else self._values(value, word)
 
     def _values(self, value: Value, word: str) -> Result:
@@ -197,7 +197,7 @@ class Offers:
             return
 
 
-def _magic_at(code: str, line: int, column: int) -> tuple[Page, TextForm, str] | None:
+def _magic_at(code: str, line: int, column: int) -> tuple[type[Options], TextForm, str] | None:
     """Return the magic on the cursor's line, as in `MAGICS`, and the text between its name and the cursor."""
     lines = code.split("\n")
     found = _LINE.fullmatch(lines[line][:column])
