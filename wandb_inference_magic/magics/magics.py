@@ -220,8 +220,8 @@ class InferenceMagics(Magics):
         execution = (running.execution, self.shell.execution_count)
         is_first = execution != self._last_execution
         self._last_execution = execution
-        owns_cell = is_first and not shown.is_shown and running.starts_with(magic.lstrip("%"))
-        context = MagicContext(self.shell, self.session, running, owns_cell, self.last_error, self._stop_button)
+        owns_cell = is_first and running.starts_with(magic.lstrip("%"))
+        context = MagicContext(self.shell, self.session, running, owns_cell, shown, self.last_error, self._stop_button)
         return context, options, text
 
     def _render(self, shown: UserOutput, value: str, what: str) -> str:
