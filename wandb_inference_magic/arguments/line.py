@@ -447,4 +447,4 @@ def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
 
 
 def _refused(what: str, remedy: str) -> InferenceError:
-    return InferenceError(what, remedy=remedy, cause="option")
+    return InferenceError(what, remedy=remedy)

@@ -77,7 +77,6 @@ def _read_model(given: str) -> str:
         raise InferenceError(
             f"{shortened(id)!r} is not a model id.",
             remedy="To compare several models, give the option again for each: -m A -m B.",
-            cause="option",
         )
     return id
 
@@ -106,7 +105,6 @@ def _read_parameter(given: str) -> tuple[str, Any]:
         raise InferenceError(
             f"the value of {name} is {shortened(value)}, which is not a JSON number.",
             remedy="Give another number, or null.",
-            cause="option",
         ) from None
     return name, found
 
@@ -129,7 +127,6 @@ def _not_json(name: str, value: str) -> InferenceError:
         f"the value of {name} looks like JSON, but is not: {shortened(value)!r}.",
         why=why,
         remedy=f"Put single quotes around name and value: --param '{name}={json_text}'. {text}".strip(),
-        cause="option",
     )
 
 

@@ -173,9 +173,7 @@ def _check_together(options: ChatOptions) -> None:
 
 def cannot_combine(one: str, others: str, why: str) -> InferenceError:
     """Return the error for options that exclude each other."""
-    return InferenceError(
-        f"{one} cannot be combined with {others}: {why}", remedy="Leave one of them out.", cause="option"
-    )
+    return InferenceError(f"{one} cannot be combined with {others}: {why}", remedy="Leave one of them out.")
 
 
 def spec_from_python(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: Any) -> ChatSpec:

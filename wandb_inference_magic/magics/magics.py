@@ -230,7 +230,6 @@ class InferenceMagics(Magics):
             raise InferenceError(
                 f"{value} in {what} is not replaced by the variable.",
                 remedy=f"Write {{{{ {value[1:]} }}}}, as in a prompt.",
-                cause="option",
             )
         if "{" not in value:
             return value
@@ -275,8 +274,4 @@ class InferenceMagics(Magics):
 
 def _no_prompt(magic: str) -> InferenceError:
     where = "on the lines below it" if magic == "%%wbchat" else "after it, on the same line"
-    return InferenceError(
-        "There is no prompt: nothing was sent.",
-        remedy=f"Write the prompt of {magic} {where}.",
-        cause="option",
-    )
+    return InferenceError("There is no prompt: nothing was sent.", remedy=f"Write the prompt of {magic} {where}.")
