@@ -111,16 +111,13 @@ def _read_parameter(given: str) -> tuple[str, Any]:
 
 def _not_json(name: str, value: str) -> InferenceError:
     """Return the error for a value that looks like JSON and is not. For a Python literal, it shows the JSON."""
-    why = "Without quotes around it, a space ends it, and its own quotation marks are removed."
-    text = f"""A text that begins like this must be a JSON string: --param '{name}="..."'."""
     try:
-        json_text, why, text = (
-            json.dumps(literal_eval(value.strip()), allow_nan=False),
-            "It is written as in Python.",
-            "",
-        )
+        json_text = json.dumps(literal_eval(value.strip()), allow_nan=False)
+        why, text = "It is written as in Python.", ""
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         json_text = _EXAMPLES[value.lstrip()[:1]]
+        why = "Without quotes around it, a space ends it, and its own quotation marks are removed."
+        text = f"""A text that begins like this must be a JSON string: --param '{name}="..."'."""
     # A quotation mark of the line cannot stand within it.
     json_text = json_text.replace("'", "\\u0027")
     return InferenceError(
