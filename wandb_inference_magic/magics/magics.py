@@ -73,13 +73,6 @@ def _magic(kind: Callable[[Any], Any]) -> Callable[[Method], Method]:
     return decorated
 
 
-def _detach(error: InferenceError) -> None:
-    """Make the context of an error its cause. IPython prints Python's traceback if a context has an exception group."""
-    if not error.__suppress_context__:
-        error.__cause__ = error.__context__
-    error.__context__ = None
-
-
 @magics_class
 class InferenceMagics(Magics):
     """`%%wbchat` and the other magics, which share one session."""
@@ -103,7 +96,10 @@ class InferenceMagics(Magics):
         """Prepare an error for being raised by a magic."""
         self.last_error.failing()
         error.show_traceback = self.session.settings.debug
-        _detach(error)
+        # IPython prints Python's traceback if a context has an exception group: the context becomes the cause.
+        if not error.__suppress_context__:
+            error.__cause__ = error.__context__
+        error.__context__ = None
 
     @_magic(line_cell_magic)
     def wbchat(self, line: str, cell: str | None = None) -> Reply | list[Reply] | None:
