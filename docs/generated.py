@@ -59,7 +59,7 @@ def markdown_reference() -> str:
 
 
 def _markdown(name: str, page: Page) -> str:
-    title = next(iter(page.usage)).split()[0]
+    title = page.options.usage[0][0].split()[0]
     lines = [
         f"({name})=",
         f"## `{title}`",
@@ -67,7 +67,7 @@ def _markdown(name: str, page: Page) -> str:
         page.purpose,
         "",
         "```text",
-        *page.usage,
+        *(form for form, _ in page.options.usage),
         "```",
         "",
         _mark_code(page.notes),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from .text import redacted, safe_plain, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 LONGEST_QUOTE: Final = 200
 # Of the second and later lines of a sentence in a message.
@@ -51,7 +51,7 @@ class InferenceError(Exception):
     remedy : str
         What the user can do next.
     cause : Cause
-        The kind of failure, for code that handles kinds differently.
+        The kind of failure, for code that handles kinds differently. Most are about what the user gave.
     status : int, optional
         The HTTP status, if the service answered.
     request_id : str, optional
@@ -89,7 +89,7 @@ class InferenceError(Exception):
         *,
         why: str = "",
         remedy: str = "",
-        cause: Cause,
+        cause: Cause = "option",
         status: int | None = None,
         request_id: str | None = None,
         retryable: bool = False,
@@ -147,19 +147,21 @@ def inference_error_in(failure: BaseException) -> InferenceError | None:
 
     Exceptions that were being handled when the failure was raised do not count.
     """
-    error: BaseException | None = failure
-    while error is not None and not isinstance(error, InferenceError):
-        error = error.__cause__
-    return error
+    return next((one for one in _causes(failure) if isinstance(one, InferenceError)), None)
+
+
+def _causes(failure: BaseException) -> Iterator[BaseException]:
+    """Yield a failure, what it was raised from, and so on."""
+    cause: BaseException | None = failure
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 def without_thread(failure: BaseException) -> InferenceError | None:
     """Return the error for a failure because this machine starts no more threads, or None for another failure."""
     # Python says so in words only, and the SDK wraps it.
-    error: BaseException | None = failure
-    while error is not None and not (isinstance(error, RuntimeError) and "start new thread" in str(error)):
-        error = error.__cause__
-    if error is None:
+    if not any(isinstance(one, RuntimeError) and "start new thread" in str(one) for one in _causes(failure)):
         return None
     described = InferenceError(
         "This machine starts no more threads: nothing was sent.",

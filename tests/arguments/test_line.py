@@ -246,7 +246,7 @@ def test_every_flag_is_declared_once_and_has_help(declared: type[Options]) -> No
     flags = [flag for one in declared.declared for flag in one.flags]
     assert len(flags) == len(set(flags))
     assert all(one.help.endswith(".") for one in declared.declared)
-    assert declared().values() == {one.field: one.default for one in declared.declared}
+    assert vars(declared()) == {one.field: one.default for one in declared.declared}
 
 
 @given(st.text())
@@ -274,10 +274,10 @@ def test_text_after_an_option_is_not_changed(text: str) -> None:
 
 @pytest.mark.parametrize("line", ["-h", "--help", "-t 1 --help", "--help what", "-h -t"])
 def test_help_is_an_option_of_every_magic(line: str) -> None:
-    for page, text in MAGICS.values():
-        given = line if page.options is ChatOptions else line.removeprefix("-t 1 ")
+    for options, text in MAGICS.values():
+        given = line if options is ChatOptions else line.removeprefix("-t 1 ")
         with pytest.raises(HelpRequested):
-            read_line(page.options, "%magic", given, text=text)
+            read_line(options, "%magic", given, text=text)
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,12 @@ def constants() -> str:
 
 @pytest.mark.parametrize(("where", "magic", "line"), SHOWN, ids=lambda text: text[:40].strip())
 def test_lines_shown_in_the_docs_are_valid(where: str, magic: str, line: str) -> None:
-    page, text = MAGICS[magic]
+    options, text = MAGICS[magic]
     if re.fullmatch(" --[a-z-]+", line):
         # An option that is only mentioned, without its value.
-        assert line.strip() in {flag for one in (*page.options.declared, HELP) for flag in one.flags}
+        assert line.strip() in {flag for one in (*options.declared, HELP) for flag in one.flags}
         return
-    read_line(page.options, magic, re.sub(r"\{\{.*?\}\}", "value", line), text=text)
+    read_line(options, magic, re.sub(r"\{\{.*?\}\}", "value", line), text=text)
 
 
 def test_messages_explained_in_the_docs_exist_in_the_code() -> None:
@@ -210,7 +210,7 @@ def test_contributing_lists_every_module() -> None:
 
 
 def test_packages_export_what_they_import_for_the_type_checker() -> None:
-    """The two lists in a package's `__init__` are kept by hand: one for mypy, one for running."""
+    """What `__init__` imports for mypy is what running code finds; where it lists the names again, the lists agree."""
     for path in (ROOT / "wandb_inference_magic").glob("*/__init__.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         typed = {
@@ -227,7 +227,8 @@ def test_packages_export_what_they_import_for_the_type_checker() -> None:
         for module, name in typed:
             assert getattr(package, name) is getattr(importlib.import_module(f"{package.__name__}.{module}"), name)
         tables = [ast.literal_eval(node) for node in ast.walk(tree) if isinstance(node, ast.Dict)]
-        assert {(module, name) for table in tables for module, names in table.items() for name in names} == typed
+        listed = {(module, name) for table in tables for module, names in table.items() for name in names}
+        assert not tables or listed == typed
 
 
 MAX_LINES, MAX_LINES_OF_A_FUNCTION = 450, 60

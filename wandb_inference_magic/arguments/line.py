@@ -119,6 +119,7 @@ class Options:
     """The options that a magic was given. A subclass declares each as an attribute, by `option`.
 
     It is no dataclass: generating the code of those takes a seventh of the time of importing what a chat needs.
+    The docstring of a magic's options is the help of that magic.
 
     Parameters
     ----------
@@ -127,32 +128,29 @@ class Options:
     """
 
     declared: tuple[Option, ...] = ()
+    # Each form in which the magic is typed, with the text allowed on its line, as for `read_line`.
+    usage: tuple[tuple[str, TextForm], ...] = ()
+    # What the first word of that text is, for Tab completion.
+    first: Value | None = None
 
     def __init_subclass__(cls) -> None:
         own = [vars(cls)[name](name) for name in cls.__annotations__]
         cls.declared = (*cls.declared, *own)
-        for one in own:
-            setattr(cls, one.field, one.default)
 
     def __init__(self, **given: Any) -> None:
-        if unknown := given.keys() - {one.field for one in self.declared}:
+        defaults = {one.field: one.default for one in self.declared}
+        if unknown := given.keys() - defaults.keys():
             raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
-        vars(self).update(given)
+        vars(self).update(defaults, **given)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{name} cannot be changed: `having` returns other options")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Options) and type(self) is type(other) and self.values() == other.values()
-
-    __hash__ = None  # type: ignore[assignment]
+        return type(self) is type(other) and vars(self) == vars(other)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
-
-    def values(self) -> dict[str, Any]:
-        """Return the value of each option, by its attribute."""
-        return {one.field: getattr(self, one.field) for one in self.declared}
 
     def given(self, *fields: str) -> list[str]:
         """Return the names, such as `--max-tokens`, of those options in `fields` that were given, in that order."""
@@ -229,16 +227,19 @@ def read_line(
         if flag not in known:
             raise _unknown(magic, flag, known)
         one = known[flag]
-        if one.value is None and equals:
-            what = f"The option {flag} takes no value"
-            raise _key_in_cell(what) if flag == "--key" else _refused(f"{what}.", f"Write {flag} alone.")
-        if one.value is not None and not equals:
-            given, rest = _value_word(one, one.value, rest, is_text_free=text == "none")
-        elif one.value is not None and (expression := _indexed(one.value, before[len(flag) + 1 :])):
-            given, rest = expression
-        given = render(given, f"the option {one.name}") if render and one.value is not None else given
-        value = True if one.value is None else _read_value(one, one.value, given)
-        _check_end(one, given, before.removesuffix(rest), rest)
+        if one.value is None:
+            if equals:
+                what = f"The option {flag} takes no value"
+                raise _key_in_cell(what) if flag == "--key" else _refused(f"{what}.", f"Write {flag} alone.")
+            value = True
+        else:
+            if not equals:
+                given, rest = _value_word(one, one.value, rest, is_text_free=text == "none")
+            elif expression := _indexed(one.value, before[len(flag) + 1 :]):
+                given, rest = expression
+            given = render(given, f"the option {one.name}") if render else given
+            value = _read_value(one, one.value, given)
+            _check_end(one, given, before.removesuffix(rest), rest)
         if one.field in values and not one.repeats:
             raise _refused(f"The option {one.name} is given twice.", "Give it once.")
         values[one.field] = (*values.get(one.field, ()), value) if one.repeats else value
@@ -446,4 +447,4 @@ def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
 
 
 def _refused(what: str, remedy: str) -> InferenceError:
-    return InferenceError(what, remedy=remedy, cause="option")
+    return InferenceError(what, remedy=remedy)

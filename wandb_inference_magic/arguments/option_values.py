@@ -77,7 +77,6 @@ def _read_model(given: str) -> str:
         raise InferenceError(
             f"{shortened(id)!r} is not a model id.",
             remedy="To compare several models, give the option again for each: -m A -m B.",
-            cause="option",
         )
     return id
 
@@ -106,30 +105,25 @@ def _read_parameter(given: str) -> tuple[str, Any]:
         raise InferenceError(
             f"the value of {name} is {shortened(value)}, which is not a JSON number.",
             remedy="Give another number, or null.",
-            cause="option",
         ) from None
     return name, found
 
 
 def _not_json(name: str, value: str) -> InferenceError:
     """Return the error for a value that looks like JSON and is not. For a Python literal, it shows the JSON."""
-    why = "Without quotes around it, a space ends it, and its own quotation marks are removed."
-    text = f"""A text that begins like this must be a JSON string: --param '{name}="..."'."""
     try:
-        json_text, why, text = (
-            json.dumps(literal_eval(value.strip()), allow_nan=False),
-            "It is written as in Python.",
-            "",
-        )
+        json_text = json.dumps(literal_eval(value.strip()), allow_nan=False)
+        why, text = "It is written as in Python.", ""
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         json_text = _EXAMPLES[value.lstrip()[:1]]
+        why = "Without quotes around it, a space ends it, and its own quotation marks are removed."
+        text = f"""A text that begins like this must be a JSON string: --param '{name}="..."'."""
     # A quotation mark of the line cannot stand within it.
     json_text = json_text.replace("'", "\\u0027")
     return InferenceError(
         f"the value of {name} looks like JSON, but is not: {shortened(value)!r}.",
         why=why,
         remedy=f"Put single quotes around name and value: --param '{name}={json_text}'. {text}".strip(),
-        cause="option",
     )
 
 
@@ -160,3 +154,4 @@ TRACE = Value("TEAM/PROJECT|off", "a team and a project with a slash between the
 THREAD = text("NAME", "a thread's name", completes="thread")
 FILE = text("FILE", "a file's name", completes="file")
 PROJECT = Value("TEAM/PROJECT", "a team and a project with a slash between them", check_project)
+FRAME = Value("FRAME", "a DataFrame", str, "value")

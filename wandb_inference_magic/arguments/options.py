@@ -11,6 +11,7 @@ from .option_values import (
     COUNT,
     ENDPOINT,
     FILE,
+    FRAME,
     MODEL,
     PARAMETER,
     PROJECT,
@@ -72,7 +73,42 @@ class PromptOptions(Options):
 
 
 class ChatOptions(PromptOptions):
-    """Options of %%wbchat and %wbchat."""
+    """Send a prompt to a model and show its reply as it is written.
+
+    The conversation continues from cell to cell; a cell that is run again replaces its own turn. The last Reply is
+    always in _wbreply, and `reply = %wbchat ...` assigns it. The %%wbchat line takes options only; in %wbchat options
+    come first, then the text to the end of the line. The prompt and the values of options are Jinja2 templates over the
+    notebook's names: {{ df }} becomes a compact table, {{ figure }} an image. Single braces, $ and LaTeX have no
+    special meaning; doubled braces are always a template (--raw sends them as typed).
+
+    Examples
+    --------
+    In [1]: %%wbchat -t 0.2
+       ...: Explain what a p-value is, in two sentences.
+
+    In [2]: %wbchat And what is it not?
+
+    In [3]: answer = %wbchat --once -m openai/gpt-oss-20b Name three colours.
+
+    In [4]: %%wbchat
+       ...: What stands out in this data? {{ df.describe() }}
+
+    In [5]: %wbchat --error
+
+    In [6]: %%wbchat --code
+       ...: Write a function that finds leap years.
+
+    In [7]: %%wbchat --schema "list of city, population int" -o cities
+       ...: The three largest cities of Europe.
+
+    In [8]: %%wbchat --tools weather
+       ...: Do I need an umbrella in Paris?
+
+    In [9]: %%wbchat -m openai/gpt-oss-20b -m openai/gpt-oss-120b
+       ...: Write a haiku about residuals.
+    """
+
+    usage = (("%%wbchat [options]  + the prompt on the lines below", "none"), ("%wbchat [options] text", "rest"))
 
     models_like: str | None = option(
         "Ask all models that %wbmodels TEXT lists, side by side.",
@@ -110,7 +146,24 @@ class ChatOptions(PromptOptions):
 
 
 class ThreadOptions(Options):
-    """Options of %wbthread."""
+    """List, switch, show, edit, export and import conversations.
+
+    Without a name or option, it lists the threads. With only a name, it makes that thread the current one: the next
+    %%wbchat continues it. An option applies to the named thread, or to the current one.
+
+    Examples
+    --------
+    In [1]: %wbthread
+
+    In [2]: %wbthread second-try
+
+    In [3]: %wbthread --undo
+
+    In [4]: %wbthread main --export talk.md
+    """
+
+    usage = (("%wbthread [name] [options]", "words"),)
+    first = THREAD
 
     show: bool = option("Show the whole conversation, rendered.")
     undo: bool = option("Take the last turn back.")
@@ -127,7 +180,24 @@ class ThreadOptions(Options):
 
 
 class ModelsOptions(Options):
-    """Options of %wbmodels."""
+    """See the models and pick one.
+
+    Shows a dropdown that opens as a list with a search box. Choosing sets the model for the next %%wbchat at once. With
+    text, it lists only the models that match all words: parts of names and facts, `images`, `tools`, `reasoning`, or
+    `128k+` for at least that context. If the front end shows no widgets, it is a table.
+
+    Examples
+    --------
+    In [1]: %wbmodels
+
+    In [2]: %wbmodels images --sort price --min-context 128k
+
+    In [3]: %wbmodels qwen --table
+
+    In [4]: %wbmodels --use zai-org/GLM-5.3-Flash
+    """
+
+    usage = (("%wbmodels [text] [options]", "words"),)
 
     table: bool = option("A static table instead of the picker.")
     refresh: bool = option("Ask the service again instead of using the list already fetched.")
@@ -157,7 +227,23 @@ class RowsOptions(PromptOptions):
 
 
 class MapOptions(RowsOptions):
-    """Options of %%wbmap."""
+    """Send a prompt for each row of a DataFrame, many at once; the answers become a column.
+
+    FRAME is a DataFrame or Series (pandas, polars, pyarrow, Dask), or a list of texts or of dicts. The prompt is a
+    template. Its names are looked up in the row's columns first ({{ text }}), then in its index, then in the notebook;
+    `row` is the whole row. Answers are kept on disk as they come: you can interrupt at any time, and run the cell again
+    to continue.
+
+    Examples
+    --------
+    In [1]: %%wbmap reviews -o labelled --schema "label good|bad, why text" --limit 20
+       ...: Does this review like the film?
+       ...:
+       ...: {{ review }}
+    """
+
+    usage = (("%%wbmap FRAME [options]  + the prompt on the lines below", "expression"),)
+    first = FRAME
 
     output: str | None = option(
         "Put the frame with the answers into this variable (default `_wbmap`).", VARIABLE, short="-o"
@@ -170,7 +256,24 @@ class MapOptions(RowsOptions):
 
 
 class EvalOptions(RowsOptions):
-    """Options of %%wbeval."""
+    """Test models and prompts on rows with known answers, and say whether their difference is real.
+
+    FRAME and the prompt are written as for %%wbmap; cost, cache and interrupts work as there. The candidates are all
+    models (-m) with all prompts (the cell's and -p). The result has `summary`, `comparisons`, `rows` and
+    `disagreements`. Rows that failed count as not right.
+
+    Examples
+    --------
+    In [1]: %%wbeval reviews --truth label -m openai/gpt-oss-20b -m openai/gpt-oss-120b --schema "label good|bad" -o found
+       ...: Does this review like the film?
+       ...:
+       ...: {{ review }}
+
+    In [2]: %%wbeval reviews --truth label -p short.txt -p long.txt --stop-when-clear
+    """  # noqa: E501 - an example
+
+    usage = (("%%wbeval FRAME --truth COLUMN [options]  + the prompt on the lines below", "expression"),)
+    first = FRAME
 
     truth: str | None = option(
         "The column with the right answers. Rows without one are left out, unless there is a --judge.",
@@ -207,7 +310,27 @@ class EvalOptions(RowsOptions):
 
 
 class JobsOptions(Options):
-    """Options of %wbjobs."""
+    """See what runs in the background; follow it, end it, get its result.
+
+    %%wbmap, %%wbeval and %%wbchat start a job with --bg: the cell returns when its prompts are rendered, and other
+    cells run meanwhile. Without a number it lists the jobs, and those that a killed kernel left unfinished. With the
+    number of a job it follows that job; interrupting ends the following, not the job.
+
+    Examples
+    --------
+    In [1]: %%wbmap reviews --bg -o labelled --schema "mood good|bad"
+       ...: {{ review }}
+
+    In [2]: %wbjobs
+
+    In [3]: %wbjobs 1
+
+    In [4]: labelled.frame()
+
+    In [5]: %wbjobs 1 --cancel
+    """
+
+    usage = (("%wbjobs [job] [options]", "words"),)
 
     cancel: bool = option("End the job. What was answered is kept.")
     pause: bool = option("Send no more requests until --resume.")
@@ -216,7 +339,20 @@ class JobsOptions(Options):
 
 
 class UsageOptions(Options):
-    """Options of %wbusage."""
+    """Show tokens, seconds and cost of the calls so far, by model.
+
+    Every call counts: chats, comparisons, rounds with tools, repairs, failed tries and interrupted replies. If the
+    endpoint reports no token counts, they are estimates, and marked as such. An unknown price is shown as unknown,
+    never as 0.
+
+    Examples
+    --------
+    In [1]: %wbusage
+
+    In [2]: %wbusage -o used --reset
+    """
+
+    usage = (("%wbusage [options]", "none"),)
 
     output: str | None = option(
         "Put the figures into this variable, as a DataFrame; show nothing.", VARIABLE, short="-o"
@@ -225,7 +361,20 @@ class UsageOptions(Options):
 
 
 class ConfigOptions(Options):
-    """Options of %wbconfig."""
+    """Show the settings and where each comes from, change them, and check the key.
+
+    Without options, it shows the settings. A key is never accepted in a cell: --key asks for it without showing it.
+
+    Examples
+    --------
+    In [1]: %wbconfig --key
+
+    In [2]: %wbconfig --project my-team/my-project --model openai/gpt-oss-120b
+
+    In [3]: %wbconfig --check
+    """
+
+    usage = (("%wbconfig [options]", "none"),)
 
     key: bool = option(
         "Ask for the key without showing it, check it as --check does, and keep it for this session only."

@@ -16,7 +16,7 @@ from .processes import forget_in_children
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from .interrupts import Interrupts
 
@@ -87,16 +87,16 @@ class EventLoop:
         if HAS_THREADS and current_thread() is self._thread:
             coroutine.close()
             raise RuntimeError("The event loop cannot wait for itself: call this from another thread.")
-        running = self.begin(coroutine, wake=wake)
+        running = self.begin(coroutine, wake.set if wake is not None else None)
         try:
-            while not running.wait(every):
+            while not running.wait(every, wake):
                 if interrupts is not None:
                     interrupts.check()
                 if meanwhile is not None:
                     meanwhile()
         except BaseException:
             running.cancel()
-            running.join()
+            running.wait(SECONDS_TO_CANCEL)
             raise
         return running.result()
 
@@ -115,37 +115,32 @@ class EventLoop:
         with self._explained():
             return self.run(asyncio.to_thread(function), meanwhile=meanwhile, interrupts=interrupts)
 
-    def begin(self, coroutine: Coroutine[Any, Any, T], *, wake: Event | None = None) -> Running[T]:
-        """Start a coroutine. `wake` is set when it ends."""
-        if not HAS_THREADS:
-            return _RunningHere(coroutine)
-        running = _RunningInThread(self._start_for([coroutine]), coroutine, wake or Event())
-        running.begin()
-        return running
+    def begin(self, coroutine: Coroutine[Any, Any, T], ended: Callable[[], object] | None = None) -> Running[T]:
+        """Start a coroutine. `ended` is called when it ends."""
+        return self.begin_all([(coroutine, ended)])[0]
 
-    def begin_all(self, coroutines: Sequence[tuple[Coroutine[Any, Any, T], Callable[[], object]]]) -> list[Running[T]]:
+    def begin_all(
+        self, coroutines: Sequence[tuple[Coroutine[Any, Any, T], Callable[[], object] | None]]
+    ) -> list[Running[T]]:
         """Start coroutines, each with what is called when it ends. The loop's thread is woken once for all of them."""
         if not HAS_THREADS:
             return [_RunningHere(coroutine, ended) for coroutine, ended in coroutines]
-        loop = self._start_for([coroutine for coroutine, _ in coroutines])
-        running = [_RunningInThread(loop, coroutine, Event(), ended) for coroutine, ended in coroutines]
+        with self._explained():
+            try:
+                loop = self._start()
+            except RuntimeError:
+                for coroutine, _ in coroutines:
+                    coroutine.close()
+                raise
+        running = [_RunningInThread(loop, coroutine, ended) for coroutine, ended in coroutines]
 
         def begin() -> None:
             for one in running:
-                one.begin_here()
+                one.begin()
 
+        # This also copies the context variables of the calling thread.
         loop.call_soon_threadsafe(begin)
         return [*running]
-
-    def _start_for(self, coroutines: Iterable[Coroutine[Any, Any, object]]) -> asyncio.AbstractEventLoop:
-        """Return the loop, and close what was to run on it if its thread cannot be started."""
-        with self._explained():
-            try:
-                return self._start()
-            except RuntimeError:
-                for coroutine in coroutines:
-                    coroutine.close()
-                raise
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -186,8 +181,8 @@ class EventLoop:
             loop, thread, self._loop = self._loop, self._thread, None
         if loop is None or thread is None:
             return
-        ending = _RunningInThread(loop, _end_all(loop), Event())
-        ending.begin()
+        ending = _RunningInThread(loop, _end_all(loop))
+        loop.call_soon_threadsafe(ending.begin)
         ending.wait(SECONDS_TO_CANCEL)
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(loop.stop)
@@ -203,14 +198,14 @@ class EventLoop:
 class Running(Protocol[T_co]):
     """A coroutine that runs on the event loop."""
 
-    def wait(self, seconds: float) -> bool:
-        """Wait until the coroutine has ended, or `wake` is set, or the time is over. Return whether it has ended."""
+    def wait(self, seconds: float, wake: Event | None = None) -> bool:
+        """Wait until the coroutine has ended, or the time is over. Return whether it has ended.
+
+        With `wake`, until that is set: what starts the coroutine sees to it that its end sets it too.
+        """
 
     def cancel(self) -> None:
         """Cancel the coroutine. Call it once: a second time would cancel what it does to end, such as closing."""
-
-    def join(self) -> None:
-        """Wait until a coroutine that was cancelled has ended, for a limited time."""
 
     def result(self) -> T_co:
         """Return the result of a coroutine that has ended, or raise its error."""
@@ -223,35 +218,30 @@ class _RunningInThread(Generic[T]):
         self,
         loop: asyncio.AbstractEventLoop,
         coroutine: Coroutine[Any, Any, T],
-        wake: Event,
         ended: Callable[[], object] | None = None,
     ) -> None:
         self._loop = loop
         self._coroutine = coroutine
-        self._wake = wake
         self._ended = ended
-        self._is_cancelled = False
         self._task: asyncio.Task[T | None] | None = None
         self._stopped: BaseException | None = None
         self._over = Event()
 
     def begin(self) -> None:
-        """Start the coroutine."""
-        # This also copies the context variables of the calling thread.
-        self._loop.call_soon_threadsafe(self.begin_here)
+        """Start the coroutine. Runs on the event loop."""
+        self._task = self._loop.create_task(self._run())
+        self._task.add_done_callback(self._end)
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float, wake: Event | None = None) -> bool:
         if not self._over.is_set():
-            self._wake.wait(seconds)
-            self._wake.clear()
+            (wake or self._over).wait(seconds)
+            if wake is not None:
+                wake.clear()
         return self._over.is_set() or self._loop.is_closed()
 
     def cancel(self) -> None:
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._cancel)
-
-    def join(self) -> None:
-        self._over.wait(SECONDS_TO_CANCEL)
 
     def result(self) -> T:
         if self._stopped is not None:
@@ -274,15 +264,8 @@ class _RunningInThread(Generic[T]):
             self._stopped = stopped
             return None
 
-    def begin_here(self) -> None:
-        """Start the coroutine. Runs on the event loop."""
-        self._task = self._loop.create_task(self._run())
-        self._task.add_done_callback(self._end)
-        if self._is_cancelled:
-            self._task.cancel()
-
     def _cancel(self) -> None:
-        self._is_cancelled = True
+        # It has begun: what was given to the loop first runs first.
         if self._task is not None:
             self._task.cancel()
 
@@ -293,16 +276,12 @@ class _RunningInThread(Generic[T]):
         # One that was cancelled before it began would be reported as never awaited.
         self._coroutine.close()
         self._over.set()
-        self._wake.set()
         if self._ended is not None:
             self._ended()
 
 
 class _RunningHere(Generic[T]):
-    """A coroutine that runs on Pyodide's event loop, which can run while the only thread waits for it.
-
-    `wake` is not used: nothing can set it before the next `wait`.
-    """
+    """A coroutine that runs on Pyodide's event loop, which can run while the only thread waits for it."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], ended: Callable[[], object] | None = None) -> None:
         import asyncio
@@ -313,15 +292,12 @@ class _RunningHere(Generic[T]):
         if ended is not None:
             self.task.add_done_callback(lambda _: ended())
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float, wake: Event | None = None) -> bool:  # noqa: ARG002 - nothing can set it meanwhile
         _wait_here({self.task}, seconds)
         return self.task.done()
 
     def cancel(self) -> None:
         self.task.cancel()
-
-    def join(self) -> None:
-        self.wait(SECONDS_TO_CANCEL)
 
     def result(self) -> T:
         return self.task.result()
@@ -382,7 +358,7 @@ class InFlight(Generic[K]):
         for one in self._running.values():
             one.cancel()
         for one in self._running.values():
-            one.join()
+            one.wait(SECONDS_TO_CANCEL)
         self._running.clear()
 
 

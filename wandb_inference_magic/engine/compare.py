@@ -66,8 +66,9 @@ def run_comparison(
             for number, (spec, reservation) in enumerate(zip(specs, reservations, strict=True))
         ]
         for number, one in enumerate(contenders):
-            if one.progress.error is not None and one.progress.error.cause == "budget":
-                raise _too_expensive(one, sum(other.usd for other in reservations[:number]))
+            error = one.progress.error
+            if error is not None and error.cause == "budget":
+                raise _too_expensive(one.model, error, sum(other.usd for other in reservations[:number]))
         inputs = trace_inputs(specs[0], *(one.model for one in contenders))
         replies = None
         try:
@@ -88,13 +89,11 @@ def run_comparison(
     return replies
 
 
-def _too_expensive(one: _Contender, reserved: float) -> InferenceError:
+def _too_expensive(model: str, error: InferenceError, reserved: float) -> InferenceError:
     """Return the refusal of a comparison, of whose models this one cannot be paid besides those before it."""
-    error = one.progress.error
-    assert error is not None
     if reserved:
         error.why = f"The other models could cost {usd(reserved)}. A comparison is sent as a whole."
-    error.what = f"{one.model}: {error.what}" if one.model else error.what
+    error.what = f"{model}: {error.what}" if model else error.what
     return error
 
 

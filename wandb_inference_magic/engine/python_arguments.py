@@ -180,14 +180,11 @@ def _json_value(name: str, value: Any) -> Any:
             "Nothing was sent.",
             why=quoted(f"{error}.").replace("..", "."),
             remedy="Give a text, a number, True, False, None, or a list or dict of these.",
-            cause="option",
         ) from None
 
 
 def _check(name: str, value: Any, takes: Takes) -> None:
     if not takes.accepts(value):
         raise InferenceError(
-            f"{name} is {shortened(repr(value))}: it must be {takes.says}. Nothing was sent.",
-            remedy=takes.remedy,
-            cause="option",
+            f"{name} is {shortened(repr(value))}: it must be {takes.says}. Nothing was sent.", remedy=takes.remedy
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog import check_parameter
+from ..catalog import SAMPLING, check_parameter
 from ..errors import InferenceError
 from ..messages import DEFAULT_THREAD
 from ..prompts import Image, TextOfImages, prompt_form, read_image, refuse_empty, render, with_images, with_text_after
@@ -132,17 +132,13 @@ def spec_from_options(options: PromptOptions, names: Mapping[str, Any]) -> ChatS
     InferenceError
         When the schema cannot be used.
     """
-    given = (
-        ("temperature", options.temperature),
-        ("max_tokens", options.max_tokens),
-        ("top_p", options.top_p),
-        ("seed", options.seed),
-        ("stop", list(options.stop) or None),
-    )
+    # The service takes a list where an option may repeat. One that was not given is None, or an empty tuple.
+    values = ((name, getattr(options, name)) for name in SAMPLING)
+    given = ((name, list(value) if isinstance(value, tuple) else value) for name, value in values)
     return ChatSpec(
         prompt="",
         system=options.system,
-        parameters=(*((name, value) for name, value in given if value is not None), *options.param),
+        parameters=(*((name, value) for name, value in given if value not in (None, [])), *options.param),
         think=options.think,
         thread=None,
         schema=read_schema(options.schema, names) if options.schema else None,
@@ -173,9 +169,7 @@ def _check_together(options: ChatOptions) -> None:
 
 def cannot_combine(one: str, others: str, why: str) -> InferenceError:
     """Return the error for options that exclude each other."""
-    return InferenceError(
-        f"{one} cannot be combined with {others}: {why}", remedy="Leave one of them out.", cause="option"
-    )
+    return InferenceError(f"{one} cannot be combined with {others}: {why}", remedy="Leave one of them out.")
 
 
 def spec_from_python(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: Any) -> ChatSpec:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from ..session import Command
 from .canvas import NotebookCanvas, is_notebook
 from .output_widget import takes_output
-from .user_output import UserOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from .canvas import Canvas
     from .execution import ExecutionInfo
     from .last_error import LastError
+    from .user_output import UserOutput
 
 _FUNCTIONS_OF_IPYTHON: Final = ("exit", "get_ipython", "open", "quit")
 
@@ -116,7 +116,9 @@ class MagicContext:
     Attributes
     ----------
     owns_cell : bool
-        Whether the magic's output is the first of its cell.
+        Whether nothing of the cell comes before the magic.
+    user_output : UserOutput
+        What the user's code has shown that this magic has run. The magic's output is below it.
     stop_button : callable
         Takes what stops the command, and returns a context manager that shows a button for it.
     """
@@ -125,6 +127,7 @@ class MagicContext:
     session: Session
     cell: ExecutionInfo
     owns_cell: bool
+    user_output: UserOutput
     last_error: LastError
     stop_button: Callable[[Callable[[], object]], AbstractContextManager[None]]
 
@@ -135,11 +138,6 @@ class MagicContext:
         if self.cell.is_beside and (takes_output(self.shell) or not self.cell.is_callback):
             command.show_stop_button = self.stop_button
         return command
-
-    @cached_property
-    def user_output(self) -> UserOutput:
-        """Whether the user's code, run by this magic, has shown something."""
-        return UserOutput(self.shell)
 
     @cached_property
     def names(self) -> Mapping[str, Any]:

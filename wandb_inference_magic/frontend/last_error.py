@@ -59,9 +59,7 @@ class LastError:
         error = self._before_ours
         if error is None:
             raise InferenceError(
-                "No cell of this notebook has failed so far.",
-                remedy="Run %wbchat --error after a cell that failed.",
-                cause="option",
+                "No cell of this notebook has failed so far.", remedy="Run %wbchat --error after a cell that failed."
             )
         trace = self._in_cells(error.__traceback__)
         lines = traceback.TracebackException(type(error), error, trace).format()

@@ -19,12 +19,12 @@ from ..config import WANDB_URL, Endpoint, is_wandb, notebook_secrets, resolve_ke
 from ..errors import InferenceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..arguments import Page, TextForm, Value
+    from ..arguments import Options, TextForm, Value
     from ..session import Session
 
 # IPython's SimpleMatcherResult. A type checker for Python 3.10 cannot see that some of its keys are optional.
@@ -87,8 +87,8 @@ class Offers:
             return _nothing()
         from ..arguments import read_unfinished
 
-        page, text, typed = found
-        unfinished = read_unfinished(page.options, typed, text=text)
+        options, text, typed = found
+        unfinished = read_unfinished(options, typed, text=text)
         if unfinished is None:
             return _nothing()
         word = unfinished.word
@@ -98,49 +98,46 @@ class Offers:
             flags = _matching([flag for one in unfinished.left for flag in one.flags], word)
             return _result(word, dict.fromkeys(flags), "param")
         else:
-            value = None if unfinished.words else page.first
+            value = None if unfinished.words else options.first
         return _nothing() if value is None else self._values(value, word)
 
     def _values(self, value: Value, word: str) -> Result:
         names = self._names(value)
         if names is None:
             return _nothing()
-        facts = names if isinstance(names, dict) else {}
         quote, fragment = (word[0], word[1:]) if word[:1] in ("'", '"') else ("", word)
         if value.completes == "callable":
             *before, fragment = fragment.split(",")
-            names = [name for name in names if name not in before]
+            names = {name: facts for name, facts in names.items() if name not in before}
         # A dash begins an option, so the value before it is missing.
         matching = [] if word.startswith("-") else _matching(names, fragment)
-        written = {text: facts.get(name) for name in matching if (text := _written(name, quote)) is not None}
+        written = {text: names[name] for name in matching if (text := _written(name, quote)) is not None}
         return _result(fragment, written, value.completes or "value")
 
-    def _names(self, value: Value) -> Iterable[str] | None:
-        """Return the possible values, or None where IPython's own completions apply: text and files.
+    def _names(self, value: Value) -> Mapping[str, str | None] | None:
+        """Return the possible values, each with the facts that are shown beside it, if there are any.
 
-        A dict gives the facts that are shown beside a value.
+        None where IPython's own completions apply: text and files.
         """
         if value.words:
-            return list(value.words)
+            return dict.fromkeys(value.words)
         if value.completes in ("", "file"):
             return None
         if value.completes == "thread":
-            return list(dict.fromkeys((self._session.threads.current, *self._session.threads)))
+            return dict.fromkeys((self._session.threads.current, *self._session.threads))
         if value.completes == "model":
             return self._models()
-        return self._variables(value.completes)
+        return dict.fromkeys(self._variables(value.completes))
 
-    def _variables(self, kind: str) -> list[str]:
+    def _variables(self, kind: str) -> Iterator[str]:
         hidden = self._shell.user_ns_hidden
-        return [
-            name
-            for name, value in list(self._shell.user_ns.items())
-            if _is_name(name) and value is not hidden.get(name, hidden) and _is_kind(kind, value)
-        ]
+        for name, value in list(self._shell.user_ns.items()):
+            if _is_name(name) and value is not hidden.get(name, hidden) and _is_kind(kind, value):
+                yield name
 
     # Models
 
-    def _models(self) -> dict[str, str]:
+    def _models(self) -> Mapping[str, str | None]:
         """Return the ids, each with the facts shown beside it: `131k · $0.03/0.13`."""
         from ..catalog import format_short
 
@@ -197,7 +194,7 @@ class Offers:
             return
 
 
-def _magic_at(code: str, line: int, column: int) -> tuple[Page, TextForm, str] | None:
+def _magic_at(code: str, line: int, column: int) -> tuple[type[Options], TextForm, str] | None:
     """Return the magic on the cursor's line, as in `MAGICS`, and the text between its name and the cursor."""
     lines = code.split("\n")
     found = _LINE.fullmatch(lines[line][:column])

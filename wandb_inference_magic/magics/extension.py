@@ -61,12 +61,11 @@ def load(shell: InteractiveShell, execution: object) -> None:
     session = kept or start_session(WandbInference(parent=shell), partial(_ask_secret, shell))
     session.is_interactive, session.show_job = partial(_is_interactive, shell), partial(_show_job, shell)
     session.place = partial(_place, shell)
-    settings = session.settings
     magics = InferenceMagics(shell, session)
     session.origin = magics.origin
     shell.register_magics(magics)
     # `%config` looks here for configurable classes.
-    shell.configurables.append(settings)  # type: ignore[arg-type,unused-ignore]
+    shell.configurables.append(session.settings)  # type: ignore[arg-type,unused-ignore]
     shell.events.register("pre_run_cell", magics.before_cell)
     shell.events.register("post_run_cell", magics.after_cell)
     question.install(shell)

@@ -73,13 +73,6 @@ def _magic(kind: Callable[[Any], Any]) -> Callable[[Method], Method]:
     return decorated
 
 
-def _detach(error: InferenceError) -> None:
-    """Make the context of an error its cause. IPython prints Python's traceback if a context has an exception group."""
-    if not error.__suppress_context__:
-        error.__cause__ = error.__context__
-    error.__context__ = None
-
-
 @magics_class
 class InferenceMagics(Magics):
     """`%%wbchat` and the other magics, which share one session."""
@@ -92,8 +85,6 @@ class InferenceMagics(Magics):
         self._fresh: list[Reply] = []
         self._own_cell_id: str | None = None
         self._last_execution: tuple[str | None, int] | None = None
-        # What the templates of the options have shown.
-        self._shown_by_options: UserOutput | None = None
 
     @cached_property
     def last_error(self) -> LastError:
@@ -105,7 +96,10 @@ class InferenceMagics(Magics):
         """Prepare an error for being raised by a magic."""
         self.last_error.failing()
         error.show_traceback = self.session.settings.debug
-        _detach(error)
+        # IPython prints Python's traceback if a context has an exception group: the context becomes the cause.
+        if not error.__suppress_context__:
+            error.__cause__ = error.__context__
+        error.__context__ = None
 
     @_magic(line_cell_magic)
     def wbchat(self, line: str, cell: str | None = None) -> Reply | list[Reply] | None:
@@ -117,11 +111,10 @@ class InferenceMagics(Magics):
         from ..commands.chat import chat
 
         magic = "%wbchat" if cell is None else "%%wbchat"
-        options, text = self._read(ChatOptions, magic, line)
+        context, options, text = self._begin(ChatOptions, magic, line)
         prompt = text if cell is None else cell.strip("\n")
         if not prompt.strip() and not options.error:
             raise _no_prompt(magic)
-        context = self._context("wbchat")
         answer = chat(context, options, prompt, is_line=cell is None)
         if not options.quiet and not context.cell.is_callback:
             self._shown(answer)
@@ -138,9 +131,7 @@ class InferenceMagics(Magics):
         from ..arguments import ModelsOptions
         from ..widgets import show_models
 
-        options, text = self._read(ModelsOptions, "%wbmodels", line)
-        context = self._context("wbmodels")
-        show_models(context, options, text)
+        show_models(*self._begin(ModelsOptions, "%wbmodels", line))
 
     @_magic(line_magic)
     def wbthread(self, line: str) -> None:
@@ -151,8 +142,7 @@ class InferenceMagics(Magics):
         from ..arguments import ThreadOptions
         from ..commands.threads import manage
 
-        options, name = self._read(ThreadOptions, "%wbthread", line)
-        manage(self._context("wbthread"), options, name)
+        manage(*self._begin(ThreadOptions, "%wbthread", line))
 
     @_magic(cell_magic)
     def wbmap(self, line: str, cell: str) -> None:
@@ -163,8 +153,7 @@ class InferenceMagics(Magics):
         from ..arguments import MapOptions
         from ..commands.map import run_map_magic
 
-        options, frame = self._read(MapOptions, "%%wbmap", line)
-        run_map_magic(self._context("wbmap"), options, frame, cell.strip("\n"))
+        run_map_magic(*self._begin(MapOptions, "%%wbmap", line), cell.strip("\n"))
 
     @_magic(cell_magic)
     def wbeval(self, line: str, cell: str) -> None:
@@ -175,8 +164,7 @@ class InferenceMagics(Magics):
         from ..arguments import EvalOptions
         from ..commands.evaluate import run_evaluation_magic
 
-        options, frame = self._read(EvalOptions, "%%wbeval", line)
-        run_evaluation_magic(self._context("wbeval"), options, frame, cell.strip("\n"))
+        run_evaluation_magic(*self._begin(EvalOptions, "%%wbeval", line), cell.strip("\n"))
 
     @_magic(line_magic)
     def wbjobs(self, line: str) -> None:
@@ -187,8 +175,7 @@ class InferenceMagics(Magics):
         from ..arguments import JobsOptions
         from ..commands.jobs import manage
 
-        options, text = self._read(JobsOptions, "%wbjobs", line)
-        manage(self._context("wbjobs"), options, text)
+        manage(*self._begin(JobsOptions, "%wbjobs", line))
 
     @_magic(line_magic)
     def wbusage(self, line: str) -> None:
@@ -199,8 +186,8 @@ class InferenceMagics(Magics):
         from ..arguments import UsageOptions
         from ..commands.usage import show_usage
 
-        options, _ = self._read(UsageOptions, "%wbusage", line)
-        show_usage(self._context("wbusage"), options)
+        context, options, _ = self._begin(UsageOptions, "%wbusage", line)
+        show_usage(context, options)
 
     @_magic(line_magic)
     def wbconfig(self, line: str) -> None:
@@ -211,44 +198,43 @@ class InferenceMagics(Magics):
         from ..arguments import ConfigOptions
         from ..commands.config import configure
 
-        options, _ = self._read(ConfigOptions, "%wbconfig", line)
-        configure(self.session, options, self._context("wbconfig").canvas())
+        context, options, _ = self._begin(ConfigOptions, "%wbconfig", line)
+        configure(self.session, options, context.canvas())
 
-    def _read(self, declared: type[T], magic: str, line: str) -> tuple[T, str]:
-        """Parse the line of a magic. Values of options, and names, may use the syntax of the prompt."""
+    def _begin(self, declared: type[T], magic: str, line: str) -> tuple[MagicContext, T, str]:
+        """Parse the line of a magic. Return what is around the magic, its options, and the text on the line.
+
+        Values of options, and words of the text, may use the syntax of the prompt.
+        """
         from ..arguments import MAGICS, read_line
+        from ..frontend import ExecutionInfo, MagicContext, UserOutput
 
-        self._shown_by_options = None
-        return read_line(declared, magic, line, text=MAGICS[magic][1], render=self._render)
-
-    def _render(self, value: str, what: str) -> str:
-        """Render a part of a line, with the same names as the prompt."""
-        if value.startswith("$") and value[1:] in self.shell.user_ns:
-            raise InferenceError(
-                f"{value} in {what} is not replaced by the variable.",
-                remedy=f"Write {{{{ {value[1:]} }}}}, as in a prompt.",
-                cause="option",
-            )
-        if "{" not in value:
-            return value
-        from ..frontend import UserOutput, names_in_scope
-        from ..prompts import render_text
-
-        shown = self._shown_by_options = self._shown_by_options or UserOutput(self.shell)
-        tokens = self.session.settings.value_tokens
-        with shown.watched():
-            return render_text(value, names_in_scope(self.shell), tokens=tokens, what=what)
-
-    def _context(self, magic: str) -> MagicContext:
-        from ..frontend import ExecutionInfo, MagicContext
-
+        shown = UserOutput(self.shell)
+        render = partial(self._render, shown)
+        options, text = read_line(declared, magic, line, text=MAGICS[magic][1], render=render)
         running = ExecutionInfo.running(self.shell, self._own_cell_id)
         execution = (running.execution, self.shell.execution_count)
         is_first = execution != self._last_execution
         self._last_execution = execution
-        is_alone = self._shown_by_options is None or not self._shown_by_options.is_shown
-        owns_cell = is_first and is_alone and running.starts_with(magic)
-        return MagicContext(self.shell, self.session, running, owns_cell, self.last_error, self._stop_button)
+        owns_cell = is_first and running.starts_with(magic.lstrip("%"))
+        context = MagicContext(self.shell, self.session, running, owns_cell, shown, self.last_error, self._stop_button)
+        return context, options, text
+
+    def _render(self, shown: UserOutput, value: str, what: str) -> str:
+        """Render a part of a line, with the same names as the prompt. `shown` notes what its template shows."""
+        if value.startswith("$") and value[1:] in self.shell.user_ns:
+            raise InferenceError(
+                f"{value} in {what} is not replaced by the variable.",
+                remedy=f"Write {{{{ {value[1:]} }}}}, as in a prompt.",
+            )
+        if "{" not in value:
+            return value
+        from ..frontend import names_in_scope
+        from ..prompts import render_text
+
+        tokens = self.session.settings.value_tokens
+        with shown.watched():
+            return render_text(value, names_in_scope(self.shell), tokens=tokens, what=what)
 
     def _stop_button(self, stop: Callable[[], object]) -> AbstractContextManager[None]:
         # Imported when a button is shown: most commands have none.
@@ -284,8 +270,4 @@ class InferenceMagics(Magics):
 
 def _no_prompt(magic: str) -> InferenceError:
     where = "on the lines below it" if magic == "%%wbchat" else "after it, on the same line"
-    return InferenceError(
-        "There is no prompt: nothing was sent.",
-        remedy=f"Write the prompt of {magic} {where}.",
-        cause="option",
-    )
+    return InferenceError("There is no prompt: nothing was sent.", remedy=f"Write the prompt of {magic} {where}.")

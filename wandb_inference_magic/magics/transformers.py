@@ -81,7 +81,6 @@ def refuse_comment(magic: str) -> None:
         f"{magic} is not on the first line of the cell: a comment is above it. Nothing was sent.",
         why="IPython recognizes a cell magic on the first line only.",
         remedy=f"Move the comment into a cell of its own, or delete it. Below {magic} it would be part of the prompt.",
-        cause="option",
     )
 
 

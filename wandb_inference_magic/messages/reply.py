@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 # Polars reads the annotations of a Reply in a column: their names must be known at run time.
-from collections.abc import Mapping  # noqa: TC003
+from collections.abc import Mapping, Sequence  # noqa: TC003
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..errors import InferenceError
 from ..text import counted, duration, sum_or_none, whole
@@ -14,9 +14,6 @@ from .content import Message  # noqa: TC001
 from .extract import CodeBlock, code_blocks, to_records
 from .frames import data_frame
 from .tokens import Usage, writing_seconds
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 BUDGET_REMEDY: Final = "For a longer one set --max-tokens; the budget must cover it (%wbconfig --budget)."
 

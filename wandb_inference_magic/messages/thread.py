@@ -201,9 +201,7 @@ class Threads(dict[str, Thread]):
         if name in self:
             return self[name]
         near = did_you_mean(name, self)
-        raise InferenceError(
-            f"There is no thread {quoted(name)!r}.", remedy=near or "%wbthread lists the threads.", cause="option"
-        )
+        raise InferenceError(f"There is no thread {quoted(name)!r}.", remedy=near or "%wbthread lists the threads.")
 
 
 def _latest(turns: Sequence[Turn], room: int) -> list[Turn]:

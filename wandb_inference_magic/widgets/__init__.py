@@ -10,15 +10,8 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .job_line import ShownJob as ShownJob, show_job as show_job, stop_button as stop_button
-    from .picker import show_models as show_models
-    from .review import review_bundle as review_bundle
+    from .job_line import ShownJob, show_job, stop_button
+    from .picker import show_models
+    from .review import review_bundle
 
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "job_line": ("ShownJob", "show_job", "stop_button"),
-        "picker": ("show_models",),
-        "review": ("review_bundle",),
-    },
-)
+__getattr__ = lazy_exports(__name__)

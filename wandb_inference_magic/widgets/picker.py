@@ -64,7 +64,6 @@ def _show_models(context: MagicContext, options: ModelsOptions, text: str, canva
             raise InferenceError(
                 "--use only sets the model, and takes no text and no option of the list. Nothing was set.",
                 remedy="Leave them out, and run %wbmodels once more for the list.",
-                cause="option",
             )
         chosen = _choose(command, _by_number(session, options.use))
         is_unlisted = catalog.live and not endpoint.is_wandb and catalog.find(chosen) is None
