@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..imports import quiet
 from ..maths import rules as maths
+from .links import is_link
+from .literal import code_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,12 +27,6 @@ _DEFINITION: Final = re.compile(rf"{_LABEL.pattern}:\s*<?(\S+)", re.DOTALL)
 _TWO_LABELS: Final = re.compile(rf"{_LABEL.pattern}{_LABEL.pattern}", re.DOTALL)
 # Text between equal numbers of backticks.
 _CODE: Final = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
-_LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
-
-
-def is_link(href: str) -> bool:
-    """Whether a link leads to the web, to mail or within the page, ignoring the whitespace that browsers ignore."""
-    return bool(_LINK.match(re.sub(r"[\s\x00-\x20]", "", href)))
 
 
 def expanded(text: str) -> str:
@@ -214,6 +210,6 @@ def _inline_maths(state: StateInline, silent: bool) -> bool:
         text = maths.inline_text(found)
         token = state.push("maths" if text is not None else "no_maths", "", 0)
         lines = maths.unmarked(found[0]).split("\n")
-        token.content = "\n".join(map(maths.code_span, lines)) if text is None else text
+        token.content = "\n".join(map(code_span, lines)) if text is None else text
     state.pos = found.end()
     return True

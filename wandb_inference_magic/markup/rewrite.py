@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ..maths import rules as maths
 from ..text import safe_plain
 from .cells import CODE, ROW_OF_DASHES, keep_cells
-from .check import host_of, may_load
-from .literal import dollars_apart, fence_around, literal, literal_line, quoted_url, safe_inline, tex_marks, unlinked
-from .parser import block_parser, expanded, is_link, top_blocks
+from .links import host_of, is_link, linked, may_load, quoted_url, unlinked
+from .literal import code_span, dollars_apart, fence_around, literal, literal_line, safe_inline, tex_marks
+from .parser import block_parser, expanded, top_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence, Set
@@ -190,7 +190,7 @@ class Rewriting:
             self._lines[start:end] = lines
         elif token.level or any(prefixes):
             # On one line and without delimiters: front ends look for maths across quotation markers and in code.
-            code = maths.code_span(maths.unmarked(" ".join(contents)))
+            code = code_span(maths.unmarked(" ".join(contents)))
             self._lines[start:end] = [prefixes[0] + code, *(prefix.rstrip() for prefix in prefixes[1:])]
         else:
             self._lines[start:end] = self._source[start:end]
@@ -291,7 +291,7 @@ class Rewriting:
             return f"![{alt}]({quoted_url(url)})"
         host = safe_inline(host_of(url) or "not shown")
         words = f"image: {alt} ({host})" if alt else f"image ({host})"
-        return words if in_link or not is_link(url) else f"[{words}]({quoted_url(url)})"
+        return words if in_link else linked(words, url)
 
 
 def _language(info: str) -> str:
