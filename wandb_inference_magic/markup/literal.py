@@ -73,14 +73,21 @@ def fence_around(code: str, fence: str = "```") -> str:
     return fence if max(runs, default=0) < len(fence) else fence[0] * (max(runs) + 1)
 
 
-def code_span(line: str) -> str:
-    """Return a line as code that nothing in it can close; a blank line unchanged."""
-    code = line.strip()
-    if not code:
-        return line
+def maths_as_code(source: str) -> str:
+    """Return maths as code that nothing in it can close, each line for itself.
+
+    Display maths is without its `$$`, which nbconvert reads as maths even in code.
+    """
+    if source.startswith("$$") and source.endswith("$$") and len(source) > 4:
+        source = source[2:-2].strip()
+    return re.sub(r"\S(?:.*\S)?", _code_span, source)
+
+
+def _code_span(found: re.Match[str]) -> str:
+    code = found[0]
     ticks = fence_around(code, "`")
     pad = " " if "`" in (code[0], code[-1]) else ""
-    return line.replace(code, f"{ticks}{pad}{code}{pad}{ticks}", 1)
+    return f"{ticks}{pad}{code}{pad}{ticks}"
 
 
 def tex_marks(content: str, edits: Sequence[tuple[int, int, str]]) -> Iterator[tuple[int, int, str]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..imports import quiet
 from ..maths import rules as maths
 from .links import is_link
-from .literal import code_span
+from .literal import maths_as_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ _LABEL: Final = re.compile(r"\[((?:\\.|[^\[\]\\])+)\]", re.DOTALL)
 _DEFINITION: Final = re.compile(rf"{_LABEL.pattern}:\s*<?(\S+)", re.DOTALL)
 _TWO_LABELS: Final = re.compile(rf"{_LABEL.pattern}{_LABEL.pattern}", re.DOTALL)
 # Text between equal numbers of backticks.
-_CODE: Final = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
+CODE: Final = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
 
 
 def expanded(text: str) -> str:
@@ -155,7 +155,7 @@ def _of_used_labels(rule: Callable[[StateBlock, int, int, bool], bool]) -> Calla
         if "used" not in state.env:
             # Parsed once more, with every definition.
             tokens = state.md.parse(state.src, {"takes_all": True})
-            texts = _CODE.sub("", "\n\n".join(token.content for token in tokens if token.type == "inline"))
+            texts = CODE.sub("", "\n\n".join(token.content for token in tokens if token.type == "inline"))
             state.env["used"] = {normalizeReference(one[1]) for one in _LABEL.finditer(texts)}
             defined = [token.meta for token in tokens if token.type == "definition"]
             pairs = {(one["id"], one["url"], one["title"]) for one in defined}
@@ -209,7 +209,6 @@ def _inline_maths(state: StateInline, silent: bool) -> bool:
     if not silent:
         text = maths.inline_text(found)
         token = state.push("maths" if text is not None else "no_maths", "", 0)
-        lines = maths.unmarked(found[0]).split("\n")
-        token.content = "\n".join(map(code_span, lines)) if text is None else text
+        token.content = maths_as_code(found[0]) if text is None else text
     state.pos = found.end()
     return True

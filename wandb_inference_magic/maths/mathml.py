@@ -184,8 +184,8 @@ def _may_stand_between(before: Element | None, after: Element | None) -> bool:
     left, right = ("" if one is None else unescape(one.text or "x") for one in (before, after))
     if left == right and left in ("|", "‖"):
         return True
-    return (not left or left in _BEFORE_FRACTION or _separates(left)) and (
-        not right or right in _AFTER_FRACTION or (_separates(right) and right not in _LARGE)
+    return (left in _BEFORE_FRACTION or _separates(left)) and (
+        right in _AFTER_FRACTION or (_separates(right) and right not in _LARGE)
     )
 
 

@@ -109,12 +109,6 @@ def in_cell(text: str) -> str:
     return _BAR.sub(without, text)
 
 
-def unmarked(source: str) -> str:
-    """Return display maths without its `$$`, which nbconvert reads as maths even in code; any other text unchanged."""
-    is_marked = source.startswith("$$") and source.endswith("$$") and len(source) > 4
-    return source[2:-2].strip() if is_marked else source
-
-
 def closer_of(opener: str) -> str:
     """Return the delimiter that closes maths."""
     return CLOSERS.get(opener) or opener.replace("begin", "end", 1)
