@@ -152,17 +152,15 @@ def _of_used_labels(rule: Callable[[StateBlock, int, int, bool], bool]) -> Calla
             return False
         if state.env.get("takes_all"):
             return rule(state, start, end, silent)
-        if "used" not in state.env:
+        if "kept" not in state.env:
             # Parsed once more, with every definition.
             tokens = state.md.parse(state.src, {"takes_all": True})
             texts = CODE.sub("", "\n\n".join(token.content for token in tokens if token.type == "inline"))
-            state.env["used"] = {normalizeReference(one[1]) for one in _LABEL.finditer(texts)}
+            used = {normalizeReference(one[1]) for one in _LABEL.finditer(texts)}
             defined = [token.meta for token in tokens if token.type == "definition"]
-            pairs = {(one["id"], one["url"], one["title"]) for one in defined}
-            state.env["defined"] = Counter(label for label, *_ in pairs)
-        label = normalizeReference(found[1])
-        is_only = state.env["defined"][label] < 2
-        return is_only and label in state.env["used"] and rule(state, start, end, silent)
+            targets = Counter(label for label, *_ in {(one["id"], one["url"], one["title"]) for one in defined})
+            state.env["kept"] = {label for label in used if targets[label] < 2}
+        return normalizeReference(found[1]) in state.env["kept"] and rule(state, start, end, silent)
 
     return run
 
@@ -171,24 +169,19 @@ def _recorded(kind: str, rule: Callable[[StateInline, bool], bool]) -> Callable[
     """Wrap an inline rule so that what it finds is added to `env["spans"]` with its position."""
 
     def run(state: StateInline, silent: bool) -> bool:
-        start, mark = state.pos, len(state.tokens)
-        end = state.posMax
+        start, end, known = state.pos, state.posMax, len(state.tokens)
         if kind == "link":
             state.posMax = _end_of_first(state)
-        try:
-            if not rule(state, silent):
-                return False
-        finally:
-            state.posMax = end
+        is_found = rule(state, silent)
+        state.posMax = end
+        token = next((one for one in state.tokens[known:] if one.type != "text"), None)
         # An image's alternative text is parsed with its own state, which has other positions.
-        if not silent and state is state.env["state"]:
-            token = next((one for one in state.tokens[mark:] if one.type != "text"), None)
-            if token is not None:
-                label_end = state.md.helpers.parseLinkLabel(state, start, True) if kind == "link" else -1
-                name = token.type if kind == "maths" else kind
-                source = state.src[start : state.pos]
-                state.env["spans"].append(Span(name, start, state.pos, source, token, label_end))
-        return True
+        if token is not None and state is state.env["state"]:
+            label_end = state.md.helpers.parseLinkLabel(state, start, True) if kind == "link" else -1
+            name = token.type if kind == "maths" else kind
+            source = state.src[start : state.pos]
+            state.env["spans"].append(Span(name, start, state.pos, source, token, label_end))
+        return is_found
 
     return run
 
