@@ -78,7 +78,7 @@ def test_one_wheel_serves_every_machine(wheel: Path) -> None:
 
 def test_the_wheel_contains_only_the_package(wheel: Path) -> None:
     modules = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
-    files = {f"catalog/{SNAPSHOT_FILE}", "py.typed"}
+    files = {f"catalog/{SNAPSHOT_FILE}", "py.typed", "rendering/thread.html"}
     files |= {f"widgets/{name}.{end}" for name in ("picker", "review", "stop_button") for end in ("js", "css")}
     package_files = {f"{PACKAGE.name}/{name}" for name in modules | files}
     metadata_files = {f"{STEM}.dist-info/{name}" for name in ("METADATA", "WHEEL", "RECORD", "licenses/LICENSE")}

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from .blocks import split_finished as split_finished
     from .cells import keep_cells as keep_cells
     from .check import is_ordinary as is_ordinary
+    from .links import linked as linked
     from .literal import fenced as fenced, quotation as quotation, safe_inline as safe_inline
     from .parser import (
         commonmark_parser as commonmark_parser,
-        is_link as is_link,
         maths_as_written as maths_as_written,
         page_parser as page_parser,
     )
@@ -33,8 +33,9 @@ __getattr__ = lazy_exports(
         "blocks": ("split_finished",),
         "cells": ("keep_cells",),
         "check": ("is_ordinary",),
+        "links": ("linked",),
         "literal": ("fenced", "quotation", "safe_inline"),
-        "parser": ("commonmark_parser", "is_link", "maths_as_written", "page_parser"),
+        "parser": ("commonmark_parser", "maths_as_written", "page_parser"),
         "sanitize": ("DocumentPart", "Untrusted", "safe_document", "sanitize_markdown"),
     },
 )

@@ -10,13 +10,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from ..maths import rules as maths
-from .parser import block_parser, expanded
+from .parser import CODE, block_parser, expanded
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-# Inline code, and the row of dashes that makes the lines around it a table.
-CODE: Final = re.compile(r"(?<!`)(?P<ticks>`+)(?!`)(?P<inner>.+?)(?<!`)(?P=ticks)(?!`)", re.DOTALL)
+# The row of dashes that makes the lines around it a table.
 ROW_OF_DASHES: Final = re.compile(r"^(?=[^\n]*-)(?=[^\n]*[|:])[-|: \t>]+$", re.MULTILINE)
 _NEWLINE: Final = re.compile(r"\r\n?")
 _MARK: Final = re.compile(r"`+|\\.|\$")

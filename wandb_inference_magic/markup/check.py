@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from .. import maths
 from .cells import ROW_OF_DASHES
 from .front_end_parsers import readings
-from .parser import accept_any, commonmark_parser, is_link, page_parser
+from .links import is_link, may_load
+from .parser import accept_any, commonmark_parser, page_parser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-LARGEST_DATA_IMAGE: Final = 2_700_000
-_DATA_IMAGE: Final = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+", re.IGNORECASE)
 # The rules of nbconvert's `MathInlineParser` (`markdown_mistune.py`), in the same order.
 _NBCONVERT_MATHS: Final = re.compile(
     r"(?<!\\)\$\$.*?(?<!\\)\$\$"
@@ -144,18 +142,3 @@ def _is_harmless(token: Token, allowed: frozenset[str]) -> bool:
     if token.type == "image":
         return may_load(str(token.attrs["src"]), allowed)
     return token.type != "link_open" or is_link(str(token.attrs["href"]))
-
-
-def host_of(url: str) -> str:
-    """Return a URL's host; empty if it has none."""
-    try:
-        return (urlsplit(url).hostname or "").lower()
-    except ValueError:
-        return ""
-
-
-def may_load(url: str, allowed: frozenset[str]) -> bool:
-    """Whether an image may load: a small one embedded in the text, or one from an allowed host."""
-    if _DATA_IMAGE.fullmatch(url):
-        return len(url) <= LARGEST_DATA_IMAGE
-    return bool(allowed) and url.lower().startswith(("http://", "https://")) and host_of(url) in allowed

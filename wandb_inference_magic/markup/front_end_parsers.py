@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Final
 
-from ..maths import CLOSERS, closer_of
+from ..maths.rules import CLOSERS, closer_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

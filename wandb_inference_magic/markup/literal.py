@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from html import unescape
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 from ..text import safe_plain
+from .links import unlinked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,16 +18,17 @@ _ACTIVE: Final = re.compile(r"[`*_$|~]")
 # marked removes the backslashes before brackets in a link's label, and JupyterLab finds maths after two backslashes.
 _ENTITIES: Final = str.maketrans({one: f"&#{ord(one)};" for one in "\\[]@"} | {"&": "&amp;", "<": "&lt;"})
 _LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)](?:\s|$)))")
-# What GitHub's Markdown turns into a link by itself. The link continues to the next space, whatever comes before it.
-_BARE_LINK: Final = re.compile(r"(?P<scheme>https?|ftp|www)(?P<mark>:(?=//)|\.)", re.IGNORECASE)
 # What MathJax reads in a text as the start or end of maths, or as a reference.
 _TEX_MARK: Final = re.compile(
     r"\\?(?P<word>\\(?:begin|end|ref|eqref))(?![A-Za-z])|\\\\\\?(?P<bracket>[(\[])|\\.", re.DOTALL
 )
 _REFERENCE: Final = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);?")
 _TYPESET_MARK: Final = re.compile(r"(\\(?:[(\[]|(?:begin|ref|eqref)(?![A-Za-z])))")
-# Some parsers start a block after a task's checkbox.
-_TASK_BOX: Final = re.compile(r"^\[(?=[ xX]\]\s+(?:[>#+=|-]|\d+[.)]|\*\s|~~~|```))", re.MULTILINE)
+# The marks of an image, a link, a reference and a definition. A definition may begin not only at the start of a line,
+# but for example also after a task's checkbox. After such a box some parsers start a block.
+_BRACKET_MARK: Final = re.compile(
+    r"!(?=\[)|(?<=\])[(\[:]|^\[(?=[ xX]\]\s+(?:[>#+=|-]|\d+[.)]|\*\s|~~~|```))", re.MULTILINE
+)
 # JupyterLab removes the backslash before a dollar, then looks for maths between two dollars. It does not look across
 # an element's boundaries. GitHub's documentation names the same element for this.
 DOLLAR: Final = r"\$"
@@ -73,6 +73,23 @@ def fence_around(code: str, fence: str = "```") -> str:
     return fence if max(runs, default=0) < len(fence) else fence[0] * (max(runs) + 1)
 
 
+def maths_as_code(source: str) -> str:
+    """Return maths as code that nothing in it can close, each line for itself.
+
+    Display maths is without its `$$`, which nbconvert reads as maths even in code.
+    """
+    if source.startswith("$$") and source.endswith("$$") and len(source) > 4:
+        source = source[2:-2].strip()
+    return re.sub(r"\S(?:.*\S)?", _code_span, source)
+
+
+def _code_span(found: re.Match[str]) -> str:
+    code = found[0]
+    ticks = fence_around(code, "`")
+    pad = " " if "`" in (code[0], code[-1]) else ""
+    return f"{ticks}{pad}{code}{pad}{ticks}"
+
+
 def tex_marks(content: str, edits: Sequence[tuple[int, int, str]]) -> Iterator[tuple[int, int, str]]:
     """Yield the edits that turn into code each TeX mark of an inline text that is outside the other edits.
 
@@ -96,11 +113,7 @@ def literal(text: str, *, apart: bool = False) -> str:
     `apart` tells whether its dollars could make maths with others.
     """
     text = _REFERENCE.sub(_harmless_reference, text).replace("<", "&lt;")
-    text = re.sub(r"!(?=\[)", "&#33;", text)
-    text = text.replace("](", "]&#40;").replace("][", "]&#91;")
-    # A definition may begin not only at the start of a line, but for example also after a task's checkbox.
-    text = text.replace("]:", "]&#58;")
-    text = _TASK_BOX.sub("&#91;", text)
+    text = _BRACKET_MARK.sub(lambda found: f"&#{ord(found[0])};", text)
     # nbconvert reads this as a heading, even without a space after it.
     text = re.sub(r"^( *)#(?=#*[^#\s])", r"\1\\#", text, flags=re.MULTILINE)
     # A backtick that starts no code here could start code elsewhere, and turn other code into text.
@@ -124,13 +137,3 @@ def _harmless_reference(found: re.Match[str]) -> str:
     meant = unescape(found[0])
     is_harmless = meant == found[0] or all(not one.isascii() or one in "<>&\"'" for one in meant)
     return found[0] if is_harmless else f"&amp;{found[0][1:]}"
-
-
-def unlinked(text: str) -> str:
-    return _BARE_LINK.sub(lambda found: f"{found['scheme']}&#{ord(found['mark'])};", text)
-
-
-def quoted_url(url: str) -> str:
-    """Return a URL in which nothing ends a link's destination or starts maths, code or a table cell."""
-    bare = "".join(one for one in url if unicodedata.category(one) not in ("Cc", "Cs"))
-    return quote(bare, safe="/:?#@!&'+,;=%-._~*")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..imports import quiet
 from ..maths import rules as maths
+from .links import is_link
+from .literal import maths_as_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,13 +26,7 @@ _LABEL: Final = re.compile(r"\[((?:\\.|[^\[\]\\])+)\]", re.DOTALL)
 _DEFINITION: Final = re.compile(rf"{_LABEL.pattern}:\s*<?(\S+)", re.DOTALL)
 _TWO_LABELS: Final = re.compile(rf"{_LABEL.pattern}{_LABEL.pattern}", re.DOTALL)
 # Text between equal numbers of backticks.
-_CODE: Final = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
-_LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
-
-
-def is_link(href: str) -> bool:
-    """Whether a link leads to the web, to mail or within the page, ignoring the whitespace that browsers ignore."""
-    return bool(_LINK.match(re.sub(r"[\s\x00-\x20]", "", href)))
+CODE: Final = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
 
 
 def expanded(text: str) -> str:
@@ -156,17 +152,15 @@ def _of_used_labels(rule: Callable[[StateBlock, int, int, bool], bool]) -> Calla
             return False
         if state.env.get("takes_all"):
             return rule(state, start, end, silent)
-        if "used" not in state.env:
+        if "kept" not in state.env:
             # Parsed once more, with every definition.
             tokens = state.md.parse(state.src, {"takes_all": True})
-            texts = _CODE.sub("", "\n\n".join(token.content for token in tokens if token.type == "inline"))
-            state.env["used"] = {normalizeReference(one[1]) for one in _LABEL.finditer(texts)}
+            texts = CODE.sub("", "\n\n".join(token.content for token in tokens if token.type == "inline"))
+            used = {normalizeReference(one[1]) for one in _LABEL.finditer(texts)}
             defined = [token.meta for token in tokens if token.type == "definition"]
-            pairs = {(one["id"], one["url"], one["title"]) for one in defined}
-            state.env["defined"] = Counter(label for label, *_ in pairs)
-        label = normalizeReference(found[1])
-        is_only = state.env["defined"][label] < 2
-        return is_only and label in state.env["used"] and rule(state, start, end, silent)
+            targets = Counter(label for label, *_ in {(one["id"], one["url"], one["title"]) for one in defined})
+            state.env["kept"] = {label for label in used if targets[label] < 2}
+        return normalizeReference(found[1]) in state.env["kept"] and rule(state, start, end, silent)
 
     return run
 
@@ -175,24 +169,19 @@ def _recorded(kind: str, rule: Callable[[StateInline, bool], bool]) -> Callable[
     """Wrap an inline rule so that what it finds is added to `env["spans"]` with its position."""
 
     def run(state: StateInline, silent: bool) -> bool:
-        start, mark = state.pos, len(state.tokens)
-        end = state.posMax
+        start, end, known = state.pos, state.posMax, len(state.tokens)
         if kind == "link":
             state.posMax = _end_of_first(state)
-        try:
-            if not rule(state, silent):
-                return False
-        finally:
-            state.posMax = end
+        is_found = rule(state, silent)
+        state.posMax = end
+        token = next((one for one in state.tokens[known:] if one.type != "text"), None)
         # An image's alternative text is parsed with its own state, which has other positions.
-        if not silent and state is state.env["state"]:
-            token = next((one for one in state.tokens[mark:] if one.type != "text"), None)
-            if token is not None:
-                label_end = state.md.helpers.parseLinkLabel(state, start, True) if kind == "link" else -1
-                name = token.type if kind == "maths" else kind
-                source = state.src[start : state.pos]
-                state.env["spans"].append(Span(name, start, state.pos, source, token, label_end))
-        return True
+        if token is not None and state is state.env["state"]:
+            label_end = state.md.helpers.parseLinkLabel(state, start, True) if kind == "link" else -1
+            name = token.type if kind == "maths" else kind
+            source = state.src[start : state.pos]
+            state.env["spans"].append(Span(name, start, state.pos, source, token, label_end))
+        return is_found
 
     return run
 
@@ -213,7 +202,6 @@ def _inline_maths(state: StateInline, silent: bool) -> bool:
     if not silent:
         text = maths.inline_text(found)
         token = state.push("maths" if text is not None else "no_maths", "", 0)
-        lines = maths.unmarked(found[0]).split("\n")
-        token.content = "\n".join(map(maths.code_span, lines)) if text is None else text
+        token.content = maths_as_code(found[0]) if text is None else text
     state.pos = found.end()
     return True

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..maths import rules as maths
 from ..text import safe_plain
-from .cells import CODE, ROW_OF_DASHES, keep_cells
-from .check import host_of, may_load
-from .literal import dollars_apart, fence_around, literal, literal_line, quoted_url, safe_inline, tex_marks, unlinked
-from .parser import block_parser, expanded, is_link, top_blocks
+from .cells import ROW_OF_DASHES, keep_cells
+from .links import host_of, is_link, linked, may_load, quoted_url, unlinked
+from .literal import dollars_apart, fence_around, literal, literal_line, maths_as_code, safe_inline, tex_marks
+from .parser import CODE, block_parser, expanded, top_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence, Set
@@ -158,28 +158,21 @@ class Rewriting:
         self._cursors[number] = position + len(after)
 
     def _rewrite_fence(self, token: Token, start: int, end: int) -> None:
-        opening = self._lines[start]
-        prefix = opening[: opening.index(token.markup)]
-        is_closed = end - start - 1 > token.content.count("\n")
-        body = slice(start + 1, end - is_closed)
-        if not prefix:
-            # Nothing is removed from the lines of such a block, so they keep their tabs.
-            self._lines[body] = self._source[body]
+        prefix = self._lines[start].partition(token.markup)[0]
+        before = ""
+        if not token.level:
+            # Other parsers may read an indented block as part of a list item. nbconvert may read a block that has
+            # definitions, and the lines above it, as a definition list. A block that is not indented keeps its tabs.
+            lines = self._lines if prefix else self._source
+            self._lines[start:end] = [re.sub(rf"^ {{0,{len(prefix)}}}", "", line) for line in lines[start:end]]
+            if start and self._source[start - 1].strip(" ") and (prefix or _DEFINITION.search(token.content)):
+                before = "\n"
+            prefix = ""
         fence = fence_around(token.content, token.markup)
-        self._lines[start] = f"{prefix}{fence}{_language(token.info)}"
         closing = re.sub(r"[^>]", " ", prefix) + fence
-        if is_closed:
-            self._lines[end - 1] = closing
-        else:
-            self._lines[end - 1] += f"\n{closing}"
-        if token.level:
-            return
-        # Other parsers may read an indented block as part of a list item. nbconvert may read a block that has
-        # definitions, and the lines above it, as a definition list.
-        text = re.sub(rf"^ {{0,{len(prefix)}}}", "", "\n".join(self._lines[start:end]), flags=re.MULTILINE)
-        self._lines[start:end] = text.split("\n", end - start - 1)
-        if start and self._source[start - 1].strip(" ") and (prefix or _DEFINITION.search(token.content)):
-            self._lines[start] = f"\n{self._lines[start]}"
+        is_closed = end - start - 1 > token.content.count("\n")
+        self._lines[start] = f"{before}{prefix}{fence}{_language(token.info)}"
+        self._lines[end - 1] = closing if is_closed else f"{self._lines[end - 1]}\n{closing}"
 
     def _rewrite_maths(self, token: Token, start: int, end: int) -> None:
         """Keep display maths. If it is not ordinary maths, show it as code, as received."""
@@ -190,7 +183,7 @@ class Rewriting:
             self._lines[start:end] = lines
         elif token.level or any(prefixes):
             # On one line and without delimiters: front ends look for maths across quotation markers and in code.
-            code = maths.code_span(maths.unmarked(" ".join(contents)))
+            code = maths_as_code(" ".join(contents))
             self._lines[start:end] = [prefixes[0] + code, *(prefix.rstrip() for prefix in prefixes[1:])]
         else:
             self._lines[start:end] = self._source[start:end]
@@ -291,7 +284,7 @@ class Rewriting:
             return f"![{alt}]({quoted_url(url)})"
         host = safe_inline(host_of(url) or "not shown")
         words = f"image: {alt} ({host})" if alt else f"image ({host})"
-        return words if in_link or not is_link(url) else f"[{words}]({quoted_url(url)})"
+        return words if in_link else linked(words, url)
 
 
 def _language(info: str) -> str:

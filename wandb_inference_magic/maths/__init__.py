@@ -8,7 +8,6 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .mathml import to_mathml as to_mathml, to_text as to_text
-    from .rules import CLOSERS as CLOSERS, closer_of as closer_of
     from .tex import is_ordinary_maths as is_ordinary_maths
     from .typeset import formulas as formulas, page_strings as page_strings
 
@@ -16,7 +15,6 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "mathml": ("to_mathml", "to_text"),
-        "rules": ("CLOSERS", "closer_of"),
         "tex": ("is_ordinary_maths",),
         "typeset": ("formulas", "page_strings"),
     },

@@ -48,16 +48,7 @@ _LETTER: Final = re.compile(r"&#x0*[46-7][0-9A-Fa-f];|&#x0*5[0-9Aa];")
 _SUPERSCRIPTS: Final = dict(zip("0123456789+-−=()nijkTx′″‴∗*∘", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿⁱʲᵏᵀˣ′″‴**°", strict=True))
 _SUBSCRIPTS: Final = dict(zip("0123456789+-−=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True))
 # Accents over one letter, as combining characters.
-_ACCENTS: Final = {
-    "¯": "\u0304",
-    "―": "\u0305",
-    "^": "\u0302",
-    "~": "\u0303",
-    "→": "\u20d7",
-    "˙": "\u0307",
-    "¨": "\u0308",
-}
-
+_ACCENTS: Final = dict(zip("¯―^~→˙¨", "\u0304\u0305\u0302\u0303\u20d7\u0307\u0308", strict=True))
 _LARGE: Final = "∑∏∫∬∭∮⋃⋂"
 _UNSPACED: Final = f"{_LARGE}/∂∇¬√∞∀∃∅′″∆⟨⟩|"
 # A minus that begins a term.
@@ -101,6 +92,8 @@ def _converted(source: str) -> Element | None:
         element = convert_to_element(tex, display="inline" if is_inline else "block")
     except Exception:  # noqa: BLE001 - it raises errors of many kinds, for what it does not know
         return None
+    # The parser of HTML knows what the element is.
+    del element.attrib["xmlns"]
     return element if all(map(_is_known, element.iter())) else None
 
 
@@ -116,18 +109,15 @@ def _is_known(element: Element) -> bool:
     text = unescape(element.text or "")
     return (
         element.tag in _ELEMENTS
-        # What it does not know becomes an identifier, as written. It breaks no line in a `mspace`.
-        and ("\\" not in text and (element.tag == "mtext" or text != "&") and "linebreak" not in element.attrib)
+        # What it does not know becomes an identifier, as written.
+        and ("\\" not in text and (element.tag == "mtext" or text != "&"))
         and element.get("notation", "box") == "box"
-        and all(
-            name in _ATTRIBUTES | {"xmlns"} and (name == "xmlns" or _VALUE.fullmatch(value))
-            for name, value in element.items()
-        )
+        and all(name in _ATTRIBUTES and _VALUE.fullmatch(value) for name, value in element.items())
     )
 
 
 def _written(element: Element) -> str:
-    attributes = {name: value for name, value in element.items() if name in _ATTRIBUTES}
+    attributes = dict(element.items())
     # It writes upright letters as references. A browser would draw a single letter in italics.
     if element.tag == "mi" and _LETTER.fullmatch(element.text or ""):
         attributes["mathvariant"] = "normal"
@@ -194,8 +184,8 @@ def _may_stand_between(before: Element | None, after: Element | None) -> bool:
     left, right = ("" if one is None else unescape(one.text or "x") for one in (before, after))
     if left == right and left in ("|", "‖"):
         return True
-    return (not left or left in _BEFORE_FRACTION or _separates(left)) and (
-        not right or right in _AFTER_FRACTION or (_separates(right) and right not in _LARGE)
+    return (left in _BEFORE_FRACTION or _separates(left)) and (
+        right in _AFTER_FRACTION or (_separates(right) and right not in _LARGE)
     )
 
 

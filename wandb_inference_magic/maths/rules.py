@@ -29,7 +29,6 @@ _INLINE: Final = re.compile(
 _BRACKET: Final = re.compile(r"(?:\\(?:left|right|[Bb]igg?[lmr]?)\s*)?[()[\]]")
 _OPENER: Final = re.compile(r"\\\[|\$\$|\\begin\{[A-Za-z]+\*?\}")
 CLOSERS: Final = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]", r"\\(": r"\\)", r"\\[": r"\\]"}
-_BACKTICKS: Final = re.compile("`+")
 # A name that models use and MathJax does not know, and labels, which show nothing.
 _BOLD: Final = re.compile(r"\\bm(?![A-Za-z])")
 # Bars, and what they must not be confused with: a line break, and the text in a formula.
@@ -84,16 +83,6 @@ def safe_as_text(inner: str) -> str:
     return re.sub(r"\](?=[(\[:])", "]{}", inner)
 
 
-def code_span(line: str) -> str:
-    """Return a line as code that nothing in it can close; a blank line unchanged."""
-    code = line.strip()
-    if not code:
-        return line
-    ticks = "`" * (max((len(run) for run in _BACKTICKS.findall(code)), default=0) + 1)
-    pad = " " if "`" in (code[0], code[-1]) else ""
-    return line.replace(code, f"{ticks}{pad}{code}{pad}{ticks}", 1)
-
-
 def block_lines(lines: list[str], opener: str) -> list[str] | None:
     r"""Return the source lines of a display block with `$$` for `\[` and `\]`; None if it is not ordinary maths."""
     closer = closer_of(opener)
@@ -118,12 +107,6 @@ def in_cell(text: str) -> str:
         return found[0].replace("|", "\u2223") if name is None else name + space
 
     return _BAR.sub(without, text)
-
-
-def unmarked(source: str) -> str:
-    """Return display maths without its `$$`, which nbconvert reads as maths even in code; any other text unchanged."""
-    is_marked = source.startswith("$$") and source.endswith("$$") and len(source) > 4
-    return source[2:-2].strip() if is_marked else source
 
 
 def closer_of(opener: str) -> str:

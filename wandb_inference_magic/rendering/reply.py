@@ -5,11 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 from ..catalog import describe_cost
 from ..errors import quoted, shortened
-from ..markup import Untrusted, fenced, is_link, is_ordinary, page_parser, safe_document, safe_inline
+from ..markup import Untrusted, fenced, is_ordinary, linked, page_parser, safe_document, safe_inline
 from ..messages import BUDGET_REMEDY, estimate, pretty_json
 from ..text import counted, duration, read_json_text, safe_plain
 
@@ -40,8 +39,6 @@ LAST_LINES: Final = (
 
 # So many characters of a source's address are shown as the text of its link.
 MAX_OF_SOURCE: Final = 100
-# What an address in a link keeps as it is.
-IN_ADDRESS: Final = ":/?=&%#+,;@~"
 
 # The blocks of a page that have a direction.
 DIRECTED: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "table", "ul"})
@@ -206,16 +203,11 @@ def _is_in_reasoning(reply: Reply) -> bool:
 def _footer(reply: Reply) -> list[DocumentPart]:
     lines = [safe_inline(notice) for notice in reply.notices]
     if reply.sources:
-        links = [_link(shortened(text, MAX_OF_SOURCE), address) for text, address in _sources(reply)]
+        links = [linked(safe_inline(shortened(text, MAX_OF_SOURCE)), address) for text, address in _sources(reply)]
         lines.append(f"Sources: {' '.join(links)}")
-    trace = f" · {_link('trace', reply.trace)}" if is_link(reply.trace) else ""
+    trace = f" · {linked('trace', reply.trace)}" if reply.trace else ""
     lines.append(safe_inline(footer(reply)) + trace)
     return [f"\n\n<small>{line}</small>" for line in lines]
-
-
-def _link(text: str, address: str) -> str:
-    """Return a text as Markdown, linked to an address if that leads to the web."""
-    return f"[{safe_inline(text)}]({quote(address, safe=IN_ADDRESS)})" if is_link(address) else safe_inline(text)
 
 
 def reply_plain(reply: Reply) -> str:

@@ -6,6 +6,8 @@ import json
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from html import escape
+from importlib.resources import files
+from string import Template
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..config import expanded, read_file, replace_file
@@ -30,25 +32,6 @@ _TEXTS: Final = {"text": "text", "input_text": "text", "output_text": "text", "r
 _ROLES: Final = {"human": "user", "ai": "assistant", "bot": "assistant", "model": "assistant"}
 # What a message can hold and a turn cannot.
 _NOT_KEPT: Final = {"name": "name", "reasoning": "reasoning text", "reasoning_content": "reasoning text"}
-# Of the HTML page. A second protection besides the safe text: it may load nothing and run nothing.
-POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-STYLE: Final = """\
-:root { color-scheme: light dark; }
-body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif; }
-blockquote { margin: 1rem 0; padding: .1rem .9rem; border-left: .25rem solid #3b6fb6; overflow-wrap: anywhere; }
-small { opacity: .8; }
-img { max-width: 100%; }
-pre { overflow-x: auto; padding: .6rem .9rem; background: #8882; }
-table { border-collapse: collapse; }
-th, td { border: 1px solid #888; padding: .2rem .5rem; text-align: start; }
-li, th, td { unicode-bidi: plaintext; }
-pre, code { direction: ltr; unicode-bidi: isolate; }
-math[display="block"] { margin: .6rem 0; overflow-x: auto; }
-menclose { border: 1px solid; padding: .2em; }
-mtd[columnalign="left"] { text-align: left; }
-mtd[columnalign="right"] { text-align: right; }
-[mathvariant="bold"], [mathvariant="bold-italic"] { font-weight: bold; }
-"""
 
 
 class Imported(NamedTuple):
@@ -153,28 +136,13 @@ def to_markdown(thread: Thread) -> str:
 
 
 def to_html(thread: Thread) -> str:
-    """Return a thread as one self-contained HTML page. Maths is MathML, so that the page needs no script."""
-    title = escape(safe_plain(thread.name))
+    """Return a thread as one self-contained HTML page. Maths is MathML, so that the page needs no script.
+
+    Its policy is a second protection besides the safe text: the page may load nothing and run nothing.
+    """
+    page = Template((files(__package__) / "thread.html").read_text(encoding="utf-8"))
     body = markdown_to_html(safe_document(thread_parts(thread)), is_page=True)
-    return f"""\
-<!DOCTYPE html>
-<html lang="">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">
-<title>{title}</title>
-<style>
-{STYLE}</style>
-</head>
-<body>
-<main>
-<h1 dir="auto">{title}</h1>
-{body}
-</main>
-</body>
-</html>
-"""
+    return page.substitute(title=escape(safe_plain(thread.name)), body=body)
 
 
 def from_messages(name: str, document: Any) -> Imported:

@@ -10,17 +10,23 @@ from ..messages import part_text, parts_of, pretty_json
 from .reply import reply_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from ..markup import DocumentPart
     from ..messages import Content, Thread, Turn
 
 # Longer code and frames are folded.
 MAX_LINES: Final = 25
-_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
-_DEFINITION: Final = re.compile(r"(?:async def|def|class) \w+\s*[(:\[].*")
-# The heading of a frame, as `prompts` writes it.
-_FRAME: Final = re.compile(r"\w+, [\d,]+ rows?\b.*:")
+# What a prompt holds besides text: fenced code, to the end if nothing closes it; a frame, as `prompts` writes it; and a
+# function or a class.
+_BLOCK: Final = re.compile(
+    r"^ {0,3}(?P<fence>(?P<ticks>([`~])\3{2,})(?!\3)[^`\n]*(?:\n.*)*?(?:\n {0,3}(?P=ticks)\3*[ \t]*$|\Z))"
+    r"|^(?P<text>\w+, [\d,]+ rows?\b.*:\n(?:.+\n){0,25}\n.+(?:\n.+)*)"
+    r"|^(?:@\w.*\n)*(?P<python>(?:async def|def|class) \w+\s*[(:\[].*(?:\n(?:[ \t]*\n)*(?:[ \t]+\S|[)\]]).*)+)"
+    # Decorators of nothing are passed over at once.
+    r"|^(?:@\w.*\n?)+",
+    re.MULTILINE,
+)
 
 
 def thread_parts(thread: Thread) -> list[DocumentPart]:
@@ -50,7 +56,7 @@ def _prompt(prompt: Content) -> Iterator[DocumentPart]:
     """
     for piece in parts_of(prompt):
         if piece.get("type") == "text":
-            yield from _text(piece["text"].strip("\n").split("\n"))
+            yield from _text(piece["text"].strip("\n"))
             continue
         image = piece.get("image_url")
         url = image.get("url") if isinstance(image, dict) else image
@@ -58,61 +64,15 @@ def _prompt(prompt: Content) -> Iterator[DocumentPart]:
         yield "\n\n"
 
 
-def _text(lines: list[str]) -> Iterator[DocumentPart]:
-    """Yield the lines of a prompt: fenced code as it is, Python code and frames fenced, and the rest as Markdown."""
-    plain: list[str] = []
-    unclosed: dict[str, int] = {}
-    at = 0
-    while at < len(lines):
-        language, end = _block(lines, at, unclosed)
-        if language is None:
-            plain += lines[at:end]
-        else:
-            yield from _lines("\n".join(plain))
-            block = "\n".join(lines[at:end])
-            yield from _folded(fenced(block, language) if language else block)
-            plain = []
-        at = end
-    yield from _lines("\n".join(plain))
-
-
-def _block(lines: list[str], at: int, unclosed: dict[str, int]) -> tuple[str | None, int]:
-    """Return the language of the block that begins at a line, and the line after it.
-
-    The language is empty for one that is fenced already, and None for lines that are no such block. `unclosed` has the
-    length of the shortest fence of each kind that is known to be without an end.
-    """
-    if found := _FENCE.match(lines[at]):
-        mark, length = found[1][0], len(found[1])
-        if length < unclosed.get(mark, length + 1):
-            closing = re.compile(rf" {{0,3}}{re.escape(mark)}{{{length},}}[ \t]*")
-            for end in range(at + 1, len(lines)):
-                if closing.fullmatch(lines[end]):
-                    return "", end + 1
-            unclosed[mark] = length
-        return None, at + 1
-    start = at
-    while start < len(lines) and re.match(r"@\w", lines[start]):
-        start += 1
-    if start < len(lines) and _DEFINITION.fullmatch(lines[start]):
-        end = _skip(lines, start + 1, lambda line: not line or line[0] in " \t)]")
-        while not lines[end - 1].strip():
-            end -= 1
-        if end > start + 1:
-            return "python", end
-    if _FRAME.fullmatch(lines[at]):
-        # A heading without values must not cost a look at all that follows, for each of many such lines.
-        blank = _skip(lines, at + 1, bool, most=MAX_LINES)
-        has_values = not any(lines[blank : blank + 1]) and any(lines[blank + 1 : blank + 2])
-        if has_values:
-            return "text", _skip(lines, blank + 1, bool)
-    return None, max(start, at + 1)
-
-
-def _skip(lines: list[str], at: int, belongs: Callable[[str], object], most: int | None = None) -> int:
-    """Return the first line from `at` on that does not belong, after `most` lines at the latest."""
-    end = len(lines) if most is None else min(at + most, len(lines))
-    return next((number for number in range(at, end) if not belongs(lines[number])), end)
+def _text(text: str) -> Iterator[DocumentPart]:
+    """Yield the text of a prompt: fenced code as it is, Python code and frames fenced, and the rest as Markdown."""
+    position = 0
+    for found in _BLOCK.finditer(text):
+        if (kind := found.lastgroup) is not None:
+            yield from _lines(text[position : found.start()])
+            yield from _folded(found[0] if kind == "fence" else fenced(found[0], kind))
+            position = found.end()
+    yield from _lines(text[position:])
 
 
 def _lines(text: str) -> list[DocumentPart]:

@@ -89,6 +89,8 @@ def read_json_text(text: str | bytes) -> Any:
     ValueError
         If the text is not JSON, is nested too deeply, or has too many values.
     """
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
     brackets = _brackets(text)
     try:
         document = _loaded(text)
@@ -149,7 +151,7 @@ def _after_error(text: str, begin: int, error: int) -> int:
     return max(error, begin)
 
 
-def _brackets(text: str | bytes) -> int:
+def _brackets(text: str) -> int:
     """Return the number of opening brackets.
 
     Raises
@@ -157,15 +159,13 @@ def _brackets(text: str | bytes) -> int:
     ValueError
         If the text has too many values. Each becomes an object many times larger than its text.
     """
-    brackets = _count(text, "[") + _count(text, "{")
-    if len(text) > MANY_VALUES and brackets + _count(text, ",") > MANY_VALUES:
+    brackets = text.count("[") + text.count("{")
+    if len(text) > MANY_VALUES and brackets + text.count(",") > MANY_VALUES:
         raise ValueError("too many values")
     return brackets
 
 
-def _loaded(text: str | bytes) -> Any:
-    if isinstance(text, bytes):
-        text = text.decode(json.detect_encoding(text), "surrogatepass")
+def _loaded(text: str) -> Any:
     # Some servers send a byte order mark.
     text = text.removeprefix("\ufeff")
     try:
@@ -183,10 +183,6 @@ def _integer(digits: str) -> int | float:
 
 
 _DECODER: Final = json.JSONDecoder(parse_int=_integer)
-
-
-def _count(text: str | bytes, character: str) -> int:
-    return text.count(character) if isinstance(text, str) else text.count(character.encode())
 
 
 def _check_depth(document: Any) -> None:
