@@ -51,7 +51,7 @@ class InferenceError(Exception):
     remedy : str
         What the user can do next.
     cause : Cause
-        The kind of failure, for code that handles kinds differently.
+        The kind of failure, for code that handles kinds differently. Most are about what the user gave.
     status : int, optional
         The HTTP status, if the service answered.
     request_id : str, optional
@@ -89,7 +89,7 @@ class InferenceError(Exception):
         *,
         why: str = "",
         remedy: str = "",
-        cause: Cause,
+        cause: Cause = "option",
         status: int | None = None,
         request_id: str | None = None,
         retryable: bool = False,

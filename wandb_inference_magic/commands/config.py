@@ -43,7 +43,6 @@ def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
         raise InferenceError(
             "--cache cannot be used together with --check or --key. Nothing was done.",
             remedy="Use them one after the other.",
-            cause="option",
         )
     if options.reset:
         session.forget()
@@ -86,7 +85,6 @@ def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
             f"A cassette is a file, and {values['cassette']!r} would be its name.",
             remedy="To switch the cassette off: %wbconfig --mode off. A file of that name: --cassette ./"
             f"{values['cassette']}",
-            cause="option",
         )
     before = session.settings.chosen()
     for name in ("cassette", "budget_file"):
@@ -111,9 +109,7 @@ def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
 
 def _open_cassette(command: Command) -> None:
     if command.cassette is None and command.settings.cassette_mode != "off":
-        raise InferenceError(
-            "There is no cassette to use.", remedy="Name its file: %wbconfig --cassette FILE.", cause="option"
-        )
+        raise InferenceError("There is no cassette to use.", remedy="Name its file: %wbconfig --cassette FILE.")
 
 
 def _connect(session: Session, canvas: Canvas) -> None:
@@ -144,7 +140,7 @@ def _cache_table(session: Session, *, clear: bool) -> dict[str, Any]:
     settings = session.settings.resolve()
     cache, notices = open_cache(settings)
     if cache is None:
-        raise InferenceError(*notices, remedy="Check the file and its folder.", cause="option")
+        raise InferenceError(*notices, remedy="Check the file and its folder.")
     try:
         cleared = cache.clear() if clear else None
         count, oldest = cache.facts()
@@ -154,7 +150,6 @@ def _cache_table(session: Session, *, clear: bool) -> dict[str, Any]:
             f"The cache of answers {cache.path} cannot be read.",
             why=quoted(str(error)),
             remedy="Try again when no other kernel writes to it, or delete the file.",
-            cause="option",
         ) from None
     finally:
         cache.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from math import comb
 from pathlib import Path
 from threading import Event
 from types import FunctionType
@@ -78,10 +79,10 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
 
 def _publish(command: Command, result: BatchResult[Evaluation], project: str | None, name: str) -> None:
     """Publish a whole evaluation, and add the outcome as a notice. A failure does not hide the paid result."""
-    evaluation, ran = result.value, result.ran
-    if project is None or ran.interrupted or ran.stopped is not None:
+    if project is None or result.is_partial:
         return
-    stopped = Event()
+    evaluation, stopped = result.value, Event()
+    link = why = ""
     try:
         with (
             command.deferred_interrupts("publication") as interrupts,
@@ -98,11 +99,8 @@ def _publish(command: Command, result: BatchResult[Evaluation], project: str | N
         # The thread that publishes ends with the row that it is at.
         stopped.set()
         why = "It was interrupted, so a part of it may be in Weave."
-    else:
-        evaluation.notices = (*evaluation.notices, f"{PUBLISHED}{link}")
-        return
-    said = f"{NOT_PUBLISHED}{why} To try again: {name}.to_weave({project!r})."
-    evaluation.notices = (*evaluation.notices, said)
+    failed = f"{NOT_PUBLISHED}{why} To try again: {name}.to_weave({project!r})."
+    evaluation.notices = (*evaluation.notices, failed if why else f"{PUBLISHED}{link}")
 
 
 def _spec(context: MagicContext, command: Command, options: EvalOptions, text: str) -> EvaluationSpec:
@@ -110,7 +108,6 @@ def _spec(context: MagicContext, command: Command, options: EvalOptions, text: s
         raise InferenceError(
             "%%wbeval needs to know the right answers: nothing was sent.",
             remedy="Name the column that holds them: --truth label.",
-            cause="option",
         )
     prompts = named_prompts(text, _read_prompts(options.prompt))
     first = spec_of_rows(context, command, options)
@@ -131,8 +128,9 @@ def _spec(context: MagicContext, command: Command, options: EvalOptions, text: s
 def _read_prompts(paths: Sequence[str]) -> dict[str, str]:
     """Return the templates of files, by the files' names; a name that occurs twice is the whole path."""
     texts = {}
-    names = Counter(Path(path).name for path in dict.fromkeys(paths))
-    for path in dict.fromkeys(paths):
+    paths = list(dict.fromkeys(paths))
+    names = Counter(Path(path).name for path in paths)
+    for path in paths:
         try:
             text = expanded(path).read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
@@ -140,7 +138,6 @@ def _read_prompts(paths: Sequence[str]) -> dict[str, str]:
             raise InferenceError(
                 f"The prompt {shortened(path)!r} cannot be read: {quoted(why)}. Nothing was sent.",
                 remedy="Name a text file that holds a template.",
-                cause="option",
             ) from None
         name = Path(path).name
         texts[name if names[name] == 1 else path] = text.strip("\n")
@@ -158,19 +155,19 @@ def _scorer(name: str | None, names: Mapping[str, Any]) -> str | Callable[[Any, 
 def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows, *, use_cache: bool) -> None:
     known, left_out = known_rows(spec, rows)
     previewed = start_dry(command, asked_of(spec, list(known.values())), use_cache=use_cache)
-    runs = [run for run, _ in previewed]
-    if runs:
-        runs[0].notice(*notices_of(spec))
-    if left_out and runs:
-        runs[0].notice(f"{counted(left_out, 'row')} without a value in {spec.truth} left out.")
-    if spec.samples > 1 and runs:
-        runs[0].notice(f"They are {counted(len(known), 'row')}, each asked {spec.samples:,} times.")
-    if spec.judge is not None and runs:
-        pairs = len(runs) * (len(runs) - 1) // 2 * len(known)
+    notices = notices_of(spec)
+    if left_out:
+        notices.append(f"{counted(left_out, 'row')} without a value in {spec.truth} left out.")
+    if spec.samples > 1:
+        notices.append(f"They are {counted(len(known), 'row')}, each asked {spec.samples:,} times.")
+    if spec.judge is not None and previewed:
+        pairs = comb(len(previewed), 2) * len(known)
         judge = command.model_id(spec.judge)
         judging = estimate_judge(command, judge, spec.asked[0], pairs, [expected for _, expected in previewed])
         said = f"Then {judge} judges at most {counted(pairs, 'pair')} of answers, each twice. This costs extra"
-        runs[0].notice(f"{said}: {judging.takes}.")
-    if spec.stop_when_clear and runs:
-        runs[0].notice("That is for all rows; it stops when the comparison is decided.")
+        notices.append(f"{said}: {judging.takes}.")
+    if spec.stop_when_clear:
+        notices.append("That is for all rows; it stops when the comparison is decided.")
+    for run, _ in previewed[:1]:
+        run.notice(*notices)
     canvas.show(rows_preview_bundle(previewed, spec.samples))

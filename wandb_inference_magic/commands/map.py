@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import (
-    BatchSpec,
     PreparedMap,
     Ran,
     answers_bundle,
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..arguments import MapOptions
-    from ..frontend import Canvas, MagicContext
+    from ..frontend import MagicContext
 
 OUTPUT: Final = "_wbmap"
 _LAZY: Final = (
@@ -60,65 +59,41 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     command.listener = Spinner(canvas)
     value = value_of(frame, context.names, "%%wbmap")
     if not text.strip():
-        raise InferenceError(
-            "There is no prompt: nothing was sent.", remedy="Write it on the lines below %%wbmap.", cause="option"
-        )
+        raise InferenceError("There is no prompt: nothing was sent.", remedy="Write it on the lines below %%wbmap.")
     spec = spec_of_rows(context, command, options, text, distinct=options.distinct)
+    into = options.into or INTO
     if options.dry_run:
         rows = rows_to_look_at(value, options.limit)
         models = command.model_ids(options.model)
-        spec = without_replaced(command, rows, spec, models, options.into or INTO)
+        spec = without_replaced(command, rows, spec, models, into)
         asked = [(rows, spec, model) for model in (models or (None,))]
         canvas.show(rows_preview_bundle(start_dry(command, asked, use_cache=not options.no_cache)))
         return
     name = options.output or OUTPUT
     refuse_frame_as_output(context.names, value, name, limit=options.limit, by="job" if options.bg else None)
     what = f"%%wbmap {shortened(frame, 60)}"
+    how: dict[str, Any] = {"models": options.model, "into": into, "use_cache": not options.no_cache}
     if is_dask(value):
-        _map_dask(context, options, value, spec, what, name, canvas)
+        lazy = map_lazily(command, value, spec, limit=options.limit, **how)
+        if options.bg:
+            begin(context, dask_job(command, what, lazy, variable=name), name, canvas)
+        else:
+            context.put(name, lazy)
+            canvas.show(line_bundle(f"{name} is {_LAZY}"))
         return
     rows = read_rows(value, options.limit, copy=options.bg)
-    prepare = partial(
-        PreparedMap,
-        command,
-        rows,
-        spec,
-        models=options.model,
-        into=options.into or INTO,
-        use_cache=not options.no_cache,
-    )
     if options.bg:
         check_rows(rows)
     run_batch(
         context,
         canvas,
-        prepare,
+        partial(PreparedMap, command, rows, spec, **how),
         lambda mapped, place, news: summary_bundle(mapped.ran, place, news=news),
         what=what,
         name=name,
         in_job="frame",
         is_job=options.bg,
     )
-
-
-def _map_dask(
-    context: MagicContext, options: MapOptions, frame: Any, spec: BatchSpec, what: str, name: str, canvas: Canvas
-) -> None:
-    """Put a lazy frame with the answers into a variable, or a job that computes it."""
-    lazy = map_lazily(
-        context.command,
-        frame,
-        spec,
-        models=options.model,
-        into=options.into or INTO,
-        limit=options.limit,
-        use_cache=not options.no_cache,
-    )
-    if options.bg:
-        begin(context, dask_job(context.command, what, lazy, variable=name), name, canvas)
-        return
-    context.put(name, lazy)
-    canvas.show(line_bundle(f"{name} is {_LAZY}"))
 
 
 def summary_bundle(ran: Ran, name: str, *, news: Sequence[str] = ()) -> dict[str, Any]:
