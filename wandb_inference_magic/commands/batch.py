@@ -161,15 +161,12 @@ def refuse_frame_as_output(
     if name not in names or names[name] is not frame:
         return
     if limit is not None:
-        raise InferenceError(
-            f"{name} would keep only its first {limit:,} rows, because of --limit. Nothing was sent.",
-            remedy=f"Name another variable: -o {name}_first.",
-        )
-    if by is not None:
-        raise InferenceError(
-            f"The {by} would replace the frame {name}. Nothing was sent.",
-            remedy=f"Name another variable: -o {name}_{by}.",
-        )
+        what, other = f"{name} would keep only its first {limit:,} rows, because of --limit", "first"
+    elif by is not None:
+        what, other = f"The {by} would replace the frame {name}", by
+    else:
+        return
+    raise InferenceError(f"{what}. Nothing was sent.", remedy=f"Name another variable: -o {name}_{other}.")
 
 
 def rows_to_look_at(value: Any, limit: int | None) -> Rows:
