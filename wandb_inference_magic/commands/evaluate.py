@@ -111,10 +111,8 @@ def _spec(context: MagicContext, command: Command, options: EvalOptions, text: s
         )
     prompts = named_prompts(text, _read_prompts(options.prompt))
     first = spec_of_rows(context, command, options)
-    asked = [replace(first, text=prompt) for prompt in prompts.values()]
     return EvaluationSpec(
-        asked,
-        list(prompts),
+        {name: replace(first, text=prompt) for name, prompt in prompts.items()},
         command.model_ids(options.model),
         options.truth,
         options.field,
@@ -163,7 +161,7 @@ def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows
     if spec.judge is not None and previewed:
         pairs = comb(len(previewed), 2) * len(known)
         judge = command.model_id(spec.judge)
-        judging = estimate_judge(command, judge, spec.asked[0], pairs, [expected for _, expected in previewed])
+        judging = estimate_judge(command, judge, spec.first, pairs, [expected for _, expected in previewed])
         said = f"Then {judge} judges at most {counted(pairs, 'pair')} of answers, each twice. This costs extra"
         notices.append(f"{said}: {judging.takes}.")
     if spec.stop_when_clear:

@@ -13,8 +13,8 @@ from .verdict import (
     Comparison as Comparison,
     ScoreMeasure as ScoreMeasure,
     are_decided as are_decided,
-    compare_all as compare_all,
     compare_pairs as compare_pairs,
     format_p as format_p,
+    paired as paired,
     whole as whole,
 )
