@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from math import comb
 from pathlib import Path
 from threading import Event
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import start_dry
 from ..config import expanded
 from ..errors import InferenceError, quoted, shortened
 from ..evaluation import (
@@ -21,17 +19,13 @@ from ..evaluation import (
     Evaluation,
     EvaluationSpec,
     PreparedEvaluation,
-    asked_of,
-    estimate_judge,
-    known_rows,
     named_prompts,
-    notices_of,
     scorer_of,
+    start_dry_evaluation,
 )
 from ..frames import read_rows
 from ..frontend import Spinner
 from ..session import Command
-from ..text import counted
 from .batch import refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_rows, value_of
 from .preview import rows_preview_bundle
 
@@ -40,8 +34,7 @@ if TYPE_CHECKING:
 
     from ..arguments import EvalOptions
     from ..batch import BatchResult
-    from ..frames import Rows
-    from ..frontend import Canvas, MagicContext
+    from ..frontend import MagicContext
 
 OUTPUT: Final = "_wbeval"
 
@@ -63,7 +56,8 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
     spec = _spec(context, command, options, text)
     if options.dry_run:
         rows = rows_to_look_at(value, options.limit)
-        _show_dry(command, canvas, spec, rows, use_cache=not options.no_cache)
+        previewed = start_dry_evaluation(command, rows, spec, use_cache=not options.no_cache)
+        canvas.show(rows_preview_bundle(previewed, spec.samples))
         return
     name = options.output or OUTPUT
     refuse_frame_as_output(context.names, value, name, by="job" if options.bg else "evaluation")
@@ -148,24 +142,3 @@ def _scorer(name: str | None, names: Mapping[str, Any]) -> str | Callable[[Any, 
     # `from numpy import *` brings an `equal` that is no scorer.
     is_own = isinstance(found, FunctionType) if name in SCORERS else callable(found)
     return found if is_own else name
-
-
-def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows, *, use_cache: bool) -> None:
-    known, left_out = known_rows(spec, rows)
-    previewed = start_dry(command, asked_of(spec, list(known.values())), use_cache=use_cache)
-    notices = notices_of(spec)
-    if left_out:
-        notices.append(f"{counted(left_out, 'row')} without a value in {spec.truth} left out.")
-    if spec.samples > 1:
-        notices.append(f"They are {counted(len(known), 'row')}, each asked {spec.samples:,} times.")
-    if spec.judge is not None and previewed:
-        pairs = comb(len(previewed), 2) * len(known)
-        judge = command.model_id(spec.judge)
-        judging = estimate_judge(command, judge, spec.first, pairs, [expected for _, expected in previewed])
-        said = f"Then {judge} judges at most {counted(pairs, 'pair')} of answers, each twice. This costs extra"
-        notices.append(f"{said}: {judging.takes}.")
-    if spec.stop_when_clear:
-        notices.append("That is for all rows; it stops when the comparison is decided.")
-    for run, _ in previewed[:1]:
-        run.notice(*notices)
-    canvas.show(rows_preview_bundle(previewed, spec.samples))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import comb
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ..batch import BatchResult, PreparedBatch
+from ..batch import BatchResult, PreparedBatch, start_dry
 from ..errors import InferenceError, shortened
 from ..frames import NO_VALUE, ONLY, ListRows
 from ..prompts import THE_PROMPT, is_missing
 from ..statistics import SEED, are_decided
 from ..text import counted
 from .candidate import Candidate, fill_in_the_worst
-from .judge import check_judge, judge
+from .judge import check_judge, estimate_judge, judge
 from .result import Evaluation
 from .scorers import cannot_start, score_samples, span
 from .spec import part_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from threading import Event
 
-    from ..batch import BatchRun, BatchSpec, Progress
+    from ..batch import BatchRun, BatchSpec, Estimate, Progress
     from ..frames import Row, Rows
     from ..session import Command
     from .scorers import RowScores
@@ -162,6 +163,38 @@ def notices_of(spec: EvaluationSpec) -> list[str]:
 def _described(name: str) -> str:
     """Return what messages call a prompt: that of the cell has its usual name."""
     return THE_PROMPT if name == OWN else f"{THE_PROMPT} {shortened(name)!r}"
+
+
+def start_dry_evaluation(
+    command: Command, rows: Rows, spec: EvaluationSpec, *, use_cache: bool
+) -> list[tuple[BatchRun, Estimate]]:
+    """Return runs to look at and not to send, with what each would take, as `start_dry`.
+
+    The notices of the first say what else there is to know, such as what a judge would take.
+
+    Raises
+    ------
+    InferenceError
+        If it cannot start.
+    """
+    known, left_out = known_rows(spec, rows)
+    previewed = start_dry(command, asked_of(spec, list(known.values())), use_cache=use_cache)
+    notices = notices_of(spec)
+    if left_out:
+        notices.append(f"{counted(left_out, 'row')} without a value in {spec.truth} left out.")
+    if spec.samples > 1:
+        notices.append(f"They are {counted(len(known), 'row')}, each asked {spec.samples:,} times.")
+    if spec.judge is not None and previewed:
+        pairs = comb(len(previewed), 2) * len(known)
+        judging = command.model_id(spec.judge)
+        takes = estimate_judge(command, judging, spec.first, pairs, [expected for _, expected in previewed]).takes
+        said = f"Then {judging} judges at most {counted(pairs, 'pair')} of answers, each twice. This costs extra"
+        notices.append(f"{said}: {takes}.")
+    if spec.stop_when_clear:
+        notices.append("That is for all rows; it stops when the comparison is decided.")
+    for run, _ in previewed[:1]:
+        run.notice(*notices)
+    return previewed
 
 
 @dataclass(frozen=True, slots=True)
