@@ -319,10 +319,8 @@ def evaluate(
 
     check_arguments(given, prompt=MAYBE_PROMPT)
     command, texts = _command(), named_prompts(prompt, () if prompts is None else prompts)
-    asked = [_batch_spec(command, text, given) for text in texts.values()]
     spec = EvaluationSpec(
-        asked,
-        list(texts),
+        {name: _batch_spec(command, text, given) for name, text in texts.items()},
         command.model_ids(model_list("models", models)),
         truth,
         field,

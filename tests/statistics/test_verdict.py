@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from wandb_inference_magic.statistics.verdict import Comparison, ScoreMeasure, are_decided, compare_all, rounded_up
+from wandb_inference_magic.statistics.verdict import (
+    Comparison,
+    ScoreMeasure,
+    are_decided,
+    compare_pairs,
+    paired,
+    rounded_up,
+)
 
 pytestmark = pytest.mark.short
 
@@ -13,7 +20,7 @@ pytestmark = pytest.mark.short
 def _compared(only_a: int, only_b: int, rows: int = 40, **options: object) -> Comparison:
     a = [1.0] * only_a + [0.0] * (rows - only_a)
     b = [0.0] * only_a + [1.0] * only_b + [0.0] * (rows - only_a - only_b)
-    return compare_all(["A", "B"], [a, b], **options)[0]  # type: ignore[arg-type]
+    return compare_pairs(paired(["A", "B"], [a, b]), **options)[0]  # type: ignore[arg-type]
 
 
 def test_a_tie_is_named_with_its_interval_and_the_rows_that_would_tell() -> None:
@@ -55,10 +62,10 @@ def test_several_comparisons_are_corrected_for_their_number() -> None:
     # 8 rows against 1: clear alone (p = 0.039), not among three.
     a = [1.0] * 8 + [0.0] * 32
     b = [0.0] * 8 + [1.0] + [0.0] * 31
-    assert compare_all(["A", "B"], [a, b])[0].is_clear
-    found = compare_all(["A", "B", "C"], [a, b, b])
+    assert compare_pairs(paired(["A", "B"], [a, b]))[0].is_clear
+    found = compare_pairs(paired(["A", "B", "C"], [a, b, b]))
     assert found[0].p_value == pytest.approx(3 * 0.0390625)
-    assert found[0].low < compare_all(["A", "B"], [a, b])[0].low
+    assert found[0].low < compare_pairs(paired(["A", "B"], [a, b]))[0].low
     assert [(one.a, one.b) for one in found] == [("A", "B"), ("A", "C"), ("B", "C")]
     assert not found[0].is_clear
 
@@ -82,9 +89,9 @@ def test_samples_are_compared_by_rows() -> None:
 
 
 def test_a_smaller_error_is_better() -> None:
-    error = ScoreMeasure("mean error", "", lower_is_better=True, is_bounded=False)
+    error = ScoreMeasure("mean error", is_error=True)
     small, large = [0.1 * (one % 3) for one in range(30)], [1 + 0.1 * (one % 4) for one in range(30)]
-    found = compare_all(["A", "B"], [small, large], measure=error)[0]
+    found = compare_pairs(paired(["A", "B"], [small, large]), measure=error)[0]
     assert found.better == "A"
     assert found.sentences.startswith("A is better than B: its mean error is 1.0")
     assert "lower (0." in found.sentences

@@ -13,10 +13,10 @@ from ..batch import BatchSpec, MapProgress
 from ..engine import spec_from_options
 from ..errors import InferenceError, describe_exception, quoted, shortened
 from ..frames import read_rows
-from ..frontend import is_notebook, shown_whole
-from ..jobs import is_dask
+from ..frontend import cleared_on_error, is_notebook, shown_whole
+from ..jobs import batch_job, is_dask
 from ..prompts import how_to_define
-from .jobs import start_batch
+from .jobs import begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..batch import BatchResult, PreparedBatch
     from ..frames import Rows
     from ..frontend import Canvas, MagicContext
+    from ..jobs import Job
     from ..session import Command
 
 T = TypeVar("T")
@@ -73,9 +74,17 @@ def run_batch(
         When the user interrupts. What the rows so far give is in the variable.
     """
     if is_job:
-        start_batch(
-            context, what, prepare, name, canvas, in_job=in_job, summary=lambda result, place: show(result, place, ())
-        )
+
+        def place(job: Job, result: BatchResult[T]) -> str:
+            # If it ended early, wait() raises.
+            return f"%wbjobs {job.id} --result NAME" if result.is_partial and in_job == "wait" else f"{name}.{in_job}()"
+
+        def summary(result: BatchResult[T], found: str) -> dict[str, Any]:
+            return show(result, found, ())
+
+        with cleared_on_error(canvas):
+            job = batch_job(context.command, what, prepare(), place=place, summary=summary, variable=name)
+            begin(context, job, name, canvas)
         return
     with shown_whole(context.command, canvas, what, name) as interrupts:
         with interrupts.allowed():
@@ -112,7 +121,6 @@ def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:
         raise InferenceError(
             f"{magic} needs a frame: nothing was sent.",
             remedy=f"Name a DataFrame of the notebook after it: {magic} reviews.",
-            cause="option",
         )
     with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
         expression = inner if isinstance(inner := literal_eval(expression), str) else expression
@@ -127,7 +135,7 @@ def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:
     except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
         what = f"{shortened(expression)!r} raised {quoted(describe_exception(error))}".rstrip(".")
         remedy = "Try it in a cell of its own."
-    raise InferenceError(f"{what}. Nothing was sent.", remedy=remedy, cause="option")
+    raise InferenceError(f"{what}. Nothing was sent.", remedy=remedy)
 
 
 def refuse_frame_as_output(
@@ -153,17 +161,12 @@ def refuse_frame_as_output(
     if name not in names or names[name] is not frame:
         return
     if limit is not None:
-        raise InferenceError(
-            f"{name} would keep only its first {limit:,} rows, because of --limit. Nothing was sent.",
-            remedy=f"Name another variable: -o {name}_first.",
-            cause="option",
-        )
-    if by is not None:
-        raise InferenceError(
-            f"The {by} would replace the frame {name}. Nothing was sent.",
-            remedy=f"Name another variable: -o {name}_{by}.",
-            cause="option",
-        )
+        what, other = f"{name} would keep only its first {limit:,} rows, because of --limit", "first"
+    elif by is not None:
+        what, other = f"The {by} would replace the frame {name}", by
+    else:
+        return
+    raise InferenceError(f"{what}. Nothing was sent.", remedy=f"Name another variable: -o {name}_{other}.")
 
 
 def rows_to_look_at(value: Any, limit: int | None) -> Rows:
@@ -172,6 +175,5 @@ def rows_to_look_at(value: Any, limit: int | None) -> Rows:
         raise InferenceError(
             f"To show rows of a {type(value).__name__}, they would be {'computed' if is_dask(value) else 'used up'}.",
             remedy="Put some of them into a variable first, and name that.",
-            cause="option",
         )
     return read_rows(value, limit)

@@ -111,27 +111,26 @@ def _check_comparable(options: ChatOptions, models: int) -> None:
     if options.format in ("text", "html"):
         alone.append(f"--format {options.format}")
     if alone:
-        raise InferenceError(
-            f"{alone[0]} works with one model at a time.", remedy="Leave it out, or name one model.", cause="option"
-        )
+        raise InferenceError(f"{alone[0]} works with one model at a time.", remedy="Leave it out, or name one model.")
     if models > MAX_MODELS:
         raise InferenceError(
             f"{models} models are too many to compare at once: at most {MAX_MODELS}.",
             remedy="Name the models with -m, or narrow --models-like; %wbmodels TEXT shows what it matches.",
-            cause="option",
         )
 
 
 def _compare(context: MagicContext, options: ChatOptions, specs: list[ChatSpec], canvas: Canvas) -> list[Reply]:
     # Imported on first use, so that a first chat does not wait for it.
     from ..engine.compare import run_comparison
+    from ..frontend import ComparisonView
 
-    session = context.session
+    session, settings = context.session, context.command.settings
+    listener: ComparisonListener = NullListener()
+    if not options.quiet:
+        listener = ComparisonView(canvas, settings.allow_images_from, per_second=settings.refresh_per_second)
     session.last_comparison = []
     try:
-        return run_comparison(
-            context.command, specs, origin=context.cell.origin, listener=_comparison_view(context, options, canvas)
-        )
+        return run_comparison(context.command, specs, origin=context.cell.origin, listener=listener)
     finally:
         if session.last_comparison:
             for name in ("_wbreply", options.output):
@@ -162,15 +161,6 @@ def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec, canvas: C
     return reply
 
 
-def _comparison_view(context: MagicContext, options: ChatOptions, canvas: Canvas) -> ComparisonListener:
-    if options.quiet:
-        return NullListener()
-    from ..frontend import ComparisonView
-
-    settings = context.command.settings
-    return ComparisonView(canvas, settings.allow_images_from, per_second=settings.refresh_per_second)
-
-
 def _format(options: ChatOptions) -> str:
     return options.format or ("json" if options.schema else "markdown")
 
@@ -186,13 +176,10 @@ def _left_threads(context: MagicContext, thread: str | None) -> str:
 
 def _finish(context: MagicContext, options: ChatOptions, reply: Reply) -> None:
     """Say which jobs have ended and which turns were removed, and put code into the next cells."""
-    if notice := _left_threads(context, reply.thread):
-        reply.notices = (*reply.notices, notice)
+    notices = [_left_threads(context, reply.thread)]
     if not options.quiet:
-        reply.notices = (*reply.notices, *context.session.jobs.news())
-    if options.code is None:
-        return
-    blocks = reply.code_blocks
-    notice = next_cells.put(context.shell, blocks if options.code == "all" else blocks[:1], context.cell)
-    if notice:
-        reply.notices = (*reply.notices, notice)
+        notices += context.session.jobs.news()
+    if options.code is not None:
+        blocks = reply.code_blocks if options.code == "all" else reply.code_blocks[:1]
+        notices.append(next_cells.put(context.shell, blocks, context.cell))
+    reply.notices = (*reply.notices, *filter(None, notices))

@@ -19,13 +19,14 @@ from ..session import Command, has_no_list
 from ..text import counted, duration, redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from ..config import Endpoint
     from ..frontend import Canvas
     from ..session import Session
 
 HEADINGS: Final = ("check", "found")
+CHECKED: Final = ("endpoint", "key", "project", "models", "reply")
 SETTING_HEADINGS: Final = ("setting", "value", "from")
 ALWAYS_SHOWN: Final = ("endpoint", "key", "project", "model", "budget")
 SETTABLE: Final = tuple(option.field for option in ConfigOptions.declared if option.field in SETTING_NAMES)
@@ -43,7 +44,6 @@ def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
         raise InferenceError(
             "--cache cannot be used together with --check or --key. Nothing was done.",
             remedy="Use them one after the other.",
-            cause="option",
         )
     if options.reset:
         session.forget()
@@ -86,7 +86,6 @@ def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
             f"A cassette is a file, and {values['cassette']!r} would be its name.",
             remedy="To switch the cassette off: %wbconfig --mode off. A file of that name: --cassette ./"
             f"{values['cassette']}",
-            cause="option",
         )
     before = session.settings.chosen()
     for name in ("cassette", "budget_file"):
@@ -111,9 +110,7 @@ def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
 
 def _open_cassette(command: Command) -> None:
     if command.cassette is None and command.settings.cassette_mode != "off":
-        raise InferenceError(
-            "There is no cassette to use.", remedy="Name its file: %wbconfig --cassette FILE.", cause="option"
-        )
+        raise InferenceError("There is no cassette to use.", remedy="Name its file: %wbconfig --cassette FILE.")
 
 
 def _connect(session: Session, canvas: Canvas) -> None:
@@ -144,7 +141,7 @@ def _cache_table(session: Session, *, clear: bool) -> dict[str, Any]:
     settings = session.settings.resolve()
     cache, notices = open_cache(settings)
     if cache is None:
-        raise InferenceError(*notices, remedy="Check the file and its folder.", cause="option")
+        raise InferenceError(*notices, remedy="Check the file and its folder.")
     try:
         cleared = cache.clear() if clear else None
         count, oldest = cache.facts()
@@ -154,7 +151,6 @@ def _cache_table(session: Session, *, clear: bool) -> dict[str, Any]:
             f"The cache of answers {cache.path} cannot be read.",
             why=quoted(str(error)),
             remedy="Try again when no other kernel writes to it, or delete the file.",
-            cause="option",
         ) from None
     finally:
         cache.close()
@@ -256,17 +252,15 @@ def _check(session: Session, canvas: Canvas, *, needs_reply: bool) -> None:
     command.listener = Spinner(canvas)
     found: dict[str, tuple[str, str]] = {}
     failure: InferenceError | None = None
-    items = CHECKS if needs_reply or command.model_or_none else CHECKS[:-1]
-    for item, check in items:
-        try:
-            is_good, said = check(command, canvas)
+    items = CHECKED if needs_reply or command.model_or_none else CHECKED[:-1]
+    try:
+        for item, (is_good, said) in zip(items, _checks(command, canvas), strict=False):
             found[item] = f"{'✓' if is_good else '✗'} {item}", said
-        except InferenceError as error:
-            # A request for the models shows too that the key is wrong, or that nothing answers at the endpoint.
-            failed = {"key": "key", "network": "endpoint"}.get(error.cause, item)
-            found[failed], failure = (f"✗ {failed}", error.what), error
-            break
-    rows = [found.get(item, (f"– {item}", "not checked")) for item, _ in items]
+    except InferenceError as error:
+        # A request for the models shows too that the key is wrong, or that nothing answers at the endpoint.
+        failed = {"key": "key", "network": "endpoint"}.get(error.cause, items[len(found)])
+        found[failed], failure = (f"✗ {failed}", error.what), error
+    rows = [found.get(item, (f"– {item}", "not checked")) for item in items]
     canvas.show(table_bundle(HEADINGS, rows))
     if failure is not None:
         raise failure
@@ -289,27 +283,25 @@ def _describe_key(command: Command) -> str:
     return f"{source}, kept for this session" if source == TYPED else source or "none is needed or none is set"
 
 
-def _check_models(command: Command, canvas: Canvas) -> tuple[bool, str]:  # noqa: ARG001
+def _checks(command: Command, canvas: Canvas) -> Iterator[tuple[bool, str]]:
+    """Yield for each of the items that are `CHECKED` whether it is good, and what was found.
+
+    Raises
+    ------
+    InferenceError
+        At the first item that fails.
+    """
+    yield True, _describe_endpoint(command.endpoint)
+    yield True, _describe_key(command)
+    yield True, command.endpoint.project or "not set: the account's own is used"
     models = command.session.models
     catalog = models.catalog(command, refresh=True)
     if (failure := models.failure(command.endpoint)) is None:
-        return catalog.live, f"{len(catalog.models):,} listed" if catalog.live else catalog.note
-    if has_no_list(failure):
-        return False, f"{failure.what} {failure.why}".strip()
-    raise failure
-
-
-def _check_reply(command: Command, canvas: Canvas) -> tuple[bool, str]:
+        yield catalog.live, f"{len(catalog.models):,} listed" if catalog.live else catalog.note
+    elif has_no_list(failure):
+        yield False, f"{failure.what} {failure.why}".strip()
+    else:
+        raise failure
     spec = ChatSpec("Reply with the word: ready", model=command.model, parameters=(("max_tokens", 16),), thread=None)
     reply = run_chat(command, spec, listener=_Checking(canvas))
-    return True, f"{reply.model} answered in {duration(reply.seconds)}"
-
-
-# Each item returns whether it is good, and what was found, or raises InferenceError.
-CHECKS: Final[tuple[tuple[str, Callable[[Command, Canvas], tuple[bool, str]]], ...]] = (
-    ("endpoint", lambda command, _: (True, _describe_endpoint(command.endpoint))),
-    ("key", lambda command, _: (True, _describe_key(command))),
-    ("project", lambda command, _: (True, command.endpoint.project or "not set: the account's own is used")),
-    ("models", _check_models),
-    ("reply", _check_reply),
-)
+    yield True, f"{reply.model} answered in {duration(reply.seconds)}"

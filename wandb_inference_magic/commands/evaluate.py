@@ -10,7 +10,6 @@ from threading import Event
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import PreparedRuns
 from ..config import expanded
 from ..errors import InferenceError, quoted, shortened
 from ..evaluation import (
@@ -20,17 +19,13 @@ from ..evaluation import (
     Evaluation,
     EvaluationSpec,
     PreparedEvaluation,
-    asked_of,
-    estimate_judge,
-    known_rows,
     named_prompts,
-    notices_of,
     scorer_of,
+    start_dry_evaluation,
 )
 from ..frames import read_rows
 from ..frontend import Spinner
 from ..session import Command
-from ..text import counted
 from .batch import refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_rows, value_of
 from .preview import rows_preview_bundle
 
@@ -39,8 +34,7 @@ if TYPE_CHECKING:
 
     from ..arguments import EvalOptions
     from ..batch import BatchResult
-    from ..frames import Rows
-    from ..frontend import Canvas, MagicContext
+    from ..frontend import MagicContext
 
 OUTPUT: Final = "_wbeval"
 
@@ -62,7 +56,8 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
     spec = _spec(context, command, options, text)
     if options.dry_run:
         rows = rows_to_look_at(value, options.limit)
-        _show_dry(command, canvas, spec, rows, use_cache=not options.no_cache)
+        previewed = start_dry_evaluation(command, rows, spec, use_cache=not options.no_cache)
+        canvas.show(rows_preview_bundle(previewed, spec.samples))
         return
     name = options.output or OUTPUT
     refuse_frame_as_output(context.names, value, name, by="job" if options.bg else "evaluation")
@@ -78,10 +73,10 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
 
 def _publish(command: Command, result: BatchResult[Evaluation], project: str | None, name: str) -> None:
     """Publish a whole evaluation, and add the outcome as a notice. A failure does not hide the paid result."""
-    evaluation, ran = result.value, result.ran
-    if project is None or ran.interrupted or ran.stopped is not None:
+    if project is None or result.is_partial:
         return
-    stopped = Event()
+    evaluation, stopped = result.value, Event()
+    link = why = ""
     try:
         with (
             command.deferred_interrupts("publication") as interrupts,
@@ -98,11 +93,8 @@ def _publish(command: Command, result: BatchResult[Evaluation], project: str | N
         # The thread that publishes ends with the row that it is at.
         stopped.set()
         why = "It was interrupted, so a part of it may be in Weave."
-    else:
-        evaluation.notices = (*evaluation.notices, f"{PUBLISHED}{link}")
-        return
-    said = f"{NOT_PUBLISHED}{why} To try again: {name}.to_weave({project!r})."
-    evaluation.notices = (*evaluation.notices, said)
+    failed = f"{NOT_PUBLISHED}{why} To try again: {name}.to_weave({project!r})."
+    evaluation.notices = (*evaluation.notices, failed if why else f"{PUBLISHED}{link}")
 
 
 def _spec(context: MagicContext, command: Command, options: EvalOptions, text: str) -> EvaluationSpec:
@@ -110,14 +102,11 @@ def _spec(context: MagicContext, command: Command, options: EvalOptions, text: s
         raise InferenceError(
             "%%wbeval needs to know the right answers: nothing was sent.",
             remedy="Name the column that holds them: --truth label.",
-            cause="option",
         )
     prompts = named_prompts(text, _read_prompts(options.prompt))
     first = spec_of_rows(context, command, options)
-    asked = [replace(first, text=prompt) for prompt in prompts.values()]
     return EvaluationSpec(
-        asked,
-        list(prompts),
+        {name: replace(first, text=prompt) for name, prompt in prompts.items()},
         command.model_ids(options.model),
         options.truth,
         options.field,
@@ -131,8 +120,9 @@ def _spec(context: MagicContext, command: Command, options: EvalOptions, text: s
 def _read_prompts(paths: Sequence[str]) -> dict[str, str]:
     """Return the templates of files, by the files' names; a name that occurs twice is the whole path."""
     texts = {}
-    names = Counter(Path(path).name for path in dict.fromkeys(paths))
-    for path in dict.fromkeys(paths):
+    paths = list(dict.fromkeys(paths))
+    names = Counter(Path(path).name for path in paths)
+    for path in paths:
         try:
             text = expanded(path).read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
@@ -140,7 +130,6 @@ def _read_prompts(paths: Sequence[str]) -> dict[str, str]:
             raise InferenceError(
                 f"The prompt {shortened(path)!r} cannot be read: {quoted(why)}. Nothing was sent.",
                 remedy="Name a text file that holds a template.",
-                cause="option",
             ) from None
         name = Path(path).name
         texts[name if names[name] == 1 else path] = text.strip("\n")
@@ -153,25 +142,3 @@ def _scorer(name: str | None, names: Mapping[str, Any]) -> str | Callable[[Any, 
     # `from numpy import *` brings an `equal` that is no scorer.
     is_own = isinstance(found, FunctionType) if name in SCORERS else callable(found)
     return found if is_own else name
-
-
-def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows, *, use_cache: bool) -> None:
-    known, left_out = known_rows(spec, rows)
-    asked = asked_of(spec, list(known.values()))
-    previewed = PreparedRuns(command, asked, magic="wbeval", use_cache=use_cache).look()
-    runs = [run for run, _ in previewed]
-    if runs:
-        runs[0].notice(*notices_of(spec))
-    if left_out and runs:
-        runs[0].notice(f"{counted(left_out, 'row')} without a value in {spec.truth} left out.")
-    if spec.samples > 1 and runs:
-        runs[0].notice(f"They are {counted(len(known), 'row')}, each asked {spec.samples:,} times.")
-    if spec.judge is not None and runs:
-        pairs = len(runs) * (len(runs) - 1) // 2 * len(known)
-        judge = command.model_id(spec.judge)
-        judging = estimate_judge(command, judge, spec.asked[0], pairs, [expected for _, expected in previewed])
-        said = f"Then {judge} judges at most {counted(pairs, 'pair')} of answers, each twice. This costs extra"
-        runs[0].notice(f"{said}: {judging.takes}.")
-    if spec.stop_when_clear and runs:
-        runs[0].notice("That is for all rows; it stops when the comparison is decided.")
-    canvas.show(rows_preview_bundle(previewed, spec.samples))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..batch import Counts
 from ..catalog import usd
 from ..engine import prepare_request, run_chat
 from ..errors import InferenceError, Interrupted
-from ..frontend import cleared_on_error, describe_progress, describe_wait
-from ..jobs import HERE, Job, Outcome, batch_job, can_run_beside
+from ..frontend import describe_progress, describe_wait
+from ..jobs import HERE, Job, Outcome, can_run_beside
 from ..rendering import line_bundle, reply_bundle, table_bundle
 from ..replies import NullListener
 from ..session import Foreground, JobRecord, unfinished
@@ -22,12 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..arguments import JobsOptions
-    from ..batch import BatchResult, PreparedBatch
     from ..engine import ChatSpec
     from ..frontend import Canvas, MagicContext
     from ..replies import CallProgress
-
-T = TypeVar("T")
 
 HEADINGS: Final = ("job", "what", "state", "done", "errors", "rate", "cost", "time left")
 ROWS_A_DRAWING: Final = 500
@@ -82,31 +79,6 @@ class JobListener(NullListener):
         """Show what is being done."""
         self._job.count(Counts(0, 1, doing=words))
         self._job.draw()
-
-
-def start_batch(
-    context: MagicContext,
-    what: str,
-    prepare: Callable[[], PreparedBatch[T]],
-    name: str,
-    canvas: Canvas,
-    *,
-    in_job: str,
-    summary: Callable[[BatchResult[T], str], dict[str, Any]],
-) -> None:
-    """Prepare a map or an evaluation, and start a job for it; as `begin`.
-
-    `in_job` is the method of the job that returns the value. `summary` takes the result, and where the user finds its
-    value; it returns what is shown at the end.
-    """
-
-    def place(job: Job, result: BatchResult[T]) -> str:
-        # If it ended early, wait() raises.
-        return f"%wbjobs {job.id} --result NAME" if result.is_partial and in_job == "wait" else f"{name}.{in_job}()"
-
-    with cleared_on_error(canvas):
-        job = batch_job(context.command, what, prepare(), place=place, summary=summary, variable=name)
-        begin(context, job, name, canvas)
 
 
 def begin(context: MagicContext, job: Job, name: str, canvas: Canvas, *, quiet: bool = False) -> None:
@@ -172,12 +144,10 @@ def manage(context: MagicContext, options: JobsOptions, text: str) -> None:
     canvas, session = context.canvas(), context.session
     chosen = [action for action in ACTIONS if getattr(options, action)]
     if len(chosen) > 1:
-        raise InferenceError("%wbjobs does one thing at a time.", remedy="Give one option.", cause="option")
+        raise InferenceError("%wbjobs does one thing at a time.", remedy="Give one option.")
     if not text:
         if chosen:
-            raise InferenceError(
-                f"--{chosen[0]} needs the number of a job.", remedy="%wbjobs shows them.", cause="option"
-            )
+            raise InferenceError(f"--{chosen[0]} needs the number of a job.", remedy="%wbjobs shows them.")
         canvas.show(jobs_table(cast("Sequence[Job | Foreground]", list(session.jobs)), unfinished()))
         return
     job = cast("Job | Foreground", session.jobs.get(_number(text)))
@@ -187,7 +157,6 @@ def manage(context: MagicContext, options: JobsOptions, text: str) -> None:
                 f"Job {job.id} ({job.what}) runs in a callback, a subshell or a thread of yours: the code that "
                 "started it gets the result.",
                 remedy=f"To end it: %wbjobs {job.id} --cancel",
-                cause="option",
             )
         job.cancel()
         canvas.show(line_bundle(f"Job {job.id} ends; what has arrived is kept."))
@@ -200,7 +169,7 @@ def manage(context: MagicContext, options: JobsOptions, text: str) -> None:
 def _number(text: str) -> int:
     if text.isdecimal():
         return int(text)
-    raise InferenceError(f"{text!r} is not the number of a job.", remedy="%wbjobs shows them.", cause="option")
+    raise InferenceError(f"{text!r} is not the number of a job.", remedy="%wbjobs shows them.")
 
 
 def _act(context: MagicContext, action: str, job: Job, options: JobsOptions) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import BatchSpec, PreparedMap, Ran, answers_bundle, cost_of, first_answers
+from ..batch import PreparedMap, Ran, answers_bundle, cost_of, first_answers
 from ..catalog import describe_cost
 from ..config import INTO
 from ..errors import InferenceError, shortened
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..arguments import MapOptions
-    from ..frames import Rows
-    from ..frontend import Canvas, MagicContext
+    from ..frontend import MagicContext
 
 OUTPUT: Final = "_wbmap"
 _LAZY: Final = (
@@ -52,24 +51,23 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     command.listener = Spinner(canvas)
     value = value_of(frame, context.names, "%%wbmap")
     if not text.strip():
-        raise InferenceError(
-            "There is no prompt: nothing was sent.", remedy="Write it on the lines below %%wbmap.", cause="option"
-        )
+        raise InferenceError("There is no prompt: nothing was sent.", remedy="Write it on the lines below %%wbmap.")
     spec = spec_of_rows(context, command, options, text, distinct=options.distinct)
-
-    def prepare(rows: Rows) -> PreparedMap:
-        into, use_cache = options.into or INTO, not options.no_cache
-        return PreparedMap(command, rows, spec, models=options.model, into=into, use_cache=use_cache)
-
+    how: dict[str, Any] = {"models": options.model, "into": options.into or INTO, "use_cache": not options.no_cache}
     if options.dry_run:
-        prepared = prepare(rows_to_look_at(value, options.limit))
+        prepared = PreparedMap(command, rows_to_look_at(value, options.limit), spec, **how)
         canvas.show(rows_preview_bundle(prepared.look()))
         return
     name = options.output or OUTPUT
     refuse_frame_as_output(context.names, value, name, limit=options.limit, by="job" if options.bg else None)
     what = f"%%wbmap {shortened(frame, 60)}"
     if is_dask(value):
-        _map_dask(context, options, value, spec, what, name, canvas)
+        lazy = map_lazily(command, value, spec, limit=options.limit, **how)
+        if options.bg:
+            begin(context, dask_job(command, what, lazy, variable=name), name, canvas)
+        else:
+            context.put(name, lazy)
+            canvas.show(line_bundle(f"{name} is {_LAZY}"))
         return
     rows = read_rows(value, options.limit, copy=options.bg)
     if options.bg:
@@ -77,33 +75,13 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     run_batch(
         context,
         canvas,
-        partial(prepare, rows),
+        partial(PreparedMap, command, rows, spec, **how),
         lambda mapped, place, news: summary_bundle(mapped.ran, place, news=news),
         what=what,
         name=name,
         in_job="frame",
         is_job=options.bg,
     )
-
-
-def _map_dask(
-    context: MagicContext, options: MapOptions, frame: Any, spec: BatchSpec, what: str, name: str, canvas: Canvas
-) -> None:
-    """Put a lazy frame with the answers into a variable, or a job that computes it."""
-    lazy = map_lazily(
-        context.command,
-        frame,
-        spec,
-        models=options.model,
-        into=options.into or INTO,
-        limit=options.limit,
-        use_cache=not options.no_cache,
-    )
-    if options.bg:
-        begin(context, dask_job(context.command, what, lazy, variable=name), name, canvas)
-        return
-    context.put(name, lazy)
-    canvas.show(line_bundle(f"{name} is {_LAZY}"))
 
 
 def summary_bundle(ran: Ran, name: str, *, news: Sequence[str] = ()) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def manage(context: MagicContext, options: ThreadOptions, name: str) -> None:
     session, canvas = context.session, context.canvas()
     chosen = [action for action in ACTIONS if getattr(options, action)]
     if len(chosen) > 1:
-        raise InferenceError("%wbthread does one thing at a time.", remedy="Give one option at a time.", cause="option")
+        raise InferenceError("%wbthread does one thing at a time.", remedy="Give one option at a time.")
     if chosen:
         canvas.show(_act(context, chosen[0], options, name or session.threads.current))
         return
@@ -51,7 +51,7 @@ def manage(context: MagicContext, options: ThreadOptions, name: str) -> None:
         return
     session.threads.current = name
     turns = len(session.threads.get_or_new(name).turns)
-    canvas.show(line_bundle(f"The next chats continue the thread {name} ({_count(turns)})."))
+    canvas.show(line_bundle(f"The next chats continue the thread {name} ({counted(turns, 'turn')})."))
 
 
 def _act(context: MagicContext, action: str, options: ThreadOptions, name: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _act(context: MagicContext, action: str, options: ThreadOptions, name: str) 
     if action == "export":
         path = thread_file.export(thread, options.export or "")
         said = _left_out(thread_file.left_out_of(thread, path))
-        return line_bundle(f"The thread {name} ({_count(len(thread.turns))}) is in {path}.{said}")
+        return line_bundle(f"The thread {name} ({counted(len(thread.turns), 'turn')}) is in {path}.{said}")
     if action == "undo":
         return _undo(thread)
     if action == "edit":
@@ -82,10 +82,9 @@ def _import(session: Session, name: str, file: str) -> dict[str, Any]:
         raise InferenceError(
             f"The thread {name} has turns already.",
             remedy=f"Import under another name (%wbthread NAME --import {shortened(file)}), or --clear it first.",
-            cause="option",
         )
     session.threads[name], left_out = thread_file.import_(name, file)
-    turns = _count(len(session.threads[name].turns))
+    turns = counted(len(session.threads[name].turns), "turn")
     return line_bundle(f"The thread {name} has {turns} from {file}.{_left_out(left_out)}")
 
 
@@ -95,9 +94,9 @@ def _left_out(nouns: Sequence[str]) -> str:
 
 def _undo(thread: Thread) -> dict[str, Any]:
     if not thread.turns:
-        raise InferenceError(f"The thread {thread.name} has no turn to take back.", cause="option")
+        raise InferenceError(f"The thread {thread.name} has no turn to take back.")
     turn, thread.edited = thread.turns.pop(), None
-    left = _count(len(thread.turns))
+    left = counted(len(thread.turns), "turn")
     return line_bundle(f"Undone: {shortened(_one_line(turn.words), PROMPT_SHOWN)!r}. {thread.name} has {left}.")
 
 
@@ -105,9 +104,8 @@ def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
     """Put the prompt of a turn into a new cell, and have the next chat of a new cell replace that turn."""
     if number > len(thread.turns):
         raise InferenceError(
-            f"The thread {thread.name} has {_count(len(thread.turns))}, so there is no turn {number}.",
+            f"The thread {thread.name} has {counted(len(thread.turns), 'turn')}, so there is no turn {number}.",
             remedy=f"%wbthread {thread.name} --show shows them with their numbers.",
-            cause="option",
         )
     turn = thread.turns[number - 1]
     # The prompt as it was sent: it is no template.
@@ -168,7 +166,3 @@ def conversation_bundle(thread: Thread, allow_images_from: Collection[str] = ())
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _count(turns: int) -> str:
-    return counted(turns, "turn")

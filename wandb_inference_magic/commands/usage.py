@@ -15,7 +15,7 @@ from ..spending import USAGE_TYPES, Total, usage_rows
 from ..text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from ..arguments import UsageOptions
     from ..frontend import MagicContext
@@ -117,12 +117,8 @@ def _chart(by_model: ByModel) -> dict[str, Any]:
         [model for _, model, _ in by_model],
         [
             Measure("tokens, prompt and reply", [one.usage.total_tokens for *_, one in by_model], "{:,.0f}".format),
-            Measure("cost", _costs([one for *_, one in by_model]), usd),
+            Measure("cost", [None if one.unpriced else one.cost for *_, one in by_model], usd),
             Measure("seconds to the first piece", [one.mean_seconds_to_first for *_, one in by_model], "{:.2f}".format),
             Measure("tokens a second", [one.tokens_per_second for *_, one in by_model], "{:,.0f}".format),
         ],
     )
-
-
-def _costs(totals: Sequence[Total]) -> list[float | None]:
-    return [None if one.unpriced else one.cost for one in totals]

@@ -60,6 +60,11 @@ class Candidate:
         rows = zip(self.answers, self.errors, strict=True)
         return [all(one is not None or not error for one, error in zip(*row, strict=True)) for row in rows]
 
+    @property
+    def failures(self) -> list[str | None]:
+        """For each row, the first error of its samples; None if there is none."""
+        return [next(filter(None, errors), None) for errors in self.errors]
+
     def columns(self, *, has_scores: bool) -> dict[str, list[Any]]:
         """Return what it made of the rows, as columns."""
         is_sampled = any(len(each) != 1 for each in self.answers)
@@ -69,7 +74,7 @@ class Candidate:
             "right": self.right if is_sampled else [None if each is None else each == 1 for each in self.right],
             **({"score": self.scores} if has_scores else {}),
             "seconds": [fmean(each) if each else None for each in known],
-            "error": [next((each for each in errors if each), None) for errors in self.errors],
+            "error": self.failures,
         }
 
 

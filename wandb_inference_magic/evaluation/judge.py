@@ -130,22 +130,21 @@ class Judgement:
 
     def sentences(self) -> list[str]:
         """What is to be said about the judge itself."""
+        if not self._said:
+            return ["There were no different answers to judge."]
+        missing = [self._missing()] if self.failed else []
         if not self.asked:
-            if not self.failed:
-                return ["There were no different answers to judge."]
-            return [f"{self.model} judged nothing.", self._missing()]
+            return [f"{self.model} judged nothing.", *missing]
         first, second = (self._said.count((place, place)) for place in ("first", "second"))
         changed = first + second
         of = f"{changed:,} of {self.asked:,} pairs ({changed / self.asked:.0%})"
         said = [f"Judged by {self.model}, in both orders: it contradicted itself on {of}."]
-        p = mcnemar(first, second)
-        if changed and p <= ALPHA:
+        if (p := mcnemar(first, second)) <= ALPHA:
             place = "first" if first > second else "second"
             said.append(f"It is biased towards the answer shown {place} ({format_p(p)}).")
         if changed:
             said.append("Pairs on which it contradicted itself count for neither.")
-        if self.failed:
-            said.append(self._missing())
+        said += missing
         ours, theirs = self._labelled()
         if ours:
             agreed = sum(one == other for one, other in zip(ours, theirs, strict=True))

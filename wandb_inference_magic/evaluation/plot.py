@@ -7,13 +7,13 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..rendering import PLAIN, table_bundle
-from ..statistics import whole
+from ..statistics import SHARE, whole
 from ..text import figure, safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .scorers import Scorer
+    from ..statistics import ScoreMeasure
 
 PIXELS: Final = 240
 BAR: Final = 21
@@ -51,23 +51,22 @@ class Bars(NamedTuple):
     figures: Sequence[Figures]
 
 
-def bars_of(facts: Sequence[Mapping[str, Any]], scorer: Scorer) -> Bars:
+def bars_of(facts: Sequence[Mapping[str, Any]], measure: ScoreMeasure) -> Bars:
     """Return the shares of right answers, or the mean scores, of candidates with these facts (see `summary`)."""
-    if not scorer.has_scores:
+    if measure == SHARE:
         shares = [(one["share"], one["low"], one["high"]) for one in facts]
         return Bars("share", "0 to 100 %", [Figures(_percent(*each), *each) for each in shares])
-    found = []
-    for one in facts:
-        score = one["score"]
-        low, high = (score or 0.0,) * 2 if one["score_low"] is None else (one["score_low"], one["score_high"])
-        ends = "" if one["score_low"] is None else f" ({figure(low)} to {figure(high)})"
-        found.append((f"{figure(score)}{ends}" if score is not None else "unknown", score, low, high))
-    most = 1.0 if scorer.measure.is_bounded else max((high for *_, high in found), default=0.0) or 1.0
-    figures = [
-        Figures(said, None if score is None else score / most, low / most, high / most)
-        for said, score, low, high in found
-    ]
-    return Bars(scorer.measure.name, f"0 to {figure(most)}", figures)
+    most = (max(one["score_high"] or one["score"] or 0.0 for one in facts) or 1.0) if measure.is_error else 1.0
+    return Bars(measure.name, f"0 to {figure(most)}", [_score_figures(one, most) for one in facts])
+
+
+def _score_figures(facts: Mapping[str, Any], most: float) -> Figures:
+    score, low, high = facts["score"], facts["score_low"], facts["score_high"]
+    if score is None:
+        return Figures("unknown", None, 0.0, 0.0)
+    if low is None:
+        return Figures(figure(score), score / most, score / most, score / most)
+    return Figures(f"{figure(score)} ({figure(low)} to {figure(high)})", score / most, low / most, high / most)
 
 
 def _percent(share: float | None, low: float, high: float) -> str:

@@ -82,7 +82,7 @@ class Publication:
         # Once, so that all evaluations are over the same version.
         weave.publish(dataset)
         evaluations = {self._publish_one(dataset, one, its) for one, its in zip(candidates, facts, strict=True)}
-        measured = [("score", self.scorer.measure.lower_is_better)] if self.scorer.has_scores else []
+        measured = [("score", self.scorer.measure.is_error)] if self.scorer.has_scores else []
         columns = [
             # A scorer's name and a path in the summary of an evaluation: `output` is the summary as it was given.
             boards.LeaderboardColumn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
@@ -12,7 +13,7 @@ from ..catalog import usd
 from ..frames import ANY, NO_VALUE, Kind, with_values
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
-from ..statistics import BOOTSTRAP, Comparison, bootstrap, compare_all, share_interval
+from ..statistics import BOOTSTRAP, SHARE, Comparison, bootstrap, compare_pairs, paired, share_interval
 from ..text import counted, sum_or_none
 from .candidate import fill_in_the_worst, frame_of, portable
 from .plot import Bars, Figures, Plot, Shown, bar, bars_of
@@ -95,16 +96,12 @@ class Evaluation(Shown):
     corrected: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        made = [{name: portable(one) for name, one in row.items()} for row in self.source]
         return {
             **vars(self),
-            "source": [
-                with_values(row, {name: one for name, one in each.items() if one is not row[name]})
-                for row, each in zip(self.source, made, strict=True)
-            ],
+            "source": [with_values(row, _portable_values(row)) for row in self.source],
             "truths": [portable(one) for one in self.truths],
-            "by_hand": {row: portable(one) for row, one in self.by_hand.items()},
-            "originals": {row: portable(one) for row, one in self.originals.items()},
+            "by_hand": _portable_values(self.by_hand),
+            "originals": _portable_values(self.originals),
         }
 
     @cached_property
@@ -113,9 +110,8 @@ class Evaluation(Shown):
         if self._decides is not None:
             return self._decides.comparisons()
         names = [one.label for one in self.candidates]
-        return compare_all(
-            names,
-            [_known(one.scores) for one in self.candidates],
+        return compare_pairs(
+            paired(names, [_known(one.scores) for one in self.candidates]),
             samples=self.samples,
             is_sequential=self.is_sequential,
             measure=self.scorer.measure,
@@ -160,8 +156,7 @@ class Evaluation(Shown):
         if self.scorer.has_scores:
             scores = _known(candidate.scores)
             low, high = bootstrap(scores)
-            is_known = isfinite(low) and isfinite(high)
-            ends = self.scorer.measure.within(low, high) if is_known else (None, None)
+            ends = self.scorer.measure.within(low, high) if isfinite(high) else (None, None)
             facts |= {"score": fmean(scores) if scores else None, "score_low": ends[0], "score_high": ends[1]}
         return facts
 
@@ -244,7 +239,7 @@ class Evaluation(Shown):
         if not any(any(one.answered) for one in self.candidates):
             return "No row has an answer: nothing is known."
         if self._decides is None and not self._has_truth:
-            value = "number" if self.scorer.needs_numbers else "value"
+            value = "number" if self.scorer.measure.is_error else "value"
             return f"No row has a {value} in {self.truth}: nothing is known."
         if self._has_no_score:
             return f"No answer has a score by {self.scorer.name}: nothing is known."
@@ -256,40 +251,31 @@ class Evaluation(Shown):
             return f"{label} is right on {facts['right']:,} of {asked}: {figures}."
         if len(self.found) == 1:
             return self.found[0].sentences
-        return _of_several(self.found, self._best())
+        return _of_several(self.found)
+
+    @property
+    def _scores(self) -> set[float | None]:
+        """The scores of all answers; None for one without."""
+        return {one for each in self.candidates for row in each.samples for one in row}
 
     @property
     def _is_graded(self) -> bool:
         """Whether a score is more than right or wrong. A function of the user may return True and False."""
-        scores = {one for each in self.candidates for row in each.samples for one in row}
-        return self.scorer.has_scores and (self.scorer.measure.lower_is_better or not scores <= {None, 0.0, 1.0})
+        measure = self.scorer.measure
+        return self.scorer.has_scores and (measure.is_error or not self._scores <= {None, 0.0, 1.0})
 
     @property
     def _has_no_score(self) -> bool:
         """Whether there are answers, and the scorer failed on all of them."""
-        if self._decides is not None or self.scorer.measure.lower_is_better:
+        if self._decides is not None or self.scorer.measure.is_error:
             return False
         has_answer = any(one is not None for each in self.candidates for row in each.answers for one in row)
-        return has_answer and all(one is None for each in self.candidates for row in each.samples for one in row)
+        return has_answer and self._scores <= {None}
 
     @property
     def _has_truth(self) -> bool:
         """Whether there is a row whose truth can be compared."""
         return any(_known(one.right) for one in self.candidates)
-
-    def _best(self) -> str:
-        if self._decides is not None:
-            wins = {
-                one.label: sum(
-                    each.difference if each.a == one.label else -each.difference
-                    for each in self.found
-                    if one.label in (each.a, each.b)
-                )
-                for one in self.candidates
-            }
-            return max(wins, key=wins.__getitem__)
-        sign = -1 if self.scorer.measure.lower_is_better else 1
-        return max(self.candidates, key=lambda one: sign * fmean(_known(one.scores) or [0.0])).label
 
     def _asked(self, number: int) -> str:
         rows = counted(number, "row")
@@ -311,16 +297,16 @@ class Evaluation(Shown):
         if self.is_sequential:
             lines.append(self._stop)
         failed = [
-            (f"Row {number} of `rows`, {one.label}", each)
+            f"Row {number} of `rows`, {one.label}: {why}"
             for one in self.candidates
-            for number, errors in enumerate(one.errors)
-            if (each := next(filter(None, errors), ""))
+            for number, why in enumerate(one.failures)
+            if why is not None
         ]
         if failed:
-            shown = " ".join(f"{where}: {why}" for where, why in failed[:SHOWN_ERRORS])
             more = f" And {len(failed) - SHOWN_ERRORS:,} more: see .rows." if len(failed) > SHOWN_ERRORS else ""
+            shown = " ".join(failed[:SHOWN_ERRORS])
             lines.append(f"{len(failed):,} failed or cut, counted as not right. {shown}{more}")
-        is_scored = self._has_truth and not self._has_no_score and not self.scorer.measure.lower_is_better
+        is_scored = self._has_truth and not self._has_no_score and not self.scorer.measure.is_error
         if is_scored and len(failed) < len(self.source) and not any(any(one.scores) for one in self.candidates):
             lines.append(
                 f"No answer is right: compare the answers in .rows with {self.truth}. A schema limits what a model "
@@ -394,7 +380,7 @@ class Evaluation(Shown):
 
     @property
     def _bars(self) -> Bars:
-        return bars_of(self._facts, self.scorer if self._is_graded else SCORERS["equal"])
+        return bars_of(self._facts, self.scorer.measure if self._is_graded else SHARE)
 
     def bundle(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return how it shows itself, as a MIME bundle: table, bars with intervals, sentences, and `more` of them."""
@@ -418,8 +404,14 @@ class Evaluation(Shown):
         }
 
 
-def _of_several(found: Sequence[Comparison], best: str) -> str:
+def _of_several(found: Sequence[Comparison]) -> str:
     """Return what the rows show about the candidate with the best score: which ones it beats, and which are unclear."""
+    # The sum of its differences from all others is the largest for the candidate with the best mean.
+    ahead: dict[str, float] = defaultdict(float)
+    for one in found:
+        ahead[one.a] += one.lead
+        ahead[one.b] -= one.lead
+    best = max(ahead, key=ahead.__getitem__)
     own = [one for one in found if best in (one.a, one.b)]
     others: Mapping[str, Comparison] = {one.b if one.a == best else one.a: one for one in own}
     beaten = [name for name, one in others.items() if one.better == best and not one.is_at_edge]
@@ -440,6 +432,10 @@ def _record(comparison: Comparison) -> dict[str, Any]:
 
 def _listed(names: Sequence[str], word: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
+
+
+def _portable_values(values: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {name: portable(one) for name, one in values.items()}
 
 
 def _known(values: Sequence[float | None]) -> list[float]:

@@ -12,7 +12,7 @@ from ..rendering import line_bundle, table_bundle
 from ..text import counted, safe_plain
 from .judge import readable
 from .plot import Shown
-from .scorers import SCORERS, score_samples
+from .scorers import SCORERS
 
 if TYPE_CHECKING:
     from ..frames import Kind, Row
@@ -95,8 +95,9 @@ class Review(Shown):
         self.choices = {}
         for card in self.cards:
             if card.row in self.evaluation.by_hand:
-                right = self.evaluation.by_hand[card.row]
-                same = (number for number, one in enumerate(card.answers, 1) if one is right or _is_equal(one, right))
+                # As texts: arrays have no single answer to whether they are equal.
+                right = json_text(plain(self.evaluation.by_hand[card.row]))
+                same = (number for number, one in enumerate(card.answers, 1) if json_text(plain(one)) == right)
                 self.choices[card.row] = next(same, TRUTH)
 
     def decide(self, row: int, choice: str | int) -> None:
@@ -117,16 +118,13 @@ class Review(Shown):
         card = next((one for one in self.cards if one.row == row), None)
         if card is None:
             raise InferenceError(
-                f"Row {shortened(repr(row))} is not in this review.",
-                remedy="Its rows are those of `disagreements`.",
-                cause="option",
+                f"Row {shortened(repr(row))} is not in this review.", remedy="Its rows are those of `disagreements`."
             )
         possible = [*card.choices, SKIP]
         if isinstance(choice, bool) or choice not in possible:
             raise InferenceError(
                 f"Row {row} has no choice {shortened(repr(choice))}.",
                 remedy=f"Choose one of {', '.join(map(str, possible))}.",
-                cause="option",
             )
         self.choices[row] = choice
         if choice == SKIP:
@@ -193,17 +191,13 @@ class Review(Shown):
         ]
 
 
-def _is_equal(one: Any, other: Any) -> bool:
-    """Return whether two values are equal. Arrays have no single answer to that."""
-    return json_text(plain(one)) == json_text(plain(other))
-
-
 def _card(evaluation: Reviewed, row: int) -> Card:
     record = evaluation.source[row]
     truth = evaluation.truths[row]
     truth = None if is_missing(truth) else truth
     answers: list[Any] = []
     agree = 0
+    is_same = evaluation.scorer.score if evaluation.scorer is SCORERS["exact"] else means_same
     for candidate in evaluation.candidates:
         scores = candidate.samples[row] or [None] * len(candidate.answers[row])
         for answer, error, score in zip(candidate.answers[row], candidate.errors[row], scores, strict=True):
@@ -211,7 +205,7 @@ def _card(evaluation: Reviewed, row: int) -> Card:
                 continue
             if evaluation.scorer.is_right(score):
                 agree += 1
-            elif not any(_are_same(answer, one, evaluation) for one in answers):
+            elif not any(is_same(answer, one, evaluation.kind) for one in answers):
                 answers.append(answer)
     columns = [
         (str(name), "" if is_missing(value) else readable(value))
@@ -219,13 +213,6 @@ def _card(evaluation: Reviewed, row: int) -> Card:
         if name != evaluation.truth
     ]
     return Card(row, columns, truth, agree, answers)
-
-
-def _are_same(one: Any, other: Any, evaluation: Reviewed) -> bool:
-    scorer = evaluation.scorer
-    if scorer is SCORERS["exact"]:
-        return score_samples(scorer, evaluation.kind, [one], other, {}).right == 1
-    return means_same(one, other, evaluation.kind)
 
 
 def _cut(text: str) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import comb
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ..batch import BatchResult, PreparedBatch
+from ..batch import BatchResult, PreparedBatch, PreparedRuns
 from ..errors import InferenceError, shortened
 from ..frames import NO_VALUE, ONLY, ListRows
 from ..prompts import THE_PROMPT, is_missing
 from ..statistics import SEED, are_decided
 from ..text import counted
 from .candidate import Candidate, fill_in_the_worst
-from .judge import check_judge, judge
+from .judge import check_judge, estimate_judge, judge
 from .result import Evaluation
 from .scorers import cannot_start, score_samples, span
 from .spec import part_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from threading import Event
 
-    from ..batch import BatchRun, BatchSpec, Progress
+    from ..batch import BatchRun, BatchSpec, Estimate, Progress
     from ..frames import Row, Rows
     from ..session import Command
     from .scorers import RowScores
@@ -47,7 +48,6 @@ class Scores:
         self.notices: dict[str, None] = {}
         self._field, self.kind = spec.compared_field
         self._looked = 0
-        self._scores: list[list[float]] = []
         # The scores of each row that is done, for each run: the user's function is called once for an answer.
         self.scored: dict[int, list[RowScores]] = {}
         # Ends the scoring, where no interrupt reaches the user's function.
@@ -59,7 +59,6 @@ class Scores:
         if self.spec.stop_when_clear:
             for run in runs:
                 run.must_wait, run.is_enough = self._must_wait, self.is_decided
-        self._scores = [[] for _ in runs]
 
     def places(self, number: int) -> range:
         """Return the places of a row's samples in the runs."""
@@ -76,15 +75,12 @@ class Scores:
         """Return whether the first rows, in their order, decide the comparison. Late rows are waited for."""
         while self.decided_after is None and self.runs:
             end = self._looked + ROWS_A_LOOK
-            if end > len(self.rows) or not all(self.done(number) for number in range(self._looked, end)):
+            if end > len(self.rows) or not all(map(self.done, range(self._looked, end))):
                 return False
-            looked_at = [self.of_row(number) for number in range(self._looked, end)]
-            for place, scores in enumerate(self._scores):
-                # Not extended: an interrupt may have come before `_looked` was set.
-                scores[self._looked :] = [row[place].mean or 0.0 for row in looked_at]
-            self._looked = end
-            if are_decided(self._scores):
+            looked_at = map(self.of_row, range(end))
+            if are_decided([[row.mean or 0.0 for row in of_run] for of_run in zip(*looked_at, strict=True)]):
                 self.decided_after = end
+            self._looked = end
         return self.decided_after is not None
 
     def _must_wait(self, asked: int) -> bool:
@@ -153,20 +149,53 @@ def asked_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, Bat
             replace(batch, what=_described(name), hidden=hidden),
             model,
         )
-        for batch, name in zip(spec.asked, spec.prompts, strict=True)
+        for name, batch in spec.asked.items()
         for model in (dict.fromkeys(spec.models) or (None,))
     ]
 
 
 def notices_of(spec: EvaluationSpec) -> list[str]:
     """Return what to say of the prompts before anything is sent."""
-    names = [name for batch, name in zip(spec.asked, spec.prompts, strict=True) if batch.mentions(spec.truth)]
+    names = [name for name, batch in spec.asked.items() if batch.mentions(spec.truth)]
     return [f"The model sees the right answers: {_described(name)} names {spec.truth}." for name in names]
 
 
 def _described(name: str) -> str:
     """Return what messages call a prompt: that of the cell has its usual name."""
     return THE_PROMPT if name == OWN else f"{THE_PROMPT} {shortened(name)!r}"
+
+
+def start_dry_evaluation(
+    command: Command, rows: Rows, spec: EvaluationSpec, *, use_cache: bool
+) -> list[tuple[BatchRun, Estimate]]:
+    """Return runs to look at and not to send, with what each would take, as `PreparedRuns.look`.
+
+    The notices of the first say what else there is to know, such as what a judge would take.
+
+    Raises
+    ------
+    InferenceError
+        If it cannot start.
+    """
+    known, left_out = known_rows(spec, rows)
+    asked = asked_of(spec, list(known.values()))
+    previewed = PreparedRuns(command, asked, magic="wbeval", use_cache=use_cache).look()
+    notices = notices_of(spec)
+    if left_out:
+        notices.append(f"{counted(left_out, 'row')} without a value in {spec.truth} left out.")
+    if spec.samples > 1:
+        notices.append(f"They are {counted(len(known), 'row')}, each asked {spec.samples:,} times.")
+    if spec.judge is not None and previewed:
+        pairs = comb(len(previewed), 2) * len(known)
+        judging = command.model_id(spec.judge)
+        takes = estimate_judge(command, judging, spec.first, pairs, [expected for _, expected in previewed]).takes
+        said = f"Then {judging} judges at most {counted(pairs, 'pair')} of answers, each twice. This costs extra"
+        notices.append(f"{said}: {takes}.")
+    if spec.stop_when_clear:
+        notices.append("That is for all rows; it stops when the comparison is decided.")
+    for run, _ in previewed[:1]:
+        run.notice(*notices)
+    return previewed
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +234,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         self._judge = None
         if spec.judge is not None:
             self._judge = command.model_id(spec.judge)
-            check_judge(command, self._judge, spec.asked[0])
+            check_judge(command, self._judge, spec.first)
         self._scores = Scores(spec, self._known)
         super().__init__(command, asked_of(spec, self._known), magic="wbeval", use_cache=use_cache)
         self._scores.start(self.runs)
@@ -261,7 +290,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         asked = max((len(run.answers) // spec.samples for run in scores.runs), default=0)
         numbers = sorted(filter(done, range(end)), key=self._places.__getitem__)
         models = [run.model for run in scores.runs]
-        prompts = [name for name in spec.prompts for _ in range(len(models) // len(spec.prompts))]
+        prompts = [name for name in spec.asked for _ in range(len(models) // len(spec.asked))]
         labels = _labels(models, prompts)
         candidates = [
             _candidate(scores, place, numbers, prompt, label)
@@ -344,5 +373,5 @@ def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] 
             f"The prompt {shortened(blank[0])!r} is empty.", "Write a template into it, or leave it out."
         )
     if not found:
-        raise InferenceError("There is no prompt: nothing was sent.", remedy="Give a template.", cause="option")
+        raise InferenceError("There is no prompt: nothing was sent.", remedy="Give a template.")
     return found

@@ -42,14 +42,11 @@ class Scorer:
         Takes an answer, the truth and what the schema says of them; returns the score, or None if it has none.
     measure : ScoreMeasure
         What the mean of the scores is. `SHARE` if an answer is right or wrong.
-    needs_numbers : bool
-        Whether only a truth that is a number can be scored.
     """
 
     name: str
     score: Score
     measure: ScoreMeasure = SHARE
-    needs_numbers: bool = False
 
     @property
     def has_scores(self) -> bool:
@@ -68,7 +65,7 @@ class Scorer:
 
     def is_right(self, score: float | None) -> bool:
         """Return whether a score is that of a right answer."""
-        return score is not None and (score == 0 if self.measure.lower_is_better else score >= 1)
+        return score is not None and (score == 0 if self.measure.is_error else score >= 1)
 
 
 def _unpickled(name: str, score: bytes, measure: ScoreMeasure) -> Scorer:
@@ -87,7 +84,6 @@ def unknown_score(*_: Any) -> float:
     raise InferenceError(
         "The scorer is a function of another notebook: its scores are known, but new ones cannot be computed.",
         remedy="Score the corrected truth in the notebook that has the function.",
-        cause="option",
     )
 
 
@@ -122,7 +118,7 @@ def score_samples(
     """
     if is_missing(truth):
         return RowScores()
-    if scorer.needs_numbers and as_number(truth) is None:
+    if scorer.measure.is_error and as_number(truth) is None:
         if len(notices) < MAX_NOTICES:
             said = quoted(shortened(str(truth), LONGEST_TRUTH))
             notices[f"The truth {said} is not a number: such rows are left out of the score."] = None
@@ -138,15 +134,14 @@ def score_samples(
                     notices[f"{error.what} Such answers count as not right."] = None
         scores.append(score)
     right = sum(map(scorer.is_right, scores)) / len(scores)
-    missing = None if scorer.measure.lower_is_better else 0.0
-    found = [missing if one is None else one for one in scores]
-    mean = None if None in found else fmean(one for one in found if one is not None)
+    # There is no worst error.
+    mean = None if scorer.measure.is_error and None in scores else fmean(one or 0.0 for one in scores)
     return RowScores(tuple(scores), mean, right)
 
 
 def cannot_start(what: str, remedy: str) -> InferenceError:
     """Return the error for an evaluation that cannot start."""
-    return InferenceError(f"{what} Nothing was sent.", remedy=remedy, cause="option")
+    return InferenceError(f"{what} Nothing was sent.", remedy=remedy)
 
 
 def scorer_of(value: str | Callable[[Any, Any], Any] | None) -> Scorer:
@@ -160,37 +155,32 @@ def scorer_of(value: str | Callable[[Any, Any], Any] | None) -> Scorer:
     if value is None:
         return SCORERS["equal"]
     if callable(value):
-        name = _name_of(value)
+        name = str(getattr(value, "__name__", type(value).__name__))
         if iscoroutinefunction(value) or iscoroutinefunction(type(value).__call__):
             raise cannot_start(f"The scorer {name} {_IS_ASYNC}", "Write it with def, without async.")
-        return Scorer(name, partial(_score_by, value), ScoreMeasure(f"mean {name}"))
+        return Scorer(name, partial(_score_by, value, f"The scorer {name}"), ScoreMeasure(f"mean {name}"))
     if value not in SCORERS:
         others = f"Scorers: {', '.join(SCORERS)}, or a function of the notebook."
         raise cannot_start(f"There is no scorer {shortened(repr(value))}.", others)
     return SCORERS[value]
 
 
-def _name_of(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__name__", type(function).__name__))
-
-
-def _score_by(function: Callable[[Any, Any], Any], answer: Any, truth: Any, _: Kind) -> float:
-    scorer = f"The scorer {_name_of(function)}"
+def _score_by(function: Callable[[Any, Any], Any], scorer: str, answer: Any, truth: Any, _: Kind) -> float:
     try:
         returned = function(answer, truth)
     except (Exception, *LEAVING) as error:  # noqa: BLE001 - the user's own code can raise anything
-        raise InferenceError(f"{scorer} raised {quoted(describe_exception(error))}.", cause="option") from None
+        raise InferenceError(f"{scorer} raised {quoted(describe_exception(error))}.") from None
     if iscoroutine(returned):
         # A lambda that calls an async function.
         returned.close()
-        raise InferenceError(f"{scorer} {_IS_ASYNC}", cause="option")
+        raise InferenceError(f"{scorer} {_IS_ASYNC}")
     try:
         found = float(returned)
     except Exception:  # noqa: BLE001 - the user's own types can raise anything
         kind = "None" if returned is None else f"a value of type {type(returned).__name__}"
-        raise InferenceError(f"{scorer} returned {kind}: it must be a number from 0 to 1.", cause="option") from None
+        raise InferenceError(f"{scorer} returned {kind}: it must be a number from 0 to 1.") from None
     if not 0 <= found <= 1:
-        raise InferenceError(f"{scorer} returned {found:g}: it must be from 0 to 1.", cause="option")
+        raise InferenceError(f"{scorer} returned {found:g}: it must be from 0 to 1.")
     return found
 
 
@@ -218,7 +208,7 @@ def _items(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def _found(answer: Any, truth: Any, kind: Kind) -> tuple[float, float]:
+def _precision_and_recall(answer: Any, truth: Any, kind: Kind) -> tuple[float, float]:
     """Return precision and recall of the items of an answer, each compared by what it means and counted once."""
     ours, theirs = _distinct(_items(answer), kind), _distinct(_items(truth), kind)
     if not ours and not theirs:
@@ -235,16 +225,8 @@ def _distinct(items: list[Any], kind: Kind) -> list[Any]:
     return kept
 
 
-def _precision(answer: Any, truth: Any, kind: Kind) -> float:
-    return _found(answer, truth, kind)[0]
-
-
-def _recall(answer: Any, truth: Any, kind: Kind) -> float:
-    return _found(answer, truth, kind)[1]
-
-
 def _f1(answer: Any, truth: Any, kind: Kind) -> float:
-    precision, recall = _found(answer, truth, kind)
+    precision, recall = _precision_and_recall(answer, truth, kind)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
@@ -283,11 +265,9 @@ SCORERS: Final = {
     for one in (
         Scorer("equal", _equal),
         Scorer("exact", _exact),
-        Scorer("precision", _precision, ScoreMeasure("mean precision")),
-        Scorer("recall", _recall, ScoreMeasure("mean recall")),
+        Scorer("precision", lambda *given: _precision_and_recall(*given)[0], ScoreMeasure("mean precision")),
+        Scorer("recall", lambda *given: _precision_and_recall(*given)[1], ScoreMeasure("mean recall")),
         Scorer("f1", _f1, ScoreMeasure("mean F1")),
-        Scorer(
-            "error", _error, ScoreMeasure("mean error", "", lower_is_better=True, is_bounded=False), needs_numbers=True
-        ),
+        Scorer("error", _error, ScoreMeasure("mean error", is_error=True)),
     )
 }

@@ -13,7 +13,7 @@ from ..prompts import is_missing
 from .scorers import SCORERS, as_number, cannot_start
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..batch import BatchSpec
     from ..frames import Row
@@ -42,10 +42,8 @@ class EvaluationSpec:
 
     Attributes
     ----------
-    asked : sequence of BatchSpec
-        One for each prompt.
-    prompts : sequence of str
-        Their names.
+    asked : mapping of str to BatchSpec
+        What each prompt asks, by its name.
     models : sequence of str
     truth : str
         The column with the right answers.
@@ -60,8 +58,7 @@ class EvaluationSpec:
         The model that says which answer is better. Then rows without truth are asked too.
     """
 
-    asked: Sequence[BatchSpec]
-    prompts: Sequence[str]
+    asked: Mapping[str, BatchSpec]
     models: Sequence[str]
     truth: str
     field: str | None
@@ -71,8 +68,13 @@ class EvaluationSpec:
     judge: str | None = None
 
     @property
+    def first(self) -> BatchSpec:
+        """What the first prompt asks. All have the same schema."""
+        return next(iter(self.asked.values()))
+
+    @property
     def _schema(self) -> Schema | None:
-        return self.asked[0].chat.schema
+        return self.first.chat.schema
 
     @property
     def _fields(self) -> Sequence[str]:
@@ -121,7 +123,7 @@ class EvaluationSpec:
                 "A judge compares two or more candidates, with one answer for each row.",
                 "Name two models (-m) or prompts (-p); leave out --samples and --stop-when-clear.",
             )
-        if self.stop_when_clear and (candidates < 2 or not self.scorer.measure.is_bounded):
+        if self.stop_when_clear and (candidates < 2 or self.scorer.measure.is_error):
             why = "there is one candidate" if candidates < 2 else f"the scorer {self.scorer.name} has no bound"
             remedy = "Name two models (-m) or prompts (-p)." if candidates < 2 else "Choose another scorer."
             raise cannot_start(f"--stop-when-clear compares two candidates, and {why}.", remedy)
@@ -138,7 +140,7 @@ class EvaluationSpec:
             With what the truths are, or the fields of the schema.
         """
         given = [one for one in truths if not is_missing(one)]
-        if self.scorer.needs_numbers and given and all(as_number(one) is None for one in given):
+        if self.scorer.measure.is_error and given and all(as_number(one) is None for one in given):
             raise cannot_start(
                 f"The scorer {self.scorer.name} measures numbers, and no row has one in {self.truth!r}: "
                 f"the first value is {shortened(repr(plain(given[0])))}.",

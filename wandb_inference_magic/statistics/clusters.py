@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import repeat
 from math import cos, pi, sin, sqrt, tan
 from operator import getitem
 from random import Random
@@ -79,10 +78,11 @@ def _flipped(random: Random, magnitudes: Sequence[float]) -> Iterator[float]:
 def _subset_sums(sizes: Sequence[float]) -> list[list[float]]:
     """Return, for every eight sizes, the sums of their 256 subsets: a random byte then chooses among eight at once."""
     tables = []
-    for begin in range(0, len(sizes), 8):
+    # A bit without a size chooses nothing.
+    padded = [*sizes, *[0.0] * (-len(sizes) % 8)]
+    for begin in range(0, len(padded), 8):
         sums = [0.0]
-        # A bit without a size chooses nothing.
-        for size in (*sizes[begin : begin + 8], *repeat(0.0, max(begin + 8 - len(sizes), 0))):
+        for size in padded[begin : begin + 8]:
             sums += [one + size for one in sums]
         tables.append(sums)
     return tables
@@ -117,12 +117,8 @@ def bootstrap(values: Sequence[float], alpha: float = ALPHA) -> tuple[float, flo
         One for each row: the mean of its samples.
     alpha : float
     """
-    rows = len(values)
-    if rows < 2:
-        return float("-inf"), float("inf")
-    random = Random(SEED)
-    counts = Counter(values)
-    if len(counts) == 1:
+    rows, random, counts = len(values), Random(SEED), Counter(values)
+    if len(counts) < 2:
         # Few equal rows are no certainty, and they do not say how far others may lie.
         return float("-inf"), float("inf")
     means = sorted(_drawn_mean(random, values, counts) for _ in range(RESAMPLES))

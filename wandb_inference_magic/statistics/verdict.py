@@ -29,27 +29,26 @@ class ScoreMeasure:
     ----------
     name : str
         As sentences name it: "share of right answers".
-    unit : str
-        "points" for shares, which are shown times 100; else the unit of the scores, or nothing.
-    lower_is_better : bool
-    is_bounded : bool
-        Whether a score is from 0 to 1.
+    is_error : bool
+        Whether a score is how far a number is from the truth: lower is better, and there is no bound. Any other score
+        is a share, from 0 to 1.
     """
 
     name: str = "share of right answers"
-    unit: str = "points"
-    lower_is_better: bool = False
-    is_bounded: bool = True
+    is_error: bool = False
 
     def within(self, low: float, high: float) -> tuple[float, float]:
         """Return the ends of an interval of a mean score, inside what is possible."""
-        return max(low, 0.0), min(high, 1.0) if self.is_bounded else high
+        return max(low, 0.0), high if self.is_error else min(high, 1.0)
 
     def format(self, value: float) -> str:
-        """Return a difference as text, without its unit."""
-        if self.unit != "points":
+        """Return a difference as text, without its unit: for shares, as points."""
+        if self.is_error:
             return figure(value)
-        return _rounded(value * 100)
+        # Tenths where whole points would hide which side of 0 they are on.
+        points = value * 100
+        texts = (whole(points), f"{points:.1f}", f"{points:.2g}")
+        return next((text for text in texts if float(text)), "0")
 
 
 SHARE: Final = ScoreMeasure()
@@ -106,11 +105,16 @@ class Comparison:
         return isfinite(self.low) and isfinite(self.high)
 
     @property
+    def lead(self) -> float:
+        """How much better A is than B: the difference, or its opposite for errors."""
+        return -self.difference if self.measure.is_error else self.difference
+
+    @property
     def better(self) -> str | None:
         """The name of the better candidate, or None if there is no clear difference."""
         if not self.is_clear or not self.difference:
             return None
-        return self.a if (self.difference > 0) != self.measure.lower_is_better else self.b
+        return self.a if self.lead > 0 else self.b
 
     @property
     def verdict(self) -> str:
@@ -129,25 +133,21 @@ class Comparison:
 
     def _clear(self) -> str:
         worse = self.b if self.better == self.a else self.a
-        low, high = sorted(abs(end) if end * self.difference > 0 else -abs(end) for end in (self.low, self.high))
-        word = "lower" if self.measure.lower_is_better else "higher"
+        word = "lower" if self.measure.is_error else "higher"
         edge = f"; at the edge, {self._disagreement()}" if self.is_at_edge else ""
-        ends = f"({self._format(low)} to {self._format(high)}{edge})" if self.has_interval else "on each row"
-        size = self._with_unit(abs(self.difference))
-        return f"{self.better} is better than {worse}: its {self.measure.name} is {size} {word} {ends}."
+        ends = f"({self._ends}{edge})" if self.has_interval else "on each row"
+        return f"{self.better} is better than {worse}: its {self.measure.name} is {self._size} {word} {ends}."
 
     def _unclear(self) -> str:
         rows = counted(self.rows, "row")
         # The one that is ahead comes first, and the difference is how far.
-        is_a_ahead = (self.difference >= 0) != (self.measure.lower_is_better and self.difference != 0)
-        ahead, behind = (self.a, self.b) if is_a_ahead else (self.b, self.a)
-        low, high = (self.low, self.high) if self.difference >= 0 else (-self.high, -self.low)
-        size = f"difference {self._with_unit(abs(self.difference))}" if self.difference else "no difference"
-        ends = f"({size}, {self._format(low)} to {self._format(high)})" if self.has_interval else f"({size})"
+        ahead, behind = (self.a, self.b) if self.lead >= 0 else (self.b, self.a)
+        size = f"difference {self._size}" if self.difference else "no difference"
+        ends = f"({size}, {self._ends})" if self.has_interval else f"({size})"
         if self.is_at_edge:
-            these, do = ("these", "do") if self.rows != 1 else ("this", "does")
+            # One row is too few for that.
             return (
-                f"At the edge: {ahead} may be better than {behind}, but {these} {rows} {do} not settle it {ends}; "
+                f"At the edge: {ahead} may be better than {behind}, but these {rows} do not settle it {ends}; "
                 f"{self._disagreement()}."
             )
         these, show = ("These", "show") if self.rows != 1 else ("This", "shows")
@@ -159,15 +159,17 @@ class Comparison:
         interval = "contains 0" if self.low <= 0 <= self.high else "does not contain 0"
         return f"the test {test} ({format_p(self.p_value)}), but the interval {interval}"
 
-    def _format(self, value: float) -> str:
-        return self.measure.format(value)
+    @property
+    def _size(self) -> str:
+        """The difference without its sign, with its unit."""
+        size = self.measure.format(abs(self.difference))
+        return size if self.measure.is_error else f"{size} {'point' if size == '1' else 'points'}"
 
-    def _with_unit(self, value: float) -> str:
-        unit = self.measure.unit
-        figure = self.measure.format(value)
-        if unit == "points" and figure in ("1", "-1"):
-            unit = "point"
-        return f"{figure} {unit}".strip()
+    @property
+    def _ends(self) -> str:
+        """The interval of the difference without its sign."""
+        low, high = (self.low, self.high) if self.difference >= 0 else (-self.high, -self.low)
+        return f"{self.measure.format(low)} to {self.measure.format(high)}"
 
     def _more_rows(self) -> str:
         if not self.difference:
@@ -177,27 +179,19 @@ class Comparison:
         would = "would settle it" if self.is_at_edge else "would show one"
         if not isfinite(self.more) or self.more > MAX_ROWS:
             return f"Not even {MAX_ROWS:,} more rows {would}, with a difference this small."
-        size, rows = self._with_unit(abs(self.difference)), rounded_up(self.more)
-        return f"About {rows:,} more rows {would}, 4 times in 5, if the difference really is {size}."
+        more = rounded_up(self.more)
+        return f"About {more:,} more rows {would}, 4 times in 5, if the difference really is {self._size}."
 
 
-def compare_all(
-    names: Sequence[str],
-    scores: Sequence[Sequence[float]],
-    *,
-    samples: int = 1,
-    is_sequential: bool = False,
-    measure: ScoreMeasure = SHARE,
-) -> list[Comparison]:
-    """Compare every two candidates on the same rows, by the scores of each candidate's rows: the means of its samples.
+def paired(names: Sequence[str], scores: Sequence[Sequence[float]]) -> list[tuple[str, str, list[float]]]:
+    """Return every two candidates with the differences of their scores on the same rows.
 
-    The rest as for `compare_pairs`.
+    The score of a row is the mean of its samples.
     """
-    pairs = [
-        (names[a], names[b], [one - other for one, other in zip(scores[a], scores[b], strict=True)])
-        for a, b in combinations(range(len(names)), 2)
+    return [
+        (a, b, [one - other for one, other in zip(ours, theirs, strict=True)])
+        for (a, ours), (b, theirs) in combinations(zip(names, scores, strict=True), 2)
     ]
-    return compare_pairs(pairs, samples=samples, is_sequential=is_sequential, measure=measure)
 
 
 def compare_pairs(
@@ -212,6 +206,7 @@ def compare_pairs(
     Parameters
     ----------
     pairs : sequence of tuple
+        As `paired` returns them.
     samples : int
         How often each row was asked.
     is_sequential : bool
@@ -239,10 +234,10 @@ def _tested(
     if is_sequential:
         inside = [min(1.0, max(-1.0, one)) for one in differences]
         return sequential.p_value(inside), *sequential.interval(inside, alpha), "betting, at a stop"
-    if samples == 1 and measure.is_bounded and all(one in (-1, 0, 1) for one in differences):
+    if samples == 1 and not measure.is_error and all(one in (-1, 0, 1) for one in differences):
         only_a, only_b = (sum(one == sign for one in differences) for sign in (1, -1))
         return mcnemar(only_a, only_b), *tango(only_a, only_b, len(differences), alpha), "McNemar, Tango"
-    interval = difference_interval(differences, alpha) if measure.is_bounded else bootstrap(differences, alpha)
+    interval = bootstrap(differences, alpha) if measure.is_error else difference_interval(differences, alpha)
     return sign_flip(differences, samples), *interval, BOOTSTRAP
 
 
@@ -267,9 +262,3 @@ def rounded_up(number: float) -> int:
 def whole(number: float) -> str:
     """Return a number rounded to a whole one, halves away from 0, as people do."""
     return f"{'-' if number < 0 else ''}{floor(abs(number) + 0.5 + 1e-9)}"
-
-
-def _rounded(points: float) -> str:
-    """Return points as whole ones, and in tenths where that would hide which side of 0 they are on."""
-    texts = (whole(points), f"{points:.1f}", f"{points:.2g}")
-    return next((text for text in texts if float(text)), "0")
