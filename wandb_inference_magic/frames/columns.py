@@ -83,19 +83,18 @@ def fields_of(value: Any, *, computed: bool = True) -> Mapping[Any, Any] | None:
 
     if isinstance(value, type | RootModel):
         return None
-    found: dict[str, Any] | None = None
     if isinstance(value, BaseModel):
         found = {name: getattr(value, name) for name in (*type(value).model_fields, *(value.model_extra or ()))}
     elif is_dataclass(value):
         found = {one.name: getattr(value, one.name, None) for one in fields(value)}
-    if found is not None:
-        more = _computed_names(type(value)) if computed else ()
-        return found | {name: _computed(value, name) for name in more}
-    # Rows of SQLAlchemy are no tuples.
-    if isinstance(value, Sequence) and isinstance(names := getattr(value, "_fields", None), tuple):
+    elif isinstance(value, Sequence) and isinstance(names := getattr(value, "_fields", None), tuple):
+        # Rows of SQLAlchemy are no tuples.
         return dict(zip(names, value, strict=True))
-    described = getattr(type(value), "__attrs_attrs__", None)
-    return None if described is None else {one.name: getattr(value, one.name, None) for one in described}
+    else:
+        described = getattr(type(value), "__attrs_attrs__", None)
+        return None if described is None else {one.name: getattr(value, one.name, None) for one in described}
+    more = _computed_names(type(value)) if computed else ()
+    return found | {name: _computed(value, name) for name in more}
 
 
 def _computed_names(kind: type) -> Iterable[str]:

@@ -18,7 +18,7 @@ from numbers import Number
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
-from ..imports import is_instance
+from ..imports import is_instance, loaded
 from ..text import counted, safe_plain, shortest
 
 if TYPE_CHECKING:
@@ -196,11 +196,8 @@ def styled(value: Any) -> Any:
 
 def _native(value: Any) -> Any:
     """Return a batch of pyarrow as a table, which narwhals reads, and any other value as it is."""
-    if not is_instance(value, "pyarrow.RecordBatch"):
-        return value
-    import pyarrow as pa
-
-    return pa.Table.from_batches([value])
+    is_batch = is_instance(value, "pyarrow.RecordBatch")
+    return loaded("pyarrow.Table").from_batches([value]) if is_batch else value
 
 
 def describe_pandas(value: Any, *, is_head: bool = False) -> str:

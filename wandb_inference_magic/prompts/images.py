@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from base64 import b64decode, b64encode
 from contextlib import suppress
 from dataclasses import dataclass
@@ -170,14 +169,10 @@ def image_from_data(drawn: object) -> Image | None:
     return None
 
 
-def image_from_artist(value: object) -> Image | None:
+def image_from_artist(value: Any) -> Image | None:
     """Return the image of the matplotlib figure that a value is a part of, or that it holds; None for any other."""
-    if "matplotlib.figure" not in sys.modules:
-        return None
     with suppress(Exception):
-        figure = getattr(value, "figure", None)
-        figure = getattr(figure, "figure", figure)
-        return image_from_figure(figure) if is_instance(figure, FIGURE) else None
+        return image_from_figure(value) if is_instance(value.figure.figure, FIGURE) else None
     return None
 
 
@@ -256,8 +251,6 @@ def _plain_mode(picture: Any) -> Any:
     """Return a copy of a PIL image in a mode that PNG and JPEG support."""
     if picture.mode in ("RGB", "RGBA", "L", "LA"):
         return picture.copy()
-    if picture.mode == "La":
-        return picture.convert("LA")
     if picture.mode in ("F", "I") or picture.mode.startswith("I;"):
         # More than 256 shades of grey: scale the range in use to 0-255.
         wide = picture.convert("F")
@@ -270,11 +263,7 @@ def _plain_mode(picture: Any) -> Any:
 
 def image_from_ipython(shown: Any) -> Image:
     """Return the image of an `IPython.display.Image`."""
-    data = shown.data
-    if isinstance(data, str):
-        with suppress(ValueError):
-            data = data.encode("latin-1")
-    if isinstance(data, bytes) and (image := image_from_bytes(data)):
+    if isinstance(shown.data, bytes) and (image := image_from_bytes(shown.data)):
         return image
     if isinstance(shown.url, str) and shown.url:
         return Image(shown.url)

@@ -362,13 +362,9 @@ def _schema(
     wrapped = "" if strict.get("type") == "object" else "items" if strict.get("type") == "array" else "value"
     if wrapped:
         definitions = {"$defs": strict.pop("$defs")} if "$defs" in strict else {}
-        strict = {
-            "type": "object",
-            "properties": {wrapped: strict},
-            "required": [wrapped],
-            "additionalProperties": False,
-            **definitions,
-        }
+        properties = {wrapped: strict}
+        strict = {"type": "object", "properties": properties, "required": [wrapped], "additionalProperties": False}
+        strict |= definitions
     schema_name = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "answer"
     return Schema(schema_name, strict, is_strict, check, wrapped, _unfolded(object_schema))
 
