@@ -34,7 +34,7 @@ from wandb_inference_magic.errors import InferenceWarning
 from wandb_inference_magic.frames.columns import Names, TypedColumn, plain, result_columns
 from wandb_inference_magic.frames.kinds import INTEGER, MIXED, Kind, kind_of_schema, settled
 from wandb_inference_magic.frames.names import WrittenColumns, name_columns
-from wandb_inference_magic.frames.native_columns import arrow_type
+from wandb_inference_magic.frames.native_columns import arrow_array
 from wandb_inference_magic.frames.rows import read_rows
 from wandb_inference_magic.schemas import Mismatch, Schema, schema_of
 
@@ -377,7 +377,7 @@ def test_a_json_schema_decides_the_types_of_columns_too(schema: dict[str, Any], 
         "tree": {"type": "object", "properties": {"inner": {"$ref": "#/$defs/tree"}}},
     }
     whole = {"type": "object", "properties": {"x": schema}, "$defs": definitions}
-    assert str(arrow_type(settled(kind_of_schema(whole).fields["x"]))) == expected
+    assert str(arrow_array(TypedColumn(settled(kind_of_schema(whole).fields["x"]), [])).type) == expected
 
 
 def test_a_format_of_a_json_schema_does_not_make_a_text_a_date() -> None:

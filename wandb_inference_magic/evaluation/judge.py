@@ -206,7 +206,7 @@ def judge(
     if not questions:
         return judged, None
     spec = _spec(runs[0].spec)
-    asked_rows = ListRows(iter(questions), len(questions), is_made=True)
+    asked_rows = ListRows(questions)
     prepared = PreparedRuns(command, [(asked_rows, spec, model)], magic="wbeval", use_cache=use_cache)
     ran = prepared.send(progress=progress)
     judging = ran.runs[0]

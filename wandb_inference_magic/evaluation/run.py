@@ -145,7 +145,7 @@ def asked_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, Bat
     hidden, levels = frozenset({spec.truth}), list(getattr(next(iter(known), None), "index", ()))
     return [
         (
-            ListRows(iter(repeated), len(repeated), is_made=True, index_names=levels),
+            ListRows(repeated, index_names=levels),
             replace(batch, what=_described(name), hidden=hidden),
             model,
         )

@@ -27,6 +27,7 @@ ONLY: Final = ""
 _COMPUTED: Final = "pydantic.fields.ComputedFieldInfo"
 # How a notice says that texts were changed.
 HALVES: Final = "halves of characters (lone surrogates): they are replaced"
+_NUMBERS: Final[dict[str, type]] = {kinds.INTEGER: int, kinds.LONG: int, kinds.FLOAT: float, kinds.DECIMAL: Decimal}
 # The types that values do not change, and those that they hold.
 _FIXED: Final = {
     **{name: (name,) for name in (kinds.BOOLEAN, kinds.FLOAT, kinds.STRING, kinds.TEXT, kinds.JSON, kinds.DURATION)},
@@ -82,19 +83,18 @@ def fields_of(value: Any, *, computed: bool = True) -> Mapping[Any, Any] | None:
 
     if isinstance(value, type | RootModel):
         return None
-    found: dict[str, Any] | None = None
     if isinstance(value, BaseModel):
         found = {name: getattr(value, name) for name in (*type(value).model_fields, *(value.model_extra or ()))}
     elif is_dataclass(value):
         found = {one.name: getattr(value, one.name, None) for one in fields(value)}
-    if found is not None:
-        more = _computed_names(type(value)) if computed else ()
-        return found | {name: _computed(value, name) for name in more}
-    # Rows of SQLAlchemy are no tuples.
-    if isinstance(value, Sequence) and isinstance(names := getattr(value, "_fields", None), tuple):
+    elif isinstance(value, Sequence) and isinstance(names := getattr(value, "_fields", None), tuple):
+        # Rows of SQLAlchemy are no tuples.
         return dict(zip(names, value, strict=True))
-    described = getattr(type(value), "__attrs_attrs__", None)
-    return None if described is None else {one.name: getattr(value, one.name, None) for one in described}
+    else:
+        described = getattr(type(value), "__attrs_attrs__", None)
+        return None if described is None else {one.name: getattr(value, one.name, None) for one in described}
+    more = _computed_names(type(value)) if computed else ()
+    return found | {name: _computed(value, name) for name in more}
 
 
 def _computed_names(kind: type) -> Iterable[str]:
@@ -192,10 +192,8 @@ class _Converter:
             return {name: self.cell(kind.fields[name], one) for name, one in value.items()}
         if kind.name == kinds.LIST:
             return [self.cell(kind.item or Kind(kinds.ANY), one) for one in value]
-        if kind.name in (kinds.INTEGER, kinds.LONG, kinds.FLOAT):
-            return float(value) if kind.name == kinds.FLOAT else int(value)
-        if kind.name == kinds.DECIMAL:
-            return Decimal(value)
+        if kind.name in _NUMBERS:
+            return _NUMBERS[kind.name](value)
         if kind.name == kinds.ZONED and value.tzinfo is None:
             self.reports["times with a time zone and times without one: those without are read as UTC"] = None
             return value.replace(tzinfo=timezone.utc)
@@ -232,35 +230,12 @@ def schema_kinds(schema: Schema | None) -> dict[str, Kind]:
     return {name: whole_kind.fields.get(name, Kind(kinds.ANY)) for name in schema.fields}
 
 
-def answer_columns(
-    answers: Sequence[Any], schema: Schema | None, names: Mapping[str, str]
-) -> tuple[dict[str, TypedColumn], list[str]]:
-    """Return answers as columns, and notices about values that a column cannot hold as they are.
-
-    Parameters
-    ----------
-    answers, schema
-    names : mapping
-        The name of the column for each field; for answers that are no records, that of their column under ONLY.
-    """
-    notices: list[str] = []
-    columns: dict[str, TypedColumn] = {}
-    expected, values = schema_kinds(schema), plain_fields(answers, schema)
-    for field_name, name in names.items():
-        columns[name], reports = column_of(expected[field_name], values[field_name])
-        notices += [f"{name!r} holds {report}." for report in reports]
-    if others := _not_named(answers, schema):
-        notices.append(f"Fields of answers that the schema does not name are left out: {', '.join(others)}.")
-    return columns, notices
-
-
 def _not_named(answers: Sequence[Any], schema: Schema | None) -> list[str]:
     """Return the fields of answers that a schema allows and does not name."""
-    if schema is None or not schema.fields:
-        return []
-    found = [fields_of(one) or one for one in answers]
+    known = () if schema is None else schema.fields
+    found = [fields_of(one) or one for one in answers] if known else []
     names = (name for one in found if isinstance(one, Mapping) for name in one)
-    return list(dict.fromkeys(_name(name) for name in names if name not in schema.fields))
+    return list(dict.fromkeys(_name(name) for name in names if name not in known))
 
 
 def plain_fields(answers: Sequence[Any], schema: Schema | None) -> dict[str, list[Any]]:
@@ -323,13 +298,18 @@ def result_columns(
     """
     notices: dict[str, None] = {}
     columns: dict[str, TypedColumn] = {}
+    expected = schema_kinds(schema)
     for named, (answers, errors) in zip(names, results or [((), {})] * len(names), strict=True):
         size = max(len(answers), length or 0)
-        made, reports = answer_columns(answers, schema, named.answers)
-        columns |= {name: column.padded(size) for name, column in made.items()}
+        values = plain_fields(answers, schema)
+        for field_name, name in named.answers.items():
+            column, reports = column_of(expected[field_name], values[field_name])
+            columns[name] = column.padded(size)
+            notices |= dict.fromkeys(f"{name!r} holds {report}." for report in reports)
+        if others := _not_named(answers, schema):
+            notices[f"Fields of answers that the schema does not name are left out: {', '.join(others)}."] = None
         if errors:
             columns[named.error] = reasons_column(errors, size)
-        notices |= dict.fromkeys(reports)
     return columns, tuple(notices)
 
 

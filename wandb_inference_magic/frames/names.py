@@ -78,7 +78,7 @@ def name_columns(
     """
     # Its own characters: a member of an Enum would give its name.
     into = str.__str__(into)
-    wishes = {name: into if name == ONLY else _column_name(name) for name in schema_kinds(schema)}
+    wishes = {name: into if name == ONLY else whole(name).replace("\0", "\ufffd") for name in schema_kinds(schema)}
     suffixes = _suffixes(models)
     errors = [error_column(f"{into}{suffix}") for suffix in suffixes]
     asked = {*errors, *(f"{name}{suffix}" for suffix in suffixes for name in wishes.values())}
@@ -107,10 +107,6 @@ def name_columns(
         names.append(Names(answers, claim(error, _numbered(error), "the reasons why a row has no answer")))
     notices = [f"The columns of an earlier run are replaced: {', '.join(replaced)}."] if replaced else []
     return names, tuple(replaced), (*notices, *kept)
-
-
-def _column_name(name: str) -> str:
-    return whole(name).replace("\0", "\ufffd")
 
 
 def _numbered(name: str) -> Iterator[str]:

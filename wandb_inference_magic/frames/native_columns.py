@@ -9,11 +9,13 @@ from . import kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import ModuleType
 
     from .columns import TypedColumn
     from .kinds import Kind
 
-# The constructors of the types, with their arguments: that of polars and that of pyarrow.
+_LIBRARIES: Final = ("polars", "pyarrow")
+# The constructors of the types in these libraries, with their arguments; those of nested types have types in them.
 _TYPES: Final[dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
     kinds.BOOLEAN: (("Boolean",), ("bool_",)),
     **dict.fromkeys((kinds.INTEGER, kinds.LONG), (("Int64",), ("int64",))),
@@ -25,6 +27,8 @@ _TYPES: Final[dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
     kinds.DATETIME: (("Datetime", "us"), ("timestamp", "us")),
     kinds.ZONED: (("Datetime", "us", "UTC"), ("timestamp", "us", "UTC")),
     kinds.DURATION: (("Duration", "us"), ("duration", "us")),
+    kinds.STRUCT: (("Struct",), ("struct",)),
+    kinds.LIST: (("List",), ("list_",)),
 }
 # The arrays of pandas that hold missing values beside numbers, and the types of NumPy in them.
 _ARRAYS: Final = {
@@ -52,42 +56,28 @@ def built(columns: Mapping[str, TypedColumn], build: Callable[[TypedColumn], Any
     return made, notices
 
 
-def polars_type(kind: Kind) -> Any:
-    """Return the type of polars for the values of a column."""
-    import polars as pl
-
+def _native_type(kind: Kind, library: ModuleType) -> Any:
+    """Return the type that polars or pyarrow has for the values of a column."""
+    name, *arguments = _TYPES[kind.name][_LIBRARIES.index(library.__name__)]
     if kind.name == kinds.STRUCT:
-        return pl.Struct({name: polars_type(one) for name, one in kind.fields.items()})
-    if kind.name == kinds.LIST and kind.item is not None:
-        return pl.List(polars_type(kind.item))
-    name, *arguments = _TYPES[kind.name][0]
-    return getattr(pl, name)(*arguments)
-
-
-def arrow_type(kind: Kind) -> Any:
-    """Return the type of pyarrow for the values of a column."""
-    import pyarrow as pa
-
-    if kind.name == kinds.STRUCT:
-        return pa.struct([(name, arrow_type(one)) for name, one in kind.fields.items()])
-    if kind.name == kinds.LIST and kind.item is not None:
-        return pa.list_(arrow_type(kind.item))
-    name, *arguments = _TYPES[kind.name][1]
-    return getattr(pa, name)(*arguments)
+        arguments = [{field: _native_type(one, library) for field, one in kind.fields.items()}]
+    elif kind.name == kinds.LIST and kind.item is not None:
+        arguments = [_native_type(kind.item, library)]
+    return getattr(library, name)(*arguments)
 
 
 def polars_series(column: TypedColumn) -> Any:
     """Return a column as a Series of polars."""
     import polars as pl
 
-    return pl.Series(column.values, dtype=polars_type(column.kind))
+    return pl.Series(column.values, dtype=_native_type(column.kind, pl))
 
 
 def arrow_array(column: TypedColumn) -> Any:
     """Return a column as an array of pyarrow."""
     import pyarrow as pa
 
-    return pa.array(column.values, type=arrow_type(column.kind))
+    return pa.array(column.values, type=_native_type(column.kind, pa))
 
 
 def pandas_array(column: TypedColumn) -> Any:

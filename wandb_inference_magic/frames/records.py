@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence, Set as AnySet
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final
 
-from ..imports import is_instance
+from ..imports import is_instance, loaded
 from ..prompts import Image, hidden_fields, prompt_form, says_nothing
 from .columns import fields_of, plain
 
@@ -163,11 +162,10 @@ def as_table(value: Any, limit: int | None) -> Any:
         return value.to_frame(index=False)
     if is_instance(value, "pandas.Index"):
         return value.to_series(index=range(len(value)))
-    pyarrow = sys.modules.get("pyarrow")
-    if pyarrow is None or not isinstance(value, pyarrow.RecordBatch | pyarrow.RecordBatchReader):
+    if is_instance(value, "pyarrow.RecordBatch"):
+        return loaded("pyarrow.Table").from_batches([value])
+    if not is_instance(value, "pyarrow.RecordBatchReader"):
         return value
-    if isinstance(value, pyarrow.RecordBatch):
-        return pyarrow.Table.from_batches([value])
     batches, size = [], 0
     while limit is None or size < limit:
         try:
@@ -175,4 +173,4 @@ def as_table(value: Any, limit: int | None) -> Any:
         except StopIteration:
             break
         size += len(batches[-1])
-    return pyarrow.Table.from_batches(batches, value.schema)
+    return loaded("pyarrow.Table").from_batches(batches, value.schema)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
 from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import count, islice, repeat
+from itertools import chain, count, islice, repeat
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
 from ..imports import is_instance
 from ..messages import data_frame
 from ..text import shortest, whole
 from .columns import HALVES
-from .names import Table
 from .native_columns import arrow_array, built, pandas_array, polars_series
 from .records import TEXT, FrameRow, Row as Row, as_list, as_row, as_table, column_names, storable
 
@@ -56,32 +54,6 @@ def _with_values(row: Row, values: dict[str, Any]) -> Row:
 def with_label(row: Row) -> Row:
     """Return a row with its index as columns, before the others, if the index does more than count the rows."""
     return {**row._label, **row} if isinstance(row, FrameRow) and row._label else row
-
-
-class Rows(Table, Protocol):
-    """Rows that can be iterated in order, repeatedly.
-
-    `length` is the number of rows, or None if it is known only after iteration. `columns` holds the names of the
-    columns, as far as they are known in advance. `values` are None where rows would have to be read for them.
-    `is_used_up` says whether rows were taken from an iterator of the user, which cannot give them again.
-    """
-
-    @property
-    def length(self) -> int | None: ...
-
-    @property
-    def is_used_up(self) -> bool: ...
-
-    def __iter__(self) -> Iterator[Row]: ...
-
-    def longest(self) -> Row | None:
-        """Return the row with the longest texts, or None if rows would have to be made for that."""
-
-    def read_rest(self) -> None:
-        """Read the rows that were not read, so far as they belong to the result: `columns` are all of its columns."""
-
-    def with_columns(self, columns: Mapping[str, TypedColumn], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
-        """Return the source of the rows with columns added and those in `dropped` left out, and notices."""
 
 
 def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Rows:
@@ -128,10 +100,7 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
         frame = frame if limit is None else frame.head(limit)
         return FrameRows(frame.clone() if copy else frame)
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
-        is_made, names = isinstance(value, list | tuple), column_names(value)
-        _check_names(names)
-        is_once = isinstance(value, Iterator)
-        return ListRows(islice(value, limit), _length(value, limit), is_made, copies=copy, names=names, is_once=is_once)
+        return ListRows(value, limit, copies=copy)
     raise InferenceError(
         f"A value of type {type(value).__name__} has no rows.",
         remedy=getattr(type(value), "where_rows_are", "Give a DataFrame, a Series, or a list of texts or of dicts."),
@@ -159,7 +128,15 @@ def _length(value: Any, limit: int | None) -> int | None:
 
 
 class FrameRows:
-    """The rows of a data frame."""
+    """The rows of a data frame. They can be iterated in order, repeatedly.
+
+    Attributes
+    ----------
+    length : int or None
+        The number of rows.
+    columns : sequence of str
+        The names of the columns, as far as they are known in advance.
+    """
 
     is_used_up = False
 
@@ -202,14 +179,18 @@ class FrameRows:
             yield row
 
     def longest(self) -> Row | None:
+        """Return the row with the longest texts."""
         return max(self, key=_text_length, default=None)
 
-    def read_rest(self) -> None: ...
+    def read_rest(self) -> None:
+        """Do nothing: all rows are there."""
 
     def values(self, name: str) -> Sequence[Any] | None:
+        """Return the values of a column, or None if there is no such column."""
         return self._frame[name].to_list() if name in self._frame.columns else None
 
     def with_columns(self, columns: Mapping[str, TypedColumn], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
+        """Return the frame with columns added and those in `dropped` left out, and notices."""
         import narwhals as nw
 
         frame = nw.to_native(self._frame.drop([name for name in dropped if name in self._frame.columns]))
@@ -236,12 +217,9 @@ def _label_names(index: Any, columns: Sequence[str]) -> list[str]:
     for place, name in enumerate(names):
         wished = ("index" if len(names) == 1 else f"level_{place}") if name is None else str(name)
         taken = {*columns, *found}
-        found.append(wished if wished not in taken else next(one for one in _levels(place) if one not in taken))
+        others = (f"level_{number}" for number in count(place))
+        found.append(next(one for one in chain([wished], others) if one not in taken))
     return found
-
-
-def _levels(place: int) -> Iterator[str]:
-    return (f"level_{number}" for number in count(place))
 
 
 def with_pandas_columns(frame: Any, columns: Mapping[str, TypedColumn]) -> tuple[Any, list[str]]:
@@ -255,33 +233,56 @@ def with_pandas_columns(frame: Any, columns: Mapping[str, TypedColumn]) -> tuple
     return frame, notices
 
 
-@dataclass
 class ListRows:
     """The rows of an iterable of texts, of dicts or of records. Rows that were read are kept for the result.
 
-    With `is_made`, all of them are there already; with `is_once`, they come from an iterator. With `copies`, they are
-    copied when they are read. `names` are those of the items of tuples, where they are known.
+    Parameters
+    ----------
+    source : iterable
+    limit : int, optional
+        Take only the first `limit` rows.
+    copies : bool
+        Whether dicts are copied when they are read.
+    index_names : sequence of str
+        The names of the levels of the index that the rows had.
+
+    Attributes
+    ----------
+    length, columns
+        As those of `FrameRows`. Without a length, it is known only after iteration.
+    is_used_up : bool
+        Whether rows were taken from an iterator of the user, which cannot give them again.
     """
 
-    source: Iterator[Any]
-    length: int | None
-    is_made: bool = False
-    index_names: Sequence[str] = ()
-    copies: bool = False
-    names: Sequence[str] = ()
-    is_once: bool = False
-    _drawn: list[Row] = field(default_factory=list)
-    _failure: Exception | None = None
+    def __init__(
+        self,
+        source: Iterable[Any],
+        limit: int | None = None,
+        *,
+        copies: bool = False,
+        index_names: Sequence[str] = (),
+    ) -> None:
+        self.index_names = index_names
+        self.length = _length(source, limit)
+        self._is_made = isinstance(source, list | tuple)
+        self._is_once = isinstance(source, Iterator)
+        # The names of the items of tuples, where they are known.
+        self._names = column_names(source)
+        _check_names(self._names)
+        self._source = islice(source, limit)
+        self._copies = copies
+        self._drawn: list[Row] = []
+        self._failure: Exception | None = None
 
     @property
     def is_used_up(self) -> bool:
-        return self.is_once and bool(self._drawn)
+        return self._is_once and bool(self._drawn)
 
     @property
     def columns(self) -> Sequence[str]:
         # An error is stored, and raised again when the rows are read.
         with suppress(Exception):
-            deque(islice(self, None if self.is_made else 1), maxlen=0)
+            deque(islice(self, None if self._is_made else 1), maxlen=0)
         return tuple(dict.fromkeys(str(name) for row in self._drawn for name in row))
 
     def __iter__(self) -> Iterator[Row]:
@@ -291,24 +292,27 @@ class ListRows:
                 if self._failure is not None:
                     raise self._failure
                 try:
-                    value = next(self.source)
+                    value = next(self._source)
                 except StopIteration:
                     return
                 except Exception as error:
                     self._failure = error
                     raise
-                row = as_row(value, self.names)
-                self._drawn.append(dict(row) if self.copies and row is value else row)
+                row = as_row(value, self._names)
+                self._drawn.append(dict(row) if self._copies and row is value else row)
             yield self._drawn[number]
 
     def longest(self) -> Row | None:
-        return max(self, key=_text_length, default=None) if self.is_made else None
+        """Return the row with the longest texts, or None if rows would have to be made for that."""
+        return max(self, key=_text_length, default=None) if self._is_made else None
 
     def read_rest(self) -> None:
+        """Read the rows that were not read, so far as they belong to the result: `columns` are all of its columns."""
         if self.length is not None:
             deque(self, maxlen=0)
 
-    def values(self, name: str) -> None: ...
+    def values(self, name: str) -> None:
+        """Return None: rows would have to be read for the values of a column."""
 
     def with_columns(self, columns: Mapping[str, TypedColumn], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
         """Return a pandas DataFrame if pandas is installed, else a list of dicts."""
@@ -322,6 +326,9 @@ class ListRows:
         cut = dict.fromkeys(whole(str(name)) for row in rows for name, one in row.items() if _is_cut(name, one))
         frame, notices = with_pandas_columns(frame.drop(columns=[name for name in dropped if name in frame]), added)
         return frame, [*(f"{name!r} holds {HALVES}." for name in cut), *notices]
+
+
+Rows = FrameRows | ListRows
 
 
 def _text_length(row: Row) -> int:

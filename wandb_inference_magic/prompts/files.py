@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from io import BytesIO
 from pathlib import Path
@@ -95,8 +96,8 @@ def describe_path(value: Path) -> str | Image:
         if path.exists() and not path.is_file():
             # A pipe or a device may have no end, or nothing to read.
             raise _unreadable(str(path), "It is not a file with contents.", "Read it yourself first.")
-        if images.is_image_file(path):
-            return images.image_at(path)
+        if (image := images.image_at(path)) is not None:
+            return image
         with path.open("rb") as file:
             data = file.read(LONGEST_FILE + 1)
     except (OSError, ValueError) as error:
@@ -126,7 +127,7 @@ def no_image_file(text: str) -> InferenceError | None:
         When the system takes no such name, or the working folder has been deleted.
     """
     try:
-        path = home_resolved(Path(text))
+        path = home_resolved(text)
         is_there = path.exists()
     except (OSError, ValueError):
         return None
@@ -148,12 +149,9 @@ def no_image_file(text: str) -> InferenceError | None:
     )
 
 
-def home_resolved(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        # There is no such user, so the name is taken literally.
-        return path
+def home_resolved(path: str | Path) -> Path:
+    """Return a path with `~` replaced by the home folder. The name of a user who is not there is taken literally."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - `Path.expanduser` raises for such a user
 
 
 def _near(path: Path) -> str:

@@ -18,7 +18,7 @@ from numbers import Number
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
-from ..imports import is_instance
+from ..imports import is_instance, loaded
 from ..text import counted, safe_plain, shortest
 
 if TYPE_CHECKING:
@@ -76,9 +76,8 @@ def is_missing(value: object) -> bool:
         return getattr(value, "is_valid", True) is False
     if isinstance(value, Decimal):
         return value.is_nan()
-    shape = getattr(value, "shape", None) if hasattr(kind, "tolist") else None
-    is_number = isinstance(value, Number) or (isinstance(shape, tuple) and not shape)
-    if is_number or kind.__name__ in ("datetime64", "timedelta64"):
+    is_scalar = hasattr(kind, "tolist") and getattr(value, "shape", None) == ()
+    if is_scalar or isinstance(value, Number):
         # NaN and NaT differ from themselves.
         with suppress(Exception):
             return bool(value != value)
@@ -197,11 +196,8 @@ def styled(value: Any) -> Any:
 
 def _native(value: Any) -> Any:
     """Return a batch of pyarrow as a table, which narwhals reads, and any other value as it is."""
-    if not is_instance(value, "pyarrow.RecordBatch"):
-        return value
-    import pyarrow as pa
-
-    return pa.Table.from_batches([value])
+    is_batch = is_instance(value, "pyarrow.RecordBatch")
+    return loaded("pyarrow.Table").from_batches([value]) if is_batch else value
 
 
 def describe_pandas(value: Any, *, is_head: bool = False) -> str:
@@ -213,23 +209,18 @@ def describe_pandas(value: Any, *, is_head: bool = False) -> str:
     frame = value.to_frame("values" if value.name is None else value.name) if is_series else value
     kind = "Series" if is_series else "DataFrame"
     width = min(frame.shape[1], MAX_COLUMNS)
-    is_whole = len(frame) <= HEAD_ROWS + TAIL_ROWS
-    # Select rows first: before pandas 3, selecting columns copies all of their rows.
-    head = (frame if is_whole else frame.iloc[:HEAD_ROWS]).iloc[:, :width]
-    tail = frame.iloc[len(frame) if is_whole else -TAIL_ROWS :].iloc[:, :width]
     index = frame.index
     # An index that only counts the rows is left out.
     has_index = not (type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1)
     index_name = ", ".join(str(name) for name in index.names if name is not None) or "index"
-    counted = not is_head and len(frame) * width <= MAX_COUNTED
     return _described(
         f"lazy {kind}" if is_head else kind,
         None if is_head else len(frame),
         names=[", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in frame.columns],
         types=[_pandas_type(frame.iloc[:, number]) for number in range(width)],
-        missing=[int(count) for count in frame.iloc[:, :width].isna().sum()] if counted else (),
-        head=head.itertuples(index=has_index, name=None),
-        tail=tail.itertuples(index=has_index, name=None),
+        count_missing=lambda: [int(count) for count in frame.iloc[:, :width].isna().sum()],
+        # Select rows first: before pandas 3, selecting columns copies all of their rows.
+        rows=lambda some: frame.iloc[some].iloc[:, :width].itertuples(index=has_index, name=None),
         index_name=index_name if has_index else None,
         axis=", ".join(_cut(str(name)) for name in frame.columns.names if name is not None),
     )
@@ -270,20 +261,16 @@ def describe_frame(value: Any) -> str:
         frame, kind = frame.to_frame(), "Series"
     names = frame.collect_schema().names()
     part = frame.select(names[:MAX_COLUMNS])
+    is_lazy = isinstance(part, nw.LazyFrame)
     if isinstance(part, nw.LazyFrame):
-        kind, length, part = "lazy DataFrame", None, part.head(HEAD_ROWS).collect()
-    else:
-        length = len(part)
-    is_whole = len(part) <= HEAD_ROWS + TAIL_ROWS
-    counted = length is not None and length * len(part.columns) <= MAX_COUNTED
+        part = part.head(HEAD_ROWS).collect()
     return _described(
-        kind,
-        length,
+        f"lazy {kind}" if is_lazy else kind,
+        None if is_lazy else len(part),
         names=names,
         types=[str(one) for one in part.schema.dtypes()],
-        missing=[part[name].null_count() for name in part.columns] if counted else (),
-        head=(part if is_whole else part.head(HEAD_ROWS)).rows(),
-        tail=() if is_whole else part.tail(TAIL_ROWS).rows(),
+        count_missing=lambda: [part[name].null_count() for name in part.columns],
+        rows=lambda some: part[some].rows(),
     )
 
 
@@ -332,29 +319,31 @@ def _described(
     *,
     names: Sequence[str],
     types: Sequence[str],
-    missing: Sequence[int],
-    head: Iterable[Sequence[Any]],
-    tail: Iterable[Sequence[Any]],
+    count_missing: Callable[[], Sequence[int]],
+    rows: Callable[[slice], Iterable[Sequence[Any]]],
     index_name: str | None = None,
     axis: str = "",
 ) -> str:
     """Return the text about a frame.
 
-    `length` is None if unknown. If `index_name` is set, each row starts with its index. `axis` is what the names of
-    the columns are values of.
+    `length` is None if unknown: then the frame has only the first rows, and its missing values are not counted. `rows`
+    returns the rows of a slice; if `index_name` is set, each starts with its index. `axis` is what the names of the
+    columns are values of.
     """
+    is_whole = length is None or length <= HEAD_ROWS + TAIL_ROWS
+    has_counts = length is not None and length * len(types) <= MAX_COUNTED
+    missing = count_missing() if has_counts else [0] * len(types)
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     index = [] if index_name is None else [index_name]
     names = [*map(_cut, names)]
     writer.writerow([*index, *names[:MAX_COLUMNS]])
     kinds = [*("" for _ in index), *types]
-    writer.writerows(_cells(row, kinds) for row in head)
-    ends = [_cells(row, kinds) for row in tail]
-    if ends:
+    writer.writerows(_cells(row, kinds) for row in rows(slice(None if is_whole else HEAD_ROWS)))
+    if length is not None and not is_whole:
         text.write("...\n")
-        writer.writerows(ends)
-    columns = _columns(names, [*map(_cut, types)], [*missing, *[0] * len(types)], axis)
+        writer.writerows(_cells(row, kinds) for row in rows(slice(length - TAIL_ROWS, length)))
+    columns = _columns(names, [*map(_cut, types)], missing, axis)
     return "\n".join([_heading(kind, length, len(names)), columns, "", text.getvalue().rstrip("\n")])
 
 

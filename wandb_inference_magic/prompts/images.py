@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from base64 import b64decode, b64encode
 from contextlib import suppress
 from dataclasses import dataclass
@@ -121,35 +120,29 @@ def _kind(data: bytes) -> str:
     return next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), "")
 
 
-def is_image_file(path: Path) -> bool:
-    """Return whether a path is a file that starts with the signature of an image."""
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return bool(_kind(file.read(16)))
-    except (OSError, ValueError):
-        return False
-
-
-def image_at(path: Path) -> Image:
-    """Return the image in a file.
+def image_at(path: Path) -> Image | None:
+    """Return the image in a file; None if there is no file that starts with the signature of an image.
 
     Raises
     ------
     InferenceError
-        If the file is not an image or is too large.
+        If the file is too large.
     """
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            if not _kind(file.read(16)):
+                return None
+    except (OSError, ValueError):
+        return None
     if path.stat().st_size > LARGEST_FILE:
         raise InferenceError(
             f"The image {path} is larger than {LARGEST_FILE // 1_000_000} MB.",
             remedy="Make it smaller; an image opened with PIL is scaled down automatically.",
             cause="option",
         )
-    image = image_from_bytes(path.read_bytes())
-    if image is None:
-        raise InferenceError(f"{path} is not an image.", remedy="Give a PNG, JPEG, GIF or WebP file.", cause="option")
-    return image
+    return image_from_bytes(path.read_bytes())
 
 
 def image_from_png(value: object) -> Image | None:
@@ -176,30 +169,22 @@ def image_from_data(drawn: object) -> Image | None:
     return None
 
 
-def image_from_artist(value: object) -> Image | None:
+def image_from_artist(value: Any) -> Image | None:
     """Return the image of the matplotlib figure that a value is a part of, or that it holds; None for any other."""
-    if "matplotlib.figure" not in sys.modules:
-        return None
     with suppress(Exception):
-        figure = getattr(value, "figure", None)
-        figure = getattr(figure, "figure", figure)
-        return image_from_figure(figure) if is_instance(figure, FIGURE) else None
+        return image_from_figure(value) if is_instance(value.figure.figure, FIGURE) else None
     return None
 
 
-def image_from_figure(figure: Any) -> Image:
-    """Return the image of a matplotlib figure."""
+def image_from_figure(value: Any) -> Image:
+    """Return the image of a matplotlib figure, or of the whole figure that axes belong to."""
+    # The axes of a subfigure name that subfigure, which names the whole figure.
+    figure = value.figure.figure
     drawn = BytesIO()
     dpi = min(figure.dpi, LONGEST_FIGURE / max(*figure.get_size_inches(), 0.1))
     with quiet("matplotlib", "PIL"):
         figure.savefig(drawn, format="png", dpi=dpi)
     return _image("png", drawn.getvalue())
-
-
-def image_from_axes(axes: Any) -> Image:
-    """Return the image of the whole matplotlib figure that axes belong to."""
-    # The axes of a subfigure name that subfigure, which names the whole figure.
-    return image_from_figure(axes.figure.figure)
 
 
 def image_from_panels(values: Iterable[Any]) -> Image | None:
@@ -266,8 +251,6 @@ def _plain_mode(picture: Any) -> Any:
     """Return a copy of a PIL image in a mode that PNG and JPEG support."""
     if picture.mode in ("RGB", "RGBA", "L", "LA"):
         return picture.copy()
-    if picture.mode == "La":
-        return picture.convert("LA")
     if picture.mode in ("F", "I") or picture.mode.startswith("I;"):
         # More than 256 shades of grey: scale the range in use to 0-255.
         wide = picture.convert("F")
@@ -280,11 +263,7 @@ def _plain_mode(picture: Any) -> Any:
 
 def image_from_ipython(shown: Any) -> Image:
     """Return the image of an `IPython.display.Image`."""
-    data = shown.data
-    if isinstance(data, str):
-        with suppress(ValueError):
-            data = data.encode("latin-1")
-    if isinstance(data, bytes) and (image := image_from_bytes(data)):
+    if isinstance(shown.data, bytes) and (image := image_from_bytes(shown.data)):
         return image
     if isinstance(shown.url, str) and shown.url:
         return Image(shown.url)

@@ -29,16 +29,8 @@ from .values import json_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The names of our own filters and tests have a space, so that no template can use them.
-_TRUTH: Final = "as truth"
-_ORDERED: Final = "as ordered"
-_COMPARABLE: Final = "as comparable"
-_TEXT: Final = "as text"
-_ITEMS: Final = "as items"
-_ORDERED_ITEMS: Final = "as ordered items"
-_PATTERN: Final = "as pattern"
-_OPERAND: Final = "as operand"
-_SLICE: Final = "as slice"
+# The name of a test of whether a value is true. It has a space, so that no template can use it.
+_TRUE: Final = "as truth"
 # The name for `self` in a compiled template.
 SELF: Final = "self_of_method"
 # Before the name of an attribute that is called.
@@ -102,7 +94,7 @@ class PromptEnvironment(Environment):
         tests |= {"None": is_missing, "True": tests["true"], "False": tests["false"]}
         tests |= {name: _comparison(tests[name], _ordered) for name in _ORDERINGS}
         tests |= {name: _comparison(tests[name], value_or_none) for name in _EQUALITIES}
-        self.tests |= {"none": is_missing, "in": is_in, _TRUTH: lambda value: bool(_truth(value))}
+        self.tests |= {"none": is_missing, "in": is_in, _TRUE: lambda value: bool(_truth(value))}
         self.tests |= {"defined": lambda value: not _is_undefined(value), "undefined": _is_undefined}
 
     @override
@@ -179,52 +171,54 @@ def _adapt(node: nodes.Node) -> None:
     if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
         node.node.attr = _CALLED + node.node.attr
     elif isinstance(node, nodes.Getitem):
-        node.node = _filtered(node.node, _OPERAND)
+        node.node = _filtered(node.node, operand_of)
         if isinstance(node.arg, nodes.Tuple):
             # Jinja2 compiles `[:, 0]` to what is no Python.
             node.arg.items = [_as_call(one) if isinstance(one, nodes.Slice) else one for one in node.arg.items]
     elif isinstance(node, nodes.If | nodes.CondExpr | nodes.For):
-        node.test = None if node.test is None else _filtered(node.test, _TRUTH)
+        node.test = None if node.test is None else _filtered(node.test, _truth)
         if isinstance(node, nodes.For):
-            node.iter = _filtered(node.iter, _ORDERED_ITEMS)
+            node.iter = _filtered(node.iter, ordered_items)
     elif isinstance(node, nodes.Not):
-        node.node = _filtered(node.node, _TRUTH)
+        node.node = _filtered(node.node, _truth)
     elif isinstance(node, nodes.And | nodes.Or):
-        node.left, node.right = _filtered(node.left, _TRUTH), _filtered(node.right, _TRUTH)
+        node.left, node.right = _filtered(node.left, _truth), _filtered(node.right, _truth)
     elif isinstance(node, nodes.Compare):
         _adapt_comparison(node)
     elif isinstance(node, nodes.Mod):
-        node.left = _filtered(_filtered(node.left, _OPERAND), _PATTERN)
+        node.left = _filtered(_filtered(node.left, operand_of), pattern_of)
     elif isinstance(node, nodes.BinExpr):
-        node.left, node.right = _filtered(node.left, _OPERAND), _filtered(node.right, _OPERAND)
+        node.left, node.right = _filtered(node.left, operand_of), _filtered(node.right, operand_of)
     elif isinstance(node, nodes.UnaryExpr):
-        node.node = _filtered(node.node, _OPERAND)
+        node.node = _filtered(node.node, operand_of)
     elif isinstance(node, nodes.Concat):
-        node.nodes = [_filtered(one, _TEXT) for one in node.nodes]
+        node.nodes = [_filtered(one, text_or_empty) for one in node.nodes]
     elif isinstance(node, nodes.Filter) and len(node.args) == _ARGUMENTS.get(node.name):
-        node.args.append(nodes.Const(_TRUTH, lineno=node.lineno))
+        node.args.append(nodes.Const(_TRUE, lineno=node.lineno))
 
 
 def _as_call(node: nodes.Slice) -> nodes.Expr:
     parts = [part or nodes.Const(None, lineno=node.lineno) for part in (node.start, node.stop, node.step)]
-    return _filtered(nodes.Tuple(parts, "load", lineno=node.lineno), _SLICE)
+    return _filtered(nodes.Tuple(parts, "load", lineno=node.lineno), _slice_of)
 
 
 def _adapt_comparison(node: nodes.Compare) -> None:
-    if any(one.op in ("lt", "lteq", "gt", "gteq") for one in node.ops):
-        node.expr = _filtered(node.expr, _ORDERED)
-        for one in node.ops:
-            one.expr = _filtered(one.expr, _ORDERED)
-    elif node.ops[0].op in ("in", "notin"):
-        node.expr, node.ops[0].expr = _filtered(node.expr, _TRUTH), _filtered(node.ops[0].expr, _ITEMS)
-    else:
-        node.expr = _filtered(node.expr, _COMPARABLE)
-        for one in node.ops:
-            one.expr = _filtered(one.expr, _COMPARABLE)
+    has_order = any(one.op in ("lt", "lteq", "gt", "gteq") for one in node.ops)
+    if node.ops[0].op in ("in", "notin") and not has_order:
+        node.expr, node.ops[0].expr = _filtered(node.expr, _truth), _filtered(node.ops[0].expr, members_of)
+        return
+    parts: list[Any] = [node, *node.ops]
+    for one in parts:
+        one.expr = _filtered(one.expr, _ordered if has_order else value_or_none)
 
 
-def _filtered(node: Any, name: str) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+def _filtered(node: Any, rule: Callable[[Any], Any]) -> nodes.Filter:
+    return nodes.Filter(node, _name_of(rule), [], [], None, None, lineno=node.lineno)
+
+
+def _name_of(rule: Callable[[Any], Any]) -> str:
+    """Return the name of a rule as a filter. It has a space, so that no template can use it."""
+    return f"as {rule.__name__}"
 
 
 def _truth(value: Any) -> Any:
@@ -245,6 +239,10 @@ class _Unordered:
 
 def _ordered(value: Any) -> Any:
     return _Unordered() if (found := value_or_none(value)) is None else found
+
+
+def _slice_of(parts: tuple[Any, ...]) -> slice:
+    return slice(*parts)
 
 
 def _comparison(test: Callable[[Any, Any], Any], replaced: Callable[[Any], Any]) -> Callable[[Any, Any], bool]:
@@ -268,16 +266,13 @@ def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
     return default_value if is_absent or (boolean and not _truth(value)) else value
 
 
+# What a template's values are passed through.
+_RULES: Final = (
+    *(_truth, _ordered, value_or_none, text_or_empty, members_of),
+    *(ordered_items, pattern_of, operand_of, _slice_of),
+)
 _FILTERS: Final[dict[str, Callable[..., Any]]] = {
-    _TRUTH: _truth,
-    _ORDERED: _ordered,
-    _COMPARABLE: value_or_none,
-    _TEXT: text_or_empty,
-    _ITEMS: members_of,
-    _ORDERED_ITEMS: ordered_items,
-    _PATTERN: pattern_of,
-    _OPERAND: operand_of,
-    _SLICE: lambda parts: slice(*parts),
+    **{_name_of(rule): rule for rule in _RULES},
     "default": _default,
     "d": _default,
     "tojson": json_of,

@@ -65,8 +65,7 @@ def filters_for_missing(filters: Mapping[str, Filter]) -> dict[str, Filter]:
     numbers = {name: _number_or_missing(filters[name], has_default=name in _WITH_DEFAULT) for name in _NUMBERS}
     absent = {name: _absent_of(filters[name]) for name in _ABSENT}
     skipping = {name: _absent_of(_with_missing_apart(filters[name])) for name in _SKIPPING}
-    apart = {name: _with_missing_apart(filters[name], last) for name, last in _SORTING.items()}
-    sorting = {name: _of_changed(run, ordered_items) for name, run in apart.items()}
+    sorting = {name: _with_missing_apart(filters[name], last) for name, last in _SORTING.items()}
     others = {"join": _of_changed(filters["join"], _texts_of), "format": _format}
     return {**texts, **lists, **numbers, **absent, **skipping, **sorting, **others}
 

@@ -78,8 +78,7 @@ def image_of(value: object) -> Image | None:
     if isinstance(value, str):
         if value.startswith(("https://", "http://", "data:image/")):
             return Image(value)
-        path = home_resolved(Path(value))
-        return images.image_at(path) if images.is_image_file(path) else None
+        return images.image_at(home_resolved(value))
     shown = prompt_form(value)
     return shown if isinstance(shown, Image) else None
 
@@ -353,12 +352,7 @@ _ARRAYS: Final = (
     "pyarrow.Array",
     "pyarrow.ChunkedArray",
 )
-_IMAGE_FORMS: Final = (
-    images.image_from_figure,
-    images.image_from_axes,
-    images.image_from_pillow,
-    images.image_from_ipython,
-)
+_IMAGE_FORMS: Final = (images.image_from_figure, images.image_from_pillow, images.image_from_ipython)
 _FORMS: Final[dict[str, Form]] = {
     **dict.fromkeys(("pandas.DataFrame", "pandas.Series"), frames.describe_pandas),
     frames.STYLER: lambda value: frames.describe_pandas(frames.styled(value)),
@@ -367,16 +361,13 @@ _FORMS: Final[dict[str, Form]] = {
     "pyarrow.Scalar": lambda value: as_prompt(value.as_py()),
     "numpy.ndarray": _array,
     **dict.fromkeys(_ARRAYS, _json),
-    "matplotlib.figure.Figure": images.image_from_figure,
-    "matplotlib.axes.Axes": images.image_from_axes,
+    **dict.fromkeys((images.FIGURE, "matplotlib.axes.Axes"), images.image_from_figure),
     "altair.TopLevelMixin": charts.describe_altair,
     "plotly.basedatatypes.BaseFigure": charts.describe_plotly,
     "shapely.geometry.base.BaseGeometry": charts.describe_geometry,
     "PIL.Image.Image": images.image_from_pillow,
     "IPython.core.display.Image": images.image_from_ipython,
-    "IPython.core.display.TextDisplayObject": _shown,
-    "IPython.core.display.SVG": _shown,
-    "IPython.core.display.JSON": _shown,
+    **dict.fromkeys((f"IPython.core.display.{name}" for name in ("TextDisplayObject", "SVG", "JSON")), _shown),
 }
 
 

@@ -9,7 +9,7 @@ import typing
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -20,13 +20,7 @@ from ..errors import LEAVING, InferenceError, describe_exception, did_you_mean, 
 from ..libraries import check_libraries
 from ..messages import inner_json, json_in
 from ..text import as_json, json_values, read_json_text, whole, with_backslashes
-from .annotations import (
-    has_quoted_name,
-    object_schema_generator,
-    reads_values_itself,
-    sent_schema_generator,
-    with_known_typed_dicts,
-)
+from .annotations import has_quoted_name, with_known_typed_dicts
 from .short_form import annotation_of
 from .validation import compile_check, misread_values, with_allowed_values
 
@@ -93,9 +87,6 @@ class Schema:
         Converts the JSON value to the object that it describes; raises Mismatch if it does not fit.
     wrapped : str
         The property that contains the value, if the value is not an object (a list or a string); else empty.
-    fields : mapping
-        The answer's fields, each with its JSON schema. The keys are the attribute names of the object, also where the
-        model receives aliases. Empty if the answer is one value.
     object_schema : mapping
         The JSON schema of what `check` returns. It differs from what is sent: fields have the names of the attributes,
         named tuples are objects, decimals have the format `decimal`, and a text has a format only if it becomes a
@@ -106,9 +97,13 @@ class Schema:
     json_schema: Mapping[str, Any]
     is_strict: bool
     check: Callable[[Any], Any]
-    wrapped: str = ""
-    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    object_schema: Mapping[str, Any] = field(default_factory=dict)
+    wrapped: str
+    object_schema: Mapping[str, Any]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the answer's fields, as the attributes of the object have them. None if it is one value."""
+        return () if self.wrapped else tuple(self.object_schema.get("properties", ()))
 
     @property
     def response_format(self) -> dict[str, Any]:
@@ -283,6 +278,8 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     from pydantic import PydanticUserError, TypeAdapter
     from pydantic.errors import PydanticSchemaGenerationError
 
+    from .generators import ObjectSchemaGenerator, SentSchemaGenerator, reads_values_itself
+
     if not isinstance(annotation, TypeAdapter) and not _is_usable(annotation):
         is_type = isinstance(annotation, type)
         raise _no_schema(
@@ -295,9 +292,8 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     try:
         is_adapter = isinstance(annotation, TypeAdapter)
         adapter = annotation if is_adapter else TypeAdapter(with_known_typed_dicts(annotation))
-        json_schema = adapter.json_schema(schema_generator=sent_schema_generator())
-        by_name = adapter.json_schema(by_alias=False, schema_generator=sent_schema_generator())
-        described = adapter.json_schema(by_alias=False, schema_generator=object_schema_generator())
+        json_schema = adapter.json_schema(schema_generator=SentSchemaGenerator)
+        described = adapter.json_schema(by_alias=False, schema_generator=ObjectSchemaGenerator)
     except PydanticSchemaGenerationError:
         raise _no_schema(f"A type in it {_SAYS_NOTHING} {_HOW}") from None
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
@@ -310,7 +306,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
             raise Mismatch(problems)
         return _validated(adapter, value)
 
-    return _schema(json_schema, name, check, described, by_name)
+    return _schema(json_schema, name, check, described)
 
 
 def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
@@ -355,39 +351,22 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
             raise Mismatch(problems)
         return value
 
-    return _schema(copied, str(copied.get("title") or "answer"), check, copy_without(("format",), copied), copied)
+    return _schema(copied, str(copied.get("title") or "answer"), check, copy_without(("format",), copied))
 
 
 def _schema(
-    json_schema: Mapping[str, Any],
-    name: str,
-    check: Callable[[Any], Any],
-    described: Mapping[str, Any],
-    by_name: Mapping[str, Any],
+    json_schema: Mapping[str, Any], name: str, check: Callable[[Any], Any], object_schema: Mapping[str, Any]
 ) -> Schema:
-    """Return the Schema of a JSON schema.
-
-    `described` is the JSON schema of the object, and `by_name` the JSON schema with the names of its attributes.
-    """
-    json_schema, described, by_name = map(_unfolded, (json_schema, described, by_name))
-    strict, is_strict = _strict(json_schema)
-    properties = strict.get("properties", {})
+    """Return the Schema of a JSON schema. `object_schema` is that of the object."""
+    strict, is_strict = _strict(_unfolded(json_schema))
     wrapped = "" if strict.get("type") == "object" else "items" if strict.get("type") == "array" else "value"
     if wrapped:
         definitions = {"$defs": strict.pop("$defs")} if "$defs" in strict else {}
-        strict = {
-            "type": "object",
-            "properties": {wrapped: strict},
-            "required": [wrapped],
-            "additionalProperties": False,
-            **definitions,
-        }
-    # Both list the fields in the same order. The object can have fields that are not sent.
-    sent = dict(zip(by_name.get("properties", ()), properties.values(), strict=False))
-    known = {} if wrapped else described.get("properties", {})
-    fields = {one: sent.get(one, told) for one, told in known.items()}
+        properties = {wrapped: strict}
+        strict = {"type": "object", "properties": properties, "required": [wrapped], "additionalProperties": False}
+        strict |= definitions
     schema_name = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "answer"
-    return Schema(schema_name, strict, is_strict, check, wrapped, fields, described)
+    return Schema(schema_name, strict, is_strict, check, wrapped, _unfolded(object_schema))
 
 
 def _unfolded(schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -125,11 +125,10 @@ def _type(words: str, known: Mapping[str, Any]) -> Any:
     """Return the type that the words name, or None if they name none."""
     if (kind := _named(words, known)) is not None:
         return kind
-    if found := _LIST_OF_REST.fullmatch(words):
-        return list[_kind(found["items"].strip(), known)]  # type: ignore[misc]
-    if len(_split(words, "|")) == 1 and (found := _LIST_IN_BRACKETS.fullmatch(words)):
-        return list[_kind((found["items"] or "").strip(), known)]  # type: ignore[misc]
-    return None
+    found = _LIST_OF_REST.fullmatch(words)
+    if found is None and len(_split(words, "|")) == 1:
+        found = _LIST_IN_BRACKETS.fullmatch(words)
+    return list[_kind((found["items"] or "").strip(), known)] if found else None  # type: ignore[misc]
 
 
 def _named(word: str, known: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, g
 from ..errors import InferenceError, quoted
 from ..imports import is_instance
 from ..text import as_json, whole
-from .annotations import sent_schema_generator, with_known_typed_dicts
+from .annotations import with_known_typed_dicts
 from .docstrings import read_docstring, target_of
 from .schema import copy_without
 from .validation import misread_values
@@ -230,7 +230,9 @@ def _schema(
     arguments: TypeAdapter[dict[str, Any]], parameters: Iterable[inspect.Parameter], described: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the JSON schema of the arguments, with the defaults and descriptions of the function."""
-    schema: dict[str, Any] = copy_without(("title",), arguments.json_schema(schema_generator=sent_schema_generator()))
+    from .generators import SentSchemaGenerator
+
+    schema: dict[str, Any] = copy_without(("title",), arguments.json_schema(schema_generator=SentSchemaGenerator))
     schema.setdefault("additionalProperties", True)
     properties = schema.setdefault("properties", {})
     for parameter in parameters:
