@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 # Imported on first use, so that they do not slow down loading the extension.
-__getattr__ = lazy_exports(__name__, {"messages": ("Reply",), "prompts": ("as_prompt",)})
+__getattr__ = lazy_exports(__name__)
 
 
 def __dir__() -> list[str]:

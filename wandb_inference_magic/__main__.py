@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from . import __version__
 from .client import fetch_model_list, practice_server
 from .config import WandbInference
 from .errors import InferenceError
 from .session import Command, Session
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 PACKAGES: Final = (
     "ipython",

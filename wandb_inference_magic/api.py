@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .config import INTO
@@ -14,8 +15,6 @@ from .errors import InferenceWarning
 from .session import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
     from openai import OpenAI
 
     from .batch import BatchSpec, PreparedBatch

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, Literal
 
 from .text import redacted, safe_plain, wrapped
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 LONGEST_QUOTE: Final = 200
 # Of the second and later lines of a sentence in a message.

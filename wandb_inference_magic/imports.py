@@ -8,34 +8,33 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final, cast
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from types import ModuleType
+from types import ModuleType
+from typing import Any, Final, cast
 
 
-def lazy_exports(package: str, modules: Mapping[str, Iterable[str]] | None = None) -> Callable[[str], object]:
+def lazy_exports(package: str) -> Callable[[str], object]:
     """Return a `__getattr__` for a package that imports each public name on first use.
+
+    The names are those that its `__init__.py` imports from its modules under `if TYPE_CHECKING`: each is written once,
+    for type checkers and for this.
 
     Parameters
     ----------
     package : str
         The package's full name.
-    modules : mapping, optional
-        Maps each of its modules to the public names defined there. By default, what its `__init__.py` imports from them
-        under `if TYPE_CHECKING`: so each name is written once.
     """
 
     @cache
     def homes() -> dict[str, str]:
-        if modules is None:
-            return _names_for_type_checkers(sys.modules[package])
-        return {name: module for module, names in modules.items() for name in names}
+        source: str = cast("Any", sys.modules[package].__loader__).get_source(package)
+        blocks = [one for one in ast.parse(source).body if isinstance(one, ast.If)]
+        imports = [one for block in blocks for one in block.body if isinstance(one, ast.ImportFrom) and one.level]
+        return {alias.name: one.module or "" for one in imports for alias in one.names}
 
     def get(name: str) -> object:
         if name not in homes():
@@ -46,14 +45,6 @@ def lazy_exports(package: str, modules: Mapping[str, Iterable[str]] | None = Non
         return value
 
     return get
-
-
-def _names_for_type_checkers(package: ModuleType) -> dict[str, str]:
-    """Return the names that a package imports from its own modules under `if TYPE_CHECKING`, each with its module."""
-    source: str = cast("Any", package.__loader__).get_source(package.__name__)
-    blocks = [one for one in ast.parse(source).body if isinstance(one, ast.If)]
-    imports = [one for block in blocks for one in block.body if isinstance(one, ast.ImportFrom) and one.level]
-    return {alias.name: one.module or "" for one in imports for alias in one.names}
 
 
 def loaded(name: str) -> Any:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
 from traceback import walk_tb
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from .errors import InferenceError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # What every call needs, whatever its options. Each is a package: a copy of one is known by its modules.
 ALWAYS_NEEDED: Final = ("openai", "anyio", "pydantic", "markdown_it")

@@ -210,7 +210,7 @@ def test_contributing_lists_every_module() -> None:
 
 
 def test_packages_export_what_they_import_for_the_type_checker() -> None:
-    """What `__init__` imports for mypy is what running code finds; where it lists the names again, the lists agree."""
+    """What `__init__` imports for mypy is what running code finds."""
     for path in (ROOT / "wandb_inference_magic").glob("*/__init__.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         typed = {
@@ -226,9 +226,6 @@ def test_packages_export_what_they_import_for_the_type_checker() -> None:
         package = importlib.import_module(f"wandb_inference_magic.{path.parent.name}")
         for module, name in typed:
             assert getattr(package, name) is getattr(importlib.import_module(f"{package.__name__}.{module}"), name)
-        tables = [ast.literal_eval(node) for node in ast.walk(tree) if isinstance(node, ast.Dict)]
-        listed = {(module, name) for table in tables for module, names in table.items() for name in names}
-        assert not tables or listed == typed
 
 
 MAX_LINES, MAX_LINES_OF_A_FUNCTION = 450, 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from ast import literal_eval
+from collections.abc import Callable
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,8 +16,6 @@ from ..text import read_json_text
 from .line import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .line import Completes
 
 # A line end or a tab, but no command of LaTeX such as `\newpage`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from inspect import cleandoc
 from textwrap import indent
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,8 +21,6 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .line import Options, TextForm
 
 

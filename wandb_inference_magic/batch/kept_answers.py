@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -14,9 +16,6 @@ from ..text import with_whole_numbers
 from .cache import Answer
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Iterator, Mapping, Sequence
-
     from ..messages import Message, PreparedRequest, Reply
     from ..session import Share
     from .cache import AnswerCache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from threading import current_thread, local, main_thread
@@ -22,8 +23,6 @@ from .run_results import not_asked_again, reports_of
 from .start import check_budget, estimates, start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from ..concurrency import Interrupts
     from ..frames import Rows
     from ..session import Command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil
 from time import perf_counter
@@ -14,9 +16,6 @@ from ..text import duration, sum_or_none
 from .start import estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
-
     from ..frontend import Canvas
     from .run import BatchRun
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..engine import ModelCall, for_prompt, relax_response_format
@@ -12,8 +13,6 @@ from ..failures import to_inference_error as to_inference_error
 from ..spending import Reservation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from openai import AsyncOpenAI
 
     from ..frames import Row, Rows
@@ -100,9 +99,7 @@ def not_drawn(error: Exception, number: int) -> InferenceError:
     """Return the error for a row that its source does not give."""
     said = quoted(describe_exception(error))
     return InferenceError(
-        f"Row {number} cannot be read: the source of the rows raised {said}.",
-        remedy="Fix it and run the cell again.",
-        cause="option",
+        f"Row {number} cannot be read: the source of the rows raised {said}.", remedy="Fix it and run the cell again."
     )
 
 

@@ -5,7 +5,8 @@ Rows are read lazily, many requests are in flight at once, and none is paid for 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
@@ -21,9 +22,6 @@ from .row_call import RowCall, RowPrompts, RowRequests
 from .run_results import RunResults
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Callable, Sequence
-
     from ..frames import Rows
     from ..messages import PreparedRequest, Reply
     from ..session import Command

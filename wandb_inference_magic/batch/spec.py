@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence, Set as AnySet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,8 +13,6 @@ from ..frames import hidden_columns, with_index, without_columns
 from ..prompts import THE_PROMPT, Template, is_template, refuse_empty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence, Set as AnySet
-
     from ..config import Endpoint
     from ..engine import ChatSpec
     from ..frames import Row

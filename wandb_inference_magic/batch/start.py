@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,8 +23,6 @@ from .row_call import not_drawn
 from .run import BatchRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from ..frames import Rows
     from ..messages import PreparedRequest
     from ..session import Command

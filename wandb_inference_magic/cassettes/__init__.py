@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .cassette import Cassette as Cassette
-    from .client import CassetteRecorder as CassetteRecorder
-    from .slot import CassetteSlot as CassetteSlot
+    from .cassette import Cassette
+    from .client import CassetteRecorder
+    from .slot import CassetteSlot
 
 # Lazily, because every chat needs the slot, and the rest only where a cassette is in use.
-__getattr__ = lazy_exports(
-    __name__, {"cassette": ("Cassette",), "client": ("CassetteRecorder",), "slot": ("CassetteSlot",)}
-)
+__getattr__ = lazy_exports(__name__)

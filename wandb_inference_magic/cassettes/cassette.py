@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from bisect import insort
+from collections.abc import Callable, Collection, Iterator
 from copy import copy
 from errno import ENOSPC
 from itertools import chain, zip_longest
 from os import SEEK_END
 from os.path import commonprefix
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
@@ -22,9 +24,6 @@ from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, unu
 from .upgrade import rewrite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
-    from pathlib import Path
-
     from ..config import Mode, Pace
     from .file import Exchange
 
@@ -132,7 +131,6 @@ class Cassette:
                 if self.path.exists()
                 else f"There is no cassette {self.path}.",
                 remedy=near or "Name an existing file, or record it first: %wbconfig --cassette FILE --mode record.",
-                cause="option",
             )
         if not self.path.parent.is_dir():
             raise unusable(self.path, FileNotFoundError(2, f"There is no folder {self.path.parent}"))

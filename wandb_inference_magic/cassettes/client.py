@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from functools import cache, partial
@@ -26,8 +27,6 @@ from ..text import json_or_none, without_query_secrets
 from .file import Event, Exchange, header_text, without_pictures
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-
     from ..config import Endpoint
     from .cassette import Cassette
 

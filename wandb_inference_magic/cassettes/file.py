@@ -29,18 +29,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TypeVar
 from urllib.parse import urlsplit
 
 from ..config import check_file
 from ..errors import InferenceError, quoted
 from ..text import hidden, json_bytes, read_json_text, with_texts, with_whole_numbers
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 VERSION: Final = 2
 # In bytes.
@@ -284,14 +282,12 @@ def version_of(path: Path, line: bytes) -> int:
         raise InferenceError(
             f"{path} is not a cassette: its first line does not say so.",
             remedy="Name a cassette, or a new file to record in.",
-            cause="option",
         )
     if version > VERSION:
         raise InferenceError(
             f"The cassette {path} was written by a newer version of this package.",
             why=f"Its format is version {version}; this package reads up to version {VERSION}.",
             remedy="Run: pip install --upgrade wandb-inference-magic",
-            cause="option",
         )
     return version
 
@@ -394,6 +390,5 @@ def unusable(path: Path, error: OSError) -> InferenceError:
         f"The cassette {path} cannot be used.",
         why=quoted(error.strerror or str(error)),
         remedy="Name a file in an existing folder that you can write to: %wbconfig --cassette FILE.",
-        cause="option",
         affects_all=True,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING
 
@@ -10,9 +12,6 @@ from ..config import SESSION, expanded
 from ..errors import InferenceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
-    from pathlib import Path
-
     from ..config import Resolved
     from .cassette import Cassette
 

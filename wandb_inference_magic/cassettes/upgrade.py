@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from errno import EEXIST, EFBIG
+from pathlib import Path
 from shutil import copymode
 from time import sleep
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from ..text import json_bytes, read_json_text
 from .file import MAX_FILE, MAX_LINE, VERSION, lines_of, read_line, version_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # How many times a kernel waits for another one that is converting the file, and how long each time, in seconds.
 WAITS: Final = 200

@@ -31,13 +31,11 @@ def check_model_id(text: str) -> str:
         raise InferenceError(
             f"{text[:60]!r} is not a model id.",
             remedy="A model id looks like openai/gpt-oss-20b. %wbmodels shows them.",
-            cause="option",
         )
     if text.startswith(LORA) and not re.fullmatch(r"wandb-artifact:///[^/:]+/[^/:]+/[^/:]+(:[^/:]+)?", text):
         raise InferenceError(
             f"{text[:80]!r} is not the address of a LoRA.",
             remedy="An address looks like wandb-artifact:///team/project/name:latest, with three slashes.",
-            cause="option",
         )
     return text
 

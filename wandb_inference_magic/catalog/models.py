@@ -8,16 +8,17 @@ from __future__ import annotations
 import math
 
 # Polars reads the annotations of a Catalog in a column: their names must be known at run time.
-from collections.abc import Mapping  # noqa: TC003
+from collections.abc import (
+    Callable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..errors import InferenceError, did_you_mean, near_names, shortened
 from .ids import SORTS, is_lora, least_context
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,4 +365,4 @@ def rows(models: Sequence[Model]) -> list[dict[str, object]]:
 
 
 def _refused(name: str, value: object, wanted: str) -> InferenceError:
-    return InferenceError(f"{name} is {shortened(repr(value))}.", remedy=f"Give {wanted}.", cause="option")
+    return InferenceError(f"{name} is {shortened(repr(value))}.", remedy=f"Give {wanted}.")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
 from ..errors import InferenceError, did_you_mean
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # Parameters that have their own option in the magics. All other parameters go unchanged into a request's body.
 SAMPLING: Final = {
@@ -105,7 +103,7 @@ def check_parameter(name: str, *, in_python: bool = False) -> None:
         in_code = f"It is an argument of {' and '.join(ARGUMENTS[name])}."
     if remedy := in_code if in_python else on_line:
         where = "as a parameter of the service" if in_python else "with --param"
-        raise InferenceError(f"{name} is not set {where}. Nothing was sent.", remedy=remedy, cause="option")
+        raise InferenceError(f"{name} is not set {where}. Nothing was sent.", remedy=remedy)
     known = [one for one in ARGUMENTS if one not in _NOT_MISSPELT]
     if in_python and name not in SAMPLING and (near := did_you_mean(name, known, least=0.8)):
-        raise InferenceError(f"There is no argument {name}. Nothing was sent.", remedy=near, cause="option")
+        raise InferenceError(f"There is no argument {name}. Nothing was sent.", remedy=near)

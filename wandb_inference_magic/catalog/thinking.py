@@ -45,7 +45,6 @@ def thinking_parameters(think: str, model: str, known: Model | None) -> dict[str
         raise InferenceError(
             f"{think!r} is not one of {', '.join(THINK)}. Nothing was sent.",
             remedy=did_you_mean(think, THINK) or "Choose one of them.",
-            cause="option",
         )
     reasoning = known.reasoning if known else "unknown"
     efforts = known.reasoning_efforts if known else ()
@@ -79,4 +78,4 @@ def _cannot(think: str, model: str, reasoning: str, efforts: tuple[str, ...]) ->
         remedy = "It can be switched with --think on and --think off."
     elif reasoning == "none":
         remedy = "It does not think. %wbmodels shows which models do."
-    return InferenceError(f"{model} does not take --think {think}. Nothing was sent.", remedy=remedy, cause="option")
+    return InferenceError(f"{model} does not take --think {think}. Nothing was sent.", remedy=remedy)

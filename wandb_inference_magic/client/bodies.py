@@ -7,15 +7,13 @@ one layer of gzip or deflate is decompressed, and the bytes are counted.
 from __future__ import annotations
 
 import zlib
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..errors import MB, InferenceError, quoted, too_large
 from .sse import is_stream
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
 
 # Limits in bytes after decompression: a whole completion, a stream, a list of models, the body of an error.
 MAX_WHOLE: Final = 64 * MB

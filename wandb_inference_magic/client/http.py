@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from errno import ENOENT
@@ -21,8 +22,6 @@ from .bodies import NOT_PACKED
 from .transport import transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from openai import AsyncOpenAI, OpenAI
 
     from ..concurrency import EventLoop
@@ -240,7 +239,6 @@ def certificates() -> Any:
                 f"SSLKEYLOGFILE names a file that cannot be written: {quoted(log)}; nothing was sent.",
                 why="Python writes the secrets of encrypted connections to it.",
                 remedy="Unset the variable, or name a file in a folder that is there. Then restart the kernel.",
-                cause="option",
             ) from None
         named = named_certificates()
         raise InferenceError(
@@ -249,7 +247,6 @@ def certificates() -> Any:
             remedy="Name an existing file of certificates in PEM form, or unset the variable. Then restart the kernel."
             if named
             else "",
-            cause="option",
         ) from None
 
 
@@ -311,7 +308,6 @@ def _place_of(endpoint: Endpoint) -> tuple[str, bytes, int | None]:
             "The endpoint's address cannot be used; nothing was sent.",
             why=quoted(str(error)),
             remedy=f"Set another: %wbconfig --endpoint URL. {endpoint.described_origin}",
-            cause="option",
         ) from None
 
 

@@ -6,6 +6,7 @@ in the HTTP client: it is the only place where bytes are read as they pass.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ..errors import is_unsent
@@ -13,8 +14,6 @@ from .bodies import FIRST_ERROR
 from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from openai import OpenAI
 
     from ..replies import Timing

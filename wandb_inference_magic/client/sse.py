@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..errors import MB, too_large
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # The maximum size of one event in bytes, so that a line without an end does not fill the memory.
 MAX_EVENT: Final = 32 * MB

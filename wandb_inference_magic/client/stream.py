@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from functools import cache, partial
 from time import monotonic
@@ -25,8 +26,6 @@ from .chunks import ChunkReader, describe_sent
 from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-
     import openai
 
     from ..replies import ReplyBuilder

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -13,9 +14,6 @@ from ..errors import InferenceError
 from .bodies import bound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from contextlib import AbstractContextManager
-
     from ..config import Proxy
 
     # Takes a request, and returns a context manager in which it is sent.
@@ -92,7 +90,6 @@ def _proxy_error(proxy: Proxy, why: str) -> InferenceError:
         why=f"{why}.",
         remedy="Write it as http://host:port, with `user:password@` before the host if it needs them. Percent-encode "
         "special characters in them: # as %23, / as %2F, ? as %3F, @ as %40, % as %25. Then restart the kernel.",
-        cause="option",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -19,8 +20,6 @@ from ..session import Command, has_no_list
 from ..text import counted, duration, redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
-
     from ..config import Endpoint
     from ..frontend import Canvas
     from ..session import Session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,8 +31,6 @@ from .batch import refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_r
 from .preview import rows_preview_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from ..arguments import EvalOptions
     from ..batch import BatchResult
     from ..frontend import MagicContext

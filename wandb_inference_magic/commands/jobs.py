@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -19,8 +20,6 @@ from ..text import duration
 from ..widgets import show_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from ..arguments import JobsOptions
     from ..engine import ChatSpec
     from ..frontend import Canvas, MagicContext

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,8 +22,6 @@ from .jobs import begin
 from .preview import rows_preview_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from ..arguments import MapOptions
     from ..frontend import MagicContext
 

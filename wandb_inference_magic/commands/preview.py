@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,6 @@ from ..rendering import MARKDOWN, PLAIN, line_bundle
 from ..text import safe_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from ..batch import BatchRun, Estimate
     from ..markup import DocumentPart
     from ..messages import Message, PreparedRequest

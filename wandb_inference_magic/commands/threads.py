@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError, shortened
@@ -21,8 +22,6 @@ from ..rendering import MARKDOWN, PLAIN, line_bundle, reply_plain, table_bundle,
 from ..text import counted, safe_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
     from ..arguments import ThreadOptions
     from ..frontend import MagicContext
     from ..session import Session

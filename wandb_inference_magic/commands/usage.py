@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -15,8 +16,6 @@ from ..spending import USAGE_TYPES, Total, usage_rows
 from ..text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..arguments import UsageOptions
     from ..frontend import MagicContext
     from ..session import Session

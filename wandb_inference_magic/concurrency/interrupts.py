@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gc
 import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, current_thread, main_thread
 from time import monotonic
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
+from types import FrameType
+from typing import Final
 
 # A second interrupt is not deferred if the first has waited for this long.
 SECONDS_OF_PATIENCE: Final = 2.0

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 from weakref import WeakSet
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _NAME: Final = "wandb_inference_magic"
 

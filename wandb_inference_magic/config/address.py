@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
 
 from ..errors import InferenceError, did_you_mean
-
-if TYPE_CHECKING:
-    from urllib.parse import SplitResult
 
 NAMES: Final = ("wandb", "local", "auto")
 # Paths of the service, which are added to an endpoint's URL. Patterns as text: `re` compiles each on its first use.
@@ -43,7 +40,7 @@ def check_endpoint(text: str) -> str:
     what, is_secret = fault
     if is_secret:
         remedy += " Set the key with %wbconfig --key or WANDB_INFERENCE_API_KEY."
-    raise InferenceError(what, remedy=remedy, cause="option")
+    raise InferenceError(what, remedy=remedy)
 
 
 def _fault(text: str) -> tuple[str, bool] | None:

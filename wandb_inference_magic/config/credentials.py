@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, NoReturn
+from typing import Final, Literal, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from ..errors import InferenceError
 from ..text import KEY_VARIABLES
 from .files import expanded, read_file
 from .key import Key, key_fault
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 OWN_VARIABLE, *WANDB_VARIABLES = KEY_VARIABLES
 # In bytes. A netrc or settings file is at most a page of text.

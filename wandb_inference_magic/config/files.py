@@ -34,9 +34,7 @@ def _check_name(name: str) -> None:
         why = f"In this Python, file names are in {error.encoding}, which does not have {name[error.start]!a}."
         remedy = "Name the file without it, or set PYTHONUTF8=1 in the environment and start Jupyter again."
     if why:
-        raise InferenceError(
-            f"The file name {shortened(ascii(name))} cannot be used.", why=why, remedy=remedy, cause="option"
-        )
+        raise InferenceError(f"The file name {shortened(ascii(name))} cannot be used.", why=why, remedy=remedy)
 
 
 def working_folder() -> Path:
@@ -47,7 +45,6 @@ def working_folder() -> Path:
         raise InferenceError(
             "The folder in which this kernel works no longer exists.",
             remedy="Go to another folder (%cd FOLDER), or name the file with its full path.",
-            cause="option",
         ) from None
 
 

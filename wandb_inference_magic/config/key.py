@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
 from ..errors import InferenceError
 from ..text import remember
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # The source of a key that was asked for.
 TYPED: Final = "typed in"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from ..errors import InferenceError
 from .credentials import home_folder, other_host, read_settings, settings_files, shown_path
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 T = TypeVar("T")
 
@@ -78,10 +76,7 @@ def from_variable(check: Callable[[str], T], variable: str, text: str) -> T:
         return check(text)
     except InferenceError as error:
         raise InferenceError(
-            f"The environment variable {variable} is not usable: {error.what}",
-            why=error.why,
-            remedy=error.remedy,
-            cause="option",
+            f"The environment variable {variable} is not usable: {error.what}", why=error.why, remedy=error.remedy
         ) from None
 
 
@@ -105,6 +100,5 @@ def check_project(text: str) -> str:
         raise InferenceError(
             f"{shown} is not a project.",
             remedy="Write it as team/project: letters, digits, dashes, dots and underscores, with one slash between.",
-            cause="option",
         )
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields
 from functools import partial
@@ -17,8 +18,6 @@ from .address import check_endpoint
 from .project import check_project, find_project, from_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from traitlets import Bunch
 
 WANDB_URL: Final = "https://api.inference.wandb.ai/v1"
@@ -64,7 +63,6 @@ def one_of(*words: str) -> Callable[[str], str]:
         raise InferenceError(
             f"{shortened(text)!r} is not one of {', '.join(words)}.",
             remedy=did_you_mean(text, words) or "Choose one of them.",
-            cause="option",
         )
 
     return check
@@ -83,7 +81,7 @@ def _checked(trait: TraitType[Any, Any], value: Any) -> Any:
     if "within" in trait.metadata:
         low, high = trait.metadata["within"]
         if not low <= value <= high:
-            raise InferenceError(f"{trait.name} is a number from {low:g} to {high:g}, not {value!r}.", cause="option")
+            raise InferenceError(f"{trait.name} is a number from {low:g} to {high:g}, not {value!r}.")
     check = trait.metadata.get("check")
     return check(value) if check else value
 
@@ -176,7 +174,6 @@ class WandbInference(Configurable):
             raise InferenceError(
                 f"WandbInference in IPython's configuration is not usable: {error}",
                 remedy="Correct it there (ipython_config.py), or restart the kernel if it was set with %config.",
-                cause="option",
             ) from None
         self._file = self.chosen()
         # Called when settings have changed.
@@ -222,7 +219,7 @@ class WandbInference(Configurable):
         try:
             self.update_config(Config({"WandbInference": values}))
         except TraitError as error:
-            raise InferenceError(str(error), cause="option") from None
+            raise InferenceError(str(error)) from None
 
     def reset(self) -> None:
         """Restore the values of IPython's configuration and the defaults."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from time import perf_counter
@@ -18,8 +19,6 @@ from ..schemas import Mismatch
 from .relax import does_not_fit, refused, refused_answer, relax_response_format, repair_request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
     from openai import AsyncOpenAI
 
     from ..messages import PreparedRequest, Reply

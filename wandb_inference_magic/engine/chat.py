@@ -7,6 +7,7 @@ requested once more, or if the model does not accept a schema and is asked for J
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
@@ -23,8 +24,6 @@ from .call import ModelCall
 from .request import NOWHERE, prepare_request, trace_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from ..concurrency import Interrupts
     from ..messages import Message, Origin, PreparedRequest, Reply, Thread, ToolCall, ToolStep
     from ..replies import Listener

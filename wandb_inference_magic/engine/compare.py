@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -14,8 +15,6 @@ from .call import ModelCall
 from .request import NOWHERE, prepare_request, trace_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from openai import AsyncOpenAI
 
     from ..concurrency import Interrupts

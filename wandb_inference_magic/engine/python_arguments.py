@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..catalog import THINK
 from ..config import TEMPERATURES
 from ..errors import InferenceError, quoted, shortened
 from ..text import as_json
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class Takes(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,8 +22,6 @@ from ..messages import (
 from ..prompts import cut_values, fit_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from ..catalog import Model
     from ..config import Resolved
     from ..messages import Content, Threads, Turn

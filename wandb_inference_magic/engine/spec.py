@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,8 +14,6 @@ from ..schemas import ResultText, read_schema, read_tools, schema_of
 from .python_arguments import json_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..arguments import ChatOptions, PromptOptions
     from ..messages import Content
     from ..schemas import Schema, Toolbox

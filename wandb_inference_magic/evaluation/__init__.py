@@ -5,11 +5,7 @@ An evaluation needs nearly all modules, so they are not imported lazily.
 
 from __future__ import annotations
 
-from .result import NOT_PUBLISHED as NOT_PUBLISHED, PUBLISHED as PUBLISHED, Evaluation as Evaluation
-from .run import (
-    PreparedEvaluation as PreparedEvaluation,
-    named_prompts as named_prompts,
-    start_dry_evaluation as start_dry_evaluation,
-)
-from .scorers import SCORERS as SCORERS, scorer_of as scorer_of
-from .spec import EvaluationSpec as EvaluationSpec
+from .result import NOT_PUBLISHED, PUBLISHED, Evaluation
+from .run import PreparedEvaluation, named_prompts, start_dry_evaluation
+from .scorers import SCORERS, scorer_of
+from .spec import EvaluationSpec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -13,8 +14,6 @@ from ..messages import data_frame
 from ..text import counted, figure
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
-
     from ..batch import RunTotals
     from ..frames import Kind, Row, TypedColumn
     from .scorers import RowScores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from statistics import fmean
@@ -16,8 +17,6 @@ from ..statistics import ALPHA, Comparison, ScoreMeasure, cohen_kappa, compare_p
 from ..text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..batch import BatchRun, Estimate, Progress, Ran, RunTotals
     from ..messages import PreparedRequest
     from ..session import Command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -11,8 +12,6 @@ from ..statistics import SHARE, whole
 from ..text import figure, safe_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from ..statistics import ScoreMeasure
 
 PIXELS: Final = 240

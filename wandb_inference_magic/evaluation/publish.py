@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from keyword import iskeyword
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError, describe_exception, quoted
@@ -17,9 +19,6 @@ from ..prompts import is_missing
 from ..text import library_message
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from threading import Event
-
     from ..frames import Row
     from ..session import Tracer
     from .candidate import Candidate

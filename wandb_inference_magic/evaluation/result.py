@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
 from statistics import fmean, median
+from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..catalog import usd
@@ -21,9 +23,6 @@ from .review import Review
 from .scorers import SCORERS, Scorer, score_samples, span, unknown_score
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from threading import Event
-
     from ..frames import Row
     from ..session import TracerSlot
     from .candidate import Candidate

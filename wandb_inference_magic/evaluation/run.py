@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import comb
 from random import Random
+from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..batch import BatchResult, PreparedBatch, PreparedRuns
@@ -21,9 +22,6 @@ from .scorers import cannot_start, score_samples, span
 from .spec import part_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from threading import Event
-
     from ..batch import BatchRun, BatchSpec, Estimate, Progress
     from ..frames import Row, Rows
     from ..session import Command

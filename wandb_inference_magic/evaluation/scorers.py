@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Set as AnySet
+from collections.abc import Callable, Sequence, Set as AnySet
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from inspect import iscoroutine, iscoroutinefunction
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..errors import LEAVING, InferenceError, describe_exception, quoted, shortened
 from ..frames import NO_VALUE, Kind, means_same, plain, read_nested
 from ..prompts import is_missing
 from ..statistics import SHARE, ScoreMeasure
 from ..text import ungrouped
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # A scorer's errors can differ by row: no more of them are shown.
 MAX_NOTICES: Final = 5

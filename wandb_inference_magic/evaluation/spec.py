@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +14,6 @@ from ..prompts import is_missing
 from .scorers import SCORERS, as_number, cannot_start
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from ..batch import BatchSpec
     from ..frames import Row
     from ..schemas import Schema

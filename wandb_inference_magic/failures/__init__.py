@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .connections import BROKE_OFF as BROKE_OFF
-    from .convert import FailureContext as FailureContext, to_inference_error as to_inference_error
-    from .retries import delay_after as delay_after, retry_delay as retry_delay
-    from .service_error import ServiceError as ServiceError
+    from .connections import BROKE_OFF
+    from .convert import FailureContext, to_inference_error
+    from .retries import delay_after, retry_delay
+    from .service_error import ServiceError
 
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "connections": ("BROKE_OFF",),
-        "convert": ("FailureContext", "to_inference_error"),
-        "retries": ("delay_after", "retry_delay"),
-        "service_error": ("ServiceError",),
-    },
-)
+__getattr__ = lazy_exports(__name__)

@@ -7,6 +7,7 @@ documentation (2026-10-07), and what OpenAI-compatible servers send; `tests/clie
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -15,8 +16,6 @@ from ..config import WANDB_URL
 from .retries import FAILING, OVERLOADED, SHORT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
     from ..errors import Cause
     from .retries import Waits
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Iterator
 from socket import EAI_AGAIN, gaierror
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -15,8 +16,6 @@ from ..text import library_message
 from .retries import IMMEDIATELY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..config import Endpoint, Proxy
 
 # The message of a connection that broke after the service had begun to answer.

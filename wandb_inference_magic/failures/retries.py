@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -11,8 +12,6 @@ from time import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..errors import InferenceError
 
 # The seconds to wait before the second try, the third and so on, each a range. The last range is repeated. Tries vary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set as AnySet
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -18,8 +18,6 @@ from . import kinds
 from .kinds import Kind, grown, kind_of_schema, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ..schemas import Schema
 
 # Stands for the name of a field where an answer is no record.

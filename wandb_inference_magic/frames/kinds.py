@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Context, Decimal
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..text import whole
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 # The names of the types. `integer` is one that every float holds; `long` needs 64 bits.
 ANY: Final = "any"

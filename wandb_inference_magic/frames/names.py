@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,8 +11,6 @@ from ..text import whole
 from .columns import ONLY, Names, json_text, plain, schema_kinds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from ..schemas import Schema
 
 

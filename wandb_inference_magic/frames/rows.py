@@ -79,9 +79,7 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
 
     if is_instance(value, "dask.dataframe.DataFrame"):
         raise InferenceError(
-            "Only a map takes a Dask DataFrame. Nothing was sent.",
-            remedy="Take some of its rows: df.head(100).",
-            cause="option",
+            "Only a map takes a Dask DataFrame. Nothing was sent.", remedy="Take some of its rows: df.head(100)."
         )
     if is_instance(value, "dask.dataframe.Series"):
         # Its rows are read here in any case. As a Series of pandas it keeps its name.
@@ -104,7 +102,6 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     raise InferenceError(
         f"A value of type {type(value).__name__} has no rows.",
         remedy=getattr(type(value), "where_rows_are", "Give a DataFrame, a Series, or a list of texts or of dicts."),
-        cause="option",
     )
 
 
@@ -115,7 +112,6 @@ def _check_names(columns: Iterable[Any]) -> None:
         raise InferenceError(
             f"{'Two' if counted[name] == 2 else counted[name]} columns are called {name!r}. Nothing was sent.",
             remedy="Rename one.",
-            cause="option",
         )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..markup import Untrusted, fenced, safe_document, split_finished
@@ -22,9 +23,6 @@ from .output_widget import RedrawnOutput, takes_output
 from .user_output import UserOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-    from contextlib import AbstractContextManager
-
     from IPython.core.interactiveshell import InteractiveShell
 
     from ..markup import DocumentPart

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,6 @@ from .canvas import has_grown
 from .live import Spinner, describe_retry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
     from ..messages import Reply
     from ..replies import CallProgress
     from .canvas import Canvas

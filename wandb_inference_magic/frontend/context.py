@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import CO_NEWLOCALS, unwrap
-from types import CodeType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..session import Command
@@ -14,10 +16,6 @@ from .canvas import NotebookCanvas, is_notebook
 from .output_widget import takes_output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from contextlib import AbstractContextManager
-    from types import FrameType
-
     from IPython.core.interactiveshell import InteractiveShell
 
     from ..session import Session

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from threading import current_thread, main_thread
@@ -12,8 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from ..messages import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from IPython.core.interactiveshell import InteractiveShell
 
 RUNNERS: Final = ("run_line_magic", "run_cell_magic")

@@ -6,6 +6,8 @@ import linecache
 import re
 import sys
 import traceback
+from collections.abc import Callable, Collection
+from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from ..errors import InferenceError, Interrupted
@@ -14,9 +16,6 @@ from ..prompts import cut, without_folders
 from ..text import hidden, redacted, safe_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from types import TracebackType
-
     from IPython.core.interactiveshell import InteractiveShell
 
 

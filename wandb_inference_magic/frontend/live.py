@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -13,9 +14,6 @@ from ..replies import CallProgress, ReplyBuilder
 from ..text import counted, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
-
     from ..concurrency import Interrupts
     from ..messages import Reply
     from ..session import Command

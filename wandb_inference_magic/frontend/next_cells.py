@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from IPython.core.interactiveshell import InteractiveShell
 
     from ..messages import CodeBlock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,8 +24,6 @@ from ..text import safe_plain
 from .canvas import BlockCanvas, Canvas
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from markdown_it.token import Token
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..concurrency import HAS_THREADS
@@ -9,8 +10,6 @@ from ..errors import InferenceError
 from .job import Job, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..batch import BatchResult, PreparedBatch
     from ..frames import Rows
     from ..session import Command
@@ -31,7 +30,6 @@ def check_rows(rows: Rows) -> None:
         raise InferenceError(
             "A job reads all its rows first, and the number of these is not known. Nothing was sent.",
             remedy="Put them into a list first: rows = list(...)",
-            cause="option",
         )
 
 

@@ -83,7 +83,6 @@ def _not_sent(failure: Exception) -> InferenceError:
         why="The schema and the values that the prompt names are pickled for them; a lock, a file or a connection "
         "cannot be.",
         remedy="Put the text that you need into a variable, and name that.",
-        cause="option",
     )
 
 
@@ -106,5 +105,4 @@ def _cluster_client() -> Any:
     raise InferenceError(
         "A job over a Dask DataFrame runs on a cluster, and there is none. Nothing was sent.",
         remedy="Start one: from dask.distributed import Client; Client(). Or leave out --bg: the frame stays lazy.",
-        cause="option",
     )

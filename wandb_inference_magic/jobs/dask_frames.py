@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from threading import Event, Lock, Semaphore, current_thread, main_thread
@@ -32,8 +33,6 @@ from ..imports import import_quietly
 from ..session import Command, Foreground, Session, current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from ..batch import BatchSpec, Permits
     from ..config import Resolved
 
@@ -100,7 +99,6 @@ def map_lazily(
         raise InferenceError(
             "A Dask DataFrame can only be mapped as a whole and by one model. Nothing was sent.",
             remedy="To try it first, take some of its rows: frame.head(20).",
-            cause="option",
         )
     endpoint, cassette = command.endpoint, command.cassette
     if cassette is not None and cassette.records:
@@ -108,7 +106,6 @@ def map_lazily(
             "Answers for a Dask DataFrame cannot be recorded: its workers would write to the cassette all at once. "
             "Nothing was sent.",
             remedy="Compute the frame first (frame.compute()), or switch the cassette off: %wbconfig --mode off.",
-            cause="option",
         )
     if not command.costs_nothing:
         _refuse_budget(command.settings)
@@ -380,7 +377,6 @@ def share_key(cluster_client: Any) -> None:
         raise InferenceError(
             f"share_key needs the client of a running cluster, not {shortened(repr(cluster_client))}.",
             remedy="from dask.distributed import Client; share_key(Client())",
-            cause="option",
         )
     endpoint = Command(current_session()).endpoint
     if endpoint.key is None:

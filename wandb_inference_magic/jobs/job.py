@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -21,8 +22,6 @@ from ..session import JobRecord, OfThisKernel, RecordFile, forget_same
 from ..text import counted, duration, sum_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from ..batch import BatchRun, PreparedBatch
     from ..session import Command, Share
 
@@ -230,7 +229,7 @@ class Job(OfThisKernel):
             If the job has no rows.
         """
         if self._so_far is None:
-            raise InferenceError(f"{self.what} has no rows.", remedy="wait() returns its result.", cause="option")
+            raise InferenceError(f"{self.what} has no rows.", remedy="wait() returns its result.")
         return self._so_far()
 
     def wait(self, timeout: float | None = None) -> Any:
@@ -251,7 +250,7 @@ class Job(OfThisKernel):
         try:
             seconds = inf if timeout is None else float(timeout)
         except (TypeError, ValueError):
-            raise InferenceError(f"wait() takes a number of seconds, not {timeout!r:.80}.", cause="option") from None
+            raise InferenceError(f"wait() takes a number of seconds, not {timeout!r:.80}.") from None
         until = perf_counter() + seconds
         while not self._over.wait(min(SECONDS_BETWEEN_LOOKS, seconds)):
             if not perf_counter() < until:  # also if it is NaN
@@ -260,7 +259,7 @@ class Job(OfThisKernel):
         outcome = self._outcome
         assert outcome is not None
         if isinstance(outcome.error, KeyboardInterrupt):
-            cancelled = InferenceError(f"Job {self.id} was cancelled.", remedy=str(outcome.error), cause="option")
+            cancelled = InferenceError(f"Job {self.id} was cancelled.", remedy=str(outcome.error))
             cancelled.partial = outcome.value if outcome.value is not None else getattr(outcome.error, "partial", None)
             raise cancelled
         if outcome.error is not None:
@@ -284,7 +283,7 @@ class Job(OfThisKernel):
             If the job has no rows.
         """
         if not self._runs:
-            raise InferenceError(f"{self.what} cannot be paused.", remedy="Cancel it, or wait.", cause="option")
+            raise InferenceError(f"{self.what} cannot be paused.", remedy="Cancel it, or wait.")
         self.is_paused = True
         for run in self._runs:
             run.share.pause()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from keyword import iskeyword
 from threading import Thread
 from types import GenericAlias
@@ -19,8 +20,6 @@ from ..config import WANDB_URL, Endpoint, is_wandb, notebook_secrets, resolve_ke
 from ..errors import InferenceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
     from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 

@@ -7,6 +7,7 @@ import getpass
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,6 @@ from . import completion, transformers as question
 from .magics import InferenceMagics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from IPython.core.interactiveshell import InteractiveShell
 
     from ..session import Session

@@ -6,6 +6,8 @@ What a call needs is imported on the first call, or in advance by a thread of th
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property, partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -15,9 +17,6 @@ from ..errors import HelpRequested, InferenceError, Interrupted
 from ..libraries import hidden_library
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
     from IPython.core.interactiveshell import InteractiveShell
 
     from ..arguments import Options

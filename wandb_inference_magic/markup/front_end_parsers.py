@@ -8,14 +8,12 @@ too.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..maths.rules import CLOSERS, closer_of
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
 
 _LAB_MARK: Final = re.compile(r"(\$\$?|(?ai:\\(?:begin|end)\{[a-z]*\*?\})|\\[{}$]|[{}]|\n\s*|@@[0-9]+@@|\\\\[()[\]])")
 _LAB_FENCE: Final = re.compile(r"^(?P<fence>`{3,}|~{3,})[^`\n]*\n.*?^(?P=fence)`*$", re.MULTILINE | re.DOTALL)

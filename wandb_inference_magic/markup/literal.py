@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from html import unescape
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..text import safe_plain
 from .links import unlinked
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
 
 # What Markdown, HTML or maths could read as more than a character, within a line and at its start.
 _ACTIVE: Final = re.compile(r"[`*_$|~]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -15,8 +16,6 @@ from .links import is_link
 from .literal import maths_as_code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from markdown_it import MarkdownIt
     from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline

@@ -8,6 +8,7 @@ web, and nothing refers to another place in the text.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
@@ -20,8 +21,6 @@ from .literal import dollars_apart, fence_around, literal, literal_line, maths_a
 from .parser import CODE, block_parser, expanded, top_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence, Set
-
     from markdown_it.token import Token
 
     from .parser import Span

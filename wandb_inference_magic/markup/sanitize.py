@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..text import safe_plain
 from .check import is_safe, tags_in
 from .literal import dollars_apart, fenced, safe_inline
 from .rewrite import CannotRewriteError, Rewriting
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-
 
 # Each block that is looked for takes several checks of the whole.
 _MAX_NARROWED: Final = 3

@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .mathml import to_mathml as to_mathml, to_text as to_text
-    from .tex import is_ordinary_maths as is_ordinary_maths
-    from .typeset import formulas as formulas, page_strings as page_strings
+    from .mathml import to_mathml, to_text
+    from .tex import is_ordinary_maths
+    from .typeset import formulas, page_strings
 
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "mathml": ("to_mathml", "to_text"),
-        "tex": ("is_ordinary_maths",),
-        "typeset": ("formulas", "page_strings"),
-    },
-)
+__getattr__ = lazy_exports(__name__)

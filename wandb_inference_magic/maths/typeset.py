@@ -7,14 +7,13 @@ other element ends a string (MathJax 3.2.2, `HTMLDomStrings.js` and `FindTeX.js`
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from html import unescape
 from typing import TYPE_CHECKING, Final
 
 from .rules import BLOCK, CLOSERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from markdown_it.token import Token
 
 _TAGS: Final = re.compile(r"<[^<>]*>")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
@@ -15,8 +16,6 @@ from ..errors import InferenceError
 from ..text import json_or_none, json_values, read_json_text, ungrouped, with_backslashes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..errors import InferenceError
 from ..text import whole
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 
 def data_frame(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Polars reads the annotations of a Reply in a column: their names must be known at run time.
-from collections.abc import Mapping, Sequence  # noqa: TC003
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -13,8 +14,6 @@ from .content import content_text
 from .tokens import MAX_TOKENS, estimate, estimate_messages, most, most_of_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from ..catalog import Model, Price
     from ..config import Endpoint
     from .content import Message

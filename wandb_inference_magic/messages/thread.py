@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,8 +12,6 @@ from .content import content_text
 from .tokens import estimate_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .content import Content, Message
     from .reply import Reply
 

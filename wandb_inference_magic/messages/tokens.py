@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from operator import add, attrgetter
@@ -17,8 +17,6 @@ from ..errors import quoted
 from .content import parts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from ..catalog import Price
 
 # A larger number is not a valid token count for one call.

@@ -9,16 +9,14 @@ import json
 import re
 import sys
 from base64 import b64decode
+from collections.abc import Mapping
 from contextlib import suppress
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..text import safe_plain
 from .frames import is_missing
 from .marked import LEFT_OUT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # The points of a list, or rows of a table, that are shown.
 MAX_POINTS: Final = 20

@@ -9,12 +9,10 @@ import re
 import textwrap
 import traceback
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from types import ModuleType
+from typing import Any, Final
 
 from ..text import safe_plain
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 # The names of cells, in a terminal and in a kernel.
 _CELL: Final = re.compile(r"^<ipython-input-|ipykernel_\d+")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,8 +16,6 @@ from . import images
 from .marked import LEFT_OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .images import Image
 
 LONGEST_FILE: Final = 10_000_000
@@ -136,7 +135,6 @@ def no_image_file(text: str) -> InferenceError | None:
         return InferenceError(
             f"{path} is not an image that models read, but {kind}. Nothing was sent.",
             remedy="Give a PNG, JPEG, GIF or WebP file, or an image opened with PIL.",
-            cause="option",
         )
     if "\n" in text or not (_SUFFIX.search(text) or text.startswith(("./", "../", "/", "~", ".\\", "..\\"))):
         return None
@@ -145,7 +143,6 @@ def no_image_file(text: str) -> InferenceError | None:
     return InferenceError(
         f"There is no file {path} (in {working_folder()}). Nothing was sent.",
         remedy=_near(path) or "Check its name and folder, or give a figure or a PIL image of the notebook.",
-        cause="option",
     )
 
 
@@ -250,4 +247,4 @@ def _entries(folder: Path) -> Iterator[str]:
 
 
 def _unreadable(name: str, why: str, remedy: str) -> InferenceError:
-    return InferenceError(f"{name} cannot be put into a prompt.", why=quoted(why), remedy=remedy, cause="option")
+    return InferenceError(f"{name} cannot be put into a prompt.", why=quoted(why), remedy=remedy)

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections import UserString, deque
-from collections.abc import Mapping, MappingView, Sequence, Set as AnySet
+from collections.abc import Callable, Iterable, Mapping, MappingView, Sequence, Set as AnySet
 from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
@@ -15,14 +15,11 @@ from io import StringIO
 from itertools import zip_longest
 from math import isfinite
 from numbers import Number
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..errors import InferenceError
 from ..imports import is_instance, loaded
 from ..text import counted, safe_plain, shortest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -233,7 +230,6 @@ def refuse_uncomputed(value: object) -> None:
         raise InferenceError(
             f"The {kind.__name__} of Dask has no value before it is computed.",
             remedy="Put its result into the prompt: .compute().",
-            cause="option",
         )
 
 

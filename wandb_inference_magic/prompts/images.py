@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, quiet
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 # In pixels. Models scale larger images down, but the request would carry every pixel.
 LONGEST_SIDE: Final = 2048
@@ -68,7 +66,6 @@ def image_inside(value: object) -> InferenceError:
         f"A value of type {type(value).__name__} has an image, and would be sent here as a text without the picture.",
         remedy="Put each image into the prompt by itself, such as {% for p in pics %}{{ p }}{% endfor %}, or "
         "{{ value.image }}.",
-        cause="option",
     )
 
 
@@ -84,9 +81,7 @@ def image_from_bytes(data: bytes) -> Image | None:
     if not kind:
         return None
     if _ENDS.get(kind, b"") not in data:
-        raise InferenceError(
-            "An image is cut off: its end is missing.", remedy="Save or download it again.", cause="option"
-        )
+        raise InferenceError("An image is cut off: its end is missing.", remedy="Save or download it again.")
     return _turned(data) or _image(kind, data)
 
 
@@ -140,7 +135,6 @@ def image_at(path: Path) -> Image | None:
         raise InferenceError(
             f"The image {path} is larger than {LARGEST_FILE // 1_000_000} MB.",
             remedy="Make it smaller; an image opened with PIL is scaled down automatically.",
-            cause="option",
         )
     return image_from_bytes(path.read_bytes())
 
@@ -229,7 +223,6 @@ def image_from_pillow(picture: Any) -> Image:
             "A PIL image cannot be put into a prompt.",
             why=f"PIL says: {quoted(describe_exception(error))}.",
             remedy="Open it again, and do not close it before the cell has run.",
-            cause="option",
         ) from None
 
 
@@ -270,5 +263,4 @@ def image_from_ipython(shown: Any) -> Image:
     raise InferenceError(
         f"Models cannot read this kind of IPython image: {quoted(str(shown.format))}.",
         remedy="Use a PNG or JPEG image.",
-        cause="option",
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType, NoneType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined, Undefined, UndefinedError, nodes
 from jinja2.utils import missing
@@ -25,9 +26,6 @@ from .missing import (
     value_or_none,
 )
 from .values import json_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # The name of a test of whether a value is true. It has a space, so that no template can use it.
 _TRUE: Final = "as truth"

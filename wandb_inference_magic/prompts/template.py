@@ -7,7 +7,7 @@ import inspect
 import json
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice
@@ -25,8 +25,6 @@ from .marked import CutText, MarkedText, ValueText, cut
 from .values import image_given, image_of, prompt_form
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
     from jinja2 import Environment, Template as CompiledTemplate, nodes
 
     from ..messages import Content
@@ -219,7 +217,7 @@ def render_text(text: str, names: Mapping[str, Any], *, tokens: int | None, what
         return content
     is_its_option = what.endswith("--image")
     remedy = "Write it without braces." if is_its_option else "Put it into the prompt, or give it with --image."
-    raise InferenceError(f"There is an image in {what}.", remedy=remedy, cause="option")
+    raise InferenceError(f"There is an image in {what}.", remedy=remedy)
 
 
 def read_image(expression: str, names: Mapping[str, Any]) -> Image:
@@ -437,4 +435,4 @@ def _line(error: BaseException, what: str) -> str:
 
 
 def _refused(problem: str, remedy: str) -> InferenceError:
-    return InferenceError(f"{problem.rstrip('.')}. Nothing was sent.", remedy=remedy, cause="option")
+    return InferenceError(f"{problem.rstrip('.')}. Nothing was sent.", remedy=remedy)

@@ -10,7 +10,7 @@ import inspect
 import json
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import lru_cache, partial, singledispatch
@@ -32,8 +32,6 @@ from .images import IN_TEXT, Image, TextOfImages
 from .marked import LEFT_OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     Form = Callable[[Any], str | Image]
 
 MAX_ITEMS: Final = 1000
@@ -258,7 +256,6 @@ class _Plain:
                 f"A {kind} has a serializer of its own, which may show what its parts hide.",
                 remedy=f"Put the part that you need into the prompt. Or define the text of a {kind} with "
                 "@as_prompt.register.",
-                cause="option",
             )
         if getattr(type(value), "__pydantic_root_model__", False):
             return self.of(value.root)
@@ -315,7 +312,6 @@ def _readable(value: object) -> str:
         f"A value of type {kind} has no readable form: its text would be {quoted(text)}.",
         remedy="Put the part that you need into the prompt, such as an attribute, or list(...) of a generator. Or "
         f"define the text of a {kind} with @as_prompt.register.",
-        cause="option",
     )
 
 
@@ -391,7 +387,6 @@ def prompt_form(value: object) -> str | Image:
     raise InferenceError(
         f"The function {getattr(form, '__name__', form)}, registered with as_prompt, returned {returned}.",
         remedy="Let it return a text, or a value such as a figure or a frame.",
-        cause="option",
     )
 
 
@@ -433,5 +428,4 @@ def image_given(value: Any) -> Image:
     raise InferenceError(
         f"A value of type {type(value).__name__} is not an image.",
         remedy="Give a figure, a PIL image, the path of an image file, or an address.",
-        cause="option",
     )

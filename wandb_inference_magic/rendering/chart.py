@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from html import escape
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..text import safe_plain
 from .reply import HTML, PLAIN
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 BAR_CHARACTERS: Final = 24
 BAR_PIXELS: Final = 110

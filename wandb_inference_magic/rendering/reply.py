@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
@@ -13,8 +14,6 @@ from ..messages import BUDGET_REMEDY, estimate, pretty_json
 from ..text import counted, duration, read_json_text, safe_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
     from markdown_it.token import Token
 
     from ..markup import DocumentPart

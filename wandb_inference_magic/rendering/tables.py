@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from shutil import get_terminal_size
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..markup import safe_document, safe_inline
 from ..text import safe_plain, wrapped
 from .reply import MARKDOWN, PLAIN
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
 
 GAP: Final = "  "
 # The width of a column, in characters, from which it is not made narrower to fit the terminal.

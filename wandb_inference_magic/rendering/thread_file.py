@@ -7,6 +7,7 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -19,8 +20,6 @@ from .reply import markdown_to_html
 from .turn_parts import thread_parts
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..messages import Message
 
 
@@ -56,7 +55,6 @@ def export(thread: Thread, file: str) -> Path:
         raise InferenceError(
             f"{path} has {ending}: the export format is unknown.",
             remedy="Give the file the ending .md or .html to read it, or .json for OpenAI messages.",
-            cause="option",
         )
     try:
         replace_file(path, whole(write(thread)).encode())
@@ -95,7 +93,6 @@ def import_(name: str, file: str) -> Imported:
             f"{path} holds no conversation.",
             why=quoted(str(error)),
             remedy='It is a JSON file with a list of messages: [{"role": "user", "content": "..."}, ...].',
-            cause="option",
         ) from None
 
 
@@ -251,7 +248,6 @@ def _not_usable(done: str, path: Path, error: OSError) -> InferenceError:
         f"{path} could not be {done}.",
         why=quoted(error.strerror or str(error)),
         remedy="Check the name and its folder.",
-        cause="option",
     )
 
 

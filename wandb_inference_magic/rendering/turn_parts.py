@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ..markup import Untrusted, fenced, quotation
@@ -10,8 +11,6 @@ from ..messages import part_text, parts_of, pretty_json
 from .reply import reply_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..markup import DocumentPart
     from ..messages import Content, Thread, Turn
 

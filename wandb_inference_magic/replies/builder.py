@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -27,8 +27,6 @@ from .think_tags import BLANK, ThinkTags, begins_tag
 from .tool_calls import ToolCallBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from ..catalog import Price
     from ..messages import Message
     from .forms import TextKind

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from ..text import json_or_none
 from .endings import is_broken
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 TextKind = Literal["text", "reasoning", "refusal", "unknown"]
 

@@ -5,7 +5,8 @@ All methods are called by the thread that runs the cell, so that the output belo
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
@@ -14,9 +15,6 @@ from ..concurrency import SECONDS_BETWEEN_LOOKS
 from .builder import ReplyBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
-
     from ..errors import InferenceError
     from ..messages import Reply
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 import typing
-from dataclasses import field, fields, is_dataclass, make_dataclass
+from dataclasses import Field, field, fields, is_dataclass, make_dataclass
 from functools import reduce
 from operator import or_
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, get_args, get_origin
-
-if TYPE_CHECKING:
-    from dataclasses import Field
+from typing import Annotated, Any, ForwardRef, Literal, get_args, get_origin
 
 
 def has_quoted_name(annotation: Any) -> bool:

@@ -7,7 +7,7 @@ import json
 import re
 import typing
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from datetime import date, time, timedelta
@@ -25,8 +25,6 @@ from .short_form import annotation_of
 from .validation import compile_check, misread_values, with_allowed_values
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
-
     from pydantic import TypeAdapter, ValidationError
 
 EXAMPLE: Final = 'Give a type of the notebook, or fields with their types: --schema "name, age int, tags list".'
@@ -67,7 +65,6 @@ class ValidatorError(InferenceError):
             "A validator of the schema failed.",
             why=f"It raised {said}.",
             remedy="Correct it, and run the cell again. A validator refuses an answer with ValueError.",
-            cause="option",
         )
 
 
@@ -207,7 +204,6 @@ def read_schema(words: str, names: Mapping[str, Any] | None) -> Schema:
     raise InferenceError(
         f"There is no type {unknown[0]!r} in the notebook. Nothing was sent.",
         remedy=did_you_mean(unknown[0], types) or EXAMPLE,
-        cause="option",
     )
 
 
@@ -420,4 +416,4 @@ def copy_without(keywords: Collection[str], schema: Any, change: Callable[[dict[
 
 
 def _no_schema(why: str) -> InferenceError:
-    return InferenceError("This is not a schema. Nothing was sent.", why=why, remedy=EXAMPLE, cause="option")
+    return InferenceError("This is not a schema. Nothing was sent.", why=why, remedy=EXAMPLE)

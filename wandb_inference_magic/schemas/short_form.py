@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import date, datetime
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from ..errors import InferenceError, did_you_mean, shortened
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 EXAMPLE: Final = 'Fields look like "name, age int, tags list, mood good|bad, note text?" or "list of name, age int".'
 _FIELD: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?P<early>\??)\s*:?\s*(?P<kind>.*?)(?P<late>\??)", re.DOTALL)
@@ -159,4 +157,4 @@ def _value(word: str) -> float | bool | None:
 
 
 def _refused(what: str, remedy: str = "") -> InferenceError:
-    return InferenceError(f"{what} Nothing was sent.", remedy=f"{remedy} {EXAMPLE}".strip(), cause="option")
+    return InferenceError(f"{what} Nothing was sent.", remedy=f"{remedy} {EXAMPLE}".strip())

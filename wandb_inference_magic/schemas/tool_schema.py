@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, get_type_hints
 
@@ -19,8 +20,6 @@ from .schema import copy_without
 from .validation import misread_values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
     from pydantic import TypeAdapter
 
 LONGEST_DEFAULT: Final = 1_000
@@ -115,7 +114,7 @@ def describe(function: object, name: str) -> Tool:
 
 def _no_tool(who: str, why: str, remedy: str, *, parameter: str = "") -> InferenceError:
     because = f" because of its parameter {parameter}" if parameter else ""
-    return InferenceError(f"{who} cannot be a tool{because}.", why=why, remedy=remedy, cause="option")
+    return InferenceError(f"{who} cannot be a tool{because}.", why=why, remedy=remedy)
 
 
 def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Parameter]:

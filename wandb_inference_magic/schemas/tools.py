@@ -8,6 +8,7 @@ import inspect
 import re
 import sysconfig
 import traceback
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -20,8 +21,6 @@ from ..text import counted, whole
 from .tool_schema import Tool, describe, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     from pydantic import ValidationError
 
     from ..messages import ToolCall
@@ -68,7 +67,6 @@ class Toolbox:
                     f"Two tools are called {tool.name}.",
                     why="The model knows a tool only by its name.",
                     remedy="Leave one out, or give it another name.",
-                    cause="option",
                 )
             self._tools[tool.name] = tool
         self._show = show
@@ -176,13 +174,10 @@ def read_tools(words: str, namespace: Mapping[str, Any], show: Callable[[object]
         raise InferenceError(
             "A tool's name is missing." if any(names) else "No tool is named.",
             remedy="Name functions of this notebook, with commas between them: --tools f,g",
-            cause="option",
         )
     for position, name in enumerate(names):
         if name in names[:position]:
-            raise InferenceError(
-                f"The tool {quoted(name)} is named twice.", remedy="Name each tool once.", cause="option"
-            )
+            raise InferenceError(f"The tool {quoted(name)} is named twice.", remedy="Name each tool once.")
     return Toolbox([describe(_look_up(name, namespace), name.replace(".", "_")) for name in names], show)
 
 
@@ -216,7 +211,6 @@ def _look_up(words: str, namespace: Mapping[str, Any]) -> object:
             f"{quoted(words)} is not the name of a tool.",
             why="A tool is a name such as f or table.search; expressions are not evaluated.",
             remedy="Give the function a name in the notebook and use that.",
-            cause="option",
         )
     if first not in namespace:
         callables = [name for name, value in namespace.items() if callable(value) and not name.startswith("_")]
@@ -235,7 +229,7 @@ def _look_up(words: str, namespace: Mapping[str, Any]) -> object:
 
 def _unknown(words: str, why: str, near: str) -> InferenceError:
     remedy = near or "Run the cell that defines it, or check the name."
-    return InferenceError(f"There is no tool {quoted(words)}.", why=why, remedy=remedy, cause="option")
+    return InferenceError(f"There is no tool {quoted(words)}.", why=why, remedy=remedy)
 
 
 def _problems(error: ValidationError) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from ast import literal_eval
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,8 +20,6 @@ from ..errors import shortened
 from ..text import folded, is_number, json_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
     from fastjsonschema import JsonSchemaValueException
     from pydantic import ValidationError
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..client import practice_server
@@ -27,9 +29,6 @@ from ..errors import InferenceError, quoted
 from ..text import passwords_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from ..cassettes import Cassette
     from ..config import Resolved
 

@@ -7,16 +7,14 @@ import os
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 
 from ..concurrency import forget_in_children
 from ..config import cache_folder, read_file, replace_file
 from ..text import read_json_text
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FOLDER: Final = "jobs"
 # Where files cannot be locked, a record that was not written for so long is taken for that of a killed kernel.

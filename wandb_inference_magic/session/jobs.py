@@ -6,15 +6,13 @@ It also has the commands in the foreground that no interrupt reaches, while they
 from __future__ import annotations
 
 import atexit
+from collections.abc import Callable, Iterator
 from threading import Event, Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 from ..concurrency import forget_in_children
 from ..errors import InferenceError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 # How long the end of the kernel waits for jobs to end.
 SECONDS_TO_END: Final = 2.0
@@ -28,7 +26,6 @@ class OfThisKernel:
         raise InferenceError(
             f"A {kind} cannot be pickled or copied: it runs in this kernel.",
             remedy="Use its result: .wait() returns it, .frame() has the answers so far.",
-            cause="option",
         )
 
 
@@ -142,9 +139,7 @@ class Jobs:
         """
         if (found := self._jobs.get(number)) is None:
             shown = ", ".join(map(str, self._jobs)) or "there are none"
-            raise InferenceError(
-                f"There is no job {number}.", why=f"Jobs: {shown}.", remedy="%wbjobs shows them.", cause="option"
-            )
+            raise InferenceError(f"There is no job {number}.", why=f"Jobs: {shown}.", remedy="%wbjobs shows them.")
         return found
 
     def ended(self, job: Listed, news: Callable[[], str]) -> None:

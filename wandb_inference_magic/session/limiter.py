@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from math import inf
 from threading import Lock
@@ -14,8 +15,6 @@ from ..concurrency import Clock, forget_in_children
 from ..failures import delay_after
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from ..errors import InferenceError
 
 # While a service fails for everyone, rows wait for it at least this long before they are given up.

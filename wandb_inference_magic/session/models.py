@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -15,8 +16,6 @@ from ..errors import InferenceError, quoted, shortened
 from ..spending import unknown_price
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from openai import AsyncOpenAI
 
     from ..cassettes import Cassette

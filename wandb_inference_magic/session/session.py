@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,8 +18,6 @@ from ..config import WandbInference, expanded
 from ..errors import without_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..cassettes import CassetteSlot
     from ..client import Clients
     from ..frames import WrittenColumns

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -22,8 +22,6 @@ from ..messages import content_text
 from ..text import hidden
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
     from ..messages import Message, PreparedRequest, Reply
     from .tracing import ObservedCall
 

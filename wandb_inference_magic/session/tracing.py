@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,8 +22,6 @@ from ..imports import import_quietly, no_warnings
 from ..text import hidden, library_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
-
     from ..config import Key
     from ..messages import PreparedRequest, Reply
     from .endpoints import Keys
@@ -205,7 +204,6 @@ class Tracer:
             raise InferenceError(
                 f"Weave is tracing in {theirs.entity}/{theirs.project} already.",
                 remedy="End that first: weave.finish().",
-                cause="option",
             )
         logger = logging.getLogger("weave")
         self._opened.callback(logger.setLevel, logger.level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import inf
@@ -15,8 +16,6 @@ from ..text import counted
 from .usage import ROUNDING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..catalog import Price
     from ..messages import PreparedRequest
     from .shared_spending import SharedSpending
@@ -260,7 +259,6 @@ class Reservation:
                 f"A budget is set, but {unclear} is not a number above 0. Nothing was sent.",
                 why="Services treat it differently; some then write without a limit.",
                 remedy="Give a whole number, such as 500, or leave it out: the budget then sets a limit.",
-                cause="option",
             )
         return request.price
 

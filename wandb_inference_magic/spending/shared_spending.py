@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from threading import Event, Lock, Thread
 from time import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from uuid import uuid4
 
 from ..concurrency import forget_in_children
 from ..errors import InferenceError, quoted
 from .usage import ROUNDING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 PATIENCE_SECONDS: Final = 30.0
 # The reservations of a killed kernel are valid for this long.

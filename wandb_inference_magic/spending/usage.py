@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,8 +15,6 @@ from ..errors import is_unsent
 from ..messages import Usage, estimate, writing_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from ..catalog import Price
     from ..messages import PreparedRequest
     from ..replies import ReplyBuilder

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from math import cos, pi, sin, sqrt, tan
 from operator import getitem
 from random import Random
 from statistics import NormalDist, fmean, stdev
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from .intervals import ALPHA, halved, tango, wilson, z_value
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 # Random numbers begin with this seed: the same answers give the same figures.
 SEED: Final = 20

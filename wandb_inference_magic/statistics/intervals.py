@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from math import comb, sqrt
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 # The error level of every test, and one minus the level of every interval.
 ALPHA: Final = 0.05

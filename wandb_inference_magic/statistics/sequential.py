@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from math import cos, exp, log, pi
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from .intervals import ALPHA, halved
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # Bets that are mixed. With so many, the mixture is exact for as many as 255 rows that only one candidate has right.
 _BETS: Final = tuple((1 - cos((2 * place - 1) * pi / 256)) / 2 for place in range(1, 129))

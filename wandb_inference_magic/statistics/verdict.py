@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import ceil, floor, isfinite, isnan, log10
 from statistics import fmean
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..text import counted, figure
 from . import sequential
 from .clusters import bootstrap, difference_interval, sign_flip
 from .intervals import ALPHA, holm, mcnemar, rows_needed, tango
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # More rows than this are not worth naming.
 MAX_ROWS: Final = 100_000

@@ -10,12 +10,10 @@ import json
 import os
 import re
 from base64 import b64encode
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote, unquote
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
 
 HIDDEN: Final = "(hidden)"
 SHORTEST_SECRET: Final = 8

@@ -5,6 +5,7 @@ Separate from the modules that show them, because they cannot be defined without
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -14,8 +15,6 @@ from anywidget import AnyWidget
 from traitlets import Bool, Dict, List, Unicode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from IPython.core.interactiveshell import InteractiveShell
 
 

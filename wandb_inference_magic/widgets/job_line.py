@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,8 +10,6 @@ from ..frontend import WIDGET, RedrawnOutput, is_notebook, takes_output, widget_
 from ..rendering import BLANK, PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from IPython.core.interactiveshell import InteractiveShell
 
     from .anywidgets import StopWidget

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
@@ -25,8 +26,6 @@ from ..rendering import line_bundle, table_bundle
 from ..session import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..arguments import ModelsOptions
     from ..catalog import Catalog, Model
     from ..config import Endpoint
