@@ -11,6 +11,9 @@ from known_models import known_model_environment
 from python_forks import printed_by_fork
 from service import Wandb, completion
 
+from wandb_inference_magic.config import WANDB_URL, Key, KeySearch
+from wandb_inference_magic.session import endpoints
+
 # Counts how often a call opens the files that may contain a key or a project, and how often it resolves the settings.
 COUNTED = """
 import json, os, sys
@@ -56,3 +59,16 @@ def test_settings_are_resolved_once_and_each_file_is_read_once(
     assert resolved == 1
     # One search for the key looks up two machines in netrc.
     assert opened == {".netrc": 2, "settings": 1}
+
+
+def test_a_key_that_was_found_before_a_command_began_is_not_kept_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, found = endpoints.Keys(), iter(["old", "new"])
+
+    def search(*_: object, **__: object) -> KeySearch:
+        # The command of another thread begins during the first search.
+        if (name := next(found)) == "old":
+            keys.refresh()
+        return KeySearch(Key(name, "here"))
+
+    monkeypatch.setattr(endpoints, "resolve_key", search)
+    assert [keys.find(WANDB_URL), keys.find(WANDB_URL)] == [Key("old", "here"), Key("new", "here")]

@@ -73,10 +73,11 @@ class Keys:
 
     def search(self, url: str) -> KeySearch:
         """Search all places but those of typed keys for an endpoint's key."""
-        for_wandb = is_wandb(url)
-        if for_wandb not in self._found:
-            self._found[for_wandb] = resolve_key(os.environ, for_wandb=for_wandb, kept=self._from_stores)
-        return self._found[for_wandb]
+        # The command of another thread may begin meanwhile: what was found before it is not kept for it.
+        for_wandb, found = is_wandb(url), self._found
+        if for_wandb not in found:
+            found[for_wandb] = resolve_key(os.environ, for_wandb=for_wandb, kept=self._from_stores)
+        return found[for_wandb]
 
     def for_server(self) -> Key | None:
         """Return the key for the W&B server that stores traces."""
