@@ -64,8 +64,8 @@ class SharedSpending:
         self._lock = Lock()
         self._calls: set[str] = set()
         self._ended: Event | None = None
-        # Costs that are not in the file yet. They are added with the next change.
-        self._owed = 0.0
+        # Calls that have ended, with their costs, which are not in the file yet. The next change writes them.
+        self._owed: list[tuple[str, float]] = []
 
     def spent(self) -> float:
         """Return the USD that all kernels have spent, including the estimates for calls of killed kernels."""
@@ -119,13 +119,13 @@ class SharedSpending:
     def settle(self, call: str, usd: float) -> None:
         """Replace a call's reservation with its real cost, in one transaction.
 
-        If the file cannot be used, the cost is added with the next change, and the reservation expires.
+        If the file cannot be used, the next change does so.
         """
         with self._lock:
-            self._owed += usd
+            self._owed.append((call, usd))
         self._drop(call)
-        with suppress(InferenceError), self._changing() as file:
-            file.execute(_RELEASE, (call,))
+        with suppress(InferenceError), self._changing():
+            pass
 
     def renew(self) -> None:
         """Extend the reservations of this kernel by `LEASE_SECONDS` from now."""
@@ -170,19 +170,21 @@ class SharedSpending:
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
-        """Open the file for one exclusive transaction, and add what is owed. It is committed if nothing is raised."""
+        """Open the file for one exclusive transaction, and write what is owed. It is committed if nothing is raised."""
         # Not kept open: kernels start and end, threads differ, and the file may be about to be deleted.
         try:
             with closing(sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, isolation_level=None)) as file:
                 file.execute("begin immediate")
                 for table in _TABLES:
                     file.execute(table)
-                owed, is_ending = 0.0, False
+                owed: list[tuple[str, float]] = []
+                is_ending = False
                 try:
                     with self._lock:
-                        owed, self._owed = self._owed, 0.0
-                    if owed:
-                        file.execute(_ADD, (self._kernel, owed))
+                        owed, self._owed = self._owed, []
+                    file.executemany(_RELEASE, [(call,) for call, _ in owed])
+                    if usd := sum(cost for _, cost in owed):
+                        file.execute(_ADD, (self._kernel, usd))
                     yield file
                     is_ending = True
                     file.execute("commit")
@@ -190,7 +192,7 @@ class SharedSpending:
                     # An interrupt during the commit is raised after the file has been written.
                     if not is_ending or isinstance(failure, sqlite3.Error) or file.in_transaction:
                         with self._lock:
-                            self._owed += owed
+                            self._owed = owed + self._owed
                     raise
         except sqlite3.Error as error:
             raise InferenceError(
