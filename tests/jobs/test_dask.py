@@ -358,6 +358,45 @@ def test_an_interrupt_of_the_computation_ends_its_partitions(api: ModuleType, se
     assert lazy.compute(scheduler=scheduler)["reply"].tolist() == ["yes"] * 8
 
 
+def test_an_interrupt_while_a_row_waits_for_its_turn_is_an_interrupt(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dask.dataframe as dd
+    import pandas as pd
+
+    may = Event()
+
+    class ClusterSemaphore:
+        """Has one lease, whose number is not the limit, and refuses the release of a lease that was not taken."""
+
+        def __init__(self, _: int) -> None:
+            self.is_taken = False
+
+        def acquire(self) -> None:
+            if self.is_taken:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                may.wait(60)
+            self.is_taken = True
+
+        def release(self) -> None:
+            if not self.is_taken:
+                raise RuntimeError("Released too often")
+            self.is_taken = False
+
+    def answer(one: Answer) -> None:
+        may.wait(60)
+        completion("yes")(one)
+
+    service.always = answer
+    monkeypatch.setattr(dask_frames, "Semaphore", ClusterSemaphore)
+    lazy = api.map_prompts(dd.from_pandas(pd.DataFrame({"text": ["a", "b"]}), npartitions=1), "{{ text }}")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            lazy.compute(scheduler="synchronous")
+    finally:
+        may.set()
+
+
 def test_what_the_threads_of_this_process_compute_is_in_the_list_of_jobs(api: ModuleType, service: Service) -> None:
     import dask.dataframe as dd
     import pandas as pd

@@ -275,10 +275,12 @@ class BatchRun(RunResults):
             self._in_flight.discard(row)
             self._ended_keys.append(row.key)
             row.reservation.release()
-            if self.spec.part is not None:
-                self.spec.part.permits.release()
             for call in row.calls():
                 self.count(call)
+            if self.spec.part is not None:
+                # A cluster refuses that of a row that was interrupted while it waited for one, and all once it ends.
+                with suppress(RuntimeError):
+                    self.spec.part.permits.release()
 
     def release_all(self) -> None:
         """Release the rows in flight, whose requests have been cancelled. Keep the answers there are."""
