@@ -142,6 +142,17 @@ def test_a_look_at_the_rows_that_takes_long_shows_so_and_can_be_interrupted(mapp
     assert len(mapper.kernel.value("rendered")) < 1000
 
 
+def test_a_dry_run_needs_no_home_folder(mapper: SharedKernel) -> None:
+    start = (
+        "from unittest.mock import patch\nhome = patch('platformdirs.user_cache_path', side_effect=RuntimeError('no'))"
+    )
+    mapper.kernel.run(f"{start}\nhome.start()")
+    run = mapper.kernel.run("%%wbmap df --dry-run\n{{ review }}")
+    mapper.kernel.run("home.stop()")
+    assert run.ok, run.error
+    assert "Nothing was sent" in run.text
+
+
 def test_a_dry_run_takes_no_row_of_an_iterator(mapper: SharedKernel) -> None:
     mapper.kernel.run("rows = iter(['x', 'y'])")
     assert "used up" in mapper.kernel.run("%%wbmap rows --dry-run\n{{ text }}").error

@@ -17,7 +17,7 @@ from ..errors import InferenceError, Interrupted
 from ..frames import name_columns, read_rows, result_columns
 from ..session import JobRecord, Trace, forget_same
 from ..text import counted
-from .cache import cache_file, open_cache
+from .cache import open_cache
 from .progress import cost_of
 from .run_results import not_asked_again, reports_of
 from .start import check_budget, estimates, start
@@ -145,8 +145,9 @@ class PreparedRuns:
         self._command, self._magic, self._use_cache = command, magic, use_cache
         self._began = perf_counter()
         # Answers that come from the cache would be missing on the cassette.
-        use_cache = use_cache and command.cassette is None and (not command.dry or cache_file().exists())
-        self._cache, self._cache_notices = open_cache(command.settings) if use_cache else (None, ())
+        use_cache = use_cache and command.cassette is None
+        opened = open_cache(command.settings, is_made=not command.dry) if use_cache else (None, ())
+        self._cache, self._cache_notices = opened
         seen: Counter[str] = Counter()
         try:
             self.runs = [
