@@ -365,6 +365,8 @@ class BatchRun(RunResults):
     def _reserve(self, row: RowCall) -> bool:
         """Reserve the worst-case cost of a row. If too little is left, wait for others to end, or stop the run."""
         budget, jobs = self.command.budget, self.command.session.jobs
+        if budget.limit is None:
+            return True
         try:
             with suppress(InferenceError):
                 # How many calls to make at once have no reservation yet.
