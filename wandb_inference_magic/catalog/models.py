@@ -6,13 +6,7 @@ The service counts cached tokens among those of the prompt (2026-10-07).
 from __future__ import annotations
 
 import math
-
-# Polars reads the annotations of a Catalog in a column: their names must be known at run time.
-from collections.abc import (
-    Callable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Final
