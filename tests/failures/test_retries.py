@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timezone
 from email.utils import formatdate
-from time import time
+from time import perf_counter, time
 from types import ModuleType
 from typing import Any
 
@@ -61,13 +61,23 @@ def test_retry_after_is_read_in_all_its_forms() -> None:
     assert later is not None
     assert 25 < later <= 31
     assert read_retry_after("30, 5") == 30
+    assert read_retry_after("1m 30s") == 90
+    assert read_retry_after("5 minutes") == 300
     assert read_retry_after(None) is read_retry_after("soon") is read_retry_after("nan, 1e300") is None
+
+
+@pytest.mark.parametrize("text", ["15 March 2026", "5 Dec", "1 request", "9" * 190 + " days", "1" * 40_000 + "x"])
+def test_a_text_that_is_no_time_asks_for_no_wait(text: str) -> None:
+    started = perf_counter()
+    assert read_retry_after(text) is requested_delay({"retry-after": text}) is None
+    assert perf_counter() - started < 1
 
 
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
         ({"retry-after-ms": "1500", "retry-after": "30"}, 1.5),
+        ({"retry-after-ms": "300 ms"}, 0.3),
         ({"retry-after-ms": "0", "retry-after": "20"}, 20),
         ({"retry-after-ms": "-1", "retry-after": "20"}, 20),
         ({"retry-after-ms": "0"}, 0),

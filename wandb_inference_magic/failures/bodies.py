@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..text import json_or_none
-from .retries import read_retry_after, read_span, requested_delay
+from .retries import UNITS, read_retry_after, read_span, requested_delay
 
 # The fields that have the words, in this order.
 WORDS: Final = (
@@ -54,9 +54,8 @@ _PAGE: Final = re.compile(
 # Its first line of data. There may be other fields before it.
 _EVENT: Final = re.compile(r"(?:(?:event|id|retry):[^\n]*\n)*data:[ \t]*(.*)")
 _TITLE: Final = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
-_UNITS: Final = r"(?:ms|milliseconds?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:ours?)?|d(?:ays?)?)(?![a-z])"
 _WAIT: Final = re.compile(
-    rf"(?:try again|retry|wait)\D{{0,30}}?((?:\d+(?:\.\d+)?\s*{_UNITS}\s*)+)",
+    rf"(?:try again|retry|wait)\D{{0,30}}?((?:\d+(?:\.\d+)?\s*{UNITS}\s*)+)",
     re.IGNORECASE,
 )
 _PLAIN_WAIT: Final = re.compile(r"retry[- ]after:? (\d{1,6})\b(?!\s*[a-z/%-])", re.IGNORECASE)
@@ -198,8 +197,8 @@ def _status(types: list[str]) -> int | None:
 def _wait(objects: list[Mapping[str, Any]], words: str) -> float | None:
     for one in objects:
         for name, unit in _WAITS.items():
-            if (seconds := read_retry_after(str(one.get(name)))) is not None:
-                return seconds * unit
+            if (seconds := read_retry_after(str(one.get(name)), unit)) is not None:
+                return seconds
         # A gateway quotes the headers of the service behind it.
         if isinstance(headers := one.get("headers"), Mapping):
             of_headers = requested_delay({str(name).lower(): str(value) for name, value in headers.items()})

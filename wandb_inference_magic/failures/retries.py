@@ -30,12 +30,16 @@ LONGEST_SECONDS: Final = 120.0
 JITTER: Final = 0.25
 # A longer one is a mistake in the header.
 LONGEST_MEANT: Final = 366 * 86400.0
+# A longer text is none that says how long to wait. Searching it would take long.
+LONGEST_TEXT: Final = 200
 # Numbers above these are seconds or milliseconds since 1970, not spans.
 _MOMENTS: Final = 1e9
 _MILLISECONDS: Final = 1e11
 _NOTHING: Final = re.compile(r"\s*-?0+(\.0+)?\s*")
 _SPENT: Final = re.compile(r"\br=0;\s*t=(\d{1,9})\b")
-_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|m|s|h|d)", re.IGNORECASE)
+# Units of time. Another word may begin as one does: `15 March`.
+UNITS: Final = r"(?:ms|milliseconds?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?)(?![a-z])"
+_SPAN: Final = re.compile(rf"(\d+(?:\.\d+)?)\s*(?={UNITS})(ms|milli|m|s|h|d)", re.IGNORECASE)
 _SECONDS: Final = {"ms": 0.001, "milli": 0.001, "m": 60.0, "s": 1.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -72,14 +76,14 @@ def delay_after(error: InferenceError, tries: int, longest: float = LONGEST_SECO
 
 def requested_delay(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that the headers of a response ask to wait, or None. The names are in lower case."""
-    milliseconds = read_retry_after(headers.get("retry-after-ms"))
+    of_milliseconds = read_retry_after(headers.get("retry-after-ms"), 0.001)
     # Some send 0 or -1 there, and the time in the other.
-    if milliseconds:
-        return milliseconds / 1000
+    if of_milliseconds:
+        return of_milliseconds
     seconds = read_retry_after(headers.get("retry-after"))
     if seconds is None:
         seconds = _until_reset(headers)
-    return milliseconds if seconds is None else seconds
+    return of_milliseconds if seconds is None else seconds
 
 
 def _until_reset(headers: Mapping[str, str]) -> float | None:
@@ -98,26 +102,26 @@ def _until_reset(headers: Mapping[str, str]) -> float | None:
 def read_span(text: str) -> float | None:
     """Return the seconds of a time span such as `2m59.5s` or `300 ms`, or None if there is none in the text."""
     spans = _SPAN.findall(text)
-    return sum(float(number) * _SECONDS[unit.lower()] for number, unit in spans) if spans else None
+    return _plausible(sum(float(number) * _SECONDS[unit.lower()] for number, unit in spans)) if spans else None
 
 
-def read_retry_after(text: str | None) -> float | None:
+def read_retry_after(text: str | None, unit: float = 1.0) -> float | None:
     """Return the seconds that a header or a field asks to wait, or None if it says nothing of it.
 
     It can be a number, of several that proxies join with commas the largest; a time span; a moment in seconds or
-    milliseconds since 1970; or a date (RFC 9110, section 10.2.3, or ISO 8601).
+    milliseconds since 1970; or a date (RFC 9110, section 10.2.3, or ISO 8601). `unit` is that of a number without one,
+    in seconds.
     """
-    if not text:
+    if not text or len(text) > LONGEST_TEXT:
         return None
     with suppress(ValueError):
         number = max(float(one.strip().removesuffix("s")) for one in text.split(","))
         since_1970 = number / 1000 if number > _MILLISECONDS else number
-        return _plausible(since_1970 - time() if number > _MOMENTS else number)
-    with suppress(ValueError):
-        # Python 3.10 does not read the Z.
-        return _plausible(datetime.fromisoformat(text.strip().replace("Z", "+00:00")).timestamp() - time())
-    with suppress(ValueError, TypeError, OverflowError):
-        return _plausible(parsedate_to_datetime(text).timestamp() - time())
+        return _plausible(since_1970 - time() if number > _MOMENTS else number * unit)
+    # Python 3.10 does not read the Z.
+    for read, date in ((datetime.fromisoformat, text.strip().replace("Z", "+00:00")), (parsedate_to_datetime, text)):
+        with suppress(ValueError, TypeError, OverflowError, OSError):
+            return _plausible(read(date).timestamp() - time())
     return read_span(text)
 
 
