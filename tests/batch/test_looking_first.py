@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -93,6 +94,18 @@ def test_an_expression_that_fails_is_one_short_error(expression: str, expected: 
         value_of(expression, {"df": "x", "dh": 1}, "%%wbmap")
     assert expected in str(raised.value)
     assert len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize("expression", ["some reviews.csv", "df.csv", "'data/df.csv'"])
+def test_a_file_in_place_of_a_frame_is_to_be_read_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expression: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("some reviews.csv", "df.csv", "data/df.csv"):
+        (tmp_path / name).write_text("a,b\n1,2\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InferenceError, match=r"is a file, not a frame. Nothing was sent. Read it first.*read_csv\('"):
+        value_of(expression, {"df": "x"}, "%%wbmap")
 
 
 def test_the_expression_is_evaluated_once_and_binds_nothing(mapper: SharedKernel) -> None:

@@ -121,6 +121,8 @@ def test_a_usable_proxy_is_shown_by_its_host_and_port(monkeypatch: pytest.Monkey
         ("http;//h:3128", "not an address with a host and a port"),
         ("http://h:port", "not an address with a host and a port"),
         ("http://h:3128 ", "a blank or a line break"),
+        ('"http://h:3128"', "quotation marks around it"),
+        ("'http://h:3128'", "quotation marks around it"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_says_why(monkeypatch: pytest.MonkeyPatch, address: str, fault: str) -> None:

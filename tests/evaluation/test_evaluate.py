@@ -621,6 +621,22 @@ def test_a_truth_of_zeros_and_ones_is_compared_with_booleans(api: ModuleType, se
         assert found.summary[["right", "rows"]].values.tolist() == [[right, rows]]
 
 
+@pytest.mark.parametrize("schema", ["good yes|no", None])
+@pytest.mark.parametrize("truths", [[1, 1, 0, 0], [True, True, False, False], ["Y", "true", "n", "0"]])
+def test_the_words_yes_and_no_are_compared_with_booleans(
+    api: ModuleType, service: Service, schema: str | None, truths: list[Any]
+) -> None:
+    service.always = lambda one: completion(
+        (lambda word: json.dumps({"good": word}) if schema else word.title())(
+            "yes" if one.received.body["messages"][-1]["content"][0] in "ab" else "no"
+        )
+    )(one)
+    found = evaluated(api, FRAME.assign(truth=truths), models="test/x", truth="truth", schema=schema)
+    # Without a schema a number may be any number.
+    are_read = schema is not None or truths[0] is True
+    assert found.summary["right"].tolist() == [4 if are_read else 0]
+
+
 def test_whole_answers_are_compared_part_by_part(api: ModuleType, service: Service) -> None:
     service.always = lambda one: completion('{"when": "2024-01-05", "price": 2.50, "tags": ["a", "B"]}')(one)
     truth = [

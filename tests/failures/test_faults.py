@@ -157,6 +157,7 @@ FAULTS = [
     Fault("400, prompt too long", refused(400, "maximum context length is 8192 tokens"), ("maximum context length", "Shorten the prompt")),
     Fault("401, wrong key", refused(401, "Invalid Authentication"), ("did not accept the key", "No key was sent", "Invalid Auth")),
     Fault("402, credit used up", refused(402, "You exceeded your current quota"), ("credit or spending limit", "exceeded your current")),
+    Fault("402, fewer tokens", refused(402, "This request requires more credits, or fewer max_tokens. You requested up to 65536 tokens, but can only afford 12000."), ("longest reply", "Lower --max-tokens", "afford 12000")),
     Fault("403, country", refused(403, "Country, region, or territory not supported"), ("refused the request", "a region it serves")),
     Fault("403, organization", refused(403, "The inference gateway is not enabled for your organization"), ("refused", "administrator", "gateway")),
     Fault("404, unknown model", refused(404, "The requested resource was not found"), ("does not know the model", "%wbmodels")),

@@ -6,7 +6,7 @@ import sqlite3
 from collections import UserList
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -174,6 +174,14 @@ def test_batches_of_pyarrow_are_a_table(api: ModuleType, service: Service, limit
         out = api.map_prompts(given, "{{ t }}", limit=limit)
         assert isinstance(out, pa.Table)
         assert out["reply"].to_pylist() == list("abcdef")[:size]
+
+
+def test_a_file_that_pandas_reads_in_chunks_is_its_rows() -> None:
+    def chunks() -> Any:
+        return pd.read_csv(StringIO("a,b\n1,x\n2,y\n3,z\n"), chunksize=2)
+
+    assert [row["b"] for row in read_rows(chunks())] == ["x", "y", "z"]
+    assert [row["b"] for row in read_rows(chunks(), 1)] == ["x"]
 
 
 def test_only_the_batches_that_the_limit_needs_are_read() -> None:

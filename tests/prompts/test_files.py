@@ -193,6 +193,14 @@ def test_a_misspelled_image_file_is_found(tmp_path: Path) -> None:
     assert refused.value.remedy == "Did you mean figure.png?"
 
 
+def test_the_file_address_of_an_image_is_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a figure.png").write_bytes(photo("png", orientation=1))
+    path = str(tmp_path / "a figure.png")
+    assert read_image((tmp_path / "a figure.png").as_uri(), {}) == read_image(path, {})
+    with pytest.raises(InferenceError, match=r"There is no file /nope\.png"):
+        read_image("file:///nope.png", {})
+
+
 def test_pictures_log_nothing(caplog: pytest.LogCaptureFixture) -> None:
     data = photo("png", orientation=6)
     picture = PIL.Image.open(io.BytesIO(data))

@@ -85,11 +85,16 @@ def _library_proxy(library: Any, proxy: Proxy) -> Any:
 
 
 def _proxy_error(proxy: Proxy, why: str) -> InferenceError:
+    form = (
+        "socks5://host:port, and run: pip install socksio. Or name the hosts that need no proxy in NO_PROXY."
+        if proxy.address.lower().startswith("socks")
+        else "http://host:port, with `user:password@` before the host if it needs them. Percent-encode special "
+        "characters in them: # as %23, / as %2F, ? as %3F, @ as %40, % as %25."
+    )
     return InferenceError(
         f"The proxy in {proxy.variable} cannot be used; nothing was sent.",
         why=f"{why}.",
-        remedy="Write it as http://host:port, with `user:password@` before the host if it needs them. Percent-encode "
-        "special characters in them: # as %23, / as %2F, ? as %3F, @ as %40, % as %25. Then restart the kernel.",
+        remedy=f"Write it as {form} Then restart the kernel.",
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..batch import BatchSpec, MapProgress
@@ -133,6 +134,10 @@ def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:
     except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
         what = f"{shortened(expression)!r} raised {quoted(describe_exception(error))}".rstrip(".")
         remedy = "Try it in a cell of its own."
+    with suppress(OSError, ValueError):
+        if Path(expression).is_file():
+            what = f"{shortened(expression)} is a file, not a frame"
+            remedy = f"Read it first, for example: df = pd.read_csv({shortened(repr(expression))}). Then name df."
     raise InferenceError(f"{what}. Nothing was sent.", remedy=remedy)
 
 

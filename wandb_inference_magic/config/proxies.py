@@ -39,6 +39,8 @@ class Proxy:
         """Why the address cannot be used, or an empty string if it can. Shows no part of the address."""
         if self.address != self.address.strip():
             return "It has a blank or a line break before or after it"
+        if self.address != self.address.strip("\"'"):
+            return "It has quotation marks around it"
         scheme, _, rest = self.address.partition("://")
         user_part, at, host = rest.rpartition("@")
         if at and not ENDS_OF_USER.isdisjoint(user_part):

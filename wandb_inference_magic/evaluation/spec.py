@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import did_you_mean, shortened
-from ..frames import ONLY, STRUCT, Kind, plain, read_nested, schema_kinds
+from ..frames import BOOLEAN, ONLY, STRUCT, Kind, are_yes_and_no, plain, read_nested, schema_kinds
 from ..prompts import is_missing
 from .scorers import SCORERS, as_number, cannot_start
 
@@ -81,10 +81,16 @@ class EvaluationSpec:
 
     @cached_property
     def compared_field(self) -> tuple[str | None, Kind]:
-        """The name of the field that is compared, or None for the whole answer; and its type."""
+        """The name of the field that is compared, or None for the whole answer; and its type.
+
+        A choice between two words such as yes and no is a boolean, as the truth of many frames is.
+        """
         kinds, wanted = schema_kinds(self._schema), self.field or self.truth
         name = wanted if wanted in kinds else next(iter(kinds)) if len(kinds) == 1 else None
-        return name, Kind(STRUCT, kinds) if name is None else kinds[name]
+        if name is None:
+            return name, Kind(STRUCT, kinds)
+        properties = self._schema.object_schema.get("properties", {}) if self._schema else {}
+        return name, Kind(BOOLEAN) if are_yes_and_no(properties.get(name, {}).get("enum")) else kinds[name]
 
     def right_answer(self, row: Row) -> Any:
         """Return what the answers to a row are compared with: its truth, or that field of it. None if it is not known.

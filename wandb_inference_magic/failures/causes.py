@@ -186,6 +186,13 @@ CAUSES: Final = (
         r"|token (is |has )?expired|(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
         r"|(invalid|incorrect).{0,10}api[_ ]?key",
     ),
+    ErrorForm(
+        "quota",
+        "The account's credit does not cover the longest reply that this call allows.",
+        "Lower --max-tokens, or add credit. {quota_remedy}",
+        (402,),
+        r"fewer max_tokens|can only afford",
+    ),
     _quota((402,)),
     _quota((400, 403, 412, 429, 500, None), _QUOTA_WORDS, unless_waited=True),
     # A prompt can have a token that is not allowed.

@@ -49,7 +49,7 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     commas between groups of three digits, hyphens, spaces and apostrophes that do not break or are typographic, and the
     way in which accents are written (Unicode's NFC). Lists are compared item by item, sets without their order, objects
     field by field; a field that is missing is the same as one without a value. A time without a zone is in UTC. 0, 1
-    and words such as "yes" are booleans only where `kind` is boolean; 0 and 1 also beside a boolean.
+    and words such as "yes" are booleans where `kind` is boolean, and beside a boolean.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
         # A text is read as what the other value is.
         one, other = (_read(one, other), other) if isinstance(one, str) else (one, _read(other, one))
     if kind.name == BOOLEAN or isinstance(one, bool) or isinstance(other, bool):
-        return _same_booleans(one, other, with_words=kind.name == BOOLEAN)
+        return _same_booleans(one, other)
     if isinstance(one, dict) and isinstance(other, dict):
         names = {**one, **other}
         fields = ((one.get(name), other.get(name), kind.fields.get(name) or kind.item) for name in names)
@@ -94,14 +94,19 @@ def _same_sets(one: Any, other: Any, kind: Kind | None) -> bool:
     return all(any(means_same(a, b, kind) for b in those) for these, those in pairs for a in these)
 
 
-def _same_booleans(one: Any, other: Any, *, with_words: bool) -> bool:
-    ours, theirs = (_boolean(value, with_words=with_words) for value in (one, other))
+def are_yes_and_no(values: Any) -> bool:
+    """Return whether values are two words of which one means true and the other false, such as "yes" and "no"."""
+    return isinstance(values, list) and len(values) == 2 and {_boolean(one) for one in values} == {True, False}
+
+
+def _same_booleans(one: Any, other: Any) -> bool:
+    ours, theirs = _boolean(one), _boolean(other)
     return ours == theirs if ours is not None and theirs is not None else _folded(one) == _folded(other)
 
 
-def _boolean(value: Any, *, with_words: bool) -> bool | None:
+def _boolean(value: Any) -> bool | None:
     if isinstance(value, str):
-        return _BOOLEANS.get(_folded(value)) if with_words else None
+        return _BOOLEANS.get(_folded(value))
     return bool(value) if isinstance(value, int | float | Decimal) and value in (0, 1) else None
 
 

@@ -154,10 +154,13 @@ def _stored(value: Any) -> Any:
 
 
 def as_table(value: Any, limit: int | None) -> Any:
-    """Return batches of pyarrow, of which rows up to `limit` are read, or an index of pandas, as a table or a column.
+    """Return batches of pyarrow or of pandas (`chunksize`), of which rows up to `limit` are read, as a table.
 
+    An index of pandas is returned as a column or a table.
     Any other value is returned as it is.
     """
+    if is_instance(value, "pandas.io.parsers.TextFileReader"):
+        return value.read(limit)
     if is_instance(value, "pandas.MultiIndex"):
         return value.to_frame(index=False)
     if is_instance(value, "pandas.Index"):

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from ..config import expanded, working_folder
 from ..errors import InferenceError, did_you_mean, quoted
@@ -147,7 +149,12 @@ def no_image_file(text: str) -> InferenceError | None:
 
 
 def home_resolved(path: str | Path) -> Path:
-    """Return a path with `~` replaced by the home folder. The name of a user who is not there is taken literally."""
+    """Return a path, which may be a `file://` address, with `~` replaced by the home folder.
+
+    The name of a user who is not there is taken literally.
+    """
+    if isinstance(path, str) and path.startswith("file://"):
+        path = url2pathname(urlsplit(path).path)
     return Path(os.path.expanduser(path))  # noqa: PTH111 - `Path.expanduser` raises for such a user
 
 
