@@ -209,7 +209,7 @@ def test_the_summary_counts_shared_answers_apart(api: ModuleType, service: Servi
     service.always = Numbered()
     spec = BatchSpec("{{ text }}", ChatSpec("", stream=False, thread=None), {}, 4000, distinct=True)
     mapped = PreparedMap(Command(current_session()), read_rows(["a", "a", "a", "b"]), spec).run()
-    text = summary_bundle(mapped.ran, "out")["text/plain"]
+    text = summary_bundle(mapped.outcome, "out")["text/plain"]
     assert "4 of 4 rows answered" in text
     assert "2 shared with equal rows" in text
 

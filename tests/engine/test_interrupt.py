@@ -163,7 +163,7 @@ def test_a_job_survives_interrupts_of_other_cells_at_random_moments(kernel: Kern
         prompt = one.received.body["messages"][-1]["content"]
         if prompt == "hi":
             Endless("Half an answer")(one)
-        elif left.acquire(timeout=60):
+        elif left.acquire(timeout=300):
             completion(f"of {prompt}")(one)
 
     service.always = answer

@@ -11,7 +11,7 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .cache import open_cache
-    from .map import BatchResult, PreparedBatch, PreparedMap, PreparedRuns, Ran
+    from .map import BatchResult, PreparedBatch, PreparedMap, PreparedRuns, RunsOutcome
     from .progress import Counts, JobView, MapProgress, Progress, answers_bundle, cost_of, first_answers, longest_wait
     from .run import BatchRun
     from .run_results import RunTotals

@@ -51,7 +51,7 @@ _nesting: Final = _Nesting()
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class RunsOutcome:
     """The outcome of runs: their notices, and whether they were interrupted. `way_on` says how to go on."""
 
     runs: Sequence[BatchRun]
@@ -75,31 +75,31 @@ class BatchResult(Generic[T]):
     """
 
     value: T
-    ran: Ran
+    outcome: RunsOutcome
     # How a message begins that says where the user finds it.
     found: ClassVar[str] = "The rows so far are in"
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What is unusual in it."""
-        return self.ran.notices
+        return self.outcome.notices
 
     @property
     def is_partial(self) -> bool:
         """Whether the runs ended early."""
-        return self.ran.interrupted or self.ran.stopped is not None
+        return self.outcome.interrupted or self.outcome.stopped is not None
 
     def ended_early(self, place: str) -> InferenceError | Interrupted | None:
         """Return the error or the interrupt that ended the runs early, or None if none did.
 
         Its `partial` is the value. `place` is where the user finds that.
         """
-        said = f"{self.found} {place}. {self.ran.way_on}"
+        said = f"{self.found} {place}. {self.outcome.way_on}"
         error: InferenceError | Interrupted
-        if self.ran.interrupted:
+        if self.outcome.interrupted:
             error = Interrupted(said)
-        elif self.ran.stopped is not None:
-            error = self.ran.stopped
+        elif self.outcome.stopped is not None:
+            error = self.outcome.stopped
             error.remedy = f"{error.remedy} {said}".strip()
         else:
             return None
@@ -205,7 +205,7 @@ class PreparedRuns:
             self.close()
             raise
 
-    def send(self, *, progress: Progress | None = None) -> Ran:
+    def send(self, *, progress: Progress | None = None) -> RunsOutcome:
         """Send the requests, and return their outcome even if it was interrupted or ended early."""
         command, runs = self._command, self.runs
         trace, interrupted = Trace(), False
@@ -235,7 +235,7 @@ class PreparedRuns:
             *reports_of(runs),
             *not_asked_again(runs),
         )
-        return Ran(
+        return RunsOutcome(
             runs,
             perf_counter() - self._began,
             tuple(dict.fromkeys(notices)),
@@ -301,10 +301,10 @@ class PreparedMap(PreparedBatch[Any]):
         )
 
     def run(self, progress: Progress | None = None) -> BatchResult[Any]:
-        ran = self.send(progress=progress)
+        outcome = self.send(progress=progress)
         frame, reports = self._frame()
-        notices = dict.fromkeys((*ran.notices, *reports))
-        return BatchResult(frame, replace(ran, notices=tuple(notices)))
+        notices = dict.fromkeys((*outcome.notices, *reports))
+        return BatchResult(frame, replace(outcome, notices=tuple(notices)))
 
     def frame(self) -> Any:
         return self._frame()[0]

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from ..config import absolute, replace_file
 from ..errors import InferenceError, did_you_mean, shortened
-from ..messages import ADDED_JSON_MODE, ASKING, without_json_mode
+from ..messages import ADDED_JSON_MODE, CURRENT_CALL, without_json_mode
 from ..text import counted, hidden
 from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, unusable, without_call_ids, without_secrets
 from .upgrade import rewrite
@@ -222,12 +222,12 @@ class Cassette:
             raise copy(self._failure)
 
     def _used_by_asking(self) -> set[int]:
-        command, _ = ASKING.get()
+        command, _ = CURRENT_CALL.get()
         return set() if command is None else self._used.setdefault(command, set())
 
     def _next_of(self, key: str) -> int | None:
         """Return the number of the exchange with this key that is replayed next, or None if a request is sent."""
-        _, row = ASKING.get()
+        _, row = CURRENT_CALL.get()
         if row is None:
             following = self._by_key[key][self._start(key)]
             if self.mode == "auto" and following in self._used_by_asking():
@@ -245,7 +245,7 @@ class Cassette:
         return (equal.index(self._latest[key]) + 1) % len(equal) if key in self._latest else 0
 
     def _rows_of_asking(self, key: str) -> _EqualRows:
-        command, _ = ASKING.get()
+        command, _ = CURRENT_CALL.get()
         of_command = self._equal_rows.setdefault(command, {})
         if key not in of_command:
             equal = self._by_key.get(key, [])
@@ -266,7 +266,7 @@ class Cassette:
         For a row of a map these are the rows above it. A row that is tried again has the same place again.
         """
         key = key_of(endpoint, path, hidden(request, self._secrets()))
-        _, row = ASKING.get()
+        _, row = CURRENT_CALL.get()
         with self._lock:
             asked = self._asked.get(key, 0)
             place = asked if row is None else self._rows_of_asking(key).first + row

@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ..client import DONE, EXTENSION, LIMITED, ChunkReader, http_library
+from ..client import ADDED_LIMIT, DONE, EXTENSION, ChunkReader, http_library
 from ..concurrency import wait
 from ..config import port_of
 from ..errors import InferenceError
@@ -137,7 +137,7 @@ def _document(request: Any) -> Any:
         return None
     document = json_or_none(request.content)
     if isinstance(document, dict):
-        if LIMITED.get():
+        if ADDED_LIMIT.get():
             document.pop("max_tokens", None)
         if isinstance(messages := document.get("messages"), list):
             # Recordings of earlier versions lack the reasoning that is sent back with the results of tools.

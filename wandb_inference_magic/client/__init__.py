@@ -12,7 +12,7 @@ from ..imports import lazy_exports
 if TYPE_CHECKING:
     from .chunks import CHECK_ADDRESS, ChunkReader
     from .http import ClientOptions, Clients, certificates, http_library
-    from .sse import DONE, EXTENSION, LIMITED
+    from .sse import ADDED_LIMIT, DONE, EXTENSION
     from .stream import STREAMED, fetch_feed, fetch_model_list, stream_chat
 
 __getattr__ = lazy_exports(__name__)

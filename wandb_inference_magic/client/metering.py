@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ..errors import is_unsent
 from .bodies import FIRST_ERROR
-from .sse import EXTENSION, LIMITED
+from .sse import ADDED_LIMIT, EXTENSION
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -113,7 +113,7 @@ def metered_http(base: Any, library: Any) -> Any:
             call: MeteredCall | None = request.extensions.pop(CALL, None)
             if call is None:
                 return super().send(request, stream=stream, **options)
-            before = LIMITED.set(call.limit is not None)
+            before = ADDED_LIMIT.set(call.limit is not None)
             try:
                 response = super().send(request, stream=stream, **options)
             except BaseException as error:
@@ -122,7 +122,7 @@ def metered_http(base: Any, library: Any) -> Any:
                 call.end("failed" if isinstance(error, Exception) else "interrupted")
                 raise
             finally:
-                LIMITED.reset(before)
+                ADDED_LIMIT.reset(before)
             call.begin(response.extensions.get(EXTENSION))
             if response.status_code >= FIRST_ERROR:
                 call.end("failed")

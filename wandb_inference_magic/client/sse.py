@@ -26,7 +26,7 @@ BEFORE_FIELD: Final = b" \t\x00\xef\xbb\xbf"
 EXTENSION: Final = "wandb_inference_cassette"
 # Whether a budget added `max_tokens` to the request of this context. A cassette does not count it as part of the
 # request.
-LIMITED: Final[ContextVar[bool]] = ContextVar("wandb_inference_limited", default=False)
+ADDED_LIMIT: Final[ContextVar[bool]] = ContextVar("wandb_inference_added_limit", default=False)
 
 
 def is_stream(response: Any) -> bool:

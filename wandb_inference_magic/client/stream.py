@@ -23,7 +23,7 @@ from ..failures import BROKE_OFF, ServiceError
 from ..replies import ALL_REASONING, error_in, thoughts_in, without_reasoning
 from ..text import read_json_text, whole, with_texts
 from .chunks import ChunkReader, describe_sent
-from .sse import EXTENSION, LIMITED
+from .sse import ADDED_LIMIT, EXTENSION
 
 if TYPE_CHECKING:
     import openai
@@ -141,7 +141,7 @@ async def stream_chat(
     import openai
 
     sent = {**body, **({} if limit is None else {"max_tokens": limit}), **(STREAMED if stream else {})}
-    before = LIMITED.set(limit is not None)
+    before = ADDED_LIMIT.set(limit is not None)
     try:
         chunks = await _begin(client, sent)
     except openai.APIStatusError as error:
@@ -149,7 +149,7 @@ async def stream_chat(
         builder.timing = error.response.extensions.get(EXTENSION)
         raise
     finally:
-        LIMITED.reset(before)
+        ADDED_LIMIT.reset(before)
     response = chunks.response
     try:
         builder.request_id = _request_id(response.headers.get("x-request-id"))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import PreparedMap, Ran, answers_bundle, cost_of, first_answers
+from ..batch import PreparedMap, RunsOutcome, answers_bundle, cost_of, first_answers
 from ..catalog import describe_cost
 from ..config import INTO
 from ..errors import InferenceError, shortened
@@ -75,7 +75,7 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         context,
         canvas,
         partial(PreparedMap, command, rows, spec, **how),
-        lambda mapped, place, news: summary_bundle(mapped.ran, place, news=news),
+        lambda mapped, place, news: summary_bundle(mapped.outcome, place, news=news),
         what=what,
         name=name,
         in_job="frame",
@@ -83,17 +83,17 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     )
 
 
-def summary_bundle(ran: Ran, name: str, *, news: Sequence[str] = ()) -> dict[str, Any]:
+def summary_bundle(outcome: RunsOutcome, name: str, *, news: Sequence[str] = ()) -> dict[str, Any]:
     """Return the final output of a map: the first answers, totals over all rows, and the first errors."""
-    if not ran.runs:
+    if not outcome.runs:
         return line_bundle(f"There are no rows; {name} has none either.")
-    below = " ".join((*_lines(ran, name), *ran.notices, *news))
-    has_answers = any(first_answers(run) for run in ran.runs)
-    return answers_bundle(ran.runs, below=below) if has_answers else line_bundle(below)
+    below = " ".join((*_lines(outcome, name), *outcome.notices, *news))
+    has_answers = any(first_answers(run) for run in outcome.runs)
+    return answers_bundle(outcome.runs, below=below) if has_answers else line_bundle(below)
 
 
-def _lines(ran: Ran, name: str) -> Iterator[str]:
-    runs = ran.runs
+def _lines(outcome: RunsOutcome, name: str) -> Iterator[str]:
+    runs = outcome.runs
     usage = sum((run.usage for run in runs[1:]), runs[0].usage)
     uncounted = sum(run.uncounted for run in runs)
     answered = sum(run.done - run.failed for run in runs)
@@ -106,13 +106,13 @@ def _lines(ran: Ran, name: str) -> Iterator[str]:
         *([f"{flawed:,} cut or refused"] if (flawed := sum(run.flawed for run in runs)) else []),
         f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens" if usage.total_tokens or not uncounted else "",
         f"tokens of {counted(uncounted, 'call')} not counted" if uncounted else "",
-        duration(ran.seconds),
+        duration(outcome.seconds),
         describe_cost(cost_of(runs)),
         ", ".join(run.model for run in runs),
     ]
     yield f"{' · '.join(filter(None, parts))}."
-    if ran.trace.link:
-        yield f"Trace: {ran.trace.link}"
+    if outcome.trace.link:
+        yield f"Trace: {outcome.trace.link}"
     if rows_cut := max(run.shortened for run in runs):
         yield f"Values were cut in the prompts of {counted(rows_cut, 'row')}; the cut is marked there."
     if cut := sum(run.cut for run in runs):

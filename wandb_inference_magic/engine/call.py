@@ -13,7 +13,7 @@ from ..client import stream_chat
 from ..concurrency import HAS_THREADS
 from ..errors import InferenceError
 from ..failures import retry_delay
-from ..messages import ADDED_JSON_MODE, ASKING, added_up, notices_below, read_json
+from ..messages import ADDED_JSON_MODE, CURRENT_CALL, added_up, notices_below, read_json
 from ..replies import CallProgress, ReplyBuilder
 from ..schemas import Mismatch
 from .relax import does_not_fit, refused, refused_answer, relax_response_format, repair_request
@@ -145,7 +145,7 @@ class ModelCall:
         builder.secrets = (key.reveal(),) if key else ()
         builder.started = perf_counter()
         ADDED_JSON_MODE.set(self.spec.adds_json_mode)
-        ASKING.set((self._command, self.place))
+        CURRENT_CALL.set((self._command, self.place))
         chunks = stream_chat(
             client, self.sent.flat_body, stream=self.spec.stream, builder=builder, limit=reservation.limit
         )

@@ -17,7 +17,7 @@ from ..statistics import ALPHA, Comparison, ScoreMeasure, cohen_kappa, compare_p
 from ..text import counted
 
 if TYPE_CHECKING:
-    from ..batch import BatchRun, Estimate, Progress, Ran, RunTotals
+    from ..batch import BatchRun, Estimate, Progress, RunsOutcome, RunTotals
     from ..messages import PreparedRequest
     from ..session import Command
     from .candidate import Candidate
@@ -175,7 +175,7 @@ def judge(
     truth: str,
     use_cache: bool = True,
     progress: Progress | None = None,
-) -> tuple[Judgement, Ran | None]:
+) -> tuple[Judgement, RunsOutcome | None]:
     """Ask a model which answer is better, in both orders, for every two candidates and each row.
 
     `runs` are those of the candidates, in the same order.
@@ -207,8 +207,8 @@ def judge(
     spec = _spec(runs[0].spec)
     asked_rows = ListRows(questions)
     prepared = PreparedRuns(command, [(asked_rows, spec, model)], magic="wbeval", use_cache=use_cache)
-    ran = prepared.send(progress=progress)
-    judging = ran.runs[0]
+    outcome = prepared.send(progress=progress)
+    judging = outcome.runs[0]
     judged.totals = judging.totals
     said = [None if one is None else one["better"] for one in judging.answers]
     said += [None] * (len(questions) - len(said))
@@ -218,7 +218,7 @@ def judge(
             pair.preferred[number] = 0 if forth == back else 1 if forth == "first" else -1
         elif why := next(filter(None, map(judging.errors.get, (2 * place, 2 * place + 1))), ""):
             judged.reasons.setdefault(number, why)
-    return judged, ran
+    return judged, outcome
 
 
 def estimate_judge(

@@ -243,19 +243,19 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             return self._run(progress)
 
     def _run(self, progress: Progress | None) -> EvaluationResult:
-        ran = self.send(progress=progress)
+        outcome = self.send(progress=progress)
         # What was answered before a job was cancelled is scored all the same.
-        self._scores.cancelled = None if ran.interrupted else self._command.cancelled
+        self._scores.cancelled = None if outcome.interrupted else self._command.cancelled
         try:
             if self._spec.stop_when_clear:
                 self._scores.is_decided()
-            evaluation = self._so_far(ran.notices)
+            evaluation = self._so_far(outcome.notices)
         except KeyboardInterrupt:
             # It interrupted the user's function.
-            evaluation, ran = self._so_far(ran.notices, only_scored=True), replace(ran, interrupted=True)
+            evaluation, outcome = self._so_far(outcome.notices, only_scored=True), replace(outcome, interrupted=True)
         finally:
             self._scores.cancelled = None
-        if self._judge is not None and not ran.interrupted and ran.stopped is None:
+        if self._judge is not None and not outcome.interrupted and outcome.stopped is None:
             try:
                 evaluation.judged, judging = judge(
                     self._command,
@@ -273,8 +273,8 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
                 evaluation.notices = (*evaluation.notices, f"Not judged: {error}")
             if judging is not None:
                 evaluation.notices = tuple(dict.fromkeys((*evaluation.notices, *judging.notices)))
-                ran = replace(ran, runs=[*ran.runs, *judging.runs], interrupted=judging.interrupted)
-        return EvaluationResult(evaluation, ran)
+                outcome = replace(outcome, runs=[*outcome.runs, *judging.runs], interrupted=judging.interrupted)
+        return EvaluationResult(evaluation, outcome)
 
     def frame(self) -> Any:
         return self._so_far().rows

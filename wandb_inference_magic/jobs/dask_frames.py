@@ -188,12 +188,12 @@ def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec
     with _taking_part(command, name, spec.concurrency or CONCURRENCY) as permits:
         part = RunPart(name, int(numbers.iloc[0]), permits)
         asked = [(read_rows(partition), replace(spec, part=part), partition_spec.model)]
-        ran = PreparedRuns(command, asked, magic="wbmap", use_cache=partition_spec.use_cache).send()
-        if ran.interrupted:
-            raise Interrupted(ran.way_on)
-    if ran.stopped is not None:
-        raise ran.stopped
-    run = next(iter(ran.runs), None)
+        outcome = PreparedRuns(command, asked, magic="wbmap", use_cache=partition_spec.use_cache).send()
+        if outcome.interrupted:
+            raise Interrupted(outcome.way_on)
+    if outcome.stopped is not None:
+        raise outcome.stopped
+    run = next(iter(outcome.runs), None)
     return _typed(partition.copy(deep=False), partition_spec, run.answers if run else [], run.errors if run else {})
 
 

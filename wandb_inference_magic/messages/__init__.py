@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .reply import BUDGET_REMEDY, Reply, ToolCall, ToolStep, added_up, is_cut, notices_below
     from .request import (
         ADDED_JSON_MODE,
-        ASKING,
+        CURRENT_CALL,
         JSON_MODE,
         JSON_ONLY,
         REPLY_TOKENS,

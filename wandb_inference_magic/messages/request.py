@@ -29,7 +29,9 @@ JSON_ONLY: Final = "Answer with JSON only, without any words around it."
 # such requests without it.
 ADDED_JSON_MODE: Final[ContextVar[bool]] = ContextVar("wandb_inference_json_mode", default=False)
 # The command that makes the request of this context: a cassette does not give it the same recording twice.
-ASKING: Final[ContextVar[tuple[object, int | None]]] = ContextVar("wandb_inference_asking", default=(None, None))
+CURRENT_CALL: Final[ContextVar[tuple[object, int | None]]] = ContextVar(
+    "wandb_inference_current_call", default=(None, None)
+)
 
 
 @dataclass(frozen=True, slots=True)
