@@ -4,15 +4,44 @@ from __future__ import annotations
 
 import gc
 import os
+import py_compile
 import sys
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from wandb_inference_magic.imports import import_quietly, without_collections
+
+
+@pytest.mark.short
+def test_public_names_are_found_without_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an installation of compiled files only, such as one that a bundler makes."""
+    package = tmp_path / "only_compiled"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from typing import TYPE_CHECKING\n"
+        "from wandb_inference_magic.imports import lazy_exports\n"
+        "if TYPE_CHECKING:\n"
+        "    from os import sep\n"
+        "    from .first import one, two\n"
+        "    from .second import three\n"
+        "__getattr__ = lazy_exports(__name__)\n"
+    )
+    (package / "first.py").write_text("one, two = 1, 2\n")
+    (package / "second.py").write_text("three = 3\n")
+    for source in list(package.glob("*.py")):
+        py_compile.compile(str(source), str(source.with_suffix(".pyc")))
+        source.unlink()
+    monkeypatch.syspath_prepend(tmp_path)
+    only_compiled = import_module("only_compiled")
+    assert (only_compiled.one, only_compiled.two, only_compiled.three) == (1, 2, 3)
+    for name in ("four", "sep"):
+        with pytest.raises(AttributeError, match=f"module 'only_compiled' has no attribute '{name}'"):
+            getattr(only_compiled, name)
 
 
 @pytest.mark.short

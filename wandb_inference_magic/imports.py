@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import gc
 import logging
 import os
@@ -10,8 +9,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dis import get_instructions
 from functools import cache
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from threading import RLock
 from types import ModuleType
 from typing import Any, Final, cast
@@ -29,12 +30,18 @@ def lazy_exports(package: str) -> Callable[[str], object]:
         The package's full name.
     """
 
+    loader: Any = cast("ModuleSpec", sys.modules[package].__spec__).loader
+
     @cache
     def homes() -> dict[str, str]:
-        source: str = cast("Any", sys.modules[package].__loader__).get_source(package)
-        blocks = [one for one in ast.parse(source).body if isinstance(one, ast.If)]
-        imports = [one for block in blocks for one in block.body if isinstance(one, ast.ImportFrom) and one.level]
-        return {alias.name: one.module or "" for one in imports for alias in one.names}
+        # They are read from the compiled code: an installation may have no source. Each import is three instructions:
+        # how many packages up, the names, the module.
+        steps = list(get_instructions(loader.get_code(package)))
+        found: dict[str, str] = {}
+        for level, names, module in zip(steps, steps[1:], steps[2:], strict=False):
+            if module.opname == "IMPORT_NAME" and level.argval == 1:
+                found.update(dict.fromkeys(names.argval, module.argval))
+        return found
 
     def get(name: str) -> object:
         if name not in homes():

@@ -81,11 +81,11 @@ def cache_file() -> Path:
     return cache_folder() / FILE
 
 
-def open_cache(settings: Resolved, *, is_made: bool = True) -> tuple[AnswerCache | None, tuple[str, ...]]:
-    """Return the cache, or None and the notice that says why it cannot be used. `is_made`: also a new one."""
+def open_cache(settings: Resolved, *, makes: bool = True) -> tuple[AnswerCache | None, tuple[str, ...]]:
+    """Return the cache, or None and the notice that says why it cannot be used. `makes`: make one if there is none."""
     try:
         path = cache_file()
-        return AnswerCache(path, settings.cache_mb, settings.cache_days) if is_made or path.exists() else None, ()
+        return AnswerCache(path, settings.cache_mb, settings.cache_days) if makes or path.exists() else None, ()
     except (OSError, sqlite3.Error) as error:
         return None, (f"Answers are not kept on disk: {quoted(str(error))}.",)
 

@@ -146,7 +146,7 @@ class PreparedRuns:
         self._began = perf_counter()
         # Answers that come from the cache would be missing on the cassette.
         use_cache = use_cache and command.cassette is None
-        opened = open_cache(command.settings, is_made=not command.dry) if use_cache else (None, ())
+        opened = open_cache(command.settings, makes=not command.dry) if use_cache else (None, ())
         self._cache, self._cache_notices = opened
         seen: Counter[str] = Counter()
         try:

@@ -201,7 +201,8 @@ class Running(Protocol[T_co]):
     def wait(self, seconds: float, wake: Event | None = None) -> bool:
         """Wait until the coroutine has ended, or the time is over. Return whether it has ended.
 
-        With `wake`, until that is set: what starts the coroutine sees to it that its end sets it too.
+        With `wake`, it waits for that event only, and clears it. Start the coroutine with `ended=wake.set`, so that its
+        end sets the event too.
         """
 
     def cancel(self) -> None:
