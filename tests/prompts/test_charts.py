@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -30,6 +32,20 @@ def test_an_altair_chart_is_its_specification_with_the_start_of_its_data() -> No
         assert "[... 5,980 more left out ...]" in text
         assert len(text) < 5000
     assert alt.data_transformers.options == {}
+
+
+def test_a_small_altair_chart_is_described_with_the_settings_of_the_user() -> None:
+    """They are those of all threads: two that change them at the same time could leave them changed."""
+    seen: list[dict[str, Any]] = []
+
+    class Chart(alt.Chart):
+        def to_dict(self, *values: Any, **options: Any) -> Any:
+            seen.append(dict(alt.data_transformers.options))
+            return super().to_dict(*values, **options)
+
+    assert "Altair" in as_prompt(Chart(FRAME.head(3)).mark_line().encode(x="a:Q"))
+    assert seen
+    assert not any(seen)
 
 
 def test_a_plotly_figure_is_its_data_and_layout_in_short() -> None:

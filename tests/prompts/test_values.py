@@ -739,6 +739,33 @@ def test_a_matrix_is_an_array() -> None:
     assert text_of(np.asmatrix([[1, 2]])) == text_of(np.array([[1, 2]]))
 
 
+def test_a_grey_picture_with_its_alpha_multiplied_in_is_an_image() -> None:
+    picture = picture_of(PIL.Image.new("LA", (2, 2), (100, 255)).convert("La"))
+    assert (picture.mode, picture.getpixel((0, 0))) == ("LA", (100, 255))
+
+
+def test_an_image_of_ipython_may_hold_its_bytes_as_a_text() -> None:
+    data = io.BytesIO()
+    PIL.Image.new("RGB", (2, 2), "red").save(data, "PNG")
+    shown = IPython.display.Image(data=data.getvalue().decode("latin-1"), format="png")
+    assert picture_of(shown).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_an_attribute_called_figure_is_not_read_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be costly, or change something."""
+    read: list[object] = []
+
+    class Model:
+        figure = property(read.append)
+
+        def __str__(self) -> str:
+            return "a model"
+
+    monkeypatch.delitem(sys.modules, "matplotlib.figure")
+    assert as_prompt(Model()) == "a model"
+    assert not read
+
+
 @pytest.mark.parametrize("picture", [PIL.Image.new("RGB", (0, 0)), PIL.Image.new("RGB", (2, 2))])
 def test_a_picture_that_pil_cannot_read_is_refused(picture: PIL.Image.Image) -> None:
     picture.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wandb_inference_magic.markup import safe_document
+from wandb_inference_magic.markup import Untrusted, safe_document
 from wandb_inference_magic.messages import Thread, Turn
 from wandb_inference_magic.rendering import thread_parts
 
@@ -43,6 +43,19 @@ def test_other_text_is_text(prompt: str) -> None:
     assert "```text" not in text
 
 
+@pytest.mark.parametrize("code", ["- ```py\n  f()\n  ```", "1. ```\n   f()\n   ```", "a\n```inline```"])
+def test_a_fence_without_an_end_makes_no_code_of_the_rest(code: str) -> None:
+    """The closing fence of code in a list looks as if it opened some."""
+    parts = thread_parts(Thread("main", [Turn(f"{code}\nthen *this*\n\ndef g():\n    return 1", "yes")]))
+    texts = [part.text for part in parts if isinstance(part, Untrusted)]
+    assert texts[0].endswith("then *this*")
+    assert texts[1] == "```python\ndef g():\n    return 1\n```"
+
+
+def test_a_fence_of_tildes_may_have_backticks_in_its_first_line() -> None:
+    assert "~~~\n\n*after*" in shown("~~~ `x`\ncode\n~~~\n*after*")
+
+
 @pytest.mark.parametrize(
     ("piece", "words"),
     [
@@ -63,7 +76,7 @@ def test_a_piece_of_any_kind_is_shown_as_what_it_is(piece: dict[str, Any], words
     "lines",
     [
         ["@x"], ["def f(x):"], ["DataFrame, 3 rows:"], ["class a:" * 50], ["```", "~~~~", "a"],
-        ["`" * number for number in range(60, 3, -1)],
+        ["`" * number for number in range(60, 3, -1)], ["```py"], ["```py", "~~~~a"],
     ],
 )  # fmt: skip
 def test_blocks_are_found_in_linear_time(lines: list[str]) -> None:

@@ -30,9 +30,15 @@ _TAGS: Final = re.compile(r"<[^>]*>")
 
 def describe_altair(chart: Any) -> str:
     """Describe an Altair chart by its Vega-Lite specification."""
-    # Otherwise a chart of more than 5,000 rows has no specification.
-    with sys.modules["altair"].data_transformers.disable_max_rows():
+    try:
         specification = chart.to_dict()
+    except Exception as error:
+        if type(error).__name__ != "MaxRowsError":
+            raise
+        # A chart of more than 5,000 rows has a specification only where that limit is lifted. It is lifted for all
+        # threads: two that did so at the same time could leave it lifted, so other charts do without.
+        with sys.modules["altair"].data_transformers.enable("default", max_rows=None):
+            specification = chart.to_dict()
     return f"Altair chart, as Vega-Lite:\n{_format(without(specification, '$schema', 'config'))}"
 
 

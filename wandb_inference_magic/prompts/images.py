@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted
-from ..imports import is_instance, quiet
+from ..imports import is_instance, loaded, quiet
 
 # In pixels. Models scale larger images down, but the request would carry every pixel.
 LONGEST_SIDE: Final = 2048
@@ -165,6 +165,9 @@ def image_from_data(drawn: object) -> Image | None:
 
 def image_from_artist(value: Any) -> Image | None:
     """Return the image of the matplotlib figure that a value is a part of, or that it holds; None for any other."""
+    # An attribute of that name may be costly, or change something: it is read only where it can be such a figure.
+    if loaded(FIGURE) is None:
+        return None
     with suppress(Exception):
         return image_from_figure(value) if is_instance(value.figure.figure, FIGURE) else None
     return None
@@ -244,6 +247,8 @@ def _plain_mode(picture: Any) -> Any:
     """Return a copy of a PIL image in a mode that PNG and JPEG support."""
     if picture.mode in ("RGB", "RGBA", "L", "LA"):
         return picture.copy()
+    if picture.mode == "La":
+        return picture.convert("LA")
     if picture.mode in ("F", "I") or picture.mode.startswith("I;"):
         # More than 256 shades of grey: scale the range in use to 0-255.
         wide = picture.convert("F")
@@ -256,7 +261,11 @@ def _plain_mode(picture: Any) -> Any:
 
 def image_from_ipython(shown: Any) -> Image:
     """Return the image of an `IPython.display.Image`."""
-    if isinstance(shown.data, bytes) and (image := image_from_bytes(shown.data)):
+    data = shown.data
+    if isinstance(data, str):
+        with suppress(ValueError):
+            data = data.encode("latin-1")
+    if isinstance(data, bytes) and (image := image_from_bytes(data)):
         return image
     if isinstance(shown.url, str) and shown.url:
         return Image(shown.url)

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 # Longer code and frames are folded.
 MAX_LINES: Final = 25
-# What a prompt holds besides text: fenced code, to the end if nothing closes it; a frame, as `prompts` writes it; and a
-# function or a class.
+# What a prompt holds besides text: the first line of fenced code; a frame, as `prompts` writes it; and a function or a
+# class.
 _BLOCK: Final = re.compile(
-    r"^ {0,3}(?P<fence>(?P<ticks>([`~])\3{2,})(?!\3)[^`\n]*(?:\n.*)*?(?:\n {0,3}(?P=ticks)\3*[ \t]*$|\Z))"
+    r"^ {0,3}(?P<fence>`{3,}(?!.*`)|~{3,}).*"
     r"|^(?P<text>\w+, [\d,]+ rows?\b.*:\n(?:.+\n){0,25}\n.+(?:\n.+)*)"
     r"|^(?:@\w.*\n)*(?P<python>(?:async def|def|class) \w+\s*[(:\[].*(?:\n(?:[ \t]*\n)*(?:[ \t]+\S|[)\]]).*)+)"
     # Decorators of nothing are passed over at once.
@@ -65,13 +65,35 @@ def _prompt(prompt: Content) -> Iterator[DocumentPart]:
 
 def _text(text: str) -> Iterator[DocumentPart]:
     """Yield the text of a prompt: fenced code as it is, Python code and frames fenced, and the rest as Markdown."""
-    position = 0
-    for found in _BLOCK.finditer(text):
-        if (kind := found.lastgroup) is not None:
-            yield from _lines(text[position : found.start()])
-            yield from _folded(found[0] if kind == "fence" else fenced(found[0], kind))
-            position = found.end()
-    yield from _lines(text[position:])
+    shown = position = 0
+    unclosed: dict[str, int] = {}
+    while found := _BLOCK.search(text, position):
+        kind, position = found.lastgroup, found.end()
+        if kind == "fence":
+            position = _end_of_fence(found, unclosed)
+        # A fence that nothing closes is text: the closing one of code in a list looks the same.
+        if kind is not None and position:
+            block = text[found.start() : position]
+            yield from _lines(text[shown : found.start()])
+            yield from _folded(block if kind == "fence" else fenced(block, kind))
+            shown = position
+        position = position or found.end()
+    yield from _lines(text[shown:])
+
+
+def _end_of_fence(opening: re.Match[str], unclosed: dict[str, int]) -> int:
+    """Return the end of fenced code; 0 if nothing closes it.
+
+    `unclosed` has the length of the shortest fence of each kind that is known to be without an end.
+    """
+    mark, length = opening["fence"][0], len(opening["fence"])
+    if length >= unclosed.get(mark, length + 1):
+        return 0
+    closing = re.compile(rf"^ {{0,3}}{mark}{{{length},}}[ \t]*$", re.MULTILINE).search(opening.string, opening.end())
+    if closing is None:
+        unclosed[mark] = length
+        return 0
+    return closing.end()
 
 
 def _lines(text: str) -> list[DocumentPart]:
