@@ -25,6 +25,7 @@ from service import Answer, Service, completion, refused, usage
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.evaluation import result
+from wandb_inference_magic.evaluation.run import Scores
 from wandb_inference_magic.statistics import ScoreMeasure, compare_pairs, paired
 
 FRAME = pd.DataFrame({"text": list("abcd"), "label": ["good", "good", "bad", "bad"]})
@@ -892,3 +893,21 @@ def test_of_equally_good_candidates_the_first_is_named() -> None:
     worse = [max(0.0, one - 0.1) for one in first]
     found = compare_pairs(paired("ABC", [first, same, worse]), measure=ScoreMeasure("mean F1"))
     assert result._of_several(found).endswith("There is no clear difference between A and C either.")
+
+
+def test_each_look_at_an_evaluation_that_may_stop_takes_only_the_new_rows(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    of_row = Scores.of_row
+
+    def counted(self: Scores, number: int) -> Any:
+        taken.append(number)
+        return of_row(self, number)
+
+    monkeypatch.setattr(Scores, "of_row", counted)
+    service.always = completion("yes")
+    rows = pd.DataFrame({"text": [f"row {number}" for number in range(64)], "label": ["yes"] * 64})
+    api.evaluate(rows, "{{ text }}", truth="label", models=["m1", "m2"], stop_when_clear=True)
+    # Once at a look, and once for each candidate of the result.
+    assert max(taken.count(number) for number in range(64)) <= 3
