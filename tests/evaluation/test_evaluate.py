@@ -25,6 +25,8 @@ from service import Answer, Service, completion, refused, usage
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.evaluation import result
+from wandb_inference_magic.evaluation.run import Scores
+from wandb_inference_magic.statistics import ScoreMeasure, compare_pairs, paired
 
 FRAME = pd.DataFrame({"text": list("abcd"), "label": ["good", "good", "bad", "bad"]})
 
@@ -899,3 +901,29 @@ def test_a_scorer_that_says_right_or_wrong_is_described_by_shares(api: ModuleTyp
     by_model(service, x="good good bad good")
     found = evaluated(api, models=["test/x"], scorer=lambda answer, truth: answer.lower().strip(".") == truth)
     assert found.sentences.startswith("test/x is right on 3 of 4 rows: 75% (30 to 95)")
+
+
+def test_of_equally_good_candidates_the_first_is_named() -> None:
+    third = 1 / 3
+    first, same = [0.3, 0.1, third, 0.7, 0.1, 0.2], [0.7, 0.1, 0.1, 0.3, third, 0.2]
+    worse = [max(0.0, one - 0.1) for one in first]
+    found = compare_pairs(paired("ABC", [first, same, worse]), measure=ScoreMeasure("mean F1"))
+    assert result._of_several(found).endswith("There is no clear difference between A and C either.")
+
+
+def test_each_look_at_an_evaluation_that_may_stop_takes_only_the_new_rows(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    of_row = Scores.of_row
+
+    def counted(self: Scores, number: int) -> Any:
+        taken.append(number)
+        return of_row(self, number)
+
+    monkeypatch.setattr(Scores, "of_row", counted)
+    service.always = completion("yes")
+    rows = pd.DataFrame({"text": [f"row {number}" for number in range(64)], "label": ["yes"] * 64})
+    api.evaluate(rows, "{{ text }}", truth="label", models=["m1", "m2"], stop_when_clear=True)
+    # Once at a look, and once for each candidate of the result.
+    assert max(taken.count(number) for number in range(64)) <= 3

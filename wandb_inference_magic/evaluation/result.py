@@ -405,12 +405,13 @@ class Evaluation(Shown):
 
 def _of_several(found: Sequence[Comparison]) -> str:
     """Return what the rows show about the candidate with the best score: which ones it beats, and which are unclear."""
-    # The sum of its differences from all others is the largest for the candidate with the best mean.
+    # The sum of its differences from all others is the largest for the candidate with the best mean. Of equal ones the
+    # first is named: what rounding adds does not count.
     ahead: dict[str, float] = defaultdict(float)
     for one in found:
         ahead[one.a] += one.lead
         ahead[one.b] -= one.lead
-    best = max(ahead, key=ahead.__getitem__)
+    best = max(ahead, key=lambda name: round(ahead[name], 9))
     own = [one for one in found if best in (one.a, one.b)]
     others: Mapping[str, Comparison] = {one.b if one.a == best else one.a: one for one in own}
     beaten = [name for name, one in others.items() if one.better == best and not one.is_at_edge]

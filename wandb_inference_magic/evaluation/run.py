@@ -46,6 +46,8 @@ class Scores:
         self.notices: dict[str, None] = {}
         self._field, self.kind = spec.compared_field
         self._looked = 0
+        # The means of the rows that were looked at, for each run: thousands of rows are not collected at each look.
+        self._means: list[list[float]] = []
         # The scores of each row that is done, for each run: the user's function is called once for an answer.
         self.scored: dict[int, list[RowScores]] = {}
         # Ends the scoring, where no interrupt reaches the user's function.
@@ -54,6 +56,7 @@ class Scores:
     def start(self, runs: Sequence[BatchRun]) -> None:
         """Take the runs, in the order of the candidates."""
         self.runs = runs
+        self._means = [[] for _ in runs]
         if self.spec.stop_when_clear:
             for run in runs:
                 run.must_wait, run.is_enough = self._must_wait, self.is_decided
@@ -75,8 +78,11 @@ class Scores:
             end = self._looked + ROWS_A_LOOK
             if end > len(self.rows) or not all(map(self.done, range(self._looked, end))):
                 return False
-            looked_at = map(self.of_row, range(end))
-            if are_decided([[row.mean or 0.0 for row in of_run] for of_run in zip(*looked_at, strict=True)]):
+            looked_at = [self.of_row(number) for number in range(self._looked, end)]
+            for place, means in enumerate(self._means):
+                # Not extended: an interrupt may have come before `_looked` was set.
+                means[self._looked :] = [row[place].mean or 0.0 for row in looked_at]
+            if are_decided(self._means):
                 self.decided_after = end
             self._looked = end
         return self.decided_after is not None
