@@ -20,7 +20,7 @@ from kernels import Kernel
 from printing import printed_by
 from pydantic import BaseModel
 from python_processes import run_python
-from service import MODEL, Answer, Service, completion, listing, refused
+from service import MODEL, Answer, Service, completion, listing, page, refused
 
 import wandb_inference_magic
 from wandb_inference_magic import InferenceError
@@ -63,6 +63,21 @@ def run_here(start_api: Callable[..., ModuleType], service: Service, capsys: pyt
         return ast.literal_eval("\n".join(lines))
 
     return run
+
+
+@pytest.mark.parametrize(
+    "script",
+    [refused(400, "no"), page(), completion("", finish_reason="stop"), lambda one: one.json({"choices": []})],
+    ids=["refused", "page", "empty", "no choices"],
+)
+def test_no_error_is_among_its_own_causes(api: ModuleType, service: Service, script: Any) -> None:
+    service.always = script
+    with pytest.raises(InferenceError) as raised:
+        api.chat("hi", schema="n int")
+    found: list[BaseException] = [raised.value]
+    while (cause := found[-1].__cause__) is not None:
+        assert cause not in found
+        found.append(cause)
 
 
 def contents(body: dict[str, Any]) -> list[str]:

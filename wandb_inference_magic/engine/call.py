@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..client import stream_chat
 from ..concurrency import HAS_THREADS
-from ..errors import InferenceError
+from ..errors import InferenceError, inference_error_in
 from ..failures import retry_delay
 from ..messages import ADDED_JSON_MODE, CURRENT_CALL, added_up, notices_below, read_json
 from ..replies import CallProgress, ReplyBuilder
@@ -112,7 +112,7 @@ class ModelCall:
         while True:
             try:
                 await self.attempt(client)
-            except Exception as failure:
+            except Exception as failure:  # noqa: BLE001 - raised again, or retried
                 error = self.explained(failure)
                 if not self.builder.has_begun and (relaxed := self.relaxed(error)) is not None:
                     self.sent = relaxed
@@ -122,7 +122,8 @@ class ModelCall:
                 if seconds is None:
                     if tries > 1:
                         error.why = f"{error.why} It was tried {tries} times.".strip()
-                    raise error from failure
+                    # An error of ours, also below one of the SDK, keeps its cause: else it would be its own.
+                    raise error from (error.__cause__ if inference_error_in(failure) is error else failure)
                 again = f"{error.what} Trying again ({tries - self._forgiven} of {self._command.settings.max_retries})"
                 self.progress.retry = again, perf_counter() + seconds
                 await self._command.session.clock.sleep(seconds)
