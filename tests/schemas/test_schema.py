@@ -599,6 +599,9 @@ def test_calls_in_the_text_of_a_schema_are_not_run() -> None:
         (Literal["don't", "do"], '{"value": "\u201cDon\u2019t\u201d"}', "don't"),
         ("a list of good|Bad", '{"a": ["bad", "good"]}', {"a": ["Bad", "good"]}),
         ("a 1|2|3", '{"a": "3"}', {"a": 3}),
+        ("a int", '{"a": "2,100,000"}', {"a": 2_100_000}),
+        ("a list of float", '{"a": ["1,234.50", "\u22125", 1]}', {"a": [1234.5, -5.0, 1.0]}),
+        (Decimal, '{"value": "1,000.10"}', Decimal("1000.10")),
         # JSON in a text is an object where one was asked for, and a text where a text was.
         ("a int", json.dumps('{"a": 1}'), {"a": 1}),
         (str, json.dumps("[1, 2]"), "[1, 2]"),
@@ -616,6 +619,8 @@ def test_a_text_that_could_be_several_allowed_values_or_none_is_a_mismatch(answe
 
 PROBLEMS: list[tuple[Any, str, list[str]]] = [
     (Movie, '{"title": "A", "year": "ten"}', ["year: Input should be a valid integer", "not 'ten'"]),
+    (Movie, '{"title": "A", "year": "1,5"}', ["year: Input should be a valid integer", "not '1,5'"]),
+    (Movie, '{"title": "A", "year": "1,234.5"}', ["year: Input should be a valid integer"]),
     (Movie, '{"title": "A"}', ["year: Field required"]),
     (list[Movie], '[{"title": 1, "year": 1}]', ["0.title: Input should be a valid string, not 1"]),
     (Literal[1, 2], '{"value": "true"}', ["Input should be 1 or 2, not 'true'"]),

@@ -17,7 +17,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import shortened
-from ..text import folded, is_number, json_or_none
+from ..text import folded, is_number, json_or_none, ungrouped
 
 if TYPE_CHECKING:
     from fastjsonschema import JsonSchemaValueException
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 TIMES: Final = ("date", "date-time", "time")
 # The values in pydantic's list of those that are allowed, as Python writes them.
 _ALLOWED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s,'"]+""")
+# The types of pydantic's errors about a text that is none of the choices, or no number.
+_CHOICES: Final = ("literal_error", "enum")
+_NUMBERS: Final = ("int_parsing", "float_parsing", "decimal_parsing")
 _SHARED: Final = ("$schema", "$id", "$defs", "definitions")
 
 
@@ -118,12 +121,12 @@ def _of_alternatives(error: JsonSchemaValueException, root: Mapping[str, Any], p
 def with_allowed_values(value: Any, error: ValidationError) -> Any:
     """Return a copy of a value in which each text that is an allowed value in another form is that one.
 
-    Models write `Positive.` for `positive`, and pydantic does not read `"3"` as one of `Literal[1, 2, 3]`. `error` is
-    what it said of the value. None if there is no such text, or it could be several.
+    Models write `Positive.` for `positive` and `2,100,000` for a number, and pydantic does not read `"3"` as one of
+    `Literal[1, 2, 3]`. `error` is what it said of the value. None if there is no such text, or it could be several.
     """
     held, is_changed = [deepcopy(value)], False
     for one in error.errors(include_url=False):
-        if one["type"] not in ("literal_error", "enum") or not isinstance(text := one["input"], str):
+        if one["type"] not in (*_CHOICES, *_NUMBERS) or not isinstance(text := one["input"], str):
             continue
         place: Any = held
         key: Any = 0
@@ -132,8 +135,8 @@ def with_allowed_values(value: Any, error: ValidationError) -> Any:
             inner = place[key]
             if (isinstance(inner, dict) and part in inner) or (isinstance(inner, list) and isinstance(part, int)):
                 place, key = inner, part
-        meant = _meant(text, one["ctx"]["expected"])
-        if place[key] == text and len(meant) == 1:
+        meant = _meant(text, one["ctx"]["expected"]) if one["type"] in _CHOICES else [ungrouped(text.strip())]
+        if place[key] == text and len(meant) == 1 and meant[0] != text:
             place[key], is_changed = meant[0], True
     return held[0] if is_changed else None
 
