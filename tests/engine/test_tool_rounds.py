@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from kernels import Kernel, Run
 from known_models import feed_entry
-from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, listing, refused
+from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, listing, pieces, refused
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.rendering import reply_plain
@@ -400,17 +400,20 @@ def test_reasoning_that_came_as_parts_goes_back_as_parts_or_is_left_out(api: Mod
     assert sent == [[thought, {"type": "text", "text": "Let me look."}], "Let me look."]
 
 
-@pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "reasoning_details"])
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "reasoning_details", "content"])
 def test_the_reasoning_goes_back_with_the_results_of_tools_and_nowhere_else(
     api: ModuleType, service: Service, name: str
 ) -> None:
     thought: Any = "The user wants it warm."
     if name == "reasoning_details":
         thought = [{"type": "reasoning.text", "text": thought, "index": 0}]
+    if name == "content":
+        thought = f"<think>{thought}</think>\n\nLet me look."
 
     def call(answer: Answer) -> None:
         answer.start()
-        answer.event(chunk({name: thought}))
+        for piece in [thought] if isinstance(thought, list) else pieces(thought):
+            answer.event(chunk({name: piece}))
         function = {"name": "weather", "arguments": '{"city": "Paris"}'}
         answer.event(chunk({"tool_calls": [{"index": 0, "id": "a", "function": function}]}, "tool_calls"))
         answer.event("[DONE]")
@@ -427,13 +430,18 @@ def test_the_reasoning_goes_back_with_the_results_of_tools_and_nowhere_else(
     assert "wants it warm" not in json.dumps(service.last.body)
 
 
-def test_a_cassette_without_the_reasoning_that_goes_back_is_replayed(api: ModuleType, service: Service) -> None:
+@pytest.mark.parametrize(
+    "thought", ['"reasoning": "Let me see."', '"content": "<think>Let me see.</think>\\n\\n"'], ids=["field", "tags"]
+)
+def test_a_cassette_without_the_reasoning_that_goes_back_is_replayed(
+    api: ModuleType, service: Service, thought: str
+) -> None:
     service.then(calling(("weather", '{"city": "Paris"}')), Streamed(["Warm."]))
     current_session().settings.set(cassette="talk.jsonl", cassette_mode="record", cassette_pace="at-once")
     api.chat("How is Paris?", tools=[weather])
     recorded = Path("talk.jsonl")
     # Now with reasoning in the reply, which the recorded second request does not have.
-    lines = recorded.read_text().replace('{"tool_calls":', '{"reasoning": "Let me see.", "tool_calls":')
+    lines = recorded.read_text().replace('{"tool_calls":', f'{{{thought}, "tool_calls":')
     assert "Let me see." in lines
     recorded.write_text(lines)
     current_session().close()

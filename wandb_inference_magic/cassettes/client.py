@@ -22,7 +22,7 @@ from ..concurrency import wait
 from ..config import port_of
 from ..errors import InferenceError
 from ..failures import ServiceError
-from ..replies import Timing, without_reasoning
+from ..replies import ReplyBuilder, Timing, without_reasoning
 from ..text import json_or_none, without_query_secrets
 from .file import Event, Exchange, header_text, without_pictures
 
@@ -140,12 +140,20 @@ def _document(request: Any) -> Any:
         if ADDED_LIMIT.get():
             document.pop("max_tokens", None)
         if isinstance(messages := document.get("messages"), list):
-            # Recordings of earlier versions lack the reasoning that is sent back with the results of tools.
-            document["messages"] = [
-                without_reasoning(one) if isinstance(one, dict) and one.get("role") == "assistant" else one
-                for one in messages
-            ]
+            document["messages"] = [_without_reasoning(one) for one in messages]
     return {"sha256": sha256(request.content).hexdigest()} if document is None else without_pictures(document)
+
+
+def _without_reasoning(message: Any) -> Any:
+    """Return a message of a request without reasoning: recordings of earlier versions do not send it with results."""
+    if not isinstance(message, dict) or message.get("role") != "assistant":
+        return message
+    kept = without_reasoning(message)
+    if kept.get("tool_calls") and isinstance(kept.get("content"), str):
+        builder = ReplyBuilder()
+        builder.add({"choices": [{"delta": {"content": kept["content"]}, "finish_reason": "tool_calls"}]})
+        kept["content"] = builder.text
+    return kept
 
 
 class _Replay:

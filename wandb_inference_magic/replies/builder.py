@@ -94,7 +94,8 @@ class ReplyBuilder:
         self._echo: dict[str, list[Any]] = {}
         # Whether content that is marked as a thought is between tags too, and may have the answer after them.
         self._has_tagged_thoughts: bool | None = None
-        # The parts of the content that are reasoning.
+        # The content as it came, with its tags, and the parts of a content that are reasoning.
+        self._content: list[str] = []
         self._thoughts: list[dict[str, Any]] = []
         # In their order, each once.
         self._sources: dict[str, None] = {}
@@ -240,6 +241,7 @@ class ReplyBuilder:
                 self._echo.setdefault(name, []).append(value)
             self._add_text("reasoning", value)
         else:
+            self._content.append(value)
             self._add_tagged(self._tags.feed(value))
 
     def _add_tagged(self, parts: Iterable[TaggedText]) -> None:
@@ -314,8 +316,11 @@ class ReplyBuilder:
             name: values if name in ECHOED and not isinstance(values[0], str) else "".join(values)
             for name, values in self._echo.items()
         }
-        text = [{"type": "text", "text": self.text}] if self.text else []
-        return echo | ({"content": [*self._thoughts, *text]} if self._thoughts else {})
+        if self._thoughts:
+            text = [{"type": "text", "text": self.text}] if self.text else []
+            return echo | {"content": [*self._thoughts, *text]}
+        is_tagged = not echo and self._tags.has_found and bool(self.reasoning)
+        return {"content": whole("".join(self._content))} if is_tagged else echo
 
     def _whole(self, kind: str, piece: str) -> str:
         """Return a piece with whole characters only. The first half of a split character is kept for the next piece."""
