@@ -232,7 +232,8 @@ def test_keys_that_common_servers_accept_are_valid(key: str) -> None:
         (f"http://user:{MARK}@h:3128\n", "It has a blank or a line break before or after it"),
         (f" http://user:{MARK}@h:3128", "It has a blank or a line break before or after it"),
         (f"1http://user:{MARK}@h:3128", "The HTTP library does not accept it"),
-        (f"socks://user:{MARK}@h:3128", ".*Write it as socks5://host:port, and run: pip install socksio."),
+        (f"socks5://user:{MARK}#x@h:3128", ".*must be percent-encoded.* Percent-encode special characters"),
+        (f"socks://user:{MARK}@h:3128", ".*Write it as socks5://host:port, .* Run: pip install socksio."),
     ],
 )
 def test_the_error_for_a_proxy_names_its_variable_and_shows_nothing_of_its_value(

@@ -85,16 +85,13 @@ def _library_proxy(library: Any, proxy: Proxy) -> Any:
 
 
 def _proxy_error(proxy: Proxy, why: str) -> InferenceError:
-    form = (
-        "socks5://host:port, and run: pip install socksio. Or name the hosts that need no proxy in NO_PROXY."
-        if proxy.address.lower().startswith("socks")
-        else "http://host:port, with `user:password@` before the host if it needs them. Percent-encode special "
-        "characters in them: # as %23, / as %2F, ? as %3F, @ as %40, % as %25."
-    )
+    is_socks = proxy.address.lower().startswith("socks")
     return InferenceError(
         f"The proxy in {proxy.variable} cannot be used; nothing was sent.",
         why=f"{why}.",
-        remedy=f"Write it as {form} Then restart the kernel.",
+        remedy=f"Write it as {'socks5' if is_socks else 'http'}://host:port, with `user:password@` before the host if "
+        "it needs them. Percent-encode special characters in them: # as %23, / as %2F, ? as %3F, @ as %40, % as %25. "
+        f"{'Run: pip install socksio. ' if is_socks else ''}Then restart the kernel.",
     )
 
 
