@@ -13,6 +13,7 @@ from service import GONE, Answer, Service, Wandb, chunk, completion, refused
 
 from wandb_inference_magic.client import stream
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session import current_session
 
 pytestmark = pytest.mark.sdk
 
@@ -112,6 +113,16 @@ def test_requests_name_this_package_to_the_service(api: ModuleType, service: Ser
     api.chat("hi")
     api.client().chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
     assert {one.headers["user-agent"] for one in service.received} == {f"wandb-inference-magic/{api.__version__}"}
+
+
+def test_a_recorded_reply_is_not_compressed_whatever_the_user_asks_for(
+    api: ModuleType, service: Service, tmp_path: Path
+) -> None:
+    current_session().settings.set(cassette=str(tmp_path / "talk.jsonl"), cassette_mode="record")
+    service.always = completion("Good.")
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    api.client().chat.completions.create(**asked, extra_headers={"Accept-Encoding": "gzip"})
+    assert service.last.headers["accept-encoding"] == "identity"
 
 
 def test_a_closed_client_is_built_again(api: ModuleType, service: Service) -> None:

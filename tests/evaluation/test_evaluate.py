@@ -639,6 +639,13 @@ def test_the_words_yes_and_no_are_compared_with_booleans(
     assert found.summary["right"].tolist() == [4 if are_read else 0]
 
 
+def test_a_field_of_which_a_json_schema_says_nothing_is_compared(api: ModuleType, service: Service) -> None:
+    service.always = completion('{"good": "yes"}')
+    schema = {"type": "object", "properties": {"good": True}}
+    found = evaluated(api, FRAME.assign(good="Yes."), models="test/x", truth="good", schema=schema)
+    assert found.summary["right"].tolist() == [4]
+
+
 def test_whole_answers_are_compared_part_by_part(api: ModuleType, service: Service) -> None:
     service.always = lambda one: completion('{"when": "2024-01-05", "price": 2.50, "tags": ["a", "B"]}')(one)
     truth = [

@@ -95,6 +95,8 @@ class CassetteRecorder:
             raise
         if found is not None:
             return self._recorded(request, found)
+        # Ask for an uncompressed body, because a recording must be readable.
+        request.headers["accept-encoding"] = "identity"
         return _body_class(_Recording)(asked, self.cassette.place_of(*asked), self.cassette.add)
 
     def _recorded(self, request: Any, found: Exchange) -> Any:

@@ -89,8 +89,8 @@ class EvaluationSpec:
         name = wanted if wanted in kinds else next(iter(kinds)) if len(kinds) == 1 else None
         if name is None:
             return name, Kind(STRUCT, kinds)
-        properties = self._schema.object_schema.get("properties", {}) if self._schema else {}
-        return name, Kind(BOOLEAN) if are_yes_and_no(properties.get(name, {}).get("enum")) else kinds[name]
+        field = part_of(part_of(self._schema.object_schema, "properties"), name) if self._schema else None
+        return name, Kind(BOOLEAN) if are_yes_and_no(part_of(field, "enum")) else kinds[name]
 
     def right_answer(self, row: Row) -> Any:
         """Return what the answers to a row are compared with: its truth, or that field of it. None if it is not known.
