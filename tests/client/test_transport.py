@@ -137,3 +137,32 @@ def test_a_client_that_is_closed_while_a_connection_is_opened_leaves_no_connecti
             assert (await request).text == "ok"
 
     run_apart(run())
+
+
+def test_a_request_that_is_cancelled_in_the_tls_handshake_leaves_no_connection_open() -> None:
+    async def run() -> None:
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            begun.set()
+            while await reader.read(65_536):
+                pass
+            writer.close()
+            ended.set()
+
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = listening.sockets[0].getsockname()[1]
+        library = http_library()
+        own = module.transport(library, SSLContext(PROTOCOL_TLS_CLIENT), is_async=True, is_proxied=False)
+        async with library.AsyncClient(transport=own, trust_env=False) as client:
+            request = asyncio.ensure_future(client.get(f"https://127.0.0.1:{port}/"))
+            await asyncio.wait_for(begun.wait(), 20)
+            request.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await request
+            await asyncio.wait_for(ended.wait(), 20)
+        listening.close()
+        await listening.wait_closed()
+
+    run_apart(run())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache, partial
 from time import monotonic
@@ -159,9 +159,22 @@ class _PooledTransport:
     async def handle_async_request(self, request: Any) -> Any:
         await self._close_old()
         pool = self._idle.pop()[1] if self._idle else self._make()
+        connections: list[Any] = []
+        given = request.extensions.get("trace")
+
+        async def trace(event: str, info: Mapping[str, Any]) -> None:
+            if event.endswith("connect_tcp.complete"):
+                connections.append(info["return_value"])
+            if given is not None:
+                await given(event, info)
+
+        request.extensions["trace"] = trace
         try:
             response = await pool.handle_async_request(request)
         except BaseException:
+            # The library forgets a connection that is cancelled in its TLS handshake, or that a SOCKS proxy refuses.
+            for connection in connections:
+                await _close(connection)
             await self._release(pool)
             raise
         response.stream = _PooledBody(response.stream, partial(self._release, pool))
@@ -186,10 +199,10 @@ class _PooledTransport:
             await _close(pool)
 
 
-async def _close(pool: Any) -> None:
+async def _close(pool_or_connection: Any) -> None:
     # An error leaves the others to be closed, and has nothing to do with the request that is to be sent.
     with suppress(Exception):
-        await pool.aclose()
+        await pool_or_connection.aclose()
 
 
 class _PooledBody:
