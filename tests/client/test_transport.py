@@ -166,3 +166,27 @@ def test_a_request_that_is_cancelled_in_the_tls_handshake_leaves_no_connection_o
         await listening.wait_closed()
 
     run_apart(run())
+
+
+def test_a_request_that_is_cancelled_while_a_closed_client_ends_it_leaves_no_connection_open() -> None:
+    async def run(steps: int) -> None:
+        async with client_and_server() as (client, server):
+            server.gate.set()
+            await client.get("/")
+            server.gate.clear()
+            other = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+            port = other.sockets[0].getsockname()[1]
+            request = asyncio.ensure_future(client.get(f"http://127.0.0.1:{port}/"))
+            await server.until(lambda: server.waiting == 1)
+            await client.aclose()
+            server.gate.set()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            request.cancel()
+            with suppress(asyncio.CancelledError):
+                await request
+            other.close()
+            await server.until(lambda: server.closed == 2)
+
+    for steps in range(20):
+        run_apart(run(steps))

@@ -144,21 +144,21 @@ def _checked(library: Any) -> Any:
 
 
 class _PooledTransport:
-    """Gives each request in flight a pool of its own, and keeps the pools for the next requests.
+    """Gives each request in flight a pool of its own, and keeps the pools for the next requests to the same server.
 
     The library's pool looks at all its connections twice for each request: with 32 in flight that is a quarter of
-    the time of a request.
+    the time of a request. A pool of two connections that is cancelled while it closes them forgets the second one.
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
-        # The pools without a request, and since when; the one used last is the last.
-        self._idle: list[tuple[float, Any]] = [(monotonic(), make())]
+        # The pools without a request, with since when and for which server; the one used last is the last.
+        self._idle: list[tuple[float, object, Any]] = [(monotonic(), None, make())]
         self._is_closed = False
 
     async def handle_async_request(self, request: Any) -> Any:
         await self._close_old()
-        pool = self._idle.pop()[1] if self._idle else self._make()
+        server, pool = self._take(request)
         connections: list[Any] = []
         given = request.extensions.get("trace")
 
@@ -175,27 +175,35 @@ class _PooledTransport:
             # The library forgets a connection that is cancelled in its TLS handshake, or that a SOCKS proxy refuses.
             for connection in connections:
                 await _close(connection)
-            await self._release(pool)
+            await self._release(server, pool)
             raise
-        response.stream = _PooledBody(response.stream, partial(self._release, pool))
+        response.stream = _PooledBody(response.stream, partial(self._release, server, pool))
         return response
 
-    async def _release(self, pool: Any) -> None:
+    def _take(self, request: Any) -> tuple[object, Any]:
+        """Return the server of a request, and a pool for it. One that has not been used yet serves any server."""
+        server = request.url.scheme, request.url.netloc
+        for place in reversed(range(len(self._idle))):
+            if self._idle[place][1] in (server, None):
+                return server, self._idle.pop(place)[2]
+        return server, self._make()
+
+    async def _release(self, server: object, pool: Any) -> None:
         if self._is_closed:
             await _close(pool)
         else:
-            self._idle.append((monotonic(), pool))
+            self._idle.append((monotonic(), server, pool))
 
     async def _close_old(self) -> None:
         """Close the pools whose connections have been idle for too long, as a pool does with its own."""
         oldest = monotonic() - IDLE_SECONDS
         while self._idle and self._idle[0][0] < oldest:
-            await _close(self._idle.pop(0)[1])
+            await _close(self._idle.pop(0)[2])
 
     async def aclose(self) -> None:
         # The others are closed when their requests end: a pool forgets a connection that is being opened.
         pools, self._idle, self._is_closed = self._idle, [], True
-        for _, pool in pools:
+        for *_, pool in pools:
             await _close(pool)
 
 
