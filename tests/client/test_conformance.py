@@ -10,7 +10,7 @@ import json
 import os
 import warnings
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -220,6 +220,34 @@ def test_a_form_is_the_same_however_it_is_cut(form: Form, data: st.DataObject) -
 @pytest.mark.parametrize("form", STREAMS, ids=lambda form: form.name)
 def test_a_form_is_the_same_byte_by_byte(form: Form) -> None:
     assert read([bytes([one]) for one in form.body]) == read([form.body])
+
+
+# What a chunk with a text can have beside it.
+BESIDE_TEXT = {
+    "chunk": ("id", "model", "object", "usage", "error", "code", "success", "citations", "x_groq", "timings"),
+    "choice": ("index", "finish_reason", "logprobs", "text", "message", "usage", "error"),
+    "delta": ("role", "content", "refusal", "tool_calls", "reasoning", "reasoning_details", "audio", "error"),
+}
+VALUES = (
+    None, "", [], {}, 0, 1, "1", False, "a", "<think>", "stop", "error", ["https://a.b/c"], [{"text": "a"}],
+    {"message": "a", "prompt_tokens": 1, "completion_tokens": 1, "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("part", BESIDE_TEXT)
+def test_a_chunk_that_has_only_text_is_read_like_any_other(part: str) -> None:
+    """A chunk with a field that nothing reads is not taken for one that has only text."""
+
+    def event(value: Any = None, name: str = "role", **neutral: Any) -> bytes:
+        delta = {"content": "text ", **({name: value} if part == "delta" else {})}
+        choice = {"index": 0, "delta": delta, **({name: value} if part == "choice" else {})}
+        chunk = {"id": "b", "choices": [choice], **({name: value} if part == "chunk" else {}), **neutral}
+        return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+    for name, value in product(BESIDE_TEXT[part], VALUES):
+        pieces = [event(), event(value, name), event(), b"data: [DONE]\n\n"]
+        others = [event(), event(value, name, neutral="a"), event(), b"data: [DONE]\n\n"]
+        assert read(pieces) == read(others), (name, value)
 
 
 KEEP_ALIVES = (

@@ -12,7 +12,16 @@ from typing import Any, Final
 
 from ..errors import InferenceError, quoted
 from ..failures import ServiceError
-from ..replies import Completeness, adds, error_in, first_choice, is_keep_alive, is_known_object, with_first_choice
+from ..replies import (
+    Completeness,
+    adds,
+    error_in,
+    first_choice,
+    is_keep_alive,
+    is_known_object,
+    plain_text,
+    with_first_choice,
+)
 from ..text import json_or_none, read_json_text
 from .sse import BEFORE_FIELD, DONE, ERROR_EVENTS, STRAY, Event, EventReader, decoded
 
@@ -185,6 +194,10 @@ class ChunkReader:
 
     def _check(self, chunk: Chunk) -> Chunk:
         """Return a chunk. Raise for one that reports an error."""
+        if self._choice == 0 and plain_text(chunk) is not None:
+            self.completeness.take(None, adds=True)
+            self._stray = ""
+            return chunk
         chunk, self._choice = with_first_choice(chunk, self._choice)
         if (error := error_in(chunk)) is not None:
             raise ServiceError(error, has_begun=self._has_begun)

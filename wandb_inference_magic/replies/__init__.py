@@ -15,6 +15,7 @@ from .forms import (
     first_choice,
     is_keep_alive,
     is_known_object,
+    plain_text,
     thoughts_in,
     with_first_choice,
     without_reasoning,

@@ -17,6 +17,7 @@ from .forms import (
     delta_of,
     first_choice,
     is_known_object,
+    plain_text,
     read_calls,
     read_texts,
     sources_in,
@@ -139,11 +140,14 @@ class ReplyBuilder:
 
     def add(self, chunk: Mapping[str, Any]) -> None:
         """Add one chunk of a stream (`delta`) or a whole completion (`message`)."""
-        self._read_usage(usage_in(chunk))
         if isinstance(model := chunk.get("model"), str) and model:
             self.model = model
         if isinstance(own := chunk.get("id"), str) and own:
             self.id = own
+        if (text := plain_text(chunk)) is not None:
+            self._add_part("text", text, "content")
+            return
+        self._read_usage(usage_in(chunk))
         choice = first_choice(chunk)
         if choice is None:
             if not is_known_object(chunk):
