@@ -372,6 +372,8 @@ def run_all(command: Command, runs: Sequence[BatchRun], interrupts: Interrupts, 
             # What holds a permit does not wait for another one.
             in_flight.begin()
             loop.call(part.permits.acquire, meanwhile=lambda: take(0), interrupts=interrupts)
+            # It may be the permit of a row that ended with this interrupt.
+            interrupts.check()
         in_flight.start(row, row.send(client))
 
     def take(seconds: float) -> None:
