@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from wandb_inference_magic.text import json_values
+from wandb_inference_magic.messages.extract import json_in
+from wandb_inference_magic.text import json_values, read_loose_json
 
 ROW = '{"a": 1}'
 
@@ -66,3 +67,45 @@ def test_the_search_takes_linear_time(piece: str) -> None:
     """With quadratic time this test would take minutes."""
     for begin in ("", '["'):
         assert sum(1 for _ in json_values(begin + piece * (300_000 // len(piece)))) >= 0
+
+
+# What models write in place of JSON, and what it means; None where it could mean several things.
+LOOSE = [
+    ("{'a': 1, 'b': [True, None, false,],}", {"a": 1, "b": [True, None, False]}),
+    ('Sure:\n```json\n{\n  "a": 1, // one\n  "u": "https://x/y",\n}\n```', {"a": 1, "u": "https://x/y"}),
+    ("{\"a\": /* one */ 1, b: 'c'}", {"a": 1, "b": "c"}),
+    (r"{'a': 'don\'t', 'b': 'c\/d', 'e': '$\frac{1}{2}$\xa0'}", {"a": "don't", "b": "c/d", "e": "$\\frac{1}{2}$\xa0"}),
+    (r'{"a": "b\\/c",}', {"a": r"b\/c"}),
+    ("{'a': \"it's\", 'b': 'the \"c\"'}", {"a": "it's", "b": 'the "c"'}),
+    ("{'a': '\\ud83d\\ude00'}", {"a": "\U0001f600"}),
+    ("{'a': true, 'b': 1e2, 'c': -2.5}", {"a": True, "b": 100.0, "c": -2.5}),
+    ('["a" "b"]', None),
+    ('["a" // one\n "b"]', None),
+    ("{'a', 'b'}", None),
+    ('{"a": 1 + 2}', None),
+    ('{"a": 2020-01-02,}', None),
+    ('{"a": 007}', None),
+    ('{"a": b}', None),
+    ("[1,, 2]", None),
+    ("{'a': b'c'}", None),
+    ("{'a': 1} or {'b': 2}", None),
+    ("{'a': " + "-" * 50_000 + "1}", None),
+    ("[" * 500, None),
+]
+
+
+@pytest.mark.short
+@pytest.mark.parametrize(("text", "value"), LOOSE, ids=range(len(LOOSE)))
+def test_what_is_nearly_json_is_read_if_it_has_one_meaning(text: str, value: Any) -> None:
+    if value is None:
+        with pytest.raises(ValueError, match="line 1 column"):
+            json_in(text)
+    else:
+        assert json_in(text) == value
+
+
+@pytest.mark.short
+@given(st.lists(INNER, min_size=1) | st.dictionaries(st.text(), INNER, min_size=1))
+def test_a_value_in_pythons_form_is_read(value: Any) -> None:
+    if "inf" not in repr(value):
+        assert read_loose_json(repr(value)) == value

@@ -13,7 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import InferenceError
-from ..text import json_or_none, json_values, read_json_text, ungrouped, with_backslashes
+from ..text import json_or_none, json_values, read_json_text, read_loose_json, ungrouped, with_backslashes
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -50,25 +50,35 @@ def code_blocks(markdown: str) -> tuple[CodeBlock, ...]:
 def json_in(text: str) -> Any:
     """Return the JSON value in a text: the whole text, a code block, or the part between the outermost brackets.
 
-    If none of these is JSON, the last complete object or list is returned.
+    If none of these is JSON, one in Python's or JavaScript's form of it is read (with single quotes, or a comma after
+    the last value); else the last complete object or list.
 
     Raises
     ------
     ValueError
         If there is none. The message says why the whole text is not JSON.
     """
-    text = with_backslashes(text.strip().removeprefix("\ufeff"))
-    spans = sorted((text.find(opening), text.rfind(closing) + 1) for opening, closing in ("{}", "[]"))
-    outermost = [text[start:end] for start, end in spans if 0 <= start < end]
+    found = text.strip().removeprefix("\ufeff")
+    text = with_backslashes(found)
     problem: ValueError | None = None
-    for candidate in (text, *(block.text for block in code_blocks(text)), *outermost):
+    for candidate in _with_json(text):
         try:
             return read_json_text(candidate)
         except ValueError as error:
             problem = problem or error
+    for candidate in _with_json(found):
+        with suppress(ValueError):
+            return read_loose_json(candidate.strip())
     for value in deque(json_values(text), maxlen=1):
         return value
     raise problem or ValueError("it is empty")
+
+
+def _with_json(text: str) -> list[str]:
+    """Return the parts of a text that may be JSON."""
+    spans = sorted((text.find(opening), text.rfind(closing) + 1) for opening, closing in ("{}", "[]"))
+    outermost = [text[start:end] for start, end in spans if 0 <= start < end]
+    return [text, *(block.text for block in code_blocks(text)), *outermost]
 
 
 def inner_json(value: Any) -> dict[str, Any] | list[Any] | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..messages import ToolCall
-from ..text import json_or_none, json_values
+from ..text import json_or_none, json_values, read_loose_json
 
 if TYPE_CHECKING:
     from .forms import CallPart
@@ -127,4 +127,7 @@ def _decoded(arguments: str) -> str:
         found = [inner] if isinstance(inner, dict) else [*json_values(inner if isinstance(inner, str) else arguments)]
         if len(found) == 1 and isinstance(found[0], dict):
             return json.dumps(found[0], ensure_ascii=False)
+    with suppress(ValueError):
+        if isinstance(loose := read_loose_json(arguments.strip()), dict):
+            return json.dumps(loose, ensure_ascii=False)
     return arguments

@@ -13,6 +13,7 @@ from .json_text import (
     json_or_none,
     json_values,
     read_json_text,
+    read_loose_json,
     with_backslashes,
     with_whole_numbers,
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -26,6 +28,21 @@ _BRACKET: Final = re.compile(r"[\[{]")
 _ESCAPE: Final = re.compile(
     r'(\\(?:["\\/]|u[0-9a-fA-F]{4}|[bf](?![a-zA-Z])|t(?!imes|heta|frac|ext(?:bf|it|rm|tt)?\{)|n(?!abla)|r(?!ight|ho(?![a-z]))))|\\'
 )
+
+# What models mix into JSON: strings in single quotes, comments, Python's words, and names without quotes as keys.
+_LOOSE: Final = re.compile(
+    r"""(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|(?P<comment>//[^\n]*|/\*.*?\*/)"""
+    r"""|(?P<word>\b(?:true|false|null|True|False|None)\b)|(?P<key>\b[A-Za-z_]\w*(?=\s*:))"""
+    r"""|(?P<rest>[\s{}\[\],:]+|-?\b\d[\d.eE+-]*)""",
+    re.DOTALL,
+)
+# JSON may escape a slash, after any number of escaped backslashes.
+_ESCAPED_SLASH: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\/")
+# Escapes of Python that JSON does not have, and one that both have.
+_PYTHON_ESCAPE: Final = re.compile(r"\\(?:\\|'|x([0-9a-f]{2})|U([0-9a-f]{8}))")
+_PYTHON_WORDS: Final = {"true": "True", "false": "False", "null": "None"}
+# In characters.
+LONGEST_LOOSE: Final = 200_000
 
 
 def json_bytes(document: Any) -> bytes:
@@ -96,6 +113,47 @@ def read_json_text(text: str | bytes) -> Any:
     if brackets > DEEPEST:
         _check_depth(document)
     return document
+
+
+def read_loose_json(text: str) -> Any:
+    """Return the object or list in a text that is JSON but for quotes, comments, words or a comma after the last value.
+
+    Raises
+    ------
+    ValueError
+        If the text is something else.
+    """
+    if text[:1] not in ("{", "[") or len(text) > LONGEST_LOOSE:
+        raise ValueError("not JSON")
+    text = with_backslashes(_PYTHON_ESCAPE.sub(_as_json_escape, text))
+    pieces: list[str] = []
+    end, is_after_string = 0, False
+    for found in _LOOSE.finditer(text):
+        kind, piece = found.lastgroup, found[0]
+        # Python would join two strings between which a comma is missing.
+        if found.start() != end or (kind == "string" and is_after_string):
+            break
+        end = found.end()
+        is_after_string = kind == "string" or (is_after_string and (kind == "comment" or not piece.strip()))
+        if kind == "key":
+            pieces.append(f'"{piece}"')
+        elif kind == "string":
+            pieces.append(_ESCAPED_SLASH.sub(r"\1/", piece))
+        elif kind != "comment":
+            pieces.append(_PYTHON_WORDS.get(piece, piece))
+    try:
+        document = ast.literal_eval("".join(pieces)) if end == len(text) else None
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        document = None
+    if not isinstance(document, dict | list):
+        raise ValueError("not JSON")
+    return read_json_text(json.dumps(document))
+
+
+def _as_json_escape(found: re.Match[str]) -> str:
+    if found[2]:
+        return json.dumps(chr(int(found[2], 16)))[1:-1] if int(found[2], 16) <= sys.maxunicode else found[0]
+    return found[0] if found[0] == r"\\" else rf"\u00{found[1] or 27}"
 
 
 class _Uncounted(str):
