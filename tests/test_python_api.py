@@ -285,6 +285,26 @@ def test_a_misspelt_argument_is_not_sent_to_the_service(
     assert service.last.body["guided_json"] == {"type": "object"}
 
 
+@pytest.mark.parametrize("name", ["temprature", "temp", "Temperature", "max_token", "maxtokens"])
+def test_a_misspelt_parameter_is_not_sent_to_the_service(api: ModuleType, service: Service, name: str) -> None:
+    meant = "max_tokens" if "max" in name else "temperature"
+    with pytest.raises(InferenceError, match=rf"no parameter {name}[\s\S]*Did you mean {meant}\?"):
+        api.chat("Hi", **{name: 0})
+    assert service.chats == []
+    # Names of parameters that services have.
+    others = (
+        "min_tokens",
+        "max_new_tokens",
+        "max_completion_tokens",
+        "stop_token_ids",
+        "min_p",
+        "top_a",
+        "dynatemp_range",
+    )
+    api.chat("Hi", **dict.fromkeys(others, 1))
+    assert {name: service.last.body[name] for name in others} == dict.fromkeys(others, 1)
+
+
 class LikeFrame(list[str]):
     """The columns of a frame, which are what a frame iterates over."""
 

@@ -107,3 +107,6 @@ def check_parameter(name: str, *, in_python: bool = False) -> None:
     known = [one for one in ARGUMENTS if one not in _NOT_MISSPELT]
     if in_python and name not in SAMPLING and (near := did_you_mean(name, known, least=0.8)):
         raise InferenceError(f"There is no argument {name}. Nothing was sent.", remedy=near)
+    # Services ignore what they do not know: the reply would be as without it.
+    if name not in SAMPLING and (near := did_you_mean(name, SAMPLING, least=0.9)):
+        raise InferenceError(f"There is no parameter {name}. Nothing was sent.", remedy=near)
