@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -67,6 +68,14 @@ def test_the_search_takes_linear_time(piece: str) -> None:
     """With quadratic time this test would take minutes."""
     for begin in ("", '["'):
         assert sum(1 for _ in json_values(begin + piece * (300_000 // len(piece)))) >= 0
+
+
+@pytest.mark.parametrize(
+    "piece", ["/*", "'", '"', "\\", "\\x0", "-", "1", "a:", "//", "[", "{1:", "'a',", "/**/"]
+)
+def test_what_is_nearly_json_is_read_in_linear_time(piece: str) -> None:
+    with suppress(ValueError):
+        read_loose_json("[" + piece * (199_000 // len(piece)))
 
 
 # What models write in place of JSON, and what it means; None where it could mean several things.

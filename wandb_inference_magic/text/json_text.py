@@ -128,10 +128,10 @@ def read_loose_json(text: str) -> Any:
     text = with_backslashes(_PYTHON_ESCAPE.sub(_as_json_escape, text))
     pieces: list[str] = []
     end, is_after_string = 0, False
-    for found in _LOOSE.finditer(text):
+    while found := _LOOSE.match(text, end):
         kind, piece = found.lastgroup, found[0]
         # Python would join two strings between which a comma is missing.
-        if found.start() != end or (kind == "string" and is_after_string):
+        if kind == "string" and is_after_string:
             break
         end = found.end()
         is_after_string = kind == "string" or (is_after_string and (kind == "comment" or not piece.strip()))
