@@ -29,7 +29,7 @@ FAULTS: list[tuple[str, list[Behaviour], bool]] = [
     ("disconnect", [{"type": "stream_fault", "kind": "disconnect", "after_chunks": 3}], False),
     ("truncate", [{"type": "stream_fault", "kind": "truncate", "after_chunks": 3}], False),
     ("malformed", [{"type": "stream_fault", "kind": "malformed", "after_chunks": 3}], False),
-    ("stall", [{"type": "stream_fault", "kind": "stall", "after_chunks": 3, "stall_seconds": 12}], False),
+    ("stall", [{"type": "stream_fault", "kind": "stall", "after_chunks": 3, "stall_seconds": 6}], False),
     ("truncate at once", [{"type": "stream_fault", "kind": "truncate", "after_chunks": 0}], True),
     ("disconnect at once", [{"type": "stream_fault", "kind": "disconnect", "after_chunks": 0}], True),
 ]
@@ -42,7 +42,7 @@ def test_llmock_has_no_findings_after_all_faults(start_kernel: Callable[..., Ker
     kernel = start_kernel(
         WANDB_INFERENCE_BASE_URL=f"{mock.url}/v1", WANDB_INFERENCE_MODEL="gpt-4o", WANDB_INFERENCE_API_KEY="mock"
     )
-    kernel.run("%load_ext wandb_inference_magic\n%wbconfig --timeout 5")
+    kernel.run("%load_ext wandb_inference_magic\n%wbconfig --timeout 4")
     for name, behaviours, recovers in FAULTS:
         mock.call("scenario", {"behaviors": behaviours})
         run = kernel.run(f"%wbchat --once Tell me about {name}, in several words please.")

@@ -61,12 +61,13 @@ def json_in(text: str) -> Any:
     found = text.strip().removeprefix("\ufeff")
     text = with_backslashes(found)
     problem: ValueError | None = None
-    for candidate in _with_json(text):
+    candidates = _with_json(text)
+    for candidate in candidates:
         try:
             return read_json_text(candidate)
         except ValueError as error:
             problem = problem or error
-    for candidate in _with_json(found):
+    for candidate in candidates if found == text else _with_json(found):
         with suppress(ValueError):
             return read_loose_json(candidate.strip())
     for value in deque(json_values(text), maxlen=1):
