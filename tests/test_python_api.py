@@ -305,6 +305,13 @@ def test_a_misspelt_parameter_is_not_sent_to_the_service(api: ModuleType, servic
     assert {name: service.last.body[name] for name in others} == dict.fromkeys(others, 1)
 
 
+def test_several_ids_in_one_text_are_refused(api: ModuleType, service: Service) -> None:
+    for models in ("a/b c/d", ["a/b,c/d"]):
+        with pytest.raises(InferenceError, match="Give several as a list"):
+            api.map_prompts(["a"], "{{ text }}", model=models)
+    assert service.chats == []
+
+
 class LikeFrame(list[str]):
     """The columns of a frame, which are what a frame iterates over."""
 
@@ -362,7 +369,7 @@ def test_an_empty_prompt_of_a_chat_is_no_template(api: ModuleType, service: Serv
 
 def test_ordinary_arguments_of_other_types_are_taken(api: ModuleType, service: Service) -> None:
     service.always = completion("{}")
-    api.chat("Hi", json=np.bool_(True), repair=0, images=iter(()), tools=(), temperature=np.float64(0.5))
+    api.chat("Hi", json=np.bool_(True), repair=0, images=None, tools=None, temperature=np.float64(0.5))
     assert service.last.body["temperature"] == 0.5
     api.chat("Hi", max_tokens=np.int64(9), temperature=np.float32(0.5), top_p=1, seed=-1, stop="x")
     assert service.last.body["max_tokens"] == 9

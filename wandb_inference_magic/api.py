@@ -73,11 +73,11 @@ def chat(
     thread: str | None = None,
     stream: bool = True,
     think: str | None = None,
-    images: Sequence[Any] = (),
+    images: Sequence[Any] | None = None,
     schema: Any = None,
     repair: bool = True,
     json: bool = False,
-    tools: Iterable[Callable[..., Any]] | Callable[..., Any] = (),
+    tools: Iterable[Callable[..., Any]] | Callable[..., Any] | None = None,
     **parameters: Any,
 ) -> Reply:
     """Send a prompt and return the Reply. Nothing is displayed.
@@ -94,7 +94,7 @@ def chat(
         Whether to receive the reply while it is written. Without streaming, reasoning models can time out.
     think : str, optional
         Whether, or how much, the model should think: `on`, `off`, or a level such as `low`.
-    images : sequence
+    images : sequence, optional
         Images to send with the prompt: figures, PIL images, paths, URLs.
     schema : object, optional
         What the answer must look like: a pydantic model, a dataclass, a TypedDict, `list[...]` of these, a JSON
@@ -103,7 +103,7 @@ def chat(
         Whether to request the answer once more when it does not fit the schema.
     json : bool
         Whether the answer must be JSON, of any form. Its value is in the Reply's `parsed`.
-    tools : iterable of callable, or one callable
+    tools : iterable of callable, or one callable, optional
         Functions that the model may call.
     **parameters
         Parameters of the service, such as `temperature=0.2`, `max_tokens=100` or `top_k=20`.
@@ -123,9 +123,9 @@ def chat(
     from .schemas import toolbox_of
 
     check_arguments(given, model=ONE_MODEL)
-    functions = [tools] if callable(tools) else list(tools)
+    functions = [tools] if callable(tools) else list(() if tools is None else tools)
     spec = spec_from_python(
-        prompt_with(prompt, images),
+        prompt_with(prompt, () if images is None else images),
         model=model,
         system=system,
         parameters=parameters,

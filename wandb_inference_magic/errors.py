@@ -222,7 +222,12 @@ def too_large(most: float) -> InferenceError:
 def did_you_mean(wrong: str, known: Iterable[str], *, least: float = 0.6) -> str:
     """Return `Did you mean X or Y?` for the names nearest to `wrong`, or an empty string. `least`: see `near_names`."""
     near = near_names(wrong, known, least=least)
-    return f"Did you mean {' or '.join(near)}?" if near else ""
+    return f"Did you mean {' or '.join(map(visible, near))}?" if near else ""
+
+
+def visible(name: str) -> str:
+    """Return a name for a message: in quotes if it begins or ends with a blank, or has characters that are not seen."""
+    return name if name.isprintable() and name == name.strip() else repr(name)
 
 
 def near_names(wrong: str, known: Iterable[str], *, least: float = 0.6) -> list[str]:

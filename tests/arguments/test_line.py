@@ -221,6 +221,28 @@ def test_wbmodels_takes_search_text_between_options() -> None:
     assert read == (ModelsOptions(table=True, output="found"), "qwen image")
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--tools w v --once", "To give several, put commas between them: --tools A,B. Put the prompt"),
+        ("--tools w v", "To give several, put commas between them: --tools A,B. Put the prompt"),
+        ("-m a/b c/d", "To give several, write --model before each: --model A --model B. Put the prompt"),
+        ("-m 'a/b c/d'", "'a/b c/d' is not a model id. To compare several models, give the option again for each"),
+        ("-m a/b Tell me more", "found 'Tell me more'. Put the prompt"),
+        ("-t 1 more", "found 'more'. Put the prompt"),
+        ("--once more", "found 'more'. Put the prompt"),
+    ],
+)
+def test_a_second_value_of_an_option_is_answered_with_how_to_give_several(line: str, says: str) -> None:
+    with pytest.raises(InferenceError) as caught:
+        read_line(ChatOptions, "%%wbchat", line)
+    assert says in str(caught.value)
+
+
+def test_the_id_of_a_model_may_have_blanks() -> None:
+    assert read_line(ChatOptions, "%%wbchat", "-m 'Llama 3 8B Instruct'")[0].model == ("Llama 3 8B Instruct",)
+
+
 def test_text_on_the_cell_magics_line_is_refused() -> None:
     with pytest.raises(InferenceError, match=r"options only; found 'Tell me'.*lines below"):
         read_line(ChatOptions, "%%wbchat", "-t 1 Tell me")

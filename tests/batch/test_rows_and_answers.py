@@ -149,9 +149,9 @@ def test_distinct_rows_share_failures_and_answers_on_disk_too(api: ModuleType, s
 
 
 def test_a_row_that_failed_with_two_models_is_one_row(api: ModuleType, service: Service) -> None:
-    service.always = refused(400, "not this one")
+    by_prompt = {"a": completion("fine"), "b": refused(400, "not this one")}
+    service.always = lambda one: by_prompt[one.received.body["messages"][-1]["content"]](one)
     for again in (nullcontext(), pytest.warns(InferenceWarning, match="1 row was not asked again")):
-        service.then(completion("fine"), completion("fine"))
         with again:
             api.map_prompts(["a", "b"], "{{ text }}", model=["test/a", "test/b"], concurrency=1)
 
@@ -247,6 +247,13 @@ def test_an_error_is_pickled_where_dask_pickles_the_causes_of_all_errors(
     monkeypatch.setitem(copyreg.dispatch_table, TracebackType, pickle_traceback)
     monkeypatch.delitem(copyreg.dispatch_table, openai.AuthenticationError, raising=False)
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+
+
+def test_a_wait_that_is_too_long_ends_the_run(api: ModuleType, service: Service) -> None:
+    service.always = refused(429, "slow down", Retry_After="7200")
+    with pytest.raises(InferenceError, match=r"asks to wait 2 h .*Run it again in 2 h, or choose another model"):
+        api.map_prompts(list("abcdef"), "{{ text }}", concurrency=1)
+    assert len(service.chats) == 1
 
 
 def test_rows_that_fail_one_after_the_other_end_the_run_which_says_so(api: ModuleType, service: Service) -> None:

@@ -224,6 +224,19 @@ def test_a_turn_is_edited(kernel: Kernel, service: Service) -> None:
     assert "%%wbchat --raw\ntwo" in kernel.run("%wbthread --edit 2").text
 
 
+def test_an_edit_outlives_the_undoing_of_another_turn(kernel: Kernel, service: Service) -> None:
+    for number, text in enumerate(("one", "two", "three")):
+        kernel.run(f"%%wbchat\n{text}", cell_id=f"c{number}")
+    kernel.run("%wbthread --edit 1", cell_id="c4")
+    kernel.run("%wbthread --undo", cell_id="c5")
+    assert "turn 1" in kernel.run("%%wbchat --raw\nuno", cell_id="c6").text
+    assert sent(service) == ["uno"]
+    kernel.run("%wbthread --edit 2", cell_id="c7")
+    kernel.run("%wbthread --undo", cell_id="c8")
+    assert "turn 2" in kernel.run("%%wbchat --raw\ndue", cell_id="c9").text
+    assert sent(service) == ["uno", "Hello there.", "due"]
+
+
 def test_the_formulas_of_a_page_need_no_script() -> None:
     hostile = r"$\text{<img src=x>}$ and $\href{javascript:alert(1)}{x}$ and $\sqrt{x}$ and $\ce{H2O}$, or $5 and $6."
     page = to_html(Thread("main", [Turn("hi", hostile)]))

@@ -178,7 +178,7 @@ FAULTS = [
     Fault("408", refused(408, "Request timed out"), ("did not answer in time", "Request timed out")),
     Fault("400, a list", text('[{"error": {"message": "Unknown name"}}]', status=400), ("did not accept", "Unknown name")),
     Fault("429, personal account", refused(429, "This isn't available for personal accounts"), ("personal account", "--project")),
-    Fault("429, a long wait", refused(429, "slow down", Retry_After="600"), ("too many requests", "asks to wait 10 min")),
+    Fault("429, a long wait", refused(429, "slow down", Retry_After="600"), ("too many requests", "asks to wait 10 min", "Run it again in 10 min")),
     Fault("500, not supported", refused(500, "image input is not supported"), ("did not accept", "image input is not supported")),
     Fault("error first, status 200", first_error, ("did not accept", "exceeds the available context size", "Shorten")),
     Fault("no choices at all", text('{"choices": []}'), ("answered without a reply",)),

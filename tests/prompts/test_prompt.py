@@ -165,10 +165,14 @@ def test_functions_of_python_are_called_and_compared(text: str, expected: str) -
         ("{{ user.name }}", '? Write {{ row["user.name"] }} or {{ row["user.id"] }}.'),
         ("{{ user.name }}", "Did you mean user.name or user.id or uses?"),
         ("{{ quote }}", r'Did you mean quote"? Write {{ row["quote\""] }}.'),
+        ("{{ Gold }}", """Did you mean 'Gold '? Write {{ row["Gold "] }}."""),
+        ("{{ row.Gold }}", """Did you mean 'Gold '? Write {{ row["Gold "] }}."""),
+        ("{{ row['nl'] }}", r"""Did you mean 'n\nl'? Write {{ row["n\nl"] }}."""),
+        ("{{ row.nothing }}", r"""It has Review text, user.name, user.id, uses, quote", 'Gold ', 'n\nl'."""),
     ],
 )
 def test_a_column_whose_name_has_a_space_is_answered_with_what_works(text: str, says: str) -> None:
-    row = {"Review text": "Fine.", "user.name": "Bo", "user.id": 1, "uses": 2, 'quote"': ""}
+    row = {"Review text": "Fine.", "user.name": "Bo", "user.id": 1, "uses": 2, 'quote"': "", "Gold ": 1, "n\nl": 2}
     with pytest.raises(InferenceError) as refused:
         render(text, {**row, "row": row})
     assert says in refused.value.remedy

@@ -70,9 +70,7 @@ def test_the_search_takes_linear_time(piece: str) -> None:
         assert sum(1 for _ in json_values(begin + piece * (300_000 // len(piece)))) >= 0
 
 
-@pytest.mark.parametrize(
-    "piece", ["/*", "'", '"', "\\", "\\x0", "-", "1", "a:", "//", "[", "{1:", "'a',", "/**/"]
-)
+@pytest.mark.parametrize("piece", ["/*", "'", '"', "\\", "\\x0", "-", "1", "a:", "//", "[", "{1:", "'a',", "/**/"])
 def test_what_is_nearly_json_is_read_in_linear_time(piece: str) -> None:
     with suppress(ValueError):
         read_loose_json("[" + piece * (199_000 // len(piece)))

@@ -10,31 +10,19 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 from ..config import setting_named
 from ..errors import HelpRequested, InferenceError, did_you_mean, shortened
+from .words import DOUBLE_QUOTES, next_part, next_word
 
 T = TypeVar("T", bound="Options")
 TextForm = Literal["none", "rest", "words", "expression"]
 Completes = Literal["", "model", "thread", "variable", "value", "callable", "type", "file"]
 
-_DOUBLE_QUOTES = """Put a text with an apostrophe into double quotes: "don't"."""
 # `-5 degrees` and `- a point` are text; `--` alone ends the options.
 _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
-# What word processors and slides make of dashes, quotes and spaces.
+# What word processors and slides make of dashes.
 _DASHED = re.compile(r"-?[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]-?(?P<name>[A-Za-z][\w-]*)(?=[\s=]|$)")
-_CURLY = re.compile(
-    r"(?P<option>--?[A-Za-z][\w-]*=)?(?:[\u201c-\u201f\xab](?P<double>[^\u201c-\u201f\xab\xbb]*)[\u201c-\u201f\xbb]"
-    r"|[\u2018\u201a\u201b](?P<single>(?:[^\u2018-\u201b]|\u2019(?=\w))*)[\u2018\u2019])(?=\s|$)"
-)
-_SPACES = " \t\r\n\xa0\u2002\u2003\u2007\u2009\u202f\u3000"
-# An option's name and `=` may come before a template, and more text after it: `--system={{ who }}-{{ place }}`.
-_QUOTED = re.compile(r"""(["'])(?:\\.|(?!\1)[^\\])*\1""")
-# A last backslash before the closing quote, as in a folder of Windows, is one of the text.
-_WORD_PART = re.compile(
-    rf"""(?P<mark>["'])(?P<quoted>(?:\\(?P=mark)|(?!(?P=mark)).)*)(?P=mark)|[^{_SPACES}"']+""", re.DOTALL
-)
 # A key is longer. What is shorter is an id, a comment or a part of an address.
 _MAY_BE_KEY = re.compile(r"[\w-]{12,}")
 _INDEXED = re.compile(r"[^\W\d][\w.]*[\[(]")
-_TEMPLATE_WORD = re.compile(r"""[^\s'"{}]*\{\{.*?\}\}(?:\{\{.*?\}\}|\S)*""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +195,14 @@ def read_line(
     values: dict[str, Any] = {}
     words: list[str] = []
     rest = line.strip()
+    last: Option | None = None
     while (rest := _with_plain_dashes(rest, known)) and (text in ("words", "expression") or _OPTION.match(rest)):
         before, is_option = rest, _OPTION.match(rest)
         if text == "expression" and not is_option:
-            word, rest = _next_part(rest)
+            word, rest = next_part(rest)
             words.append(word)
             continue
-        word, rest = _next_word(rest)
+        word, rest = next_word(rest)
         if not is_option:
             words.append(render(word, f"the text of {magic}") if render else word)
             continue
@@ -224,7 +213,7 @@ def read_line(
             raise HelpRequested
         if flag not in known:
             raise _unknown(magic, flag, known)
-        one = known[flag]
+        last = one = known[flag]
         if one.value is None:
             if equals:
                 what = f"The option {flag} takes no value"
@@ -242,7 +231,7 @@ def read_line(
             raise _refused(f"The option {one.name} is given twice.", "Give it once.")
         values[one.field] = (*values.get(one.field, ()), value) if one.repeats else value
     if rest and text == "none":
-        raise _stray(magic, rest, known)
+        raise _stray(magic, rest, known, last)
     return declared(**values), " ".join([*words, rest]).strip() if words else rest
 
 
@@ -324,7 +313,7 @@ def read_unfinished(declared: type[Options], line: str, *, text: TextForm = "non
 def _finished_word(text: str) -> tuple[str, str] | None:
     """Split off the first word. Return None if the word may be unfinished."""
     try:
-        word, rest = _next_word(text)
+        word, rest = next_word(text)
     except InferenceError:
         return None
     return (word, rest) if rest or text[-1:].isspace() else None
@@ -333,20 +322,20 @@ def _finished_word(text: str) -> tuple[str, str] | None:
 def _value_word(one: Option, value: Value, rest: str, *, is_text_free: bool) -> tuple[str, str]:
     """Split off the value of an option from the rest of the line."""
     if one.alone is not None:
-        word, after = _next_word(rest) if rest and is_text_free else ("", rest)
+        word, after = next_word(rest) if rest and is_text_free else ("", rest)
         # On a line with text, the next word may be the first of the text.
         is_value = word in value.words or (word and not _OPTION.match(rest))
         return (word, after) if is_value else (one.alone, rest)
     if not rest or _OPTION.match(rest):
         raise _refused(f"The option {one.name} needs a value.", f"It takes {value.says}.")
-    return _indexed(value, rest) or _next_word(rest)
+    return _indexed(value, rest) or next_word(rest)
 
 
 def _indexed(value: Value, text: str) -> tuple[str, str] | None:
     """Split off an expression such as `plots["a b"]`, which keeps its quotes; None if the text begins with none."""
     if value.completes != "value" or not _INDEXED.match(text):
         return None
-    part, rest = _next_part(text)
+    part, rest = next_part(text)
     return (part, rest) if part.endswith(("]", ")")) else None
 
 
@@ -365,43 +354,6 @@ def _with_plain_dashes(text: str, known: dict[str, Option]) -> str:
     flags = [f"{dashes}{found['name']}" for dashes in ("--", "-")] if found else []
     flag = next((flag for flag in flags if flag in known or flag in HELP.flags), None)
     return text if flag is None or found is None else flag + text[found.end() :]
-
-
-def _next_word(text: str) -> tuple[str, str]:
-    """Split off the first word. Quotes and template braces may contain spaces.
-
-    In quotes, a backslash makes the same quote a part of the text. Elsewhere it is an ordinary character.
-    """
-    if curly := _CURLY.match(text):
-        word = f"{curly['option'] or ''}{curly['double'] or curly['single'] or ''}"
-        return word, text[curly.end() :].lstrip()
-    if template := _TEMPLATE_WORD.match(text):
-        return template[0], text[template.end() :].lstrip()
-    word, position = "", 0
-    while part := _WORD_PART.match(text, position):
-        mark = part["mark"]
-        word += part[0] if mark is None else part["quoted"].replace(f"\\{mark}", mark)
-        position = part.end()
-        if mark == "'" and text[position : position + 1].isalpha():
-            raise _refused(f"An apostrophe ends the text in single quotes: {shortened(text)}", _DOUBLE_QUOTES)
-    if text[position : position + 1] in ("'", '"'):
-        raise _refused(f"A quotation mark is not closed: {shortened(text)}", "Close it, or leave it out.")
-    return word, text[position:].lstrip()
-
-
-def _next_part(text: str) -> tuple[str, str]:
-    """Split off the text before the first space that is outside quotes and brackets."""
-    depth = position = 0
-    while position < len(text):
-        if quoted := _QUOTED.match(text, position):
-            position = quoted.end()
-            continue
-        one = text[position]
-        if one.isspace() and depth <= 0:
-            break
-        depth += (one in "([{") - (one in ")]}")
-        position += 1
-    return text[:position], text[position:].lstrip()
 
 
 def _read_value(one: Option, value: Value, text: str) -> Any:
@@ -428,7 +380,7 @@ def _key_in_cell(what: str) -> InferenceError:
     return _refused(f"{what}, and no key is accepted in a cell: cells are saved and shared.", remedy)
 
 
-def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
+def _stray(magic: str, rest: str, known: dict[str, Any], last: Option | None) -> InferenceError:
     if "--key" in known and not _MAY_BE_KEY.search(rest):
         return _refused(
             f"{magic} takes options only: its line cannot have other text or a comment.",
@@ -439,9 +391,19 @@ def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
         return _key_in_cell(f"{magic} takes options only")
     if magic.startswith("%%"):
         below = f"Put the prompt on the lines below, or use {magic[1:]} for a prompt on one line."
-        remedy = _DOUBLE_QUOTES if rest.count("'") % 2 else below
+        remedy = DOUBLE_QUOTES if rest.count("'") % 2 else f"{_how_several(last, rest)} {below}".strip()
         return _refused(f"The {magic} line takes options only; found {shortened(rest)!r}.", remedy)
     return _refused(f"{magic} does not take {shortened(rest)!r}.", f"`{magic}?` lists its options.")
+
+
+def _how_several(last: Option | None, rest: str) -> str:
+    """Return how the last option takes several values, if one word follows it; empty if it takes one."""
+    words = [one.startswith("-") for one in rest.split()[:2]]
+    if last is None or last.value is None or words not in ([False], [False, True]):
+        return ""
+    if last.repeats:
+        return f"To give several, write {last.name} before each: {last.name} A {last.name} B."
+    return f"To give several, put commas between them: {last.name} A,B." if "," in last.value.name else ""
 
 
 def _refused(what: str, remedy: str) -> InferenceError:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog import check_model_id, check_parameter, read_tokens
+from ..catalog import check_model_id, check_parameter, names_several, read_tokens
 from ..config import BUDGETS, SECONDS, check_endpoint, check_project, check_trace, one_of
 from ..errors import InferenceError, shortened
 from ..text import read_json_text
@@ -72,7 +72,7 @@ def _read_variable(given: str) -> str:
 
 def _read_model(given: str) -> str:
     id = check_model_id(given)
-    if "," in id:
+    if names_several(id):
         raise InferenceError(
             f"{shortened(id)!r} is not a model id.",
             remedy="To compare several models, give the option again for each: -m A -m B.",

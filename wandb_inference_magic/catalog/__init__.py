@@ -11,7 +11,7 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .feeds import read_listing, read_modelsdev, snapshot
-    from .ids import SORTS, check_model_id, read_tokens
+    from .ids import SORTS, check_model_id, names_several, read_tokens
     from .models import (
         ROW_TYPES,
         Catalog,

@@ -49,6 +49,12 @@ def is_model_id(text: str) -> bool:
     return 0 < len(text) <= 500 and text == text.strip(" ") and text.isprintable()
 
 
+def names_several(text: str) -> bool:
+    """Whether a text names several ids: with a comma, or with blanks between parts that have a slash."""
+    parts = text.split()
+    return "," in text or (len(parts) > 1 and all("/" in part for part in parts))
+
+
 def is_lora(id: str) -> bool:
     """Whether an id is the address of a LoRA. No list contains those."""
     return id.startswith(LORA)

@@ -94,7 +94,8 @@ def _left_out(nouns: Sequence[str]) -> str:
 def _undo(thread: Thread) -> dict[str, Any]:
     if not thread.turns:
         raise InferenceError(f"The thread {thread.name} has no turn to take back.")
-    turn, thread.edited = thread.turns.pop(), None
+    turn = thread.turns.pop()
+    thread.edited = None if thread.edited is turn else thread.edited
     left = counted(len(thread.turns), "turn")
     return line_bundle(f"Undone: {shortened(_one_line(turn.words), PROMPT_SHOWN)!r}. {thread.name} has {left}.")
 

@@ -8,7 +8,7 @@ from math import inf
 from numbers import Integral, Real
 from typing import Any, Final, NamedTuple
 
-from ..catalog import THINK
+from ..catalog import THINK, names_several
 from ..config import TEMPERATURES
 from ..errors import InferenceError, quoted, shortened
 from ..text import as_json
@@ -79,7 +79,7 @@ TAKES: Final[Mapping[str, Takes]] = {
     ),
     "field": _or_none("the name of a field", _is_text),
     "frame": _ANY,
-    "images": Takes("a list of images", _is_list, "For one image: images=[image]."),
+    "images": _or_none("a list of images", _is_list, "For one image: images=[image]."),
     "judge": _or_none("the id of a model", _is_text),
     "limit": Takes("a whole number from 0 on", lambda value: value is None or _is_whole(value, 0), _GIVE_OR_LEAVE_OUT),
     "names": _or_none(
@@ -98,7 +98,7 @@ TAKES: Final[Mapping[str, Takes]] = {
     "system": _or_none("a text", _is_text),
     "think": _or_none(f"one of {', '.join(map(repr, THINK))}", _is_text),
     "thread": _or_none("a thread's name", lambda value: _is_text(value) and bool(value.strip())),
-    "tools": Takes("a function, or a list of functions", lambda value: callable(value) or _is_series(value)),
+    "tools": _or_none("a function, or a list of functions", lambda value: callable(value) or _is_series(value)),
 }
 
 
@@ -145,11 +145,15 @@ def model_list(name: str, models: str | Iterable[str] | None) -> list[str]:
     Raises
     ------
     InferenceError
-        If one of them is no text, or has a comma, as no id has.
+        If one of them is no text, or several ids in one.
     """
     found = [models] if isinstance(models, str) else list(() if models is None else models)
     for one in found:
-        _check(name, one, Takes(_MODELS.says, lambda one: _is_text(one) and "," not in one, "Give several as a list."))
+        _check(
+            name,
+            one,
+            Takes(_MODELS.says, lambda one: _is_text(one) and not names_several(one), "Give several as a list."),
+        )
     return found
 
 

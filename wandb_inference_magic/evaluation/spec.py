@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import did_you_mean, shortened
+from ..errors import did_you_mean, shortened, visible
 from ..frames import BOOLEAN, ONLY, STRUCT, Kind, are_yes_and_no, plain, read_nested, schema_kinds
 from ..prompts import is_missing
 from .scorers import SCORERS, as_number, cannot_start
@@ -118,7 +118,7 @@ class EvaluationSpec:
             With similar names as a suggestion.
         """
         if self.truth not in columns:
-            known = f"Columns: {', '.join(columns[:MAX_NAMED])}."
+            known = f"Columns: {', '.join(map(visible, columns[:MAX_NAMED]))}."
             raise cannot_start(f"There is no column {self.truth!r}.", did_you_mean(self.truth, columns) or known)
         if self.field is not None and self.field not in self._fields:
             raise cannot_start(f"The schema has no field {self.field!r}.", did_you_mean(str(self.field), self._fields))

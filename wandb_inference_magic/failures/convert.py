@@ -115,18 +115,21 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
     form = next(one for one in CAUSES if one.fits(status, searched, places, asks_to_wait=asks_to_wait))
     fields = _fields(form, status, context)
     why = [form.why.format_map(fields), f'It said: "{quoted(words)}"' if words else ""]
+    remedy, affects_all = form.remedy.format_map(fields), form.affects_all
     if asked is not None and asked > LONGEST_SECONDS and form.waits:
         why.append(f"It asks to wait {duration(asked)} before the next try, which is longer than this package waits.")
+        # Any other request would be refused too.
+        remedy, affects_all = f"Run it again in {duration(asked)}, or choose another model with %wbmodels.", True
     error = InferenceError(
         form.what.format_map(fields),
         why=" ".join(filter(None, why)),
-        remedy=form.remedy.format_map(fields),
+        remedy=remedy,
         cause=form.cause,
         status=status,
         retryable=form.waits is not None,
         retry_after=asked,
         waits=form.waits,
-        affects_all=form.affects_all,
+        affects_all=affects_all,
     )
     error.generated = body.generated
     if context.model and body.generated is None:

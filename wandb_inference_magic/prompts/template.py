@@ -15,7 +15,7 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
-from ..errors import InferenceError, describe_exception, did_you_mean, near_names, quoted, shortened
+from ..errors import InferenceError, describe_exception, near_names, quoted, shortened, visible
 from ..libraries import check_libraries
 from ..messages import parts_of
 from .files import no_image_file
@@ -372,21 +372,27 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str
         labels = _labels(owner)
         near = labels or (dir(owner) if type(owner).__module__ != "builtins" else [])
         call = f"Write {name}()." if inspect.isroutine(getattr(owner, name, None)) else ""
-        others = "" if call else _of_levels(name, labels) or did_you_mean(name, near)
+        others = "" if call else _of_levels(name, labels) or _nearest(name, near, in_row=owner is names.get("row"))
         return others or f"{call} {_listed('It has', labels)}".strip()
     has_row = _has_row(names)
     if not has_row and (said := _column_of(name, names, least=1)):
         return said
     known = [one for one in names if not one.startswith("_") and one not in _OF_IPYTHON]
-    if near := near_names(name, known):
-        unlike = [written for one in near if (written := in_template(one)) != one] if has_row else ()
-        said = f"Did you mean {' or '.join(near)}?"
-        return f"{said} Write {' or '.join(f'{{{{ {one} }}}}' for one in unlike)}." if unlike else said
+    if said := _nearest(name, known, in_row=has_row):
+        return said
     if has_row:
         if said := _of_levels(name, _labels(names["row"])):
             return said
         return f"{_listed('The columns are', _labels(names['row']))} {DEFINE}"
     return _column_of(name, names, least=0.6) or DEFINE
+
+
+def _nearest(name: str, known: Iterable[str], *, in_row: bool) -> str:
+    """Return the names that were probably meant, and how a template writes them where that differs."""
+    near = near_names(name, known)
+    unlike = [written for one in near if (written := in_template(one)) != one] if in_row else ()
+    said = f"Did you mean {' or '.join(map(visible, near))}?" if near else ""
+    return f"{said} Write {' or '.join(f'{{{{ {one} }}}}' for one in unlike)}." if unlike else said
 
 
 def _of_levels(name: str, labels: Iterable[str]) -> str:
@@ -424,7 +430,7 @@ def _listed(head: str, labels: Sequence[str]) -> str:
     if not labels:
         return ""
     more = ", ..." if len(labels) > MAX_LISTED else ""
-    return f"{head} {', '.join(map(shortened, labels[:MAX_LISTED]))}{more}."
+    return f"{head} {', '.join(visible(shortened(label)) for label in labels[:MAX_LISTED])}{more}."
 
 
 def _line(error: BaseException, what: str) -> str:
