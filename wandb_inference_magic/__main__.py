@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -31,8 +32,12 @@ PACKAGES: Final = (
 )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Print what a maintainer asks for first: versions, the source of the key, whether the endpoint answers."""
+    if arguments:
+        print("python -m wandb_inference_magic takes no arguments: it prints a diagnosis for a bug report.")
+        print("To chat, start `ipython`, and there: %load_ext wandb_inference_magic")
+        sys.exit(0 if arguments[0] in ("-h", "--help") else 2)
     session = Session(WandbInference())
     for name, found in findings(session):
         print(f"{name:<18} {found}")
@@ -52,7 +57,7 @@ def findings(session: Session) -> Iterator[tuple[str, str]]:
     except InferenceError as error:
         yield "endpoint", f"not usable: {error}"
         return
-    yield "endpoint", endpoint.name if endpoint.is_local else f"{endpoint.name}, {endpoint.url}"
+    yield "endpoint", endpoint.name if endpoint.is_local else ", ".join(dict.fromkeys((endpoint.name, endpoint.url)))
     found = [f"from {endpoint.key.source}"] if endpoint.key else []
     yield "key", "; ".join((*found, *session.keys.ignored(endpoint.url))) or "none found"
     yield "project", endpoint.project or "not set"
@@ -81,4 +86,4 @@ def _answer(command: Command) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

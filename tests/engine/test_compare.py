@@ -153,6 +153,22 @@ def test_an_interrupt_keeps_the_partial_replies_and_closes_all_connections(kerne
     assert kernel.value("[one.incomplete for one in _wbreply]") == ["interrupted"] * 2
 
 
+def test_a_dry_run_says_that_the_models_are_not_known_yet(kernel: Kernel, service: Service) -> None:
+    like = "%%wbchat --dry-run --models-like"
+    error = kernel.run(f"{like} model-\nHi").error
+    assert "its list is not known yet.\nWhat to do: Run %wbmodels first." in error
+    assert service.received == []
+    kernel.run("%wbmodels")
+    assert kernel.run(f"{like} model-\nHi").ok
+    assert "What to do: %wbmodels shows the models." in kernel.run(f"{like} xyz\nHi").error
+
+
+def test_a_parameter_is_given_once(kernel: Kernel, service: Service) -> None:
+    error = kernel.run("%wbchat --param top_k=1 --param top_k=2 hi").error
+    assert "--param top_k is given twice. Nothing was sent." in error
+    assert service.chats == []
+
+
 def test_models_like_calls_all_models_that_match(kernel: Kernel, service: Service) -> None:
     kernel.run("%%wbchat --models-like model-\nHi")
     assert sorted(chat.body["model"] for chat in service.chats) == ["test/model-a", "test/model-b"]

@@ -591,8 +591,10 @@ def test_a_missing_column_or_field_is_refused(api: ModuleType, service: Service)
         evaluated(api, schema="label", field="why")
     with pytest.raises(InferenceError, match="No row has a value in 'label'"):
         evaluated(api, FRAME.assign(label=None))
-    with pytest.raises(InferenceError, match="No row has a value in 'label'"):
+    with pytest.raises(InferenceError, match="There are no rows"):
         evaluated(api, FRAME.head(0))
+    with pytest.raises(InferenceError, match=r"the answers have none.*Give a schema too"):
+        evaluated(api, field="why")
     with pytest.raises(InferenceError, match="samples is 0"):
         evaluated(api, samples=0)
     assert service.chats == []

@@ -115,6 +115,8 @@ def test_a_job_is_listed_followed_paused_and_resumed(mapping: Kernel, held: Held
     assert "40 of 40 rows answered" in followed.text
     assert mapping.run("%wbjobs 1 --result all_of_it").text == "all_of_it has the result of job 1."
     assert mapping.value("all_of_it.reply.notna().sum().item()") == 40
+    assert mapping.value("(labelled.pause(), labelled.state, labelled.is_paused)") == (None, "done", False)
+    assert mapping.value("labelled.resume()") is False
 
 
 @pytest.mark.parametrize("cell", [MAP, "%%wbchat --bg -o labelled\nWhat?"])

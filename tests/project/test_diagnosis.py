@@ -30,6 +30,14 @@ def test_the_diagnosis_shows_versions_and_the_source_of_the_key(
     assert [one.path for one in wandb.api.received] == ["/v1/models"]
 
 
+def test_the_diagnosis_takes_no_arguments(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+    for argument, code in (("--help", 0), ("hello", 2)):
+        done = run_diagnosis(environment | wandb.environment, tmp_path, argument)
+        assert "takes no arguments" in done.stdout
+        assert done.returncode == code
+    assert wandb.api.received == []
+
+
 def test_the_diagnosis_shows_why_the_endpoint_does_not_answer(
     environment: dict[str, str], wandb: Wandb, tmp_path: Path
 ) -> None:

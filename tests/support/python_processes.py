@@ -17,6 +17,6 @@ def run_python(
     )
 
 
-def run_diagnosis(environment: Mapping[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+def run_diagnosis(environment: Mapping[str, str], folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m wandb_inference_magic`."""
-    return run_python("-m", "wandb_inference_magic", environment=environment, folder=folder)
+    return run_python("-m", "wandb_inference_magic", *arguments, environment=environment, folder=folder)

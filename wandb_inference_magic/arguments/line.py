@@ -368,7 +368,8 @@ def _read_value(one: Option, value: Value, text: str) -> Any:
 def _unknown(magic: str, flag: str, known: dict[str, Any]) -> InferenceError:
     if flag == "--key":
         return _key_in_cell(f"{magic} has no option --key")
-    near = did_you_mean(flag, [*known, HELP.name])
+    # The dashes are alike in all of them.
+    near = did_you_mean(flag, [*known, HELP.name], least=0.7)
     options = {one.field for one in known.values()}
     if magic == "%wbconfig" and (setting := setting_named(flag)) and setting not in options:
         near = f"Set it with %config WandbInference.{setting} = ..."

@@ -131,6 +131,9 @@ def spec_from_options(options: PromptOptions, names: Mapping[str, Any]) -> ChatS
     InferenceError
         When the schema cannot be used.
     """
+    parameters = [name for name, _ in options.param]
+    if (twice := next((name for name in parameters if parameters.count(name) > 1), None)) is not None:
+        raise InferenceError(f"--param {twice} is given twice. Nothing was sent.", remedy="Give it once.")
     # The service takes a list where an option may repeat. One that was not given is None, or an empty tuple.
     values = ((name, getattr(options, name)) for name in SAMPLING)
     given = ((name, list(value) if isinstance(value, tuple) else value) for name, value in values)

@@ -233,6 +233,8 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         self._spec = spec
         known, self._left_out = known_rows(spec, rows)
         self._known, self._places = list(known.values()), list(known)
+        if not known and not self._left_out:
+            raise cannot_start("There are no rows.", "Give a frame that has some.")
         if not known:
             raise cannot_start(f"No row has a value in {spec.truth!r}.", "Fill in the right answer of some rows.")
         self._judge = None

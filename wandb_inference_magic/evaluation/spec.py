@@ -120,6 +120,8 @@ class EvaluationSpec:
         if self.truth not in columns:
             known = f"Columns: {', '.join(map(visible, columns[:MAX_NAMED]))}."
             raise cannot_start(f"There is no column {self.truth!r}.", did_you_mean(self.truth, columns) or known)
+        if self.field is not None and self._schema is None:
+            raise cannot_start("A field is compared, and the answers have none.", "Give a schema too.")
         if self.field is not None and self.field not in self._fields:
             raise cannot_start(f"The schema has no field {self.field!r}.", did_you_mean(str(self.field), self._fields))
         candidates = len(self.asked) * max(len(self.models), 1)

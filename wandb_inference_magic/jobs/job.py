@@ -284,16 +284,18 @@ class Job(OfThisKernel):
         """
         if not self._runs:
             raise InferenceError(f"{self.what} cannot be paused.", remedy="Cancel it, or wait.")
+        if self._outcome is not None:
+            return
         self.is_paused = True
         for run in self._runs:
             run.share.pause()
 
     def resume(self) -> bool:
-        """Go on after `pause`, and return whether it does: not if it is being cancelled."""
+        """Go on after `pause`, and return whether it does: not if it has ended or is being cancelled."""
         self.is_paused = False
         for run in self._runs:
             self._command.loop.begin(run.share.resume())
-        return not self._command.cancelled.is_set()
+        return self._outcome is None and not self._command.cancelled.is_set()
 
     # How it runs -----------------------------------------------------------------------------------------------------
 
