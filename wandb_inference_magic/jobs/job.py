@@ -284,9 +284,7 @@ class Job(OfThisKernel):
         """
         if not self._runs:
             raise InferenceError(f"{self.what} cannot be paused.", remedy="Cancel it, or wait.")
-        if self._outcome is not None:
-            return
-        self.is_paused = True
+        self.is_paused = self._outcome is None
         for run in self._runs:
             run.share.pause()
 
