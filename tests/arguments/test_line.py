@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from wandb_inference_magic.arguments.line import Options, options_behind, read_line
 from wandb_inference_magic.arguments.option_values import PARAMETER
-from wandb_inference_magic.arguments.options import ChatOptions, ConfigOptions, ModelsOptions
+from wandb_inference_magic.arguments.options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions
 from wandb_inference_magic.arguments.reference import MAGICS, PAGES
 from wandb_inference_magic.errors import HelpRequested, InferenceError
 
@@ -237,6 +237,14 @@ def test_a_second_value_of_an_option_is_answered_with_how_to_give_several(line: 
     with pytest.raises(InferenceError) as caught:
         read_line(ChatOptions, "%%wbchat", line)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["df -m a/b c/d", "df.head(3) -m a/b c/d --limit 2"])
+def test_a_second_value_beside_a_frame_is_answered_with_how_to_give_several(line: str) -> None:
+    with pytest.raises(InferenceError, match=r"'c/d.*' follows the value.*--model A --model B"):
+        read_line(MapOptions, "%%wbmap", line, text="expression")
+    # The frame may come after an option, and in parts.
+    assert read_line(MapOptions, "%%wbmap", "-m a/b df or other", text="expression")[1] == "df or other"
 
 
 def test_the_id_of_a_model_may_have_blanks() -> None:

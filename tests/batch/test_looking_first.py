@@ -81,11 +81,6 @@ def test_the_expression_may_be_quoted_as_a_whole(expression: str) -> None:
         ("1 / 0", "raised ZeroDivisionError: division by zero"),
         ("df.head(", "is not a Python expression"),
         ("df = 3", "is not a Python expression"),
-        (
-            "df org/beta",
-            "'df org/beta' beside its options: that is no Python expression. Nothing",
-        ),
-        ("df org/beta", "-m A -m B"),
         ("df are kind", "Put an option's value with spaces into quotes"),
         ("import os", "is not a Python expression"),
         ("a\x00b", "null"),

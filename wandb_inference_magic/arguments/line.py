@@ -199,8 +199,11 @@ def read_line(
     while (rest := _with_plain_dashes(rest, known)) and (text in ("words", "expression") or _OPTION.match(rest)):
         before, is_option = rest, _OPTION.match(rest)
         if text == "expression" and not is_option:
+            if words and (several := _how_several(last, rest)):
+                raise _refused(f"{shortened(rest)!r} follows the value of an option.", several)
             word, rest = next_part(rest)
             words.append(word)
+            last = None
             continue
         word, rest = next_word(rest)
         if not is_option:

@@ -207,10 +207,10 @@ class _PooledTransport:
             await _close(pool)
 
 
-async def _close(pool_or_connection: Any) -> None:
+async def _close(closable: Any) -> None:
     # An error leaves the others to be closed, and has nothing to do with the request that is to be sent.
     with suppress(Exception):
-        await pool_or_connection.aclose()
+        await closable.aclose()
 
 
 class _PooledBody:

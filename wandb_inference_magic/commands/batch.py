@@ -128,10 +128,6 @@ def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:
         return eval(compile(expression.strip(), "<FRAME>", "eval"), dict(names))
     except SyntaxError as error:
         what, remedy = f"{shortened(expression)!r} is not a Python expression ({error.msg})", _A_FRAME
-        others = expression.split()[1:]
-        if others and all("/" in one for one in others):
-            what = f"The line has {shortened(expression)!r} beside its options: that is no Python expression"
-            remedy = "To ask several models, give the option again for each: -m A -m B."
     except NameError as error:
         name = str(getattr(error, "name", "") or expression)
         what, remedy = f"There is no {shortened(name)!r} in the notebook", how_to_define(name, names)

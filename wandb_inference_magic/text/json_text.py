@@ -151,9 +151,9 @@ def read_loose_json(text: str) -> Any:
 
 
 def _as_json_escape(found: re.Match[str]) -> str:
-    if found[2]:
-        return json.dumps(chr(int(found[2], 16)))[1:-1] if int(found[2], 16) <= sys.maxunicode else found[0]
-    return found[0] if found[0] == r"\\" else rf"\u00{found[1] or 27}"
+    if found[2] and (code := int(found[2], 16)) <= sys.maxunicode:
+        return json.dumps(chr(code))[1:-1]
+    return rf"\u00{found[1] or 27}" if found[1] or found[0] == r"\'" else found[0]
 
 
 class _Uncounted(str):
