@@ -121,20 +121,25 @@ def test_a_request_that_is_cancelled_closes_its_connection_and_no_other() -> Non
 def test_a_client_that_is_closed_while_a_connection_is_opened_leaves_no_connection_open() -> None:
     async def run() -> None:
         connected, closed = asyncio.Event(), asyncio.Event()
-
-        async def trace(event: str, _: object) -> None:
-            if event == "connection.connect_tcp.complete":
-                connected.set()
-                await closed.wait()
-
         # It waits until the server has seen the end of each connection.
         async with client_and_server() as (client, server):
             server.gate.set()
-            request = asyncio.ensure_future(client.get("/", extensions={"trace": trace}))
-            await asyncio.wait_for(connected.wait(), 20)
-            await client.aclose()
-            closed.set()
-            assert (await request).text == "ok"
+            loop = asyncio.get_running_loop()
+            connect = loop.create_connection
+
+            async def connect_and_wait(*how: Any, **options: Any) -> Any:
+                made = await connect(*how, **options)
+                connected.set()
+                await closed.wait()
+                return made
+
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(loop, "create_connection", connect_and_wait)
+                request = asyncio.ensure_future(client.get("/"))
+                await asyncio.wait_for(connected.wait(), 20)
+                await client.aclose()
+                closed.set()
+                assert (await request).text == "ok"
 
     run_apart(run())
 

@@ -64,6 +64,8 @@ class KeptAnswers:
         # Failures that may be those of every row, as long as none is answered.
         self._unsure: dict[str, Answer] = {}
         self._is_served = False
+        # The version of the file when it was last looked at.
+        self._version = 0
 
     def key(self, message: Message) -> str:
         """Return the key of the request with this message."""
@@ -113,13 +115,18 @@ class KeptAnswers:
             found = self.cache.find([*keys, *older])
         return {key: answer for key in keys if (answer := found.get(key) or found.get(self._older.get(key, "")))}
 
-    def state(self, share: Share) -> tuple[object, int]:
-        """Return what changes when an answer may have come to the disk, from this kernel or another one."""
-        version = 0
+    def look(self) -> None:
+        """Look whether another kernel has written to the disk. It takes as long as a change between two threads."""
         # What is wrong with the file is reported when it is next read or written.
         with suppress(OSError, sqlite3.Error):
-            version = 0 if self.cache is None else self.cache.version
-        return share.limiter.latest_end, version
+            self._version = 0 if self.cache is None else self.cache.version
+
+    def state(self, share: Share) -> tuple[object, int]:
+        """Return what changes when an answer has come to the disk: of this kernel, or of others by the last look."""
+        if self._part is not None:
+            # The row before may have waited for a permit of the cluster.
+            self.look()
+        return share.limiter.latest_end, self._version
 
     def key_beside(self, key: str, kept: Answer) -> str:
         """Return the key of what is asked in place of an answer on disk that does not fit the schema any more."""

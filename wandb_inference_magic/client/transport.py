@@ -160,13 +160,13 @@ class _PooledTransport:
         await self._close_old()
         server, pool = self._take(request)
         connections: list[Any] = []
-        given = request.extensions.get("trace")
 
         async def trace(event: str, info: Mapping[str, Any]) -> None:
             if event.endswith("connect_tcp.complete"):
                 connections.append(info["return_value"])
-            if given is not None:
-                await given(event, info)
+            elif event.startswith("http"):
+                # It is connected. All further steps of a request would be reported as well, which takes time.
+                request.extensions.pop("trace", None)
 
         request.extensions["trace"] = trace
         try:
