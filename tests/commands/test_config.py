@@ -99,6 +99,8 @@ def test_a_budget_file_is_opened_at_once_and_limits_nothing_without_a_budget(ker
     assert setting(kernel.run("%wbconfig"), "budget_file")[1] == "default"
     assert "No budget is set yet" in kernel.run("%wbconfig --budget-file class.sqlite").text
     assert "No budget" not in kernel.run("%wbconfig --budget-file class.sqlite --budget 1").text
+    assert setting(kernel.run("%wbconfig --budget 0.00001"), "budget")[0] == "0.00001"
+    assert setting(kernel.run("%wbconfig --budget 1000000"), "budget")[0] == "1000000"
 
 
 def test_a_key_of_another_wandb_server_is_said_to_be_unused(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:

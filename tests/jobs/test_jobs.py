@@ -434,6 +434,13 @@ def test_where_nobody_looks_a_job_runs_in_the_foreground(kernel: Kernel, service
     assert kernel.value("(labelled.state, len(labelled.wait()))") == ("done", 40)
 
 
+def test_a_quiet_chat_shows_nothing_also_where_it_runs_in_the_foreground(kernel: Kernel, service: Service) -> None:
+    service.always = completion("good")
+    done = kernel.run("%%wbchat --bg --quiet -o later\nHello")
+    assert (done.ok, done.text) == (True, "")
+    assert kernel.value("later.wait().text") == "good"
+
+
 def test_a_script_gets_a_job_that_has_ended(api: ModuleType, service: Service) -> None:
     service.always = completion("good")
     with pytest.warns(InferenceWarning, match="ran in the foreground"):
@@ -479,6 +486,20 @@ def test_what_a_killed_kernel_left_is_listed_and_goes_on(
     assert max(Counter(one.body["messages"][-1]["content"] for one in service.chats).values()) <= 2
     assert "Unfinished" not in kernel.run("%wbjobs").text
     assert list(record.parent.glob("*.json")) == []
+
+
+def test_a_job_without_a_cache_says_that_its_cell_asks_for_everything(
+    kernel: Kernel, held: Held, start_kernel: Any, service: Service
+) -> None:
+    assert kernel.run(ROWS).ok
+    assert run(kernel, MAP.replace("--bg", "--bg --no-cache"), cell_id="the-cell").ok
+    assert held.asked.wait(60)
+    os.kill(kernel.pid, signal.SIGKILL)
+    kernel = start_kernel(**service.environment)
+    kernel.run("%load_ext wandb_inference_magic")
+    shown = kernel.run("%wbjobs").text
+    assert "No answers were kept on disk: if you run that cell again, it asks for everything." in shown
+    assert "to go on" not in shown
 
 
 def test_what_a_killed_kernel_left_is_done_by_its_cell_in_the_foreground(

@@ -617,6 +617,45 @@ def test_a_text_that_could_be_several_allowed_values_or_none_is_a_mismatch(answe
         schema_of("a IT|It|good").read(answer)
 
 
+@dataclass
+class Review:
+    title: str
+    note: str | None
+    inner: Movie | None
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "read"),
+    [
+        ("name, note text?", '{"name": "Ann"}', {"name": "Ann", "note": None}),
+        ("list of name, note text?", '[{"name": "Ann"}, {"name": "Bo", "note": "x"}]',
+         [{"name": "Ann", "note": None}, {"name": "Bo", "note": "x"}]),
+        (Review, '{"title": "A"}', Review("A", None, None)),
+        (Review, '{"title": "A", "inner": {"title": "B", "year": "1,999"}}',
+         Review("A", None, Movie(title="B", year=1999))),
+        # The object is inside: it is not one that lacks all fields.
+        ("name?, note?", '{"person": {"name": "Ann"}}', {"name": "Ann", "note": None}),
+    ],
+)  # fmt: skip
+def test_a_field_that_allows_null_and_is_left_out_is_null(kind: Any, answer: str, read: Any) -> None:
+    assert schema_of(kind).read(answer) == read
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "problems"),
+    [
+        ("name, note text?", '{"note": "x"}', ("name: Field required",)),
+        ("name, note text?", '{"nam": "Ann"}', ("name: Field required", "note: Field required")),
+        ("name?, note?", "{}", ("name: Field required", "note: Field required")),
+        ("name?, note?", '{"persons": 2}', ("name: Field required", "note: Field required")),
+    ],
+)
+def test_what_else_is_missing_is_a_mismatch(kind: Any, answer: str, problems: tuple[str, ...]) -> None:
+    with pytest.raises(Mismatch) as found:
+        schema_of(kind).read(answer)
+    assert found.value.problems == problems
+
+
 PROBLEMS: list[tuple[Any, str, list[str]]] = [
     (Movie, '{"title": "A", "year": "ten"}', ["year: Input should be a valid integer", "not 'ten'"]),
     (Movie, '{"title": "A", "year": "1,5"}', ["year: Input should be a valid integer", "not '1,5'"]),

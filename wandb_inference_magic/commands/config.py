@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from decimal import Decimal
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -230,7 +231,8 @@ def _format_value(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
-        return f"{value:g}"
+        # Without an exponent: a budget of 1e-05 is not read at a glance.
+        return f"{Decimal(str(value)).normalize():f}"
     # A key may have been set in the wrong place.
     return redacted(", ".join(map(str, value)) if isinstance(value, list) else str(value))
 

@@ -112,8 +112,9 @@ def begin(context: MagicContext, job: Job, name: str, canvas: Canvas, *, quiet: 
         return
     context.put(name, job)
     job.start_here()
-    canvas.show(job.last_bundle())
-    canvas.append_below(line_bundle(HERE))
+    if not quiet:
+        canvas.show(job.last_bundle())
+        canvas.append_below(line_bundle(HERE))
     job.wait()
 
 
@@ -250,7 +251,9 @@ def _describe_left(one: JobRecord) -> str:
     cell = f" in cell [{one.execution}]" if one.execution else ""
     notebook = f" of {one.notebook}" if one.notebook else ""
     rows = f"at least {one.done:,} of {one.total:,} {one.unit} were done" if one.total else "it had not begun"
-    return (
-        f"Unfinished: {one.what}{variable}, started {when}{cell}{notebook}: {rows} when its kernel ended. "
+    way_on = (
         "Run that cell again to go on."
+        if one.keeps_answers
+        else "No answers were kept on disk: if you run that cell again, it asks for everything."
     )
+    return f"Unfinished: {one.what}{variable}, started {when}{cell}{notebook}: {rows} when its kernel ended. {way_on}"

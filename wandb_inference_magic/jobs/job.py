@@ -100,13 +100,12 @@ class Job(OfThisKernel):
     ) -> None:
         self.id = 0
         self.what = what
-        self._command, self._work, self._prepared = command, work, prepared
+        self._command, self._work, self._prepared, self._share = command, work, prepared, share
         self._so_far = so_far if prepared is None else prepared.frame
         command.is_listed = True
         self._own_counts: Counts | None = None
         self._unit = f" {unit}" if unit else ""
         self._runs: list[BatchRun] = [] if prepared is None else list(prepared.runs)
-        self._share = share
         # Views are drawn on by the job's thread, and added by others.
         self._lock = RLock()
         self._views: list[JobView] = []
@@ -117,7 +116,9 @@ class Job(OfThisKernel):
         self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
         self._began = perf_counter()
         self._seconds = 0.0
-        self._record = JobRecord(what, variable, started=time(), unit=unit or "rows", **command.session.place())
+        keeps = bool(self._runs) and all(run.keeps_answers for run in self._runs)
+        place = command.session.place()
+        self._record = JobRecord(what, variable, started=time(), unit=unit or "rows", keeps_answers=keeps, **place)
         self._file = RecordFile()
 
     def start(self, show: Callable[[Job], None] | None = None, redraw: Callable[[], object] = bool) -> None:

@@ -22,7 +22,7 @@ from ..messages import inner_json, json_in
 from ..text import as_json, json_values, read_json_text, whole, with_backslashes
 from .annotations import has_quoted_name, with_known_typed_dicts
 from .short_form import annotation_of
-from .validation import compile_check, misread_values, with_allowed_values
+from .validation import compile_check, misread_values, property_names, with_allowed_values, with_missing_nulls
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -296,16 +296,17 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         raise _no_schema(quoted(str(error).partition("\n")[0])) from None
 
     reads_itself = reads_values_itself(adapter.core_schema)
+    names = property_names(json_schema)
 
     def check(value: Any) -> Any:
         if not reads_itself and (problems := list(misread_values(json_schema, value))):
             raise Mismatch(problems)
-        return _validated(adapter, value)
+        return _validated(adapter, value, names)
 
     return _schema(json_schema, name, check, described)
 
 
-def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
+def _validated(adapter: TypeAdapter[Any], value: Any, names: frozenset[str]) -> Any:
     from pydantic import ValidationError
 
     try:
@@ -313,7 +314,10 @@ def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
         return adapter.validate_json(whole(json.dumps(value, ensure_ascii=False)).encode())
     except ValidationError as error:
         if (changed := with_allowed_values(value, error)) is not None:
-            return _validated(adapter, changed)
+            return _validated(adapter, changed, names)
+        if (filled := with_missing_nulls(value, error, names)) is not None:
+            with suppress(Mismatch):
+                return _validated(adapter, filled, names)
         raise Mismatch(_problems(error)) from None
     except RecursionError:
         raise

@@ -141,6 +141,32 @@ def with_allowed_values(value: Any, error: ValidationError) -> Any:
     return held[0] if is_changed else None
 
 
+def property_names(schema: Any) -> frozenset[str]:
+    """Return the names of all properties in a JSON schema, at any depth."""
+    inner = schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ()
+    own = schema.get("properties") if isinstance(schema, Mapping) else None
+    return frozenset(own if isinstance(own, Mapping) else ()).union(*map(property_names, inner))
+
+
+def with_missing_nulls(value: Any, error: ValidationError, names: frozenset[str]) -> Any:
+    """Return a copy of a value with null for each field that is missing. None if something else is wrong with it.
+
+    Models leave out fields for which they would answer null. In an object with other names than `names`, those of all
+    fields, the fields may be at another place.
+    """
+    held = deepcopy(value)
+    for one in error.errors(include_url=False):
+        *path, name = one["loc"] or (0,)
+        place = held
+        for part in path:
+            is_there = part in place if isinstance(place, dict) else isinstance(place, list) and isinstance(part, int)
+            place = place[part] if is_there else None
+        if one["type"] != "missing" or not isinstance(place, dict) or not place or not place.keys() <= names:
+            return None
+        place[name] = None
+    return held
+
+
 def _meant(text: str, expected: str) -> list[Any]:
     """Return the allowed values that a text can stand for, of those that pydantic names: `'a', 'b' or 3`."""
     words = _ALLOWED.findall(expected)

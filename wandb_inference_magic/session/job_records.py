@@ -42,6 +42,8 @@ class JobRecord:
         The total is 0 if it is not known.
     unit : str
         What is counted.
+    keeps_answers : bool
+        Whether its answers are on disk.
     state : str
     """
 
@@ -55,6 +57,7 @@ class JobRecord:
     done: int = 0
     total: int = 0
     unit: str = "rows"
+    keeps_answers: bool = True
     state: str = "running"
 
     def is_same_cell(self, other: JobRecord) -> bool:
