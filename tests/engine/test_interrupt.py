@@ -78,6 +78,7 @@ KINDS: dict[str, tuple[str, Callable[[], Any]]] = {
     "chat": ("%%wbchat\nGo on", lambda: Streamed(WORDS, per_second=600)),
     "retry": ("%%wbchat\nGo on", lambda: refused(503, "busy", Retry_After="1")),
     "tools": ("%%wbchat --tools tool\nGo on", lambda: calling(("tool", "{}"))),
+    "asynchronous": ("%%wbchat --tools later\nGo on", lambda: calling(("later", "{}"))),
     "repair": ("%%wbchat --schema 'a int'\nGo on", lambda: Streamed(WORDS, per_second=600)),
     "comparison": ("%%wbchat -m test/a -m test/b\nGo on", lambda: Streamed(WORDS, per_second=600)),
     "map": ("%%wbmap rows --no-cache\nIs {{ text }} so?", lambda: completion("Yes.")),
@@ -110,8 +111,9 @@ def test_the_kernel_survives_interrupts_at_random_moments(kernel: Kernel, servic
     """At whatever moment the signal comes, nothing keeps running, the messages are true, and the next cell works."""
     moments = random.Random(7)
     kernel.run(
-        "import time\nrows = [str(number) for number in range(300)]\n"
-        "def tool() -> str:\n    'Wait a little.'\n    time.sleep(0.1)\n    return 'done'"
+        "import asyncio, time\nrows = [str(number) for number in range(300)]\n"
+        "def tool() -> str:\n    'Wait a little.'\n    time.sleep(0.1)\n    return 'done'\n"
+        "async def later() -> str:\n    'Wait a little.'\n    await asyncio.sleep(0.1)\n    return 'done'"
     )
     kernel.run("%wbchat Before")
     threads = kernel.threads()

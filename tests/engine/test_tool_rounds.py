@@ -333,6 +333,49 @@ def test_the_model_must_answer_in_the_last_round_whatever_the_user_chose(api: Mo
     assert [one.body["tool_choice"] for one in service.chats] == ["auto"] * 10 + ["none"]
 
 
+def test_asynchronous_tools_run_in_the_thread_of_the_cell_and_leave_its_event_loop_as_it_was(
+    kernel: Kernel, service: Service
+) -> None:
+    assert kernel.run(
+        "import asyncio, contextvars, threading\n"
+        "seen, lock = [], asyncio.Lock()\n"
+        "async def later() -> str:\n"
+        "    'Look where it runs.'\n"
+        "    async with asyncio.Semaphore(1), lock:\n"
+        "        await asyncio.sleep(0.01)\n"
+        "        seen.append((threading.current_thread() is threading.main_thread(), asyncio.get_running_loop()))\n"
+        "    return 'done'\n"
+    ).ok
+    for _ in range(2):
+        service.then(calling(("later", "{}"), ("later", "{}")), completion("Fine."))
+        # A cell with `await` runs as a task of the kernel's own loop.
+        done = kernel.run(
+            "before = asyncio.get_running_loop(), asyncio.current_task()\n"
+            "get_ipython().run_cell_magic('wbchat', '--tools later', 'hi')\n"
+            "assert before == (asyncio.get_running_loop(), asyncio.current_task())\n"
+            "await asyncio.sleep(0.01)"
+        )
+        assert done.ok, done.error
+        assert "Fine." in done.text
+    assert kernel.value("(len(seen), all(main for main, _ in seen), len({loop for _, loop in seen}))") == (4, True, 1)
+
+
+def test_an_interrupt_ends_an_asynchronous_tool_also_where_it_does_not_wait(kernel: Kernel, service: Service) -> None:
+    kernel.run(
+        "import asyncio, gc, time\n"
+        "async def waits() -> str:\n    'Wait.'\n    print('begun')\n    await asyncio.sleep(200)\n"
+        "async def blocks() -> str:\n    'Wait.'\n    print('begun')\n    time.sleep(200)\n"
+    )
+    threads = kernel.threads()
+    for name in ("waits", "blocks", "waits"):
+        service.then(calling((name, "{}")))
+        run = kernel.interrupt_at(f"%%wbchat --tools {name}\nhi", "begun")
+        assert "Interrupted." in run.error
+        after = kernel.run("print(gc.collect() >= 0)")
+        assert (after.ok, after.text.strip()) == (True, "True")
+    kernel.join_threads_since(threads)
+
+
 @pytest.mark.parametrize(("said", "shown"), [("A moment.", "A moment."), ("", "The model asks to call: wait")])
 def test_an_interrupt_in_a_tool_keeps_the_partial_reply(
     kernel_with_tools: Kernel, service: Service, said: str, shown: str

@@ -9,6 +9,7 @@ import functools
 import json
 import operator
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,7 @@ import typing
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -29,6 +31,7 @@ from hypothesis import example, given, strategies as st
 from pydantic import AfterValidator, BaseModel, Field
 from typing_extensions import Self, TypedDict
 
+from wandb_inference_magic.concurrency import coroutines
 from wandb_inference_magic.engine import format_result
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.reply import ToolCall, ToolStep
@@ -1090,7 +1093,7 @@ async def triple(a: int) -> list[object]:
 
 def test_an_asynchronous_tool_is_awaited() -> None:
     where.set("in the cell")
-    assert received(triple, {"a": 2}) == [6, "in the cell", False]
+    assert received(triple, {"a": 2}) == [6, "in the cell", True]
 
 
 def test_an_asynchronous_tool_runs_inside_a_running_loop() -> None:
@@ -1102,33 +1105,57 @@ def test_an_asynchronous_tool_runs_inside_a_running_loop() -> None:
         assert pool.submit(asyncio.run, main()).result() == 6
 
 
-def test_tasks_and_threads_of_an_asynchronous_tool_are_ended() -> None:
-    ended: list[str] = []
+def test_asynchronous_tools_share_what_belongs_to_a_loop_or_a_thread() -> None:
+    """As a client, a lock or a connection of a database that the notebook has made once."""
+    lock, database = asyncio.Lock(), sqlite3.connect(":memory:")
 
-    async def unfinished_task() -> None:
+    async def tool() -> str:
+        # It is bound to a loop as soon as one waits for it.
+        async with lock:
+            waiting = asyncio.ensure_future(lock.acquire())
+            await asyncio.sleep(0)
+        await waiting
+        lock.release()
+        return str(database.execute("select 1").fetchone())
+
+    with closing(database):
+        assert [step(tool).result for _ in range(3)] == ["(1,)"] * 3
+
+
+def test_a_task_of_an_asynchronous_tool_goes_on_with_the_next_one_and_ends_with_the_session() -> None:
+    steps: list[str] = []
+
+    async def task() -> None:
         try:
-            await asyncio.sleep(60)
+            while True:
+                steps.append("step")
+                await asyncio.sleep(0)
         finally:
-            ended.append("task")
-
-    def in_thread() -> None:
-        time.sleep(0.1)
-        ended.append("thread")
+            steps.append("ended")
 
     kept: list[Any] = []
 
     async def tool() -> str:
-        kept.append(asyncio.create_task(unfinished_task()))
-        asyncio.get_running_loop().run_in_executor(None, in_thread)
+        kept[:] = kept or [asyncio.create_task(task())]
         await asyncio.sleep(0)
         return "done"
 
-    before = set(threading.enumerate())
+    for number in range(1, 3):
+        assert step(tool).result == "done"
+        assert len(steps) >= number
+    before = len(steps)
+    coroutines.close()
+    assert steps[before:].count("ended") == 1
     assert step(tool).result == "done"
-    assert sorted(ended) == ["task", "thread"]
-    for one in set(threading.enumerate()) - before:
-        one.join(5)
-    assert set(threading.enumerate()) <= before
+    coroutines.close()
+
+
+def test_an_asynchronous_tool_can_call_what_runs_another_one() -> None:
+    async def outer() -> object:
+        await asyncio.sleep(0)
+        return [received(triple, {"a": 1})[0], received(triple, {"a": 2})[0]]
+
+    assert received(outer, {}) == [3, 6]
 
 
 def run_and_interrupt(body: str) -> list[str]:

@@ -4,6 +4,7 @@ Every package imports this one, so its modules import little.
 """
 
 from .clock import Clock, wait
+from .coroutines import coroutines
 from .event_loop import (
     HAS_THREADS,
     SECONDS_BETWEEN_LOOKS,
@@ -12,7 +13,6 @@ from .event_loop import (
     InFlight,
     Running,
     can_wait,
-    run_once,
 )
 from .interrupts import Interrupts, deferred_interrupts
 from .processes import forget_in_children, hand_down, handed_down

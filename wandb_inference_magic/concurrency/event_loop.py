@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from queue import Empty, SimpleQueue
@@ -363,14 +363,14 @@ class InFlight(Generic[K]):
         self._running.clear()
 
 
-def run_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on an event loop of its own and return its result, while this thread waits."""
-    with closing(EventLoop()) as loop:
-        return loop.run(coroutine)
-
-
 async def _end_all(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel all other tasks of a loop, and end its asynchronous generators and its own threads."""
+    """End what runs on a loop, and the loop's own threads."""
+    await end_tasks(loop)
+    await loop.shutdown_default_executor()
+
+
+async def end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel all other tasks of a loop, and end its asynchronous generators."""
     import asyncio
 
     others = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
@@ -379,7 +379,6 @@ async def _end_all(loop: asyncio.AbstractEventLoop) -> None:
     if others:
         await asyncio.wait(others, timeout=SECONDS_TO_CANCEL / 2)
     await loop.shutdown_asyncgens()
-    await loop.shutdown_default_executor()
 
 
 def can_wait() -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from ..concurrency import run_once
+from ..concurrency import coroutines
 from ..errors import InferenceError, describe_exception, did_you_mean, quoted
 from ..messages import ToolStep
 from ..text import counted, whole
@@ -122,7 +122,7 @@ class Toolbox:
                 return _problems(error), [], False
             result = tool.function(*positional, **named)
             if inspect.iscoroutine(result):
-                result = run_once(result)
+                result = coroutines.run(result)
         except FAILURES as error:
             return _failure(error), [], False
         return *self._text_of(result, name), True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 # A package imports its modules when one of its names is used.
 from .. import messages
-from ..concurrency import THREAD_NAME, Clock, EventLoop, hand_down, handed_down
+from ..concurrency import THREAD_NAME, Clock, EventLoop, coroutines, hand_down, handed_down
 from ..config import WandbInference, expanded
 from ..errors import without_thread
 
@@ -190,6 +190,7 @@ class Session:
         for name in ("jobs", "tracing", "clients", "loop"):
             if name in self.__dict__:
                 getattr(self, name).close()
+        coroutines.close()
         for logger in _loggers():
             logger.removeFilter(_is_shown)
         from ..client import practice_server

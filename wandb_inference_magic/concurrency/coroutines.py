@@ -1,0 +1,132 @@
+"""Coroutines of the user's, which run in the thread that waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from threading import Lock, Thread, current_thread
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary, finalize
+
+from .event_loop import HAS_THREADS, SECONDS_TO_CANCEL, EventLoop, end_tasks
+from .interrupts import deferred_interrupts
+from .processes import forget_in_children
+
+if TYPE_CHECKING:
+    import asyncio
+
+T = TypeVar("T")
+
+
+class CoroutineRunner:
+    """Runs coroutines, in each thread on an event loop of its own, which is kept until `close`.
+
+    A client, a lock or a connection of the notebook that one coroutine has used can be used by the next one: it
+    belongs to its loop, and some to their thread. Between two coroutines the loop stands still. In a kernel, the loop
+    that runs the cell is set aside meanwhile: it cannot run twice.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        # Each with what closes it when its thread has ended.
+        self._loops: WeakKeyDictionary[Thread, tuple[asyncio.AbstractEventLoop, finalize[[], Thread]]]
+        self._loops = WeakKeyDictionary()
+        # Loops of the parent process. To close them would change what the parent waits for.
+        self._of_parent: list[object] = []
+        forget_in_children(self)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end, and return its result. It sees the context variables of the thread.
+
+        Raises
+        ------
+        BaseException
+            What the coroutine raises, or an interrupt: then it is cancelled.
+        """
+        if not HAS_THREADS:
+            return EventLoop().run(coroutine)
+        import asyncio
+
+        loop = self._loop()
+        if loop.is_running():
+            # A coroutine has called something that runs another one.
+            inner = asyncio.new_event_loop()
+            try:
+                return _run(inner, coroutine)
+            finally:
+                _close(inner)
+        return _run(loop, coroutine)
+
+    def close(self) -> None:
+        """End what coroutines have left running, and close the loops that do not run at this moment."""
+        with self._lock:
+            loops = [loop for loop, _ in self._loops.values() if not loop.is_running()]
+            self._loops.clear()
+        for loop in loops:
+            if not loop.is_closed():
+                _close(loop)
+
+    def forget(self) -> None:
+        self._lock = Lock()
+        for loop, closing in self._loops.values():
+            closing.detach()
+            self._of_parent.append(loop)
+        self._loops = WeakKeyDictionary()
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        import asyncio
+
+        thread = current_thread()
+        with self._lock:
+            loop, _ = self._loops.get(thread, (None, None))
+            if loop is None or loop.is_closed():
+                loop = asyncio.new_event_loop()
+                self._loops[thread] = loop, finalize(thread, loop.close)
+            return loop
+
+
+def _run(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+    import asyncio
+
+    with deferred_interrupts() as interrupts, _other_loop_aside():
+        task = loop.create_task(coroutine)
+        try:
+            with interrupts.allowed():
+                return loop.run_until_complete(task)
+        except BaseException:
+            if not task.done():
+                # A coroutine that ignores its cancellation is no longer waited for after some time.
+                task.cancel()
+                loop.run_until_complete(asyncio.wait({task}, timeout=SECONDS_TO_CANCEL))
+            raise
+
+
+@contextmanager
+def _other_loop_aside() -> Iterator[None]:
+    """Let this thread run another event loop than the one that runs in it, by what asyncio offers for such loops."""
+    import asyncio
+
+    running = asyncio._get_running_loop()
+    task = None if running is None else asyncio.current_task(running)
+    if running is not None and task is not None:
+        asyncio.tasks._leave_task(running, task)
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(running)
+        if running is not None and task is not None:
+            asyncio.tasks._enter_task(running, task)
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        with deferred_interrupts(), _other_loop_aside():
+            # Threads that coroutines have started are not waited for: they cannot be ended.
+            loop.run_until_complete(end_tasks(loop))
+    finally:
+        loop.close()
+
+
+# One for the process: a thread has one loop, whatever sessions there are.
+coroutines = CoroutineRunner()
