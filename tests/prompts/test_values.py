@@ -32,6 +32,7 @@ import pandas as pd
 import PIL.Image
 import polars as pl
 import pyarrow as pa
+import pydantic.dataclasses
 import pytest
 from hypothesis import given, strategies as st
 from matplotlib.figure import Figure
@@ -492,6 +493,12 @@ class Accounts(BaseModel):
     by_name: dict[str, Account] = {"a": Account(more=2)}  # type: ignore[call-arg]
 
 
+@pydantic.dataclasses.dataclass
+class PydanticLogin:
+    user: str = "bo"
+    key: str = Field("private", exclude=True)
+
+
 @dataclass
 class Login:
     user: str = "bo"
@@ -595,10 +602,37 @@ def test_what_a_styled_frame_hides_is_not_sent() -> None:
     assert "salary" not in text_of(frame)
 
 
+TEXTS = [
+    *("{{ x | tojson }}", "{{ 'a ' ~ x }}", "{{ [x] | join }}", "{{ 'a %s' % [x] }}", "{{ 'a %s' | format(x) }}"),
+    *(
+        "{{ x | string }}",
+        "{{ [x] | string }}",
+        "{{ x | upper | lower }}",
+        "{{ x | pprint }}",
+        "{{ {'a': x} | pprint }}",
+    ),
+    *("{{ 'a {}'.format(x) }}", "{{ '{!r}'.format(x) }}", "{{ '{a!s}'.format(a=[x]) }}"),
+]
+
+
+@dataclass
+class Written:
+    account: Account = field(default_factory=Account)
+
+    def __str__(self) -> str:
+        return f"account of {self.account.data}"
+
+
+def test_a_text_of_the_users_own_is_its_text_in_a_template() -> None:
+    assert render("{{ 'the ' ~ x }}, {{ '%s' % x }}", {"x": Written()}) == "the account of 1, account of 1"
+    assert "private" not in str(render("{{ [x] | string }} {{ x | pprint }}", {"x": Written()}))
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
         (Login(), '{"user": "bo"}'),
+        (PydanticLogin(), '{"user": "bo"}'),
         (attrs.make_class("Login", {"user": attrs.field(), "key": attrs.field(repr=False)})("bo", "secret"), None),
         (Account(), '{"data": 1}'),
         (Account(data=pd.DataFrame({"a": [1]}), more=2), None),  # type: ignore[call-arg]
@@ -619,9 +653,11 @@ def test_what_a_styled_frame_hides_is_not_sent() -> None:
 def test_what_a_value_keeps_out_of_its_own_text_is_not_sent(value: Any, text: str | None) -> None:
     assert text in (None, text_of(value))
     shown = text_of([value, {"a": value}]) + text_of(pd.DataFrame({"a": [value, [value]]}))
-    for found in (text_of(value), shown, render("{{ x | tojson }}", {"x": value})):
+    made = [str(render(text, {"x": value})) for text in TEXTS]
+    arrays = [text_of(np.array([[value, [value]], [value, None]], dtype=object)), text_of(pd.Series({"a": value}))]
+    for found in (text_of(value), shown, *made, *arrays):
         assert "secret" not in found
-    assert "private" not in text_of([value])
+        assert "private" not in found
 
 
 def test_a_model_whose_serializer_may_show_what_is_hidden_is_refused() -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .code import without_folders
-    from .frames import hidden_fields, is_missing, says_nothing
+    from .files import without_folders
+    from .frames import is_missing, says_nothing
+    from .hidden import hidden_fields
     from .images import Image, TextOfImages
     from .marked import cut, cut_values, fit_values, with_text_after
     from .template import (

@@ -1,19 +1,31 @@
-"""Files and binary data in prompts: text is decoded, images are images, and anything else is refused by its kind."""
+"""Files, binary data and code in prompts.
+
+The text of files is decoded, images are images, and anything else is refused by its kind. Of code it is the source of
+functions and classes, modules, tracebacks.
+"""
 
 from __future__ import annotations
 
+import ast
 import codecs
+import inspect
+import linecache
 import os
 import re
+import textwrap
+import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ..config import expanded, working_folder
 from ..errors import InferenceError, did_you_mean, quoted
+from ..text import safe_plain
 from . import images
 from .marked import LEFT_OUT
 
@@ -33,6 +45,10 @@ _BOMS: Final = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+# The names of cells, in a terminal and in a kernel.
+_CELL: Final = re.compile(r"^<ipython-input-|ipykernel_\d+")
+# The folders of installed packages in the line of a frame.
+_PACKAGES: Final = re.compile(r'File "[^"\n]*[\\/](?:site|dist)-packages[\\/]')
 
 _ZIP: Final = "a ZIP archive"
 _UNPACK: Final = "Unpack it, and put the path of a file from it into the prompt."
@@ -255,3 +271,50 @@ def _entries(folder: Path) -> Iterator[str]:
 
 def _unreadable(name: str, why: str, remedy: str) -> InferenceError:
     return InferenceError(f"{name} cannot be put into a prompt.", why=quoted(why), remedy=remedy)
+
+
+# Code -------------------------------------------------------------------------------------------------------
+
+
+def describe_exception(value: BaseException) -> str:
+    """Return the traceback of an exception."""
+    return safe_plain(without_folders("".join(traceback.format_exception(value)))).strip()
+
+
+def without_folders(trace: str) -> str:
+    """Return a traceback whose paths of installed packages begin with the package: the rest is this machine's."""
+    return _PACKAGES.sub('File "', trace)
+
+
+def describe_source(value: Any) -> str:
+    """Return the source of a function or a class, or its signature and documentation."""
+    with suppress(OSError, TypeError):
+        return textwrap.dedent(inspect.getsource(value)).rstrip()
+    if isinstance(value, type) and (source := _source_in_cells(value)):
+        return source
+    signature = "(...)"
+    with suppress(ValueError, TypeError):
+        signature = str(inspect.signature(value))
+    return f"{value.__qualname__}{signature}\n\n{inspect.getdoc(value) or ''}".rstrip()
+
+
+def _source_in_cells(kind: type) -> str:
+    """Return the source of a class of the notebook, for which `inspect` has no file; empty if it is not there."""
+    if kind.__module__ != "__main__":
+        return ""
+    # The latest cell comes last.
+    for name, entry in reversed(list(linecache.cache.items())):
+        text = "".join(entry[2]) if len(entry) > 2 else ""
+        if not _CELL.search(name) or f"class {kind.__name__}" not in text:
+            continue
+        with suppress(SyntaxError, ValueError):
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.ClassDef) and node.name == kind.__name__:
+                    lines = [node.lineno, *(one.lineno for one in node.decorator_list)]
+                    return textwrap.dedent("\n".join(text.splitlines()[min(lines) - 1 : node.end_lineno])).rstrip()
+    return ""
+
+
+def describe_module(value: ModuleType) -> str:
+    """Return a module's name and documentation."""
+    return f"module {value.__name__}\n\n{inspect.getdoc(value) or ''}".rstrip()

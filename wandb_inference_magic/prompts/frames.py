@@ -5,12 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections import UserString, deque
-from collections.abc import Callable, Iterable, Mapping, MappingView, Sequence, Set as AnySet
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import date, datetime
 from decimal import Decimal
-from functools import lru_cache
 from io import StringIO
 from itertools import zip_longest
 from math import isfinite
@@ -20,6 +17,7 @@ from typing import Any, Final
 from ..errors import InferenceError
 from ..imports import is_instance, loaded
 from ..text import counted, safe_plain, shortest
+from .hidden import is_container
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -40,9 +38,6 @@ LONGEST_ARRAY: Final = 5000
 _PLACE: Final = r"(?:(?: at | @ | address=)0x[0-9a-fA-F]{6,}| id='\d{6,}')"
 _SAYS_NOTHING: Final = re.compile(rf"<[\w.<>, '=-]*{_PLACE}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>")
 _ADDRESS: Final = re.compile(_PLACE)
-# Sequences with a text of their own.
-_NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
-_SCALARS: Final = frozenset((str, int, float, bool, bytes, date, datetime, type(None)))
 STYLER: Final = "pandas.io.formats.style.Styler"
 DASK: Final = ("dask.dataframe.DataFrame", "dask.dataframe.Series")
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
@@ -52,7 +47,7 @@ def _no_text(_: object) -> None:
     return None
 
 
-# Returns the text that a user's type has in prompts; None for any other value. `values` sets it when it is imported.
+# Returns the text that a type has in prompts instead of its own; None for any other value. `values` sets it when it is imported.
 own_text: Callable[[object], str | None] = _no_text
 
 
@@ -84,75 +79,6 @@ def is_missing(value: object) -> bool:
 def is_labelled(value: object) -> bool:
     """Return whether a value is looked up by keys, as a dict and a row of pandas are."""
     return isinstance(value, (dict, Mapping)) or is_instance(value, "pandas.Series")
-
-
-def is_written_tuple(value: object) -> bool:
-    """Return whether a value is a named tuple with a text of its own, which may hide a secret, as a database's URL."""
-    # The groups of Jinja2's `groupby` have a text of their own too, which hides nothing.
-    if not isinstance(value, tuple) or not hasattr(value, "_fields") or type(value).__module__.startswith("jinja2."):
-        return False
-    # Those of `namedtuple` itself are of another module than the class.
-    texts = ((one, vars(one).get(name)) for one in type(value).__mro__ for name in ("__str__", "__repr__"))
-    return any(getattr(text, "__module__", None) == kind.__module__ for kind, text in texts)
-
-
-def _hidden_fields(kind: type) -> frozenset[str]:
-    """Return the fields that a dataclass, an attrs class or a model keeps out of its own text: they may be secrets."""
-    described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
-    models = getattr(kind, "model_fields", {}) if hasattr(kind, "__pydantic_validator__") else {}
-    computed = {name: one.info for name, one in _computed_fields(kind).items()}
-    return frozenset(
-        {one.name for one in described if not one.repr}
-        | {name for name, one in {**models, **computed}.items() if not one.repr or getattr(one, "exclude", False)}
-    )
-
-
-# Asked of each value.
-hidden_fields: Final[Callable[[type], frozenset[str]]] = lru_cache(maxsize=1000)(_hidden_fields)
-
-
-def _computed_fields(kind: type) -> Mapping[str, Any]:
-    return getattr(getattr(kind, "__pydantic_decorators__", None), "computed_fields", {})
-
-
-def field_names(model: Any) -> list[str]:
-    """Return the names of the fields of a model that may be sent, with those that it was given and those computed."""
-    kind = type(model)
-    names = (*getattr(kind, "model_fields", ()), *(getattr(model, "model_extra", None) or ()), *_computed_fields(kind))
-    return [name for name in names if name not in hidden_fields(kind) and _has(model, name)]
-
-
-def _has(model: object, name: str) -> bool:
-    """Return whether a field of a model has a value: it may be missing, and one that is computed may raise an error."""
-    with suppress(Exception):
-        return hasattr(model, name)
-    return False
-
-
-def hides(value: Any) -> bool:
-    """Return whether a value or a part of it has hidden fields, or a text that hides something: pydantic shows them."""
-    if type(value) in _SCALARS:
-        return False
-    return bool(hidden_fields(type(value))) or is_written_tuple(value) or has_hiding_parts(value)
-
-
-def has_hiding_parts(value: Any) -> bool:
-    """Return whether a container, or what may be sent of a model or a dataclass, hides something."""
-    if is_container(value):
-        return any(map(hides, value.values() if isinstance(value, Mapping) else value))
-    names = field_names(value) if hasattr(type(value), "model_dump") else getattr(value, "__dataclass_fields__", ())
-    return any(hides(getattr(value, name, None)) for name in names)
-
-
-def is_container(value: object) -> bool:
-    """Return whether a value has items, as a list or a dict of Python has, whatever its class.
-
-    A class that notebooks show by a summary, as those of xarray, has that summary instead.
-    """
-    if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
-        return not is_written_tuple(value)
-    has_items = isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
-    return has_items and not hasattr(type(value), "_repr_html_")
 
 
 def columns_of(value: object) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -17,8 +18,9 @@ from typing_extensions import override
 
 from ..imports import is_instance
 from .frames import in_order, is_missing, says_nothing, without_addresses
+from .hidden import shows_hidden
 from .images import Image, TextOfImages, image_inside
-from .values import known_form, own_form, prompt_form
+from .values import json_of, known_form, prompt_form, text_form
 
 if TYPE_CHECKING:
     Filter = Callable[..., Any]
@@ -67,6 +69,7 @@ def filters_for_missing(filters: Mapping[str, Filter]) -> dict[str, Filter]:
     skipping = {name: _absent_of(_with_missing_apart(filters[name])) for name in _SKIPPING}
     sorting = {name: _with_missing_apart(filters[name], last) for name, last in _SORTING.items()}
     others = {"join": _of_changed(filters["join"], _texts_of), "format": _format}
+    others["pprint"] = _of_changed(absent["pprint"], _printable)
     return {**texts, **lists, **numbers, **absent, **skipping, **sorting, **others}
 
 
@@ -82,7 +85,7 @@ def text_or_empty(value: Any) -> Any:
         return ""
     if type(value) in (str, int, float) or isinstance(value, Undefined):
         return value
-    shown = own_form(value)
+    shown = text_form(value)
     if shown is None and isinstance(value, (str, int, float)):
         return value
     kind: Any = type(value)
@@ -94,6 +97,11 @@ def text_or_empty(value: Any) -> Any:
     if isinstance(shown, Image | TextOfImages):
         raise image_inside(value)
     return shown
+
+
+def _printable(value: Any) -> Any:
+    """Return a value, or what may be sent of it if its repr shows what it hides."""
+    return json.loads(json_of(value)) if shows_hidden(value, "__repr__") else value
 
 
 def value_or_none(value: Any) -> Any:
@@ -234,7 +242,7 @@ class _Braces(Formatter):
 
     @override
     def convert_field(self, value: Any, conversion: Any) -> Any:
-        return value if is_missing(value) else super().convert_field(value, conversion)
+        return value if is_missing(value) or not conversion else super().convert_field(_printable(value), conversion)
 
     @override
     def format_field(self, value: Any, format_spec: str) -> str:

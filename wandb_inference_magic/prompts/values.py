@@ -25,9 +25,16 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InferenceError, quoted
 from ..imports import is_instance, loaded
 from ..text import safe_plain
-from . import charts, frames, images
-from .code import describe_exception, describe_module, describe_source
-from .files import describe_bytes, describe_path, home_resolved, no_image_file
+from . import charts, frames, hidden, images
+from .files import (
+    describe_bytes,
+    describe_exception,
+    describe_module,
+    describe_path,
+    describe_source,
+    home_resolved,
+    no_image_file,
+)
 from .images import IN_TEXT, Image, TextOfImages
 from .marked import LEFT_OUT
 
@@ -63,7 +70,7 @@ def as_prompt(value: object) -> str | Image:
         return shown
     if form := _form_of(type(value)):
         return form(value)
-    if _record_of(value) is not None or hasattr(type(value), "model_dump") or frames.is_container(value):
+    if _record_of(value) is not None or hasattr(type(value), "model_dump") or hidden.is_container(value):
         return _json(value)
     if hasattr(type(value), "__arrow_c_stream__") or hasattr(type(value), "__dataframe__"):
         with suppress(TypeError):  # raised for a stream that can be read once
@@ -115,7 +122,7 @@ def _(value: Image) -> Image:
 
 @_register(dict, list, tuple, set, frozenset, deque)
 def _json(value: object) -> str | Image:
-    if frames.is_written_tuple(value):
+    if hidden.is_written_tuple(value):
         return _readable(value)
     image = images.image_from_panels(value) if isinstance(value, list | tuple) else images.image_from_record(value)
     if image is not None:
@@ -136,11 +143,11 @@ def json_of(value: Any, indent: int | None = None) -> str:
 
 def _record_of(value: Any) -> dict[str, Any] | None:
     """Return the fields of a record, as a dataclass, a named tuple or a row of a database; None for any other."""
-    if isinstance(value, type) or frames.is_written_tuple(value):
+    if isinstance(value, type) or hidden.is_written_tuple(value):
         return None
-    hidden = frames.hidden_fields(type(value))
+    left_out = hidden.hidden_fields(type(value))
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in hidden}
+        return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in left_out}
     if callable(getattr(type(value), "_asdict", None)):
         own = getattr(value, "_fields", ())  # results of SciPy have others, some of them private
         return {name: one for name, one in value._asdict().items() if name in own or not name.startswith("_")}
@@ -149,7 +156,7 @@ def _record_of(value: Any) -> dict[str, Any] | None:
     if isinstance(value, partial):
         return {"func": value.func, "args": value.args, "keywords": value.keywords}
     if (described := getattr(type(value), "__attrs_attrs__", None)) is not None:
-        return {one.name: getattr(value, one.name, None) for one in described if one.name not in hidden}
+        return {one.name: getattr(value, one.name, None) for one in described if one.name not in left_out}
     if is_instance(value, "plotly.basedatatypes.BasePlotlyType"):
         return charts.without(value.to_plotly_json(), "template")
     return dict(value) if is_instance(value, "sqlite3.Row") else None
@@ -216,11 +223,11 @@ class _Plain:
             return self._text_of(shown)
         if is_instance(value, "pyarrow.Scalar"):
             return self.of(value.as_py())
-        if frames.is_container(value) and isinstance(value, Mapping):
+        if hidden.is_container(value) and isinstance(value, Mapping):
             return self._of_dict(value)
         if (record := _record_of(value)) is not None:
             return {name: self.of(one) for name, one in record.items()}
-        if frames.is_container(value):
+        if hidden.is_container(value):
             return self._of_items(frames.in_order(value) if isinstance(value, set | frozenset) else value)
         if hasattr(type(value), "model_dump"):
             return self._of_model(value)
@@ -248,8 +255,8 @@ class _Plain:
         """Return what pydantic writes of a model, except for the parts that hide something, or have no JSON form."""
         hides = True
         with suppress(Exception):
-            if not (hides := frames.has_hiding_parts(value)):
-                return self.of(value.model_dump(mode="json", exclude=set(frames.hidden_fields(type(value)))))
+            if not (hides := hidden.has_hiding_parts(value)):
+                return self.of(value.model_dump(mode="json", exclude=set(hidden.hidden_fields(type(value)))))
         if hides and getattr(getattr(type(value), "__pydantic_decorators__", None), "model_serializers", None):
             kind = type(value).__name__
             raise InferenceError(
@@ -259,12 +266,12 @@ class _Plain:
             )
         if getattr(type(value), "__pydantic_root_model__", False):
             return self.of(value.root)
-        return {name: self._of_field(value, name) for name in frames.field_names(value)}
+        return {name: self._of_field(value, name) for name in hidden.field_names(value)}
 
     def _of_field(self, model: Any, name: str) -> Any:
         value = getattr(model, name)
         with suppress(Exception):
-            if not frames.hides(value):
+            if not hidden.hides(value):
                 return self.of(model.model_dump(mode="json", include={name})[name])
         return self.of(value)
 
@@ -396,7 +403,14 @@ def own_form(value: object, *, is_data: bool = False) -> str | Image | None:
     return _ai_form(value, is_data=is_data) if form in _OURS else prompt_form(value)
 
 
-frames.own_text = lambda value: IN_TEXT if isinstance(shown := own_form(value), Image) else shown
+def text_form(value: object) -> str | Image | None:
+    """Return what takes the place of a value's own text: its own form, or JSON if its text shows what it hides."""
+    if (shown := own_form(value)) is not None:
+        return shown
+    return json_of(value) if hidden.shows_hidden(value) else None
+
+
+frames.own_text = lambda value: IN_TEXT if isinstance(shown := text_form(value), Image) else shown
 
 
 def _form_of(kind: type) -> Form | None:

@@ -1,0 +1,136 @@
+"""What a value hides: the fields that its class keeps out of its own text or out of what it is written as."""
+
+from __future__ import annotations
+
+from collections import UserString, deque
+from collections.abc import Callable, Iterable, Mapping, MappingView, Sequence, Set as AnySet
+from contextlib import suppress
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+# Sequences with a text of their own.
+_NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
+_SCALARS: Final = frozenset((str, int, float, bool, bytes, date, datetime, type(None)))
+
+
+def is_written_tuple(value: object) -> bool:
+    """Return whether a value is a named tuple with a text of its own, which may hide a secret, as a database's URL."""
+    # The groups of Jinja2's `groupby` have a text of their own too, which hides nothing.
+    if not isinstance(value, tuple) or not hasattr(value, "_fields") or type(value).__module__.startswith("jinja2."):
+        return False
+    # Those of `namedtuple` itself are of another module than the class.
+    texts = ((one, vars(one).get(name)) for one in type(value).__mro__ for name in ("__str__", "__repr__"))
+    return any(getattr(text, "__module__", None) == kind.__module__ for kind, text in texts)
+
+
+def _hidden_fields(kind: type) -> frozenset[str]:
+    """Return the fields that a dataclass, an attrs class or a model keeps out of its own text: they may be secrets."""
+    described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
+    computed = {name: one.info for name, one in _computed_fields(kind).items()}
+    return frozenset(
+        {one.name for one in described if not one.repr}
+        | {
+            name
+            for name, one in {**_models(kind), **computed}.items()
+            if not one.repr or getattr(one, "exclude", False)
+        }
+    )
+
+
+# Asked of each value.
+hidden_fields: Final[Callable[[type], frozenset[str]]] = lru_cache(maxsize=1000)(_hidden_fields)
+
+
+def _models(kind: type) -> Mapping[str, Any]:
+    """Return what pydantic knows of the fields of a model, or of a dataclass of its own."""
+    if not hasattr(kind, "__pydantic_validator__"):
+        return {}
+    return getattr(kind, "__pydantic_fields__", None) or getattr(kind, "model_fields", {})
+
+
+def _computed_fields(kind: type) -> Mapping[str, Any]:
+    return getattr(getattr(kind, "__pydantic_decorators__", None), "computed_fields", {})
+
+
+def field_names(model: Any) -> list[str]:
+    """Return the names of the fields of a model that may be sent, with those that it was given and those computed."""
+    kind = type(model)
+    names = (*getattr(kind, "model_fields", ()), *(getattr(model, "model_extra", None) or ()), *_computed_fields(kind))
+    return [name for name in names if name not in hidden_fields(kind) and _has(model, name)]
+
+
+def _has(model: object, name: str) -> bool:
+    """Return whether a field of a model has a value: it may be missing, and one that is computed may raise an error."""
+    with suppress(Exception):
+        return hasattr(model, name)
+    return False
+
+
+def hides(value: Any) -> bool:
+    """Return whether a value or a part of it has hidden fields, or a text that hides something: pydantic shows them."""
+    if type(value) in _SCALARS:
+        return False
+    return bool(hidden_fields(type(value))) or is_written_tuple(value) or has_hiding_parts(value)
+
+
+def has_hiding_parts(value: Any) -> bool:
+    """Return whether a container, or what may be sent of a model or a dataclass, hides something."""
+    if is_container(value):
+        return any(map(hides, value.values() if isinstance(value, Mapping) else value))
+    names = field_names(value) if hasattr(type(value), "model_dump") else getattr(value, "__dataclass_fields__", ())
+    return any(hides(getattr(value, name, None)) for name in names)
+
+
+def shows_hidden(value: Any, text: str = "__str__") -> bool:
+    """Return whether a value's own text shows a hidden field of it or of a part: pydantic's shows what it excludes.
+
+    Parameters
+    ----------
+    value : object
+    text : str
+        The method that makes the text: `__str__` or `__repr__`. One of the user's own shows what it is meant to show.
+    """
+    # A list that contains itself has no end.
+    with suppress(RecursionError):
+        return _shows_hidden(value, text)
+    return False
+
+
+def _shows_hidden(value: Any, text: str) -> bool:
+    kind = type(value)
+    if kind in _SCALARS:
+        return False
+    names: Iterable[str] = ()
+    if is_container(value):
+        parts: Iterable[Any] = value.values() if isinstance(value, Mapping) else value
+    else:
+        names = _names_in_text(kind, text)
+        parts = (getattr(value, name, None) for name in names)
+    # The text of a part is its repr.
+    return not hidden_fields(kind).isdisjoint(names) or any(_shows_hidden(one, "__repr__") for one in parts)
+
+
+def _names_in_text(kind: Any, text: str) -> list[str]:
+    """Return the fields in the text that a library has made for a class; none if its text is the user's."""
+    method = getattr(kind, text)
+    method = kind.__repr__ if method is object.__str__ else method
+    described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
+    if described:
+        # `dataclass` wraps the method, and attrs compiles it.
+        made_in = getattr(getattr(method, "__code__", None), "co_filename", "")
+        is_made = hasattr(method, "__wrapped__") or made_in.startswith("<attrs generated")
+        return [one.name for one in described if one.repr and is_made]
+    is_made = str(getattr(method, "__module__", "")).startswith("pydantic.")
+    return [name for name, one in _models(kind).items() if one.repr and is_made]
+
+
+def is_container(value: object) -> bool:
+    """Return whether a value has items, as a list or a dict of Python has, whatever its class.
+
+    A class that notebooks show by a summary, as those of xarray, has that summary instead.
+    """
+    if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
+        return not is_written_tuple(value)
+    has_items = isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
+    return has_items and not hasattr(type(value), "_repr_html_")
