@@ -47,7 +47,7 @@ def _no_text(_: object) -> None:
     return None
 
 
-# Returns the text that a type has in prompts instead of its own; None for any other value. `values` sets it when it is imported.
+# Returns what a value has in prompts in place of its own text, or None. `values` sets it when it is imported.
 own_text: Callable[[object], str | None] = _no_text
 
 

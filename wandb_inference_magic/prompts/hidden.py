@@ -27,14 +27,10 @@ def is_written_tuple(value: object) -> bool:
 def _hidden_fields(kind: type) -> frozenset[str]:
     """Return the fields that a dataclass, an attrs class or a model keeps out of its own text: they may be secrets."""
     described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
-    computed = {name: one.info for name, one in _computed_fields(kind).items()}
+    known = {**_models(kind), **{name: one.info for name, one in _computed_fields(kind).items()}}
     return frozenset(
         {one.name for one in described if not one.repr}
-        | {
-            name
-            for name, one in {**_models(kind), **computed}.items()
-            if not one.repr or getattr(one, "exclude", False)
-        }
+        | {name for name, one in known.items() if not one.repr or getattr(one, "exclude", False)}
     )
 
 
