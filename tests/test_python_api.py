@@ -28,6 +28,7 @@ from wandb_inference_magic.arguments.options import ChatOptions, EvalOptions, Ma
 from wandb_inference_magic.catalog import Catalog
 from wandb_inference_magic.catalog.models import Model, Price
 from wandb_inference_magic.catalog.parameters import ARGUMENTS, SAMPLING
+from wandb_inference_magic.config import SETTING_NAMES
 from wandb_inference_magic.engine.python_arguments import TAKES
 from wandb_inference_magic.messages.extract import CodeBlock
 from wandb_inference_magic.messages.reply import Reply, ToolCall, ToolStep
@@ -441,7 +442,9 @@ def test_an_argument_of_another_function_is_not_sent_to_the_service(api: ModuleT
     # Of the magics.
     options = {name for kind in (ChatOptions, MapOptions, EvalOptions) for name in (one.field for one in kind.declared)}
     assert {"quiet", "fork", "no_cache", "publish"} <= options
-    wrong += [(function, name) for function in FUNCTIONS for name in sorted(options - {*having, *SAMPLING})]
+    # Settings, and what others call them. Services have parameters of these names.
+    others = {*SETTING_NAMES, "key", "headers", "api_base"} - {"refresh_per_second", "catalog", "debug"}
+    wrong += [(function, name) for function in FUNCTIONS for name in sorted((options | others) - {*having, *SAMPLING})]
     for function, name in wrong:
         with pytest.raises(InferenceError, match=f"^{name} is not set as a parameter of the service") as caught:
             call_with(api, function, {name: "x"})

@@ -77,6 +77,33 @@ def test_a_typed_key_is_in_no_history(
     assert kernel.value(f"any({KEY[5:]!r} in str(value) for value in globals().values())") is False
 
 
+def test_a_key_in_a_prompt_is_in_no_output_and_no_file(
+    start_kernel: Callable[..., Kernel], service: Service, environment: dict[str, str]
+) -> None:
+    """As by a prompt that asks what is wrong with a configuration, and shows all of it."""
+    kernel = start_kernel(**service.environment | {"WANDB_INFERENCE_API_KEY": KEY})
+    kernel.run("%load_ext wandb_inference_magic\nimport os")
+    cells = [
+        "%%wbchat --dry-run\nWhat is wrong? {{ dict(os.environ) | tojson }}",
+        "%%wbchat -s 'Look at {{ os.environ.WANDB_INFERENCE_API_KEY }}.'\nWhat is wrong? {{ dict(os.environ) }}",
+        "%%wbmap [1] --dry-run\n{{ os.environ.WANDB_INFERENCE_API_KEY }} {{ text }}",
+        "%wbthread --show",
+        *(f"%wbthread --export t{ending}" for ending in (".md", ".html", ".json")),
+        "%wbthread",
+        "%wbthread --edit 1",
+        "%wbthread --undo",
+    ]
+    for cell in cells:
+        run = kernel.run(cell)
+        assert run.ok, run.error
+        assert KEY not in str([run.messages, run.reply]), cell
+    written = list(Path(kernel.value("os.getcwd()")).glob("t.*"))
+    assert len(written) == 3
+    for path in written:
+        assert "What is wrong?" in path.read_text()
+        assert KEY not in path.read_text()
+
+
 @pytest.mark.parametrize(
     "typed",
     [

@@ -52,22 +52,39 @@ _ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
     "raw": ("", "A chat's prompt is sent as typed. In a template, write {% raw %}...{% endraw %} around braces."),
     "stream_options": ("They are always sent with a streamed request.",) * 2,
     "n": ("One reply is shown; run the cell again for another.", "Call the function again for another reply."),
-    "extra_headers": (
-        "Headers belong to the client, not to a cell.",
-        "Headers belong to the client: client().with_options(...).",
+    **dict.fromkeys(
+        ("extra_headers", "headers"),
+        (
+            "Headers belong to the client, not to a cell.",
+            "Headers belong to the client: client().with_options(default_headers=...).",
+        ),
     ),
     "extra_body": (
         "Give each field of the body as a --param of its own.",
         "Give each field of the body by its own name: top_k=20.",
     ),
-    "extra_query": ("The endpoint's address is set with %wbconfig --endpoint.",) * 2,
-    "base_url": ("The endpoint's address is set with %wbconfig --endpoint.",) * 2,
+    **dict.fromkeys(
+        ("extra_query", "base_url", "api_base", "endpoint"),
+        ("The endpoint's address is set with %wbconfig --endpoint.",) * 2,
+    ),
     "timeout": ("Use %wbconfig --timeout.",) * 2,
-    "max_retries": ("Use %config WandbInference.max_retries = 5.",) * 2,
-    "api_key": (
-        "No key is accepted in a cell: run %wbconfig --key, which asks for it without showing it.",
-        "No key is accepted in a cell: run %wbconfig --key, which asks for it without showing it, or set the "
-        "environment variable WANDB_INFERENCE_API_KEY.",
+    "budget": ("Use %wbconfig --budget.",) * 2,
+    "project": ("Use %wbconfig --project.",) * 2,
+    # Settings whose names no service has for a parameter.
+    **{
+        name: (f"It is a setting: %config WandbInference.{name} = ...",) * 2
+        for name in (
+            *("max_retries", "budget_file", "cassette", "cassette_mode", "cassette_pace", "trace", "allow_images_from"),
+            *("value_tokens", "cache_mb", "cache_days", "weights"),
+        )
+    },
+    **dict.fromkeys(
+        ("api_key", "apikey", "key", "token", "access_token", "authorization", "password", "wandb_api_key"),
+        (
+            "No key is accepted in a cell: run %wbconfig --key, which asks for it without showing it.",
+            "No key is accepted in a cell: run %wbconfig --key, which asks for it without showing it, or set the "
+            "environment variable WANDB_INFERENCE_API_KEY.",
+        ),
     ),
 }
 

@@ -13,7 +13,7 @@ from ..errors import InferenceError
 from ..markup import Untrusted, fenced, safe_document, safe_inline
 from ..messages import part_text, parts_of
 from ..rendering import MARKDOWN, PLAIN, line_bundle
-from ..text import safe_plain
+from ..text import safe_plain, without_keys
 
 if TYPE_CHECKING:
     from ..batch import BatchRun, Estimate
@@ -31,10 +31,11 @@ def preview_bundle(requests: Sequence[PreparedRequest], *, stream: bool) -> dict
 
 
 def _bundle(previews: Sequence[tuple[list[DocumentPart], str]]) -> dict[str, Any]:
-    return {
+    bundle = {
         MARKDOWN: safe_document([part for parts, _ in previews for part in parts]).strip("\n"),
         PLAIN: "\n\n".join(plain for _, plain in previews),
     }
+    return without_keys(bundle)  # type: ignore[no-any-return]
 
 
 def rows_preview_bundle(previewed: Sequence[tuple[BatchRun, Estimate]], samples: int = 1) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..messages import (
     texts_of,
 )
 from ..rendering import MARKDOWN, PLAIN, line_bundle, reply_plain, table_bundle, thread_file, thread_parts
-from ..text import counted, safe_plain
+from ..text import counted, safe_plain, without_keys
 
 if TYPE_CHECKING:
     from ..arguments import ThreadOptions
@@ -113,7 +113,7 @@ def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
     if turn.system and not any(mark in turn.system for mark in ("\n", "{{", "{%")):
         # In the cell, so that it stays when the cell is run once more.
         line += f" -s {shlex.quote(turn.system)}"
-    text = f"{line}\n{''.join(texts_of(turn.prompt))}"
+    text = without_keys(f"{line}\n{''.join(texts_of(turn.prompt))}")
     is_by_hand = next_cells.put(context.shell, [CodeBlock("", text)], context.cell)
     thread.edited = turn
     words = (
@@ -161,7 +161,8 @@ def conversation_bundle(thread: Thread, allow_images_from: Collection[str] = ())
         plain += [f"[System] {safe_plain(turn.system)}"] if turn.system else []
         reply = safe_plain(turn.reply) if turn.answer is None else reply_plain(turn.answer)
         plain += [f"[turn {number}] {safe_plain(turn.words)}", reply]
-    return {MARKDOWN: safe_document(thread_parts(thread), allow_images_from).strip("\n"), PLAIN: "\n\n".join(plain)}
+    markdown = safe_document(thread_parts(thread), allow_images_from).strip("\n")
+    return without_keys({MARKDOWN: markdown, PLAIN: "\n\n".join(plain)})  # type: ignore[no-any-return]
 
 
 def _one_line(text: str) -> str:

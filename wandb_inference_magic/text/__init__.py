@@ -27,5 +27,6 @@ from .redaction import (
     redacted,
     remember,
     with_texts,
+    without_keys,
     without_query_secrets,
 )

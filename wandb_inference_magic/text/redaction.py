@@ -105,6 +105,11 @@ def hidden(value: Any, secrets: Collection[str]) -> Any:
     return with_texts(value, without)
 
 
+def without_keys(value: Any) -> Any:
+    """Return a JSON value without the keys of this process: a prompt that has one is shown and saved without it."""
+    return hidden(value, tuple(_keys(os.environ)))
+
+
 @lru_cache(maxsize=8)
 def _forms_of(secrets: tuple[str, ...]) -> tuple[str, ...]:
     # The longest first: one may be a prefix of another, and the rest of the longer one would be left.
