@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from threading import RLock, local
 from typing import Any, Final, Protocol
 from weakref import WeakSet
 
@@ -32,7 +33,31 @@ def _forget_all() -> None:
         holder.forget()
 
 
+# A fork waits for it. A thread that is forked away would never release what it holds, such as the lock of an import.
+_forkless: Final = RLock()
+# Whether the thread that forks has the lock.
+_forking: Final = local()
+SECONDS_TO_FORK: Final = 10.0
+
+
+@contextmanager
+def without_forks() -> Iterator[None]:
+    """Let forks of this process wait for the end of the `with` block. For threads of ours; no block takes long."""
+    with _forkless:
+        yield
+
+
+def _begin_fork() -> None:
+    _forking.has_lock = _forkless.acquire(timeout=SECONDS_TO_FORK)
+
+
+def _end_fork() -> None:
+    if _forking.has_lock:
+        _forkless.release()
+
+
 if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_begin_fork, after_in_parent=_end_fork, after_in_child=_end_fork)
     os.register_at_fork(after_in_child=_forget_all)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.error import StdinNotImplementedError
 
+from ..concurrency import without_forks
 from ..config import WandbInference
 from ..imports import without_collections
 from ..session import current_session, end_session, start_session
@@ -115,7 +116,7 @@ def _close_after_cell(shell: InteractiveShell, session: Session) -> None:
 def _import_ahead(session: Session) -> None:
     """Import and create what the first chat needs while the user is still reading. The chat reports any failure."""
     try:
-        with without_collections():
+        with without_forks(), without_collections():
             for name in NEEDED:
                 importlib.import_module(name)
             from ..client import certificates
@@ -129,7 +130,8 @@ def _import_ahead(session: Session) -> None:
             # A chat that runs has what it needs, and would only be slower meanwhile.
             if session.is_used:
                 return
-            prepare()
+            with without_forks():
+                prepare()
     except Exception:  # noqa: BLE001 - the chat that needs it tries again and says what is wrong
         return
 
