@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -32,6 +33,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.frames.columns import plain
 from wandb_inference_magic.schemas.schema import Mismatch, Schema, read_schema, schema_of
 from wandb_inference_magic.schemas.tools import toolbox_of
 
@@ -615,6 +617,34 @@ def test_an_allowed_value_in_another_form_is_that_value(kind: Any, answer: str, 
 def test_a_text_that_could_be_several_allowed_values_or_none_is_a_mismatch(answer: str) -> None:
     with pytest.raises(Mismatch):
         schema_of("a IT|It|good").read(answer)
+
+
+class Listing(BaseModel):
+    names: Iterable[str]
+    inner: Iterable[Listing] | None = None
+
+
+@dataclass
+class Numbers:
+    numbers: Iterable[int] = ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (Listing, '{"names": ["a"], "inner": [{"names": ["b"], "inner": null}]}',
+         '{"names": ["a"], "inner": [{"names": [1]}]}'),
+        (Numbers, '{"numbers": [1, 2]}', '{"numbers": [1, "x"]}'),
+        (list[Numbers], '[{"numbers": [1, 2]}]', '[{"numbers": [1, "x"]}]'),
+        (Iterable[int], '[1, 2]', '[1, "x"]'),
+    ],
+)  # fmt: skip
+def test_an_iterable_is_checked_and_is_a_list(kind: Any, good: str, bad: str) -> None:
+    read = schema_of(kind).read(good)
+    assert plain(read) == plain(read) == json.loads(good)
+    assert pickle.loads(pickle.dumps(read)) == read
+    with pytest.raises(Mismatch):
+        schema_of(kind).read(bad)
 
 
 @dataclass

@@ -17,7 +17,7 @@ import threading
 import time
 import typing
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -1091,6 +1091,14 @@ async def triple(a: int) -> list[object]:
     return [3 * a, where.get(), threading.current_thread() is threading.main_thread()]
 
 
+def test_an_iterable_of_a_tool_is_a_list() -> None:
+    def twice(numbers: Iterable[int]) -> list[int]:
+        return [sum(numbers), sum(numbers)]
+
+    assert received(twice, {"numbers": [1, 2]}) == [3, 3]
+    assert "valid integer" in step(twice, '{"numbers": [1, "x"]}').result
+
+
 def test_an_asynchronous_tool_is_awaited() -> None:
     where.set("in the cell")
     assert received(triple, {"a": 2}) == [6, "in the cell", True]
@@ -1170,7 +1178,6 @@ def run_and_interrupt(body: str) -> list[str]:
         "from wandb_inference_magic.schemas.tools import toolbox_of\n"
         "async def tool():\n"
         "    'Wait.'\n"
-        "    print('begun', flush=True)\n"
         f"{textwrap.indent(textwrap.dedent(body), '    ')}\n"
         "try:\n"
         "    toolbox_of([tool]).run(ToolCall('call_1', 'tool', ''))\n"
@@ -1188,7 +1195,9 @@ def run_and_interrupt(body: str) -> list[str]:
 
 
 def test_an_interrupt_cancels_an_asynchronous_tool() -> None:
+    # It has begun to wait when the loop calls this.
     body = """
+        asyncio.get_running_loop().call_soon(lambda: print('begun', flush=True))
         try:
             await asyncio.sleep(200)
         except asyncio.CancelledError:
@@ -1199,7 +1208,7 @@ def test_an_interrupt_cancels_an_asynchronous_tool() -> None:
 
 
 def test_an_interrupt_does_not_wait_for_a_tool_that_cannot_be_cancelled() -> None:
-    assert run_and_interrupt("threading.Event().wait(200)") == ["interrupted"]
+    assert run_and_interrupt("print('begun', flush=True)\nthreading.Event().wait(200)") == ["interrupted"]
 
 
 # --- the module itself

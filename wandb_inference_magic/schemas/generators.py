@@ -9,13 +9,19 @@ import json
 from collections.abc import Iterator, Mapping
 from inspect import iscoroutinefunction
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final, TypeVar
 
-from pydantic import PydanticUserError
+from pydantic import PydanticUserError, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import SchemaValidator
 
 from ..text import as_json
 from .docstrings import target_of
+
+T = TypeVar("T")
+
+# Parts of a schema of pydantic's core that are none themselves, or only of what is written.
+_NO_SCHEMAS: Final = ("default", "metadata", "serialization")
 
 
 class _JsonGenerator(GenerateJsonSchema):
@@ -107,6 +113,28 @@ def reads_values_itself(schema: Any) -> bool:
     return any(node.get("type") in ("function-before", "function-wrap", "function-plain") for node in _nodes(schema))
 
 
+def with_lists(adapter: TypeAdapter[T]) -> TypeAdapter[T]:
+    """Return an adapter that makes a list of each `Iterable`: pydantic checks its items when they are used."""
+    if all(node.get("type") != "generator" for node in _nodes(adapter.core_schema)):
+        return adapter
+    adapter.core_schema = _with_lists(adapter.core_schema)
+    try:
+        # Newer versions would use the validators that the models inside have already.
+        adapter.validator = SchemaValidator(adapter.core_schema, _use_prebuilt=False)
+    except TypeError:
+        adapter.validator = SchemaValidator(adapter.core_schema)
+    return adapter
+
+
+def _with_lists(schema: Any) -> Any:
+    if isinstance(schema, list | tuple):
+        return type(schema)(map(_with_lists, schema))
+    if not isinstance(schema, Mapping):
+        return schema
+    kept = {name: one if name in _NO_SCHEMAS else _with_lists(one) for name, one in schema.items()}
+    return {**kept, "type": "list"} if kept.get("type") == "generator" else kept
+
+
 def _nodes(schema: Any) -> Iterator[Mapping[str, Any]]:
     """Yield the parts of a schema of pydantic's core, with all that are in them."""
     if isinstance(schema, list | tuple):
@@ -115,5 +143,5 @@ def _nodes(schema: Any) -> Iterator[Mapping[str, Any]]:
     elif isinstance(schema, Mapping):
         yield schema
         for name, one in schema.items():
-            if name not in ("default", "metadata", "serialization"):
+            if name not in _NO_SCHEMAS:
                 yield from _nodes(one)

@@ -209,6 +209,8 @@ def _arguments(parameters: Iterable[inspect.Parameter], *, takes_others: bool) -
     from pydantic import ConfigDict, Field, TypeAdapter
     from typing_extensions import NotRequired, TypedDict
 
+    from .generators import with_lists
+
     fields: dict[str, Any] = {}
     for parameter in parameters:
         if parameter.default is parameter.empty:
@@ -222,7 +224,7 @@ def _arguments(parameters: Iterable[inspect.Parameter], *, takes_others: bool) -
     arguments = make("Arguments", fields)
     # Not "allow": a dataclass among the parameters would inherit it and receive attributes that it does not have.
     arguments.__pydantic_config__ = ConfigDict(extra="ignore" if takes_others else "forbid")
-    return TypeAdapter(arguments)
+    return with_lists(TypeAdapter(arguments))
 
 
 def _schema(
