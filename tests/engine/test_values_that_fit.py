@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 from kernels import Kernel
-from service import Wandb, completion
+from service import Service, Wandb, completion
 
 LONG = "".join(f"{number:04d} " for number in range(4000))
 
@@ -47,3 +49,18 @@ def test_values_are_cut_only_as_far_as_the_context_requires(kernel_with_catalog:
     kernel.run("%config WandbInference.value_tokens = 50")
     run = kernel.run("%wbchat --once -m test/eyes Read {{ long }} and {{ long }}")
     assert "2 values in the prompt were cut to the setting value_tokens." in run.text
+
+
+def test_a_container_is_cut_to_its_first_items_with_a_notice_or_sent_whole(kernel: Kernel, service: Service) -> None:
+    kernel.run("numbers, deep = list(range(1500)), {'a': {str(number): [number] for number in range(1200)}}")
+    for name, left_out in (("numbers", "500 more left out"), ("deep", "200 more left out")):
+        run = kernel.run(f"%wbchat --once Read {{{{ {name} }}}}")
+        assert left_out in service.last.body["messages"][-1]["content"]
+        assert "A value in the prompt was cut to its first items. To send all of them: {{ name | whole }}." in run.text
+        run = kernel.run(f"%wbchat --once Read {{{{ {name} | whole }}}}")
+        sent_whole = service.last.body["messages"][-1]["content"].removeprefix("Read ")
+        assert json.loads(sent_whole) == kernel.value(name)
+        assert "was cut" not in run.text
+    kernel.run("rows = [{'x': numbers}, {'x': [1]}]")
+    run = kernel.run("%%wbmap rows\nRead {{ x }}")
+    assert "Values were cut in the prompts of 1 row" in run.text

@@ -130,16 +130,18 @@ def likely_mistakes(
 def _values_to_cut(run: BatchRun) -> Iterator[str]:
     """Say that values will be cut, if they are in the first row or in the one with the longest texts."""
     context = run.first.known and run.first.known.context
-    if context is None and run.spec.value_tokens is None:
-        return
     cut = run.first.cut_values
     # A row that cannot be made into a prompt is reported when its turn comes.
     with suppress(Exception):
         if not cut and (longest := run.rows.longest()) is not None:
             cut = run.requests.request(run.spec.prompts()(longest)).cut_values
-    if cut:
-        limit = "the setting value_tokens" if run.spec.value_tokens else f"the model's context of {context:,} tokens"
-        yield f"Some values are longer than {limit} allows: they are cut."
+    if not cut:
+        return
+    if context is None and run.spec.value_tokens is None:
+        yield "Some values are cut to their first items."
+        return
+    limit = "the setting value_tokens" if run.spec.value_tokens else f"the model's context of {context:,} tokens"
+    yield f"Some values are longer than {limit} allows, or have too many items: they are cut."
 
 
 def estimate(run: BatchRun) -> Estimate:

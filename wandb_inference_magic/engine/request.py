@@ -69,7 +69,7 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
         f"{model} is not known to call tools: it may answer without them." if calls_no_tools else "",
         _describe_left_out(conversation.left_out, known),
         _describe_cut(counted, known),
-        _describe_cut(cut_values(spec.prompt), None),
+        _describe_cut(cut_values(spec.prompt), None, is_set=settings.value_tokens is not None),
     )
     request = PreparedRequest(
         endpoint=endpoint,
@@ -196,13 +196,16 @@ def _describe_left_out(turns: int, known: Model | None) -> str:
     return f"The thread is close to the model's context limit of {known.context:,} tokens: its {which} not sent."
 
 
-def _describe_cut(values: int, known: Model | None) -> str:
-    """Say that values were cut to fit the context of a model, or, where that is None, to `value_tokens`."""
+def _describe_cut(values: int, known: Model | None, *, is_set: bool = False) -> str:
+    """Say that values were cut: to fit the context of a model, to `value_tokens` if that is set, or to some items."""
     if not values:
         return ""
     which = "A value in the prompt was" if values == 1 else f"{values} values in the prompt were"
-    why = f"fit the model's context of {known.context:,} tokens" if known else "the setting value_tokens"
-    return f"{which} cut to {why}."
+    if known:
+        return f"{which} cut to fit the model's context of {known.context:,} tokens."
+    if is_set:
+        return f"{which} cut to the setting value_tokens."
+    return f"{which} cut to its first items. To send all of them: {{{{ name | whole }}}}."
 
 
 def trace_inputs(spec: ChatSpec, *models: str) -> dict[str, Any]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import UserString, deque
 from collections.abc import Callable, Iterable, Mapping, MappingView, Sequence, Set as AnySet
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
+from types import SimpleNamespace
 from typing import Any, Final
+
+from ..imports import is_instance
 
 # Sequences with a text of their own.
 _NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
@@ -119,6 +123,25 @@ def _names_in_text(kind: Any, text: str) -> list[str]:
         return [one.name for one in described if one.repr and is_made]
     is_made = str(getattr(method, "__module__", "")).startswith("pydantic.")
     return [name for name, one in _models(kind).items() if one.repr and is_made]
+
+
+def record_of(value: Any) -> dict[str, Any] | None:
+    """Return what may be sent of a record, as a dataclass, a named tuple or a row of a database; None for any other."""
+    if isinstance(value, type) or is_written_tuple(value):
+        return None
+    left_out = hidden_fields(type(value))
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in left_out}
+    if callable(getattr(type(value), "_asdict", None)):
+        own = getattr(value, "_fields", ())  # results of SciPy have others, some of them private
+        return {name: one for name, one in value._asdict().items() if name in own or not name.startswith("_")}
+    if isinstance(value, SimpleNamespace):
+        return vars(value)
+    if isinstance(value, partial):
+        return {"func": value.func, "args": value.args, "keywords": value.keywords}
+    if (described := getattr(type(value), "__attrs_attrs__", None)) is not None:
+        return {one.name: getattr(value, one.name, None) for one in described if one.name not in left_out}
+    return dict(value) if is_instance(value, "sqlite3.Row") else None
 
 
 def is_container(value: object) -> bool:

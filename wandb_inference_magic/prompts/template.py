@@ -22,7 +22,7 @@ from .files import no_image_file
 from .frames import MAX_NAMES, columns_of, is_labelled, is_missing
 from .images import Image, TextOfImages, image_inside
 from .marked import CutText, MarkedText, ValueText, cut
-from .values import image_given, image_of, prompt_form
+from .values import image_given, image_of, prompt_form, whole_form
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template as CompiledTemplate, nodes
@@ -192,7 +192,7 @@ class Template:
         value = value.value if is_whole else value
         if is_missing(value):
             return ""
-        shown = prompt_form(value)
+        shown = whole_form(value) if is_whole else prompt_form(value)
         if isinstance(shown, Image):
             return self._marked(shown)
         if isinstance(shown, TextOfImages):
@@ -202,7 +202,7 @@ class Template:
         if is_whole:
             return shown
         short = shown if self._tokens is None else cut(shown, self._tokens)
-        return ValueText(shown) if short is shown else CutText(short)
+        return ValueText(shown) if short is shown and not isinstance(shown, CutText) else CutText(short)
 
 
 def _apart(piece: re.Match[str]) -> str:

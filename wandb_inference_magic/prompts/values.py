@@ -12,14 +12,14 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
-from functools import lru_cache, partial, singledispatch
+from dataclasses import is_dataclass
+from functools import lru_cache, singledispatch
 from io import BytesIO
 from itertools import islice
 from math import isinf
 from numbers import Integral, Real
 from pathlib import Path, PurePath
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
@@ -36,7 +36,7 @@ from .files import (
     no_image_file,
 )
 from .images import IN_TEXT, Image, TextOfImages
-from .marked import LEFT_OUT
+from .marked import LEFT_OUT, CutText
 
 if TYPE_CHECKING:
     Form = Callable[[Any], str | Image]
@@ -122,16 +122,28 @@ def _(value: Image) -> Image:
 
 @_register(dict, list, tuple, set, frozenset, deque)
 def _json(value: object) -> str | Image:
+    return _json_text(value, is_limited=True)
+
+
+def _json_text(value: object, *, is_limited: bool) -> str | Image:
     if hidden.is_written_tuple(value):
         return _readable(value)
     image = images.image_from_panels(value) if isinstance(value, list | tuple) else images.image_from_record(value)
     if image is not None:
         return image
-    reader = _Plain()
+    reader = _Plain(is_limited=is_limited)
     plain = reader.of(value)
     line = json.dumps(plain, ensure_ascii=False)
     text = line if len(line) <= ONE_LINE else json.dumps(plain, ensure_ascii=False, indent=2)
-    return TextOfImages.of(text, plain, reader.images) if reader.images else text
+    if reader.images:
+        return TextOfImages.of(text, plain, reader.images)
+    return CutText(text) if reader.has_left_out else text
+
+
+def whole_form(value: object) -> str | Image:
+    """Return the form of a value in a prompt, without a limit on the items of a container."""
+    shown = prompt_form(value)
+    return _json_text(value, is_limited=False) if isinstance(shown, CutText) else shown
 
 
 def json_of(value: Any, indent: int | None = None) -> str:
@@ -142,24 +154,9 @@ def json_of(value: Any, indent: int | None = None) -> str:
 
 
 def _record_of(value: Any) -> dict[str, Any] | None:
-    """Return the fields of a record, as a dataclass, a named tuple or a row of a database; None for any other."""
-    if isinstance(value, type) or hidden.is_written_tuple(value):
-        return None
-    left_out = hidden.hidden_fields(type(value))
-    if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in left_out}
-    if callable(getattr(type(value), "_asdict", None)):
-        own = getattr(value, "_fields", ())  # results of SciPy have others, some of them private
-        return {name: one for name, one in value._asdict().items() if name in own or not name.startswith("_")}
-    if isinstance(value, SimpleNamespace):
-        return vars(value)
-    if isinstance(value, partial):
-        return {"func": value.func, "args": value.args, "keywords": value.keywords}
-    if (described := getattr(type(value), "__attrs_attrs__", None)) is not None:
-        return {one.name: getattr(value, one.name, None) for one in described if one.name not in left_out}
     if is_instance(value, "plotly.basedatatypes.BasePlotlyType"):
         return charts.without(value.to_plotly_json(), "template")
-    return dict(value) if is_instance(value, "sqlite3.Row") else None
+    return hidden.record_of(value)
 
 
 def _ai_form(value: object, *, is_data: bool = False) -> str | Image | None:
@@ -188,11 +185,13 @@ def _ai_form(value: object, *, is_data: bool = False) -> str | Image | None:
 
 
 class _Plain:
-    """Convert containers to JSON types, limited to a readable size unless they are to be whole."""
+    """Convert containers to JSON types, limited to a readable size or, as data, whole."""
 
-    def __init__(self, *, is_whole: bool = False) -> None:
+    def __init__(self, *, is_limited: bool = True, is_whole: bool = False) -> None:
         self._is_whole = is_whole
-        self._most_items, self._most_nodes = (sys.maxsize, sys.maxsize) if is_whole else (MAX_ITEMS, MAX_NODES)
+        is_limited = is_limited and not is_whole
+        self._most_items, self._most_nodes = (MAX_ITEMS, MAX_NODES) if is_limited else (sys.maxsize, sys.maxsize)
+        self.has_left_out = False
         self._nodes = 0
         # The images that are found. Each is written as `[image]`.
         self.images: list[Image] = []
@@ -207,7 +206,10 @@ class _Plain:
                 return _words(value)
             # JSON has no number for infinity.
             return str(value) if isinstance(value, float) and isinf(value) else value
-        if id(value) in self._above or len(self._above) > DEEPEST or self._nodes > self._most_nodes:
+        if id(value) in self._above:
+            return "..."
+        if len(self._above) > DEEPEST or self._nodes > self._most_nodes:
+            self.has_left_out = True
             return "..."
         self._above.append(id(value))
         try:
@@ -304,6 +306,7 @@ class _Plain:
         return kept if len(value) <= self._most_items else {**kept, "...": self._more(len(value))}
 
     def _more(self, length: int) -> str:
+        self.has_left_out = True
         return LEFT_OUT.format(f"{length - self._most_items:,} more")
 
 
