@@ -369,6 +369,16 @@ def test_two_kernels_create_one_file(kernel: Kernel, service: Service, start_ker
     assert "4 exchanges" in kernel.run("%wbconfig --cassette class.jsonl --mode replay").text
 
 
+@pytest.mark.parametrize("mode", ["record", "auto"])
+def test_a_file_that_is_deleted_meanwhile_is_begun_again(kernel: Kernel, tmp_path: Path, mode: str) -> None:
+    record(kernel, "%wbchat --once first", mode=mode)
+    (tmp_path / "class.jsonl").unlink()
+    assert kernel.run("%wbchat --once second").ok
+    assert read_cassette(tmp_path / "class.jsonl").version == 2
+    record(kernel, mode="replay")
+    assert "replayed" in kernel.run("%wbchat --once second").text
+
+
 def test_other_settings_do_not_start_a_new_recording(kernel: Kernel, tmp_path: Path) -> None:
     record(kernel, "%wbchat --once one")
     kernel.run("%wbconfig --pace at-once\n%wbchat --once two")

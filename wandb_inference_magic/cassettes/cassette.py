@@ -298,6 +298,9 @@ class Cassette:
             self._prepare()
             self._is_prepared = True
         with self.path.open("ab", buffering=0) as file:
+            if not file.seek(0, SEEK_END):
+                # The file was deleted, or replaced by an empty one.
+                line = HEADER + line
             written = file.write(line) or 0
             if written < len(line):
                 # The disk is full. What follows a part of a line could not be read.
