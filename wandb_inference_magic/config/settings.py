@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields
@@ -13,7 +14,7 @@ from traitlets import Bool, CFloat, CInt, Enum, Float, Integer, List, TraitError
 from traitlets.config import Config, Configurable
 
 from ..catalog import check_model_id
-from ..errors import InferenceError, did_you_mean, shortened
+from ..errors import InferenceError, did_you_mean, quoted, shortened
 from .address import check_endpoint
 from .project import check_project, find_project, from_variable
 
@@ -52,6 +53,25 @@ def check_trace(text: str) -> str:
         When the text is not a project.
     """
     return "" if text.strip() == "off" else check_project(text)
+
+
+def check_hosts(hosts: list[str]) -> list[str]:
+    """Return the names of hosts.
+
+    Raises
+    ------
+    InferenceError
+        When one is something else, such as an address.
+    """
+    for host in hosts:
+        if not re.fullmatch(r"[\w-]+(\.[\w-]+)*|\[?[0-9a-fA-F:]+\]?", host):
+            named = re.fullmatch(r"(?:\w+:)?(?://)?(?:\*\.)?([\w.-]+\w).*", host, re.DOTALL)
+            meant = f": {named[1]}" if named else ", such as images.example.org"
+            raise InferenceError(
+                f"{quoted(shortened(host))} in allow_images_from is not the name of a host.",
+                remedy=f"Give the name alone, without an address, a port or a path{meant}.",
+            )
+    return hosts
 
 
 def one_of(*words: str) -> Callable[[str], str]:
@@ -148,7 +168,7 @@ class WandbInference(Configurable):
     catalog = Bool(True, help="Fetch W&B's public list of prices and context sizes (no key is sent).").tag(config=True)
     allow_images_from = List(
         Unicode(), help="Load images that a reply names from these hosts. Others become links."
-    ).tag(config=True)
+    ).tag(config=True, check=check_hosts)
     value_tokens = CInt(
         None,
         allow_none=True,
