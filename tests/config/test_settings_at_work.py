@@ -214,6 +214,16 @@ def test_the_refresh_rate_of_a_growing_reply_is_a_setting(kernel: Kernel, servic
 # The practice model ------------------------------------------------------------------------------------------
 
 
+def test_named_weights_that_are_not_there_are_reported_where_there_is_no_key(
+    start_kernel: Callable[..., Kernel], wandb: Wandb
+) -> None:
+    kernel = start_kernel(**wandb.environment)
+    kernel.run(LOAD)
+    config(kernel, "weights", "/nowhere/my-model.gguf")
+    error = kernel.run("%wbchat hi").error
+    assert "The weights of the practice model were not found: /nowhere/my-model.gguf" in error
+
+
 @pytest.mark.practice
 def test_the_practice_model_can_be_chosen_despite_a_key_and_use_other_weights(
     start_kernel: Callable[..., Kernel], wandb: Wandb, environment: dict[str, str]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from clocks import FastClock
 
-from wandb_inference_magic.concurrency import run_once
+from wandb_inference_magic.concurrency import coroutines
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.session.limiter import Limiter, Limiters, Share
 
@@ -51,7 +51,7 @@ def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
 
     @wraps(test)
     def run(**arguments: Any) -> None:
-        run_once(test(**arguments))
+        coroutines.run(test(**arguments))
 
     return run
 
@@ -272,7 +272,7 @@ def test_a_new_run_has_patience_again() -> None:
         assert again.limiter is share.limiter
         assert again.limiter.failed(failure(), share.limiter.clock.now() + 1) is True
 
-    run_once(exhausted())
+    coroutines.run(exhausted())
 
 
 @in_loop

@@ -84,9 +84,9 @@ def find_weights() -> Path | None:
     return found[0] if found else None
 
 
-def installed(weights: Path | None = None) -> bool:
-    """Return whether the engine and the weights exist: the given file, or the packaged weights."""
-    return find_spec(ENGINE) is not None and (weights.is_file() if weights else find_weights() is not None)
+def installed() -> bool:
+    """Return whether the engine and the packaged weights exist."""
+    return find_spec(ENGINE) is not None and find_weights() is not None
 
 
 def model_id(weights: Path | None = None) -> str:

@@ -65,7 +65,7 @@ def check_hosts(hosts: list[str]) -> list[str]:
     """
     for host in hosts:
         if not re.fullmatch(r"[\w-]+(\.[\w-]+)*|\[?[0-9a-fA-F:]+\]?", host):
-            named = re.fullmatch(r"(?:\w+:)?(?://)?(?:\*\.)?([\w.-]+\w).*", host, re.DOTALL)
+            named = re.fullmatch(r"(?:\w+:)?(?://)?([\w.-]+\w).*", host, re.DOTALL)
             meant = f": {named[1]}" if named else ", such as images.example.org"
             raise InferenceError(
                 f"{quoted(shortened(host))} in allow_images_from is not the name of a host.",

@@ -179,7 +179,8 @@ class EndpointResolver:
         if self.keys.find(WANDB_URL) is not None or self.keys.search(WANDB_URL).texts("ignored"):
             # An unusable key is reported, not hidden by the practice model.
             return "wandb"
-        return "local" if practice_server.installed(self._weights) else "wandb"
+        # If named weights cannot be used, the error says so, not that there is no key.
+        return "local" if self.settings.weights or practice_server.installed() else "wandb"
 
     @property
     def _weights(self) -> Path | None:
