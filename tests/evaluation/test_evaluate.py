@@ -363,7 +363,7 @@ def test_a_model_that_does_not_exist_is_not_a_worse_one(api: ModuleType, service
         evaluated(api, frame, prompt="{{ n }}?")
     partial = caught.value.partial  # type: ignore[attr-defined]
     assert "better" not in str(partial)
-    assert partial.sentences == "No row was asked of all candidates: nothing is known."
+    assert partial.sentences == "No row has a score for all candidates: nothing is known."
 
 
 def test_a_key_that_is_revoked_meanwhile_is_no_wrong_answer(api: ModuleType, service: Service) -> None:

@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 from kernels import Kernel, SharedKernel
-from service import Answer, Service, Wandb, completion
+from service import Answer, Endless, Service, Wandb, completion
 
 FRAME = (
     "import pandas as pd\n"
@@ -202,6 +202,28 @@ def test_an_interrupt_keeps_what_the_rows_so_far_tell_and_the_next_run_goes_on(
     assert again.ok
     assert "5 answers kept from before" in again.text
     assert evaluator.value("found.summary.right.tolist()") == [20]
+
+
+def test_an_interrupt_ends_a_scorer_at_once_also_one_that_waits_for_a_chat(evaluator: Kernel, service: Service) -> None:
+    asked = Event()
+
+    def answer_or_wait(one: Answer) -> None:
+        if one.received.body["messages"][-1]["content"] != "Is it right?":
+            return answer(one)
+        asked.set()
+        return Endless("It is ")(one)
+
+    service.always = answer_or_wait
+    evaluator.run(
+        "from wandb_inference_magic import chat\n"
+        "def by_model(answer, truth):\n    return 'yes' in chat('Is it right?').text"
+    )
+    request = evaluator.start("%%wbeval df --truth label -m test/x --scorer by_model -o found\nIs it even: {{ n }}")
+    assert asked.wait(60)
+    evaluator.interrupt()
+    run = evaluator.finish(request)
+    assert "Interrupted. The result so far is in found. Run it again to continue" in run.error
+    assert "No row has a score for all candidates: nothing is known." in run.text
 
 
 def test_an_evaluation_above_the_budget_is_refused_with_the_figures(kernel_with_catalog: Kernel, wandb: Wandb) -> None:

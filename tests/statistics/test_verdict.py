@@ -107,3 +107,14 @@ def test_a_stop_waits_for_every_comparison() -> None:
 
 def test_numbers_of_rows_are_round() -> None:
     assert [rounded_up(one) for one in (0.2, 21, 99, 101, 585, 1234)] == [10, 30, 100, 200, 600, 2000]
+
+
+def test_a_tie_of_thirds_is_no_difference() -> None:
+    scores = [[1.0, 1 / 3], [2 / 3, 2 / 3]]
+    (tie,) = compare_pairs(paired(["A", "B"], scores), samples=3)
+    assert tie.difference == 0.0
+    assert "e-1" not in tie.sentences
+    (small,) = compare_pairs(
+        paired(["A", "B"], [[1e-15, 0.0], [0.0, 0.0]]), measure=ScoreMeasure("mean error", is_error=True)
+    )
+    assert small.difference == 5e-16

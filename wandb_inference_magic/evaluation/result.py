@@ -234,7 +234,7 @@ class Evaluation(Shown):
     def sentences(self) -> str:
         """What the rows show and what they do not, in one or two sentences."""
         if not self.source:
-            return "No row was asked of all candidates: nothing is known."
+            return "No row has a score for all candidates: nothing is known."
         if not any(any(one.answered) for one in self.candidates):
             return "No row has an answer: nothing is known."
         if self._decides is None and not self._has_truth:

@@ -255,9 +255,10 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         # What was answered before a job was cancelled is scored all the same.
         self._scores.cancelled = None if outcome.interrupted else self._command.cancelled
         try:
-            if self._spec.stop_when_clear:
-                self._scores.is_decided()
-            evaluation = self._so_far(outcome.notices)
+            with self._command.deferred_interrupts("scoring") as interrupts, interrupts.allowed():
+                if self._spec.stop_when_clear:
+                    self._scores.is_decided()
+                evaluation = self._so_far(outcome.notices)
         except KeyboardInterrupt:
             # It interrupted the user's function.
             evaluation, outcome = self._so_far(outcome.notices, only_scored=True), replace(outcome, interrupted=True)

@@ -17,6 +17,8 @@ from .intervals import ALPHA, holm, mcnemar, rows_needed, tango
 # More rows than this are not worth naming.
 MAX_ROWS: Final = 100_000
 BOOTSTRAP: Final = "sign flips, bootstrap over rows"
+# The relative precision of a mean of differences.
+EXACT: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +218,17 @@ def compare_pairs(
     found = [_tested(each, samples, alpha, is_sequential=is_sequential, measure=measure) for *_, each in pairs]
     comparisons = []
     for (a, b, each), p, (_, low, high, method) in zip(pairs, holm([p for p, *_ in found]), found, strict=True):
-        mean = fmean(each) if each else 0.0
+        mean = _mean(each)
         variance = fmean([(one - mean) ** 2 for one in each]) if each else 0.0
         more = float("nan") if is_sequential else rows_needed(mean, variance, alpha) - len(each)
         comparisons.append(Comparison(a, b, len(each), mean, low, high, p, method, more=more, measure=measure))
     return comparisons
+
+
+def _mean(differences: Sequence[float]) -> float:
+    """Return the mean, which is 0 where only the rounding of its terms makes it another number, as of thirds."""
+    mean = fmean(differences) if differences else 0.0
+    return 0.0 if abs(mean) <= EXACT * fmean(map(abs, differences or [0.0])) else mean
 
 
 def _tested(
