@@ -129,16 +129,18 @@ def first_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def with_first_choice(chunk: Mapping[str, Any], first: Any) -> tuple[Mapping[str, Any], Any]:
-    """Return a chunk whose only choice has the index 0 if it had `first`, and `first`: by default that of this chunk.
+    """Return a chunk in which the choice `first` has the index 0 and no other has, and `first`.
 
-    Some services count from 1: the choice that comes first is the reply.
+    By default it is the first one of this chunk. Some services count from 1: the choice that comes first is the reply.
     """
     choices = chunk.get("choices")
-    only: Any = choices[0] if isinstance(choices, list) and len(choices) == 1 else None
-    index = only.get("index", 0) if isinstance(only, dict) else None
-    first = index if first is None else first
-    if index is not None and first not in (0, "0"):
-        chunk = {**chunk, "choices": [{**only, "index": 0 if index == first else -1}]}
+    found = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+    if not found:
+        return chunk, first
+    if first is None:
+        first = (first_choice(chunk) or found[0]).get("index") or 0
+    if first not in (0, "0"):
+        chunk = {**chunk, "choices": [{**one, "index": 0 if one.get("index") == first else -1} for one in found]}
     return chunk, first
 
 
