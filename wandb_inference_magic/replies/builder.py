@@ -22,6 +22,7 @@ from .forms import (
     read_texts,
     sources_in,
     thoughts_in,
+    unknown_fields,
     usage_in,
 )
 from .think_tags import BLANK, ThinkTags, begins_tag
@@ -88,6 +89,8 @@ class ReplyBuilder:
         self.refusal = ""
         # The notices about parts that are not shown, by the kind of part.
         self._unknown: dict[str, str] = {}
+        # The fields of unknown names in a delta before anything was read.
+        self._unread: dict[str, Any] = {}
         self.logprobs: list[Any] = []
         self._tags = ThinkTags(self.text_pieces)
         self._tools = ToolCallBuilder()
@@ -172,6 +175,8 @@ class ReplyBuilder:
         for position, part in enumerate(read_calls(delta)):
             self._mark_first()
             self._tools.add(part, position)
+        if not self.has_begun and not self._unread:
+            self._unread = unknown_fields(delta)
 
     def _read_usage(self, chunk: object) -> None:
         try:
@@ -311,6 +316,9 @@ class ReplyBuilder:
     def reports(self) -> tuple[str, ...]:
         """The notices about the answer itself, wherever it is shown: what may be missing of it."""
         end, not_shown = self.finish_reason, tuple(self._unknown.values())
+        if self._unread and not self.has_begun and not not_shown:
+            # There is nothing else: the answer may be in it.
+            not_shown = (f"The reply has fields of unknown names, which are not shown: {_beginning(self._unread)}",)
         return not_shown if end is None or end in ENDS else (*not_shown, _UNKNOWN_END.format(shortened(whole(end))))
 
     @property

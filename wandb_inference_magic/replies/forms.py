@@ -48,7 +48,7 @@ _METADATA: Final = frozenset(
 # The fields of a delta or a message that have reasoning. A service that sends several repeats itself.
 REASONING: Final = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "reasoning_details")
 # The fields of a delta that add to the reply.
-_ADDING: Final = ("content", "refusal", "tool_calls", "function_call", *REASONING)
+_ADDING: Final = ("content", "text", "refusal", "tool_calls", "function_call", *REASONING)
 # Fields that a model needs back as they came, with the results of its tools.
 ECHOED: Final = ("reasoning_details", "thinking_blocks", "reasoning_opaque")
 # Every field of a message that has reasoning.
@@ -62,6 +62,10 @@ _ARGUMENTS: Final = ("arguments", "input", "parameters", "args")
 _OF_CALL: Final = ("index", "id", "type", "function", "name", *_ARGUMENTS)
 # Fields with parts that cannot be shown.
 NOT_SHOWN: Final = ("images", "image", "audio")
+# The fields of a delta or a message that are read, or say nothing of the answer.
+_KNOWN: Final = frozenset(
+    (*("role", "name", "extra_content", "object", "model"), *_METADATA, *_ADDING, *ECHOED, *SOURCES, *_HOLDERS)
+).union(NOT_SHOWN)
 # The fields of a chunk with nothing to read but its text, of its choice and of its delta. Others are None.
 _PLAIN_CHUNK: Final = frozenset(
     ("id", "object", "created", "model", "choices", "system_fingerprint", "service_tier", "provider", "obfuscation")
@@ -172,7 +176,8 @@ def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
     is_thought = "extra_content" in delta and _at(delta, "extra_content", "google", "thought") is True
     content = delta.get("content")
     if content in (None, "", [], {}):
-        content = _at(delta.get("audio"), "transcript")
+        text = delta.get("text")
+        content = text if isinstance(text, str) and text else _at(delta.get("audio"), "transcript")
     if content is not None:
         parts = content if isinstance(content, list) else [content]
         if not isinstance(content, str) and not any(_is_part(one, content) for one in parts):
@@ -186,6 +191,12 @@ def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
     for name in NOT_SHOWN:
         if delta.get(name) and _at(delta[name], "transcript") is None:
             yield "unknown", {name: delta[name]}, name
+
+
+def unknown_fields(delta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a delta or a message whose names are not known, with what they have."""
+    is_content = (str, list, dict)
+    return {name: one for name, one in delta.items() if name not in _KNOWN and one and isinstance(one, is_content)}
 
 
 def _is_part(one: object, content: object) -> bool:
