@@ -1091,6 +1091,17 @@ async def triple(a: int) -> list[object]:
     return [3 * a, where.get(), threading.current_thread() is threading.main_thread()]
 
 
+@pytest.mark.parametrize(
+    ("written", "given"),
+    [('{"text": "a\\ud83d"}', "a\ufffd"), ('{"text": "\\ud83d\\ude00 \\uDe00"}', "\U0001f600 \ufffd")],
+)
+def test_half_of_a_character_in_the_arguments_is_replaced(written: str, given: str) -> None:
+    def echo(text: str) -> str:
+        return text
+
+    assert step(echo, written).result == given
+
+
 def test_an_iterable_of_a_tool_is_a_list() -> None:
     def twice(numbers: Iterable[int]) -> list[int]:
         return [sum(numbers), sum(numbers)]

@@ -8,12 +8,13 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, get_type_hints
 
 from ..errors import InferenceError, quoted
 from ..imports import is_instance
-from ..text import as_json, whole
+from ..text import as_json, read_json_text, whole, with_texts
 from .annotations import with_known_typed_dicts
 from .docstrings import read_docstring, target_of
 from .schema import copy_without
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 LONGEST_DEFAULT: Final = 1_000
+# Half of a character, as an escape. The escape of a whole one matches too.
+_ESCAPED_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
 LEFT_OUT: Final = inspect.Parameter.empty
 TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -53,8 +56,7 @@ class Tool:
         """Read the arguments that the model wrote. Raise ValueError (or its subclass, pydantic's ValidationError)."""
         from pydantic_core import from_json
 
-        # A lone surrogate has no UTF-8 form, and pydantic would raise an error of another type.
-        raw = whole(text).encode() if text.strip() else b"{}"
+        raw = _without_halves(text).encode() if text.strip() else b"{}"
         read = {name: value for name, value in self.arguments.validate_json(raw).items() if value is not LEFT_OUT}
         given = from_json(raw)
         if problems := [*misread_values(self.definition["function"]["parameters"], given)]:
@@ -77,6 +79,14 @@ class Tool:
         known = {parameter.name for parameter in self.parameters}
         others = {name: value for name, value in given.items() if name not in known}
         return TypeAdapter(dict[str, self.others.annotation]).validate_python(others)  # type: ignore[name-defined]
+
+
+def _without_halves(text: str) -> str:
+    """Return JSON without lone surrogates, which have no UTF-8 form: pydantic refuses them, also as escapes."""
+    if _ESCAPED_HALF.search(text):
+        with suppress(ValueError):
+            return json.dumps(with_texts(read_json_text(text), whole), ensure_ascii=False)
+    return whole(text)
 
 
 def describe(function: object, name: str) -> Tool:
