@@ -337,7 +337,7 @@ def test_asynchronous_tools_run_in_the_thread_of_the_cell_and_leave_its_event_lo
     kernel: Kernel, service: Service
 ) -> None:
     assert kernel.run(
-        "import asyncio, contextvars, threading\n"
+        "import asyncio, threading\n"
         "seen, lock = [], asyncio.Lock()\n"
         "async def later() -> str:\n"
         "    'Look where it runs.'\n"

@@ -56,7 +56,7 @@ def test_a_container_is_cut_to_its_first_items_with_a_notice_or_sent_whole(kerne
     for name, left_out in (("numbers", "500 more left out"), ("deep", "200 more left out")):
         run = kernel.run(f"%wbchat --once Read {{{{ {name} }}}}")
         assert left_out in service.last.body["messages"][-1]["content"]
-        assert "A value in the prompt was cut to its first items. To send all of them: {{ name | whole }}." in run.text
+        assert "A value in the prompt was cut to the first items. To send all of them: {{ name | whole }}." in run.text
         run = kernel.run(f"%wbchat --once Read {{{{ {name} | whole }}}}")
         sent_whole = service.last.body["messages"][-1]["content"].removeprefix("Read ")
         assert json.loads(sent_whole) == kernel.value(name)

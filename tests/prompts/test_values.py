@@ -493,6 +493,16 @@ class Accounts(BaseModel):
     by_name: dict[str, Account] = {"a": Account(more=2)}  # type: ignore[call-arg]
 
 
+class Loose(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class OnlyComputing(BaseModel):
+    @computed_field
+    def made(self) -> Account:
+        return Account()
+
+
 @pydantic.dataclasses.dataclass
 class PydanticLogin:
     user: str = "bo"
@@ -633,6 +643,8 @@ def test_a_text_of_the_users_own_is_its_text_in_a_template() -> None:
     [
         (Login(), '{"user": "bo"}'),
         (PydanticLogin(), '{"user": "bo"}'),
+        (Loose(more=[Account()]), '{"more": [{"data": 1}]}'),  # type: ignore[call-arg]
+        (OnlyComputing(), '{"made": {"data": 1}}'),
         (attrs.make_class("Login", {"user": attrs.field(), "key": attrs.field(repr=False)})("bo", "secret"), None),
         (Account(), '{"data": 1}'),
         (Account(data=pd.DataFrame({"a": [1]}), more=2), None),  # type: ignore[call-arg]

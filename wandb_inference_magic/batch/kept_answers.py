@@ -115,18 +115,17 @@ class KeptAnswers:
             found = self.cache.find([*keys, *older])
         return {key: answer for key in keys if (answer := found.get(key) or found.get(self._older.get(key, "")))}
 
-    def look(self) -> None:
-        """Look whether another kernel has written to the disk. It takes as long as a change between two threads."""
+    def look(self, share: Share) -> tuple[object, int]:
+        """Look whether another kernel has written to the disk. Return the state. It takes time: not for each row."""
         # What is wrong with the file is reported when it is next read or written.
         with suppress(OSError, sqlite3.Error):
             self._version = 0 if self.cache is None else self.cache.version
+        return share.limiter.latest_end, self._version
 
     def state(self, share: Share) -> tuple[object, int]:
         """Return what changes when an answer has come to the disk: of this kernel, or of others by the last look."""
-        if self._part is not None:
-            # The row before may have waited for a permit of the cluster.
-            self.look()
-        return share.limiter.latest_end, self._version
+        # For a part of a cluster's map, the row before may have waited for a permit.
+        return (share.limiter.latest_end, self._version) if self._part is None else self.look(share)
 
     def key_beside(self, key: str, kept: Answer) -> str:
         """Return the key of what is asked in place of an answer on disk that does not fit the schema any more."""

@@ -119,9 +119,10 @@ class BatchRun(RunResults):
         if self.share.is_paused:
             return False
         before = len(self.answers), self._has_drawn_all
-        if not self._pending:
+        if self._pending:
+            self._kept_answers.look(self.share)
+        else:
             self._prepare_rows()
-        self._kept_answers.look()
         has_started = False
         while self._pending and self._free and self._start_row(self._pending[0], start):
             self._pending.popleft()
@@ -149,8 +150,7 @@ class BatchRun(RunResults):
 
     def _not_kept(self, rows: Sequence[RowCall]) -> list[RowCall]:
         """Take the answers that are on disk, and return the rows that have none there."""
-        self._kept_answers.look()
-        seen = self._kept_answers.state(self.share)
+        seen = self._kept_answers.look(self.share)
         kept = self._kept_answers.find([row.key for row in rows])
         for row in rows:
             row.seen = seen

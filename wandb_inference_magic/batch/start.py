@@ -130,14 +130,14 @@ def likely_mistakes(
 def _values_to_cut(run: BatchRun) -> Iterator[str]:
     """Say that values will be cut, if they are in the first row or in the one with the longest texts."""
     context = run.first.known and run.first.known.context
-    cut = run.first.cut_values
+    cut, is_limited = run.first.cut_values, context is not None or run.spec.value_tokens is not None
     # A row that cannot be made into a prompt is reported when its turn comes.
     with suppress(Exception):
-        if not cut and (longest := run.rows.longest()) is not None:
+        if is_limited and not cut and (longest := run.rows.longest()) is not None:
             cut = run.requests.request(run.spec.prompts()(longest)).cut_values
     if not cut:
         return
-    if context is None and run.spec.value_tokens is None:
+    if not is_limited:
         yield "Some values are cut to their first items."
         return
     limit = "the setting value_tokens" if run.spec.value_tokens else f"the model's context of {context:,} tokens"

@@ -64,7 +64,7 @@ def check_hosts(hosts: list[str]) -> list[str]:
         When one is something else, such as an address.
     """
     for host in hosts:
-        if not re.fullmatch(r"[\w-]+(\.[\w-]+)*|\[?[0-9a-fA-F:]+\]?", host):
+        if not re.fullmatch(r"[\w-]+(\.[\w-]+)*|[0-9a-fA-F:]+", host):
             named = re.fullmatch(r"(?:\w+:)?(?://)?([\w.-]+\w).*", host, re.DOTALL)
             meant = f": {named[1]}" if named else ", such as images.example.org"
             raise InferenceError(

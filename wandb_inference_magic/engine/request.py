@@ -205,7 +205,7 @@ def _describe_cut(values: int, known: Model | None, *, is_set: bool = False) -> 
         return f"{which} cut to fit the model's context of {known.context:,} tokens."
     if is_set:
         return f"{which} cut to the setting value_tokens."
-    return f"{which} cut to its first items. To send all of them: {{{{ name | whole }}}}."
+    return f"{which} cut to the first items. To send all of them: {{{{ name | whole }}}}."
 
 
 def trace_inputs(spec: ChatSpec, *models: str) -> dict[str, Any]:

@@ -31,10 +31,10 @@ def is_written_tuple(value: object) -> bool:
 def _hidden_fields(kind: type) -> frozenset[str]:
     """Return the fields that a dataclass, an attrs class or a model keeps out of its own text: they may be secrets."""
     described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
-    known = {**_models(kind), **{name: one.info for name, one in _computed_fields(kind).items()}}
+    models = _described_by_pydantic(kind)
     return frozenset(
         {one.name for one in described if not one.repr}
-        | {name for name, one in known.items() if not one.repr or getattr(one, "exclude", False)}
+        | {name for name, one in models.items() if not one.repr or getattr(one, "exclude", False)}
     )
 
 
@@ -42,11 +42,12 @@ def _hidden_fields(kind: type) -> frozenset[str]:
 hidden_fields: Final[Callable[[type], frozenset[str]]] = lru_cache(maxsize=1000)(_hidden_fields)
 
 
-def _models(kind: type) -> Mapping[str, Any]:
-    """Return what pydantic knows of the fields of a model, or of a dataclass of its own."""
+def _described_by_pydantic(kind: type) -> Mapping[str, Any]:
+    """Return how pydantic describes the fields of a model, or of a dataclass of its own, with those computed."""
     if not hasattr(kind, "__pydantic_validator__"):
         return {}
-    return getattr(kind, "__pydantic_fields__", None) or getattr(kind, "model_fields", {})
+    own = getattr(kind, "__pydantic_fields__", None) or getattr(kind, "model_fields", {})
+    return {**own, **{name: one.info for name, one in _computed_fields(kind).items()}}
 
 
 def _computed_fields(kind: type) -> Mapping[str, Any]:
@@ -105,14 +106,15 @@ def _shows_hidden(value: Any, text: str) -> bool:
     if is_container(value):
         parts: Iterable[Any] = value.values() if isinstance(value, Mapping) else value
     else:
-        names = _names_in_text(kind, text)
-        parts = (getattr(value, name, None) for name in names)
+        names = _names_in_text(value, text)
+        parts = (getattr(value, name) for name in names if _has(value, name))
     # The text of a part is its repr.
     return not hidden_fields(kind).isdisjoint(names) or any(_shows_hidden(one, "__repr__") for one in parts)
 
 
-def _names_in_text(kind: Any, text: str) -> list[str]:
-    """Return the fields in the text that a library has made for a class; none if its text is the user's."""
+def _names_in_text(value: Any, text: str) -> list[str]:
+    """Return the fields in a value's text that a library has made for its class; none if its text is the user's."""
+    kind: Any = type(value)
     method = getattr(kind, text)
     method = kind.__repr__ if method is object.__str__ else method
     described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
@@ -121,8 +123,10 @@ def _names_in_text(kind: Any, text: str) -> list[str]:
         made_in = getattr(getattr(method, "__code__", None), "co_filename", "")
         is_made = hasattr(method, "__wrapped__") or made_in.startswith("<attrs generated")
         return [one.name for one in described if one.repr and is_made]
-    is_made = str(getattr(method, "__module__", "")).startswith("pydantic.")
-    return [name for name, one in _models(kind).items() if one.repr and is_made]
+    if not str(getattr(method, "__module__", "")).startswith("pydantic."):
+        return []
+    extra = getattr(value, "model_extra", None) or ()
+    return [*(name for name, one in _described_by_pydantic(kind).items() if one.repr), *extra]
 
 
 def record_of(value: Any) -> dict[str, Any] | None:
