@@ -240,6 +240,49 @@ def test_what_a_template_prints_stays_in_the_cell(kernel: Kernel, service: Servi
     assert reply["data"]["text/plain"].startswith("# Yes\n\nIt is.\n\nReally.")
 
 
+PRINTING = """
+import sys
+from pydantic import BaseModel, field_validator
+class Answer(BaseModel):
+    answer: str
+    @field_validator("answer")
+    def check(cls, value):
+        print("checking")
+        return value
+def note(row):
+    print("rendering")
+    return "a note"
+def score(answer, truth):
+    print("scoring", file=sys.stderr)
+    return answer == truth
+frame = [{"text": "a", "label": "Yes."}, {"text": "b", "label": "Yes."}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("cell", "printed"),
+    [
+        ("%%wbchat --once --schema Answer\nGo", ["checking"]),
+        ("%%wbmap frame\n{{ note(text) }} {{ text }}", ["rendering"]),
+        ("%%wbmap frame --schema Answer\n{{ note(text) }} {{ text }}", ["rendering", "checking"]),
+        ("%%wbeval frame --truth label --scorer score\n{{ text }}", ["scoring"]),
+    ],
+)
+def test_what_a_template_a_validator_and_a_scorer_print_stays_in_the_cell(
+    kernel: Kernel, service: Service, cell: str, printed: list[str]
+) -> None:
+    kernel.run(PRINTING)
+    service.always = completion('{"answer": "Yes."}' if "Answer" in cell else "Yes.")
+    run = kernel.run(cell)
+    assert run.ok, run.error
+    shown = [one["data"].get("text/plain", "") for one in run.outputs]
+    for words in printed:
+        assert any(words in one for one in shown[:-1]), words
+    assert shown[-1].strip()
+    # What the printed lines follow is empty: no preview, and no part of the reply, is in the cell twice.
+    assert all(not one.strip() or any(words in one for words in printed) for one in shown[:-1])
+
+
 def test_a_cassette_with_the_same_id_in_two_rounds_is_replayed(
     api: ModuleType, service: Service, tmp_path: Path
 ) -> None:

@@ -339,11 +339,8 @@ def _facts(run: BatchRun) -> dict[str, Any]:
 
 def _run(command: Command, runs: list[BatchRun], interrupts: Interrupts, progress: Progress | None) -> bool:
     """Wait until the runs have ended, and return whether they were interrupted."""
-    with interrupts.allowed():
-        # It estimates the run: rows are drawn and prompts rendered by the user's code.
-        shown = progress(runs) if progress else nullcontext(lambda: None)
     try:
-        with shown as redraw:
+        with progress(runs, interrupts) if progress is not None else nullcontext(lambda: None) as redraw:
             run_all(command, runs, interrupts, redraw=redraw)
     except KeyboardInterrupt:
         return True

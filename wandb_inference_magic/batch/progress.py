@@ -16,6 +16,7 @@ from ..text import duration, sum_or_none
 from .start import estimate
 
 if TYPE_CHECKING:
+    from ..concurrency import Interrupts
     from ..frontend import Canvas
     from .run import BatchRun
 
@@ -38,8 +39,9 @@ class Counts:
     doing: str = ""
 
 
-# Takes runs, and shows how far they are inside a `with` block: the thread that waits for them calls what that gives.
-Progress: TypeAlias = "Callable[[Sequence[BatchRun]], AbstractContextManager[Callable[[], None]]]"
+# Takes runs and the deferred interrupts, and shows how far the runs are inside a `with` block: the thread that waits
+# for them calls what that gives.
+Progress: TypeAlias = "Callable[[Sequence[BatchRun], Interrupts], AbstractContextManager[Callable[[], None]]]"
 
 
 class JobView(Protocol):
@@ -60,18 +62,24 @@ class MapProgress:
     canvas : Canvas
         Where the first answers are shown.
     runs : sequence of BatchRun
+    interrupts : Interrupts
+        Those that are deferred.
     bar : bool
         Whether to show a moving bar: only useful if someone is watching.
     preview : bool
         Whether the first answers can be redrawn beside the bar. A terminal cannot redraw them.
     """
 
-    def __init__(self, canvas: Canvas, runs: Sequence[BatchRun], *, bar: bool, preview: bool) -> None:
+    def __init__(
+        self, canvas: Canvas, runs: Sequence[BatchRun], interrupts: Interrupts, *, bar: bool, preview: bool
+    ) -> None:
         self._canvas = canvas
         self._runs = runs
         self._previewed = 0 if preview else PREVIEWED
         self._next = 0.0
-        expected = ", ".join(f"{run.model}: {estimate(run)}" for run in runs)
+        with interrupts.allowed():
+            # Rows are drawn and prompts rendered by the user's code.
+            expected = ", ".join(f"{run.model}: {estimate(run)}" for run in runs)
         self._notices = " ".join(dict.fromkeys(notice for run in runs for notice in run.all_notices))
         expected = f"{expected}. {self._notices}" if self._notices else expected
         if preview:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -223,7 +223,7 @@ class BatchRun(RunResults):
             if self.leaves_unread:
                 raise KeyboardInterrupt
             try:
-                with self.interrupts.allowed(new_only=True):
+                with self.interrupts.allowed(new_only=True) if row.spec.schema else nullcontext():
                     value = row.parsed()
             except Mismatch as mismatch:
                 row.begin_repair(mismatch, is_last=self.stopped is not None)

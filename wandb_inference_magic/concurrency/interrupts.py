@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Event, current_thread, main_thread
 from time import monotonic
 from types import FrameType
@@ -22,9 +22,11 @@ class Interrupts:
         self,
         handler: Callable[[int, FrameType | None], object] | None = None,
         cancelled: Event | None = None,
+        user_code: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._handler = handler
         self._cancelled = cancelled or Event()
+        self._user_code = user_code
         self._since: float | None = None
 
     def check(self) -> None:
@@ -43,12 +45,14 @@ class Interrupts:
         An interrupt that has arrived before is raised first. With `new_only` it stays deferred, and so do others.
         """
         if self._handler is None or (new_only and self._since is not None):
-            yield
+            with self._user_code():
+                yield
             return
         self.check()
         deferring = signal.signal(signal.SIGINT, self._let_through)
         try:
-            yield
+            with self._user_code():
+                yield
         finally:
             signal.signal(signal.SIGINT, deferring)
         self.check()
@@ -70,17 +74,26 @@ class Interrupts:
 
 
 @contextmanager
-def deferred_interrupts(cancelled: Event | None = None) -> Iterator[Interrupts]:
+def deferred_interrupts(
+    cancelled: Event | None = None, user_code: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Iterator[Interrupts]:
     """Defer interrupts inside the `with` block until `check`, `allowed` or the end of the block.
 
     An interrupt then never comes between two steps that belong together, such as recording a turn and drawing it.
-    Only the main thread receives interrupts. In any thread, `check` raises once `cancelled` is set.
+    Only the main thread receives interrupts.
+
+    Parameters
+    ----------
+    cancelled : Event, optional
+        In any thread, `check` raises once it is set.
+    user_code : callable, optional
+        Returns a context manager for each block in which interrupts are allowed.
     """
     handler = signal.getsignal(signal.SIGINT) if current_thread() is main_thread() else None
     if not callable(handler):
-        yield Interrupts(None, cancelled)
+        yield Interrupts(None, cancelled, user_code)
         return
-    interrupts = Interrupts(handler, cancelled)
+    interrupts = Interrupts(handler, cancelled, user_code)
     signal.signal(signal.SIGINT, interrupts._defer)
     try:
         yield interrupts

@@ -209,7 +209,7 @@ class _ChatRun:
 
     def _run_tool(self, tools: Toolbox, call: ToolCall, said: str) -> ToolStep:
         self.listener.doing(f"running {format_tool_call(call)}")
-        with self.interrupts.allowed(), self.listener.user_code():
+        with self.interrupts.allowed():
             step = replace(tools.run(call), said=said)
         self.steps.append(step)
         self.listener.step(step_markdown(step))

@@ -207,6 +207,8 @@ class NotebookCanvas(BlockCanvas):
         self._shell = shell
         self._format = format
         self._images = allow_images_from
+        # What the user's code shows, while it runs.
+        self._users: UserOutput | None = None
         # All outputs, and those above something that the user's code has shown.
         self._outputs: list[RedrawnOutput] = []
         self._above_users: list[RedrawnOutput] = []
@@ -276,16 +278,19 @@ class NotebookCanvas(BlockCanvas):
         if output is None:
             output = RedrawnOutput(self._shell, in_widget=self._is_in_widget)
             self._outputs.append(output)
-        output.draw(data, metadata)
+        with self._users.not_counted() if self._users is not None else nullcontext():
+            output.draw(data, metadata)
         return output
 
     @contextmanager
     def user_code(self) -> Iterator[None]:
-        shown = UserOutput(self._shell)
+        shown, around = UserOutput(self._shell), self._users
+        self._users = shown
         try:
             with shown.watched():
                 yield
         finally:
+            self._users = around
             # Also after an interrupt: the partial reply is drawn then.
             if shown.is_shown and not self._is_in_widget:
                 self._go_on_below(is_cleared=shown.is_cleared)
@@ -314,9 +319,11 @@ class NotebookCanvas(BlockCanvas):
         self._draw(data)
 
     def show(self, data: dict[str, Any]) -> None:
+        self._blank_above_users()
         self._draw(data)
 
     def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
+        self._blank_above_users()
         self._draw(side_by_side_bundle(columns, self._images), metadata)
 
     def clear(self) -> None:

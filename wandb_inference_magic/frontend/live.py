@@ -45,6 +45,10 @@ class Spinner:
         with cleared_on_error(self._canvas):
             yield lambda: self._show_status(describe_wait(doing, perf_counter() - started))
 
+    def user_code(self) -> AbstractContextManager[None]:
+        """Return a context manager for a block that runs the user's code. What that shows stays in the cell."""
+        return self._canvas.user_code()
+
     def _show_status(self, line: str) -> None:
         """Show a line, unless it is empty or was shown last."""
         if line and line != self._status:
@@ -136,10 +140,6 @@ class LiveUpdater(Spinner):
         self._take(perf_counter())
         self._canvas.step(markdown)
         self._status = ""
-
-    def user_code(self) -> AbstractContextManager[None]:
-        """Return a context manager for a block that runs the user's code. What that shows stays in the cell."""
-        return self._canvas.user_code()
 
     def finish(self, reply: Reply) -> None:
         """Draw the reply in its final form."""

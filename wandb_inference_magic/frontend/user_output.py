@@ -33,6 +33,15 @@ class UserOutput:
                 stack.callback(publisher.unregister_hook, self._note_message)
             yield
 
+    @contextmanager
+    def not_counted(self) -> Iterator[None]:
+        """Take nothing that is shown inside the `with` block for the user's."""
+        before = self.is_shown, self.is_cleared
+        try:
+            yield
+        finally:
+            self.is_shown, self.is_cleared = before
+
     def _note(self) -> None:
         self.is_shown = True
 

@@ -55,6 +55,9 @@ class Waiting(Protocol):
         It gives a function to call repeatedly, which shows what is being done, and for how long.
         """
 
+    def user_code(self) -> AbstractContextManager[None]:
+        """Return a context manager for a block that runs the user's code. What that shows must stay."""
+
 
 class Drawing(Waiting, Protocol):
     """Draws what is received, again and again."""
@@ -78,9 +81,6 @@ class Listener(Drawing, Protocol):
 
     def step(self, markdown: str) -> None:
         """Show what happened between two calls."""
-
-    def user_code(self) -> AbstractContextManager[None]:
-        """Return a context manager for a block that runs the user's code. What that shows must stay."""
 
     def finish(self, reply: Reply) -> None:
         """Show the reply, complete or partial, in its final form."""

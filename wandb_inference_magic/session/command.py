@@ -185,7 +185,10 @@ class Command:
             yield self._interrupts
             return
         try:
-            with self.listed(what), deferred_interrupts(self.cancelled) as self._interrupts:
+            with (
+                self.listed(what),
+                deferred_interrupts(self.cancelled, lambda: self.listener.user_code()) as self._interrupts,
+            ):
                 yield self._interrupts
         finally:
             self._interrupts = None
