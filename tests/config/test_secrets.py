@@ -6,6 +6,7 @@ import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from types import ModuleType
 
 import nbformat
@@ -336,6 +337,33 @@ def test_a_replay_asks_no_secret_store(start_kernel: Callable[..., Kernel], wand
     second.run(f"{COLAB}\n%load_ext wandb_inference_magic\n%wbconfig --cassette class.jsonl --mode replay")
     assert second.run("%wbchat --once hi").ok
     assert second.value("asked") == []
+
+
+@pytest.mark.parametrize("endpoint", ["custom", "other"])
+def test_a_key_in_a_reply_is_in_no_message_while_it_streams(
+    start_kernel: Callable[..., Kernel], service: Service, endpoint: str
+) -> None:
+    """The key of the endpoint, or that of another service: a prompt with all of the environment has both."""
+    own = KEY if endpoint == "custom" else "none"
+    kernel = start_kernel(**service.environment | {"WANDB_INFERENCE_API_KEY": own, "WANDB_API_KEY": KEY})
+    kernel.run("%load_ext wandb_inference_magic\n%config WandbInference.refresh_per_second = 50")
+    shown = Event()
+
+    def answer(one: Answer) -> None:
+        one.start()
+        one.event(chunk({"reasoning_content": f"It is {KEY}, "}))
+        for piece in ("Your key is ", KEY[:9], KEY[9:], " and that is it.\n\n", "Look."):
+            one.event(chunk({"content": piece}))
+        assert shown.wait(30)
+        one.event(chunk({"content": " Done."}, "stop"))
+        one.event("[DONE]")
+        one.end()
+
+    service.always = answer
+    run = kernel.run_and_do("%wbchat --once hi", shown.set, "that is it")
+    assert run.ok
+    assert "Your key is (hidden) and that is it." in run.text
+    assert KEY[:9] not in str(run.messages)
 
 
 def test_a_key_that_the_service_returns_is_hidden(start_kernel: Callable[..., Kernel], service: Service) -> None:

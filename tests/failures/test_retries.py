@@ -19,7 +19,7 @@ from service import Answer, Script, Service, Streamed, calling, chunk, completio
 from wandb_inference_magic.engine import run_chat, spec_from_python
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.failures.retries import read_retry_after, requested_delay, retry_delay
-from wandb_inference_magic.replies import CallProgress, NullListener
+from wandb_inference_magic.replies import CallProgress, Listener
 from wandb_inference_magic.schemas import toolbox_of
 from wandb_inference_magic.session import Command, current_session
 from wandb_inference_magic.session.limiter import Limiters
@@ -144,7 +144,7 @@ def test_the_countdown_is_shown(kernel: Kernel, service: Service) -> None:
     assert len(run.outputs) == 1
 
 
-class RetriesSeen(NullListener):
+class RetriesSeen(Listener):
     """Keeps what is said of tries while the clock goes ahead."""
 
     def start(self, progress: CallProgress, *others: CallProgress) -> None:

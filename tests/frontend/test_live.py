@@ -18,9 +18,11 @@ class Recorded(PlainCanvas):
     def __init__(self) -> None:
         super().__init__()
         self.drawn: list[str] = []
+        self.whole: list[str] = []
 
     def _print(self, text: str) -> None:
         self.drawn.append(text.strip())
+        self.whole.append(text)
 
 
 def followed(*texts: str) -> tuple[Recorded, LiveUpdater, CallProgress]:
@@ -56,3 +58,32 @@ def test_the_reply_of_a_later_try_is_drawn() -> None:
     progress.builder.add(chunk({"content": "Yes."}))
     updater.redraw()
     assert canvas.drawn == ["Yes."]
+
+
+KEY = "0123456789abcdef-of-the-service"
+
+
+@pytest.mark.parametrize("size", [1, 3, 50])
+@pytest.mark.parametrize(
+    "text", [f"The key is {KEY}. It is 0123 more.", f"The key is {KEY}", f"\n<think>{KEY}</think>No."]
+)
+def test_no_drawing_of_a_reply_has_a_key_and_all_else_is_drawn(text: str, size: int) -> None:
+    canvas, updater, progress = followed()
+    progress.builder.secrets = (KEY,)
+    for start in range(0, len(text), size):
+        progress.builder.add(chunk({"content": text[start : start + size]}))
+        updater.redraw()
+    reply: Any = progress.builder.build(asked_model="m", endpoint="e", price=None, messages=())
+    updater.finish(reply)
+    shown = "".join(canvas.whole)
+    assert KEY[:5] not in shown
+    assert shown.strip().startswith(reply.text)
+    assert reply.text == text.replace(KEY, "(hidden)").partition("</think>")[2] or "(hidden)" in reply.text
+
+
+@pytest.mark.parametrize("before", ["\n", "\n\n\n"])
+def test_a_reply_after_blank_lines_and_reasoning_is_drawn_to_its_last_character(before: str) -> None:
+    canvas, updater, progress = followed(f"{before}<think>Because.</think>Hello wor", "ld, again")
+    reply: Any = progress.builder.build(asked_model="m", endpoint="e", price=None, messages=())
+    updater.finish(reply)
+    assert "".join(canvas.whole).strip().startswith("Hello world, again[")

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, TypeVar
+from types import SimpleNamespace
+from typing import Any, Literal, TypeVar
 
 from ..config import setting_named
 from ..errors import HelpRequested, InferenceError, did_you_mean, shortened
@@ -101,7 +102,7 @@ def option(
     return named
 
 
-class Options:
+class Options(SimpleNamespace):
     """The options that a magic was given. A subclass declares each as an attribute, by `option`.
 
     It is no dataclass: generating the code of those takes a seventh of the time of importing what a chat needs.
@@ -124,19 +125,7 @@ class Options:
         cls.declared = (*cls.declared, *own)
 
     def __init__(self, **given: Any) -> None:
-        defaults = {one.field: one.default for one in self.declared}
-        if unknown := given.keys() - defaults.keys():
-            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
-        vars(self).update(defaults, **given)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"{name} cannot be changed: `having` returns other options")
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and vars(self) == vars(other)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+        super().__init__(**({one.field: one.default for one in self.declared} | given))
 
     def given(self, *fields: str) -> list[str]:
         """Return the names, such as `--max-tokens`, of those options in `fields` that were given, in that order."""

@@ -16,7 +16,7 @@ from ..engine import ChatSpec, run_chat
 from ..errors import MB, InferenceError, quoted
 from ..frontend import Spinner, describe_wait
 from ..rendering import table_bundle
-from ..replies import NullListener
+from ..replies import Listener
 from ..session import Command, has_no_list
 from ..text import counted, duration, redacted
 
@@ -267,7 +267,7 @@ def _check(session: Session, canvas: Canvas, *, needs_reply: bool) -> None:
         raise failure
 
 
-class _Checking(NullListener):
+class _Checking(Listener):
     """Shows that a chat is waited for, not its reply."""
 
     def __init__(self, canvas: Canvas) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import Counts
 from ..catalog import usd
@@ -14,8 +14,8 @@ from ..errors import InferenceError, Interrupted
 from ..frontend import describe_progress, describe_wait
 from ..jobs import HERE, Job, Outcome, can_run_beside
 from ..rendering import line_bundle, reply_bundle, table_bundle
-from ..replies import NullListener
-from ..session import Foreground, JobRecord, unfinished
+from ..replies import Listener
+from ..session import JobRecord, Listed, unfinished
 from ..text import duration
 from ..widgets import show_job
 
@@ -58,7 +58,7 @@ def start_chat(
     begin(context, job, name, canvas, quiet=quiet)
 
 
-class JobListener(NullListener):
+class JobListener(Listener):
     """Shows in the line of a job what has been received of its reply."""
 
     def __init__(self, job: Job) -> None:
@@ -104,7 +104,7 @@ def begin(context: MagicContext, job: Job, name: str, canvas: Canvas, *, quiet: 
             canvas.discard()
             context.put(name, job)
             # What it waits for is not shown in the cell any more.
-            context.command.listener = NullListener()
+            context.command.listener = Listener()
             if not quiet:
                 show_job(context.shell, job)
 
@@ -148,10 +148,10 @@ def manage(context: MagicContext, options: JobsOptions, text: str) -> None:
     if not text:
         if chosen:
             raise InferenceError(f"--{chosen[0]} needs the number of a job.", remedy="%wbjobs shows them.")
-        canvas.show(jobs_table(cast("Sequence[Job | Foreground]", list(session.jobs)), unfinished()))
+        canvas.show(jobs_table(list(session.jobs), unfinished()))
         return
-    job = cast("Job | Foreground", session.jobs.get(_number(text)))
-    if isinstance(job, Foreground):
+    job = session.jobs.get(_number(text))
+    if not isinstance(job, Job):
         if chosen != ["cancel"]:
             raise InferenceError(
                 f"Job {job.id} ({job.what}) runs in a callback, a subshell or a thread of yours: the code that "
@@ -220,7 +220,7 @@ def follow(canvas: Canvas, job: Job) -> None:
     job.seen()
 
 
-def jobs_table(jobs: Sequence[Job | Foreground], left: Sequence[JobRecord]) -> dict[str, Any]:
+def jobs_table(jobs: Sequence[Listed], left: Sequence[JobRecord]) -> dict[str, Any]:
     """Return the jobs of this session, and those that a kernel left unfinished, as a MIME bundle."""
     below = " ".join(_describe_left(one) for one in left)
     if not jobs:
@@ -228,8 +228,8 @@ def jobs_table(jobs: Sequence[Job | Foreground], left: Sequence[JobRecord]) -> d
     return table_bundle(HEADINGS, [_row(job) for job in jobs], below=below)
 
 
-def _row(job: Job | Foreground) -> tuple[str, ...]:
-    if isinstance(job, Foreground):
+def _row(job: Listed) -> tuple[str, ...]:
+    if not isinstance(job, Job):
         return (str(job.id), job.what, "running", *[""] * (len(HEADINGS) - 3))
     total, left, rate = job.total, job.seconds_left, job.rate
     return (

@@ -26,7 +26,7 @@ NO_TOKENS: Final = ("", "", "")
 ByModel = list[tuple[str, str, Total]]
 
 
-def show_usage(context: MagicContext, options: UsageOptions) -> None:
+def show_usage(context: MagicContext, options: UsageOptions, _text: str) -> None:
     """Run `%wbusage`: show the usage or put it into a variable, and reset the counts.
 
     Raises

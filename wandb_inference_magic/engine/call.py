@@ -16,6 +16,7 @@ from ..failures import retry_delay
 from ..messages import ADDED_JSON_MODE, CURRENT_CALL, added_up, notices_below, read_json
 from ..replies import CallProgress, ReplyBuilder
 from ..schemas import Mismatch
+from ..text import known_keys
 from .relax import does_not_fit, refused, refused_answer, relax_response_format, repair_request
 
 if TYPE_CHECKING:
@@ -142,8 +143,7 @@ class ModelCall:
         self.sent_at = self._command.session.clock.now()
         reservation.reserve(self.sent)
         builder.budget_limit = reservation.limit
-        key = self.sent.endpoint.key
-        builder.secrets = (key.reveal(),) if key else ()
+        builder.secrets = known_keys()
         builder.started = perf_counter()
         ADDED_JSON_MODE.set(self.spec.adds_json_mode)
         CURRENT_CALL.set((self._command, self.place))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InferenceError, Interrupted, quoted
 from ..messages import Turn
 from ..rendering import format_tool_call, step_markdown
-from ..replies import NullListener
+from ..replies import Listener
 from ..schemas import Mismatch
 from ..spending import Reservation
 from ..text import counted
@@ -26,7 +26,6 @@ from .request import NOWHERE, prepare_request, trace_inputs
 if TYPE_CHECKING:
     from ..concurrency import Interrupts
     from ..messages import Message, Origin, PreparedRequest, Reply, Thread, ToolCall, ToolStep
-    from ..replies import Listener
     from ..schemas import Toolbox
     from ..session import Command, Session, Share, Trace
     from .spec import ChatSpec
@@ -75,7 +74,7 @@ def run_chat(
     Interrupted
         When the user interrupts. It says whether the turn is in the thread.
     """
-    listener = listener or NullListener()
+    listener = listener or Listener()
     command.listener = listener
     run: _ChatRun | None = None
     reply: Reply | None = None

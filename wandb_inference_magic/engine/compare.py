@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..catalog import usd
 from ..errors import InferenceError, Interrupted
-from ..replies import CallProgress, NullListener, ReplyBuilder
+from ..replies import CallProgress, Listener, ReplyBuilder
 from ..spending import Reservation
 from .call import ModelCall
 from .request import NOWHERE, prepare_request, trace_inputs
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from ..concurrency import Interrupts
     from ..messages import Origin, Reply
-    from ..replies import ComparisonListener
     from ..session import Command, Trace
     from .spec import ChatSpec
 
@@ -31,7 +30,7 @@ def run_comparison(
     specs: Sequence[ChatSpec],
     *,
     origin: Origin = NOWHERE,
-    listener: ComparisonListener | None = None,
+    listener: Listener | None = None,
 ) -> list[Reply]:
     """Send a prompt to several models together and return their replies in the order of `specs`.
 
@@ -45,7 +44,7 @@ def run_comparison(
         The same prompt for each model; at most `MAX_MODELS`.
     origin : Origin
         The running cell.
-    listener : ComparisonListener, optional
+    listener : Listener, optional
         Draws the replies; without one nothing is drawn.
 
     Raises
@@ -55,7 +54,7 @@ def run_comparison(
     Interrupted
         When the user interrupts. The partial replies are drawn and kept.
     """
-    listener = listener or NullListener()
+    listener = listener or Listener()
     command.listener = listener
     # The stack is entered before the first reservation: an interrupt can come before the last one is ready.
     with ExitStack() as stack:
@@ -98,7 +97,7 @@ def _too_expensive(model: str, error: InferenceError, reserved: float) -> Infere
 
 def _compared(
     command: Command,
-    listener: ComparisonListener,
+    listener: Listener,
     contenders: Sequence[_Contender],
     trace: Trace,
     interrupts: Interrupts,

@@ -91,8 +91,8 @@ class Canvas(Protocol):
     def step(self, markdown: str) -> None:
         """Show an intermediate step, such as a tool call. Later text starts below it."""
 
-    def finish(self, reply: Reply) -> None:
-        """Draw the reply, complete or partial, in its final form."""
+    def finish(self, reply: Reply, rest: str) -> None:
+        """Draw the reply, complete or partial, in its final form. `rest` is the text that has not been added yet."""
 
     def user_code(self) -> AbstractContextManager[None]:
         """Return a context manager for a block that runs the user's code. What that shows stays in the cell."""
@@ -136,8 +136,11 @@ class BlockCanvas:
         self._prints_finished_blocks = prints_finished_blocks
         self._open = ""
         self._drawn = 0
+        # Whether text was added since the last step.
+        self._has_text = False
 
     def append(self, text: str) -> None:
+        self._has_text = True
         words_end = len(self._open.rstrip())
         self._open += text
         # A block may end where a line ends. This shows once the next block starts, so check before that text is drawn.
@@ -153,6 +156,7 @@ class BlockCanvas:
             self._drawn = len(self._open)
 
     def step(self, markdown: str) -> None:
+        self._has_text = False
         self._open = f"{self._open}\n\n{markdown}\n\n" if self._open.strip() else f"{markdown}\n\n"
         if self._prints_finished_blocks:
             self._leave(self._open)
@@ -307,7 +311,7 @@ class NotebookCanvas(BlockCanvas):
             output.clear()
         self._above_users = []
 
-    def finish(self, reply: Reply) -> None:
+    def finish(self, reply: Reply, rest: str) -> None:  # noqa: ARG002
         data = reply_bundle(reply, self._format, self._images)
         self._blank_above_users()
         if len(self._outputs) > 1:

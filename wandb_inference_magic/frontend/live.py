@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import Interrupted
 from ..rendering import thought
-from ..replies import CallProgress, ReplyBuilder
-from ..text import counted, duration
+from ..replies import CallProgress, Listener, ReplyBuilder
+from ..text import counted, duration, hidden, without_secrets
 
 if TYPE_CHECKING:
     from ..concurrency import Interrupts
@@ -27,7 +27,7 @@ LINE: Final = 80
 LONGEST_ENDING: Final = 2000
 
 
-class Spinner:
+class Spinner(Listener):
     """Shows a status line on a canvas, redrawn once a second, while something else is waited for."""
 
     def __init__(self, canvas: Canvas) -> None:
@@ -107,7 +107,7 @@ class LiveUpdater(Spinner):
         self.start(CallProgress(""))
         self._last_text = 0.0
 
-    def start(self, progress: CallProgress) -> None:
+    def start(self, progress: CallProgress, *_: CallProgress) -> None:
         """Draw the reply to the next request from now on."""
         self._progress = progress
         self._status = ""
@@ -116,7 +116,7 @@ class LiveUpdater(Spinner):
         self._ending, self._ending_shown, self._has_thought = "", 0, False
 
     def _follow(self, builder: ReplyBuilder) -> None:
-        self._builder, self._pieces, self._taken = builder, builder.text_pieces, 0
+        self._builder, self._pieces, self._taken, self._held = builder, builder.text_pieces, 0, ""
 
     def redraw(self) -> None:
         """Draw the text received since the last time or, if there has been none for a while, why."""
@@ -143,10 +143,9 @@ class LiveUpdater(Spinner):
 
     def finish(self, reply: Reply) -> None:
         """Draw the reply in its final form."""
-        self._notice_restart()
-        self._follow(self._progress.builder)
+        rest = hidden(self._received(), self._builder.secrets)
         self._fold()
-        self._canvas.finish(reply)
+        self._canvas.finish(reply, rest)
 
     def discard(self) -> None:
         """Remove the status line. Called when there is no reply."""
@@ -154,23 +153,30 @@ class LiveUpdater(Spinner):
 
     def _take(self, now: float) -> bool:
         """Append the text received since the last time to the canvas. Return whether there was any."""
-        has_text = self._take_of_builder(now)
+        received = self._received()
+        # The end may be the beginning of a key.
+        new, self._held = without_secrets(received, self._builder.secrets)
+        if new:
+            self._last_text = now
+            self._fold()
+            self._canvas.append(new)
+        return bool(new)
+
+    def _received(self) -> str:
+        """Return the text that is not on the canvas yet."""
+        text = self._of_builder()
         if self._progress.builder is not self._builder:
             # The request was sent again.
             self._follow(self._progress.builder)
-            has_text = self._take_of_builder(now) or has_text
-        return has_text
+            text += self._of_builder()
+        return text
 
-    def _take_of_builder(self, now: float) -> bool:
+    def _of_builder(self) -> str:
         self._notice_restart()
-        new = self._pieces[self._taken :]
-        if not new:
-            return False
+        new, held = self._pieces[self._taken :], self._held
         self._taken += len(new)
-        self._last_text = now
-        self._fold()
-        self._canvas.append("".join(new))
-        return True
+        self._held = ""
+        return "".join((held, *new))
 
     def _notice_restart(self) -> None:
         """Say so if the text so far has turned out to be reasoning."""
@@ -198,7 +204,8 @@ class LiveUpdater(Spinner):
         # Draw whole lines, not each word: what is sent stays in proportion to the reasoning.
         if line and (line != self._status or self._ending_shown >= LINE):
             self._status, self._ending_shown = line, 0
-            self._canvas.thinking(f"{line} · {counted(self._words_thought, 'word')}", self._ending)
+            ending, _ = without_secrets(self._ending, self._builder.secrets)
+            self._canvas.thinking(f"{line} · {counted(self._words_thought, 'word')}", ending)
 
     def _fold(self) -> None:
         """Fold the reasoning before the text, once."""

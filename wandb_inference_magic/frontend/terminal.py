@@ -89,7 +89,6 @@ class RichCanvas(BlockCanvas, _Printing):
         self._format = format
         self._console = Console(highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
-        self._given = 0
 
     def status(self, words: str) -> None:
         line = Text(safe_plain(words), style="dim")
@@ -102,14 +101,6 @@ class RichCanvas(BlockCanvas, _Printing):
     def thought(self, summary: str) -> None:
         self.discard()
         self._console.print(f"[{summary}: _wbreply.reasoning]\n", style="dim")
-
-    def append(self, text: str) -> None:
-        self._given += len(text)
-        super().append(text)
-
-    def step(self, markdown: str) -> None:
-        super().step(markdown)
-        self._given = 0
 
     def _draw_open(self, text: str) -> None:
         self._redraw(self._rendered(text))
@@ -127,9 +118,9 @@ class RichCanvas(BlockCanvas, _Printing):
         self._console.file.write("\n".join(line.rstrip() for line in lines) + "\n")
         self._console.file.flush()
 
-    def finish(self, reply: Reply) -> None:
+    def finish(self, reply: Reply, rest: str) -> None:
         self.discard()
-        rest = self._open + reply.text[self._given :]
+        rest = self._open + (rest if self._has_text or rest else reply.text)
         if self._format == "json":
             self._print_json(reply)
         elif rest.strip() or not reply.text:
@@ -176,22 +167,23 @@ class PlainCanvas(_Printing):
 
     def __init__(self) -> None:
         self._ends_line = True
-        self._given = 0
+        self._has_text = False
 
     def append(self, text: str) -> None:
-        self._given += len(text)
+        self._has_text = True
         self._print(safe_plain(text))
 
     def flush(self) -> None:
         """Do nothing: text is printed as it arrives."""
 
     def step(self, markdown: str) -> None:
-        self._given = 0
+        self._has_text = False
         self.discard()
         self._print(f"{safe_plain(markdown)}\n")
 
-    def finish(self, reply: Reply) -> None:
-        self._print(safe_plain(reply.text[self._given :]) if reply.text.strip() else why_empty(reply))
+    def finish(self, reply: Reply, rest: str) -> None:
+        has_text = self._has_text or bool(rest)
+        self._print(safe_plain(rest if has_text else reply.text) if reply.text.strip() else why_empty(reply))
         self.discard()
         for line in lines_below(reply):
             self._print(f"{line}\n")

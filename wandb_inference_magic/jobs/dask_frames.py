@@ -30,7 +30,7 @@ from ..frames import (
     typed_column,
 )
 from ..imports import import_quietly
-from ..session import Command, Foreground, Session, current_session
+from ..session import Command, Listed, Session, current_session
 
 if TYPE_CHECKING:
     from ..batch import BatchSpec, Permits
@@ -258,8 +258,7 @@ class _TaskEnd(Event):
 class _LocalMap:
     """A map whose partitions run in threads of this process: its entry in the list of jobs, and how many there are."""
 
-    entry: Foreground
-    cancelled: Event
+    entry: Listed
     permits: Semaphore
     partitions: int = 0
 
@@ -287,12 +286,11 @@ def _taking_part(command: Command, name: str, most: int) -> Iterator[Permits]:
     jobs = current_session().jobs
     with _lock:
         if (one := _local_maps.get(name)) is None:
-            cancelled = Event()
-            entry = Foreground("map of a Dask DataFrame", cancelled)
-            one = _local_maps[name] = _LocalMap(entry, cancelled, Semaphore(most))
+            entry = Listed("map of a Dask DataFrame", Event())
+            one = _local_maps[name] = _LocalMap(entry, Semaphore(most))
             jobs.add(entry)
         one.partitions += 1
-    command.cancelled = one.cancelled
+    command.cancelled = one.entry.cancelled
     try:
         yield one.permits
     finally:
@@ -317,7 +315,7 @@ def _end_with_interrupts() -> None:
 def _cancel_if_interrupted(graph: Any, state: Any, failed: bool) -> None:  # noqa: ARG001 - Dask calls it
     if failed and isinstance(sys.exc_info()[1], KeyboardInterrupt):
         for one in list(_local_maps.values()):
-            one.cancelled.set()
+            one.entry.cancel()
 
 
 def _worker() -> Any:

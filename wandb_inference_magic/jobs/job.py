@@ -9,16 +9,16 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
-from threading import Event, RLock, Thread
+from threading import RLock, Thread
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn
 
 from ..batch import Counts, JobView, cost_of, longest_wait
 from ..catalog import usd
 from ..concurrency import SECONDS_BETWEEN_LOOKS, deferred_interrupts
 from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened, without_thread
 from ..rendering import line_bundle
-from ..session import JobRecord, OfThisKernel, RecordFile, forget_same
+from ..session import JobRecord, Listed, RecordFile, forget_same
 from ..text import counted, duration, sum_or_none
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Outcome:
     notices: tuple[str, ...] = ()
 
 
-class Job(OfThisKernel):
+class Job(Listed):
     """Work that runs in the background.
 
     Parameters
@@ -98,8 +98,7 @@ class Job(OfThisKernel):
         unit: str = "",
         variable: str = "",
     ) -> None:
-        self.id = 0
-        self.what = what
+        super().__init__(what, command.cancelled)
         self._command, self._work, self._prepared, self._share = command, work, prepared, share
         self._so_far = so_far if prepared is None else prepared.frame
         command.is_listed = True
@@ -110,8 +109,7 @@ class Job(OfThisKernel):
         self._lock = RLock()
         self._views: list[JobView] = []
         self._outcome: Outcome | None = None
-        self._over = Event()
-        self.is_paused = self._is_abandoned = False
+        self._is_abandoned = False
         self._next = self._next_record = 0.0
         self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
         self._began = perf_counter()
@@ -216,11 +214,6 @@ class Job(OfThisKernel):
         """What is unusual in the result; empty until the job has ended."""
         return self._outcome.notices if self._outcome is not None else ()
 
-    @property
-    def is_over(self) -> bool:
-        """Whether it has ended."""
-        return self._over.is_set()
-
     def frame(self) -> Any:
         """Return the frame with the answers so far.
 
@@ -270,10 +263,6 @@ class Job(OfThisKernel):
     def seen(self) -> None:
         """Announce the end of the job no more."""
         self._command.session.jobs.seen(self)
-
-    def cancel(self) -> None:
-        """End the job. What was answered is kept."""
-        self._command.cancelled.set()
 
     def pause(self) -> None:
         """Send no more requests until `resume`. Those in flight are waited for.
@@ -337,10 +326,6 @@ class Job(OfThisKernel):
         self._is_abandoned = True
         self.cancel()
 
-    def join(self, seconds: float) -> None:
-        """Wait until the job has ended, for a limited time."""
-        self._over.wait(seconds)
-
     def _run(self) -> None:
         try:
             outcome = self._work(self)
@@ -362,7 +347,7 @@ class Job(OfThisKernel):
             for view in list(self._views):
                 self._draw_on(view, partial(view.end, line=self.describe()), self.last_bundle())
         self._command.session.jobs.ended(self, self.news)
-        self._over.set()
+        self.end()
 
     def _draw_on(self, view: JobView, draw: Callable[[dict[str, Any]], None], bundle: dict[str, Any]) -> None:
         """Draw on a view. One that fails, because its front end is gone, ends no paid work: it is drawn no more."""
@@ -436,6 +421,12 @@ class Job(OfThisKernel):
             return f"trying again in {duration(round(wait))}: {shortened(reason, 80)}" if at else reason
         left = self.seconds_left
         return self._counts().doing if left is None else f"{duration(round(left))} left"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise InferenceError(
+            "A Job cannot be pickled or copied: it runs in this kernel.",
+            remedy="Use its result: .wait() returns it, .frame() has the answers so far.",
+        )
 
     def __repr__(self) -> str:
         return f"<Job {self.id}: {self.what}, {self._progress_text()}>"

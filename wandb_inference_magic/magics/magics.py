@@ -19,12 +19,10 @@ from ..libraries import hidden_library
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..arguments import Options
     from ..frontend import LastError, MagicContext, UserOutput
     from ..messages import Origin, Reply
     from ..session import Session
 
-T = TypeVar("T", bound="Options")
 Method = TypeVar("Method", bound="Callable[..., Any]")
 
 
@@ -106,11 +104,10 @@ class InferenceMagics(Magics):
 
         `%%wbchat?` lists the options.
         """
-        from ..arguments import ChatOptions
         from ..commands.chat import chat
 
         magic = "%wbchat" if cell is None else "%%wbchat"
-        context, options, text = self._begin(ChatOptions, magic, line)
+        context, options, text = self._begin(magic, line)
         prompt = text if cell is None else cell.strip("\n")
         if not prompt.strip() and not options.error:
             raise _no_prompt(magic)
@@ -127,10 +124,9 @@ class InferenceMagics(Magics):
 
         `%wbmodels?` lists the options.
         """
-        from ..arguments import ModelsOptions
         from ..widgets import show_models
 
-        show_models(*self._begin(ModelsOptions, "%wbmodels", line))
+        show_models(*self._begin("%wbmodels", line))
 
     @_magic(line_magic)
     def wbthread(self, line: str) -> None:
@@ -138,10 +134,9 @@ class InferenceMagics(Magics):
 
         `%wbthread?` lists the options.
         """
-        from ..arguments import ThreadOptions
         from ..commands.threads import manage
 
-        manage(*self._begin(ThreadOptions, "%wbthread", line))
+        manage(*self._begin("%wbthread", line))
 
     @_magic(cell_magic)
     def wbmap(self, line: str, cell: str) -> None:
@@ -149,10 +144,9 @@ class InferenceMagics(Magics):
 
         `%%wbmap?` lists the options.
         """
-        from ..arguments import MapOptions
         from ..commands.map import run_map_magic
 
-        run_map_magic(*self._begin(MapOptions, "%%wbmap", line), cell.strip("\n"))
+        run_map_magic(*self._begin("%%wbmap", line), cell.strip("\n"))
 
     @_magic(cell_magic)
     def wbeval(self, line: str, cell: str) -> None:
@@ -160,10 +154,9 @@ class InferenceMagics(Magics):
 
         `%%wbeval?` lists the options.
         """
-        from ..arguments import EvalOptions
         from ..commands.evaluate import run_evaluation_magic
 
-        run_evaluation_magic(*self._begin(EvalOptions, "%%wbeval", line), cell.strip("\n"))
+        run_evaluation_magic(*self._begin("%%wbeval", line), cell.strip("\n"))
 
     @_magic(line_magic)
     def wbjobs(self, line: str) -> None:
@@ -171,10 +164,9 @@ class InferenceMagics(Magics):
 
         `%wbjobs?` lists the options.
         """
-        from ..arguments import JobsOptions
         from ..commands.jobs import manage
 
-        manage(*self._begin(JobsOptions, "%wbjobs", line))
+        manage(*self._begin("%wbjobs", line))
 
     @_magic(line_magic)
     def wbusage(self, line: str) -> None:
@@ -182,11 +174,9 @@ class InferenceMagics(Magics):
 
         `%wbusage?` lists the options.
         """
-        from ..arguments import UsageOptions
         from ..commands.usage import show_usage
 
-        context, options, _ = self._begin(UsageOptions, "%wbusage", line)
-        show_usage(context, options)
+        show_usage(*self._begin("%wbusage", line))
 
     @_magic(line_magic)
     def wbconfig(self, line: str) -> None:
@@ -194,13 +184,12 @@ class InferenceMagics(Magics):
 
         `%wbconfig?` lists the options.
         """
-        from ..arguments import ConfigOptions
         from ..commands.config import configure
 
-        context, options, _ = self._begin(ConfigOptions, "%wbconfig", line)
+        context, options, _ = self._begin("%wbconfig", line)
         configure(self.session, options, context.canvas())
 
-    def _begin(self, declared: type[T], magic: str, line: str) -> tuple[MagicContext, T, str]:
+    def _begin(self, magic: str, line: str) -> tuple[MagicContext, Any, str]:
         """Parse the line of a magic. Return what is around the magic, its options, and the text on the line.
 
         Values of options, and words of the text, may use the syntax of the prompt.
@@ -210,7 +199,8 @@ class InferenceMagics(Magics):
 
         shown = UserOutput(self.shell)
         render = partial(self._render, shown)
-        options, text = read_line(declared, magic, line, text=MAGICS[magic][1], render=render)
+        declared, form = MAGICS[magic]
+        options, text = read_line(declared, magic, line, text=form, render=render)
         running = ExecutionInfo.running(self.shell, self._own_cell_id)
         execution = (running.execution, self.shell.execution_count)
         is_first = execution != self._last_execution

@@ -20,4 +20,4 @@ from .forms import (
     with_first_choice,
     without_reasoning,
 )
-from .listener import CallProgress, ComparisonListener, Listener, NullListener, Waiting
+from .listener import CallProgress, Listener

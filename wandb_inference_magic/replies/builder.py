@@ -77,7 +77,7 @@ class ReplyBuilder:
         self.notices: tuple[str, ...] = ()
         # The limit on the reply, in tokens, that a budget added to the request.
         self.budget_limit: int | None = None
-        # The endpoint's key, which one that repeats the headers of a request could show.
+        # The keys that a service which repeats its request could show.
         self.secrets: tuple[str, ...] = ()
         self.model = ""
         # The endpoint's id of the request, and the clock of a cassette.
@@ -114,7 +114,7 @@ class ReplyBuilder:
         """The text received so far, without reasoning. If the model refused, its words."""
         text = self._joined("text", self.text_pieces)
         text = text.strip(BLANK) if self._tags.has_found else text
-        return text or self.refusal
+        return text or self._without_keys(self.refusal)
 
     @property
     def reasoning(self) -> str:
@@ -344,6 +344,9 @@ class ReplyBuilder:
     def _joined(self, kind: str, pieces: Sequence[str]) -> str:
         held_kind, held = self._tags.held
         text = "".join(pieces) + whole(self._halves.get(kind, "") + (held if held_kind == kind else ""))
+        return self._without_keys(text)
+
+    def _without_keys(self, text: str) -> str:
         return str(hidden(text, self.secrets)) if self.secrets else text
 
     def _mark_first(self) -> None:
@@ -375,7 +378,7 @@ class ReplyBuilder:
         return Reply(
             text=self.text,
             reasoning=self.reasoning,
-            refusal=self.refusal,
+            refusal=self._without_keys(self.refusal),
             tool_calls=self._tools.calls,
             logprobs=tuple(self.logprobs),
             asked_model=asked_model,

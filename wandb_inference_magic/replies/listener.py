@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from threading import Event
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..concurrency import SECONDS_BETWEEN_LOOKS
 from .builder import ReplyBuilder
@@ -46,35 +46,28 @@ class CallProgress:
     begun: Event = field(default_factory=Event)
 
 
-class Waiting(Protocol):
-    """Shows that the user has to wait for something."""
+class Listener:
+    """Receives the reports of a chat, or of several models that answer at the same time. This one shows nothing."""
 
-    def waiting(self, doing: str) -> AbstractContextManager[Callable[[], None]]:
+    # How often `redraw` is called, in seconds.
+    interval = SECONDS_BETWEEN_LOOKS
+
+    def waiting(self, doing: str) -> AbstractContextManager[Callable[[], None]]:  # noqa: ARG002
         """Return a context manager for a block that waits.
 
         It gives a function to call repeatedly, which shows what is being done, and for how long.
         """
+        return nullcontext(self.redraw)
 
     def user_code(self) -> AbstractContextManager[None]:
         """Return a context manager for a block that runs the user's code. What that shows must stay."""
+        return nullcontext()
 
-
-class Drawing(Waiting, Protocol):
-    """Draws what is received, again and again."""
-
-    @property
-    def interval(self) -> float:
-        """How often `redraw` is called, in seconds."""
+    def start(self, progress: CallProgress, *others: CallProgress) -> None:
+        """Follow other calls from now on."""
 
     def redraw(self) -> None:
         """Show what has been received since the last time, or why nothing has been."""
-
-
-class Listener(Drawing, Protocol):
-    """Receives the reports of one chat."""
-
-    def start(self, progress: CallProgress) -> None:
-        """Follow another call from now on."""
 
     def doing(self, words: str) -> None:
         """Show what is being done between two calls."""
@@ -85,41 +78,8 @@ class Listener(Drawing, Protocol):
     def finish(self, reply: Reply) -> None:
         """Show the reply, complete or partial, in its final form."""
 
-    def discard(self) -> None:
-        """Remove the waiting status, because no reply was received."""
-
-
-class ComparisonListener(Drawing, Protocol):
-    """Receives the reports of several models that answer at the same time."""
-
-    def start(self, progress: CallProgress, *others: CallProgress) -> None:
-        """Follow these calls from now on."""
-
     def finish_all(self, models: Sequence[CallProgress], replies: Sequence[Reply], *, interrupted: bool) -> None:
         """Show the results of all models."""
 
-
-class NullListener:
-    """Shows nothing. Used for `--quiet` and for calls from Python."""
-
-    interval = SECONDS_BETWEEN_LOOKS
-
-    def waiting(self, doing: str) -> AbstractContextManager[Callable[[], None]]:  # noqa: ARG002
-        return nullcontext(self.redraw)
-
-    def start(self, progress: CallProgress, *others: CallProgress) -> None: ...
-
-    def redraw(self) -> None: ...
-
-    def doing(self, words: str) -> None: ...
-
-    def step(self, markdown: str) -> None: ...
-
-    def user_code(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def finish(self, reply: Reply) -> None: ...
-
-    def finish_all(self, models: Sequence[CallProgress], replies: Sequence[Reply], *, interrupted: bool) -> None: ...
-
-    def discard(self) -> None: ...
+    def discard(self) -> None:
+        """Remove the waiting status, because no reply was received."""

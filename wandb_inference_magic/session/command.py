@@ -14,10 +14,10 @@ from ..client import ClientOptions, practice_server
 from ..concurrency import can_wait, deferred_interrupts
 from ..errors import InferenceError
 from ..libraries import check_libraries, hidden_library
-from ..replies import NullListener
+from ..replies import Listener
 from ..spending import Budget
 from .endpoints import EndpointResolver
-from .jobs import Foreground
+from .jobs import Listed
 from .session import hide_own_logs
 from .spans import open_telemetry, span
 from .tracing import ObservedCall, Trace
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ..concurrency import EventLoop, Interrupts
     from ..config import Endpoint, Resolved
     from ..messages import PreparedRequest
-    from ..replies import Waiting
     from .session import Session
     from .tracing import Tracer
 
@@ -57,7 +56,7 @@ class Command:
     settings : Resolved
     cancelled : Event
         Set by another thread to end the command as an interrupt does.
-    listener : Waiting
+    listener : Listener
         Shows what is waited for, for example that the practice model starts.
     is_listed : bool
         Whether the list of jobs has this command, so that the user can end it there.
@@ -68,7 +67,7 @@ class Command:
     def __init__(self, session: Session, *, dry: bool = False, uses_cassette: bool = True) -> None:
         self.session = session
         self.dry = dry
-        self.listener: Waiting = NullListener()
+        self.listener = Listener()
         self.cancelled = Event()
         self.is_listed = False
         self.show_stop_button: Callable[[Callable[[], object]], AbstractContextManager[None]] | None = None
@@ -202,7 +201,7 @@ class Command:
         if self.is_listed or current_thread() is main_thread():
             yield
             return
-        entry = Foreground(what, self.cancelled)
+        entry = Listed(what, self.cancelled)
         self.session.jobs.add(entry)
         self.is_listed = True
         try:

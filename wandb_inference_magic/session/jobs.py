@@ -9,7 +9,7 @@ import atexit
 from collections.abc import Callable, Iterator
 from threading import Event, Lock
 from time import monotonic
-from typing import Final, NoReturn, Protocol
+from typing import Final
 
 from ..concurrency import forget_in_children
 from ..errors import InferenceError
@@ -18,39 +18,8 @@ from ..errors import InferenceError
 SECONDS_TO_END: Final = 2.0
 
 
-class OfThisKernel:
-    """What runs in this kernel: a copy in a file or in another process would do nothing."""
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        kind = type(self).__name__
-        raise InferenceError(
-            f"A {kind} cannot be pickled or copied: it runs in this kernel.",
-            remedy="Use its result: .wait() returns it, .frame() has the answers so far.",
-        )
-
-
-class Listed(Protocol):
-    """A job, as far as the list of jobs knows it."""
-
-    id: int
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it has ended."""
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether it sends no requests, until someone resumes it."""
-
-    def abandon(self) -> None:
-        """End it, because the kernel ends: it is listed as unfinished afterwards."""
-
-    def join(self, seconds: float) -> None:
-        """Wait until it has ended, for a limited time."""
-
-
-class Foreground:
-    """A command in the foreground, in a thread that no interrupt reaches. It is listed while it runs.
+class Listed:
+    """What the list of jobs has: a job, or a command in the foreground, in a thread that no interrupt reaches.
 
     Parameters
     ----------
@@ -64,7 +33,7 @@ class Foreground:
         self.id = 0
         self.what = what
         self.is_paused = False
-        self._cancelled = cancelled
+        self.cancelled = cancelled
         self._over = Event()
 
     @property
@@ -74,7 +43,7 @@ class Foreground:
 
     def cancel(self) -> None:
         """End it, as an interrupt does."""
-        self._cancelled.set()
+        self.cancelled.set()
 
     # The end of the kernel ends it in the same way.
     abandon = cancel

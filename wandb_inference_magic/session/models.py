@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..concurrency import EventLoop, Running
     from ..config import Endpoint, Resolved
     from ..messages import PreparedRequest, Reply
-    from ..replies import Waiting
+    from ..replies import Listener
 
     # Takes the endpoint's name and the model's id.
     Prices = Callable[[str, str], Price | None]
@@ -49,7 +49,7 @@ class Context(Protocol):
     def dry(self) -> bool: ...
 
     @property
-    def listener(self) -> Waiting: ...
+    def listener(self) -> Listener: ...
 
     @property
     def loop(self) -> EventLoop: ...

@@ -22,6 +22,7 @@ from .redaction import (
     KEY_VARIABLES,
     addresses,
     hidden,
+    known_keys,
     library_message,
     passwords_in,
     redacted,
@@ -29,4 +30,5 @@ from .redaction import (
     with_texts,
     without_keys,
     without_query_secrets,
+    without_secrets,
 )

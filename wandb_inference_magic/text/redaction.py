@@ -12,6 +12,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -22,6 +23,7 @@ SHORTEST_PIECE: Final = 3
 # For a key of at least LONG_KEY characters, its pieces of KEY_PIECE characters are secret too.
 LONG_KEY: Final = 20
 KEY_PIECE: Final = 12
+_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 _URL_SAFE: Final = str.maketrans("+/", "-_")
 KEY_VARIABLES: Final = ("WANDB_INFERENCE_API_KEY", "WANDB_API_KEY", "COREWEAVE_API_KEY")
 # The variables that hold an address, other than those for proxies.
@@ -107,7 +109,22 @@ def hidden(value: Any, secrets: Collection[str]) -> Any:
 
 def without_keys(value: Any) -> Any:
     """Return a JSON value without the keys of this process: a prompt that has one is shown and saved without it."""
-    return hidden(value, tuple(_keys(os.environ)))
+    return hidden(value, known_keys())
+
+
+def without_secrets(text: str, secrets: Collection[str]) -> tuple[str, str]:
+    """Return the beginning of a text that grows, without secrets, and its end if a secret may begin there."""
+    text = str(hidden(text, secrets))
+    begins = len(text)
+    for form in _forms_of(tuple(secrets)):
+        starts = range(max(len(text) - len(form) + 1, 0), begins)
+        begins = next((start for start in starts if form.startswith(text[start:])), begins)
+    return text[:begins], text[begins:]
+
+
+def known_keys() -> tuple[str, ...]:
+    """Return the keys of this process and of its environment."""
+    return tuple(sorted(_keys(os.environ)))
 
 
 @lru_cache(maxsize=8)
@@ -161,9 +178,10 @@ def _without_pieces(text: str, key: str) -> str:
 
     A few characters are left: `abcd...wxyz` tells the owner which key it was.
     """
-    found = text.lower()
-    if len(key) < LONG_KEY or len(found) != len(text):
+    if len(key) < LONG_KEY:
         return text
+    # The letters of keys only: some others are longer in lower case.
+    found = text.translate(_LOWER)
     known = _pieces_of(key)
     places = (at for at in range(len(text) - KEY_PIECE + 1) if hash(found[at : at + KEY_PIECE]) in known)
     kept: list[str] = []
@@ -184,7 +202,7 @@ def _pieces_of(key: str) -> frozenset[int]:
     texts = [key, key[::-1], data.hex()]
     for one in coded:
         texts += [one[4:], one[4:].translate(_URL_SAFE)]
-    lower = [one.lower() for one in texts]
+    lower = [one.translate(_LOWER) for one in texts]
     return frozenset(hash(one[at : at + KEY_PIECE]) for one in lower for at in range(len(one) - KEY_PIECE + 1))
 
 
