@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import signal
@@ -28,6 +29,7 @@ from wandb_inference_magic.cassettes.cassette import Cassette
 from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of, read_cassette, without_secrets
 from wandb_inference_magic.cassettes.upgrade import rewrite
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session import current_session
 
 LOAD = "%load_ext wandb_inference_magic"
 # Every kind of call: streamed and in one piece, with a tool and its result, several models, rows, the list of models.
@@ -511,6 +513,32 @@ def test_a_file_that_is_not_a_cassette_is_refused_and_kept(kernel: Kernel, tmp_p
     assert "There is no cassette" in kernel.run("%wbconfig --cassette none.jsonl --mode replay").error
     assert "There is no folder" in kernel.run("%wbconfig --cassette no/where.jsonl").error
     assert "Name its file" in kernel.run("%wbconfig --mode record").error
+
+
+def test_a_question_asked_more_often_than_it_was_recorded_into_a_file_that_cannot_be_written(
+    api: ModuleType, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = current_session().settings
+    settings.set(cassette=str(tmp_path / "once.jsonl"), cassette_mode="record")
+    api.map_prompts(["hi"], "{{ text }}", cache=False)
+    settings.set(cassette=str(tmp_path / "once.jsonl"), cassette_mode="auto")
+    # This process may be the superuser's, who can write any file.
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(InferenceError, match="asked more often than it was recorded"):
+        api.map_prompts(["hi", "hi"], "{{ text }}", cache=False)
+    assert len(service.chats) == 1
+
+
+def test_a_replay_at_another_endpoint_names_what_to_set(api: ModuleType, tmp_path: Path) -> None:
+    settings = current_session().settings
+    settings.set(cassette=str(tmp_path / "here.jsonl"), cassette_mode="record")
+    api.chat("hi")
+    settings.set(cassette_mode="replay", endpoint="http://127.0.0.1:9/v1")
+    with pytest.raises(InferenceError, match="differs in endpoint") as failed:
+        api.chat("hi")
+    assert "%wbconfig --endpoint auto" in str(failed.value)
+    assert "WANDB_INFERENCE_BASE_URL" in str(failed.value)
+    assert "Restore the cell" not in str(failed.value)
 
 
 TIMES = "(_wbreply.seconds, _wbreply.seconds_to_first)"

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from kernels import Kernel, Message, Run
 from service import Service, Streamed, Wandb, completion, refused
+from traitlets.config import Config
 
 from wandb_inference_magic.client import practice_server as local
+from wandb_inference_magic.config import WandbInference
 
 LOAD = "%load_ext wandb_inference_magic"
 
@@ -247,3 +249,15 @@ def test_the_practice_model_can_be_chosen_despite_a_key_and_use_other_weights(
     kernel.run("%wbconfig --endpoint wandb")
     assert kernel.run("%wbchat --once hi").ok
     assert wandb.api.last.headers["authorization"] == "Bearer a-key"
+
+
+def test_a_value_set_in_the_session_wins_also_if_the_configuration_file_has_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WANDB_INFERENCE_MODEL", "of-the-environment")
+    settings = WandbInference(config=Config({"WandbInference": {"model": "of-the-file"}}))
+    assert settings.resolve().model == "of-the-environment"
+    settings.set(model="of-the-file")
+    assert settings.resolve().model == "of-the-file"
+    settings.reset()
+    assert settings.resolve().model == "of-the-environment"

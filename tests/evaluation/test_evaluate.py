@@ -285,9 +285,10 @@ def test_scorers_and_functions_score_answers(api: ModuleType, service: Service) 
 
 
 def test_a_typographic_minus_and_the_last_digits_of_a_float_are_no_error(api: ModuleType, service: Service) -> None:
-    frame = pd.DataFrame({"x": answers_in_turn(service, "\u22125.50", "0.3", "4"), "label": [-5.5, 0.1 + 0.2, 3]})
+    said = ["\u22125.50", "0.3", "4", "**42**", '"42"', "42\u3002"]
+    frame = pd.DataFrame({"x": answers_in_turn(service, *said), "label": [-5.5, 0.1 + 0.2, 3, 42, 42, 42]})
     found = evaluated(api, frame, models="test/x", prompt="{{ x }}", scorer="error")
-    assert found.rows["score"].tolist() == [0.0, 0.0, 1.0]
+    assert found.rows["score"].tolist() == [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("truths", [[3.5, 10], [Decimal("3.50"), 10.0], pa.array([Decimal("3.50"), Decimal(10)])])
@@ -875,8 +876,10 @@ def test_the_interval_of_a_mean_score_is_inside_what_is_possible(api: ModuleType
 
 def test_a_prompt_may_name_the_index(api: ModuleType, service: Service) -> None:
     by_model(service, x="good good bad bad")
-    found = evaluated(api, FRAME.set_index("text"), models=["test/x"])
-    assert (found.notices, found.summary.right.tolist()) == ((), [4])
+    # Also beside another column, which it does not name.
+    for frame in (FRAME, FRAME.assign(other="o")):
+        found = evaluated(api, frame.set_index("text"), models=["test/x"])
+        assert (found.notices, found.summary.right.tolist()) == ((), [4])
 
 
 @pytest.mark.parametrize("frame", [FRAME, FRAME[["label"]]])

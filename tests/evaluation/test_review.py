@@ -168,3 +168,29 @@ def test_a_widget_stores_what_is_decided_and_the_table_stays_beside_it(kernel: K
     assert kernel.run("del sys.modules['wandb_inference_magic.widgets.anywidgets']").ok
     shown = kernel.finish(kernel.start("found.review()", allow_stdin=True)).output["data"]
     assert set(shown) == {"text/plain", "text/markdown"}
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.errors.InferenceWarning")
+def test_what_is_said_of_the_scores_follows_the_review(api: ModuleType, service: Service) -> None:
+    service.always = lambda one: completion(
+        {"a": "1", "b": "many", "c": "3"}[one.received.body["messages"][-1]["content"]]
+    )(one)
+    frame = pd.DataFrame({"text": list("abc"), "label": ["1", "2", "odd"]})
+
+    def score(answer: str, truth: str) -> float:
+        if truth == "worse":
+            raise ValueError("not this one")
+        return float(answer == truth)
+
+    found = api.evaluate(frame, "{{ text }}", truth="label", models="test/x", scorer="error")
+    stale = "The truth odd is not a number: such rows are left out of the score."
+    assert stale in found.notices
+    assert any("gave no number on 1 row" in one for one in found.notices)
+    found.by_hand = {2: "3"}
+    again = found.reviewed()
+    assert stale not in again.notices
+    # However many other notices there are.
+    found = api.evaluate(frame, "{{ text }}", truth="label", models="test/x", scorer=score)
+    found.notices = tuple(f"Notice {number}." for number in range(7))
+    found.by_hand = {1: "worse"}
+    assert "not this one" in str(found.reviewed().notices)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from ..catalog import usd
 from ..errors import shortened
+from ..frames import part_of
 from ..rendering import line_bundle, table_bundle
 from ..text import duration, sum_or_none
 from .start import estimate
@@ -130,7 +131,7 @@ def first_answers(run: BatchRun) -> list[tuple[str, ...]]:
     found = [(number, answer) for number, answer in enumerate(run.answers[: 10 * PREVIEWED]) if answer is not None]
     fields = _shown_fields(run)
     return [
-        (str(number + 1), run.model, *(_shown(value) for value in _values(answer, fields)))
+        (str(number + 1), run.model, *map(_shown, [part_of(answer, name) for name in fields] if fields else [answer]))
         for number, answer in found[:PREVIEWED]
     ]
 
@@ -138,13 +139,6 @@ def first_answers(run: BatchRun) -> list[tuple[str, ...]]:
 def _shown_fields(run: BatchRun) -> list[str]:
     schema = run.spec.chat.schema
     return [] if schema is None else list(schema.fields)[:SHOWN_FIELDS]
-
-
-def _values(answer: Any, fields: Sequence[str]) -> list[Any]:
-    """Return the values of a record, or the answer alone if it is none."""
-    if not fields:
-        return [answer]
-    return [answer.get(name) if isinstance(answer, dict) else getattr(answer, name, None) for name in fields]
 
 
 def _shown(value: Any) -> str:

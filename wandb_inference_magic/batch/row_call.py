@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from ..engine import ModelCall, for_prompt, relax_response_format
@@ -32,7 +33,7 @@ class RowPrompts:
     """
 
     def __init__(self, rows: Rows, spec: BatchSpec) -> None:
-        self._rows, self._spec = rows, spec
+        self._rows, self._render = rows, cache(spec.prompts)
         self._prompts = self._rendered()
         self._all: Sequence[Content | InferenceError] = ()
 
@@ -80,16 +81,15 @@ class RowPrompts:
         InferenceError
             If it cannot be rendered.
         """
-        prompt = self._all[number] if self._all else self._spec.prompts()(row)
+        prompt = self._all[number] if self._all else self._render()(row)
         if isinstance(prompt, InferenceError):
             raise prompt
         return prompt
 
     def _rendered(self) -> Iterator[Content | InferenceError]:
-        prompts = self._spec.prompts()
         for row in self._rows:
             try:
-                prompt: Content | InferenceError = prompts(row)
+                prompt: Content | InferenceError = self._render()(row)
             except InferenceError as error:
                 prompt = error
             yield prompt

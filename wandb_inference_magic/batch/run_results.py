@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from ..spending import NOTHING
+from ..text import counted
 
 if TYPE_CHECKING:
     from ..errors import InferenceError
@@ -198,4 +199,4 @@ def reports_of(runs: Sequence[RunResults]) -> Iterator[str]:
     reports = list(dict.fromkeys(report for run in runs for report in run.reports))
     yield from reports[:SHOWN_REPORTS]
     if (more := len(reports) - SHOWN_REPORTS) > 0:
-        yield f"There are {more:,} more such reports."
+        yield f"Not shown: {counted(more, 'more such report')}."

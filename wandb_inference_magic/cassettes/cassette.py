@@ -208,6 +208,11 @@ class Cassette:
                     "Restore the cell as it was recorded, and run the notebook from its first cell. Or record what is "
                     "missing: %wbconfig --mode auto."
                 )
+                if self._exchanges and all(one.endpoint != endpoint for one in self._exchanges):
+                    remedy = (
+                        "Use the endpoint of the recording: %wbconfig --endpoint auto. If WANDB_INFERENCE_BASE_URL is "
+                        "set, remove it and restart the kernel. Or record this endpoint: %wbconfig --mode auto."
+                    )
                 raise self._not_recorded("does not hold this request. Nothing was sent.", asked, remedy)
             self._check_failure()
             if not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK):
@@ -359,12 +364,14 @@ class Cassette:
         one = self._exchanges[of_kind[-1] if number is None else number]
         if ADDED_JSON_MODE.get() and isinstance(one.request, dict) and "response_format" not in one.request:
             request = without_json_mode(request)
-        field, recorded, asked = next(
-            chain(
-                _differences(one.endpoint, endpoint, "endpoint"),
-                _differences(without_call_ids(one.request), without_call_ids(request)),
-            )
+        differences = chain(
+            _differences(one.endpoint, endpoint, "endpoint"),
+            _differences(without_call_ids(one.request), without_call_ids(request)),
         )
+        difference = next(differences, None)
+        if difference is None:
+            return f"It has been asked more often than it was recorded.{damage}"
+        field, recorded, asked = difference
         where = shortened(field, MAX_SHOWN) or "its body"
         return f"{which} recorded request differs in {where}. Recorded: {recorded}. Asked: {asked}.{damage}"
 

@@ -196,6 +196,8 @@ class WandbInference(Configurable):
                 remedy="Correct it there (ipython_config.py), or restart the kernel if it was set with %config.",
             ) from None
         self._file = self.chosen()
+        # The names of what was set in this session.
+        self._set_here: set[str] = set()
         # Called when settings have changed.
         self.when_changed: Callable[[], object] = bool
 
@@ -225,6 +227,7 @@ class WandbInference(Configurable):
         except TraitError:
             self.config = before
             raise
+        self._set_here.update(config.get("WandbInference", {}))
         self.when_changed()
 
     def set(self, **values: Any) -> None:
@@ -252,6 +255,7 @@ class WandbInference(Configurable):
     def restore(self, chosen: Mapping[str, Any]) -> None:
         """Set exactly these values, and all other traits to their defaults."""
         self.config = Config({"WandbInference": deepcopy(dict(chosen))})
+        self._set_here = {name for name in chosen if name not in self._file or chosen[name] != self._file[name]}
         for name, trait in self.traits(config=True).items():
             if name not in chosen:
                 setattr(self, name, trait.default(self))
@@ -288,8 +292,7 @@ class WandbInference(Configurable):
         )
 
     def _in_force(self, name: str, environ: Mapping[str, str]) -> tuple[Any, str]:
-        configured = self.config.get("WandbInference", {})
-        if name in configured and (name not in self._file or configured[name] != self._file[name]):
+        if name in self._set_here:
             return getattr(self, name), SESSION
         if name == "project" and (found := find_project(environ)):
             return found

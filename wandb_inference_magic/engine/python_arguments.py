@@ -41,7 +41,7 @@ def _is_list(value: Any) -> bool:
 
 def _is_switch(value: Any) -> bool:
     # The truth values of NumPy are none of Python's.
-    return isinstance(value, int) or type(value).__name__ in ("bool", "bool_")
+    return (isinstance(value, int) and value in (0, 1)) or type(value).__name__ in ("bool", "bool_")
 
 
 def _is_type(value: Any) -> bool:

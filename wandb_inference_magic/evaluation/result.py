@@ -67,7 +67,8 @@ class Evaluation(Shown):
         Whether it stopped because of that.
     judged : Judgement or None
         What a judge prefers: the comparisons follow it, unless it judged nothing.
-    notices : tuple of str
+    notices, score_notices : tuple of str
+        Those about the scores are in both: they change with the truth.
     by_hand : dict
         By row, what a person said is right in `review()`.
     """
@@ -88,6 +89,7 @@ class Evaluation(Shown):
     is_decided: bool = False
     judged: Judgement | None = None
     notices: tuple[str, ...] = ()
+    score_notices: tuple[str, ...] = ()
     by_hand: dict[int, Any] = field(default_factory=dict)
     # By row: the truth before `by_hand` changed it.
     originals: dict[int, Any] = field(default_factory=dict)
@@ -206,13 +208,14 @@ class Evaluation(Shown):
             for number, row in enumerate(self.source)
         ]
         # What was published is not this one.
-        notices = dict.fromkeys(one for one in self.notices if not one.startswith((PUBLISHED, NOT_PUBLISHED)))
+        kept = (one for one in self.notices if not one.startswith((PUBLISHED, NOT_PUBLISHED)))
+        found: dict[str, None] = {}
         candidates = [replace(one, samples=[], scores=[], right=[]) for one in self.candidates]
         for one in candidates:
             for answers, errors, truth in zip(one.answers, one.errors, truths, strict=True):
                 given = [NO_VALUE if error else each for each, error in zip(answers, errors, strict=True)]
-                one.add(score_samples(self.scorer, self.kind, given, truth, notices))
-        notices |= dict.fromkeys(fill_in_the_worst(candidates, span(truths)))
+                one.add(score_samples(self.scorer, self.kind, given, truth, found))
+        found |= dict.fromkeys(fill_in_the_worst(candidates, span(truths)))
         judged = self.judged
         if judged is not None:
             ours = dict(zip(map(id, self.candidates), candidates, strict=True))
@@ -224,7 +227,8 @@ class Evaluation(Shown):
             source=source,
             truths=truths,
             judged=judged,
-            notices=tuple(notices),
+            notices=(*(one for one in kept if one not in self.score_notices), *found),
+            score_notices=tuple(found),
             by_hand=dict(self.by_hand),
             originals=originals,
             corrected=sum(right is not originals[number] for number, right in self.by_hand.items()),

@@ -156,7 +156,7 @@ class Review(Shown):
             for card in self.cards[:MAX_ROWS]
         ]
         left = len(self.cards) - len(rows)
-        below = f"{left:,} more rows. " if left else ""
+        below = f"{counted(left, 'more row')}. " if left else ""
         row = self.cards[0].row
         below += (
             "To decide without keys: review = found.review(), where found is the Evaluation. Then "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..batch import BatchResult, PreparedBatch, PreparedRuns
 from ..errors import InferenceError, shortened
-from ..frames import NO_VALUE, ONLY, ListRows
+from ..frames import NO_VALUE, ONLY, ListRows, part_of
 from ..prompts import THE_PROMPT, is_missing
 from ..statistics import SEED, are_decided
 from ..text import counted
@@ -19,7 +19,6 @@ from .candidate import Candidate, fill_in_the_worst
 from .judge import check_judge, estimate_judge, judge
 from .result import Evaluation
 from .scorers import cannot_start, score_samples, span
-from .spec import part_of
 
 if TYPE_CHECKING:
     from ..batch import BatchRun, BatchSpec, Estimate, Progress
@@ -146,7 +145,7 @@ def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[dict[int, Row], int]:
 def asked_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, BatchSpec, str | None]]:
     """Return what each candidate is asked: its rows, its spec and its model."""
     repeated = [row for row in known for _ in range(spec.samples)]
-    hidden, levels = frozenset({spec.truth}), list(getattr(next(iter(known), None), "index", ()))
+    hidden, levels = frozenset({spec.truth}), list(getattr(next(iter(known), None), "_index", ()))
     return [
         (
             ListRows(repeated, index_names=levels),
@@ -304,7 +303,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             for place, (prompt, label) in enumerate(zip(prompts, labels, strict=True))
         ]
         truths = [spec.right_answer(known[number]) for number in numbers]
-        own = fill_in_the_worst(candidates, span(truths))
+        of_scores = (*scores.notices, *fill_in_the_worst(candidates, span(truths)))
         return Evaluation(
             candidates,
             [known[number] for number in numbers],
@@ -318,7 +317,8 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             spared=len(known) - asked if scores.decided_after else 0,
             is_decided=scores.decided_after is not None,
             is_sequential=spec.stop_when_clear,
-            notices=(*notices, *scores.notices, *own),
+            notices=(*notices, *of_scores),
+            score_notices=of_scores,
         )
 
 

@@ -6,17 +6,16 @@ import pickle
 from collections.abc import Callable, Sequence, Set as AnySet
 from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import partial
 from inspect import iscoroutine, iscoroutinefunction
 from statistics import fmean
 from typing import Any, Final, NamedTuple
 
 from ..errors import LEAVING, InferenceError, describe_exception, quoted, shortened
-from ..frames import NO_VALUE, Kind, means_same, plain, read_nested
+from ..frames import NO_VALUE, Kind, means_same, number_of, plain, read_nested
 from ..prompts import is_missing
 from ..statistics import SHARE, ScoreMeasure
-from ..text import ungrouped
 
 # A scorer's errors can differ by row: no more of them are shown.
 MAX_NOTICES: Final = 5
@@ -245,16 +244,8 @@ def span(truths: Sequence[Any]) -> float:
 
 def as_number(value: Any) -> Decimal | None:
     """Return the number that a value is, or that a text consists of; None if it is none."""
-    value = plain(value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        return None
-    if isinstance(value, str):
-        value = ungrouped(value.strip().rstrip("."))
-    try:
-        number = Decimal(repr(value) if isinstance(value, float) else value)
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() and number.adjusted() < LARGEST_EXPONENT else None
+    number = number_of(plain(value))
+    return number if number is not None and number.is_finite() and number.adjusted() < LARGEST_EXPONENT else None
 
 
 SCORERS: Final = {

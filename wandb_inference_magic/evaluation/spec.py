@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import did_you_mean, shortened, visible
-from ..frames import BOOLEAN, ONLY, STRUCT, Kind, are_yes_and_no, plain, read_nested, schema_kinds
+from ..frames import BOOLEAN, ONLY, STRUCT, Kind, are_yes_and_no, part_of, plain, read_nested, schema_kinds
 from ..prompts import is_missing
 from .scorers import SCORERS, as_number, cannot_start
 
@@ -22,17 +22,6 @@ if TYPE_CHECKING:
 
 # So many columns are named in an error.
 MAX_NAMED: Final = 12
-
-
-def part_of(value: Any, name: str) -> Any:
-    """Return a field of an answer or of a truth, which may be an object; None if it has none of the name."""
-    # Not its plain form, in which a set is a list.
-    if isinstance(value, dict):
-        return value.get(name)
-    # A field that is computed can raise anything.
-    with suppress(Exception):
-        return getattr(value, name)
-    return None
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ def _code(objects: list[Mapping[str, Any]]) -> int | None:
     for one in objects:
         for name in STATUSES:
             given = str(one.get(name))
-            if given.isdecimal() and 400 <= int(given[:9]) <= 599:
+            if given.isdecimal() and len(given) <= len("599") and 400 <= int(given) <= 599:
                 return int(given)
     return None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .agreement import NO_VALUE, are_yes_and_no, means_same, read_nested
+    from .agreement import NO_VALUE, are_yes_and_no, means_same, number_of, read_nested
     from .columns import (
         ONLY,
         Names,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .kinds import ANY, BOOLEAN, STRUCT, Kind
     from .names import WrittenColumns, name_columns
     from .native_columns import pandas_array
+    from .records import part_of
     from .rows import (
         ListRows,
         Row,

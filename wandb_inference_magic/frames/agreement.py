@@ -78,7 +78,8 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
         return len(one) == len(other) and all(means_same(*pair, kind.item) for pair in pairs)
     if isinstance(one, _Time) and isinstance(other, _Time):
         return bool(_moment(one) == _moment(other))
-    ours, theirs = _number(one), _number(other)
+    # Two texts are compared as texts.
+    ours, theirs = (None if isinstance(each, str) else number_of(each) for each in (one, other))
     if ours is None or theirs is None:
         return _folded(one) == _folded(other)
     if ours == theirs or ours == _shortest(other) or theirs == _shortest(one):
@@ -110,8 +111,9 @@ def _boolean(value: Any) -> bool | None:
     return bool(value) if isinstance(value, int | float | Decimal) and value in (0, 1) else None
 
 
-def _number(value: Any) -> Decimal | None:
-    """Return a number in the digits in which it is written: 0.1 is the same as Decimal("0.1")."""
+def number_of(value: Any) -> Decimal | None:
+    """Return a number, or that of a text, in the digits in which it is written: 0.1 is the same as Decimal("0.1")."""
+    value = _read(value, 0) if isinstance(value, str) else value
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
     return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)

@@ -177,3 +177,14 @@ def as_table(value: Any, limit: int | None) -> Any:
             break
         size += len(batches[-1])
     return loaded("pyarrow.Table").from_batches(batches, value.schema)
+
+
+def part_of(value: Any, name: str) -> Any:
+    """Return a field of an answer or of a truth, which may be an object; None if it has none of the name."""
+    # Not its plain form, in which a set is a list.
+    if isinstance(value, dict):
+        return value.get(name)
+    # A field that is computed can raise anything.
+    with suppress(Exception):
+        return getattr(value, name)
+    return None

@@ -219,6 +219,8 @@ def _session(settings: tuple[tuple[str, Any], ...]) -> Session:
 
     It is closed when the session of the process is.
     """
+    # Not below: the end of that session waits for the lock.
+    of_process = current_session()
     with _lock:
         if settings in _sessions:
             return _sessions[settings]
@@ -228,8 +230,8 @@ def _session(settings: tuple[tuple[str, Any], ...]) -> Session:
         for url, key in _shared_keys.items():
             session.keys.set(url, key)
         # In the user's own process, `%wbusage` counts what it spends.
-        session.count_with(current_session())
-        current_session().on_close(lambda: _close(settings))
+        session.count_with(of_process)
+        of_process.on_close(lambda: _close(settings))
         return session
 
 

@@ -25,7 +25,7 @@ from urllib.request import url2pathname
 
 from ..config import expanded, working_folder
 from ..errors import InferenceError, did_you_mean, quoted
-from ..text import safe_plain
+from ..text import counted, safe_plain
 from . import images
 from .marked import LEFT_OUT
 
@@ -266,7 +266,7 @@ def _entries(folder: Path) -> Iterator[str]:
     names = sorted(f"{one.name}/" if one.is_dir() else one.name for one in folder.iterdir())
     yield from names[:MAX_ENTRIES]
     if len(names) > MAX_ENTRIES:
-        yield LEFT_OUT.format(f"{len(names) - MAX_ENTRIES:,} entries")
+        yield LEFT_OUT.format(counted(len(names) - MAX_ENTRIES, "item"))
 
 
 def _unreadable(name: str, why: str, remedy: str) -> InferenceError:

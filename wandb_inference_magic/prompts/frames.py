@@ -288,7 +288,7 @@ def _columns(names: Sequence[str], types: Sequence[str], missing: Sequence[int],
     others = [safe_plain(name) for name in names[MAX_COLUMNS:]]
     if others:
         named = ", ".join(others[:MAX_NAMES]) + (", ..." if len(others) > MAX_NAMES else "")
-        described.append(f"and {len(others):,} columns that are left out: {named}")
+        described.append(f"and {counted(len(others), 'column')} left out: {named}")
     return f"Columns{f' by {axis}' if axis else ''}: {', '.join(described)}"
 
 
@@ -333,7 +333,7 @@ def _plain(value: Any) -> Any:
 def _words(value: Any) -> str:
     """Return the text of a value in a cell: its own, or its type where that says nothing."""
     if hasattr(type(value), "columns") and hasattr(type(value), "shape"):
-        return f"[{type(value).__name__}, {len(value):,} rows]"
+        return f"[{type(value).__name__}, {counted(len(value), 'row')}]"
     text = str(value)
     return f"[{type(value).__name__}]" if says_nothing(text) else without_addresses(text)
 

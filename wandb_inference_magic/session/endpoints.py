@@ -77,6 +77,8 @@ class Keys:
         for_wandb, found = is_wandb(url), self._found
         if for_wandb not in found:
             found[for_wandb] = resolve_key(os.environ, for_wandb=for_wandb, kept=self._from_stores)
+            # A secret store may have given another one.
+            self._secrets = None
         return found[for_wandb]
 
     def for_server(self) -> Key | None:
