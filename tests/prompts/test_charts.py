@@ -84,3 +84,17 @@ def test_a_geometry_is_its_text_shortened() -> None:
     frame = text_of(pd.DataFrame({"n": [1], "geometry": [shapely.Point(1, 2).buffer(3, quad_segs=500)]}))
     assert '1,"POLYGON ((4 2' in frame
     assert len(frame) < 500
+
+
+def test_what_plots_of_numbers_give_is_the_picture_of_their_figure() -> None:
+    figure = pyplot.figure()
+    axes = figure.subplots()
+    for made in (axes.boxplot([[1, 2], [3, 4]]), axes.hist([1, 2, 2]), axes.hist([[1, 2], [2, 3]])):
+        assert isinstance(as_prompt(made), Image)
+
+
+def test_a_picture_in_the_specification_of_a_chart_is_cut() -> None:
+    figure = go.Figure(layout_images=[{"source": f"data:image/png;base64,{'A' * 1_000_000}"}])
+    shown = as_prompt(figure)
+    assert len(str(shown)) < 3000
+    assert "characters left out" in str(shown)

@@ -107,7 +107,14 @@ def test_a_text_file_is_read_in_its_encoding(tmp_path: Path, text: str, encoding
 
 
 @pytest.mark.parametrize(
-    ("text", "encoding"), [("Привет, мир", "cp1251"), ("こんにちは世界", "shift_jis"), ("你好世界", "gbk")]
+    ("text", "encoding"),
+    [
+        *[(before + "Привет, мир", "cp1251") for before in ("", "name,city\n" * 20)],
+        *[(before + "こんにちは世界、テスト", "shift_jis") for before in ("", "name,city\n" * 20)],
+        *[(before + "你好世界", "gbk") for before in ("", "name,city\n" * 20)],
+        ("name,city\n" * 20 + "안녕하세요", "euc-kr"),
+        ("name,city\n" * 20 + "un café crème à la française", "mac_roman"),
+    ],
 )
 def test_a_text_whose_encoding_cannot_be_told_is_refused(tmp_path: Path, text: str, encoding: str) -> None:
     (tmp_path / "a.txt").write_bytes(text.encode(encoding))
@@ -215,3 +222,20 @@ def test_pictures_log_nothing(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_dict_with_bytes_is_json() -> None:
     assert json.loads(str(as_prompt({"bytes": b"\x89PNG", "path": None}))) == {"bytes": "[4 bytes]", "path": None}
+
+
+@pytest.mark.parametrize(
+    "text", ["ID3 is a tag.", "RIFF: raff", "Rar! it said", "PAR1,PAR2\n1,2", "OggSomething", "BZhang"]
+)
+def test_a_text_that_begins_like_a_file_of_another_kind_is_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    assert as_prompt(tmp_path / "a.txt") == text
+
+
+@pytest.mark.parametrize(
+    "text", ["ÄÖÜ äöü ÄÖÜ", "„Größe“ – ‚groß‘ … 5 €", "œuvre, cœur, naïveté", "«Sí» ¡Hola! ¿Qué tal?", "½½½ °°° ———"]
+)
+def test_a_western_text_in_one_byte_a_letter_is_read(tmp_path: Path, text: str) -> None:
+    text = f"{text}, and more of the same in plain letters. " * 3
+    (tmp_path / "a.txt").write_bytes(text.encode("cp1252"))
+    assert as_prompt(tmp_path / "a.txt") == text

@@ -425,3 +425,22 @@ def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(kernel_with_catalo
     kernel_with_catalog.run("%wbchat two")
     assert "one" in wandb.api.last.body["messages"][1]["content"]
     assert len(wandb.api.last.body["messages"]) == 4
+
+
+def test_names_are_found_as_python_finds_them() -> None:
+    names = {"\u03bc": 5, "caf\u00e9": "open", "fi": 1, "\u00b5": "literally so"}
+    assert render("{{ cafe\u0301 }} {{ \ufb01 }}", names) == "open 1"
+    assert render("{{ \u00b5 }}", names) == "literally so"
+    del names["\u00b5"]
+    assert render("{{ \u00b5 }}", names) == "5"
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), pd.NA, pd.NaT, np.float64("nan")])
+def test_functions_of_python_take_a_missing_value_as_the_filters_do(value: Any) -> None:
+    assert (
+        render("[{{ str(x) }}{{ int(x) }}{{ float(x) }}{{ round(x, 1) }}{{ abs(x) }}{{ len(x) }}]", {"x": value})
+        == "[]"
+    )
+    assert render("{{ str(x) }} {{ int(x) }} {{ isinstance(x, int) }} {{ len(str(x)) }}", {"x": 12}) == "12 12 True 2"
+    # A name of the notebook stays what it is.
+    assert render("{{ int(x) }}", {"x": value, "int": lambda _: "own"}) == "own"

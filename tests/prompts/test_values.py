@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -26,10 +26,12 @@ from unittest.mock import Mock
 
 import attrs
 import IPython.display
+import ipywidgets
 import matplotlib
 import numpy as np
 import pandas as pd
 import PIL.Image
+import PIL.PngImagePlugin
 import polars as pl
 import pyarrow as pa
 import pydantic.dataclasses
@@ -1061,7 +1063,7 @@ class Nothing:
 
 @pytest.mark.parametrize(
     "value",
-    [Nothing(), object(), (one for one in "ab"), iter([1]), map(str, [1]), io.StringIO("a"), sys.__stdout__,
+    [Nothing(), object(), (one for one in "ab"), iter([1]), map(str, [1]), sys.__stdout__,
      Mock(), Mock(name="a"), hashlib.sha256(), pa.py_buffer(b""), pa.table({"a": [1]}).to_reader(),
      [Nothing()], {"a": (one for one in "ab")}, IPython.display.Video("https://ok.example/a.mp4")],
     ids=lambda one: type(one).__name__,
@@ -1266,3 +1268,111 @@ def test_groups_of_jinja_are_json() -> None:
     assert render("{% for one in rows|groupby('n') %}{{ one }}{% endfor %}", {"rows": rows}) == (
         '{"grouper": "a", "list": [{"x": 1, "n": "a"}]}'
     )
+
+
+@cache
+def slow() -> int:
+    """A function that is remembered."""
+    return 1
+
+
+def test_a_cached_function_is_its_source_and_a_text_in_memory_is_its_text() -> None:
+    assert "A function that is remembered." in text_of(slow)
+    assert "return 1" in text_of(slow)
+    buffer = io.StringIO()
+    pd.DataFrame({"a": [1]}).info(buf=buffer)
+    assert text_of(buffer) == buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (pd.concat([pd.Series([1, 2]), pd.Series([3, 4])]).rename("n"), [0, 1, 0, 1]),
+        (pd.Series([1, 2], index=["a", "a"], name="n"), ["a", "a"]),
+    ],
+)
+def test_the_json_of_a_series_with_repeated_labels_has_every_value(value: Any, expected: list[Any]) -> None:
+    found = json.loads(json_of(value))
+    assert [one["n"] for one in found] == value.tolist()
+    if isinstance(expected[0], str):
+        assert [one["index"] for one in found] == expected
+
+
+def test_the_json_of_a_frame_has_its_index_where_that_has_a_name_or_labels() -> None:
+    frame = pd.DataFrame({"city": ["Paris", "Rome", "Rome"], "year": [1, 1, 2], "units": [1, 2, 3]})
+    assert json.loads(json_of(frame.groupby("city").sum()))[0] == {"city": "Paris", "year": 1, "units": 1}
+    assert json.loads(json_of(frame.groupby(["city", "year"]).sum()))[2] == {"city": "Rome", "year": 2, "units": 3}
+    assert json.loads(json_of(frame.describe()))[0]["index"] == "count"
+    assert json.loads(json_of(frame[frame.units > 1]))[0] == {"city": "Rome", "year": 1, "units": 2}
+    named = frame.set_index("city", drop=False)
+    assert json.loads(json_of(named))[0] == {"city (index)": "Paris", "city": "Paris", "year": 1, "units": 1}
+
+
+@pytest.mark.parametrize("kind", ["pandas", "pyarrow"])
+def test_two_columns_of_one_name_are_refused_where_one_would_be_lost(kind: str) -> None:
+    twice: Any = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    if kind == "pyarrow":
+        twice = pa.table([[1], [2]], names=["a", "a"])
+    with pytest.raises(InferenceError, match="two columns with the same name") as refused:
+        json_of(twice)
+    assert "Rename" in refused.value.remedy
+
+
+class Bundled:
+    """Shows itself by a MIME bundle alone."""
+
+    def __init__(self, bundle: Any) -> None:
+        self.bundle = bundle
+
+    def __repr__(self) -> str:
+        return "<Bundled object at 0x7f0000000000>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        return self.bundle
+
+
+def test_an_object_that_shows_itself_by_a_bundle_is_its_picture_or_its_text() -> None:
+    data = io.BytesIO()
+    PIL.Image.new("RGB", (2, 2), "red").save(data, "PNG")
+    assert picture_of(Bundled({"image/png": data.getvalue()})).size == (2, 2)
+    assert picture_of(Bundled(({"image/png": base64.b64encode(data.getvalue()).decode()}, {}))).size == (2, 2)
+    assert text_of(Bundled({"text/plain": "<Bundled>", "text/markdown": "**yes**"})) == "**yes**"
+    for nothing in ({"text/html": "<p>Trust this notebook</p><iframe srcdoc='a map'></iframe>"}, {}, None, 1):
+        with pytest.raises(InferenceError, match="no readable form"):
+            text_of(Bundled(nothing))
+
+
+def test_a_picture_in_a_widget_is_a_picture() -> None:
+    data = io.BytesIO()
+    PIL.Image.new("RGB", (3, 3), "red").save(data, "PNG")
+    assert picture_of(ipywidgets.Image(value=data.getvalue())).size == (3, 3)
+
+
+def test_a_cell_of_nested_lists_that_share_their_parts_is_shown_at_once() -> None:
+    nested: Any = 1
+    for _ in range(60):
+        nested = [nested, nested]
+    frame = pd.DataFrame({"a": [nested, list(range(3_000_000))]})
+    # Without a limit it would take years.
+    assert "[0, 1, 2, 3" in text_of(frame)
+
+
+def test_a_range_longer_than_any_list_is_shown_by_its_start() -> None:
+    shown = json.loads(text_of(pd.RangeIndex(10**12)))
+    assert shown[:3] == [0, 1, 2]
+    assert shown[-1] == "[... 999,999,999,000 more left out ...]"
+
+
+@pytest.mark.parametrize("form", ["xmp", "raw profile"])
+def test_a_photo_that_other_metadata_turns_is_upright(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "turned.png"
+    about = PIL.PngImagePlugin.PngInfo()
+    if form == "xmp":
+        about.add_itxt("XML:com.adobe.xmp", '<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>')
+    else:
+        exif = PIL.Image.Exif()
+        exif[0x0112] = 6
+        data = exif.tobytes()
+        about.add_text("Raw profile type exif", f"\nexif\n{len(data):8}\n{data.hex()}\n", zip=True)
+    PIL.Image.new("RGB", (4, 2)).save(path, pnginfo=about)
+    assert picture_of(path).size == (2, 4)

@@ -11,9 +11,11 @@ import sys
 from base64 import b64decode
 from collections.abc import Mapping
 from contextlib import suppress
+from inspect import iscoroutine, iscoroutinefunction
 from math import isfinite
 from typing import Any, Final
 
+from ..imports import quiet
 from ..text import safe_plain
 from .frames import is_missing
 from .marked import LEFT_OUT
@@ -21,9 +23,12 @@ from .marked import LEFT_OUT
 # The points of a list, or rows of a table, that are shown.
 MAX_POINTS: Final = 20
 ONE_LINE: Final = 100
+LONGEST_TEXT: Final = 2000
 LONGEST_GEOMETRY: Final = 2000
-# The methods of IPython's protocol that give a text.
-_SHOWN_AS: Final = ("_repr_markdown_", "_repr_latex_", "_repr_html_")
+# The methods of IPython's protocol that give a text, and the types of a bundle.
+_SHOWN_AS: Final = ("markdown", "latex", "html")
+_BUNDLE_TYPES: Final = ("text/markdown", "text/latex", "text/html")
+_ELSEWHERE: Final = re.compile(r"<iframe\b", re.IGNORECASE)
 _WITHOUT_TEXT: Final = re.compile(r"<(style|script|video|audio|iframe|object)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _TAGS: Final = re.compile(r"<[^>]*>")
 
@@ -74,6 +79,9 @@ def _short(value: Any) -> Any:
         return shown if len(value) <= MAX_POINTS else [*shown, _more(len(value))]
     if is_missing(value):
         return None
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        # A picture, as the address of its data.
+        return f"{value[:ONE_LINE]}{LEFT_OUT.format(f'{len(value) - ONE_LINE:,} characters')}"
     # JSON has no number for infinity.
     is_plain = isinstance(value, bool | int | str) or (isinstance(value, float) and isfinite(value))
     return value if is_plain else str(value)
@@ -118,13 +126,29 @@ def describe_geometry(value: Any) -> str:
 
 def text_in_notebooks(value: object) -> str:
     """Return the text by which IPython's protocol shows a value in a notebook; empty if it has none."""
-    for name in _SHOWN_AS:
-        describe = getattr(type(value), name, None)
-        with suppress(Exception):
-            shown = describe(value) if callable(describe) else None
-            text = shown[0] if isinstance(shown, tuple) else shown
-            text = safe_plain(_WITHOUT_TEXT.sub("", text)).strip() if isinstance(text, str) else ""
-            # A video or a widget has nothing but tags.
+    shown = [shown_by(value, f"_repr_{name}_") for name in _SHOWN_AS]
+    bundle = shown_by(value, "_repr_mimebundle_")
+    if isinstance(bundle, Mapping):
+        shown += [bundle.get(name) for name in _BUNDLE_TYPES]
+    for text in shown:
+        # A video or a widget has nothing but tags; a page in a frame, or a script, nothing but what to do without it.
+        if isinstance(text, str) and not _ELSEWHERE.search(text):
+            text = safe_plain(_WITHOUT_TEXT.sub("", text)).strip()
             if _TAGS.sub("", text).strip():
                 return text
     return ""
+
+
+def shown_by(value: object, name: str) -> Any:
+    """Return what a method by which an object shows itself gives, without its metadata.
+
+    It is None without such a method, for one that is a coroutine, and if it raises: then IPython does without it too.
+    """
+    shown: Any = None
+    with suppress(Exception), quiet("matplotlib", "PIL"):
+        describe = getattr(type(value), name, None)
+        shown = describe(value) if callable(describe) and not iscoroutinefunction(describe) else None
+    if iscoroutine(shown):
+        shown.close()
+        return None
+    return shown[0] if isinstance(shown, tuple) and shown else shown

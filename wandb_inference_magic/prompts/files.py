@@ -39,6 +39,9 @@ _SUFFIX: Final = re.compile(r"\.[A-Za-z]\w{0,4}$")
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 # An encoding that the text itself names, as XML, HTML and Python have it.
 _DECLARED: Final = re.compile(rb"""(?:encoding|charset|coding)\s*[=:]\s*["']?([\w.-]{2,30})""")
+# In a text in cp1252: letters that are not plain in a row, and bytes that hardly occur.
+_RUN: Final = re.compile(rb"[\xa1-\xff]{4,}")
+_RARE: Final = re.compile(rb"[\x81-\x83\x86-\x89\x8b\x8d\x8f\x90\x98\x9b\x9d]")
 _BOMS: Final = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -50,6 +53,7 @@ _CELL: Final = re.compile(r"^<ipython-input-|ipykernel_\d+")
 # The folders of installed packages in the line of a frame.
 _PACKAGES: Final = re.compile(r'File "[^"\n]*[\\/](?:site|dist)-packages[\\/]')
 
+_PDF: Final = b"%PDF-"
 _ZIP: Final = "a ZIP archive"
 _UNPACK: Final = "Unpack it, and put the path of a file from it into the prompt."
 _CONVERT: Final = (
@@ -72,7 +76,7 @@ _BY_SUFFIX: Final = {
     ".npz": ("a NumPy archive", "Load it with numpy.load, and put an array of it into the prompt."),
 }
 _BY_SIGNATURE: Final = (
-    (b"%PDF", "a PDF document", "Extract its text first, for example with pypdf, and put that into the prompt."),
+    (_PDF, "a PDF document", "Extract its text first, for example with pypdf, and put that into the prompt."),
     ((b"PK\x03\x04", b"PK\x05\x06"), _ZIP, _UNPACK),
     (b"PAR1", "a Parquet file", "Read it with pandas.read_parquet, and put the frame into the prompt."),
     (b"ARROW1", "an Arrow file", "Read it with pandas.read_feather, and put the frame into the prompt."),
@@ -91,7 +95,9 @@ _BY_SIGNATURE: Final = (
     ((b"II*\x00", b"MM\x00*"), "a TIFF image", _CONVERT),
     (b"\x00\x00\x01\x00", "an icon", _CONVERT),
     (b"8BPS", "a Photoshop image", _CONVERT),
-    ((b"ID3", b"OggS", b"fLaC"), "an audio file", _TRANSCRIBE),
+    (b"ID3", "an audio file", _TRANSCRIBE),
+    (b"OggS", "an audio file", _TRANSCRIBE),
+    (b"fLaC", "an audio file", _TRANSCRIBE),
     (b"RIFF", "an audio or video file", _TRANSCRIBE),
     (b"\x7fELF", "a program", "Put its source into the prompt."),
 )  # fmt: skip
@@ -202,8 +208,9 @@ def _kind(start: bytes, suffix: str) -> tuple[str, str]:
     if start[4:8] == b"ftyp":
         return "an audio or video file", _TRANSCRIBE
     for signature, kind, remedy in _BY_SIGNATURE:
-        # These two letters can also begin a text.
-        if start.startswith(signature) and (signature != b"BM" or b"\x00" in start[:64]):
+        # Letters can also begin a text.
+        is_word = isinstance(signature, bytes) and signature.isascii() and signature != _PDF
+        if start.startswith(signature) and not (is_word and not _CONTROLS.search(start)):
             return _BY_SUFFIX.get(suffix.lower(), (kind, remedy)) if kind == _ZIP else (kind, remedy)
     return "", ""
 
@@ -229,7 +236,7 @@ def _encoding(data: bytes, *, is_whole: bool) -> str | None:
     """Return the encoding of a text; None if it is no text, or its encoding cannot be told.
 
     It is what a byte order mark says, or UTF-8, or what the text itself declares, or cp1252, used by older Windows
-    programs, where most letters are plain ones.
+    programs in the west of Europe and America.
     """
     for mark, encoding in _BOMS.items():
         if data.startswith(mark):
@@ -242,9 +249,18 @@ def _encoding(data: bytes, *, is_whole: bool) -> str | None:
         except (UnicodeDecodeError, LookupError):
             continue
         return "utf-8-sig" if encoding == "utf-8" else encoding
-    others = sum(byte >= 0x80 for byte in data[:100_000])
-    letters = sum(bytes([byte]).isalpha() for byte in data[:100_000])
-    return "cp1252" if others <= letters and not _CONTROLS.search(data[:4096]) else None
+    return "cp1252" if _is_western(data[:100_000]) and not _CONTROLS.search(data[:4096]) else None
+
+
+def _is_western(data: bytes) -> bool:
+    """Return whether a text in one byte a letter is in cp1252: most letters are plain, and others stand between them.
+
+    In the encodings of other scripts they follow each other, or bytes are used that such a text hardly has.
+    """
+    others = sum(byte >= 0x80 for byte in data)
+    letters = sum(bytes([byte]).isalpha() for byte in data)
+    in_runs = sum(len(run) for run in _RUN.findall(data) if len(set(run)) > 1)
+    return others <= letters and in_runs + len(_RARE.findall(data)) <= others / 10
 
 
 def _declared(start: bytes) -> str:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from io import StringIO
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from math import isfinite
 from numbers import Number
 from typing import Any, Final
 
-from ..errors import InferenceError
+from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded
 from ..text import counted, safe_plain, shortest
 from .hidden import is_container
@@ -91,16 +91,21 @@ def columns_of(value: object) -> list[str]:
 
 def records_of(value: Any) -> Any:
     """Return a frame as the list of its rows, each a dict, a series as its values, and any other value as it is."""
+    if is_instance(value, "pandas.Series"):
+        # By its labels, if each is there once.
+        return dict(value.items()) if value.index.is_unique else records_of(value.to_frame(value.name or "values"))
     if any(is_instance(value, name) for name in DASK):
         value = value.compute()
     if is_instance(value, STYLER):
         value = styled(value)
+    if is_instance(value, "pandas.DataFrame") and _has_labels(value.index):
+        value = value.reset_index(names=_names_of_levels(value))
     packages = {kind.__module__.partition(".")[0] for kind in type(value).__mro__}
     if not packages & {"pandas", "polars", "pyarrow"} and not hasattr(type(value), "__arrow_c_stream__"):
         return value
     import narwhals as nw
 
-    frame = nw.from_native(_native(value), pass_through=True, allow_series=True)
+    frame = _narwhals(value, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
     if isinstance(frame, nw.Series):
@@ -115,6 +120,31 @@ def styled(value: Any) -> Any:
         for length, hidden in zip(value.data.shape, (value.hidden_rows, value.hidden_columns), strict=True)
     ]
     return value.data.iloc[tuple(places)]
+
+
+def _has_labels(index: Any) -> bool:
+    """Return whether an index of pandas has more than the numbers of rows."""
+    return any(name is not None for name in index.names) or index.dtype.kind not in "iu"
+
+
+def _names_of_levels(frame: Any) -> list[Any]:
+    """Return the names of the levels of an index as columns, beside those that the frame has."""
+    names = [f"level_{place}" if name is None else name for place, name in enumerate(frame.index.names)]
+    names = ["index"] if names == ["level_0"] else names
+    return [f"{name} (index)" if name in frame.columns else name for name in names]
+
+
+def _narwhals(value: Any, *, pass_through: bool = False) -> Any:
+    import narwhals as nw
+
+    try:
+        return nw.from_native(_native(value), pass_through=pass_through, allow_series=True)
+    except nw.exceptions.DuplicateError as error:
+        raise InferenceError(
+            "A frame has two columns with the same name.",
+            why=quoted(describe_exception(error)),
+            remedy="Rename one of them.",
+        ) from None
 
 
 def _native(value: Any) -> Any:
@@ -177,7 +207,7 @@ def describe_frame(value: Any) -> str:
     """Describe any frame or series that narwhals supports. Raise TypeError for anything else."""
     import narwhals as nw
 
-    frame = nw.from_native(_native(value), allow_series=True)
+    frame = _narwhals(value)
     kind = "DataFrame"
     if isinstance(frame, nw.Series):
         frame, kind = frame.to_frame(), "Series"
@@ -304,7 +334,7 @@ def _cell(value: Any) -> str:
             return size_of(value)
         if is_container(value):
             with suppress(ValueError, RecursionError):
-                value = json.dumps(_plain(value), ensure_ascii=False)
+                value = json.dumps(_Cell().of(value), ensure_ascii=False)
         text = _words(value)
     return _cut(text)
 
@@ -313,21 +343,29 @@ def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}[...]"
 
 
-def _plain(value: Any) -> Any:
-    """Return a container in a cell as JSON types, and any other value as text."""
-    if is_missing(value):
-        return None
-    if (text := own_text(value)) is not None:
-        return text
-    if is_container(value) and isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if is_container(value):
-        return [_plain(one) for one in (in_order(value) if isinstance(value, set | frozenset) else value)]
-    if isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
-        return value
-    if isinstance(value, bytes | bytearray | memoryview):
-        return size_of(value)
-    return _words(value)
+class _Cell:
+    """Converts a container in a cell to JSON types, and any other value to text, as far as a cell shows it."""
+
+    def __init__(self) -> None:
+        self._left = LONGEST_CELL
+
+    def of(self, value: Any) -> Any:
+        # Each part is at least one character of the text.
+        self._left -= 1
+        if is_missing(value) or self._left < 0:
+            return None
+        if (text := own_text(value)) is not None:
+            return text
+        if is_container(value) and isinstance(value, Mapping):
+            return {str(name): self.of(one) for name, one in islice(value.items(), LONGEST_CELL)}
+        if is_container(value):
+            items = in_order(value) if isinstance(value, set | frozenset) else value
+            return [self.of(one) for one in islice(items, LONGEST_CELL)]
+        if isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
+            return value
+        if isinstance(value, bytes | bytearray | memoryview):
+            return size_of(value)
+        return _words(value)
 
 
 def _words(value: Any) -> str:

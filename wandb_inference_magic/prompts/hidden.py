@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import UserString, deque
-from collections.abc import Callable, Iterable, Mapping, MappingView, Sequence, Set as AnySet
+from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView, Sequence, Set as AnySet
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
@@ -15,6 +15,7 @@ from ..imports import is_instance
 
 # Sequences with a text of their own.
 _NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
+DEEPEST: Final = 500
 _SCALARS: Final = frozenset((str, int, float, bool, bytes, date, datetime, type(None)))
 
 
@@ -70,17 +71,12 @@ def _has(model: object, name: str) -> bool:
 
 def hides(value: Any) -> bool:
     """Return whether a value or a part of it has hidden fields, or a text that hides something: pydantic shows them."""
-    if type(value) in _SCALARS:
-        return False
-    return bool(hidden_fields(type(value))) or is_written_tuple(value) or has_hiding_parts(value)
+    return any(map(_has_hidden, _walk([value], _parts_sent)))
 
 
 def has_hiding_parts(value: Any) -> bool:
     """Return whether a container, or what may be sent of a model or a dataclass, hides something."""
-    if is_container(value):
-        return any(map(hides, value.values() if isinstance(value, Mapping) else value))
-    names = field_names(value) if hasattr(type(value), "model_dump") else getattr(value, "__dataclass_fields__", ())
-    return any(hides(getattr(value, name, None)) for name in names)
+    return any(map(_has_hidden, _walk(_parts_sent(value), _parts_sent)))
 
 
 def shows_hidden(value: Any, text: str = "__str__") -> bool:
@@ -92,24 +88,55 @@ def shows_hidden(value: Any, text: str = "__str__") -> bool:
     text : str
         The method that makes the text: `__str__` or `__repr__`. One of the user's own shows what it is meant to show.
     """
-    # A list that contains itself has no end.
+    if type(value) in _SCALARS:
+        return False
     with suppress(RecursionError):
-        return _shows_hidden(value, text)
+        # The text of a part is its repr.
+        return _text_shows(value, text) or any(map(_text_shows, _walk(_parts_in_text(value, text), _parts_in_text)))
     return False
 
 
-def _shows_hidden(value: Any, text: str) -> bool:
-    kind = type(value)
-    if kind in _SCALARS:
-        return False
-    names: Iterable[str] = ()
+def _walk(values: Iterable[Any], parts_of: Callable[[Any], Iterable[Any]]) -> Iterator[Any]:
+    """Yield values and their parts, each once: a list may be in many others, or in itself.
+
+    Raises
+    ------
+    RecursionError
+        When a field is computed that has another one in it, and so on without an end.
+    """
+    left = [(0, one) for one in values if type(one) not in _SCALARS]
+    # Kept, so that no other value gets the id of one that was made for this.
+    seen: dict[int, Any] = {}
+    while left:
+        depth, one = left.pop()
+        if id(one) in seen:
+            continue
+        if depth > DEEPEST:
+            raise RecursionError
+        seen[id(one)] = one
+        yield one
+        left += [(depth + 1, part) for part in parts_of(one) if type(part) not in _SCALARS]
+
+
+def _has_hidden(value: Any) -> bool:
+    return bool(hidden_fields(type(value))) or is_written_tuple(value)
+
+
+def _parts_sent(value: Any) -> Iterable[Any]:
     if is_container(value):
-        parts: Iterable[Any] = value.values() if isinstance(value, Mapping) else value
-    else:
-        names = _names_in_text(value, text)
-        parts = (getattr(value, name) for name in names if _has(value, name))
-    # The text of a part is its repr.
-    return not hidden_fields(kind).isdisjoint(names) or any(_shows_hidden(one, "__repr__") for one in parts)
+        return value.values() if isinstance(value, Mapping) else value
+    names = field_names(value) if hasattr(type(value), "model_dump") else getattr(value, "__dataclass_fields__", ())
+    return (getattr(value, name, None) for name in names)
+
+
+def _text_shows(value: Any, text: str = "__repr__") -> bool:
+    return not is_container(value) and not hidden_fields(type(value)).isdisjoint(_names_in_text(value, text))
+
+
+def _parts_in_text(value: Any, text: str = "__repr__") -> Iterable[Any]:
+    if is_container(value):
+        return value.values() if isinstance(value, Mapping) else value
+    return (getattr(value, name) for name in _names_in_text(value, text) if _has(value, name))
 
 
 def _names_in_text(value: Any, text: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,18 +12,22 @@ from typing import Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded, quiet
+from .charts import shown_by
 
 # In pixels. Models scale larger images down, but the request would carry every pixel.
 LONGEST_SIDE: Final = 2048
 LONGEST_FIGURE: Final = 1600
 LARGEST_FILE: Final = 20_000_000
 LARGEST_PNG: Final = 2_000_000
-# Where the EXIF data of a file is looked for: at its start, or in WebP at its end.
+# Where the metadata of a file is looked for: at its start, or in WebP at its end.
 LONGEST_HEAD: Final = 200_000
+IMAGE_TYPES: Final = ("image/png", "image/jpeg")
 ORIENTATION: Final = 0x0112
 FIGURE: Final = "matplotlib.figure.Figure"
 # The mark at the end of a whole image.
 _ENDS: Final = {"png": b"IEND", "jpeg": b"\xff\xd9"}
+# What may say how an image is to be turned: EXIF in its forms, and XMP.
+_METADATA: Final = (b"Exif", b"eXIf", b"EXIF", b"Raw profile type exif", b"tiff:Orientation")
 _SIGNATURES: Final = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 
 
@@ -92,8 +96,8 @@ def image_from_record(value: object) -> Image | None:
 
 
 def _turned(data: bytes) -> Image | None:
-    """Return the image of a file that says in its EXIF data that it is to be turned; None for any other."""
-    if not any(mark in data[:LONGEST_HEAD] or mark in data[-LONGEST_HEAD:] for mark in (b"Exif", b"eXIf", b"EXIF")):
+    """Return the image of a file that says in its metadata that it is to be turned; None for any other."""
+    if not any(mark in data[:LONGEST_HEAD] or mark in data[-LONGEST_HEAD:] for mark in _METADATA):
         return None
     with suppress(Exception), quiet("PIL"):
         # Without PIL, or where PIL cannot read it, the file is sent as it is.
@@ -140,19 +144,11 @@ def image_at(path: Path) -> Image | None:
 
 
 def image_from_png(value: object) -> Image | None:
-    """Return the image of an object with a notebook representation (`_repr_png_`, `_repr_jpeg_`), else None."""
-    for name in ("_repr_png_", "_repr_jpeg_"):
-        draw = getattr(type(value), name, None)
-        if draw is None:
-            continue
-        try:
-            with quiet("matplotlib", "PIL"):
-                drawn = draw(value)
-        except Exception:  # noqa: BLE001 - what cannot draw itself is shown as text
-            continue
-        if image := image_from_data(drawn[0] if isinstance(drawn, tuple) else drawn):
-            return image
-    return None
+    """Return the image by which a notebook shows an object (`_repr_png_` and the like), else None."""
+    bundle = shown_by(value, "_repr_mimebundle_")
+    in_bundle = [bundle.get(name) for name in IMAGE_TYPES] if isinstance(bundle, Mapping) else []
+    drawn = (shown_by(value, "_repr_png_"), shown_by(value, "_repr_jpeg_"), *in_bundle)
+    return next((image for one in drawn if (image := image_from_data(one))), None)
 
 
 def image_from_data(drawn: object) -> Image | None:
@@ -184,8 +180,12 @@ def image_from_figure(value: Any) -> Image:
     return _image("png", drawn.getvalue())
 
 
-def image_from_panels(values: Iterable[Any]) -> Image | None:
-    """Return the image of the one matplotlib figure that all values are or are drawn in; None for others."""
+def image_from_panels(value: object) -> Image | None:
+    """Return the image of the one matplotlib figure in which all values of a container are drawn; None for others."""
+    values: Iterable[Any] = value if isinstance(value, list | tuple) else ()
+    if isinstance(value, dict) and all(isinstance(one, list) for one in value.values()):
+        # The lists of lines that `plt.boxplot()` gives.
+        values = value.values()
     figures = map(_figure_of, _flat(values))
     figure = next(figures, None)
     # A long list of other values is read no further than its first.
@@ -195,12 +195,11 @@ def image_from_panels(values: Iterable[Any]) -> Image | None:
 
 def _flat(values: Iterable[Any]) -> Iterator[Any]:
     for value in values:
-        # `plt.subplots()` gives the figure, and its axes as an array.
-        if type(value).__name__ == "ndarray" and value.dtype == object:
-            yield from value.flat
+        # `plt.subplots()` gives the figure, and its axes as an array; `plt.hist()` the numbers, and its bars.
+        if type(value).__name__ == "ndarray":
+            yield from value.flat if value.dtype == object else ()
         elif isinstance(value, list | tuple):
-            # The bars of `plt.errorbar()`.
-            yield from value
+            yield from _flat(value)
         else:
             yield value
 

@@ -16,6 +16,7 @@ from ..imports import is_instance
 from .frames import is_labelled, is_missing
 from .missing import (
     filters_for_missing,
+    function_of,
     is_in,
     members_of,
     method_of,
@@ -168,6 +169,8 @@ def _adapt(node: nodes.Node) -> None:
     """Put the filters for missing values around what a node uses."""
     if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
         node.node.attr = _CALLED + node.node.attr
+    elif isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name):
+        node.node = _filtered(node.node, function_of)
     elif isinstance(node, nodes.Getitem):
         node.node = _filtered(node.node, operand_of)
         if isinstance(node.arg, nodes.Tuple):
@@ -267,7 +270,7 @@ def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
 # What a template's values are passed through.
 _RULES: Final = (
     *(_truth, _ordered, value_or_none, text_or_empty, members_of),
-    *(ordered_items, pattern_of, operand_of, _slice_of),
+    *(ordered_items, pattern_of, operand_of, _slice_of, function_of),
 )
 _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     **{_name_of(rule): rule for rule in _RULES},

@@ -41,6 +41,8 @@ _NUMBERS: Final = ("abs", "count", "float", "int", "length", "round", "wordcount
 _WITH_DEFAULT: Final = ("float", "int")
 # The types of what a row may lack. `df.head()` with None in `df` is a mistake.
 _OF_ROWS: Final = (str, list, dict, datetime, timedelta, float)
+# What Python's own functions give of nothing.
+_OF_NOTHING: Final = ((str, ""), *((one, nan) for one in (int, float, round, abs, len)))
 _CONVERSION: Final = re.compile(r"%(?P<name>\([^)]*\))?[#0\- +]*(?:\*|\d+)?(?:\.(?:\*|\d+)?)?[hlL]?(?P<kind>[a-zA-Z%])")
 
 
@@ -102,6 +104,18 @@ def text_or_empty(value: Any) -> Any:
 def _printable(value: Any) -> Any:
     """Return a value, or what may be sent of it if its repr shows what it hides."""
     return json.loads(json_of(value)) if shows_hidden(value, "__repr__") else value
+
+
+def function_of(function: Any) -> Any:
+    """Return a function that is called, with the rule of the filter of its name if it is one of Python's own."""
+    absent = next((absent for one, absent in _OF_NOTHING if one is function), None)
+    if absent is None:
+        return function
+
+    def run(*values: Any, **options: Any) -> Any:
+        return absent if values and is_missing(values[0]) else function(*values, **options)
+
+    return run
 
 
 def value_or_none(value: Any) -> Any:

@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import islice
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from unicodedata import normalize
 from uuid import uuid4
 
 from ..errors import InferenceError, describe_exception, near_names, quoted, shortened, visible
@@ -161,7 +162,7 @@ class Template:
         """Render the template with these names."""
         self._images = []
         # Only the names that it uses: a notebook has many, and the template would copy them all.
-        used = {name: names[name] for name in self.names if name in names}
+        used = {name: names[known] for name in self.names if (known := _known(name, names)) is not None}
         pieces = _evaluated(lambda: [*self._compiled.generate(_passed(used))], names, self._what, self._remedy)
         if _APART in self._text:
             pieces = [type(piece)(piece.replace(_APART, "")) for piece in pieces]
@@ -323,6 +324,11 @@ def _environment(finalize: Callable[[Any], Any]) -> Environment:
     environment.globals = {}
     environment.filters["whole"] = _Whole
     return environment
+
+
+def _known(name: str, names: Mapping[str, Any]) -> str | None:
+    """Return what a name is among others. Python has identifiers in form NFKC: the `µ` of keyboards is another one."""
+    return next((one for one in (name, normalize("NFKC", name)) if one in names), None)
 
 
 def _globals() -> dict[str, Any]:

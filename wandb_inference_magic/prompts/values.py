@@ -6,7 +6,6 @@ A function that the user registered for a type comes before ours.
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
 from collections import deque
@@ -14,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import is_dataclass
 from functools import lru_cache, singledispatch
-from io import BytesIO
+from io import BytesIO, StringIO
 from itertools import islice
 from math import isinf
 from numbers import Integral, Real
@@ -49,7 +48,6 @@ LARGEST_INTEGER: Final = 10**1000
 ONE_LINE: Final = 100
 # The forms of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
 _TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
-_IMAGE_TYPES: Final = ("image/png", "image/jpeg")
 
 
 @singledispatch
@@ -110,8 +108,9 @@ def _register(*kinds: type) -> Callable[[Form], Form]:
 _register(str)(str.__str__)
 _register(Path)(describe_path)
 _register(bytes, bytearray, memoryview, BytesIO)(describe_bytes)
+_register(StringIO)(StringIO.getvalue)
 _register(BaseException)(describe_exception)
-_register(FunctionType, MethodType, BuiltinFunctionType, type)(describe_source)
+_register(FunctionType, MethodType, BuiltinFunctionType, type(lru_cache(len)), type)(describe_source)
 _register(ModuleType)(describe_module)
 
 
@@ -128,7 +127,7 @@ def _json(value: object) -> str | Image:
 def _json_text(value: object, *, is_limited: bool) -> str | Image:
     if hidden.is_written_tuple(value):
         return _readable(value)
-    image = images.image_from_panels(value) if isinstance(value, list | tuple) else images.image_from_record(value)
+    image = images.image_from_panels(value) or images.image_from_record(value)
     if image is not None:
         return image
     reader = _Plain(is_limited=is_limited)
@@ -149,7 +148,7 @@ def whole_form(value: object) -> str | Image:
 def json_of(value: Any, indent: int | None = None) -> str:
     """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
     plain = _Plain(is_whole=True)
-    whole = dict(value.items()) if frames.is_labelled(value) else frames.records_of(value)
+    whole = dict(value.items()) if isinstance(value, Mapping) else frames.records_of(value)
     return json.dumps(plain.of(whole), ensure_ascii=False, indent=indent)
 
 
@@ -161,19 +160,10 @@ def _record_of(value: Any) -> dict[str, Any] | None:
 
 def _ai_form(value: object, *, is_data: bool = False) -> str | Image | None:
     """Return what a value's `_ai_repr_` gives; None if it has none, or nothing that is used here."""
-    describe = getattr(type(value), "_ai_repr_", None)
-    if describe is None and is_dataclass(value) and not is_data:  # a table of Great Tables has fields that say nothing
+    if not hasattr(type(value), "_ai_repr_") and is_dataclass(value) and not is_data:
+        # A table of Great Tables has fields that say nothing.
         return charts.text_in_notebooks(value) or None
-    if not callable(describe) or inspect.iscoroutinefunction(describe):
-        return None
-    try:
-        shown = describe(value)
-    except Exception:  # noqa: BLE001 - it is shown as without this method, as for IPython's `_repr_*_`
-        return None
-    if inspect.iscoroutine(shown):
-        shown.close()
-        return None
-    bundle = shown[0] if isinstance(shown, tuple) and shown else shown
+    bundle = charts.shown_by(value, "_ai_repr_")
     if isinstance(bundle, str):
         return str.__str__(bundle)
     if not isinstance(bundle, dict):
@@ -181,7 +171,7 @@ def _ai_form(value: object, *, is_data: bool = False) -> str | Image | None:
     for one in _TEXT_TYPES:
         if (text := bundle.get(one)) is not None:
             return str.__str__(text) if isinstance(text, str) else _json(text)
-    return next((image for one in _IMAGE_TYPES if (image := images.image_from_data(bundle.get(one)))), None)
+    return next((image for one in images.IMAGE_TYPES if (image := images.image_from_data(bundle.get(one)))), None)
 
 
 class _Plain:
@@ -245,8 +235,8 @@ class _Plain:
         if isinstance(value, bytes | bytearray | memoryview):
             image = images.image_from_bytes(bytes(value))
             return frames.size_of(value) if image is None else self._text_of(image)
-        if (items := self._items_of(value)) is not None:
-            return self.of(items)
+        if self._has_items(value):
+            return self._of_array(value)
         if isinstance(value, PurePath):
             # A path in a container stands for its name. Only a path that is itself the value is read.
             return str(value)
@@ -277,14 +267,17 @@ class _Plain:
                 return self.of(model.model_dump(mode="json", include={name})[name])
         return self.of(value)
 
-    def _items_of(self, value: Any) -> list[Any] | None:
-        """Return the items of a list that a frame or a file made an array of; of any array, if it is to be whole."""
+    def _has_items(self, value: Any) -> bool:
+        """Return whether a value is a list that a frame or a file made an array of; any array, if it is to be whole."""
         if is_instance(value, "numpy.ndarray"):
-            is_list = self._is_whole or (value.dtype == object and value.ndim == 1)
-            return value.tolist() if is_list and value.ndim else None
-        if not any(is_instance(value, name) for name in _ARRAYS):
-            return None
-        return list(value.to_pylist() if hasattr(value, "to_pylist") else value.tolist())
+            return bool(value.ndim) and (self._is_whole or (value.dtype == object and value.ndim == 1))
+        return any(is_instance(value, name) for name in _ARRAYS)
+
+    def _of_array(self, value: Any) -> list[Any]:
+        # A range of pandas may be longer than any list.
+        part = value[: self._most_items]
+        kept = [self.of(one) for one in (part.to_pylist() if hasattr(part, "to_pylist") else part.tolist())]
+        return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
 
     def _text_of(self, shown: str | Image) -> str:
         if isinstance(shown, TextOfImages):
@@ -372,6 +365,7 @@ _FORMS: Final[dict[str, Form]] = {
     "plotly.basedatatypes.BaseFigure": charts.describe_plotly,
     "shapely.geometry.base.BaseGeometry": charts.describe_geometry,
     "PIL.Image.Image": images.image_from_pillow,
+    "ipywidgets.Image": lambda value: describe_bytes(value.value),
     "IPython.core.display.Image": images.image_from_ipython,
     **dict.fromkeys((f"IPython.core.display.{name}" for name in ("TextDisplayObject", "SVG", "JSON")), _shown),
 }
