@@ -24,7 +24,7 @@ from .run import BatchRun
 
 if TYPE_CHECKING:
     from ..frames import Rows
-    from ..messages import PreparedRequest
+    from ..messages import Content, PreparedRequest
     from ..session import Command
     from ..spending import Budget
     from .cache import AnswerCache
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 SAMPLE: Final = 20
 # How many rows are looked for on disk. Of a longer frame they are spread over it, and the others are taken to be alike.
 LOOKED_FOR: Final = 2000
+# How many rows are tried before a template is taken for wrong.
+MAX_TRIED: Final = 10
 SHOWN_COLUMNS: Final = 10
 # The tokens of a short answer, used if nothing else is known.
 USUAL_REPLY_TOKENS: Final = 100
@@ -84,7 +86,7 @@ def start(
     ------
     InferenceError
         If the run cannot succeed: no key, an unknown model, a first row that cannot be read, or a template that fails
-        on it.
+        on all of the first rows.
     """
     try:
         row = next(iter(rows), None)
@@ -94,7 +96,8 @@ def start(
     if row is None:
         return None
     try:
-        first = prepare_request(command, replace(spec.chat, prompt=spec.renderer()(row), model=model, thread=None))
+        prompt = _first_prompt(rows, spec)
+        first = prepare_request(command, replace(spec.chat, prompt=prompt, model=model, thread=None))
     except InferenceError as error:
         if rows.is_used_up:
             error.remedy = f"{error.remedy} The first row was taken from the iterator: make a new one.".strip()
@@ -103,6 +106,25 @@ def start(
     mistakes = likely_mistakes(spec, rows.columns, rows.index_names, rows.length)
     run.notice(*mistakes, *_values_to_cut(run), *spec.notices)
     return run
+
+
+def _first_prompt(rows: Rows, spec: BatchSpec) -> Content:
+    """Return the prompt of the first row that has one. The others are reported each, when their turn comes.
+
+    Raises
+    ------
+    InferenceError
+        That of the first row, if none of the first `MAX_TRIED` rows has a prompt: the template is wrong.
+    """
+    render, wrong = spec.renderer(), []
+    # A later row that cannot be read is reported when its turn comes.
+    with suppress(Exception):
+        for row in islice(rows, MAX_TRIED):
+            try:
+                return render(row)
+            except InferenceError as error:
+                wrong.append(error)
+    raise wrong[0]
 
 
 def likely_mistakes(

@@ -139,10 +139,11 @@ class Schema:
                 unfit.append(Mismatch(["the answer is nested too deeply"]))
             except Mismatch as error:
                 unfit.append(error)
-        # Models put the object into a list, under one key, or beside a name as the arguments of a call.
+        # Models put the answer into a list, under one key, or beside a name as the arguments of a call.
         tried: list[Any] = []
         fitting: list[Any] = []
-        for held in map(_held_in, values):
+        inner = [*map(_held_in, values)]
+        for held in (*inner, *map(_held_in, inner)):
             if held is not None and held not in tried:
                 tried.append(held)
                 with suppress(RecursionError, Mismatch):
@@ -156,16 +157,16 @@ class Schema:
         return value[self.wrapped] if is_wrapped else value
 
 
-def _held_in(value: Any) -> dict[str, Any] | None:
-    """Return the one object that a value holds, if it is only a wrapping."""
+def _held_in(value: Any) -> Any:
+    """Return the one value that another one holds, if that is only a wrapping; else None."""
     if isinstance(value, dict):
         held = next(iter(value.values())) if len(value) == 1 else value.get("arguments")
     else:
         held = value[0] if isinstance(value, list) and len(value) == 1 else None
-    if isinstance(held, str) and held.lstrip().startswith("{"):
+    if isinstance(held, str) and held.lstrip().startswith(("{", "[")):
         with suppress(ValueError):
-            held = read_json_text(held)
-    return held if isinstance(held, dict) else None
+            return read_json_text(held)
+    return held
 
 
 def read_schema(words: str, names: Mapping[str, Any] | None) -> Schema:
