@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
@@ -129,14 +130,14 @@ class InferenceError(Exception):
             shown = redacted("".join(traceback.format_exception(self)))
             return [safe_plain(line) for line in shown.splitlines()]
         # Front ends end styles at the end of a line, or not: each line has its own.
-        lines = [f"\x1b[1m{line}\x1b[0m" for line in wrapped(self.what, INDENT).split("\n")]
+        lines = [_styled(line) for line in wrapped(self.what, INDENT).split("\n")]
         if self.why:
             lines.append(wrapped(self.why, INDENT))
         if self.remedy:
             head, _, rest = wrapped(f"What to do: {self.remedy}", INDENT).partition(":")
-            lines.append(f"\x1b[1m{head}:\x1b[0m{rest}")
+            lines.append(f"{_styled(f'{head}:')}{rest}")
         if self.request_id:
-            lines.append(f"\x1b[2mRequest id: {self.request_id}\x1b[0m")
+            lines.append(_styled(f"Request id: {self.request_id}", "2"))
         return lines
 
 
@@ -200,7 +201,16 @@ class Interrupted(KeyboardInterrupt):
 
     def _render_traceback_(self) -> list[str]:
         head, _, rest = wrapped(f"Interrupted. {self}", INDENT).partition(".")
-        return [f"\x1b[1m{head}.\x1b[0m{rest}"]
+        return [f"{_styled(f'{head}.')}{rest}"]
+
+
+def _styled(line: str, style: str = "1") -> str:
+    """Return a line in bold, or in another style, unless the user or the terminal wants none.
+
+    Source: https://no-color.org
+    """
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return line if is_plain else f"\x1b[{style}m{line}\x1b[0m"
 
 
 def _rebuild(state: dict[str, object]) -> InferenceError:

@@ -327,11 +327,13 @@ def test_the_secrets_of_colab_and_kaggle_are_used(tmp_path: Path, monkeypatch: p
     assert notebook_secrets({"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}) == ()
     colab, kaggle = ModuleType("google.colab"), ModuleType("kaggle_secrets")
     colab.userdata = type("userdata", (), {"get": staticmethod({"WANDB_API_KEY": "key-colab"}.get)})  # type: ignore[attr-defined]
-    kaggle.UserSecretsClient = type("Client", (), {"get_secret": lambda self, name: f"kaggle-{name}"})  # type: ignore[attr-defined]
+    # Not with the name in it: a key stays hidden in all texts of this process.
+    of_kaggle = {"WANDB_API_KEY": "kaggle-0123456789abc"}
+    kaggle.UserSecretsClient = type("Client", (), {"get_secret": lambda self, name: of_kaggle[name]})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "kaggle_secrets", kaggle)
     environ = {"HOME": str(tmp_path), "KAGGLE_KERNEL_RUN_TYPE": "Interactive"}
     found = resolve_key(environ, for_wandb=True).key
-    assert found == Key("kaggle-WANDB_API_KEY", "Kaggle secrets")
+    assert found == Key("kaggle-0123456789abc", "Kaggle secrets")
     google = ModuleType("google")
     google.colab = colab  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "google", google)

@@ -205,8 +205,8 @@ class Cassette:
                 return self._exchanges[number]
             if self.mode == "replay":
                 remedy = (
-                    "Restore the cell as it was recorded, and run the notebook from its first cell. Or record what is "
-                    "missing: %wbconfig --mode auto."
+                    "Restore the cell and the settings (%wbconfig shows them) as they were recorded, and run the "
+                    "notebook from its first cell. Or record what is missing: %wbconfig --mode auto."
                 )
                 if self._exchanges and all(one.endpoint != endpoint for one in self._exchanges):
                     remedy = (

@@ -113,7 +113,7 @@ def _notes(session: Session, total: Total) -> Iterator[str]:
 
 def _chart(by_model: ByModel) -> dict[str, Any]:
     return chart_bundle(
-        [model for _, model, _ in by_model],
+        [_describe_model(endpoint, model) for endpoint, model, _ in by_model],
         [
             Measure("tokens, prompt and reply", [one.usage.total_tokens for *_, one in by_model], "{:,.0f}".format),
             Measure("cost", [None if one.unpriced else one.cost for *_, one in by_model], usd),

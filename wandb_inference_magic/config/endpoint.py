@@ -68,6 +68,16 @@ class Endpoint:
         return self.is_local
 
 
+def origin_of(url: str) -> str:
+    """Return the scheme, the host and the port of a URL: a key that was typed for it is for its other paths too."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return url
+    return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
 def is_wandb(url: str) -> bool:
     """Return whether a URL is W&B's own endpoint, the only one that a W&B key may be sent to."""
     try:

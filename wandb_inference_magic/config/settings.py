@@ -219,15 +219,15 @@ class WandbInference(Configurable):
         for name in set(config.get("WandbInference", {})).difference(names):
             # It would be kept, and reported again by each later change.
             raise TraitError(f"There is no setting {shortened(repr(name))}. {did_you_mean(name, names)}".strip())
-        before = self.config
+        before, set_before = self.config, self._set_here
+        # An observer sees the source of the new value too.
+        self._set_here = {*set_before, *config.get("WandbInference", {})}
         try:
-            # An observer sees the source of the new value too, which the configuration tells.
             with self.hold_trait_notifications():
                 super().update_config(config)
         except TraitError:
-            self.config = before
+            self.config, self._set_here = before, set_before
             raise
-        self._set_here.update(config.get("WandbInference", {}))
         self.when_changed()
 
     def set(self, **values: Any) -> None:

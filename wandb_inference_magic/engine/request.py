@@ -51,7 +51,8 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
     """
     endpoint, models, settings = command.endpoint, command.session.models, command.settings
     model = command.model_id(spec.model) if spec.model else command.model
-    models.check(model, endpoint)
+    if not command.costs_nothing:
+        models.check(model, endpoint)
     known = models.known(endpoint).find(model)
     _check_images(spec.prompt, model, known)
     thread = thread_of(command.session.threads, spec)
@@ -112,6 +113,11 @@ def thread_of(threads: Threads, spec: ChatSpec) -> Thread:
     if spec.thread is None:
         return Thread("")
     if spec.fork is not None:
+        if spec.fork == spec.thread:
+            raise InferenceError(
+                f"{spec.fork} is the current thread: a copy of it needs another name. Nothing was sent.",
+                remedy=f"Give it one: --fork {spec.fork} --thread NAME.",
+            )
         return threads.existing(spec.fork).copy(spec.thread)
     return Thread(spec.thread) if spec.new else threads.get_or_new(spec.thread)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import InferenceError
+from ..libraries import hidden_library
 from ..text import whole
 
 
@@ -32,14 +33,16 @@ def data_frame(
     """
     try:
         import pandas as pd
-    except ImportError:
-        raise InferenceError(
+
+        make = pd.DataFrame
+    except (ImportError, AttributeError) as error:
+        raise hidden_library(error) or InferenceError(
             "A DataFrame needs pandas, which is not installed.",
             remedy="Run: pip install pandas",
             cause="missing",
         ) from None
     rows = [{_whole(name): _whole(one) for name, one in row.items()} for row in rows]
-    frame = pd.DataFrame(rows, columns=columns)
+    frame = make(rows, columns=columns)
     for name in [name for name, kind in frame.dtypes.items() if kind.kind == "f"]:
         values = [row.get(name) for row in rows]
         if _are_whole(values):

@@ -39,6 +39,7 @@ MAX_UNKNOWN: Final = 3
 MAX_QUOTED: Final = 100
 # A model that thinks does so for longer.
 SHORTEST_SECONDS: Final = 0.05
+_NO_CALL: Final = "The reply ends with a call of a tool, but it has none in a form that can be read."
 _UNKNOWN_END: Final = "The service ended the reply with {!r}, whose meaning is not known: the reply may not be whole."
 
 
@@ -319,6 +320,8 @@ class ReplyBuilder:
         if self._unread and not self.has_begun and not not_shown:
             # There is nothing else: the answer may be in it.
             not_shown = (f"The reply has fields of unknown names, which are not shown: {_beginning(self._unread)}",)
+        if end == "tool_calls" and not self._tools.calls:
+            return (*not_shown, _NO_CALL)
         return not_shown if end is None or end in ENDS else (*not_shown, _UNKNOWN_END.format(shortened(whole(end))))
 
     @property

@@ -21,6 +21,7 @@ from ..config import (
     check_key,
     expanded,
     is_wandb,
+    origin_of,
     resolve_key,
     resolve_server_key,
     secrets_in,
@@ -69,7 +70,7 @@ class Keys:
 
     def find(self, url: str) -> Key | None:
         """Return the key for an endpoint: the one typed in this session, else the first one found."""
-        return self._typed.get(url) or self.search(url).key
+        return self._typed.get(origin_of(url)) or self.search(url).key
 
     def search(self, url: str) -> KeySearch:
         """Search all places but those of typed keys for an endpoint's key."""
@@ -83,7 +84,7 @@ class Keys:
 
     def for_server(self) -> Key | None:
         """Return the key for the W&B server that stores traces."""
-        return resolve_server_key(os.environ, self._typed.get(WANDB_URL), kept=self._from_stores).key
+        return resolve_server_key(os.environ, self._typed.get(origin_of(WANDB_URL)), kept=self._from_stores).key
 
     def of_another_server(self) -> tuple[str, ...]:
         """Return why the keys of another W&B server are not used for W&B's endpoint, if there is one."""
@@ -105,9 +106,9 @@ class Keys:
         InferenceError
             When it cannot be a key.
         """
-        self._typed[url] = Key(check_key(key.reveal()), key.source)
+        checked = self._typed[origin_of(url)] = Key(check_key(key.reveal()), key.source)
         self._secrets = None
-        return self._typed[url]
+        return checked
 
     def prompt_for(self, url: str) -> Key | None:
         """Ask the user for the key of an endpoint, and keep it for this session. None if the user gives none.

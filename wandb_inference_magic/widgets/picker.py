@@ -192,11 +192,13 @@ def _known_facts(model: Model, endpoint: Endpoint) -> list[tuple[str, str]]:
 
 def _row(model: Model, endpoint: Endpoint) -> dict[str, Any]:
     """Return what the list shows of a model, sorts by and searches through."""
-    price = ["free", "free"] if endpoint.is_free else format_price(model.price).split(" / ")
+    price = ["?"]
+    if endpoint.is_free or model.price:
+        price = ["free"] if endpoint.is_free else format_price(model.price).split(" / ")
     names, search = searched_texts(model)
     return {
         "id": model.id,
-        "context": format_context(model.context),
+        "context": format_context(model.context) if model.context else "?",
         "tokens": model.context,
         "in": price[0],
         "out": price[-1],
