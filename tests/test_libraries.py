@@ -9,7 +9,7 @@ import pytest
 from environments import clean_environment
 from kernels import running_kernel
 from python_processes import run_python
-from service import Service
+from service import Service, completion
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.libraries import check_libraries, hidden_library
@@ -126,3 +126,15 @@ def test_a_magic_names_the_file(service: Service, tmp_path: Path, name: str, mag
         error = kernel.run(magic).error
     assert f"The package {name} cannot be used: your own file {work / name}.py hides it." in error
     assert service.chats == []
+
+
+def test_paid_answers_are_not_lost_where_a_file_hides_pandas(service: Service, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "pandas.py").write_text("x = 1\n")
+    with running_kernel(clean_environment(tmp_path) | service.environment, work) as kernel:
+        kernel.run("%load_ext wandb_inference_magic")
+        service.always = completion("Yes.")
+        run = kernel.run('%%wbmap ["a", "b"] --no-cache -o out\n{{ text }}?')
+        assert run.ok, run.error
+        assert kernel.value("[one['reply'] for one in out]") == ["Yes.", "Yes."]

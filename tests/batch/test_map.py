@@ -202,7 +202,11 @@ def test_an_expression_that_fails_for_one_row_fails_that_row(mapper: Kernel, ser
 def test_rows_without_a_prompt_do_not_end_the_run(mapper: Kernel, service: Service) -> None:
     mapper.run("many = [0] * 30 + [2]")
     run = mapper.run("%%wbmap many -o out\n{{ 6 // text }}")
-    assert not run.ok, "the first row is the user's first try"
+    assert not run.ok, "none of the first rows has a prompt"
+    mapper.run("%%wbmap [0, 1] -o out\n{{ 6 // text }}")
+    assert mapper.value("out.reply.fillna('-').tolist()") == ["-", "<6>"]
+    assert "ZeroDivisionError" in mapper.value("out.reply_error[0]")
+    service.chats.clear()
     mapper.run("many.insert(0, 1)")
     run = mapper.run("%%wbmap many -o out\n{{ 6 // text }}")
     assert run.ok, run.error

@@ -541,6 +541,25 @@ def test_a_replay_at_another_endpoint_names_what_to_set(api: ModuleType, tmp_pat
     assert "Restore the cell" not in str(failed.value)
 
 
+def test_a_model_that_is_set_beside_a_replay_is_not_looked_for_on_this_machine(
+    start_kernel: Callable[..., Kernel], service: Service, tmp_path: Path
+) -> None:
+    """A lesson that was recorded with the practice model, run by a student who has chosen a model before."""
+    kernel = start_kernel(**service.environment)
+    kernel.run("%load_ext wandb_inference_magic")
+    record(kernel, "%wbchat --once hi")
+    path = tmp_path / "class.jsonl"
+    recorded = path.read_text().replace(json.dumps(service.environment["WANDB_INFERENCE_BASE_URL"]), '"local"')
+    path.write_text(recorded)
+    kernel = start_kernel()
+    kernel.run("%load_ext wandb_inference_magic\n%wbconfig --model other/model")
+    kernel.run(f"%wbconfig --cassette {path} --mode replay")
+    error = kernel.run("%wbchat --once hi").error
+    assert "differs in model" in error
+    assert "other/model" in error
+    assert "and the settings (%wbconfig shows them)" in error
+
+
 TIMES = "(_wbreply.seconds, _wbreply.seconds_to_first)"
 
 

@@ -125,6 +125,13 @@ def test_a_fork_starts_from_a_copy(kernel: Kernel, service: Service) -> None:
     assert "There is no thread 'othr'" in error
     assert "Did you mean other?" in error
     assert "cannot be combined with" in kernel.run("%wbchat --once --fork main six").error
+    kernel.run("%wbthread main")
+    asked = len(service.chats)
+    for line in ("--fork main seven", "--fork other --thread other seven"):
+        error = kernel.run(f"%wbchat {line}").error
+        assert "is the current thread: a copy of it needs another name" in error
+        assert "--thread NAME" in error
+    assert len(service.chats) == asked
 
 
 def test_the_system_prompt_stays_with_its_thread(kernel: Kernel, service: Service) -> None:

@@ -168,3 +168,12 @@ def test_a_closing_tag_at_the_end_of_a_reply_ends_the_reasoning(end: str) -> Non
 
 def test_the_repr_shows_the_text() -> None:
     assert repr(reply_of(delta(content="x" * 100))).startswith("<Reply 'xxx")
+
+
+@pytest.mark.parametrize("calls", [[], [{"type": "custom", "custom": None}], [{"id": "a", "function": None}]])
+def test_a_call_of_a_tool_that_cannot_be_read_is_reported(calls: list[Any]) -> None:
+    builder = ReplyBuilder()
+    builder.add({"choices": [{"delta": {"tool_calls": calls}, "finish_reason": "tool_calls"}]})
+    assert any("call of a tool, but it has none in a form that can be read" in one for one in builder.reports)
+    builder.add({"choices": [{"delta": {"tool_calls": [{"id": "b", "function": {"name": "f", "arguments": "{}"}}]}}]})
+    assert builder.reports == ()

@@ -176,6 +176,25 @@ def test_one_object_in_a_wrapping_is_the_answer(answer: str) -> None:
     assert schema_of("name, age int").read(answer) == {"name": "Ada", "age": 36}
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"cities": [1, 2]}',
+        '{"answer": "[1, 2]"}',
+        '{"output": {"answer": [1, 2]}}',
+        '{"name": "list", "arguments": {"items": [1, 2]}}',
+        "[[1, 2]]",
+    ],
+)
+def test_one_list_in_a_wrapping_is_the_answer(answer: str) -> None:
+    assert schema_of("list[int]").read(answer) == [1, 2]
+
+
+def test_two_lists_side_by_side_are_not_chosen_from() -> None:
+    with pytest.raises(Mismatch):
+        schema_of("list[int]").read('{"a": [1], "b": [2]}')
+
+
 def test_two_objects_in_wrappings_are_not_chosen_from() -> None:
     with pytest.raises(Mismatch):
         schema_of("name, age int").read('[{"name": "A", "age": 1}] or [{"name": "B", "age": 2}]')

@@ -72,3 +72,14 @@ def test_a_key_that_was_found_before_a_command_began_is_not_kept_for_it(monkeypa
 
     monkeypatch.setattr(endpoints, "resolve_key", search)
     assert [keys.find(WANDB_URL), keys.find(WANDB_URL)] == [Key("old", "here"), Key("new", "here")]
+
+
+def test_a_typed_key_is_for_all_paths_of_its_server_and_for_no_other_server() -> None:
+    keys = endpoints.Keys()
+    keys.set("http://host.example:8000", Key("typed-key-of-host", "typed"))
+    for url in ("http://host.example:8000/v1", "HTTP://HOST.example:8000/v1/"):
+        found = keys.find(url)
+        assert found is not None
+        assert found.reveal() == "typed-key-of-host"
+    for url in ("https://host.example:8000", "http://host.example", "http://other.example:8000/v1", "http://["):
+        assert keys.find(url) is None

@@ -252,6 +252,7 @@ def test_the_picker_shows_the_facts_that_are_known(start_kernel: Callable[..., K
     assert kernel.run(FIND).ok
     unknown, known = kernel.value("listed.models")
     assert unknown["facts"] == []
+    assert (unknown["context"], unknown["in"], unknown["out"]) == ("?", "?", "?")
     assert (unknown["price"], unknown["images"], unknown["tools"], unknown["reasoning"]) == (None,) * 4
     assert dict(known["facts"]) == {
         "context": "262k tokens",

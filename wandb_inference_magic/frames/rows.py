@@ -86,7 +86,9 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
         value = value.compute()
     value = as_table(value, limit)
     try:
-        frame = nw.from_native(value, pass_through=True, allow_series=True)
+        # A list is no frame, and with a file of the user in place of pandas, narwhals cannot say so.
+        is_list = isinstance(value, list | tuple)
+        frame = value if is_list else nw.from_native(value, pass_through=True, allow_series=True)
     except nw.exceptions.DuplicateError:
         _check_names(getattr(value, "column_names", value.columns))
         raise
