@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
 import signal
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, make_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -815,6 +819,18 @@ def test_an_empty_frame_gets_the_typed_columns(api: ModuleType, service: Service
     assert [type_of(out, name) for name in ("price", "n", "sure", "when")] == SCALAR_TYPES[library]
     both = api.map_prompts(empty, "{{ text }}?", model=["x/a", "x/b"])
     assert type_of(both, "reply_a") == type_of(both, "reply_b") == type_of(empty, "text")
+    assert service.chats == []
+
+
+@pytest.mark.parametrize("kind", ["cursor", "csv"])
+def test_a_source_without_rows_keeps_the_columns_that_it_names(api: ModuleType, service: Service, kind: str) -> None:
+    if kind == "csv":
+        out = api.map_prompts(csv.DictReader(io.StringIO("text,n\n")), "{{ text }}?")
+    else:
+        with closing(sqlite3.connect(":memory:")) as base:
+            base.execute("create table t (text, n)")
+            out = api.map_prompts(base.execute("select * from t"), "{{ text }}?")
+    assert list(out.columns) == ["text", "n", "reply"]
     assert service.chats == []
 
 

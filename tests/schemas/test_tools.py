@@ -1057,6 +1057,20 @@ def test_a_validator_that_fails_is_reported() -> None:
     assert failed.result.startswith("KeyError: 'no such number'")
 
 
+def test_the_errors_in_a_group_are_said() -> None:
+    class Group(Exception):
+        """As ExceptionGroup, which Python has from 3.11."""
+
+        exceptions = (ValueError("no such city"), KeyError("units"))
+
+    def tool() -> None:
+        raise Group("2 failed")
+
+    said = step(tool, "{}").result
+    for words in ("Group: 2 failed", "  ValueError: no such city", "  KeyError: 'units'"):
+        assert words in said
+
+
 def test_an_interrupt_in_a_tool_is_raised() -> None:
     def tool() -> None:
         raise KeyboardInterrupt

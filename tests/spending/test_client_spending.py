@@ -75,6 +75,38 @@ def test_a_call_without_a_limit_gets_the_affordable_limit(run: Callable[..., lis
     assert limits[1:] == [7, None]
 
 
+def test_a_body_that_the_user_has_written_is_counted_and_checked(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    """The SDK sends bytes as they are, in its newer versions."""
+    wandb.api.always = completion("Yes.", counted=usage(10, 20))
+    code = """
+import inspect, json
+from openai._models import FinalRequestOptions
+def post(content):
+    try:
+        return client().post("/chat/completions", content=content, cast_to=object)["choices"][0]["message"]["content"]
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+if "content" not in FinalRequestOptions.__annotations__:
+    print("older")
+else:
+    body = {"model": "test/thinker", "messages": [{"role": "user", "content": "hi"}]}
+    print(post(json.dumps(body).encode()))
+    total()
+    print(post(json.dumps({**body, "max_tokens": 10_000}).encode()))
+    print(post(b"no JSON"))
+"""
+    lines = run(0.001, code)
+    if lines == ["older"]:
+        return
+    said, counted, refused_cost, unreadable = lines
+    assert said == "Yes."
+    assert counted.startswith("1 0 0 10 20")
+    assert 1000 < wandb.api.last.body["max_tokens"] < 2000
+    assert refused_cost.startswith("InferenceError: This could cost")
+    assert unreadable.startswith("InferenceError: A budget is set, but the request names no model")
+    assert len(wandb.api.chats) == 1
+
+
 def test_calls_are_checked_until_the_budget_is_used_up(run: Callable[..., list[str]], wandb: Wandb) -> None:
     wandb.api.always = completion("Yes.", counted=usage(1, 998))
     lines = run(0.00125, "for _ in range(4):\n    print(said(max_tokens=1000).partition(':')[0])\ntotal()")

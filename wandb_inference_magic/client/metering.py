@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ..errors import is_unsent
+from ..text import json_bytes, json_or_none
 from .bodies import FIRST_ERROR
 from .sse import ADDED_LIMIT, EXTENSION
 
@@ -64,13 +65,13 @@ def metered_client(meter: Meter) -> type[OpenAI]:
 
     class MeteredOpenAI(openai.OpenAI):
         def _build_request(self, options: Any, **how: Any) -> Any:
-            body = options.json_data
+            body = _body_of(options)
             # A file that is sent for no model is only stored.
             if not isinstance(body, dict) or (options.files and not body.get("model")):
                 return super()._build_request(options, **how)
             call = meter.call(str(options.url), {**body, **(options.extra_json or {})})
             if call.limit is not None:
-                options.json_data = {**body, "max_tokens": call.limit}
+                _set_body(options, {**body, "max_tokens": call.limit})
             try:
                 request = super()._build_request(options, **how)
             except BaseException:
@@ -81,6 +82,23 @@ def metered_client(meter: Meter) -> type[OpenAI]:
             return request
 
     return MeteredOpenAI
+
+
+def _body_of(options: Any) -> Any:
+    """Return the body of a request of the SDK, also of one that the user has written as JSON; None if it has none."""
+    content = getattr(options, "content", None)
+    if options.json_data is not None or content is None:
+        return options.json_data
+    body = json_or_none(content) if isinstance(content, str | bytes) else None
+    # Of what cannot be read, nothing is known: neither its model nor its cost.
+    return body if isinstance(body, dict) else {}
+
+
+def _set_body(options: Any, body: Mapping[str, Any]) -> None:
+    if options.json_data is None:
+        options.content = json_bytes(body)
+    else:
+        options.json_data = body
 
 
 def metered_http(base: Any, library: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set as AnySet
 from contextlib import suppress
+from csv import DictReader
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -123,11 +124,17 @@ def _items(value: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def column_names(source: Any) -> list[str]:
-    """Return the names of the columns of a database cursor; none for any other source of rows."""
-    described = getattr(source, "description", None)
-    if not isinstance(described, list | tuple) or not hasattr(source, "fetchmany"):
+    """Return the names of the columns of a database cursor or a table of text; none for any other source of rows."""
+    if isinstance(source, DictReader):
+        return list(source.fieldnames or ())
+    if not hasattr(source, "fetchmany"):
         return []
-    return [str(one[0]) for one in described]
+    described = getattr(source, "description", None)
+    if isinstance(described, list | tuple):
+        return [str(one[0]) for one in described]
+    # A result of SQLAlchemy.
+    keys = getattr(source, "keys", None)
+    return [str(one) for one in keys()] if callable(keys) else []
 
 
 def storable(row: Row) -> Row:

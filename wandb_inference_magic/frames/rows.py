@@ -281,7 +281,7 @@ class ListRows:
         # An error is stored, and raised again when the rows are read.
         with suppress(Exception):
             deque(islice(self, None if self._is_made else 1), maxlen=0)
-        return tuple(dict.fromkeys(str(name) for row in self._drawn for name in row))
+        return tuple(dict.fromkeys(str(name) for row in self._drawn for name in row)) or tuple(self._names)
 
     def __iter__(self) -> Iterator[Row]:
         for number in count():
@@ -318,7 +318,8 @@ class ListRows:
         size = len(self._drawn)
         added = {name: column.padded(size) for name, column in columns.items()}
         try:
-            frame = data_frame(rows := [storable(row) for row in self._drawn])
+            # Of no rows, the source may say which columns they would have.
+            frame = data_frame(rows := [storable(row) for row in self._drawn], None if self._drawn else [*self._names])
         except InferenceError:
             return [_merged(row, number, added, dropped) for number, row in enumerate(rows)], []
         cut = dict.fromkeys(whole(str(name)) for row in rows for name, one in row.items() if _is_cut(name, one))

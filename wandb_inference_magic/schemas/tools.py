@@ -254,7 +254,10 @@ def _failure(error: BaseException) -> str:
     said = "".join(traceback.format_exception_only(type(error), error)).strip()
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     lines = [f"  in {frame.name}, line {frame.lineno}: {quoted(frame.line or '')}" for frame in frames[-MAX_FRAMES:]]
-    return "\n".join([said, *lines])
+    # Those of a group, such as of an `asyncio.TaskGroup`.
+    inner = [one for one in getattr(error, "exceptions", ()) if isinstance(one, BaseException)][:MAX_FRAMES]
+    of_group = [f"  {line}" for one in inner for line in _failure(one).split("\n")]
+    return "\n".join([said, *of_group, *lines])
 
 
 @functools.cache
