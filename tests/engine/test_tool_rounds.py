@@ -273,9 +273,11 @@ def test_what_a_template_a_validator_and_a_scorer_print_stays_in_the_cell(
 ) -> None:
     kernel.run(PRINTING)
     service.always = completion('{"answer": "Yes."}' if "Answer" in cell else "Yes.")
-    run = kernel.run(cell)
+    # With a user present, there is a progress bar too.
+    run = kernel.run(cell, allow_stdin=True)
     assert run.ok, run.error
     shown = [one["data"].get("text/plain", "") for one in run.outputs]
+    assert not any("application/vnd.jupyter.widget-view+json" in one["data"] for one in run.outputs)
     for words in printed:
         assert any(words in one for one in shown[:-1]), words
     assert shown[-1].strip()

@@ -88,6 +88,8 @@ class MapProgress:
         else:
             canvas.show(line_bundle(expected))
         self._bar: Any = _bar(sum_or_none([run.total for run in runs])) if bar else None
+        if (widget := getattr(self._bar, "container", None)) is not None:
+            canvas.widget(widget)
 
     def __enter__(self) -> Callable[[], None]:
         return self._draw
@@ -161,8 +163,11 @@ def _bar(total: int | None) -> Any:
         # No thread of tqdm's redraws the bar: only the thread that runs the cell draws, and Pyodide has no other.
         monitor_interval = 0
 
+    # One of a notebook is shown by the canvas, which removes it also where it cannot clear the cell.
+    is_widget = any(one.__module__ == "tqdm.notebook" for one in Bar.__mro__)
+    how: dict[str, Any] = {"display": False} if is_widget else {}
     # The mean rate: one that is only updated by answers says "5 s left" for as long as none comes.
-    return Bar(total=total, unit="row", leave=False, smoothing=0)
+    return Bar(total=total, unit="row", leave=False, smoothing=0, **how)
 
 
 def _figures(runs: Sequence[BatchRun]) -> dict[str, str]:

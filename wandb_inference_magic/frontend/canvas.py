@@ -19,7 +19,7 @@ from ..rendering import (
     thought_parts,
 )
 from ..text import safe_plain
-from .output_widget import RedrawnOutput, takes_output
+from .output_widget import WIDGET, RedrawnOutput, takes_output, widget_view
 from .user_output import UserOutput
 
 if TYPE_CHECKING:
@@ -104,6 +104,9 @@ class Canvas(Protocol):
     def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
         """Show progress: `data` if the output can be redrawn, otherwise the text `words`."""
         self.status(words)
+
+    def widget(self, widget: Any) -> None:
+        """Show a widget until something is shown for good."""
 
     def show(self, data: dict[str, Any]) -> None:
         """Show something other than a reply, such as a table. It replaces the status or the preview."""
@@ -213,9 +216,9 @@ class NotebookCanvas(BlockCanvas):
         self._images = allow_images_from
         # What the user's code shows, while it runs.
         self._users: UserOutput | None = None
-        # All outputs, and those above something that the user's code has shown.
+        # All outputs, and those that pass: above something that the user's code has shown, and widgets.
         self._outputs: list[RedrawnOutput] = []
-        self._above_users: list[RedrawnOutput] = []
+        self._passing: list[RedrawnOutput] = []
         # The output of the growing block, and the one below it: the status, or that the reply grows.
         self._block: RedrawnOutput | None = None
         self._below: RedrawnOutput | None = None
@@ -302,18 +305,18 @@ class NotebookCanvas(BlockCanvas):
     def _go_on_below(self, *, is_cleared: bool) -> None:
         """Go on below what the user's code has shown, in one output: the cell can no longer be cleared."""
         self._owns_cell = self._prints_finished_blocks = False
-        self._above_users = [] if is_cleared else [*self._above_users, *self._outputs]
+        self._passing = [] if is_cleared else [*self._passing, *self._outputs]
         self._outputs, self._block, self._below, self._says, self._left, self._above = [], None, None, "", "", []
         self._open, self._drawn = "", 0
 
-    def _blank_above_users(self) -> None:
-        for output in self._above_users:
+    def _blank_passing(self) -> None:
+        for output in self._passing:
             output.clear()
-        self._above_users = []
+        self._passing = []
 
     def finish(self, reply: Reply, rest: str) -> None:  # noqa: ARG002
         data = reply_bundle(reply, self._format, self._images)
-        self._blank_above_users()
+        self._blank_passing()
         if len(self._outputs) > 1:
             # Finished blocks are still shown. They stay on screen until the final output replaces them.
             self.clear()
@@ -322,25 +325,30 @@ class NotebookCanvas(BlockCanvas):
     def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
         self._draw(data)
 
+    def widget(self, widget: Any) -> None:
+        output = RedrawnOutput(self._shell, in_widget=self._is_in_widget)
+        output.draw({PLAIN: BLANK, WIDGET: widget_view(widget.model_id)})
+        self._passing.append(output)
+
     def show(self, data: dict[str, Any]) -> None:
-        self._blank_above_users()
+        self._blank_passing()
         self._draw(data)
 
     def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
-        self._blank_above_users()
+        self._blank_passing()
         self._draw(side_by_side_bundle(columns, self._images), metadata)
 
     def clear(self) -> None:
         if self._owns_cell:
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
-            self._outputs, self._block, self._below, self._says = [], None, None, ""
+            self._outputs, self._passing, self._block, self._below, self._says = [], [], None, None, ""
 
     def append_below(self, data: dict[str, Any]) -> None:
         if data:
             self._shell.display_pub.publish(data, {})
 
     def discard(self) -> None:
-        self._blank_above_users()
+        self._blank_passing()
         if self._outputs and self._owns_cell:
             self._shell.display_pub.clear_output(wait=False)  # type: ignore[no-untyped-call,unused-ignore]
         elif self._block:

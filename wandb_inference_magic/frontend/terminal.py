@@ -59,6 +59,9 @@ class _Printing(Canvas):
     def thought(self, summary: str) -> None:
         """Do nothing: the reasoning is in the Reply."""
 
+    def widget(self, widget: Any) -> None:
+        """Do nothing: a terminal has none."""
+
     def show(self, data: dict[str, Any]) -> None:
         self.discard()
         print(data[PLAIN])
