@@ -1342,6 +1342,8 @@ def test_an_object_that_shows_itself_by_a_bundle_is_its_picture_or_its_text() ->
             text_of(Bundled(nothing))
 
 
+# Older ipywidgets use what ipykernel has deprecated.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_picture_in_a_widget_is_a_picture() -> None:
     data = io.BytesIO()
     PIL.Image.new("RGB", (3, 3), "red").save(data, "PNG")
