@@ -44,17 +44,16 @@ class Interrupts:
 
         An interrupt that has arrived before is raised first. With `new_only` it stays deferred, and so do others.
         """
-        if self._handler is None or (new_only and self._since is not None):
-            with self._user_code():
+        with self._user_code():
+            if self._handler is None or (new_only and self._since is not None):
                 yield
-            return
-        self.check()
-        deferring = signal.signal(signal.SIGINT, self._let_through)
-        try:
-            with self._user_code():
+                return
+            self.check()
+            deferring = signal.signal(signal.SIGINT, self._let_through)
+            try:
                 yield
-        finally:
-            signal.signal(signal.SIGINT, deferring)
+            finally:
+                signal.signal(signal.SIGINT, deferring)
         self.check()
 
     def _let_through(self, number: int, frame: FrameType | None) -> None:
