@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from ..engine import ModelCall, for_prompt, relax_response_format
@@ -35,6 +37,9 @@ class RowPrompts:
     def __init__(self, rows: Rows, spec: BatchSpec) -> None:
         self._rows, self._render = rows, cache(spec.prompts)
         self._prompts = self._rendered()
+        # Those that were rendered before their turn, and why no more could be.
+        self._ahead: deque[Content | InferenceError] = deque()
+        self._failure: Exception | None = None
         self._all: Sequence[Content | InferenceError] = ()
 
     def next(self, number: int) -> Content | InferenceError | None:
@@ -50,10 +55,25 @@ class RowPrompts:
         InferenceError
             If the row cannot be read.
         """
+        if self._ahead:
+            return self._ahead.popleft()
         try:
+            if self._failure is not None:
+                raise self._failure
             return next(self._prompts, None)
         except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
             raise not_drawn(error, number) from None
+
+    def ahead(self, most: int) -> list[Content | InferenceError]:
+        """Return the next prompts, or why a row has none, for an estimate. `next` returns them when their turn comes.
+
+        A row that cannot be read is reported then.
+        """
+        try:
+            self._ahead.extend(islice(self._prompts, most - len(self._ahead)))
+        except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+            self._failure = error
+        return [*islice(self._ahead, most)]
 
     def render_all(self, redraw: Callable[[], object]) -> None:
         """Read all rows and render their prompts now, in the calling thread. `redraw` is called for each.
@@ -72,6 +92,7 @@ class RowPrompts:
     def forget(self) -> None:
         """Keep the prompts no longer, because the run has ended."""
         self._all, self._prompts = (), iter(())
+        self._ahead.clear()
 
     def of(self, number: int, row: Row) -> Content:
         """Return the prompt of a row, as it was rendered if all were. The number is counted from 0.

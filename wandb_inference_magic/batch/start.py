@@ -168,13 +168,12 @@ def _values_to_cut(run: BatchRun) -> Iterator[str]:
 
 def estimate(run: BatchRun) -> Estimate:
     """Return an estimate of the whole run, made from the first rows."""
-    prompts = run.spec.prompts()
     sample = []
-    # A row that cannot be read, or made into a prompt, is reported when its turn comes.
-    with suppress(Exception):
-        for row in islice(run.rows, SAMPLE):
+    # A row that has no prompt is reported when its turn comes.
+    for prompt in run.prompts.ahead(SAMPLE):
+        if not isinstance(prompt, InferenceError):
             with suppress(InferenceError):
-                sample.append(run.requests.request(prompts(row)).prompt_tokens)
+                sample.append(run.requests.request(prompt).prompt_tokens)
     return estimate_calls(run.command, run.first, run.rows.length, sum(sample) / len(sample) if sample else 0.0)
 
 
