@@ -98,3 +98,14 @@ def test_a_picture_in_the_specification_of_a_chart_is_cut() -> None:
     shown = as_prompt(figure)
     assert len(str(shown)) < 3000
     assert "characters left out" in str(shown)
+
+
+def test_lists_in_lists_without_an_end_are_no_figure() -> None:
+    own: list[Any] = []
+    own.append(own)
+    assert text_of(own) == '["..."]'
+    empty: list[Any] = []
+    for _ in range(40):
+        empty = [empty, empty]
+    # Each look at all of it would take years.
+    assert text_of(empty).startswith("[")

@@ -193,13 +193,14 @@ def image_from_panels(value: object) -> Image | None:
     return image_from_figure(figure) if is_one else None
 
 
-def _flat(values: Iterable[Any]) -> Iterator[Any]:
+def _flat(values: Iterable[Any], levels: int = 2) -> Iterator[Any]:
+    """Yield the items of lists, and of the lists in them: those of `plt.hist()` for several sets of numbers."""
     for value in values:
         # `plt.subplots()` gives the figure, and its axes as an array; `plt.hist()` the numbers, and its bars.
         if type(value).__name__ == "ndarray":
             yield from value.flat if value.dtype == object else ()
-        elif isinstance(value, list | tuple):
-            yield from _flat(value)
+        elif levels and isinstance(value, list | tuple):
+            yield from _flat(value, levels - 1)
         else:
             yield value
 
