@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from threading import Event, Lock
 from time import monotonic, sleep
@@ -16,6 +18,7 @@ import pytest
 from known_models import known_model_environment
 from service import Answer, Received, Service, Wandb, completion, refused
 
+from wandb_inference_magic.batch.cache import cache_file
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.session import current_session
 
@@ -120,6 +123,21 @@ def test_a_row_that_another_run_asks_does_not_hold_up_the_others(beside: ModuleT
     assert job.wait(SECONDS).reply.tolist() == ["of 0", *["at once"] * 199]
     assert slow.wait(SECONDS).reply.tolist() == ["of 0"]
     assert len(service.chats) == 200
+
+
+def test_a_row_is_done_only_when_its_answer_is_on_disk(beside: ModuleType, service: Service) -> None:
+    """The kernel may be killed as soon as a job says that a row is done."""
+    held = Held()
+    service.always = held
+    job = beside.map_prompts(rows(1), "{{ n }}", background=True)
+    assert held.arrived.wait(SECONDS)
+    with closing(sqlite3.connect(cache_file(), isolation_level=None)) as another_kernel:
+        another_kernel.execute("begin immediate")
+        held.may.set()
+        until(lambda: job.frame().reply.tolist() == ["of 0"])
+        assert job.done == 0
+    assert job.wait(SECONDS).reply.tolist() == ["of 0"]
+    assert job.done == 1
 
 
 def test_a_paused_job_does_not_block_other_maps(beside: ModuleType, service: Service) -> None:

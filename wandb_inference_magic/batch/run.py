@@ -266,8 +266,9 @@ class BatchRun(RunResults):
         return False
 
     def keep_answers(self) -> None:
-        """Write the results of rows that have ended to disk. Then other runs may look for them there."""
+        """Write the results of rows that have ended to disk. Then they are done, and other runs may look for them."""
         self._kept_answers.write()
+        self.end_written()
         while self._ended_keys:
             self.share.end_claim(self._ended_keys.pop())
 
@@ -423,17 +424,16 @@ class BatchRun(RunResults):
         return min(self._free, len(self._pending) + (0 if self._has_drawn_all else max(unread, 0)))
 
     def _take(self, number: int, reply: Reply, answer: Any) -> None:
-        self.answers[number] = answer
-        self.seconds[number] = reply.seconds
+        self.answers[number], self.seconds[number] = answer, reply.seconds
         self._failed_in_a_row, self.retry, self._has_answers = [], ("", 0.0), True
-        self.end_row(number)
+        self.unwritten.append(number)
         self.replayed += reply.replayed
 
     def _fail(self, number: int, error: InferenceError, key: str) -> None:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
         self.errors[number] = str(error)
         self.missed = error if error.is_unsent and error.cause == "missing" else self.missed
-        self.end_row(number)
+        self.unwritten.append(number)
         # A prompt that is refused says nothing about the others, nor does a status 403 after answers.
         self._failed_in_a_row += [] if error.depends_on_prompt else [number]
         most = max(MAX_FAILURES, self.share.most or 0)

@@ -109,6 +109,8 @@ class RunResults:
         self._lock = Lock()
         # By the number of a row that has not ended: the equal rows that wait for its result.
         self._waiting: dict[int, list[int]] = {}
+        # Rows with a result that is not on disk yet. They are not done: the kernel may be killed.
+        self.unwritten: list[int] = []
 
     @property
     def failed(self) -> int:
@@ -141,6 +143,11 @@ class RunResults:
         self.done += 1
         for equal in self._waiting.pop(number, ()):
             self.share_row(number, equal)
+
+    def end_written(self) -> None:
+        """Count the rows as done whose results are on disk by now."""
+        while self.unwritten:
+            self.end_row(self.unwritten.pop(0))
 
     def stop_if_all_missed(self) -> None:
         """Let the run fail if a cassette that should answer it holds none of its rows."""
