@@ -169,7 +169,7 @@ class ChunkReader:
     def _read_document(self, data: bytes) -> Iterator[Chunk]:
         text = decoded(data, self._charset).strip().removeprefix("\ufeff")
         if not text:
-            return
+            raise _unusable("The service answered without a reply.", describe_sent(text), retryable=True)
         if not (chunks := _objects(json_or_none(text))):
             yield from self._read_lines(text)
             return
