@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -19,6 +19,8 @@ import pyarrow as pa
 import pytest
 from pydantic import BaseModel, ConfigDict
 from service import Answer, Service, completion
+from sqlalchemy import StaticPool, create_engine, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from wandb_inference_magic import InferenceError
 from wandb_inference_magic.frames import ListRows, read_rows
@@ -76,6 +78,26 @@ class SqlRow(UserList[Any]):
     _fields = ("name", "pay")
 
 
+class Base(DeclarativeBase):
+    pass
+
+
+class Entity(Base):
+    __tablename__ = "people"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    pay: Mapped[int]
+
+
+def entities() -> list[Entity]:
+    """Return entities as a query gives them: what was committed is read again."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    Base.metadata.create_all(engine)
+    session = Session(engine)
+    session.add_all(Entity(name=name, pay=pay) for name, pay in PEOPLE)
+    session.commit()
+    return list(session.scalars(select(Entity).order_by(Entity.pay)))
+
+
 @pytest.mark.parametrize(
     ("make", "columns"),
     [
@@ -90,6 +112,8 @@ class SqlRow(UserList[Any]):
         pytest.param(lambda: [row for _, row in FRAME.iterrows()], COLUMNS, id="Series"),
         pytest.param(lambda: FRAME.to_records(index=False), COLUMNS, id="records of NumPy"),
         pytest.param(lambda: [SqlRow(one) for one in PEOPLE], COLUMNS, id="rows of SQLAlchemy"),
+        pytest.param(lambda: [SimpleNamespace(name=name, pay=pay) for name, pay in PEOPLE], COLUMNS, id="namespaces"),
+        pytest.param(entities, COLUMNS, id="entities of SQLAlchemy"),
         pytest.param(lambda: pd.MultiIndex.from_frame(FRAME), COLUMNS, id="an index of levels"),
     ],
 )

@@ -10,6 +10,7 @@ from decimal import Decimal
 from enum import Enum
 from functools import reduce
 from itertools import chain
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..imports import is_instance
@@ -73,7 +74,7 @@ def _plain(value: Any, *, computed: bool) -> Any:
 
 
 def fields_of(value: Any, *, computed: bool = True) -> Mapping[Any, Any] | None:
-    """Return the fields of a model, a dataclass or a named tuple, by their names; None for any other value.
+    """Return the fields of a model, a dataclass, a named tuple or the like, by their names; None for any other value.
 
     With `computed`, those that pydantic computes are fields too.
     """
@@ -88,11 +89,22 @@ def fields_of(value: Any, *, computed: bool = True) -> Mapping[Any, Any] | None:
     elif isinstance(value, Sequence) and isinstance(names := getattr(value, "_fields", None), tuple):
         # Rows of SQLAlchemy are no tuples.
         return dict(zip(names, value, strict=True))
+    elif isinstance(value, SimpleNamespace):
+        return vars(value)
     else:
-        described = getattr(type(value), "__attrs_attrs__", None)
-        return None if described is None else {one.name: getattr(value, one.name, None) for one in described}
+        return _of_described(value)
     more = _computed_names(type(value)) if computed else ()
     return found | {name: _computed(value, name) for name in more}
+
+
+def _of_described(value: Any) -> Mapping[str, Any] | None:
+    """Return the fields of an object whose class describes them, as one of attrs or an entity of SQLAlchemy does."""
+    kind: Any = type(value)
+    if hasattr(kind, "__attrs_attrs__"):
+        return {one.name: getattr(value, one.name, None) for one in kind.__attrs_attrs__}
+    if is_instance(getattr(kind, "__mapper__", None), "sqlalchemy.orm.Mapper"):
+        return {one.key: getattr(value, one.key) for one in kind.__mapper__.column_attrs}
+    return None
 
 
 def _computed_names(kind: type) -> Iterable[str]:
