@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
-from .text import redacted, safe_plain, wrapped
+from .text import printable, redacted, safe_plain, wrapped
 
 LONGEST_QUOTE: Final = 200
 # Of the second and later lines of a sentence in a message.
@@ -128,7 +128,7 @@ class InferenceError(Exception):
     def _render_traceback_(self) -> list[str]:
         if self.show_traceback:
             shown = redacted("".join(traceback.format_exception(self)))
-            return [safe_plain(line) for line in shown.splitlines()]
+            return [printable(safe_plain(line)) for line in shown.splitlines()]
         # Front ends end styles at the end of a line, or not: each line has its own.
         lines = [_styled(line) for line in wrapped(self.what, INDENT).split("\n")]
         if self.why:
@@ -138,7 +138,7 @@ class InferenceError(Exception):
             lines.append(f"{_styled(f'{head}:')}{rest}")
         if self.request_id:
             lines.append(_styled(f"Request id: {self.request_id}", "2"))
-        return lines
+        return [printable(line) for line in lines]
 
 
 def inference_error_in(failure: BaseException) -> InferenceError | None:

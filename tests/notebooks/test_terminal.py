@@ -147,6 +147,39 @@ def test_a_piped_session_prints_plain_text(environment: dict[str, str], service:
     assert service.last.body["messages"][-1]["content"] == "again?"
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_what_the_encoding_of_a_pipe_lacks_is_a_question_mark(
+    environment: dict[str, str], service: Service, tmp_path: Path, encoding: str
+) -> None:
+    """On Windows a file has such an encoding, on a cluster the locale."""
+    service.always = Streamed(["A \u2192 B", " \U0001f600!"])
+    cells = '%wbchat hi\n%wbthread\n%wbmodels\n_ = get_ipython().run_cell_magic("wbmap", "[1]", "{{ text }}")\n%wbjobs'
+    done = run_python(
+        *("-m", "IPython", "--ext=wandb_inference_magic", "-c", cells),
+        environment=environment | service.environment | {"PYTHONIOENCODING": encoding},
+        folder=tmp_path,
+        timeout=PATIENCE,
+        encoding=encoding,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"A \? B \?!\n\[test/model-a [·?] ", done.stdout)
+    for part in ("? current", "test/model-b", "1 row", "There are no jobs"):
+        assert part in done.stdout, part
+
+
+def test_what_the_encoding_of_a_terminal_lacks_is_a_question_mark(
+    environment: dict[str, str], service: Service, tmp_path: Path
+) -> None:
+    settings = service.environment | {"TERM": "xterm", "PYTHONIOENCODING": "ascii"}
+    terminal = Terminal(environment | settings, tmp_path)
+    terminal.run("%load_ext wandb_inference_magic")
+    service.then(Streamed(["**A** \u2192 ", "B"], per_second=20), refused(400, "no \u2192 here"))
+    assert re.search(r"A \? B\n\[test/model-a \? ", terminal.run("%wbchat hi"))
+    assert "no ? here" in terminal.run("%wbchat hi")
+    assert "main ? current" in terminal.run("%wbthread")
+    terminal.end()
+
+
 MARKDOWN = """\
 # Heading
 

@@ -9,11 +9,21 @@ from pathlib import Path
 
 
 def run_python(
-    *arguments: str, environment: Mapping[str, str], folder: Path | None = None, timeout: float = 120
+    *arguments: str,
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+    timeout: float = 120,
+    encoding: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with these arguments to its end, in `folder`."""
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=folder, capture_output=True, text=True, timeout=timeout
+        [sys.executable, *arguments],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        encoding=encoding,
     )
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,7 +20,7 @@ from ..markup import page_parser, sanitize_markdown
 from ..maths import to_text
 from ..messages import pretty_json
 from ..rendering import PLAIN, ending, lines_below, why_empty
-from ..text import safe_plain
+from ..text import printable, safe_plain
 from .canvas import BlockCanvas, Canvas
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class _Printing(Canvas):
 
     def show(self, data: dict[str, Any]) -> None:
         self.discard()
-        print(data[PLAIN])
+        print(printable(data[PLAIN]))
 
     def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:  # noqa: ARG002
         self.show({PLAIN: "\n\n".join(one.whole for one in columns)})
@@ -74,7 +74,22 @@ class _Printing(Canvas):
 
     def append_below(self, data: dict[str, Any]) -> None:
         if data:
-            print(f"\n{data[PLAIN]}")
+            print(printable(f"\n{data[PLAIN]}"))
+
+
+class _Stdout:
+    """Stdout for rich, which prints all characters or none."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return self._stream.write(printable(text, self._stream))
+
+    @property
+    def _stream(self) -> TextIO:
+        # While rich redraws a line, stdout is an object of its own that prints above that line.
+        return getattr(sys.stdout, "rich_proxied_file", sys.stdout)
 
 
 class RichCanvas(BlockCanvas, _Printing):
@@ -90,7 +105,7 @@ class RichCanvas(BlockCanvas, _Printing):
         # JSON is printed only when it is complete. In other formats finished blocks can be printed.
         super().__init__(prints_finished_blocks=format != "json")
         self._format = format
-        self._console = Console(highlight=False, markup=False, emoji=False)
+        self._console = Console(file=cast("TextIO", _Stdout()), highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
 
     def status(self, words: str) -> None:
@@ -198,7 +213,7 @@ class PlainCanvas(_Printing):
 
     def _print(self, text: str) -> None:
         if text:
-            sys.stdout.write(text)
+            sys.stdout.write(printable(text))
             sys.stdout.flush()
             self._ends_line = text.endswith("\n")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+import sys
+from typing import Final, TextIO
 
 # No sequence extends beyond its line: otherwise an unfinished one would remove the rest of the reply.
 _ESCAPES: Final = re.compile(
@@ -34,6 +35,15 @@ def wrapped(text: str, indent: str = "") -> str:
         fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
         for line in text.split("\n")
     )
+
+
+def printable(text: str, stream: TextIO | None = None) -> str:
+    """Return a text that a stream, stdout by default, can print: a character that its encoding lacks is `?`.
+
+    Windows has such an encoding where stdout is a file, and so have clusters with a locale of their own.
+    """
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    return text if text.isascii() else text.encode(encoding, "replace").decode(encoding)
 
 
 def whole(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..frontend import WIDGET, RedrawnOutput, is_notebook, takes_output, widget_view
 from ..rendering import BLANK, PLAIN
+from ..text import printable
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -35,7 +36,7 @@ class ShownJob(Protocol):
 def show_job(shell: InteractiveShell, job: ShownJob) -> None:
     """Show the line of a job here, and go on drawing it until the job has ended."""
     if not is_notebook(shell):
-        print(job.bundle()[PLAIN])
+        print(printable(job.bundle()[PLAIN]))
         return
     view = JobLine(shell, None if job.is_over else job.cancel)
     job.show(view)
