@@ -113,7 +113,7 @@ def test_a_hostile_formula_is_shown_as_code_unchanged(opener: str, closer: str) 
         (r"$\bm{x}$", r"$\boldsymbol{x}$"),
         ("\\begin{equation}\n\\label{eq:1} E = mc^2\n\\end{equation}", "\\begin{equation}\n E = mc^2\n\\end{equation}"),
         # Text that only looks like the beginning of a formula.
-        (r"C:\begin and \ref{x}", r"C:`\begin` and `\ref`{x}"),
+        (r"C:\begin and \ref{x}", r"C:`\begin` and `\ref`&#123;x}"),
         (r"\\(x\\)", r"`\(`x\\)"),
         ("&#36;x&#36; &dollar; &bsol;( &eacute; R&D", "&amp;#36;x&amp;#36; &amp;dollar; &amp;bsol;( &eacute; R&D"),
     ],

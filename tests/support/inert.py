@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 from collections.abc import Iterator
+from typing import Any
 
+import pypandoc
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
+
+from wandb_inference_magic.maths import is_ordinary_maths
+
+# As nbconvert calls it for LaTeX and PDF, except that headings get no names.
+PANDOC = [pypandoc.get_pandoc_path(), *["-f", "markdown-auto_identifiers+tex_math_double_backslash", "-t", "json"]]
+DATA_IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,", re.IGNORECASE)
+LINK = re.compile(r"https?://|mailto:|#", re.IGNORECASE)
 
 
 def parsed(markdown: str) -> Iterator[Token]:
@@ -23,14 +34,15 @@ def parsed(markdown: str) -> Iterator[Token]:
     return flat(parser.parse(markdown))
 
 
-def assert_inert(markdown: str) -> None:
+def assert_inert(markdown: str, *, for_pandoc: bool = True) -> None:
+    """Check that Markdown is inert. Pandoc takes for ever for deep nesting."""
     for token in parsed(markdown):
         # The element that keeps dollars apart.
         assert not token.type.startswith("html") or token.content in ("<span>", "</span>"), token
         if token.type == "image":
-            assert re.match(r"data:image/(png|jpeg|gif|webp);base64,", str(token.attrs["src"]), re.IGNORECASE), token
+            assert DATA_IMAGE.match(str(token.attrs["src"])), token
         if token.type == "link_open":
-            assert re.match(r"https?://|mailto:|#", str(token.attrs["href"]), re.IGNORECASE), token
+            assert LINK.match(str(token.attrs["href"])), token
     # nbconvert uses another parser, and does not sanitize.
     html = re.sub(r'<input class="[\w-]+" type="checkbox" disabled(?: checked)?/>', "", markdown2html_mistune(markdown))
     assert not re.search(
@@ -38,9 +50,57 @@ def assert_inert(markdown: str) -> None:
     )
     assert not re.search(r"(href|src)=[\"']?\s*(javascript|vbscript|file|data:text)", html, re.I)
     assert not re.search(r"<[^>]*\son\w+=", re.sub(r"(href|title|alt)=\"[^\"]*\"", "", html), re.I)
+    if for_pandoc:
+        assert_inert_for_pandoc(markdown)
+
+
+def assert_inert_for_pandoc(markdown: str) -> None:
+    """Check that Pandoc, which passes on TeX and reads attributes and settings, finds only text, links and maths."""
+    done = subprocess.run(PANDOC, input=markdown.encode(), capture_output=True, check=True)
+    document = json.loads(done.stdout)
+    assert document["meta"] == {}
+    for node in _pandoc_nodes(document["blocks"]):
+        kind, content = node["t"], node.get("c")
+        if kind in ("RawInline", "RawBlock"):
+            form, raw = content
+            assert is_ordinary_maths(raw) if form == "tex" else raw in ("<span>", "</span>"), node
+        elif kind == "Math":
+            assert is_ordinary_maths(content[1]), node
+        elif kind in ("Header", "CodeBlock", "Code", "Link", "Image", "Span", "Div"):
+            name, classes, attributes = content[1 if kind == "Header" else 0]
+            assert not name, node
+            assert not attributes, node
+            # A language, or the kind of a bare address.
+            assert kind == "CodeBlock" or classes in ([], ["uri"], ["email"]), node
+            address = content[2][0] if kind in ("Link", "Image") else "#"
+            assert (DATA_IMAGE if kind == "Image" else LINK).match(address), node
+
+
+def _pandoc_nodes(part: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(part, dict):
+        if "t" in part:
+            yield part
+        part = list(part.values())
+    if isinstance(part, list):
+        for one in part:
+            yield from _pandoc_nodes(one)
 
 
 HOSTILE = [
+    # Pandoc, which makes PDF files: TeX, raw HTML, attributes, and settings of the document.
+    r"See \input{/etc/hostname} and `\input{/etc/hostname}`{=latex} or C:\Users\new\file.",
+    "`<script>alert(1)</script>`{=html} ``a``{=html} `a`\\{=html}",
+    "# Title {onmouseover=x}\n\nOther {#id onclick=x}\n===",
+    "[a](http://ok.example){onclick=x} [b]{onclick=x} <http://ok.example>{onclick=x}",
+    "![dot](data:image/png;base64,iVBORw0KGgo=){onload=x}",
+    '::: {style="background:url(http://evil.example/x)"}\nx\n:::\n\n:::: note\nx\n::::',
+    "---\ntitle: x\nheader-includes: \\input{x}\n---\n\na\n\n---\nb: [c]\n---\n",
+    "a\n\n---\n[b\n---\n",
+    "```{=html}\n<script>\n```\n\n~~~ {.x onclick=x}\nb\n~~~",
+    "1. \\def\\x{y}\n\n> \\include{x}\n\n| a | b |\n|---|---|\n| `x`{=latex} | \\input{x} |",
+    "Term\n: \\input{x}\n\n(@) \\input{x}\n\n| line \\input{x}\n| b",
+    "a^[\\input{x}] @b [@c; \\input{x}] \\\\(a\\input{x}\\\\) \\\\\\input{x} &#92;input{x} &bsol;input{x}",
+    "+---+\n| \\input{x} |\n+---+",
     # mistune 3.4 takes a line without text for the row below a heading, and reads some tables as a paragraph.
     "`a|<img src=x>`\n|",
     "`a|![x](http://evil.example/x)`\n\xa0|",

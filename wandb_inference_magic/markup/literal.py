@@ -13,7 +13,7 @@ from .links import unlinked
 # What Markdown, HTML or maths could read as more than a character, within a line and at its start.
 _ACTIVE: Final = re.compile(r"[`*_$|~]")
 # marked removes the backslashes before brackets in a link's label, and JupyterLab finds maths after two backslashes.
-_ENTITIES: Final = str.maketrans({one: f"&#{ord(one)};" for one in "\\[]@"} | {"&": "&amp;", "<": "&lt;"})
+_ENTITIES: Final = str.maketrans({one: f"&#{ord(one)};" for one in "\\[]{@"} | {"&": "&amp;", "<": "&lt;"})
 _LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)](?:\s|$)))")
 # What MathJax reads in a text as the start or end of maths, or as a reference.
 _TEX_MARK: Final = re.compile(
@@ -115,9 +115,11 @@ def literal(text: str, *, apart: bool = False) -> str:
     text = re.sub(r"^( *)#(?=#*[^#\s])", r"\1\\#", text, flags=re.MULTILINE)
     # A backtick that starts no code here could start code elsewhere, and turn other code into text.
     dollar = DOLLAR_APART if apart else DOLLAR
-    # One tilde is "about", and some parsers strike out what is between two of them.
-    escaped = {"$": dollar, r"\$": dollar, "`": r"\`", "~": r"\~"}
-    return re.sub(r"\\.|[$`]|(?<!~)~(?!~)", lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
+    # One tilde is "about", and some parsers strike out what is between two of them. Pandoc, which makes PDF files,
+    # passes commands on to TeX, and reads attributes in braces.
+    escaped = {"$": dollar, r"\$": dollar, "`": r"\`", "~": r"\~", "\\": "&#92;", "{": "&#123;"}
+    form = r"\\(?![A-Za-z]).|[$`{\\]|(?<!~)~(?!~)"
+    return re.sub(form, lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
 
 
 def literal_line(line: str) -> str:

@@ -32,7 +32,7 @@ _BARE_MARKER: Final = re.compile(r"\s*([-+*]|\d+[.)])\s*")
 _DRAWN: Final = {"math": "latex", "geojson": "json", "topojson": "json", "stl": "text", "plantuml": "text"}
 _ROW_WITHOUT_TEXT: Final = re.compile(r"[-:|\s]*\|[-:|\s]*")
 _LINK_BEFORE: Final = re.compile(r"\]\([^ \t\n]*\Z")
-_DEFINITION_MARK: Final = re.compile(r"(\n *):(?=\s|$)")
+_DEFINITION_MARK: Final = re.compile(r"(\n *):(?=\s|$|::)")
 _DEFINITION: Final = re.compile(r"^ *:[ \t]", re.MULTILINE)
 # Stands for code that could be active, among the marks of `_dangers_in`.
 _ACTIVE: Final = "active"
@@ -143,6 +143,9 @@ class Rewriting:
             self._rewrite_maths(token, start, end)
         elif token.type == "definition":
             self._lines[start:end] = [""] * (end - start)
+        elif token.type == "hr" and not token.level:
+            # Between two lines of dashes, Pandoc reads settings of the document.
+            self._lines[start] = "***"
         else:
             return
         self._cursors[start:end] = map(len, self._lines[start:end])
