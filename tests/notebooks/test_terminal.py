@@ -303,3 +303,45 @@ def test_a_job_is_one_line_a_table_and_a_line_that_ctrl_c_leaves(terminal: Termi
     followed = terminal.run("%wbjobs 1")
     assert "6 of 6 rows answered, in labelled.frame()" in followed
     assert "█" not in followed
+
+
+STREAMS = """\
+import sys
+class Tee:
+    def __init__(self, stream):
+        self.stream = stream
+    def write(self, text):
+        self.stream.write(text)
+    def flush(self):
+        self.stream.flush()
+sys.stdout, sys.stdin, sys.stderr = Tee(sys.stdout), None, {stderr}
+"""
+SHOWING = """\
+%wbchat hi
+%wbmodels
+%wbthread
+%wbusage
+_ = get_ipython().run_cell_magic("wbmap", "['a', 'b'] --no-cache", "{{ text }}")
+_ = get_ipython().run_cell_magic("wbmap", "['a', 'b'] --bg -o out", "{{ print(text) or text }}")
+print(out.wait().reply.tolist() if hasattr(out, "wait") else out.reply.tolist())
+# IPython flushes it when it ends.
+sys.stderr = sys.__stderr__
+"""
+
+
+@pytest.mark.parametrize("stderr", ["Tee(sys.stderr)", "None"])
+def test_streams_of_the_users_need_only_write_and_flush(
+    environment: dict[str, str], service: Service, tmp_path: Path, stderr: str
+) -> None:
+    """Those who log what they see put such a class in place of stdout. Without a console a stream is None."""
+    cells = STREAMS.format(stderr=stderr) + SHOWING
+    done = run_python(
+        *("-m", "IPython", "--ext=wandb_inference_magic", "-c", cells),
+        environment=environment | service.environment,
+        folder=tmp_path,
+        timeout=PATIENCE,
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stdout.startswith("Hello there.\n[test/model-a · ")
+    assert "test/model-b" in done.stdout
+    assert "['Hello there.', 'Hello there.']" in done.stdout

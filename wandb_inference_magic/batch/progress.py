@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -167,7 +168,7 @@ def _bar(total: int | None) -> Any:
     is_widget = any(one.__module__ == "tqdm.notebook" for one in Bar.__mro__)
     how: dict[str, Any] = {"display": False} if is_widget else {}
     # The mean rate: one that is only updated by answers says "5 s left" for as long as none comes.
-    return Bar(total=total, unit="row", leave=False, smoothing=0, **how)
+    return Bar(total=total, unit="row", leave=False, smoothing=0, disable=sys.stderr is None, **how)
 
 
 def _figures(runs: Sequence[BatchRun]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from ..markup import page_parser, sanitize_markdown
 from ..maths import to_text
 from ..messages import pretty_json
 from ..rendering import PLAIN, ending, lines_below, why_empty
-from ..text import printable, safe_plain
+from ..text import is_terminal, printable, safe_plain
 from .canvas import BlockCanvas, Canvas
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ THEME = "ansi_dark"
 
 def terminal_canvas(format: str = "markdown") -> Canvas:
     """Return the canvas for this terminal. It draws plain text if stdout is not a terminal or is a dumb one."""
-    if not sys.stdout.isatty() or is_dumb(os.environ.get("TERM", ""), os.name):
+    if not is_terminal(sys.stdout) or is_dumb(os.environ.get("TERM", ""), os.name):
         return PlainCanvas()
     return RichCanvas(format)
 
@@ -213,8 +213,7 @@ class PlainCanvas(_Printing):
 
     def _print(self, text: str) -> None:
         if text:
-            sys.stdout.write(printable(text))
-            sys.stdout.flush()
+            print(printable(text), end="", flush=True)
             self._ends_line = text.endswith("\n")
 
 

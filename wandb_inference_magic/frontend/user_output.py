@@ -68,9 +68,11 @@ def _noting_writes(note: Callable[[], None]) -> Iterator[None]:
     with _lock:
         if not _watching:
             for name in ("stdout", "stderr"):
-                noted = _Noted(stream := getattr(sys, name))
-                _replaced.append((name, stream, noted))
-                setattr(sys, name, noted)
+                # Without a console there may be none.
+                if (stream := getattr(sys, name)) is not None:
+                    noted = _Noted(stream)
+                    _replaced.append((name, stream, noted))
+                    setattr(sys, name, noted)
         _watching.append(entry)
     try:
         yield

@@ -138,8 +138,9 @@ def _import_ahead(session: Session) -> None:
 
 def _is_interactive(shell: InteractiveShell) -> bool:
     from ..frontend import ExecutionInfo, is_notebook
+    from ..text import is_terminal
 
-    return ExecutionInfo.running(shell).is_interactive if is_notebook(shell) else sys.stdin.isatty()
+    return ExecutionInfo.running(shell).is_interactive if is_notebook(shell) else is_terminal(sys.stdin)
 
 
 def _place(shell: InteractiveShell) -> dict[str, Any]:
@@ -161,8 +162,9 @@ def _show_job(shell: InteractiveShell, job: ShownJob) -> None:
 def _ask_secret(shell: InteractiveShell, asking: str) -> str | None:
     """Prompt for a secret without showing it. Return None if the shell is not interactive."""
     from ..frontend import is_notebook
+    from ..text import is_terminal
 
-    if not is_notebook(shell) and not sys.stdin.isatty():
+    if not is_notebook(shell) and not is_terminal(sys.stdin):
         return None
     try:
         # In a kernel, ipykernel replaces getpass with its own function, which shows a masked field in the front end.

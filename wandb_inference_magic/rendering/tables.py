@@ -10,7 +10,7 @@ from textwrap import wrap
 from typing import Any, Final
 
 from ..markup import safe_document, safe_inline
-from ..text import safe_plain, wrapped
+from ..text import is_terminal, safe_plain, wrapped
 from .reply import MARKDOWN, PLAIN
 
 GAP: Final = "  "
@@ -70,7 +70,7 @@ def _aligned(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table as lines of plain text. In a terminal it fits: long cells are broken into several lines."""
     cells = [[safe_plain(cell).replace("\n", " ") for cell in row] for row in (headings, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         room = get_terminal_size().columns - len(GAP) * (len(widths) - 1)
         while sum(widths) > room and max(widths) > NARROWEST:
             widths[widths.index(max(widths))] -= 1

@@ -17,7 +17,7 @@ from .json_text import (
     with_backslashes,
     with_whole_numbers,
 )
-from .plain import printable, safe_plain, whole, wrapped
+from .plain import is_terminal, printable, safe_plain, whole, wrapped
 from .redaction import (
     KEY_VARIABLES,
     addresses,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from typing import Final, TextIO
 
 # No sequence extends beyond its line: otherwise an unfinished one would remove the rest of the reply.
@@ -35,6 +36,13 @@ def wrapped(text: str, indent: str = "") -> str:
         fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
         for line in text.split("\n")
     )
+
+
+def is_terminal(stream: object) -> bool:
+    """Return whether a stream is a terminal. A stream of the user's may have no more than `write`, or be None."""
+    with suppress(AttributeError, ValueError):  # ValueError: it is closed
+        return bool(stream.isatty())  # type: ignore[attr-defined]
+    return False
 
 
 def printable(text: str, stream: TextIO | None = None) -> str:
