@@ -88,3 +88,16 @@ def test_blocks_are_found_in_linear_time(lines: list[str]) -> None:
 
     # Other processes can disturb a measurement: one of six is enough.
     assert any(seconds(16_000) < 10 * max(seconds(4000), 0.03) for _ in range(6))
+
+
+@pytest.mark.parametrize(
+    ("reply", "shown"),
+    [
+        ('{"a": [1, 2]}', '```json\n{\n  "a": [\n'),
+        ("[1] See Smith (2020) for more.", "[1] See Smith (2020) for more."),
+        ("{name} is [3]", "&#123;name} is [3]"),
+        ('[x] done\n\n```json\n{"a": 1}\n```', "[x] done"),
+    ],
+)
+def test_only_a_reply_that_is_json_is_shown_as_json(reply: str, shown: str) -> None:
+    assert shown in safe_document(thread_parts(Thread("main", [Turn("hi", reply)])))

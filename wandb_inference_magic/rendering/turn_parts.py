@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ..markup import Untrusted, fenced, quotation
-from ..messages import part_text, parts_of, pretty_json
+from ..messages import inner_json, part_text, parts_of, pretty_json
 from .reply import reply_parts
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _system(text: str | None) -> list[DocumentPart]:
 
 def _reply(turn: Turn) -> list[DocumentPart]:
     # JSON among other text stays as it is.
-    pretty = pretty_json(turn.reply) if turn.reply.strip()[:1] in ("{", "[") else None
+    pretty = None if inner_json(turn.reply) is None else pretty_json(turn.reply)
     text = turn.reply.strip("\n") if pretty is None else fenced(pretty, "json")
     return [Untrusted(text)] if turn.answer is None else reply_parts(turn.answer, text)
 
