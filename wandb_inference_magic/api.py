@@ -362,13 +362,13 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
 
 def _begun(command: Command, job: Job) -> Job:
     """Return a job that was started, or that has run here, because no interactive front end is attached."""
-    from .jobs import HERE, can_run_beside
+    from .jobs import why_here
 
-    if can_run_beside(command):
-        job.start()
-    else:
-        _warn(HERE)
+    if why := why_here(command):
+        _warn(why)
         job.start_here()
+    else:
+        job.start()
     return job
 
 

@@ -42,6 +42,7 @@ NO_SOCKETS = "%wbchat --once Is there a network?"
 LIVE = "%wbchat --once Are you there?"
 TEXTS = "texts = ['Lima', 'Quito', 'Lima']"
 MAP_TEXTS = "%%wbmap texts -o answers\nIs it {{ text }}?"
+JOB = "%%wbmap texts --bg -o later\nWas it {{ text }}?"
 TOOL = "async def weather(city: str):\n    'The weather.'\n    return 'sun'"
 USE_TOOL = "%wbchat --tools weather --once How is Oslo?"
 TAB = "get_ipython().kernel.complete('%wbchat -m test/', 16)['matches']"
@@ -73,6 +74,8 @@ STEPS: tuple[dict[str, Any], ...] = (
     {"cell": TEXTS},
     {"cell": MAP_TEXTS},
     {"cell": "answers"},
+    {"cell": JOB},
+    {"cell": "later.wait()"},
     {"cell": TOOL},
     {"cell": USE_TOOL},
     {"cell": TAB},
@@ -252,6 +255,12 @@ def test_a_chat_streams_into_one_output(runs: dict[str, Run]) -> None:
 def test_texts_are_mapped(shown: Callable[[str], str]) -> None:
     assert "3 of 3 rows answered, in answers · " in shown(MAP_TEXTS)
     assert [row["text"] for row in ast.literal_eval(shown("answers"))] == ["Lima", "Quito", "Lima"]
+
+
+def test_a_job_runs_in_the_foreground(shown: Callable[[str], str]) -> None:
+    assert "3 of 3" in shown(JOB)
+    assert "No thread can be started in a browser, so the job ran in the foreground." in shown(JOB)
+    assert [row["reply"] for row in ast.literal_eval(shown("later.wait()"))][:1] == ["You said: Was it Lima?"]
 
 
 def test_an_async_tool_is_called(shown: Callable[[str], str]) -> None:

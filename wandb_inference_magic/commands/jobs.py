@@ -12,7 +12,7 @@ from ..catalog import usd
 from ..engine import prepare_request, run_chat
 from ..errors import InferenceError, Interrupted
 from ..frontend import describe_progress, describe_wait
-from ..jobs import HERE, Job, Outcome, can_run_beside
+from ..jobs import Job, Outcome, why_here
 from ..rendering import line_bundle, reply_bundle, table_bundle
 from ..replies import Listener
 from ..session import JobRecord, Listed, unfinished
@@ -98,7 +98,8 @@ def begin(context: MagicContext, job: Job, name: str, canvas: Canvas, *, quiet: 
     InferenceError
         From a job that runs here.
     """
-    if can_run_beside(context.command):
+    why = why_here(context.command)
+    if not why:
 
         def show(job: Job) -> None:
             canvas.discard()
@@ -114,7 +115,7 @@ def begin(context: MagicContext, job: Job, name: str, canvas: Canvas, *, quiet: 
     job.start_here()
     if not quiet:
         canvas.show(job.last_bundle())
-        canvas.append_below(line_bundle(HERE))
+        canvas.append_below(line_bundle(why))
     job.wait()
 
 

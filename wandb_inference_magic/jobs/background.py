@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..concurrency import HAS_THREADS
 from ..errors import InferenceError
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..session import Command
 
 T = TypeVar("T")
-
-HERE: Final = "No interactive front end is attached, so the job ran in the foreground."
 
 
 def check_rows(rows: Rows) -> None:
@@ -33,9 +31,12 @@ def check_rows(rows: Rows) -> None:
         )
 
 
-def can_run_beside(command: Command) -> bool:
-    """Return whether a job can run in the background, and someone can look at it."""
-    return HAS_THREADS and command.session.is_interactive()
+def why_here(command: Command) -> str:
+    """Return why a job runs in the foreground; empty if it can run in the background, and someone can look at it."""
+    if HAS_THREADS and command.session.is_interactive():
+        return ""
+    reason = "No interactive front end is attached" if HAS_THREADS else "No thread can be started in a browser"
+    return f"{reason}, so the job ran in the foreground."
 
 
 def batch_job(

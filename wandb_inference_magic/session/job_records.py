@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -73,7 +72,7 @@ class RecordFile:
     """
 
     def __init__(self) -> None:
-        self._path = folder() / f"{uuid4().hex}.json"
+        self._name = f"{uuid4().hex}.json"
         self._descriptor: int | None = None
         # A child process would hold the lock after this one has ended.
         forget_in_children(self)
@@ -81,15 +80,17 @@ class RecordFile:
     def write(self, record: JobRecord) -> None:
         """Write the record in place of the one before."""
         with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path = folder() / self._name
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if self._descriptor is None:
-                self._descriptor = _lock(_lock_of(self._path))
-            replace_file(self._path, json.dumps(asdict(record)).encode())
+                self._descriptor = _lock(_lock_of(path))
+            replace_file(path, json.dumps(asdict(record)).encode())
 
     def remove(self) -> None:
         """Remove the record, because the job has ended."""
         self.release()
-        _remove(self._path)
+        with suppress(OSError):
+            _remove(folder() / self._name)
 
     def release(self) -> None:
         """Leave the record to be found: the job has ended unfinished."""
@@ -178,10 +179,11 @@ def _lock(path: Path) -> int | None:
     BlockingIOError
         If a process has locked it.
     """
-    if sys.platform == "win32":
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+    except ImportError:
+        # On Windows, and in Pyodide, where the module is empty.
         return None
-    from fcntl import LOCK_EX, LOCK_NB, flock
-
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         flock(descriptor, LOCK_EX | LOCK_NB)
