@@ -167,6 +167,16 @@ def test_what_the_encoding_of_a_pipe_lacks_is_a_question_mark(
         assert part in done.stdout, part
 
 
+def test_a_terminal_on_databricks_is_one(environment: dict[str, str], service: Service, tmp_path: Path) -> None:
+    """rich takes each IPython there for a notebook."""
+    settings = service.environment | {"TERM": "xterm", "DATABRICKS_RUNTIME_VERSION": "14.3"}
+    terminal = Terminal(environment | settings, tmp_path)
+    terminal.run("%load_ext wandb_inference_magic")
+    service.then(Streamed(["**A** ", "and ", "B"], per_second=20))
+    assert "A and B\n[test/model-a" in terminal.run("%wbchat hi")
+    terminal.end()
+
+
 def test_what_the_encoding_of_a_terminal_lacks_is_a_question_mark(
     environment: dict[str, str], service: Service, tmp_path: Path
 ) -> None:

@@ -177,3 +177,9 @@ def test_a_call_of_a_tool_that_cannot_be_read_is_reported(calls: list[Any]) -> N
     assert any("call of a tool, but it has none in a form that can be read" in one for one in builder.reports)
     builder.add({"choices": [{"delta": {"tool_calls": [{"id": "b", "function": {"name": "f", "arguments": "{}"}}]}}]})
     assert builder.reports == ()
+
+
+def test_the_name_of_a_model_is_one_plain_line() -> None:
+    """A terminal shows the repr of a Reply as it is."""
+    name = "m\x1b]52;c;cm0gLXJm\x07\x1b[2J\n\u202ex"
+    assert "from m x, " in repr(reply_of({"model": name, **delta("stop", content="a")}))

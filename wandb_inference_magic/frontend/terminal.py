@@ -105,7 +105,10 @@ class RichCanvas(BlockCanvas, _Printing):
         # JSON is printed only when it is complete. In other formats finished blocks can be printed.
         super().__init__(prints_finished_blocks=format != "json")
         self._format = format
-        self._console = Console(file=cast("TextIO", _Stdout()), highlight=False, markup=False, emoji=False)
+        # In a terminal on a machine of Databricks or Colab, rich would draw as in a notebook, without an end.
+        self._console = Console(
+            file=cast("TextIO", _Stdout()), force_jupyter=False, highlight=False, markup=False, emoji=False
+        )
         self._live: Live | None = None
 
     def status(self, words: str) -> None:

@@ -386,7 +386,9 @@ class ReplyBuilder:
             logprobs=tuple(self.logprobs),
             asked_model=asked_model,
             # Redacted, because a service can send anything here and it is saved with the notebook.
-            model=whole(redacted(self.model)) if self.model not in ("", asked_model) else asked_model,
+            model=" ".join(safe_plain(redacted(self.model)).split())
+            if self.model not in ("", asked_model)
+            else asked_model,
             endpoint=endpoint,
             finish_reason=None if self.finish_reason is None else whole(self.finish_reason),
             incomplete=incomplete,
