@@ -62,6 +62,31 @@ def test_a_value_kept_for_later_is_read_as_it_is_and_cut_where_it_is_shown() -> 
     assert fit_values(content, 500)[1] == 1
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% set kept %}Read {{ text }}{% endset %}{{ kept }} now",
+        "{% macro read(one) %}Read {{ one }}{% endmacro %}{{ read(text) }} now",
+        "{% macro read() %}Read {{ caller() }}{% endmacro %}{% call read() %}{{ text }}{% endcall %} now",
+        "{% for one in [text] recursive %}Read {{ one }}{% endfor %} now",
+    ],
+)
+def test_a_value_in_a_block_that_is_kept_is_cut_as_any_other(template: str) -> None:
+    fitted, counted = fit_values(render(template, {"text": LONG}), 1000)
+    assert counted == 1
+    assert isinstance(fitted, str)
+    assert fitted.startswith("Read 0000")
+    assert fitted.endswith("9999  now")
+    assert cut_values(render(template, {"text": LONG}, tokens=50)) == 1
+
+
+def test_values_that_are_cut_are_counted_whatever_changes_their_text() -> None:
+    for name in ("trim", "upper", "replace(' ', '')"):
+        template = f"{{% filter {name} %}}{{{{ a }}}}{{% endfilter %}}"
+        assert cut_values(render(template, {"a": LONG}, tokens=50)) == 1
+    assert cut_values(render("{% set kept %}{{ a }}{% endset %}{{ kept }}", {"a": list(range(2000))})) == 1
+
+
 def test_a_text_can_be_added_to_a_rendered_one() -> None:
     content = with_text_after(render("  {{ text }} ? ", {"text": LONG}), "\n\nThe error")
     assert content == f"{LONG} ?\n\nThe error"

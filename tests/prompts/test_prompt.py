@@ -233,10 +233,39 @@ def test_an_image_becomes_a_part_of_the_message() -> None:
     ]
     kept = rendered("{% set kept %}{{ picture }}{% endset %}{{ kept }}{{ kept }}", picture=IMAGE)
     assert kept == [IMAGE.part, IMAGE.part]
+    for unchanged in (
+        "{% filter indent %}a\n{{ picture }}{% endfilter %}",
+        "{% set kept %}a {{ picture }}{% endset %}{{ kept }}",
+    ):
+        assert IMAGE.part in rendered(unchanged, picture=IMAGE)
     with pytest.raises(InferenceError, match="an image"):
         render_text("{{ picture }}", {"picture": IMAGE}, tokens=10, what="the option --system")
     with pytest.raises(InferenceError, match="Write it without braces"):
         render_text("{{ picture }}", {"picture": IMAGE}, tokens=10, what="the option --image")
+
+
+KEPT = "{% set kept %}see {{ picture }}{% endset %}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% filter upper %}see {{ picture }}{% endfilter %}",
+        "{% filter wordwrap(20) %}see the image {{ picture }}{% endfilter %}",
+        "{% filter truncate(30) %}see the image {{ picture }} and more text to cut{% endfilter %}",
+        "{% filter urlencode %}{{ picture }}{% endfilter %}",
+        f"{KEPT}{{{{ kept | upper }}}}",
+        f"{KEPT}{{{{ kept[:10] }}}}",
+        f"{KEPT}{{{{ kept | reverse }}}}",
+        "{% macro show(one) %}[{{ one }}]{% endmacro %}{{ show(picture) | upper }}",
+        "{{ picture | tojson }}",
+        "{{ [picture] | tojson }}",
+    ],
+)
+def test_an_image_in_a_text_that_is_changed_is_refused(text: str) -> None:
+    with pytest.raises(InferenceError, match="image") as refused:
+        rendered(text, picture=IMAGE)
+    assert str(refused.value).startswith(("Line 1 of the prompt: ", "In the prompt: "))
 
 
 def test_images_are_added_after_the_prompt() -> None:

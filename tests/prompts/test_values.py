@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from unittest.mock import Mock
 
 import attrs
+import httpx
 import IPython.display
 import ipywidgets
 import matplotlib
@@ -66,6 +67,21 @@ def picture_of(value: object) -> PIL.Image.Image:
     head, _, data = shown.url.partition(",")
     assert head in ("data:image/png;base64", "data:image/jpeg;base64")
     return PIL.Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+MASKED = attrs.field(repr=lambda _: "*")
+
+
+class Quantity:
+    """A number with a unit, as of Astropy: its item has the unit too."""
+
+    shape = ()
+
+    def item(self) -> Quantity:
+        return Quantity()
+
+    def __str__(self) -> str:
+        return "3 m"
 
 
 @dataclass
@@ -436,6 +452,7 @@ def test_an_array_shows_shape_type_and_range(array: Any, expected: list[str]) ->
         (frozenset({2, 1}), "[1, 2]"),
         ({"labels": {"b", "a"}}, '{"labels": ["a", "b"]}'),
         ({"a", 1}, '[1, "a"]'),
+        ([Quantity()], '["3 m"]'),
     ],
 )
 def test_a_list_in_another_form_is_its_items(value: Any, expected: str) -> None:
@@ -648,6 +665,11 @@ def test_a_text_of_the_users_own_is_its_text_in_a_template() -> None:
         (Loose(more=[Account()]), '{"more": [{"data": 1}]}'),  # type: ignore[call-arg]
         (OnlyComputing(), '{"made": {"data": 1}}'),
         (attrs.make_class("Login", {"user": attrs.field(), "key": attrs.field(repr=False)})("bo", "secret"), None),
+        (
+            attrs.make_class("Login", {"user": attrs.field(), "key": attrs.field(repr=lambda _: "*")})("bo", "secret"),
+            None,
+        ),
+        (httpx.Headers({"Authorization": "secret", "Accept": "a"}), '{"accept": "a"}'),
         (Account(), '{"data": 1}'),
         (Account(data=pd.DataFrame({"a": [1]}), more=2), None),  # type: ignore[call-arg]
         (Accounts(), '{"first": {"data": 1}, "others": [{"data": 1}], "by_name": {"a": {"data": 1, "more": 2}}}'),
@@ -899,6 +921,15 @@ def test_a_figure_becomes_an_image_of_bounded_size_and_is_not_changed() -> None:
     assert picture_of(figure).size == (1600, 800)
     assert picture_of(axes).size == (1600, 800)
     assert (figure.dpi, list(figure.get_size_inches())) == (100, [40, 20])
+
+
+@pytest.mark.parametrize(("missing", "shade"), [(np.nan, 0), (np.inf, 255), (-np.inf, 0)])
+def test_an_image_whose_points_are_not_all_numbers_shows_the_others(missing: float, shade: int) -> None:
+    shades = np.array([[missing, 0.0], [0.5, 1.0]], dtype="float32")
+    shown = as_prompt(PIL.Image.fromarray(shades))
+    assert isinstance(shown, Image)
+    read = np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(shown.url.partition(",")[2]))))
+    assert read.tolist() == [[shade, 0], [127, 255]]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "I;16", "F", "LAB"])

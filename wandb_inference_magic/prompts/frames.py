@@ -17,7 +17,7 @@ from typing import Any, Final
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded
 from ..text import counted, safe_plain, shortest
-from .hidden import is_container
+from .hidden import is_container, items_of
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -357,7 +357,7 @@ class _Cell:
         if (text := own_text(value)) is not None:
             return text
         if is_container(value) and isinstance(value, Mapping):
-            return {str(name): self.of(one) for name, one in islice(value.items(), LONGEST_CELL)}
+            return {str(name): self.of(one) for name, one in islice(items_of(value), LONGEST_CELL)}
         if is_container(value):
             items = in_order(value) if isinstance(value, set | frozenset) else value
             return [self.of(one) for one in islice(items, LONGEST_CELL)]

@@ -34,7 +34,8 @@ def _hidden_fields(kind: type) -> frozenset[str]:
     described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
     models = _described_by_pydantic(kind)
     return frozenset(
-        {one.name for one in described if not one.repr}
+        # For attrs it may be a function, which masks the value.
+        {one.name for one in described if one.repr is not True}
         | {name for name, one in models.items() if not one.repr or getattr(one, "exclude", False)}
     )
 
@@ -149,7 +150,7 @@ def _names_in_text(value: Any, text: str) -> list[str]:
         # `dataclass` wraps the method, and attrs compiles it.
         made_in = getattr(getattr(method, "__code__", None), "co_filename", "")
         is_made = hasattr(method, "__wrapped__") or made_in.startswith("<attrs generated")
-        return [one.name for one in described if one.repr and is_made]
+        return [one.name for one in described if one.repr is True and is_made]
     if not str(getattr(method, "__module__", "")).startswith("pydantic."):
         return []
     extra = getattr(value, "model_extra", None) or ()
@@ -173,6 +174,13 @@ def record_of(value: Any) -> dict[str, Any] | None:
     if (described := getattr(type(value), "__attrs_attrs__", None)) is not None:
         return {one.name: getattr(value, one.name, None) for one in described if one.name not in left_out}
     return dict(value) if is_instance(value, "sqlite3.Row") else None
+
+
+def items_of(value: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """Return the items of a mapping, without those that its own text hides."""
+    if any(is_instance(value, name) for name in ("httpx.Headers", "httpx2.Headers")):
+        return [(key, one) for key, one in value.items() if key not in ("authorization", "proxy-authorization")]
+    return value.items()
 
 
 def is_container(value: object) -> bool:

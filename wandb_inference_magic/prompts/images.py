@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -253,6 +255,10 @@ def _plain_mode(picture: Any) -> Any:
         # More than 256 shades of grey: scale the range in use to 0-255.
         wide = picture.convert("F")
         low, high = wide.getextrema()
+        if not isfinite(high - low):
+            # Where a depth was not measured, for example, there is no number.
+            shades = [shade for shade in array("f", wide.tobytes()) if isfinite(shade)]
+            low, high = min(shades, default=0.0), max(shades, default=0.0)
         factor = 255 / (high - low) if high > low else 0
         return wide.point(lambda shade: shade * factor - low * factor).convert("L")
     has_alpha = "transparency" in picture.info or picture.mode.endswith(("A", "a"))

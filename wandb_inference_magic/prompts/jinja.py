@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from ..imports import is_instance
 from .frames import is_labelled, is_missing
+from .marked import MarkedText
 from .missing import (
     filters_for_missing,
     function_of,
@@ -82,6 +83,9 @@ class PromptEnvironment(Environment):
     method. A value that is missing (None, NaN, NaT, `pd.NA`) is false, is none, is less and greater than nothing, and
     has no text, no items and no number.
     """
+
+    # Of the pieces of a block that is kept for later, or given to a filter or a macro.
+    concat = MarkedText.joined
 
     def __init__(self, **options: Any) -> None:
         super().__init__(undefined=_Undefined, **options)

@@ -1,11 +1,13 @@
-"""Texts in which the places of the values are known, and shortening these values until a prompt fits."""
+"""Texts in which the places of values and images are known, and shortening the values until a prompt fits."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
+from ..errors import InferenceError
 from ..messages import estimate, estimate_messages, texts_of
 
 if TYPE_CHECKING:
@@ -16,6 +18,10 @@ LEFT_OUT: Final = "[... {} left out ...]"
 HEAD_SHARE: Final = 2 / 3
 # The tokens of the note in a cut value.
 _NOTE_TOKENS: Final = 12
+# The place of an image in a text, with its number. The outer characters are in no text: they are no characters.
+_PLACE: Final = f"\ufdd1{uuid4().hex}{{}}\ufdd2"
+_IMAGE_PLACE: Final = re.compile(_PLACE.format(r"(\d+)"))
+_OF_PLACES: Final = re.compile("[\ufdd1\ufdd2]")
 # A value that would have to be shorter than this is not cut: the prompt is refused.
 _LEAST_TOKENS: Final = 10
 
@@ -47,13 +53,19 @@ class MarkedText(str):
         marked.cut_values = cut_values
         return marked
 
+    def __str__(self) -> str:
+        return self
+
     @classmethod
     def joined(cls, pieces: Iterable[str]) -> MarkedText:
-        """Join the pieces of a rendered template, of which the values are of the type ValueText."""
-        texts = list(pieces)
-        ends = accumulate(map(len, texts))
-        spans = [(end - len(one), end) for one, end in zip(texts, ends, strict=True) if isinstance(one, ValueText)]
-        return cls("".join(texts), spans, sum(isinstance(one, CutText) for one in texts))
+        """Join the pieces of a rendered template: values are a ValueText, and blocks that it keeps a MarkedText."""
+        texts, spans, end = [], list[tuple[int, int]](), 0
+        for one in pieces:
+            own = one.spans if isinstance(one, MarkedText) else [(0, len(one))] * isinstance(one, ValueText)
+            spans += [(end + start, end + stop) for start, stop in own]
+            texts.append(one)
+            end += len(one)
+        return cls("".join(texts), spans)
 
     def pieces(self) -> Iterator[str]:
         """Yield the text around the values as str, and the values as ValueText."""
@@ -63,6 +75,51 @@ class MarkedText(str):
             yield ValueText(self[start:stop])
             end = stop
         yield self[end:]
+
+
+def image_place(number: int) -> str:
+    """Return what stands for an image in a text until the text is complete."""
+    return _PLACE.format(number)
+
+
+def check_images(before: str, after: str) -> None:
+    """Raise if a text was changed so that an image in it is lost.
+
+    Raises
+    ------
+    InferenceError
+    """
+    found, left = _IMAGE_PLACE.findall(before), _IMAGE_PLACE.findall(after)
+    if found != left or _OF_PLACES.search(_IMAGE_PLACE.sub("", after)):
+        raise InferenceError(
+            "An image is in a text that a filter or a function changes, and would be lost.",
+            remedy="Put it outside of that text: {{ figure }}.",
+        )
+
+
+def joined_with_images(pieces: Sequence[str], images: Sequence[dict[str, Any]]) -> Content:
+    """Join the pieces of a rendered template, with parts of a message at the places of images.
+
+    Raises
+    ------
+    InferenceError
+        If a part of such a place is missing.
+    """
+    if not images:
+        return MarkedText.joined(pieces)
+    whole = "".join(pieces)
+    check_images(whole, whole)
+    parts: list[dict[str, Any]] = []
+    texts: list[str] = []
+    for piece in pieces:
+        # What Jinja2 has kept for later, such as `{% set %}...{% endset %}`, can hold several images.
+        text, *rest = _IMAGE_PLACE.split(piece)
+        texts.append(text if rest else piece)
+        for number, following in zip(rest[::2], rest[1::2], strict=True):
+            parts += [{"type": "text", "text": MarkedText.joined(texts)}, images[int(number)]]
+            texts = [following]
+    parts.append({"type": "text", "text": MarkedText.joined(texts)})
+    return [part for part in parts if part.get("text") != ""]
 
 
 def with_text_after(content: Content, text: str) -> Content:

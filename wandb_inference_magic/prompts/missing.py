@@ -20,6 +20,7 @@ from ..imports import is_instance
 from .frames import in_order, is_missing, says_nothing, without_addresses
 from .hidden import shows_hidden
 from .images import Image, TextOfImages, image_inside
+from .marked import MarkedText, check_images
 from .values import json_of, known_form, prompt_form, text_form
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def text_or_empty(value: Any) -> Any:
     """
     if (value := value_or_none(value)) is None:
         return ""
-    if type(value) in (str, int, float) or isinstance(value, Undefined):
+    if type(value) in (str, int, float) or isinstance(value, MarkedText | Undefined):
         return value
     shown = text_form(value)
     if shown is None and isinstance(value, (str, int, float)):
@@ -274,7 +275,11 @@ def _of_changed(run: Filter, change: Callable[[Any], Any]) -> Filter:
 
     @wraps(run)
     def run_of_changed(*values: Any, **options: Any) -> Any:
-        return run(*values[:place], change(values[place]), *values[place + 1 :], **options)
+        value = change(values[place])
+        result = run(*values[:place], value, *values[place + 1 :], **options)
+        if isinstance(value, MarkedText) and isinstance(result, str):
+            check_images(value, result)
+        return result
 
     return run_of_changed
 

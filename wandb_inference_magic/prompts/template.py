@@ -12,17 +12,17 @@ from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice
 from keyword import iskeyword
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from unicodedata import normalize
 from uuid import uuid4
 
 from ..errors import InferenceError, describe_exception, near_names, quoted, shortened, visible
 from ..libraries import check_libraries
-from ..messages import parts_of
+from ..messages import parts_of, texts_of
 from .files import no_image_file
 from .frames import MAX_NAMES, columns_of, is_labelled, is_missing
 from .images import Image, TextOfImages, image_inside
-from .marked import CutText, MarkedText, ValueText, cut
+from .marked import CutText, MarkedText, ValueText, cut, image_place, joined_with_images
 from .values import image_given, image_of, prompt_form, whole_form
 
 if TYPE_CHECKING:
@@ -109,9 +109,9 @@ class Template:
     def __init__(self, text: str, *, tokens: int | None = None, what: str = THE_PROMPT, has_row: bool = False) -> None:
         self._tokens = tokens
         self._what = what
-        # The images of one rendering. Each leaves a unique mark with its number in the text.
+        # The images of one rendering, and the number of values that were cut in it.
         self._images: list[Image] = []
-        self._mark = f"\ue000{uuid4().hex}"
+        self._cuts = 0
         self._environment = _environment(self._piece)
         self._undefined = self._environment.undefined
         self._text = _PIECE.sub(_apart, text)
@@ -160,55 +160,58 @@ class Template:
 
     def render(self, names: Mapping[str, Any]) -> Content:
         """Render the template with these names."""
-        self._images = []
+        self._images, self._cuts = [], 0
         # Only the names that it uses: a notebook has many, and the template would copy them all.
         used = {name: names[known] for name in self.names if (known := _known(name, names)) is not None}
         pieces = _evaluated(lambda: [*self._compiled.generate(_passed(used))], names, self._what, self._remedy)
         if _APART in self._text:
-            pieces = [type(piece)(piece.replace(_APART, "")) for piece in pieces]
-        return self._with_images(pieces) if self._images else MarkedText.joined(pieces)
+            pieces = [*map(_joined_again, pieces)]
+        parts = [image.part for image in self._images]
+        content = _evaluated(lambda: joined_with_images(pieces, parts), {}, self._what)
+        for text in texts_of(content)[:1]:
+            # There is a text where a value was cut.
+            cast("MarkedText", text).cut_values = self._cuts
+        return content
 
-    def _with_images(self, pieces: Iterable[str]) -> Content:
-        parts: list[dict[str, Any]] = []
-        texts: list[str] = []
-        for piece in pieces:
-            # What Jinja2 has kept for later, such as `{% set %}...{% endset %}`, can hold several images.
-            text, *rest = re.split(rf"{self._mark}(\d+)\ue001", piece)
-            texts.append(text if rest else piece)
-            for number, following in zip(rest[::2], rest[1::2], strict=True):
-                parts += [{"type": "text", "text": MarkedText.joined(texts)}, self._images[int(number)].part]
-                texts = [following]
-        parts.append({"type": "text", "text": MarkedText.joined(texts)})
-        return [part for part in parts if part.get("text") != ""]
-
-    def _marked(self, image: Image) -> str:
+    def _place(self, image: Image) -> str:
         self._images.append(image)
-        return f"{self._mark}{len(self._images) - 1}\ue001"
+        return image_place(len(self._images) - 1)
 
     def _piece(self, value: Any) -> Any:
         """Return a rendered value as text."""
         if isinstance(value, self._undefined):
             return str(value)
+        if isinstance(value, MarkedText):
+            # A block that was kept for later.
+            return value
         is_whole = isinstance(value, _Whole)
         value = value.value if is_whole else value
         if is_missing(value):
             return ""
         shown = whole_form(value) if is_whole else prompt_form(value)
         if isinstance(shown, Image):
-            return self._marked(shown)
+            return self._place(shown)
         if isinstance(shown, TextOfImages):
             if not shown.in_place:
                 raise image_inside(value)
-            return "".join(map(self._marked, shown.images))
+            return "".join(map(self._place, shown.images))
         if is_whole:
             return shown
         short = shown if self._tokens is None else cut(shown, self._tokens)
-        return ValueText(shown) if short is shown and not isinstance(shown, CutText) else CutText(short)
+        self._cuts += short is not shown or isinstance(shown, CutText)
+        return ValueText(short)
 
 
 def _apart(piece: re.Match[str]) -> str:
     """Split text that Jinja2 would take for the start of a comment or a block, by inserting a marker."""
     return piece[0] if piece["text"] is None else f"{piece[0][0]}{_APART}{piece[0][1]}"
+
+
+def _joined_again(piece: str) -> str:
+    """Return a rendered piece without the markers of `_apart`."""
+    if isinstance(piece, MarkedText):
+        return MarkedText.joined(map(_joined_again, piece.pieces()))
+    return type(piece)(piece.replace(_APART, ""))
 
 
 def render_text(text: str, names: Mapping[str, Any], *, tokens: int | None, what: str) -> str:

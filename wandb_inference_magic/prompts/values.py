@@ -148,8 +148,11 @@ def whole_form(value: object) -> str | Image:
 def json_of(value: Any, indent: int | None = None) -> str:
     """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
     plain = _Plain(is_whole=True)
-    whole = dict(value.items()) if isinstance(value, Mapping) else frames.records_of(value)
-    return json.dumps(plain.of(whole), ensure_ascii=False, indent=indent)
+    whole = dict(hidden.items_of(value)) if isinstance(value, Mapping) else frames.records_of(value)
+    text = json.dumps(plain.of(whole), ensure_ascii=False, indent=indent)
+    if plain.images:
+        raise images.image_inside(value)
+    return text
 
 
 def _record_of(value: Any) -> dict[str, Any] | None:
@@ -231,7 +234,9 @@ class _Plain:
             # The shortest decimals, which for a float of 32 bits are not those of Python's float.
             return int(value) if isinstance(value, Integral) else self.of(float(str(value)))
         if hasattr(type(value), "item") and not getattr(value, "shape", None):
-            return self.of(value.item())
+            # A quantity of Astropy stays one, with its unit.
+            item = value.item()
+            return _readable(value) if type(item) is type(value) else self.of(item)
         if isinstance(value, bytes | bytearray | memoryview):
             image = images.image_from_bytes(bytes(value))
             return frames.size_of(value) if image is None else self._text_of(image)
@@ -292,7 +297,7 @@ class _Plain:
 
     def _of_dict(self, value: Mapping[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
-        for key, one in islice(value.items(), self._most_items):
+        for key, one in islice(hidden.items_of(value), self._most_items):
             name = _words(key)
             # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
             kept[name if name not in kept else repr(key)] = self.of(one)
