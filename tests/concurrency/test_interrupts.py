@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import signal
+import sys
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -50,3 +54,65 @@ def test_an_interrupt_during_a_garbage_collection_is_not_lost() -> None:
         gc.callbacks.remove(callback)
     assert steps == ["interrupted", "the user's code ends"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class Finalized:
+    """Interrupts when it is deleted."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def delete_finalized() -> None:
+    Finalized()
+
+
+def delete_watched() -> None:
+    class Watched:
+        pass
+
+    watched = Watched()
+    reference = weakref.ref(watched, lambda _: signal.raise_signal(signal.SIGINT))
+    del watched
+    assert reference() is None
+
+
+@pytest.mark.parametrize("delete", [delete_finalized, delete_watched])
+def test_an_interrupt_that_python_drops_is_not_lost(delete: Callable[[], None]) -> None:
+    steps: list[str] = []
+    hook = sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt), deferred_interrupts() as interrupts:
+        with interrupts.allowed():
+            delete()
+            steps.append("the user's code ends")
+        steps.append("not reached")
+    assert steps == ["the user's code ends"]
+    assert sys.unraisablehook is hook
+
+
+def test_what_else_python_drops_is_reported_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", dropped.append)
+
+    class Failing:
+        def __del__(self) -> None:
+            raise ValueError("no")
+
+    with deferred_interrupts() as interrupts, interrupts.allowed():
+        Failing()
+    assert [one.exc_type for one in dropped] == [ValueError]
+
+
+def test_an_interrupt_in_a_coroutine_comes_where_it_is_looked_for() -> None:
+    """Asyncio's handler cancels the task: it would have an effect at its next `await` only."""
+    steps: list[str] = []
+
+    async def run() -> None:
+        with deferred_interrupts() as interrupts:
+            signal.raise_signal(signal.SIGINT)
+            interrupts.check()
+        steps.append("not reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(run())
+    assert steps == []

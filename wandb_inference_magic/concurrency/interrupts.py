@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from threading import Event, current_thread, main_thread
 from time import monotonic
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 # A second interrupt is not deferred if the first has waited for this long.
 SECONDS_OF_PATIENCE: Final = 2.0
@@ -35,8 +35,11 @@ class Interrupts:
             raise KeyboardInterrupt
         if self._since is not None and self._handler is not None:
             self._since = None
-            # The handler that was there before: Python's own raises KeyboardInterrupt.
+            # The handler that was there before: Python's own raises KeyboardInterrupt. Asyncio's cancels the task that
+            # runs this, which would have no effect before this returns.
             self._handler(signal.SIGINT, None)
+            if _runs_loop():
+                raise KeyboardInterrupt
 
     @contextmanager
     def allowed(self, *, new_only: bool = False) -> Iterator[None]:
@@ -49,20 +52,32 @@ class Interrupts:
                 yield
                 return
             self.check()
-            deferring = signal.signal(signal.SIGINT, self._let_through)
-            try:
-                yield
-            finally:
-                signal.signal(signal.SIGINT, deferring)
+            with self._noting_dropped():
+                deferring = signal.signal(signal.SIGINT, self._handler)
+                try:
+                    yield
+                finally:
+                    signal.signal(signal.SIGINT, deferring)
         self.check()
 
-    def _let_through(self, number: int, frame: FrameType | None) -> None:
-        # Python drops what is raised in a callback of the garbage collector, such as those of Dask and Hypothesis. An
-        # interrupt that arrives during a collection is handled in the first of them.
-        if frame is not None and any(frame.f_code is getattr(one, "__code__", None) for one in gc.callbacks):
-            self._since = monotonic()
-        elif self._handler is not None:
-            self._handler(number, frame)
+    @contextmanager
+    def _noting_dropped(self) -> Iterator[None]:
+        """Note an interrupt that Python drops: in a finalizer, or a callback of the garbage collector or a weakref."""
+        before = sys.unraisablehook
+
+        def note(dropped: Any) -> None:
+            if issubclass(dropped.exc_type, KeyboardInterrupt):
+                self._since = monotonic()
+            else:
+                before(dropped)
+
+        sys.unraisablehook = note
+        try:
+            yield
+        finally:
+            # The user's code may have put another one there.
+            if sys.unraisablehook is note:
+                sys.unraisablehook = before
 
     def _defer(self, number: int, frame: FrameType | None) -> None:
         if self._since is None:
@@ -70,6 +85,16 @@ class Interrupts:
         elif monotonic() - self._since > SECONDS_OF_PATIENCE and self._handler is not None:
             # What should have looked at it by now hangs.
             self._handler(number, frame)
+
+
+def _runs_loop() -> bool:
+    """Return whether this thread runs an event loop of asyncio."""
+    # Loading the extension does not import it.
+    import asyncio
+
+    with suppress(RuntimeError):
+        return asyncio.get_running_loop() is not None
+    return False
 
 
 @contextmanager

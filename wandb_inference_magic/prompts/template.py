@@ -22,7 +22,7 @@ from ..messages import parts_of, texts_of
 from .files import no_image_file
 from .frames import MAX_NAMES, columns_of, is_labelled, is_missing
 from .images import Image, TextOfImages, image_inside
-from .marked import CutText, MarkedText, ValueText, cut, image_place, joined_with_images
+from .marked import CutText, MarkedText, ValueText, cut, image_place, joined_with_images, without
 from .values import image_given, image_of, prompt_form, whole_form
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Template:
         used = {name: names[known] for name in self.names if (known := _known(name, names)) is not None}
         pieces = _evaluated(lambda: [*self._compiled.generate(_passed(used))], names, self._what, self._remedy)
         if _APART in self._text:
-            pieces = [*map(_joined_again, pieces)]
+            pieces = [without(_APART, piece) for piece in pieces]
         parts = [image.part for image in self._images]
         content = _evaluated(lambda: joined_with_images(pieces, parts), {}, self._what)
         for text in texts_of(content)[:1]:
@@ -205,13 +205,6 @@ class Template:
 def _apart(piece: re.Match[str]) -> str:
     """Split text that Jinja2 would take for the start of a comment or a block, by inserting a marker."""
     return piece[0] if piece["text"] is None else f"{piece[0][0]}{_APART}{piece[0][1]}"
-
-
-def _joined_again(piece: str) -> str:
-    """Return a rendered piece without the markers of `_apart`."""
-    if isinstance(piece, MarkedText):
-        return MarkedText.joined(map(_joined_again, piece.pieces()))
-    return type(piece)(piece.replace(_APART, ""))
 
 
 def render_text(text: str, names: Mapping[str, Any], *, tokens: int | None, what: str) -> str:
