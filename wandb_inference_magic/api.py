@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .config import INTO
-from .errors import InferenceWarning
+from .errors import InferenceWarning, Interrupted
 from .session import current_session
 
 if TYPE_CHECKING:
@@ -346,7 +346,18 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
         _warn(notice)
     if background:
         return _begun(command, batch_job(command, what, prepared, place=lambda *_: "`partial` of this error"))
-    result = prepared.run()
+    value: Any = None
+    try:
+        with command.deferred_interrupts(what):
+            result = prepared.run()
+            value = result.value
+    except KeyboardInterrupt:
+        if value is None:
+            raise
+        # It arrived while the result was being made.
+        interrupted = Interrupted("The result is whole, in `partial` of this error.")
+        interrupted.partial = value
+        raise interrupted from None
     try:
         for notice in result.notices:
             if notice not in prepared.notices:

@@ -203,9 +203,8 @@ def test_the_prompts_that_an_estimate_needs_are_those_that_are_sent(mapper: Kern
     mapper.run("made = []\ndef one(text):\n    made.append(text)\n    return len(made)\nmany = list('abcdefghij')")
     run = mapper.run("%%wbmap many -o out\n{{ text }} {{ one(text) }}")
     assert run.ok, run.error
-    # Besides that, the first row tells whether there can be prompts.
-    assert mapper.value("''.join(made)") == "aabcdefghij"
-    assert sorted(chat.body["messages"][-1]["content"] for chat in service.chats)[0] == "a 2"
+    assert mapper.value("''.join(made)") == "abcdefghij"
+    assert sorted(chat.body["messages"][-1]["content"] for chat in service.chats)[0] == "a 1"
 
 
 def test_rows_without_a_prompt_do_not_end_the_run(mapper: Kernel, service: Service) -> None:

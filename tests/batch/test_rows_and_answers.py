@@ -689,3 +689,53 @@ def test_a_failure_of_every_row_is_not_kept(api: ModuleType, service: Service) -
     with pytest.warns(InferenceWarning, match="1 row was not asked again"):
         api.map_prompts(["c", "d"], "{{ text }}")
     assert len(service.chats) == sent
+
+
+class Dataset:
+    """Rows that are read one by one, such as those of a file, with a length that may be wrong."""
+
+    def __init__(self, ends: Callable[[], None]) -> None:
+        self._ends = ends
+
+    def __len__(self) -> int:
+        return 10
+
+    def __iter__(self) -> Any:
+        yield from ({"t": f"row {number}"} for number in range(6))
+        self._ends()
+
+
+def test_a_source_may_hold_fewer_rows_than_it_says(api: ModuleType, service: Service) -> None:
+    service.always = completion("yes")
+    assert answers(api.map_prompts(Dataset(lambda: None), "{{ t }}", cache=False)) == ["yes"] * 6
+
+
+@pytest.mark.parametrize("failure", [OSError("the disk is gone"), KeyboardInterrupt()], ids=["failure", "interrupt"])
+def test_what_was_paid_for_is_in_the_error_if_a_row_cannot_be_read(
+    api: ModuleType, service: Service, failure: BaseException
+) -> None:
+    def ends() -> None:
+        raise failure
+
+    service.always = completion("yes")
+    with pytest.raises((InferenceError, KeyboardInterrupt)) as raised:
+        api.map_prompts(Dataset(ends), "{{ t }}", cache=False, concurrency=1)
+    partial = getattr(raised.value, "partial", None)
+    assert partial is not None
+    assert answers(partial)[:5] == ["yes"] * 5
+    assert 6 <= len(partial) <= 7
+
+
+def test_an_interrupt_while_the_result_is_made_loses_nothing(api: ModuleType, service: Service) -> None:
+    class Late(dict[str, Any]):
+        """A row that is read when it is asked, and again when the frame is made."""
+
+        def items(self) -> Any:
+            if len(service.chats) >= 3:
+                signal.raise_signal(signal.SIGINT)
+            return super().items()
+
+    service.always = completion("yes")
+    with pytest.raises(KeyboardInterrupt) as raised:
+        api.map_prompts([Late(t=f"row {number}") for number in range(3)], "{{ t }}", cache=False)
+    assert answers(raised.value.partial) == ["yes"] * 3  # type: ignore[attr-defined]

@@ -314,11 +314,11 @@ class PreparedMap(PreparedBatch[Any]):
         """Return the frame with the answers so far, and what is to be said of it."""
         rows, schema = self._rows, self._spec.chat.schema
         # All columns of a list or a generator are known only now.
-        rows.read_rest()
+        length = rows.read_rest()
         written = self._command.session.written
         names, dropped, renamed = name_columns(rows, schema, self._into, self._models, written)
-        results = [(list(run.answers), run.reasons(rows.length)) for run in self.runs]
-        columns, reports = result_columns(results, schema, names, rows.length)
+        results = [(list(run.answers), run.reasons(length)) for run in self.runs]
+        columns, reports = result_columns(results, schema, names, length)
         frame, problems = rows.with_columns(columns, dropped)
         written.add(read_rows(frame), names)
         return frame, [*renamed, *reports, *problems]

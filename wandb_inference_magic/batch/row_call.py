@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from ..engine import ModelCall, for_prompt, relax_response_format
 from ..errors import InferenceError, describe_exception, quoted
 
 # Imported before a row is sent: when one fails because no more files can be opened, no module can be imported.
 from ..failures import to_inference_error as to_inference_error
+from ..prompts import refuse_empty
 from ..spending import Reservation
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class RowPrompts:
     """
 
     def __init__(self, rows: Rows, spec: BatchSpec) -> None:
-        self._rows, self._render = rows, cache(spec.prompts)
+        self._rows, self._render = rows, cache(spec.renderer)
         self._prompts = self._rendered()
         # Those that were rendered before their turn, and why no more could be.
         self._ahead: deque[Content | InferenceError] = deque()
@@ -56,11 +57,12 @@ class RowPrompts:
             If the row cannot be read.
         """
         if self._ahead:
-            return self._ahead.popleft()
+            return _not_empty(self._ahead.popleft())
         try:
             if self._failure is not None:
                 raise self._failure
-            return next(self._prompts, None)
+            prompt = next(self._prompts, None)
+            return None if prompt is None else _not_empty(prompt)
         except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
             raise not_drawn(error, number) from None
 
@@ -69,11 +71,30 @@ class RowPrompts:
 
         A row that cannot be read is reported then.
         """
+        self._look_ahead(most)
+        return [_not_empty(prompt) for prompt in islice(self._ahead, most)]
+
+    def first(self, most: int) -> Content:
+        """Return the prompt of the first row that has one, which may be empty. `next` reports the others.
+
+        Raises
+        ------
+        InferenceError
+            That of the first row, if none of the first `most` rows has a prompt: the template is wrong.
+        """
+        for number in range(most):
+            self._look_ahead(number + 1)
+            if number == len(self._ahead):
+                break
+            if not isinstance(prompt := self._ahead[number], InferenceError):
+                return prompt
+        raise cast("InferenceError", self._ahead[0])
+
+    def _look_ahead(self, most: int) -> None:
         try:
             self._ahead.extend(islice(self._prompts, most - len(self._ahead)))
         except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
             self._failure = error
-        return [*islice(self._ahead, most)]
 
     def render_all(self, redraw: Callable[[], object]) -> None:
         """Read all rows and render their prompts now, in the calling thread. `redraw` is called for each.
@@ -102,7 +123,7 @@ class RowPrompts:
         InferenceError
             If it cannot be rendered.
         """
-        prompt = self._all[number] if self._all else self._render()(row)
+        prompt = _not_empty(self._all[number] if self._all else self._render()(row))
         if isinstance(prompt, InferenceError):
             raise prompt
         return prompt
@@ -114,6 +135,16 @@ class RowPrompts:
             except InferenceError as error:
                 prompt = error
             yield prompt
+
+
+def _not_empty(prompt: Content | InferenceError) -> Content | InferenceError:
+    """Return a prompt or, if it is empty, the error for that."""
+    try:
+        if not isinstance(prompt, InferenceError):
+            refuse_empty(prompt)
+    except InferenceError as error:
+        return error
+    return prompt
 
 
 def not_drawn(error: Exception, number: int) -> InferenceError:

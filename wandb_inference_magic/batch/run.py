@@ -49,6 +49,7 @@ class BatchRun(RunResults):
     command: Command
     rows: Rows
     spec: BatchSpec
+    prompts: RowPrompts
     model: str
     first: PreparedRequest
     cache: AnswerCache | None
@@ -70,7 +71,6 @@ class BatchRun(RunResults):
         # The rows that have failed since the last answer, and those of them that have stopped the run.
         self._failed_in_a_row: list[int] = []
         self.stopped_rows: set[int] = set()
-        self.prompts = RowPrompts(self.rows, self.spec)
         self._has_drawn_all = False
         # Rows that wait for a slot or for the budget.
         self._pending: deque[RowCall] = deque()

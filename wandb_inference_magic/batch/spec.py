@@ -130,6 +130,12 @@ class BatchSpec:
         template = self._template()
         return template is not None and column in template.mentioned
 
+    @property
+    def calls(self) -> bool:
+        """Whether the template calls a function or a method."""
+        template = self._template()
+        return template is not None and template.calls
+
     def _template(self) -> Template | None:
         """Return the template of the prompt, or None if the text is used as it is."""
         if self.raw or not is_template(self.text):

@@ -19,12 +19,12 @@ from ..prompts import in_template
 from ..spending import Reservation
 from ..text import counted, sum_or_none
 from .kept_answers import KeptAnswers
-from .row_call import not_drawn
+from .row_call import RowPrompts, not_drawn
 from .run import BatchRun
 
 if TYPE_CHECKING:
     from ..frames import Rows
-    from ..messages import Content, PreparedRequest
+    from ..messages import PreparedRequest
     from ..session import Command
     from ..spending import Budget
     from .cache import AnswerCache
@@ -96,35 +96,26 @@ def start(
     if row is None:
         return None
     try:
-        prompt = _first_prompt(rows, spec)
+        prompts = RowPrompts(rows, spec)
+        prompt = prompts.first(MAX_TRIED)
         first = prepare_request(command, replace(spec.chat, prompt=prompt, model=model, thread=None))
     except InferenceError as error:
         if rows.is_used_up:
             error.remedy = f"{error.remedy} The first row was taken from the iterator: make a new one.".strip()
         raise
-    run = BatchRun(command=command, rows=rows, spec=spec, model=first.model, first=first, cache=cache, seen=seen)
+    run = BatchRun(
+        command=command,
+        rows=rows,
+        spec=spec,
+        prompts=prompts,
+        model=first.model,
+        first=first,
+        cache=cache,
+        seen=seen,
+    )
     mistakes = likely_mistakes(spec, rows.columns, rows.index_names, rows.length)
     run.notice(*mistakes, *_values_to_cut(run), *spec.notices)
     return run
-
-
-def _first_prompt(rows: Rows, spec: BatchSpec) -> Content:
-    """Return the prompt of the first row that has one. The others are reported each, when their turn comes.
-
-    Raises
-    ------
-    InferenceError
-        That of the first row, if none of the first `MAX_TRIED` rows has a prompt: the template is wrong.
-    """
-    render, wrong = spec.renderer(), []
-    # A later row that cannot be read is reported when its turn comes.
-    with suppress(Exception):
-        for row in islice(rows, MAX_TRIED):
-            try:
-                return render(row)
-            except InferenceError as error:
-                wrong.append(error)
-    raise wrong[0]
 
 
 def likely_mistakes(
@@ -155,7 +146,8 @@ def _values_to_cut(run: BatchRun) -> Iterator[str]:
     cut, is_limited = run.first.cut_values, context is not None or run.spec.value_tokens is not None
     # A row that cannot be made into a prompt is reported when its turn comes.
     with suppress(Exception):
-        if is_limited and not cut and (longest := run.rows.longest()) is not None:
+        # A template that calls something may have an effect each time it is rendered.
+        if is_limited and not cut and not run.spec.calls and (longest := run.rows.longest()) is not None:
             cut = run.requests.request(run.spec.prompts()(longest)).cut_values
     if not cut:
         return

@@ -180,8 +180,9 @@ class FrameRows:
         """Return the row with the longest texts."""
         return max(self, key=_text_length, default=None)
 
-    def read_rest(self) -> None:
-        """Do nothing: all rows are there."""
+    def read_rest(self) -> int | None:
+        """Return the number of rows: all are there."""
+        return self.length
 
     def values(self, name: str) -> Sequence[Any] | None:
         """Return the values of a column, or None if there is no such column."""
@@ -291,12 +292,12 @@ class ListRows:
                     raise self._failure
                 try:
                     value = next(self._source)
+                    row = as_row(value, self._names)
                 except StopIteration:
                     return
                 except Exception as error:
                     self._failure = error
                     raise
-                row = as_row(value, self._names)
                 self._drawn.append(dict(row) if self._copies and row is value else row)
             yield self._drawn[number]
 
@@ -304,10 +305,22 @@ class ListRows:
         """Return the row with the longest texts, or None if rows would have to be made for that."""
         return max(self, key=_text_length, default=None) if self._is_made else None
 
-    def read_rest(self) -> None:
-        """Read the rows that were not read, so far as they belong to the result: `columns` are all of its columns."""
-        if self.length is not None:
-            deque(self, maxlen=0)
+    def read_rest(self) -> int | None:
+        """Read the rows of a list that were not read. Then `columns` are all columns of the result.
+
+        Any other source, such as a dataset on disk, may fail, be slow, or hold fewer rows than it says: of that, only
+        the rows that were read are in the result.
+
+        Returns
+        -------
+        int or None
+            The number of rows of the result; None if it is that of the answers.
+        """
+        if self._is_made:
+            # An error is reported where the row is asked.
+            with suppress(Exception):
+                deque(self, maxlen=0)
+        return None if self.length is None else len(self._drawn)
 
     def values(self, name: str) -> None:
         """Return None: rows would have to be read for the values of a column."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .frames import is_missing, says_nothing
     from .hidden import hidden_fields
     from .images import Image, TextOfImages
-    from .marked import cut, cut_values, fit_values, with_text_after
+    from .marked import cut, cut_values, fit_values, with_images, with_text_after
     from .template import (
         THE_PROMPT,
         Template,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         refuse_empty,
         render,
         render_text,
-        with_images,
     )
     from .values import as_prompt, prompt_form
 

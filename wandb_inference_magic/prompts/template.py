@@ -18,11 +18,11 @@ from uuid import uuid4
 
 from ..errors import InferenceError, describe_exception, near_names, quoted, shortened, visible
 from ..libraries import check_libraries
-from ..messages import parts_of, texts_of
+from ..messages import texts_of
 from .files import no_image_file
 from .frames import MAX_NAMES, columns_of, is_labelled, is_missing
 from .images import Image, TextOfImages, image_inside
-from .marked import CutText, MarkedText, ValueText, cut, image_place, joined_with_images, without
+from .marked import CutText, MarkedText, ValueText, cut, image_place, joined_with_images, with_images, without
 from .values import image_given, image_of, prompt_form, whole_form
 
 if TYPE_CHECKING:
@@ -158,6 +158,13 @@ class Template:
         texts = {one.value for one in self._tree.find_all(nodes.Const) if isinstance(one.value, str)}
         return self.names | attributes | texts
 
+    @property
+    def calls(self) -> bool:
+        """Whether an expression in it calls something."""
+        from jinja2 import nodes
+
+        return self._tree.find(nodes.Call) is not None
+
     def render(self, names: Mapping[str, Any]) -> Content:
         """Render the template with these names."""
         self._images, self._cuts = [], 0
@@ -260,13 +267,6 @@ def _passed(names: Mapping[str, Any]) -> dict[str, Any]:
     from .jinja import SELF
 
     return {SELF if name == "self" else name: value for name, value in names.items()}
-
-
-def with_images(content: Content, images: Sequence[Image]) -> Content:
-    """Return a message's content with images appended."""
-    if not images:
-        return content
-    return [part for part in parts_of(content) if part.get("text") != ""] + [image.part for image in images]
 
 
 def prompt_with(text: str, images: Iterable[Any]) -> Content:
