@@ -16,7 +16,7 @@ from service import Service, Wandb
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.frames.records import FrameRow
-from wandb_inference_magic.prompts.marked import with_images
+from wandb_inference_magic.prompts.images import with_images
 from wandb_inference_magic.prompts.template import is_template, read_image, render, render_text
 from wandb_inference_magic.prompts.values import Image, as_prompt, json_of
 

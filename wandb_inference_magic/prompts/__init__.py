@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from .files import without_folders
     from .frames import is_missing, says_nothing
     from .hidden import hidden_fields
-    from .images import Image, TextOfImages
-    from .marked import cut, cut_values, fit_values, with_images, with_text_after
+    from .images import Image, TextOfImages, with_images
+    from .marked import cut, cut_values, fit_values, with_text_after
     from .template import (
         THE_PROMPT,
         Template,

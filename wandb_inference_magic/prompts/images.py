@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded, quiet
+from ..messages import parts_of
 from .charts import shown_by
+
+if TYPE_CHECKING:
+    from ..messages import Content
 
 # In pixels. Models scale larger images down, but the request would carry every pixel.
 LONGEST_SIDE: Final = 2048
@@ -65,6 +69,13 @@ class TextOfImages(str):
         made = cls(text)
         made.images, made.in_place = images, plain == [IN_TEXT] * len(images)
         return made
+
+
+def with_images(content: Content, images: Sequence[Image]) -> Content:
+    """Return a message's content with images appended."""
+    if not images:
+        return content
+    return [part for part in parts_of(content) if part.get("text") != ""] + [image.part for image in images]
 
 
 def image_inside(value: object) -> InferenceError:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from ..errors import InferenceError
-from ..messages import estimate, estimate_messages, parts_of, texts_of
+from ..messages import estimate, estimate_messages, texts_of
 
 if TYPE_CHECKING:
     from ..messages import Content
-    from .images import Image
 
 LEFT_OUT: Final = "[... {} left out ...]"
 # The start of a cut value is more informative than its end.
@@ -128,13 +127,6 @@ def joined_with_images(pieces: Sequence[str], images: Sequence[dict[str, Any]]) 
             texts = [following]
     parts.append({"type": "text", "text": MarkedText.joined(texts)})
     return [part for part in parts if part.get("text") != ""]
-
-
-def with_images(content: Content, images: Sequence[Image]) -> Content:
-    """Return a message's content with images appended."""
-    if not images:
-        return content
-    return [part for part in parts_of(content) if part.get("text") != ""] + [image.part for image in images]
 
 
 def with_text_after(content: Content, text: str) -> Content:

@@ -21,8 +21,8 @@ from ..libraries import check_libraries
 from ..messages import texts_of
 from .files import no_image_file
 from .frames import MAX_NAMES, columns_of, is_labelled, is_missing
-from .images import Image, TextOfImages, image_inside
-from .marked import CutText, MarkedText, ValueText, cut, image_place, joined_with_images, with_images, without
+from .images import Image, TextOfImages, image_inside, with_images
+from .marked import CutText, MarkedText, ValueText, cut, image_place, joined_with_images, without
 from .values import image_given, image_of, prompt_form, whole_form
 
 if TYPE_CHECKING:
