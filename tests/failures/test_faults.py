@@ -188,7 +188,7 @@ FAULTS = [
     Fault("JSON that is no completion", text('{"hello": 1}'), ("not with a reply of a model",)),
     Fault("the same, not streamed", text('{"hello": 1}'), ("not with a reply of a model",), "--no-stream"),
     Fault("JSON that is no object", text("[1]"), ("not with a reply of a model",)),
-    Fault("an empty answer", text("", "text/event-stream"), ("stopped before its end",)),
+    Fault("an empty answer", text("", "text/event-stream"), ("answered without a reply", "It sent nothing")),
     Fault("malformed line in a stream", then_malformed, ("A part of the reply could not be read",), kept=PART),
     Fault("error object in a stream", then_error, ("stopped the reply with an error", "The engine died here"), kept=PART),
     Fault("error in the choice", ends_with_error, ("stopped the reply with an error", "Provider disconnected"), kept=PART),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from types import ModuleType
 from typing import Any
 
@@ -56,6 +57,37 @@ def test_a_stream_that_is_closed_early_is_counted_as_an_estimate(run: Callable[.
     calls, failed, interrupted, prompt, _written, estimates, *_ = line.split()
     assert (calls, failed, interrupted, estimates) == ("1", "0", "1", "1")
     assert int(prompt) < 100
+
+
+def test_a_stream_that_is_dropped_unread_is_counted_and_gives_its_reservation_back(
+    run: Callable[..., list[str]], wandb: Wandb
+) -> None:
+    """The cell has failed before it read the reply, for example."""
+    wandb.api.always = Streamed([f"word{number} " for number in range(200)], counted=usage(1000, 500))
+    code = "for _ in range(3):\n    stream = ask(stream=True, max_tokens=100)\n    del stream\ntotal()\n"
+    (line,) = run(0.001, code)
+    calls, failed, interrupted, prompt, *_, estimates, _cost, reserved = line.split()
+    assert (calls, failed, interrupted, estimates, reserved) == ("3", "0", "3", "3", "0.0")
+    assert int(prompt) > 0
+
+
+@pytest.mark.parametrize("status", [0, 504, 400])
+def test_a_call_that_may_have_run_is_counted_as_an_estimate(
+    run: Callable[..., list[str]], wandb: Wandb, status: int
+) -> None:
+    """After a time-out the service goes on, and bills. What it has refused costs nothing."""
+    gate = Event()
+    wandb.api.always = refused(status, "no") if status else lambda _: gate.wait(60)
+    own = "from wandb_inference_magic import chat\nsession.settings.set(timeout=0.5, max_retries=0)\n"
+    own += "try:\n    chat('hi ' * 1000, model='test/thinker')\nexcept InferenceError:\n    pass\ntotal()\n"
+    users = "session.settings.set(timeout=0.5, max_retries=0)\n"
+    users += "said(messages=[{'role': 'user', 'content': 'hi ' * 1000}])\ntotal()\n"
+    for code in (own, users):
+        (line,) = run(0, code)
+        calls, failed, _, prompt, _, estimates, *_ = line.split()
+        assert (calls, failed) == ("1", "1")
+        assert (int(prompt) > 500, estimates) == ((False, "0") if status == 400 else (True, "1"))
+    gate.set()
 
 
 def test_a_call_that_could_cost_too_much_is_not_sent(run: Callable[..., list[str]], wandb: Wandb) -> None:

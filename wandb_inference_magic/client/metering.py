@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ..errors import is_unsent
+from ..failures import GATEWAY_TIMEOUTS, may_have_run
 from ..text import json_bytes, json_or_none
 from .bodies import FIRST_ERROR
 from .sse import ADDED_LIMIT, EXTENSION
@@ -39,8 +40,11 @@ class MeteredCall(Protocol):
     def cancel(self) -> None:
         """Give the reservation back, because no request was sent."""
 
-    def end(self, outcome: Literal["answered", "failed", "interrupted"]) -> None:
+    def end(self, outcome: Literal["answered", "failed", "lost", "interrupted"]) -> None:
         """Count the call. Only the first `end` counts. A reply that was read to its end is answered in any case."""
+
+    def drop(self) -> None:
+        """Let the call be counted later, if it has not ended: its response was deleted, at any moment."""
 
 
 class Meter(Protocol):
@@ -101,6 +105,12 @@ def _set_body(options: Any, body: Mapping[str, Any]) -> None:
         options.json_data = body
 
 
+def _outcome_of(error: BaseException) -> Literal["failed", "lost", "interrupted"]:
+    if not isinstance(error, Exception):
+        return "interrupted"
+    return "lost" if may_have_run(error) else "failed"
+
+
 def metered_http(base: Any, library: Any) -> Any:
     """Return a subclass of an HTTP client that counts the calls it sends."""
 
@@ -115,8 +125,8 @@ def metered_http(base: Any, library: Any) -> Any:
                     self._call.feed(data)
                     yield data
                 self._call.end("answered")
-            except Exception:
-                self._call.end("failed")
+            except Exception as error:
+                self._call.end(_outcome_of(error))
                 raise
             finally:
                 # Only the first end counts: this is for a reader that stops in between.
@@ -125,6 +135,9 @@ def metered_http(base: Any, library: Any) -> Any:
         def close(self) -> None:
             self._body.close()
             self._call.end("interrupted")
+
+        def __del__(self) -> None:
+            self._call.drop()
 
     class MeteredHttpClient(base):  # type: ignore[misc]
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
@@ -137,13 +150,13 @@ def metered_http(base: Any, library: Any) -> Any:
             except BaseException as error:
                 if is_unsent(error):
                     call.cancel()
-                call.end("failed" if isinstance(error, Exception) else "interrupted")
+                call.end(_outcome_of(error))
                 raise
             finally:
                 ADDED_LIMIT.reset(before)
             call.begin(response.extensions.get(EXTENSION))
             if response.status_code >= FIRST_ERROR:
-                call.end("failed")
+                call.end("lost" if response.status_code in GATEWAY_TIMEOUTS else "failed")
             elif stream:
                 response.stream = MeteredBody(response.stream, call)
             else:

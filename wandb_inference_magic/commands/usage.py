@@ -91,6 +91,8 @@ def _row(name: str, total: Total) -> tuple[str, ...]:
 
 def format_cost(total: Total) -> str:
     """Return the cost of calls as text for a table cell. An unknown price is never shown as 0."""
+    if not total.usage.total_tokens:
+        return "none"
     if not total.unpriced:
         return usd(total.cost)
     return f"at least {usd(total.cost)}" if total.cost else "unknown"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .connections import BROKE_OFF
+    from .connections import BROKE_OFF, GATEWAY_TIMEOUTS, may_have_run
     from .convert import FailureContext, to_inference_error
     from .retries import delay_after, retry_delay
     from .service_error import ServiceError

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # The message of a connection that broke after the service had begun to answer.
 BROKE_OFF: Final = "The connection broke during the answer."
+# A gateway has waited for the service for as long as it waits: the service may go on.
+GATEWAY_TIMEOUTS: Final = (504, 524, 598)
 # The reasons that OpenSSL gives where the server does not speak TLS.
 NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
 # What servers answer to plain HTTP at a port for TLS.
@@ -78,6 +80,19 @@ def _beneath(failure: BaseException) -> Iterator[BaseException]:
         # One for each address of the host, if it has several.
         yield from getattr(error, "exceptions", ())
         error = error.__cause__ or error.__context__
+
+
+def may_have_run(failure: Exception) -> bool:
+    """Return whether a failure came after the request was sent: the service may have answered it, and will bill it.
+
+    If the server has closed the connection without a word, it was one that was kept too long, or has crashed.
+    """
+    if getattr(failure, "status_code", None) in GATEWAY_TIMEOUTS:
+        return True
+    beneath = _Beneath(failure)
+    kinds = beneath.kinds | {kind.__name__ for kind in type(failure).__mro__}
+    is_cut = "RemoteProtocolError" in kinds and "without sending" not in f"{beneath.said} {failure}"
+    return is_cut or "ReadTimeout" in kinds
 
 
 def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> InferenceError | None:

@@ -51,6 +51,7 @@ CACHED_COUNTS: Final = (
     "cached_tokens",
     "num_cached_tokens",
     "cache_read_input_tokens",
+    "cacheReadInputTokens",
 )
 
 REASONING_COUNTS: Final = (
@@ -60,8 +61,11 @@ REASONING_COUNTS: Final = (
     "thoughtsTokenCount",
 )
 
-# Parts of the prompt that Anthropic's API does not count in `input_tokens`.
-APART: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
+# Parts of the prompt that Anthropic's API, and Bedrock's, do not count in `input_tokens`.
+APART: Final = (
+    ("cache_read_input_tokens", "cacheReadInputTokens"),
+    ("cache_creation_input_tokens", "cacheWriteInputTokens"),
+)
 TOTALS: Final = ("total_tokens", "totalTokenCount", "totalTokens")
 
 CHARACTERS_PER_TOKEN: Final = 4
@@ -127,13 +131,12 @@ class Usage:
             completion = max(_count(total) - prompt, 0)
         if prompt is None or completion is None:
             return None
-        if "cache_read_input_tokens" in chunk and "prompt_tokens" not in chunk:
-            # Anthropic's API counts the tokens that it reads from its cache, or writes there, apart.
-            prompt += sum(_count(chunk.get(name) or 0) for name in APART)
+        if "prompt_tokens" not in chunk:
+            prompt += sum(_count(_first(chunk, names) or 0) for names in APART)
         reasoning = _count_or_0(_first(chunk, REASONING_COUNTS))
-        if reasoning and total == prompt + completion + reasoning:
-            # Google's and xAI's APIs count the reasoning apart. It is paid for too.
-            completion += reasoning
+        if _count_or_0(total) > prompt + completion:
+            # Google's and xAI's APIs count the reasoning apart, or only in the total. It is paid for too.
+            completion = _count_or_0(total) - prompt
         cached = _count_or_0(_first(chunk, CACHED_COUNTS))
         return cls(prompt, completion, cached if cached <= prompt else 0, min(reasoning, completion))
 
@@ -161,8 +164,8 @@ def _first(chunk: Mapping[str, Any], names: Iterable[str]) -> object:
 
 def _count(value: object) -> int:
     """Return a token count as an int. Some services send it as a float or as a text."""
-    if isinstance(value, str) and value.isdecimal() and len(value) < 12:
-        return int(value)
+    if isinstance(value, str) and re.fullmatch(r"[0-9,]{1,15}(\.0+)?", value):
+        value = float(value.replace(",", "") or -1)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS or value % 1:
         raise ValueError(_shown(value))
     return int(value)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -132,7 +133,7 @@ class ClientCall:
         self._has_ended = True
         self._reservation.release()
 
-    def end(self, outcome: Literal["answered", "failed", "interrupted"]) -> None:
+    def end(self, outcome: Literal["answered", "failed", "lost", "interrupted"]) -> None:
         if self._has_ended:
             return
         self._has_ended = True
@@ -141,6 +142,10 @@ class ClientCall:
             outcome = "answered"
         self._usage.end(self._request, self._builder, outcome, self._started, self._reservation.settle)
         self._reservation.release()
+
+    def drop(self) -> None:
+        if not self._has_ended:
+            self._usage.end_later(partial(self.end, "interrupted"))
 
     def _add(self, chunks: Iterator[Mapping[str, Any]]) -> None:
         # What cannot be read is the user's to handle: the SDK reports it.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from queue import Empty, SimpleQueue
 from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..concurrency import forget_in_children
 from ..errors import is_unsent
+from ..failures import may_have_run
 from ..messages import Usage, estimate, writing_seconds
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ NOTHING = Usage(0, 0)
 ROUNDING: Final = 1e-9
 
 
-Outcome = Literal["answered", "failed", "interrupted"]
+# `lost`: it has failed after the request was sent, so that the service may have answered.
+Outcome = Literal["answered", "failed", "lost", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +77,12 @@ class Total:
     def add(self, call: Call) -> None:
         """Count a call."""
         self.calls += 1
-        self.failed += call.outcome == "failed"
+        has_failed = call.outcome in ("failed", "lost")
+        self.failed += has_failed
         self.interrupted += call.outcome == "interrupted"
         self.usage += call.usage
         self.seconds += call.seconds
-        self.failed_seconds += call.seconds if call.outcome == "failed" else 0.0
+        self.failed_seconds += call.seconds if has_failed else 0.0
         if call.seconds_to_first is not None:
             self.firsts += 1
             self.first_seconds += call.seconds_to_first
@@ -114,6 +118,8 @@ class UsageTracker:
     # The worst-case cost of each call in flight.
     _reserved: dict[str, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
+    # Of calls that are counted before the totals are used next.
+    _dropped: SimpleQueue[Callable[[], None]] = field(default_factory=SimpleQueue)
     # The prices that became known later, by the endpoint's name and the model's id.
     _later: Callable[[str, str], Price | None] = field(default=lambda _endpoint, _model: None)
 
@@ -123,9 +129,20 @@ class UsageTracker:
     def forget(self) -> None:
         # Another thread of the parent may have held the lock. The calls in flight are the parent's.
         self._lock, self._reserved = Lock(), {}
+        self._dropped = SimpleQueue()
+
+    def end_later(self, end: Callable[[], None]) -> None:
+        """Have a call counted before the totals are used next. It may come in the middle of anything else."""
+        self._dropped.put(end)
+
+    def _end_dropped(self) -> None:
+        with suppress(Empty):
+            while True:
+                self._dropped.get_nowait()()
 
     def reserved(self) -> float:
         """Return the USD reserved for calls in flight."""
+        self._end_dropped()
         with self._lock:
             return sum(self._reserved.values(), 0.0)
 
@@ -150,6 +167,7 @@ class UsageTracker:
 
     def left(self, limit: float) -> float:
         """Return the USD left of `limit`, less those reserved for calls in flight."""
+        self._end_dropped()
         with self._lock:
             return self._left(limit)
 
@@ -170,6 +188,7 @@ class UsageTracker:
             The USD that were left. If they are less than `cost` returns, the reservation is unchanged. The check and
             the reservation are one step, so that calls that begin at the same time take account of each other.
         """
+        self._end_dropped()
         with self._lock:
             left = self._left(limit + self._reserved.get(call, 0.0))
             usd = cost(left)
@@ -201,7 +220,7 @@ class UsageTracker:
             yield
             outcome = "answered"
         except Exception as failure:
-            outcome = None if is_unsent(failure) else "failed"
+            outcome = None if is_unsent(failure) else "lost" if may_have_run(failure) else "failed"
             raise
         finally:
             if outcome is not None:
@@ -237,11 +256,13 @@ class UsageTracker:
 
     def total(self) -> Total:
         """Return the total of all calls."""
+        self._end_dropped()
         with self._lock:
             return sum(self.totals.values(), Total())
 
     def by_model(self) -> list[tuple[str, str, Total]]:
         """Return the endpoint, the model and a copy of the total for each model, in the order of the first calls."""
+        self._end_dropped()
         with self._lock:
             return [(endpoint, model, replace(total)) for (endpoint, model), total in self.totals.items()]
 
