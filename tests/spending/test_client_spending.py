@@ -64,7 +64,8 @@ def test_a_stream_that_is_dropped_unread_is_counted_and_gives_its_reservation_ba
 ) -> None:
     """The cell has failed before it read the reply, for example."""
     wandb.api.always = Streamed([f"word{number} " for number in range(200)], counted=usage(1000, 500))
-    code = "for _ in range(3):\n    stream = ask(stream=True, max_tokens=100)\n    del stream\ntotal()\n"
+    code = "for _ in range(3):\n    stream = ask(stream=True, max_tokens=100)\n    del stream\n"
+    code += "import gc\ngc.collect()\ntotal()\n"
     (line,) = run(0.001, code)
     calls, failed, interrupted, prompt, *_, estimates, _cost, reserved = line.split()
     assert (calls, failed, interrupted, estimates, reserved) == ("3", "0", "3", "3", "0.0")
