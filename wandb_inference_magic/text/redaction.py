@@ -18,6 +18,24 @@ from urllib.parse import quote, unquote
 
 HIDDEN: Final = "(hidden)"
 SHORTEST_SECRET: Final = 8
+# What the documentation of servers that need no key says to give in its place.
+_PLACEHOLDERS: Final = frozenset(
+    [
+        "anything",
+        "dummy-key",
+        "fake-key",
+        "lm-studio",
+        "no-key-needed",
+        "no-key-required",
+        "not-needed",
+        "not-required",
+        "not-used",
+        "placeholder",
+        "sk-no-key-required",
+        "token-abc123",
+        "your-api-key",
+    ]
+)
 # A shorter piece of a password is an ordinary word.
 SHORTEST_PIECE: Final = 3
 # For a key of at least LONG_KEY characters, its pieces of KEY_PIECE characters are secret too.
@@ -50,8 +68,13 @@ _remembered: Final[dict[int, Callable[[], str]]] = {}
 
 def remember(secret: str) -> None:
     """Redact a key from now on."""
-    if len(secret) >= SHORTEST_SECRET:
+    if is_secret(secret):
         _remembered.setdefault(hash(secret), lambda: secret)
+
+
+def is_secret(key: str) -> bool:
+    """Return whether a key is one: those that are given to local servers (`none`, `lm-studio`) are ordinary words."""
+    return len(key) >= SHORTEST_SECRET and key.lower() not in _PLACEHOLDERS
 
 
 def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
@@ -93,15 +116,14 @@ def library_message(text: str) -> str:
 
 
 def hidden(value: Any, secrets: Collection[str]) -> Any:
-    """Return a JSON value with each secret in its strings replaced.
-
-    Short secrets are kept: the keys given to local servers (`none`, `ollama`) are ordinary words.
-    """
+    """Return a JSON value with each secret, and the longer pieces of a key, replaced in its strings; see `is_secret`."""
     forms = _forms_of(tuple(secrets))
 
     def without(text: str) -> str:
         for form in forms:
             text = text.replace(form, HIDDEN)
+        for secret in secrets:
+            text = _without_pieces(text, secret)
         return text
 
     return with_texts(value, without)
@@ -130,7 +152,7 @@ def known_keys() -> tuple[str, ...]:
 @lru_cache(maxsize=8)
 def _forms_of(secrets: tuple[str, ...]) -> tuple[str, ...]:
     # The longest first: one may be a prefix of another, and the rest of the longer one would be left.
-    forms = {form for one in secrets if len(one) >= SHORTEST_SECRET for form in _forms(one)}
+    forms = {form for one in secrets if is_secret(one) for form in _forms(one)}
     return tuple(sorted(forms, key=len, reverse=True))
 
 
@@ -170,7 +192,7 @@ def user_and_password(address: str) -> tuple[str, str]:
 def _keys(environ: Mapping[str, str]) -> set[str]:
     """Return the keys of this process and of the environment, without those short enough to be ordinary words."""
     known = [*(reveal() for reveal in list(_remembered.values())), *(environ.get(one, "") for one in KEY_VARIABLES)]
-    return {key for key in map(str.strip, known) if len(key) >= SHORTEST_SECRET}
+    return {key for key in map(str.strip, known) if is_secret(key)}
 
 
 def _without_pieces(text: str, key: str) -> str:
@@ -178,12 +200,17 @@ def _without_pieces(text: str, key: str) -> str:
 
     A few characters are left: `abcd...wxyz` tells the owner which key it was.
     """
-    if len(key) < LONG_KEY:
+    if len(key) < LONG_KEY or len(text) < KEY_PIECE:
         return text
     # The letters of keys only: some others are longer in lower case.
     found = text.translate(_LOWER)
-    known = _pieces_of(key)
-    places = (at for at in range(len(text) - KEY_PIECE + 1) if hash(found[at : at + KEY_PIECE]) in known)
+    known, runs = _pieces_of(key), _runs_of(key)
+    places = (
+        at
+        for run in runs.finditer(found)
+        for at in range(run.start(), run.end() - KEY_PIECE + 1)
+        if hash(found[at : at + KEY_PIECE]) in known
+    )
     kept: list[str] = []
     end = 0
     for at in places:
@@ -192,6 +219,13 @@ def _without_pieces(text: str, key: str) -> str:
             kept += [text[end:at], HIDDEN]
         end = at + KEY_PIECE
     return "".join((*kept, text[end:]))
+
+
+@lru_cache(maxsize=16)
+def _runs_of(key: str) -> re.Pattern[str]:
+    """Return the pattern of what is long enough to hold a piece: ordinary text has few such words."""
+    others = "".join(map(re.escape, sorted(set(key.translate(_LOWER)))))
+    return re.compile(rf"[0-9a-z+/_={others}-]{{{KEY_PIECE},}}")
 
 
 @lru_cache(maxsize=16)
