@@ -77,6 +77,20 @@ def test_reasoning_that_a_service_does_not_take_back_is_left_out(
     assert ["reasoning" in message for messages in sent for message in messages] == [True, False, False]
 
 
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [("functions.weather:0", "weather"), ("weather<|channel|>commentary", "weather"), ("a b", "a_b")],
+)
+def test_the_name_of_a_tool_is_sent_back_as_services_take_it(
+    api: ModuleType, service: Service, written: str, sent: str
+) -> None:
+    """OpenAI, Azure and gateways refuse any other name, after the tool has run."""
+    service.then(calling((written, '{"city": "Oslo"}')), completion("Sunny."))
+    assert api.chat("Oslo?", tools=[weather]).text == "Sunny."
+    (asked,) = service.last.body["messages"][1]["tool_calls"]
+    assert asked["function"]["name"] == sent
+
+
 def test_a_refused_parameter_is_not_taken_for_reasoning(api: ModuleType, service: Service) -> None:
     def thinking(one: Answer) -> None:
         one.start()

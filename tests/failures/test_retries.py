@@ -90,6 +90,15 @@ def test_a_text_that_is_no_time_asks_for_no_wait(text: str) -> None:
         ({"ratelimit": '"minute";r=0;t=7, "day";r=9;t=99'}, 7),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"}, None),
         ({"x-ratelimit-remaining": "0"}, None),
+        ({"x-ratelimit-remaining-tokens": "-5", "x-ratelimit-reset-tokens": "7"}, 7),
+        ({"x-rate-limit-remaining": "0", "x-rate-limit-reset": "7"}, 7),
+        ({"ratelimit": "limit=100, remaining=0, reset=42"}, 42),
+        ({"ratelimit": "limit=100, remaining=3, reset=42"}, None),
+        ({"ratelimit": '"default";t=42;r=0'}, 42),
+        ({"x-ms-retry-after-ms": "1500"}, 1.5),
+        ({"x-retry-after": "3"}, 3),
+        # The server's clock, not that of this machine.
+        ({"date": "Tue, 01 Jan 2030 10:00:00 GMT", "retry-after": "Tue, 01 Jan 2030 10:00:02 GMT"}, 2),
     ],
 )
 def test_limits_that_are_used_up_ask_to_wait_until_they_are_reset(

@@ -231,6 +231,7 @@ class BatchRun(RunResults):
                 return True
             reply = row.reply()
             if not reply.text.strip() and value is None:
+                self.report(*row.builder.reports)
                 raise InferenceError(why_empty(reply), cause="answer")
         except KeyboardInterrupt:
             # A validator of the user's takes too long. What is on disk is read by the next run.
@@ -407,8 +408,7 @@ class BatchRun(RunResults):
         """Why requests wait, and until when by the session's clock if that is known. The reason is empty if none do."""
         if self.waits_for:
             return self.waits_for, 0.0
-        backoff = self.share.backoff
-        return backoff if backoff[0] else self.retry
+        return backoff if (backoff := self.share.backoff)[0] else self.retry
 
     @property
     def is_at_last_row(self) -> bool:

@@ -190,7 +190,7 @@ class _ChatRun:
                 raise _too_many_rounds(last)
             called = _identified(last.tool_calls, self.call.sent.messages)
             steps = [self._run_tool(tools, call, "" if number else last.text) for number, call in enumerate(called)]
-            asking = {**_asking(last, called), **self.call.builder.echo}
+            asking = {**_asking(last, called, tools), **self.call.builder.echo}
             request = self.call.sent.followed_by(asking, *(step.message for step in steps))
             self.call.follow_with(_allowed_to_answer(request, must=rounds == MAX_ROUNDS))
 
@@ -242,7 +242,7 @@ def _identified(calls: Iterable[ToolCall], before: Iterable[Message]) -> list[To
     return identified
 
 
-def _asking(reply: Reply, calls: list[ToolCall]) -> Message:
+def _asking(reply: Reply, calls: list[ToolCall], tools: Toolbox) -> Message:
     """Return the model's message that requests the tool calls, in the form in which it is sent back."""
     return {
         "role": "assistant",
@@ -252,7 +252,7 @@ def _asking(reply: Reply, calls: list[ToolCall]) -> Message:
                 **call.extra,
                 "id": call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": _as_object(call)},
+                "function": {"name": tools.name_of(call), "arguments": _as_object(call)},
             }
             for call in calls
         ],

@@ -35,8 +35,11 @@ LONGEST_TEXT: Final = 200
 # Numbers above these are seconds or milliseconds since 1970, not spans.
 _MOMENTS: Final = 1e9
 _MILLISECONDS: Final = 1e11
-_NOTHING: Final = re.compile(r"\s*-?0+(\.0+)?\s*")
-_SPENT: Final = re.compile(r"\br=0;\s*t=(\d{1,9})\b")
+# A limit can be overdrawn.
+_NOTHING: Final = re.compile(r"\s*(-\d+(\.\d+)?|0+(\.0+)?)\s*")
+# One limit in the header `ratelimit`, by its drafts: `"default";r=0;t=30`, `limit=9, remaining=0, reset=30`.
+_LEFT_OF_LIMIT: Final = re.compile(r"\b(?:r|remaining)=(-?\d{1,9})\b")
+_RESET_OF_LIMIT: Final = re.compile(r"\b(?:t|reset)=(\d{1,9})\b")
 # Units of time. Another word may begin as one does: `15 March`.
 UNITS: Final = r"(?:ms|milliseconds?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?)(?![a-z])"
 _SPAN: Final = re.compile(rf"(\d+(?:\.\d+)?)\s*(?={UNITS})(ms|milli|m|s|h|d)", re.IGNORECASE)
@@ -76,26 +79,32 @@ def delay_after(error: InferenceError, tries: int, longest: float = LONGEST_SECO
 
 def requested_delay(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that the headers of a response ask to wait, or None. The names are in lower case."""
-    of_milliseconds = read_retry_after(headers.get("retry-after-ms"), 0.001)
+    # A moment is one by the clock of the server, which may differ from that of this machine.
+    now = _moment(headers.get("date", "")) or time()
+    of_milliseconds = read_retry_after(headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms"), 0.001, now)
     # Some send 0 or -1 there, and the time in the other.
     if of_milliseconds:
         return of_milliseconds
-    seconds = read_retry_after(headers.get("retry-after"))
+    seconds = read_retry_after(headers.get("retry-after") or headers.get("x-retry-after"), now=now)
     if seconds is None:
-        seconds = _until_reset(headers)
+        seconds = _until_reset(headers, now)
     return of_milliseconds if seconds is None else seconds
 
 
-def _until_reset(headers: Mapping[str, str]) -> float | None:
+def _until_reset(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds until the limits that are used up are reset.
 
     Each has two headers, such as `x-ratelimit-remaining-tokens: 0` and `x-ratelimit-reset-tokens: 6m0s`.
     """
-    limits = [name for name in headers if "ratelimit" in name and "remaining" in name]
+    limits = [name for name in headers if "ratelimit" in name.replace("-", "") and "remaining" in name]
     names = [name.replace("remaining", "reset") for name in limits if _NOTHING.fullmatch(headers[name])]
-    resets = [read_retry_after(headers.get(name) or headers.get(f"{name}-after")) for name in names]
-    # `ratelimit: "default";r=0;t=30`
-    resets += [float(one) for one in _SPENT.findall(headers.get("ratelimit", ""))]
+    resets = [read_retry_after(headers.get(name) or headers.get(f"{name}-after"), now=now) for name in names]
+    # Limits of the second form are separated by commas, those of the first have commas in them.
+    text = headers.get("ratelimit", "")
+    for one in text.split(",") if ";" in text else [text]:
+        left, reset = _LEFT_OF_LIMIT.search(one), _RESET_OF_LIMIT.search(one)
+        if left and reset and int(left[1]) <= 0:
+            resets.append(float(reset[1]))
     return max((one for one in resets if one is not None), default=None)
 
 
@@ -105,24 +114,31 @@ def read_span(text: str) -> float | None:
     return _plausible(sum(float(number) * _SECONDS[unit.lower()] for number, unit in spans)) if spans else None
 
 
-def read_retry_after(text: str | None, unit: float = 1.0) -> float | None:
+def read_retry_after(text: str | None, unit: float = 1.0, now: float | None = None) -> float | None:
     """Return the seconds that a header or a field asks to wait, or None if it says nothing of it.
 
     It can be a number, of several that proxies join with commas the largest; a time span; a moment in seconds or
     milliseconds since 1970; or a date (RFC 9110, section 10.2.3, or ISO 8601). `unit` is that of a number without one,
-    in seconds.
+    in seconds; `now` is the time in seconds since 1970, by default that of this machine.
     """
     if not text or len(text) > LONGEST_TEXT:
         return None
+    now = time() if now is None else now
     with suppress(ValueError):
         number = max(float(one.strip().removesuffix("s")) for one in text.split(","))
         since_1970 = number / 1000 if number > _MILLISECONDS else number
-        return _plausible(since_1970 - time() if number > _MOMENTS else number * unit)
+        return _plausible(since_1970 - now if number > _MOMENTS else number * unit)
+    moment = _moment(text)
+    return read_span(text) if moment is None else _plausible(moment - now)
+
+
+def _moment(text: str) -> float | None:
+    """Return a date as seconds since 1970, or None if a text is none."""
     # Python 3.10 does not read the Z.
     for read, date in ((datetime.fromisoformat, text.strip().replace("Z", "+00:00")), (parsedate_to_datetime, text)):
         with suppress(ValueError, TypeError, OverflowError, OSError):
-            return _plausible(read(date).timestamp() - time())
-    return read_span(text)
+            return read(date).timestamp()
+    return None
 
 
 def _plausible(seconds: float) -> float | None:

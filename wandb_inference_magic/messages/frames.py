@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import InferenceError
+from ..errors import InferenceError, describe_exception, quoted
 from ..libraries import hidden_library
 from ..text import whole
 
@@ -29,16 +29,18 @@ def data_frame(
     Raises
     ------
     InferenceError
-        When pandas is not installed.
+        When pandas is not installed, or cannot be imported.
     """
     try:
         import pandas as pd
 
         make = pd.DataFrame
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # noqa: BLE001 - an old pandas beside a new NumPy raises ValueError, for example
+        is_missing = isinstance(error, ImportError | AttributeError)
         raise hidden_library(error) or InferenceError(
-            "A DataFrame needs pandas, which is not installed.",
-            remedy="Run: pip install pandas",
+            f"A DataFrame needs pandas, which {'is not installed' if is_missing else 'cannot be imported'}.",
+            why="" if is_missing else f"It says: {quoted(describe_exception(error))}.",
+            remedy="Run: pip install -U pandas",
             cause="missing",
         ) from None
     rows = [{_whole(name): _whole(one) for name, one in row.items()} for row in rows]

@@ -160,7 +160,7 @@ class ReplyBuilder:
         self.finish_reason = finish_meaning(choice.get("finish_reason")) or self.finish_reason
         self._add_logprobs(choice.get("logprobs"))
         delta = delta_of(choice)
-        if self.has_begun and not choice.get("delta"):
+        if self.has_begun and not choice.get("delta") and "message" in choice:
             if self._repeats(delta):
                 return
             delta = self._without_text_so_far(delta)
@@ -177,7 +177,7 @@ class ReplyBuilder:
             self._mark_first()
             self._tools.add(part, position)
         if not self.has_begun and not self._unread:
-            self._unread = unknown_fields(delta)
+            self._unread = unknown_fields(choice, delta)
 
     def _read_usage(self, chunk: object) -> None:
         try:

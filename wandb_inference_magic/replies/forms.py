@@ -66,6 +66,14 @@ NOT_SHOWN: Final = ("images", "image", "audio")
 _KNOWN: Final = frozenset(
     (*("role", "name", "extra_content", "object", "model"), *_METADATA, *_ADDING, *ECHOED, *SOURCES, *_HOLDERS)
 ).union(NOT_SHOWN)
+# The fields of a choice that are read, or say nothing of the answer.
+_OF_CHOICE: Final = frozenset(
+    (
+        *("index", "delta", "message", "text", "finish_reason", "native_finish_reason", "stop_reason", "logprobs"),
+        *("finish_details", "usage", "error", "id", "object", "model", "token_ids", "stop_sequence", "matched_stop"),
+        *("content_filter_results", "content_filter_result", "content_filter_offsets", "prompt_token_ids", "seed"),
+    )
+)
 # The fields of a chunk with nothing to read but its text, of its choice and of its delta. Others are None.
 _PLAIN_CHUNK: Final = frozenset(
     ("id", "object", "created", "model", "choices", "system_fingerprint", "service_tier", "provider", "obfuscation")
@@ -150,12 +158,17 @@ def with_first_choice(chunk: Mapping[str, Any], first: Any) -> tuple[Mapping[str
 
 def delta_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a choice adds to the reply: its `delta`, its `message`, or its `text` (older completions)."""
+    text = {"content": choice["text"]} if isinstance(choice.get("text"), str) else {}
     for name in ("delta", "message"):
-        if isinstance(piece := choice.get(name), dict) and (piece or name == "message"):
-            return piece
+        piece = choice.get(name)
+        if isinstance(piece, list) and len(piece) == 1:
+            piece = piece[0]
+        if isinstance(piece, dict) and (piece or name == "message"):
+            # Some services add a delta with only a role.
+            return piece if any(map(piece.get, _ADDING)) else {**piece, **text}
         if isinstance(piece, str):
             return {"content": piece}
-    return {"content": choice["text"]} if isinstance(choice.get("text"), str) else {}
+    return text
 
 
 def adds(choice: Mapping[str, Any]) -> bool:
@@ -193,10 +206,11 @@ def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
             yield "unknown", {name: delta[name]}, name
 
 
-def unknown_fields(delta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a delta or a message whose names are not known, with what they have."""
-    is_content = (str, list, dict)
-    return {name: one for name, one in delta.items() if name not in _KNOWN and one and isinstance(one, is_content)}
+def unknown_fields(choice: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a delta or a message, and beside it, whose names are not known, with what they have."""
+    found = {name: one for name, one in choice.items() if name not in _OF_CHOICE}
+    found |= {name: one for name, one in delta.items() if name not in _KNOWN}
+    return {name: one for name, one in found.items() if one and isinstance(one, str | list | dict)}
 
 
 def _is_part(one: object, content: object) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..messages import ToolCall
 
 LONGEST_RESULT: Final = 20_000
+LONGEST_NAME: Final = 64
 _WHOSE: Final = "The result of the tool {}"
 _REMEDY: Final = "Let the tool return a text, numbers, a list or a dict."
 MAX_PROBLEMS: Final = 8
@@ -88,7 +89,7 @@ class Toolbox:
             Only an exception that is not in `FAILURES`, such as an interrupt, is raised.
         """
         started = perf_counter()
-        name = self._known_name(call.name)
+        name = self.name_of(call)
         text, notices, ok = self._answer(call, name)
         seconds = perf_counter() - started
         if len(text) > LONGEST_RESULT:
@@ -97,12 +98,16 @@ class Toolbox:
         # A lone surrogate cannot be sent.
         return ToolStep(call, whole(text), ok, seconds, notices=tuple(notices))
 
-    def _known_name(self, name: str) -> str:
-        """Return the name of the tool that a model means: some write `functions.weather:0`, or marks after the name."""
+    def name_of(self, call: ToolCall) -> str:
+        """Return the name of the tool that a model means: some write `functions.weather:0`, or marks after the name.
+
+        If there is none, it is one that services take: they refuse a request with any other.
+        """
+        name = call.name
         if name in self._tools:
             return name
         named = {part for part in (*_PARTS_OF_NAME.split(name), name.replace(".", "_")) if part in self._tools}
-        return named.pop() if len(named) == 1 else name
+        return named.pop() if len(named) == 1 else re.sub(r"[^A-Za-z0-9_-]", "_", name)[:LONGEST_NAME] or "_"
 
     def _answer(self, call: ToolCall, name: str) -> tuple[str, list[str], bool]:
         """Run the tool. Return a text for the model, notices for the user, and whether the tool ended without an error.

@@ -116,7 +116,7 @@ def library_message(text: str) -> str:
 
 
 def hidden(value: Any, secrets: Collection[str]) -> Any:
-    """Return a JSON value with each secret, and the longer pieces of a key, replaced in its strings; see `is_secret`."""
+    """Return a JSON value whose strings have no secrets and no longer pieces of a key; see `is_secret`."""
     forms = _forms_of(tuple(secrets))
 
     def without(text: str) -> str:
