@@ -20,6 +20,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 import openai
+import pandas as pd
 import pytest
 from clocks import FastClock
 from pydantic import BaseModel, Field, field_validator
@@ -689,6 +690,34 @@ def test_a_failure_of_every_row_is_not_kept(api: ModuleType, service: Service) -
     with pytest.warns(InferenceWarning, match="1 row was not asked again"):
         api.map_prompts(["c", "d"], "{{ text }}")
     assert len(service.chats) == sent
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda df: df.drop(index=[0, 1], inplace=True),
+        lambda df: df.sort_values("t", ascending=False, inplace=True),
+        lambda df: df.loc.__setitem__(len(df), "new"),
+    ],
+    ids=["drop", "sort", "add"],
+)
+def test_a_frame_may_be_changed_while_its_rows_are_answered(
+    api: ModuleType, service: Service, change: Callable[[pd.DataFrame], None]
+) -> None:
+    """A map may run in a thread, and the next cell works on the frame."""
+    df = pd.DataFrame({"t": [f"row {number}" for number in range(6)]})
+
+    def answer(one: Answer) -> None:
+        if len(service.chats) == 1:
+            # Newer versions of pandas advise against `inplace`.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                change(df)
+        completion(one.received.body["messages"][-1]["content"])(one)
+
+    service.always = answer
+    out = api.map_prompts(df, "{{ t }}", cache=False, concurrency=1)
+    assert out.t.tolist() == answers(out) == [f"row {number}" for number in range(6)]
 
 
 class Dataset:

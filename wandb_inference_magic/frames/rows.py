@@ -98,6 +98,9 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
         frame = (frame.alias(TEXT) if frame.name in (None, "") else frame).to_frame()
     if isinstance(frame, nw.DataFrame):
         frame = frame if limit is None else frame.head(limit)
+        if not copy and frame.implementation.is_pandas():
+            # Another cell may add, remove or sort rows meanwhile. This copies no values.
+            frame = nw.from_native(frame.to_native().copy(deep=False))
         return FrameRows(frame.clone() if copy else frame)
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
         return ListRows(value, limit, copies=copy)

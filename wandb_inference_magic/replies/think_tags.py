@@ -43,12 +43,13 @@ _BOX_END: Final = "<|end_of_box|>"
 # What the same templates have before a text, which counts at its very beginning, and after it, at its very end.
 _HEADS: Final = (
     *("<|start_response|>", "<|im_start|>assistant\n", "<start_of_turn>model\n", "<|assistant|>\n"),
-    "<|start_header_id|>assistant<|end_header_id|>",
+    *("<|start_header_id|>assistant<|end_header_id|>", "<|begin_of_solution|>"),
 )
 _ENDS: Final = (
     *("<|return|>", "<|call|>", "<|end|>", "<|end_response|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>"),
     *("<|endoftext|>", "<|end_of_text|>", "<|end_of_turn_token|>", "<end_of_turn>", "<eos>", "</s>"),
     *("<｜end▁of▁sentence｜>", "<|user|>", "<|observation|>", "[end final response]", _BOX_END),
+    "<|end_of_solution|>",
 )
 _TAGS_AND_HEADS: Final = (*TAGS, *_ALONE, *_HEADS, _BOX)
 _ALL: Final = (*_TAGS_AND_HEADS, *_ENDS)
