@@ -180,7 +180,9 @@ def test_each_tool_call_is_shown_as_it_happens(kernel_with_tools: Kernel, servic
 
 
 SHOWING = """
+import logging
 import warnings
+logging.basicConfig(level=logging.INFO)
 from IPython.display import HTML, display
 def plot():
     "Plot it."
@@ -191,6 +193,10 @@ def plot():
 def value():
     print("computing")
     return "a value"
+def logging_plot():
+    "Plot it."
+    logging.info("looked up")
+    return "drawn"
 """
 
 
@@ -219,6 +225,15 @@ def test_what_a_tool_prints_and_displays_stays_in_the_cell(kernel: Kernel, servi
         replies = [number for number, data in enumerate(shown) if "And down." in data.get("text/plain", "")]
         assert replies == [len(shown) - 1]
         assert sum("plot()" in data.get("text/markdown", "") for data in shown) == 1
+
+
+def test_what_a_tool_logs_stays_in_the_cell(kernel: Kernel, service: Service) -> None:
+    kernel.run(SHOWING)
+    service.then(calling(("logging_plot", "{}")), Streamed(pieces("Up.\n\nAnd down.")))
+    run = kernel.run("%%wbchat --once --tools logging_plot\nPlot it.")
+    assert run.ok, run.error
+    assert "INFO:root:looked up" in run.text
+    assert run.text.count("And down.") == 1
 
 
 @pytest.mark.parametrize("above", ["", "print('above')\n"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from threading import Barrier, Thread
 from types import SimpleNamespace
@@ -44,15 +45,35 @@ def test_what_is_printed_is_noted_in_its_thread_only_and_passed_on(capsys: pytes
 
 
 def test_the_streams_are_put_back_in_whichever_order_the_blocks_end() -> None:
-    before = sys.stdout, sys.stderr
+    streams = sys.stdout, sys.stderr
     first, second = UserOutput(shell()).watched(), UserOutput(shell()).watched()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    assert sys.stdout is not before[0]
+    assert "write" in vars(sys.stdout)
     second.__exit__(None, None, None)
-    assert (sys.stdout, sys.stderr) == before
+    assert (sys.stdout, sys.stderr) == streams
+    assert all("write" not in vars(one) for one in streams)
+
+
+def test_what_the_users_code_puts_in_place_of_a_stream_or_its_method_stays() -> None:
+    before = sys.stdout
     with UserOutput(shell()).watched():
         kept = sys.stdout = SimpleNamespace(write=len)  # type: ignore[assignment]
     assert sys.stdout is kept
-    sys.stdout = before[0]
+    with UserOutput(shell()).watched():
+        print("is counted")
+    assert vars(kept) == {"write": len}
+    with UserOutput(shell()).watched():
+        vars(kept)["write"] = print
+    assert vars(kept) == {"write": print}
+    sys.stdout = before
+
+
+def test_what_is_logged_is_noted() -> None:
+    """A handler has the stream from when it was made."""
+    handler = logging.StreamHandler(sys.stdout)
+    shown = UserOutput(shell())
+    with shown.watched():
+        handler.emit(logging.makeLogRecord({"msg": "looking it up"}))
+    assert shown.is_shown

@@ -192,12 +192,13 @@ LONG_SECRET = "wandb_v1_Ab3dEf6hIj9lMn2pQr5tUv8x"
 def test_long_fragments_of_a_key_are_hidden_in_any_encoding(written: str) -> None:
     shown = redacted(f"Wrong key: {written}!", {"WANDB_API_KEY": f"{LONG_SECRET}\n"})
     assert "(hidden)" in shown
-    assert hidden(f"Wrong key: {written}!", (LONG_SECRET,)) == shown
     # In lower case, this letter is two characters.
     assert redacted(f"İ Wrong key: {written}!", {"WANDB_API_KEY": LONG_SECRET}) == f"İ {shown}"
     # base64 mixes the prefix into the first characters: those few are not part of the secret.
-    kept = shown.replace("(hidden)", "|").removeprefix("Wrong key: ").removesuffix("!")
-    assert all(len(one) < 16 for one in kept.split("|"))
+    for found in (shown, str(hidden(f"Wrong key: {written}!", (LONG_SECRET,)))):
+        kept = found.replace("(hidden)", "|").removeprefix("Wrong key: ").removesuffix("!")
+        assert "|" in kept
+        assert all(len(one) < 16 for one in kept.split("|"))
 
 
 @pytest.mark.parametrize("key", ["anything", "lm-studio", "not-needed", "sk-no-key-required"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -51,9 +51,9 @@ class UserOutput:
         return message
 
 
-# What is called for each write, with the thread that watches, and the streams that are replaced meanwhile.
+# What is called for each write, with the thread that watches, and the streams that are watched.
 _watching: list[tuple[int, Callable[[], None]]] = []
-_replaced: list[tuple[str, Any, _Noted]] = []
+_streams: list[_Watched] = []
 _lock = Lock()
 
 
@@ -61,29 +61,22 @@ _lock = Lock()
 def _noting_writes(note: Callable[[], None]) -> Iterator[None]:
     """Call `note` when something is written to stdout or stderr inside the `with` block.
 
-    Cells of several subshells may do so at the same time: the streams are replaced by the first, and put back by the
-    last.
+    Cells of several subshells may do so at the same time: the first one begins to watch the streams, and the last one
+    ends it.
     """
     entry = get_ident(), note
     with _lock:
         if not _watching:
-            for name in ("stdout", "stderr"):
-                # Without a console there may be none.
-                if (stream := getattr(sys, name)) is not None:
-                    noted = _Noted(stream)
-                    _replaced.append((name, stream, noted))
-                    setattr(sys, name, noted)
+            # Without a console there may be no stream.
+            _streams.extend(_Watched(one) for one in (sys.stdout, sys.stderr) if one is not None)
         _watching.append(entry)
     try:
         yield
     finally:
         with _lock:
             _watching.remove(entry)
-            while not _watching and _replaced:
-                name, stream, noted = _replaced.pop()
-                # The user's code may have put another one there for good.
-                if getattr(sys, name) is noted:
-                    setattr(sys, name, stream)
+            while not _watching and _streams:
+                _streams.pop().end()
 
 
 def _note_write() -> None:
@@ -94,20 +87,31 @@ def _note_write() -> None:
         note()
 
 
-class _Noted:
-    """A stream that notes what is written to it."""
+class _Watched:
+    """A stream whose method `write` is replaced: what logs has the stream itself, from before."""
 
     def __init__(self, stream: Any) -> None:
-        self._stream = stream
+        self._stream, self._before = stream, _own_write(stream)
+        write = stream.write
 
-    def write(self, text: str) -> Any:
-        if text:
-            _note_write()
-        return self._stream.write(text)
+        def noted(text: str) -> Any:
+            if text:
+                _note_write()
+            return write(text)
 
-    def writelines(self, lines: Any) -> None:
-        for line in lines:
-            self.write(line)
+        self._noted = noted
+        # One with slots cannot be watched.
+        with suppress(AttributeError):
+            stream.write = noted
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+    def end(self) -> None:
+        """Put the method back, unless the user's code has put another one there."""
+        if _own_write(self._stream) is self._noted:
+            del self._stream.write
+            if self._before is not None:
+                self._stream.write = self._before
+
+
+def _own_write(stream: Any) -> Any:
+    """Return the method that a stream itself has in place of that of its class, or None."""
+    return getattr(stream, "__dict__", {}).get("write")

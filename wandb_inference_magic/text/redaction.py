@@ -117,16 +117,20 @@ def library_message(text: str) -> str:
 
 def hidden(value: Any, secrets: Collection[str]) -> Any:
     """Return a JSON value whose strings have no secrets and no longer pieces of a key; see `is_secret`."""
-    forms = _forms_of(tuple(secrets))
 
     def without(text: str) -> str:
-        for form in forms:
-            text = text.replace(form, HIDDEN)
+        text = _without_forms(text, secrets)
         for secret in secrets:
             text = _without_pieces(text, secret)
         return text
 
     return with_texts(value, without)
+
+
+def _without_forms(text: str, secrets: Collection[str]) -> str:
+    for form in _forms_of(tuple(secrets)):
+        text = text.replace(form, HIDDEN)
+    return text
 
 
 def without_keys(value: Any) -> Any:
@@ -135,8 +139,11 @@ def without_keys(value: Any) -> Any:
 
 
 def without_secrets(text: str, secrets: Collection[str]) -> tuple[str, str]:
-    """Return the beginning of a text that grows, without secrets, and its end if a secret may begin there."""
-    text = str(hidden(text, secrets))
+    """Return the beginning of a text that grows, without secrets, and its end if a secret may begin there.
+
+    Pieces and other forms of a key are found when the text is complete.
+    """
+    text = _without_forms(text, secrets)
     begins = len(text)
     for form in _forms_of(tuple(secrets)):
         starts = range(max(len(text) - len(form) + 1, 0), begins)
@@ -230,14 +237,20 @@ def _runs_of(key: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=16)
 def _pieces_of(key: str) -> frozenset[int]:
-    """Return the hashes of a key's pieces: as it is, backwards, in base64 beside other text, and in hexadecimal."""
+    """Return the hashes of the pieces of a key in its forms."""
+    forms = _coded_forms(key)
+    return frozenset(hash(one[at : at + KEY_PIECE]) for one in forms for at in range(len(one) - KEY_PIECE + 1))
+
+
+@lru_cache(maxsize=16)
+def _coded_forms(key: str) -> tuple[str, ...]:
+    """Return a key in lower case: as it is, backwards, in base64 beside other text, and in hexadecimal."""
     data = key.encode("utf-8", "replace")
     coded = (b64encode(b" " * before + data).decode() for before in range(3))
     texts = [key, key[::-1], data.hex()]
     for one in coded:
         texts += [one[4:], one[4:].translate(_URL_SAFE)]
-    lower = [one.translate(_LOWER) for one in texts]
-    return frozenset(hash(one[at : at + KEY_PIECE]) for one in lower for at in range(len(one) - KEY_PIECE + 1))
+    return tuple(one.translate(_LOWER) for one in texts)
 
 
 def _patterns(environ: Mapping[str, str]) -> Iterator[str]:
