@@ -12,7 +12,7 @@ from python_processes import run_python
 from service import Service, completion
 
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.libraries import check_libraries, hidden_library
+from wandb_inference_magic.libraries import check_libraries, unusable_library
 
 NAME = "library_of_these_tests"
 
@@ -77,9 +77,9 @@ def test_a_failure_that_has_nothing_to_do_with_the_file_keeps_its_own_error(work
     (work / f"{NAME}.py").write_text("value = 1\nraise RuntimeError('mine')\n")
     with pytest.raises(RuntimeError) as caught:
         __import__(NAME)
-    assert hidden_library(caught.value) is not None
-    assert hidden_library(RuntimeError("of another place")) is None
-    assert hidden_library(AttributeError("x", name="x", obj=object())) is None
+    assert unusable_library(caught.value) is not None
+    assert unusable_library(RuntimeError("of another place")) is None
+    assert unusable_library(AttributeError("x", name="x", obj=object())) is None
 
 
 @pytest.mark.parametrize("source", ["x = 1", "raise RuntimeError('mine')"])
@@ -138,3 +138,24 @@ def test_paid_answers_are_not_lost_where_a_file_hides_pandas(service: Service, t
         run = kernel.run('%%wbmap ["a", "b"] --no-cache -o out\n{{ text }}?')
         assert run.ok, run.error
         assert kernel.value("[one['reply'] for one in out]") == ["Yes.", "Yes."]
+
+
+@pytest.mark.parametrize("name", ["openai", "pydantic", "markdown_it", "pandas"])
+def test_a_library_that_cannot_be_imported_is_named(service: Service, tmp_path: Path, name: str) -> None:
+    """An upgrade that was not finished: pydantic raises SystemError, an old pandas beside a new NumPy ValueError."""
+    work, site = tmp_path / "work", tmp_path / "site-packages"
+    work.mkdir()
+    (site / name).mkdir(parents=True)
+    (site / name / "__init__.py").write_text("raise SystemError('the core has version 1, which is too old')")
+    cell = "%%wbmap ['a'] --no-cache -o out\n{{ text }}?" if name == "pandas" else "%wbchat hi"
+    variables = service.environment | {"PYTHONPATH": str(site)}
+    with running_kernel(clean_environment(tmp_path) | variables, work) as kernel:
+        assert kernel.run("%load_ext wandb_inference_magic").ok
+        run = kernel.run(cell)
+        if name == "pandas":
+            # The answers are paid for: without a frame they are a list of dicts.
+            assert kernel.value("out[0]['reply']") == "Hello there."
+        else:
+            assert run.error.startswith(f"The package {name} cannot be imported.")
+            assert "which is too old" in run.error
+            assert name == "markdown_it" or service.chats == []

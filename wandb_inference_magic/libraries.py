@@ -1,4 +1,7 @@
-"""Libraries in whose place Python finds a file of the user: a notebook's folder comes first where Python looks."""
+"""Libraries that cannot be used: Python finds a file of the user in their place, or they cannot be imported.
+
+A notebook's folder comes first where Python looks.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Final
 
-from .errors import InferenceError
+from .errors import InferenceError, describe_exception, quoted
 
 # What every call needs, whatever its options. Each is a package: a copy of one is known by its modules.
 ALWAYS_NEEDED: Final = ("openai", "anyio", "pydantic", "markdown_it")
-_INSTALLED: Final = ("site-packages", "dist-packages")
+_INSTALLED: Final = frozenset(("site-packages", "dist-packages"))
 
 
 def check_libraries(*names: str) -> None:
@@ -36,15 +39,28 @@ def check_libraries(*names: str) -> None:
             raise _hidden(name, own)
 
 
-def hidden_library(failure: BaseException) -> InferenceError | None:
-    """Return the error for a failure that comes from a file of the user in place of a library, or None for any other.
+def unusable_library(failure: BaseException) -> InferenceError | None:
+    """Return the error for a failure that comes from a library that cannot be used, or None for any other.
 
-    Such a file lacks what is imported from it, or raises an error itself.
+    A file of the user in its place lacks what is imported from it, or raises an error itself. A library that is too old
+    or too new for another one may raise anything, such as pydantic a SystemError.
     """
     for name in dict.fromkeys(_modules_of(failure)):
         if (own := _own_file(name)) is not None:
             return _hidden(name, own)
-    return None
+    if isinstance(failure, ImportError) and failure.name:
+        return None
+    broken = [name for name, path in _imported_in(failure) if not _INSTALLED.isdisjoint(Path(path).parts)]
+    if not broken:
+        return None
+    # The innermost: one library imports the other.
+    name = broken[-1]
+    return InferenceError(
+        f"The package {name} cannot be imported.",
+        why=f"It says: {quoted(describe_exception(failure))}.",
+        remedy=f"Run: pip install --upgrade {name}. Then restart the kernel.",
+        cause="missing",
+    )
 
 
 def _hidden(name: str, own: Path) -> InferenceError:
@@ -63,10 +79,14 @@ def _modules_of(failure: BaseException) -> Iterator[str]:
         yield failure.name.partition(".")[0]
     if isinstance(failure, AttributeError) and isinstance(name := getattr(failure.obj, "__name__", None), str):
         yield name.partition(".")[0]
+    yield from (name for name, _ in _imported_in(failure))
+
+
+def _imported_in(failure: BaseException) -> Iterator[tuple[str, str]]:
+    """Yield the names of the packages that were being imported, and the files."""
     for frame, _ in walk_tb(failure.__traceback__):
-        # A module that was being imported.
         if frame.f_code.co_name == "<module>":
-            yield str(frame.f_globals.get("__name__", "")).partition(".")[0]
+            yield str(frame.f_globals.get("__name__", "")).partition(".")[0], frame.f_code.co_filename
 
 
 def _own_file(name: str) -> Path | None:

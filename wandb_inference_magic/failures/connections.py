@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ..config import find_proxy, named_certificates
 from ..errors import InferenceError, quoted
-from ..libraries import hidden_library
+from ..libraries import unusable_library
 from ..text import library_message
 from .retries import IMMEDIATELY
 
@@ -98,7 +98,7 @@ def may_have_run(failure: Exception) -> bool:
 def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
     """Return the error for a failure of the way to the endpoint, or None for one of the endpoint itself."""
     if isinstance(failure, ImportError):
-        return hidden_library(failure) or _not_importable(failure)
+        return unusable_library(failure) or _not_importable(failure)
     # Imported here: the SDK takes long, and may be what cannot be imported.
     import openai
 

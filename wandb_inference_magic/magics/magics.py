@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from ..errors import HelpRequested, InferenceError, Interrupted
-from ..libraries import hidden_library
+from ..libraries import unusable_library
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -51,7 +51,7 @@ def _reported(method: Method) -> Method:
             self._prepare(error)
             raise
         except Exception as failure:
-            if (hidden := hidden_library(failure)) is None:
+            if (hidden := unusable_library(failure)) is None:
                 raise
             self._prepare(hidden)
             raise hidden from failure

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import InferenceError, describe_exception, quoted
-from ..libraries import hidden_library
+from ..libraries import unusable_library
 from ..text import whole
 
 
@@ -37,7 +37,7 @@ def data_frame(
         make = pd.DataFrame
     except Exception as error:  # noqa: BLE001 - an old pandas beside a new NumPy raises ValueError, for example
         is_missing = isinstance(error, ImportError | AttributeError)
-        raise hidden_library(error) or InferenceError(
+        raise unusable_library(error) or InferenceError(
             f"A DataFrame needs pandas, which {'is not installed' if is_missing else 'cannot be imported'}.",
             why="" if is_missing else f"It says: {quoted(describe_exception(error))}.",
             remedy="Run: pip install -U pandas",

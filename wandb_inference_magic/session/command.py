@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..client import ClientOptions, practice_server
 from ..concurrency import can_wait, deferred_interrupts
 from ..errors import InferenceError
-from ..libraries import check_libraries, hidden_library
+from ..libraries import check_libraries, unusable_library
 from ..replies import Listener
 from ..spending import Budget
 from .endpoints import EndpointResolver
@@ -295,7 +295,7 @@ class Command:
             known = self.session.models.known(self.endpoint)
             raise to_inference_error(failure, FailureContext(self.endpoint, "", known)) from failure
         except Exception as failure:
-            if (error := hidden_library(failure)) is not None:
+            if (error := unusable_library(failure)) is not None:
                 raise error from failure
             raise
 
