@@ -231,7 +231,12 @@ def test_one_compression_layer_is_unpacked_even_if_not_requested(api: ModuleType
 
 
 def test_a_response_that_falsely_claims_compression_is_reported(api: ModuleType, service: Service) -> None:
-    service.then(serve_packed(whole_body("Hi"), "gzip"))
+    # A proxy has decompressed it.
+    stream = b"data: " + json.dumps(chunk({"content": "Four."}, "stop")).encode() + b"\n\ndata: [DONE]\n\n"
+    service.then(serve_packed(whole_body("Hi"), "gzip"), serve_packed(stream, "gzip"))
+    assert api.chat("hi", stream=False).text == "Hi"
+    assert api.chat("hi").text == "Four."
+    service.then(serve_packed(b"Hi", "gzip"))
     assert "The answer could not be decompressed." in failing(lambda: api.chat("hi", stream=False))
     service.then(lambda one: one.json({"error": "no"}, 400, Content_Encoding="gzip"))
     assert "did not accept the request" in failing(lambda: api.chat("hi", stream=False))

@@ -30,6 +30,8 @@ NOT_PACKED: Final = {"accept-encoding": "identity"}
 _PACKED: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _OTHER_PACKED: Final = frozenset("br zstd compress x-compress bzip2 lzma xz lz4 snappy dcb dcz exi".split())  # noqa: SIM905
 GZIP_MARK: Final = b"\x1f\x8b"
+# Those of JSON, of an event and of a comment in a stream.
+_BEGINNINGS: Final = (b"{", b"[", b"d", b":", b"e", b"i")
 # So many bytes tell whether a `deflate` body has a header.
 HEAD: Final = 2
 
@@ -117,6 +119,11 @@ class BodyReader:
         if self._unpacker is None:
             chunk = self._head = self._head + chunk
             if len(chunk) < HEAD:
+                return
+            if "gzip" in self._encoding and chunk.lstrip()[:1] in _BEGINNINGS:
+                # A proxy has decompressed it, and has passed the header on.
+                self._encoding, self._head = "", b""
+                yield chunk
                 return
             self._unpacker = self._new_unpacker()
         while chunk and not self.is_full:
