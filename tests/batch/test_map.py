@@ -662,3 +662,13 @@ def test_a_row_that_fails_with_several_models_is_named_once(kernel: Kernel, serv
     assert "Row 2: " in said
     assert "2, 2" not in said
     assert "shorten the prompt if it is too long (in a chat:" in kernel.value("out.reply_a_error[1]")
+
+
+def test_all_models_get_the_same_prompts_each_rendered_once(mapper: Kernel, service: Service) -> None:
+    mapper.run("made = []\ndef one(text):\n    made.append(text)\n    return len(made)\nmany = list('abcdefgh')")
+    run = mapper.run("%%wbmap many -o out -m test/a -m test/b\n{{ text }} {{ one(text) }}")
+    assert run.ok, run.error
+    assert mapper.value("''.join(made)") == "abcdefgh"
+    asked = [(chat.body["model"], chat.body["messages"][-1]["content"]) for chat in service.chats]
+    expected = [f"{text} {number}" for number, text in enumerate("abcdefgh", 1)]
+    assert sorted(asked) == [(model, prompt) for model in ("test/a", "test/b") for prompt in expected]

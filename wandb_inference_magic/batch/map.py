@@ -19,6 +19,7 @@ from ..session import JobRecord, Trace, forget_same
 from ..text import counted
 from .cache import open_cache
 from .progress import cost_of
+from .row_call import RowPrompts
 from .run_results import not_asked_again, reports_of
 from .start import check_budget, estimates, start
 
@@ -107,6 +108,15 @@ class BatchResult(Generic[T]):
         return error
 
 
+def _shared_prompts(asked: Sequence[tuple[Rows, BatchSpec, str | None]]) -> list[RowPrompts]:
+    """Return the prompts of each run. All models get the same, also of a template that is not deterministic."""
+    keys = [(id(rows), id(spec)) for rows, spec, _ in asked]
+    of_specs = {
+        key: RowPrompts(rows, spec).shared(keys.count(key)) for key, (rows, spec, _) in zip(keys, asked, strict=True)
+    }
+    return [of_specs[key].pop() for key in keys]
+
+
 class PreparedRuns:
     """Runs of specs over rows that are ready to start, side by side. Nothing has been sent.
 
@@ -150,8 +160,11 @@ class PreparedRuns:
         self._cache, self._cache_notices = opened
         seen: Counter[str] = Counter()
         try:
+            prompts = _shared_prompts(asked)
             self.runs = [
-                run for rows, spec, model in asked if (run := start(command, rows, spec, model, self._cache, seen))
+                run
+                for (rows, spec, model), own in zip(asked, prompts, strict=True)
+                if (run := start(command, rows, spec, model, own, self._cache, seen))
             ]
             self._check_budget()
         except BaseException:

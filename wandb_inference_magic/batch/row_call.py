@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cache
-from itertools import islice
+from itertools import islice, tee
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ..engine import ModelCall, for_prompt, relax_response_format
@@ -26,6 +28,13 @@ if TYPE_CHECKING:
     from .spec import BatchSpec
 
 
+@dataclass(frozen=True, slots=True)
+class _NotRead:
+    """Stands for the rows from one on that cannot be read."""
+
+    error: Exception
+
+
 class RowPrompts:
     """The prompts of the rows of a run, in their order. To render one runs the user's code.
 
@@ -36,12 +45,18 @@ class RowPrompts:
     """
 
     def __init__(self, rows: Rows, spec: BatchSpec) -> None:
-        self._rows, self._render = rows, cache(spec.renderer)
+        self._rows, self._render = rows, cache(lambda: replace(spec, columns=tuple(rows.columns)).renderer())
         self._prompts = self._rendered()
-        # Those that were rendered before their turn, and why no more could be.
-        self._ahead: deque[Content | InferenceError] = deque()
-        self._failure: Exception | None = None
+        # Those that were rendered before their turn.
+        self._ahead: deque[Content | InferenceError | _NotRead] = deque()
         self._all: Sequence[Content | InferenceError] = ()
+
+    def shared(self, runs: int) -> list[RowPrompts]:
+        """Return the prompts for several runs: each row is rendered once for all of them, before any has begun."""
+        others = [copy(self) for _ in range(runs)]
+        for other, prompts in zip(others, tee(self._prompts, runs), strict=True):
+            other._prompts, other._ahead = prompts, deque()
+        return others
 
     def next(self, number: int) -> Content | InferenceError | None:
         """Return the prompt of the next row, or why it has none; None if there are no more rows.
@@ -56,15 +71,12 @@ class RowPrompts:
         InferenceError
             If the row cannot be read.
         """
-        if self._ahead:
-            return _not_empty(self._ahead.popleft())
-        try:
-            if self._failure is not None:
-                raise self._failure
-            prompt = next(self._prompts, None)
-            return None if prompt is None else _not_empty(prompt)
-        except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
-            raise not_drawn(error, number) from None
+        prompt = self._ahead.popleft() if self._ahead else next(self._prompts, None)
+        if isinstance(prompt, _NotRead):
+            # No other comes after it.
+            self._ahead.append(prompt)
+            raise not_drawn(prompt.error, number) from None
+        return None if prompt is None else _not_empty(prompt)
 
     def ahead(self, most: int) -> list[Content | InferenceError]:
         """Return the next prompts, or why a row has none, for an estimate. `next` returns them when their turn comes.
@@ -72,7 +84,7 @@ class RowPrompts:
         A row that cannot be read is reported then.
         """
         self._look_ahead(most)
-        return [_not_empty(prompt) for prompt in islice(self._ahead, most)]
+        return [_not_empty(one) for one in islice(self._ahead, most) if not isinstance(one, _NotRead)]
 
     def first(self, most: int) -> Content:
         """Return the prompt of the first row that has one, which may be empty. `next` reports the others.
@@ -86,15 +98,14 @@ class RowPrompts:
             self._look_ahead(number + 1)
             if number == len(self._ahead):
                 break
-            if not isinstance(prompt := self._ahead[number], InferenceError):
+            if not isinstance(prompt := self._ahead[number], InferenceError | _NotRead):
                 return prompt
-        raise cast("InferenceError", self._ahead[0])
+        if isinstance(first := self._ahead[0], _NotRead):
+            raise not_drawn(first.error, 1)
+        raise cast("InferenceError", first)
 
     def _look_ahead(self, most: int) -> None:
-        try:
-            self._ahead.extend(islice(self._prompts, most - len(self._ahead)))
-        except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
-            self._failure = error
+        self._ahead.extend(islice(self._prompts, max(most - len(self._ahead), 0)))
 
     def render_all(self, redraw: Callable[[], object]) -> None:
         """Read all rows and render their prompts now, in the calling thread. `redraw` is called for each.
@@ -128,13 +139,16 @@ class RowPrompts:
             raise prompt
         return prompt
 
-    def _rendered(self) -> Iterator[Content | InferenceError]:
-        for row in self._rows:
-            try:
-                prompt: Content | InferenceError = self._render()(row)
-            except InferenceError as error:
-                prompt = error
-            yield prompt
+    def _rendered(self) -> Iterator[Content | InferenceError | _NotRead]:
+        try:
+            for row in self._rows:
+                try:
+                    prompt: Content | InferenceError = self._render()(row)
+                except InferenceError as error:
+                    prompt = error
+                yield prompt
+        except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+            yield _NotRead(error)
 
 
 def _not_empty(prompt: Content | InferenceError) -> Content | InferenceError:

@@ -19,7 +19,7 @@ from ..prompts import in_template
 from ..spending import Reservation
 from ..text import counted, sum_or_none
 from .kept_answers import KeptAnswers
-from .row_call import RowPrompts, not_drawn
+from .row_call import not_drawn
 from .run import BatchRun
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..session import Command
     from ..spending import Budget
     from .cache import AnswerCache
+    from .row_call import RowPrompts
     from .spec import BatchSpec
 
 # How many rows an estimate is made from.
@@ -74,6 +75,7 @@ def start(
     rows: Rows,
     spec: BatchSpec,
     model: str | None,
+    prompts: RowPrompts,
     cache: AnswerCache | None,
     seen: Counter[str],
 ) -> BatchRun | None:
@@ -96,7 +98,6 @@ def start(
     if row is None:
         return None
     try:
-        prompts = RowPrompts(rows, spec)
         prompt = prompts.first(MAX_TRIED)
         first = prepare_request(command, replace(spec.chat, prompt=prompt, model=model, thread=None))
     except InferenceError as error:

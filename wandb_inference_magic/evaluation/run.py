@@ -146,15 +146,13 @@ def asked_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, Bat
     """Return what each candidate is asked: its rows, its spec and its model."""
     repeated = [row for row in known for _ in range(spec.samples)]
     hidden, levels = frozenset({spec.truth}), list(getattr(next(iter(known), None), "_index", ()))
-    return [
-        (
-            ListRows(repeated, index_names=levels),
-            replace(batch, what=_described(name), hidden=hidden),
-            model,
-        )
+    # The models of a prompt share its rows, so that they get the same prompts.
+    of_prompts = [
+        (ListRows(repeated, index_names=levels), replace(batch, what=_described(name), hidden=hidden))
         for name, batch in spec.asked.items()
-        for model in (dict.fromkeys(spec.models) or (None,))
     ]
+    models = tuple(dict.fromkeys(spec.models)) or (None,)
+    return [(rows, batch, model) for rows, batch in of_prompts for model in models]
 
 
 def notices_of(spec: EvaluationSpec) -> list[str]:
