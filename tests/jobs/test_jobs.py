@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Event, Lock
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from kernels import PATIENCE, Kernel, Run, failing
@@ -49,7 +50,7 @@ def held(service: Service) -> Held:
 
 def run(kernel: Kernel, code: str, **how: Any) -> Run:
     """Run a cell in a notebook that someone looks at."""
-    return kernel.run(code, allow_stdin=True, **how)
+    return kernel.run(code, allow_stdin=True, **{"cell_id": uuid4().hex, **how})
 
 
 @pytest.fixture

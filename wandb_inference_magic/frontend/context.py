@@ -156,6 +156,7 @@ class MagicContext:
         return NotebookCanvas(
             self.shell,
             owns_cell=self.owns_cell and not self.user_output.is_shown,
+            is_final_new=self.cell.may_be_console,
             format=format,
             allow_images_from=self.session.settings.allow_images_from,
         )

@@ -14,8 +14,6 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
-from IPython.core.error import StdinNotImplementedError
-
 from ..concurrency import without_forks
 from ..config import WandbInference
 from ..imports import without_collections
@@ -169,5 +167,6 @@ def _ask_secret(shell: InteractiveShell, asking: str) -> str | None:
     try:
         # In a kernel, ipykernel replaces getpass with its own function, which shows a masked field in the front end.
         return getpass.getpass(asking)
-    except (StdinNotImplementedError, EOFError):
+    except (RuntimeError, EOFError):
+        # IPython's StdinNotImplementedError is a RuntimeError, and other kernels raise that.
         return None
