@@ -117,7 +117,7 @@ class InferenceMagics(Magics):
 
         magic = "%wbchat" if cell is None else "%%wbchat"
         context, options, text = self._begin(magic, line)
-        prompt = text if cell is None else cell.strip("\n")
+        prompt = text if cell is None else _body(cell)
         if not prompt.strip() and not options.error:
             raise _no_prompt(magic)
         answer = chat(context, options, prompt, is_line=cell is None)
@@ -155,7 +155,7 @@ class InferenceMagics(Magics):
         """
         from ..commands.map import run_map_magic
 
-        run_map_magic(*self._begin("%%wbmap", line), cell.strip("\n"))
+        run_map_magic(*self._begin("%%wbmap", line), _body(cell))
 
     @_magic(cell_magic)
     def wbeval(self, line: str, cell: str) -> None:
@@ -165,7 +165,7 @@ class InferenceMagics(Magics):
         """
         from ..commands.evaluate import run_evaluation_magic
 
-        run_evaluation_magic(*self._begin("%%wbeval", line), cell.strip("\n"))
+        run_evaluation_magic(*self._begin("%%wbeval", line), _body(cell))
 
     @_magic(line_magic)
     def wbjobs(self, line: str) -> None:
@@ -264,6 +264,11 @@ class InferenceMagics(Magics):
         for reply in self._fresh:
             reply._on_screen = False
         self._fresh.clear()
+
+
+def _body(cell: str) -> str:
+    """Return the body of a cell, whose lines may end as on Windows, as the prompt that it is anywhere."""
+    return cell.replace("\r\n", "\n").strip("\n")
 
 
 def _no_prompt(magic: str) -> InferenceError:
