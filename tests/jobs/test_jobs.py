@@ -518,6 +518,19 @@ def test_what_a_killed_kernel_left_is_done_by_its_cell_in_the_foreground(
     assert "Unfinished" not in kernel.run("%wbjobs").text
 
 
+def test_the_jobs_of_a_copy_in_another_folder_are_those_of_another_notebook(
+    held: Held, start_kernel: Any, service: Service
+) -> None:
+    for folder in ("anna", "ben"):
+        kernel = start_kernel(**service.environment, JPY_SESSION_NAME=f"/class/{folder}/lesson.ipynb")
+        kernel.run(f"%load_ext wandb_inference_magic\n{ROWS}")
+        assert run(kernel, MAP, cell_id="the-cell").ok
+        os.kill(kernel.pid, signal.SIGKILL)
+    kernel = start_kernel(**service.environment)
+    kernel.run("%load_ext wandb_inference_magic")
+    assert kernel.run("%wbjobs").text.count(" of lesson.ipynb: ") == 2
+
+
 @pytest.mark.parametrize("end", ["%unload_ext wandb_inference_magic", "get_ipython().kernel.do_shutdown(True)"])
 def test_the_end_of_the_session_cancels_jobs(mapping: Kernel, end: str) -> None:
     (record,) = Path(mapping.value("__import__('os').environ['HOME']")).rglob("jobs/*.json")

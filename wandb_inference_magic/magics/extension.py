@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
@@ -145,8 +144,8 @@ def _place(shell: InteractiveShell) -> dict[str, Any]:
     """Return where a job is started, as far as that is known."""
     from ..frontend import ExecutionInfo
 
-    # Jupyter's server sets this to the notebook's file.
-    notebook = Path(os.environ.get("JPY_SESSION_NAME", "")).name
+    # Jupyter's server sets this to the notebook's file. With its folder: a copy in another one has the same cell ids.
+    notebook = os.environ.get("JPY_SESSION_NAME", "")
     cell = ExecutionInfo.running(shell).id or ""
     return {"notebook": notebook, "cell": cell, "execution": str(shell.execution_count)}
 
