@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .config import INTO
@@ -33,6 +34,15 @@ def _command() -> Command:
     return Command(current_session())
 
 
+@contextmanager
+def _interrupted_in_one_line() -> Iterator[None]:
+    """Show an interrupt inside the `with` block as a magic does, without a traceback in a notebook."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("Run the cell again when you like.") from None
+
+
 def client() -> OpenAI:
     """Return the configured `openai.OpenAI` client that the magics use too.
 
@@ -46,7 +56,8 @@ def client() -> OpenAI:
     InferenceError
         When there is no key and no practice model, or a setting is not usable.
     """
-    return _command().users_client()
+    with _interrupted_in_one_line():
+        return _command().users_client()
 
 
 def models(*, refresh: bool = False) -> Catalog:
@@ -62,7 +73,8 @@ def models(*, refresh: bool = False) -> Catalog:
     InferenceError
         When there is no key and no practice model, or a setting is not usable.
     """
-    return current_session().models.catalog(_command(), refresh=refresh)
+    with _interrupted_in_one_line():
+        return current_session().models.catalog(_command(), refresh=refresh)
 
 
 def chat(

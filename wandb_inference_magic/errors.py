@@ -107,6 +107,8 @@ class InferenceError(Exception):
         self.depends_on_prompt = affects_all is False
         self.affects_all = cause in AFFECT_ALL if affects_all is None else affects_all
         self.show_traceback = False
+        # Whether the shell has no colours.
+        self.is_plain = False
         self.partial: Any = None
         self.is_unsent = self.refuses_format = False
         self.generated: str | None = None
@@ -130,15 +132,18 @@ class InferenceError(Exception):
             shown = redacted("".join(traceback.format_exception(self)))
             return [printable(safe_plain(line)) for line in shown.splitlines()]
         # Front ends end styles at the end of a line, or not: each line has its own.
-        lines = [_styled(line) for line in wrapped(self.what, INDENT).split("\n")]
+        lines = [self._styled(line) for line in wrapped(self.what, INDENT).split("\n")]
         if self.why:
             lines.append(wrapped(self.why, INDENT))
         if self.remedy:
             head, _, rest = wrapped(f"What to do: {self.remedy}", INDENT).partition(":")
-            lines.append(f"{_styled(f'{head}:')}{rest}")
+            lines.append(f"{self._styled(f'{head}:')}{rest}")
         if self.request_id:
-            lines.append(_styled(f"Request id: {self.request_id}", "2"))
+            lines.append(self._styled(f"Request id: {self.request_id}", "2"))
         return [printable(line) for line in lines]
+
+    def _styled(self, line: str, style: str = "1") -> str:
+        return line if self.is_plain else _styled(line, style)
 
 
 def inference_error_in(failure: BaseException) -> InferenceError | None:
@@ -198,10 +203,11 @@ class Interrupted(KeyboardInterrupt):
     """
 
     partial: Any = None
+    is_plain = False
 
     def _render_traceback_(self) -> list[str]:
         head, _, rest = wrapped(f"Interrupted. {self}", INDENT).partition(".")
-        return [f"{_styled(f'{head}.')}{rest}"]
+        return [f"{head if self.is_plain else _styled(head)}.{rest}"]
 
 
 def _styled(line: str, style: str = "1") -> str:

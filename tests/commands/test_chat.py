@@ -137,6 +137,18 @@ def test_a_question_mark_at_the_end_is_part_of_the_text(kernel: Kernel, service:
     assert kernel.run("if True:\n    answer = %wbchat and what's numpy?\nx = 1").ok
     assert service.last.body["messages"][-1]["content"] == "and what's numpy?"
     assert kernel.value("answer.text") == "Hello there."
+    assert kernel.run("%alias_magic ask wbchat\n%alias_magic other time").ok
+    assert kernel.run("%ask what is polars?").ok
+    assert service.last.body["messages"][-1]["content"] == "what is polars?"
+    assert not kernel.run("%other len?").outputs
+
+
+@pytest.mark.parametrize("prompt", ["hi\nyou", "hi\n{{ 1 + 1 }}\n"])
+def test_a_prompt_is_the_same_with_the_line_ends_of_windows(shared: SharedKernel, prompt: str) -> None:
+    for cell in (f"%%wbchat --once\n{prompt}", f"%%wbchat --once\n{prompt}".replace("\n", "\r\n")):
+        assert shared.kernel.run(cell).ok
+    first, second = (chat.body["messages"][-1]["content"] for chat in shared.service.chats)
+    assert first == second
 
 
 def test_help_shows_usage_options_and_examples(kernel: Kernel) -> None:

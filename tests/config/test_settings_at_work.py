@@ -16,6 +16,7 @@ from traitlets.config import Config
 
 from wandb_inference_magic.client import practice_server as local
 from wandb_inference_magic.config import WandbInference
+from wandb_inference_magic.errors import InferenceError
 
 LOAD = "%load_ext wandb_inference_magic"
 
@@ -249,6 +250,22 @@ def test_the_practice_model_can_be_chosen_despite_a_key_and_use_other_weights(
     kernel.run("%wbconfig --endpoint wandb")
     assert kernel.run("%wbchat --once hi").ok
     assert wandb.api.last.headers["authorization"] == "Bearer a-key"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("WANDB_INFERENCE_MODEL", '"test/model-a"'),
+        ("WANDB_INFERENCE_CASSETTE", "'class.jsonl'"),
+        ("WANDB_INFERENCE_BASE_URL", '"wandb"'),
+    ],
+)
+def test_quotation_marks_around_a_variable_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InferenceError, match=f"{variable} is not usable: it has quotation marks around its value"):
+        WandbInference().resolve()
 
 
 def test_a_value_set_in_the_session_wins_also_if_the_configuration_file_has_the_same(

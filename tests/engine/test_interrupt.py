@@ -188,6 +188,39 @@ def test_a_job_survives_interrupts_of_other_cells_at_random_moments(kernel: Kern
     assert kernel.value("(job.state, job.errors)") == ("done", 0)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("models(refresh=True)", "Interrupted. Run the cell again when you like."),
+        (
+            "map_prompts(['a'], '{{ text }}', background=True).wait()",
+            "Interrupted. Job 1 goes on; wait() waits for it again.",
+        ),
+    ],
+)
+def test_an_interrupt_of_a_call_from_python_is_one_line(
+    kernel: Kernel, service: Service, call: str, message: str
+) -> None:
+    gate = Event()
+
+    def slow(answer: Answer) -> None:
+        gate.wait(60)
+
+    service.listing_script = service.always = slow
+    after = "import os, signal, threading\nthreading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()"
+    code = f"from wandb_inference_magic import map_prompts, models\n{after}\n{call}"
+    try:
+        run = kernel.run(code, allow_stdin=True)
+    finally:
+        gate.set()
+    assert run.error == message
+
+
+def test_an_interrupted_check_is_one_line_about_the_check(kernel: Kernel, service: Service) -> None:
+    service.always = Endless("Half an answer")
+    assert kernel.interrupt_at("%wbconfig --check", "checking").error == "Interrupted. The check has not ended."
+
+
 @pytest.mark.parametrize("line", ["%wbmodels", "%wbconfig --check"])
 def test_waiting_for_the_models_shows_progress_and_can_be_interrupted(
     kernel: Kernel, service: Service, line: str

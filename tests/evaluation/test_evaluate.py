@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, localcontext
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
@@ -289,6 +289,14 @@ def test_a_typographic_minus_and_the_last_digits_of_a_float_are_no_error(api: Mo
     frame = pd.DataFrame({"x": answers_in_turn(service, *said), "label": [-5.5, 0.1 + 0.2, 3, 42, 42, 42]})
     found = evaluated(api, frame, models="test/x", prompt="{{ x }}", scorer="error")
     assert found.rows["score"].tolist() == [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+
+
+def test_the_error_of_decimals_does_not_depend_on_the_notebook(api: ModuleType, service: Service) -> None:
+    truths = [Decimal("1.2345"), Decimal("100.04")]
+    frame = pd.DataFrame({"x": answers_in_turn(service, "3.0", "3.0"), "label": truths})
+    with localcontext(Context(prec=2, traps=[Inexact])):
+        found = evaluated(api, frame, models="test/x", prompt="{{ x }}", scorer="error")
+    assert found.rows["score"].tolist() == [1.7655, 97.04]
 
 
 @pytest.mark.parametrize("truths", [[3.5, 10], [Decimal("3.50"), 10.0], pa.array([Decimal("3.50"), Decimal(10)])])

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+import types
 from pathlib import Path
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from kernels import SharedKernel
+
+from wandb_inference_magic.frontend import names_in_scope
 
 CASES = {
     "function": """
@@ -92,6 +96,12 @@ CASES = {
             %time get_ipython().run_line_magic("wbchat", "--once --quiet Say {{ txt }} {{ other }}")
         ask("inner")
     """,
+    "magic as a function": """
+        chat = get_ipython().find_line_magic("wbchat")
+        def ask(txt):
+            return chat("--once Say {{ txt }} {{ other }}")
+        ask("inner")
+    """,
     "map": """
         def label(rows, txt):
             get_ipython().run_cell_magic("wbmap", "rows --no-cache", "{{ text }} {{ txt }} {{ other }}")
@@ -162,3 +172,10 @@ def test_a_function_of_ipython_is_no_name_unless_it_is_called_or_replaced(shared
     assert run("open = 'at nine'\n%wbchat --once {{ open }}").ok
     assert run("del open").ok
     assert [chat.body["messages"][-1]["content"] for chat in shared.service.chats] == ["Read a file True", "at nine"]
+
+
+def test_a_shell_embedded_in_a_function_has_the_names_of_its_module_too() -> None:
+    module = types.ModuleType("module")
+    vars(module).update(outer="the module's", inner="hidden")
+    names = names_in_scope(InteractiveShell(user_module=module, user_ns={"inner": "the function's"}))
+    assert (names["outer"], names["inner"]) == ("the module's", "the function's")

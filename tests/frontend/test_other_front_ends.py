@@ -1,22 +1,28 @@
-"""Colab and VS Code, which cannot run here: requests as they send them, and answers that they can show.
+"""Colab, VS Code and consoles: requests as they send them, and answers that they can show.
 
 Colab names a cell in `metadata.colab.cell_id`, ignores `set_next_input`, and has widgets only if the user has
-turned them on. VS Code names a cell by an address, and redraws by display id.
+turned them on. VS Code names a cell by an address, and redraws by display id. Consoles (`jupyter console`, qtconsole,
+Spyder's) name no cell, and show only the plain text of new outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
-from kernels import Kernel, Run
+from IPython.core.interactiveshell import InteractiveShell
+from kernels import PATIENCE, Kernel, Run
 from service import Service, Streamed
+
+from wandb_inference_magic.frontend import ExecutionInfo
 
 COLAB = {"colab": {"cell_id": "{id}"}}
 VSCODE = {"cellId": "vscode-notebook-cell:/home/ada/talk.ipynb#{id}"}
 FRONT_ENDS = {"colab": COLAB, "vscode": VSCODE}
+CONSOLE = {"console": {}}
 
 
 def fill_in_id(metadata: Any, id: str) -> Any:
@@ -27,6 +33,11 @@ def fill_in_id(metadata: Any, id: str) -> Any:
 
 def run(kernel: Kernel, front_end: str, id: str, code: str) -> Run:
     """Run a cell with the request of a front end, including its metadata."""
+    return kernel.finish(start(kernel, front_end, id, code))
+
+
+def start(kernel: Kernel, front_end: str, id: str, code: str) -> str:
+    """Send that request, and return its id."""
     content = {
         "code": code,
         "silent": False,
@@ -35,9 +46,11 @@ def run(kernel: Kernel, front_end: str, id: str, code: str) -> Run:
         "allow_stdin": True,
         "stop_on_error": True,
     }
-    message = kernel.client.session.msg("execute_request", content, metadata=fill_in_id(FRONT_ENDS[front_end], id))
+    message = kernel.client.session.msg(
+        "execute_request", content, metadata=fill_in_id((FRONT_ENDS | CONSOLE)[front_end], id)
+    )
     kernel.client.shell_channel.send(message)
-    return kernel.finish(str(message["header"]["msg_id"]))
+    return str(message["header"]["msg_id"])
 
 
 @pytest.mark.parametrize("front_end", FRONT_ENDS)
@@ -96,3 +109,68 @@ def test_vscode_gets_a_cell_for_each_block(kernel: Kernel, service: Service) -> 
     result = run(kernel, "vscode", "one", "%%wbchat --code all\nhi")
     assert [one["text"] for one in result.reply["payload"]] == ["x = 1", "y = 2"]
     assert "new cell" not in result.text
+
+
+def console_text(result: Run) -> str:
+    """Return what a console shows: the plain text of new outputs."""
+    return "".join(
+        str(one.content.get("text", one.content.get("data", {}).get("text/plain", "")))
+        for one in result.of("display_data", "execute_result", "stream")
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "times"),
+    [
+        ("%wbchat hi", 1),
+        ("for q in 'ab':\n    %wbchat {{ q }}", 2),
+        ("x = 1\n%wbchat -m test/model-a -m test/model-b hi", 2),
+    ],
+)
+def test_a_console_shows_a_reply_once_that_was_waited_for(
+    kernel: Kernel, service: Service, code: str, times: int
+) -> None:
+    gate = Event()
+    service.always = Streamed(["One two."], gate=gate, hold_after=0)
+    request, result = start(kernel, "console", "", code), Run()
+    for message in kernel.messages(request):
+        result.messages.append(message)
+        if "waiting" in str(message.content):
+            gate.set()
+    assert gate.is_set(), "no status was shown"
+    assert console_text(result).count("One two.") == times
+    # A notebook that sends no ids either shows it once as well.
+    assert result.text.count("One two.") == times
+    assert "waiting" not in str(result.outputs)
+
+
+def test_a_console_shows_the_end_of_a_job(kernel: Kernel, service: Service) -> None:
+    gate = Event()
+    service.always = Streamed(["One ", "two."], gate=gate)
+    assert "running" in console_text(run(kernel, "console", "", "%wbchat --bg -o job hi"))
+    gate.set()
+    while "One two." not in str(message := kernel.client.get_iopub_msg(timeout=PATIENCE)):
+        pass
+    assert message["msg_type"] == "display_data"
+
+
+def test_a_console_takes_one_block_of_code(kernel: Kernel, service: Service) -> None:
+    service.then(Streamed(["```python\nx = 1\n```\n\n```python\ny = 2\n```"]))
+    result = run(kernel, "console", "", "%%wbchat --code all\nhi")
+    assert [one["text"] for one in result.reply["payload"]] == ["x = 1"]
+    assert "copy it" not in result.text
+
+
+class Xeus:
+    """The kernel of xeus-python, as far as it says what runs."""
+
+    def get_parent(self) -> dict[str, Any]:
+        return {"header": {"msg_id": "1", "msg_type": "execute_request"}}
+
+
+def test_a_cell_of_xeus_python_is_no_callback() -> None:
+    shell: Any = InteractiveShell()
+    shell.kernel, shell.user_ns["_ih"] = Xeus(), ["", "%wbchat hi"]
+    cell = ExecutionInfo.running(shell)
+    assert not cell.is_callback
+    assert cell.is_only("wbchat")

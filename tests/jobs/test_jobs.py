@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Event, Lock
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from kernels import PATIENCE, Kernel, Run, failing
@@ -49,7 +50,7 @@ def held(service: Service) -> Held:
 
 def run(kernel: Kernel, code: str, **how: Any) -> Run:
     """Run a cell in a notebook that someone looks at."""
-    return kernel.run(code, allow_stdin=True, **how)
+    return kernel.run(code, allow_stdin=True, **{"cell_id": uuid4().hex, **how})
 
 
 @pytest.fixture
@@ -515,6 +516,19 @@ def test_what_a_killed_kernel_left_is_done_by_its_cell_in_the_foreground(
     assert "Unfinished" in kernel.run("%wbjobs").text
     assert run(kernel, MAP.replace(" --bg", ""), cell_id="the-cell").ok
     assert "Unfinished" not in kernel.run("%wbjobs").text
+
+
+def test_the_jobs_of_a_copy_in_another_folder_are_those_of_another_notebook(
+    held: Held, start_kernel: Any, service: Service
+) -> None:
+    for folder in ("anna", "ben"):
+        kernel = start_kernel(**service.environment, JPY_SESSION_NAME=f"/class/{folder}/lesson.ipynb")
+        kernel.run(f"%load_ext wandb_inference_magic\n{ROWS}")
+        assert run(kernel, MAP, cell_id="the-cell").ok
+        os.kill(kernel.pid, signal.SIGKILL)
+    kernel = start_kernel(**service.environment)
+    kernel.run("%load_ext wandb_inference_magic")
+    assert kernel.run("%wbjobs").text.count(" of lesson.ipynb: ") == 2
 
 
 @pytest.mark.parametrize("end", ["%unload_ext wandb_inference_magic", "get_ipython().kernel.do_shutdown(True)"])

@@ -175,3 +175,13 @@ def test_reloading_keeps_a_typed_key(start_kernel: Callable[..., Kernel], servic
     kernel.run("%reload_ext wandb_inference_magic")
     assert kernel.run("%wbchat hi").ok
     assert service.last.headers["authorization"] == "Bearer typed-key-0123456789"
+
+
+@pytest.mark.parametrize("before", ["%load_ext rich", "%colors NoColor"])
+def test_an_error_is_one_message_where_the_shell_shows_errors_in_another_way(kernel: Kernel, before: str) -> None:
+    """Of rich's own form, only the frames of the cell and of IPython are not ours. Without colours, none are sent."""
+    kernel.run(before)
+    shown = str(kernel.run("%wbchat {{ nothing }}").messages)
+    assert "is undefined" in shown
+    assert not re.search(r"(chat|template|jinja|spec)\.py", shown)
+    assert "\\x1b[1m" not in shown or "rich" in before

@@ -204,7 +204,7 @@ def test_the_first_block_goes_into_the_next_cell_and_is_not_run(kernel: Kernel, 
 def test_each_block_goes_into_a_cell_of_its_own(kernel: Kernel, service: Service) -> None:
     service.always = Streamed([TWO_BLOCKS])
     cells, text = run_chat(kernel, "%%wbchat --code all\nCode, please")
-    assert "JupyterLab and Notebook make one new cell" in text
+    assert "This front end takes one block at a time" in text
     cells, text = run_chat(kernel, "%%wbchat --code all\nCode, please", cell_id="vscode-notebook-cell:/a.ipynb#W0")
     assert "new cell" not in text
     assert cells == [next_cell(text) for text in ("x = 1\nx", "echo $HOME", "plain")]

@@ -173,6 +173,10 @@ def test_a_photo_that_needs_no_turning_is_sent_as_the_file_is(tmp_path: Path) ->
         ("named", "There is no file nope.png"),
         ("number", "of type int"),
         ("number +", "unexpected"),
+        (f"{'x' * 300}.png", "File name too long"),
+        ("gone/", "There is no file gone"),
+        ("loop.png", "loop.png is a link to a file that is not there"),
+        ("/gone.png", "There is no file /gone.png. Nothing was sent"),
     ],
 )
 def test_an_image_option_says_what_is_wrong(
@@ -187,6 +191,7 @@ def test_an_image_option_says_what_is_wrong(
     ):
         (tmp_path / name).write_bytes(data)
     (tmp_path / "folder").mkdir()
+    (tmp_path / "loop.png").symlink_to("gone.png")
     with pytest.raises(InferenceError) as refused:
         read_image(option, {"number": 1, "named": "nope.png"})
     assert message in refused.value.what

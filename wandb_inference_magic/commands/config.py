@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..arguments import ConfigOptions
 from ..config import DEFAULT, SETTING_NAMES, TYPED, WANDB_URL, absolute, expanded, ignored_project
 from ..engine import ChatSpec, run_chat
-from ..errors import MB, InferenceError, quoted
+from ..errors import MB, InferenceError, Interrupted, quoted
 from ..frontend import Spinner, describe_wait
 from ..rendering import table_bundle
 from ..replies import Listener
@@ -257,6 +257,9 @@ def _check(session: Session, canvas: Canvas, *, needs_reply: bool) -> None:
     try:
         for item, (is_good, said) in zip(items, _checks(command, canvas), strict=False):
             found[item] = f"{'✓' if is_good else '✗'} {item}", said
+    except KeyboardInterrupt:
+        # That of a chat is about a reply and a thread.
+        raise Interrupted("The check has not ended.") from None
     except InferenceError as error:
         # A request for the models shows too that the key is wrong, or that nothing answers at the endpoint.
         failed = {"key": "key", "network": "endpoint"}.get(error.cause, items[len(found)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -250,7 +251,7 @@ def _describe_left(one: JobRecord) -> str:
     variable = f" ({one.variable})" if one.variable else ""
     when = datetime.fromtimestamp(one.started).strftime("%Y-%m-%d %H:%M")
     cell = f" in cell [{one.execution}]" if one.execution else ""
-    notebook = f" of {one.notebook}" if one.notebook else ""
+    notebook = f" of {Path(one.notebook).name}" if one.notebook else ""
     rows = f"at least {one.done:,} of {one.total:,} {one.unit} were done" if one.total else "it had not begun"
     way_on = (
         "Run that cell again to go on."

@@ -72,6 +72,12 @@ def _of_wandb(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def from_variable(check: Callable[[str], T], variable: str, text: str) -> T:
     """Return the checked value of an environment variable. The error for another value names the variable."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        raise InferenceError(
+            f"The environment variable {variable} is not usable: it has quotation marks around its value.",
+            why="A shell removes them, but Docker's --env-file, systemd and Windows' `set` may keep them.",
+            remedy="Write the value without them.",
+        )
     try:
         return check(text)
     except InferenceError as error:

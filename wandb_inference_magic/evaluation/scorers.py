@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable, Sequence, Set as AnySet
 from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import partial
 from inspect import iscoroutine, iscoroutinefunction
 from statistics import fmean
@@ -23,6 +23,9 @@ LONGEST_TRUTH: Final = 40
 # A number that no float holds is none.
 LARGEST_EXPONENT: Final = 308
 _IS_ASYNC: Final = "is async: it returns no number."
+
+# The notebook's own context may have few digits, and traps.
+_DECIMALS: Final = Context(prec=28, traps=[])
 
 Score = Callable[[Any, Any, Kind], "float | None"]
 
@@ -231,7 +234,7 @@ def _error(answer: Any, truth: Any, _: Kind) -> float | None:
     ours, theirs = as_number(answer), as_number(truth)
     if ours is None or theirs is None:
         return None
-    return 0.0 if means_same(answer, truth) else float(abs(ours - theirs))
+    return 0.0 if means_same(answer, truth) else float(_DECIMALS.subtract(ours, theirs).copy_abs())
 
 
 def span(truths: Sequence[Any]) -> float:

@@ -194,6 +194,8 @@ class NotebookCanvas(BlockCanvas):
         Whether the cell has no other output above. Then each block is a separate output while the reply streams,
         and one final output replaces them at the end. Otherwise the reply is always a single output. It is also a
         single output inside an Output widget, where the user's own outputs may be above.
+    is_final_new : bool
+        Whether the final output is a new one, for a front end that ignores updates of the drawings before it.
     format : str
         How the complete reply is shown; see `rendering.reply_bundle`.
     allow_images_from : collection of str
@@ -205,12 +207,14 @@ class NotebookCanvas(BlockCanvas):
         shell: InteractiveShell,
         *,
         owns_cell: bool,
+        is_final_new: bool = False,
         format: str = "markdown",
         allow_images_from: Collection[str] = (),
     ) -> None:
         self._is_in_widget = takes_output(shell)
         self._owns_cell = owns_cell and not self._is_in_widget
         super().__init__(prints_finished_blocks=self._owns_cell)
+        self._is_final_new = is_final_new and not self._is_in_widget
         self._shell = shell
         self._format = format
         self._images = allow_images_from
@@ -316,11 +320,20 @@ class NotebookCanvas(BlockCanvas):
 
     def finish(self, reply: Reply, rest: str) -> None:  # noqa: ARG002
         data = reply_bundle(reply, self._format, self._images)
-        self._blank_passing()
         if len(self._outputs) > 1:
             # Finished blocks are still shown. They stay on screen until the final output replaces them.
             self.clear()
-        self._draw(data, {"wandb_inference": reply.facts()})
+        self._draw_final(data, {"wandb_inference": reply.facts()})
+
+    def _draw_final(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+        """Draw what stays, in place of what was drawn before."""
+        if self._outputs and self._is_final_new:
+            self.clear()
+            self._go_on_below(is_cleared=False)
+        # Another one, such as the next choice in a picker, takes its place.
+        self._is_final_new = False
+        self._blank_passing()
+        self._draw(data, metadata)
 
     def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
         self._draw(data)
@@ -331,12 +344,10 @@ class NotebookCanvas(BlockCanvas):
         self._passing.append(output)
 
     def show(self, data: dict[str, Any]) -> None:
-        self._blank_passing()
-        self._draw(data)
+        self._draw_final(data)
 
     def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
-        self._blank_passing()
-        self._draw(side_by_side_bundle(columns, self._images), metadata)
+        self._draw_final(side_by_side_bundle(columns, self._images), metadata)
 
     def clear(self) -> None:
         if self._owns_cell:

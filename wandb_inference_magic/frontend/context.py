@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .user_output import UserOutput
 
 _FUNCTIONS_OF_IPYTHON: Final = ("exit", "get_ipython", "open", "quit")
+_OWN: Final = __name__.partition(".")[0]
 
 
 def names_in_scope(shell: InteractiveShell) -> Mapping[str, Any]:
@@ -38,9 +39,10 @@ def names_in_scope(shell: InteractiveShell) -> Mapping[str, Any]:
     """
     notebook: dict[str, Any] = shell.user_ns
     hidden = shell.user_ns_hidden
+    # Of a shell that is embedded in a function, the notebook's names are the function's, and outside is its module.
     names = {
         name: value
-        for name, value in notebook.items()
+        for name, value in {**shell.user_global_ns, **notebook}.items()
         if name not in _FUNCTIONS_OF_IPYTHON or value is not hidden.get(name, hidden)
     }
     frame = _calling_frame()
@@ -63,17 +65,20 @@ def names_in_scope(shell: InteractiveShell) -> Mapping[str, Any]:
 
 
 def _calling_frame() -> FrameType | None:
-    """Return the frame of the code that called the magic: the one around the innermost frames of IPython."""
+    """Return the frame of the code that called the magic, by way of IPython or as a function."""
     frame: FrameType | None = sys._getframe()
-    while frame is not None and not _is_ipython(frame):
+    magic = frame
+    while frame is not None and not _is_of(frame, "IPython"):
+        magic = frame if _is_of(frame, _OWN) else magic
         frame = frame.f_back
-    while frame is not None and _is_ipython(frame):
+    frame = magic and magic.f_back
+    while frame is not None and _is_of(frame, "IPython"):
         frame = frame.f_back
     return frame
 
 
-def _is_ipython(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__")).startswith("IPython.")
+def _is_of(frame: FrameType, package: str) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith(f"{package}.")
 
 
 def _frames_around(frame: FrameType) -> Iterator[FrameType]:
@@ -156,6 +161,7 @@ class MagicContext:
         return NotebookCanvas(
             self.shell,
             owns_cell=self.owns_cell and not self.user_output.is_shown,
+            is_final_new=self.cell.may_be_console,
             format=format,
             allow_images_from=self.session.settings.allow_images_from,
         )

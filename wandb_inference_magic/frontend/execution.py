@@ -52,7 +52,8 @@ class ExecutionInfo:
         header = parent.get("header") or {}
         # Cells that run without a request are identified by the shell's execution count.
         execution = header.get("msg_id") or f"execution {shell.execution_count}"
-        is_callback = bool(header and "code" not in content)
+        # xeus-python gives the header of a cell's request, and nothing else of it.
+        is_callback = bool(header) and "code" not in content and header.get("msg_type") != "execute_request"
         # A thread that the user's code starts in a cell is not beside it.
         is_beside = (is_callback or bool(header.get("subshell_id"))) and current_thread() is not main_thread()
         if is_callback:
@@ -65,6 +66,14 @@ class ExecutionInfo:
         id = _cell_id(parent.get("metadata") or {}) or own_id
         interactive = _is_interactive(content)
         return cls(id, execution, source, get_parent is not None, is_interactive=interactive, is_beside=is_beside)
+
+    @property
+    def may_be_console(self) -> bool:
+        """Whether the front end may be a console: one with a user, and without cell ids.
+
+        The consoles of Jupyter and Spyder show only the plain text of a new output, and ignore updates of it.
+        """
+        return self.in_kernel and self.is_interactive and self.id is None and not self.is_callback
 
     @property
     def origin(self) -> Origin:

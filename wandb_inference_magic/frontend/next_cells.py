@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NO_CODE = "There is no code block in the reply: no cell was made."
 IGNORED = "This front end cannot put code into a new cell: copy it from the reply."
-ONE_ONLY = "JupyterLab and Notebook make one new cell: it holds the first block. The others are in the reply."
+ONE_ONLY = "This front end takes one block at a time: the first one is in the next cell. The others are in the reply."
 
 
 def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: ExecutionInfo) -> str:
@@ -22,8 +22,8 @@ def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: ExecutionInf
     if not blocks:
         return NO_CODE
     manager = getattr(shell, "payload_manager", None)
-    if manager is None or len(blocks) == 1:
-        # A terminal has only one next input.
+    if manager is None or len(blocks) == 1 or cell.may_be_console:
+        # A terminal and a console have only one next input.
         shell.set_next_input(blocks[0].text, replace=False)
     else:
         for block in blocks:
@@ -37,7 +37,7 @@ def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: ExecutionInf
 
 
 def _takes_cells(cell: ExecutionInfo) -> bool:
-    """Return whether the front end makes cells. Colab (colabtools #1619) and those without cell ids do not."""
+    """Return whether the front end takes code. Colab (colabtools #1619) and what executes notebooks do not."""
     if "google.colab" in sys.modules:
         return False
-    return cell.id is not None or not cell.in_kernel
+    return cell.id is not None or not cell.in_kernel or cell.may_be_console

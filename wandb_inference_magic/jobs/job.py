@@ -246,9 +246,12 @@ class Job(Listed):
         except (TypeError, ValueError):
             raise InferenceError(f"wait() takes a number of seconds, not {timeout!r:.80}.") from None
         until = perf_counter() + seconds
-        while not self._over.wait(min(SECONDS_BETWEEN_LOOKS, seconds)):
-            if not perf_counter() < until:  # also if it is NaN
-                raise TimeoutError(f"Job {self.id} has not ended after {seconds:g} s: {self._progress_text()}.")
+        try:
+            while not self._over.wait(min(SECONDS_BETWEEN_LOOKS, seconds)):
+                if not perf_counter() < until:  # also if it is NaN
+                    raise TimeoutError(f"Job {self.id} has not ended after {seconds:g} s: {self._progress_text()}.")
+        except KeyboardInterrupt:
+            raise Interrupted(f"Job {self.id} goes on; wait() waits for it again.") from None
         self.seen()
         outcome = self._outcome
         assert outcome is not None

@@ -10,11 +10,8 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
-
-from IPython.core.error import StdinNotImplementedError
 
 from ..concurrency import without_forks
 from ..config import WandbInference
@@ -147,8 +144,8 @@ def _place(shell: InteractiveShell) -> dict[str, Any]:
     """Return where a job is started, as far as that is known."""
     from ..frontend import ExecutionInfo
 
-    # Jupyter's server sets this to the notebook's file.
-    notebook = Path(os.environ.get("JPY_SESSION_NAME", "")).name
+    # Jupyter's server sets this to the notebook's file. With its folder: a copy in another one has the same cell ids.
+    notebook = os.environ.get("JPY_SESSION_NAME", "")
     cell = ExecutionInfo.running(shell).id or ""
     return {"notebook": notebook, "cell": cell, "execution": str(shell.execution_count)}
 
@@ -169,5 +166,6 @@ def _ask_secret(shell: InteractiveShell, asking: str) -> str | None:
     try:
         # In a kernel, ipykernel replaces getpass with its own function, which shows a masked field in the front end.
         return getpass.getpass(asking)
-    except (StdinNotImplementedError, EOFError):
+    except (RuntimeError, EOFError):
+        # IPython's StdinNotImplementedError is a RuntimeError, and other kernels raise that.
         return None

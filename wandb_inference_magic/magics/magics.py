@@ -45,16 +45,16 @@ def _reported(method: Method) -> Method:
         except KeyboardInterrupt as error:
             self.last_error.failing()
             if not isinstance(error, Interrupted):
-                raise Interrupted("Run the cell again when you like.") from None
-            raise
+                error = Interrupted("Run the cell again when you like.")
+            error.is_plain = self._has_no_colours()
+            raise error.with_traceback(None) from None
         except InferenceError as error:
-            self._prepare(error)
-            raise
+            raise self._prepared(error) from error.__cause__
         except Exception as failure:
             if (hidden := unusable_library(failure)) is None:
                 raise
-            self._prepare(hidden)
-            raise hidden from failure
+            hidden.__cause__ = failure
+            raise self._prepared(hidden) from hidden.__cause__
 
     # `?` shows what `getdoc` returns. The help is generated from the options, which loading does not import.
     vars(run)["getdoc"] = partial(_help, method.__name__)
@@ -89,14 +89,23 @@ class InferenceMagics(Magics):
 
         return LastError(self.shell, self.session.keys.secrets)
 
-    def _prepare(self, error: InferenceError) -> None:
-        """Prepare an error for being raised by a magic."""
+    def _prepared(self, error: InferenceError) -> InferenceError:
+        """Return an error as a magic raises it."""
         self.last_error.failing()
         error.show_traceback = self.session.settings.debug
+        error.is_plain = self._has_no_colours()
         # IPython prints Python's traceback if a context has an exception group: the context becomes the cause.
         if not error.__suppress_context__:
             error.__cause__ = error.__context__
         error.__context__ = None
+        if not error.show_traceback:
+            # Extensions such as rich show the frames and the causes of any exception.
+            error.__cause__, error.__traceback__ = None, None
+        return error
+
+    def _has_no_colours(self) -> bool:
+        # "NoColor" until IPython 9, and "nocolor" since.
+        return str(self.shell.colors).lower() == "nocolor"
 
     @_magic(line_cell_magic)
     def wbchat(self, line: str, cell: str | None = None) -> Reply | list[Reply] | None:
@@ -108,7 +117,7 @@ class InferenceMagics(Magics):
 
         magic = "%wbchat" if cell is None else "%%wbchat"
         context, options, text = self._begin(magic, line)
-        prompt = text if cell is None else cell.strip("\n")
+        prompt = text if cell is None else _body(cell)
         if not prompt.strip() and not options.error:
             raise _no_prompt(magic)
         answer = chat(context, options, prompt, is_line=cell is None)
@@ -146,7 +155,7 @@ class InferenceMagics(Magics):
         """
         from ..commands.map import run_map_magic
 
-        run_map_magic(*self._begin("%%wbmap", line), cell.strip("\n"))
+        run_map_magic(*self._begin("%%wbmap", line), _body(cell))
 
     @_magic(cell_magic)
     def wbeval(self, line: str, cell: str) -> None:
@@ -156,7 +165,7 @@ class InferenceMagics(Magics):
         """
         from ..commands.evaluate import run_evaluation_magic
 
-        run_evaluation_magic(*self._begin("%%wbeval", line), cell.strip("\n"))
+        run_evaluation_magic(*self._begin("%%wbeval", line), _body(cell))
 
     @_magic(line_magic)
     def wbjobs(self, line: str) -> None:
@@ -255,6 +264,11 @@ class InferenceMagics(Magics):
         for reply in self._fresh:
             reply._on_screen = False
         self._fresh.clear()
+
+
+def _body(cell: str) -> str:
+    """Return the body of a cell, whose lines may end as on Windows, as the prompt that it is anywhere."""
+    return cell.replace("\r\n", "\n").strip("\n")
 
 
 def _no_prompt(magic: str) -> InferenceError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.getipython import get_ipython
 from IPython.core.inputtransformer2 import EscapedCommand, MagicAssign
 
 from ..errors import InferenceError
@@ -17,15 +18,23 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 # `%wbchat?` and `%wbchat ?` are help requests and do not match.
-_QUESTION = re.compile(r"(^|=)\s*%wbchat\s+\S.*\?\s*$")
+_QUESTION = re.compile(r"(?:^|=)\s*%(\w+)\s+\S.*\?\s*$")
 
 
 def _if_asking(found: Any, tokens_by_line: Any) -> Any:
-    """Return the magic that IPython found if its line is `%wbchat` with text that ends in `?`, else None."""
+    """Return the magic that IPython found if its line is a chat's with text that ends in `?`, else None."""
     if found is None:
         return None
     lines = (token.line for line in tokens_by_line for token in line if token.start[0] - 1 == found.start_line)
-    return found if _QUESTION.search(next(lines, "")) else None
+    asking = _QUESTION.search(next(lines, ""))
+    return found if asking and _is_chat(asking[1]) else None
+
+
+def _is_chat(name: str) -> bool:
+    """Return whether a line magic is `%wbchat`, or another name for it (`%alias_magic`)."""
+    shell = get_ipython()
+    magic = None if shell is None else shell.magics_manager.magics["line"].get(name)
+    return name == "wbchat" or getattr(magic, "magic_name", "") == "wbchat"
 
 
 class QuestionLine(EscapedCommand):  # type: ignore[misc,unused-ignore]

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ..config import expanded, working_folder
-from ..errors import InferenceError, did_you_mean, quoted
+from ..errors import InferenceError, did_you_mean, quoted, shortened
 from ..text import counted, safe_plain
 from . import images
 from .marked import LEFT_OUT
@@ -149,25 +149,37 @@ def no_image_file(text: str) -> InferenceError | None:
     InferenceError
         When the system takes no such name, or the working folder has been deleted.
     """
+    begins, ends = ("./", "../", "/", "~", ".\\", "..\\"), ("/", "\\")
+    is_path = "\n" not in text and bool(_SUFFIX.search(text) or text.startswith(begins) or text.endswith(ends))
     try:
         path = home_resolved(text)
         is_there = path.exists()
-    except (OSError, ValueError):
-        return None
+        if path.is_symlink() and not is_there:
+            return _no_file(
+                f"{path} is a link to a file that is not there", "Make the link again, or name another file."
+            )
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        return _no_file(f"{shortened(text)} cannot be read: {why}", "Check its name and folder.") if is_path else None
     if is_there:
         kind = _kind_at(path)
-        return InferenceError(
-            f"{path} is not an image that models read, but {kind}. Nothing was sent.",
-            remedy="Give a PNG, JPEG, GIF or WebP file, or an image opened with PIL.",
+        return _no_file(
+            f"{path} is not an image that models read, but {kind}",
+            "Give a PNG, JPEG, GIF or WebP file, or an image opened with PIL.",
         )
-    if "\n" in text or not (_SUFFIX.search(text) or text.startswith(("./", "../", "/", "~", ".\\", "..\\"))):
+    if not is_path:
         return None
     # Some names cannot be those of a file on this system.
     expanded(text)
-    return InferenceError(
-        f"There is no file {path} (in {working_folder()}). Nothing was sent.",
-        remedy=_near(path) or "Check its name and folder, or give a figure or a PIL image of the notebook.",
+    where = "" if path.is_absolute() else f" (in {working_folder()})"
+    return _no_file(
+        f"There is no file {path}{where}",
+        _near(path) or "Check its name and folder, or give a figure or a PIL image of the notebook.",
     )
+
+
+def _no_file(what: str, remedy: str) -> InferenceError:
+    return InferenceError(f"{what}. Nothing was sent.", remedy=remedy)
 
 
 def home_resolved(path: str | Path) -> Path:

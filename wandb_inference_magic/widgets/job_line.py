@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..frontend import WIDGET, RedrawnOutput, is_notebook, takes_output, widget_view
+from ..frontend import WIDGET, ExecutionInfo, RedrawnOutput, is_notebook, takes_output, widget_view
 from ..rendering import BLANK, PLAIN
 from ..text import printable
 
@@ -55,6 +55,9 @@ class JobLine:
     def __init__(self, shell: InteractiveShell, stop: Callable[[], object] | None = None) -> None:
         # Another cell may replace the shell's publisher while it runs: `%%capture`.
         self._output = RedrawnOutput(shell, in_widget=takes_output(shell), publisher=shell.display_pub)
+        # Where the front end may ignore updates, the outcome is a new output.
+        is_updated = not ExecutionInfo.running(shell).may_be_console
+        self._last = self._output if is_updated else RedrawnOutput(shell, in_widget=False, publisher=shell.display_pub)
         self._button = StopButton(shell, stop) if stop is not None else None
         self._is_drawn = self._is_over = False
 
@@ -74,7 +77,9 @@ class JobLine:
         if self._is_over:
             return
         self._is_over = True
-        self._output.draw(bundle)
+        if self._last is not self._output:
+            self._output.clear()
+        self._last.draw(bundle)
         if self._button is not None:
             self._button.remove(line)
 
