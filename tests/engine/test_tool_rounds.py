@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
+from time import sleep
 from types import ModuleType
 from typing import Any
 
@@ -566,3 +567,36 @@ def test_a_cassette_without_the_reasoning_that_goes_back_is_replayed(
     current_session().settings.set(cassette_mode="replay")
     assert api.chat("How is Paris?", tools=[weather]).text == "Warm."
     assert len(service.chats) == 2
+
+
+THREAD = """
+from pathlib import Path
+from threading import Thread
+from time import sleep
+def train(go, done):
+    while not go.exists():
+        sleep(0.01)
+    print("epoch 1")
+    done.touch()
+Thread(target=train, args=(Path({go!r}), Path({done!r}))).start()
+"""
+
+
+def test_what_a_thread_prints_while_a_reply_streams_stays_in_the_cell(
+    kernel: Kernel, service: Service, tmp_path: Path
+) -> None:
+    """The kernel sends it to the cell that runs."""
+    go, done, gate = tmp_path / "go", tmp_path / "done", Event()
+    kernel.run(THREAD.format(go=str(go), done=str(done)))
+    service.then(Streamed(["One.\n\nTwo.\n\n", "Three."], gate=gate, hold_after=1))
+
+    def act() -> None:
+        go.touch()
+        while not done.exists():
+            sleep(0.01)
+        gate.set()
+
+    run = kernel.run_and_do("%wbchat --once hi", act, "Two.")
+    assert run.ok, run.error
+    assert "epoch 1" in run.text
+    assert [run.text.count(word) for word in ("One.", "Two.", "Three.")] == [1, 1, 1]

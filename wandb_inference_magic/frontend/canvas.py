@@ -98,6 +98,10 @@ class Canvas(Protocol):
         """Return a context manager for a block that runs the user's code. What that shows stays in the cell."""
         return nullcontext()
 
+    def watched(self) -> AbstractContextManager[None]:
+        """Return a context manager for the block that draws. What threads of the user print meanwhile stays too."""
+        return nullcontext()
+
     def discard(self) -> None:
         """Remove the status. Called when there is no reply."""
 
@@ -218,8 +222,9 @@ class NotebookCanvas(BlockCanvas):
         self._shell = shell
         self._format = format
         self._images = allow_images_from
-        # What the user's code shows, while it runs.
+        # What the user's code shows, while it runs, and what threads of the user print.
         self._users: UserOutput | None = None
+        self._others = UserOutput(shell)
         # All outputs, and those that pass: above something that the user's code has shown, and widgets.
         self._outputs: list[RedrawnOutput] = []
         self._passing: list[RedrawnOutput] = []
@@ -306,6 +311,16 @@ class NotebookCanvas(BlockCanvas):
             if shown.is_shown and not self._is_in_widget:
                 self._go_on_below(is_cleared=shown.is_cleared)
 
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        with self._others.watched_printing():
+            yield
+
+    def _leave_others(self) -> None:
+        """Keep what threads of the user have printed in between."""
+        if self._others.is_shown and self._owns_cell:
+            self._go_on_below(is_cleared=False)
+
     def _go_on_below(self, *, is_cleared: bool) -> None:
         """Go on below what the user's code has shown, in one output: the cell can no longer be cleared."""
         self._owns_cell = self._prints_finished_blocks = False
@@ -320,6 +335,7 @@ class NotebookCanvas(BlockCanvas):
 
     def finish(self, reply: Reply, rest: str) -> None:  # noqa: ARG002
         data = reply_bundle(reply, self._format, self._images)
+        self._leave_others()
         if len(self._outputs) > 1:
             # Finished blocks are still shown. They stay on screen until the final output replaces them.
             self.clear()
@@ -327,6 +343,7 @@ class NotebookCanvas(BlockCanvas):
 
     def _draw_final(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Draw what stays, in place of what was drawn before."""
+        self._leave_others()
         if self._outputs and self._is_final_new:
             self.clear()
             self._go_on_below(is_cleared=False)
@@ -350,6 +367,7 @@ class NotebookCanvas(BlockCanvas):
         self._draw_final(side_by_side_bundle(columns, self._images), metadata)
 
     def clear(self) -> None:
+        self._leave_others()
         if self._owns_cell:
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
             self._outputs, self._passing, self._block, self._below, self._says = [], [], None, None, ""
@@ -359,6 +377,7 @@ class NotebookCanvas(BlockCanvas):
             self._shell.display_pub.publish(data, {})
 
     def discard(self) -> None:
+        self._leave_others()
         self._blank_passing()
         if self._outputs and self._owns_cell:
             self._shell.display_pub.clear_output(wait=False)  # type: ignore[no-untyped-call,unused-ignore]
