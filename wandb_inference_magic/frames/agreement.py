@@ -14,16 +14,13 @@ from struct import pack, unpack
 from typing import TYPE_CHECKING, Any, Final
 
 from ..prompts import is_missing
-from ..text import bare, folded, is_number, read_json_text, shortest, ungrouped
+from ..text import bare, boolean_of, folded, is_number, read_json_text, shortest, ungrouped
 from .columns import json_text, plain
 from .kinds import ANY, BOOLEAN, Kind
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-_BOOLEANS: Final = dict.fromkeys(("true", "yes", "y", "t", "on", "1"), True) | dict.fromkeys(
-    ("false", "no", "n", "f", "off", "0"), False
-)
 # Numbers that were read with missing ones, and written again: 1 became 1.0.
 _WHOLE: Final = re.compile(r"(-?\d+)\.0+")
 # What Python writes of lists and dicts of texts, numbers, booleans and None. NumPy writes no commas between texts.
@@ -107,7 +104,7 @@ def _same_booleans(one: Any, other: Any) -> bool:
 
 def _boolean(value: Any) -> bool | None:
     if isinstance(value, str):
-        return _BOOLEANS.get(_folded(value))
+        return boolean_of(_folded(value))
     return bool(value) if isinstance(value, int | float | Decimal) and value in (0, 1) else None
 
 

@@ -19,6 +19,15 @@ _PLAIN: Final = str.maketrans(
     dict.fromkeys("\u2010\u2011\u2212", "-") | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | {"\u2019": "'"}
 )
 
+_BOOLEANS: Final = dict.fromkeys(("true", "yes", "y", "t", "on", "1"), True) | dict.fromkeys(
+    ("false", "no", "n", "f", "off", "0"), False
+)
+
+
+def boolean_of(text: str) -> bool | None:
+    """Return what a text says as a boolean: True for "Yes.", False for "off". None if it says neither."""
+    return _BOOLEANS.get(folded(text))
+
 
 def folded(text: str) -> str:
     """Return a text in lower case, without outer blanks, final full stops, and marks around the whole.
