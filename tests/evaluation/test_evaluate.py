@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from evaluations import evaluate
-from pydantic import BaseModel, computed_field, create_model
+from pydantic import BaseModel, Field, HttpUrl, SecretStr, computed_field, create_model
 from service import Answer, Service, completion, refused, usage
 
 from wandb_inference_magic.errors import InferenceError
@@ -660,6 +660,61 @@ def test_whole_answers_are_compared_part_by_part(api: ModuleType, service: Servi
     frame = FRAME.assign(truth=truth)
     found = evaluated(api, frame, models="test/x", truth="truth", schema="when date, price float, tags list")
     assert found.summary.share.tolist() == [0.5]
+
+
+class Sub(BaseModel):
+    tags: set[str]
+
+
+class Whole(BaseModel):
+    full_name: str = Field(alias="fullName")
+    sub: Sub
+    home: HttpUrl
+    size: int = 2
+
+    @computed_field
+    def double(self) -> int:
+        return 2 * self.size
+
+
+WHOLE: dict[str, Any] = {"fullName": "Ann", "sub": {"tags": ["b", "a"]}, "home": "http://x.com", "size": 2}
+CLOSED = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer", "truth", "is_right"),
+    [
+        (Whole, WHOLE, {**WHOLE, "double": 4, "sub": {"tags": ["a", "b"]}}, True),
+        (Whole, WHOLE, json.dumps({name: one for name, one in WHOLE.items() if name != "size"}), True),
+        (Whole, WHOLE, Whole(**WHOLE), True),
+        (Whole, WHOLE, {**WHOLE, "fullName": "Bo"}, False),
+        (list[Whole], {"items": [WHOLE]}, [WHOLE], True),
+        ("a int, b", {"a": 1, "b": "x"}, {"a": 1, "b": "x", "note": "checked by Ann"}, True),
+        (CLOSED, {"a": 1, "b": "x"}, {"a": "1", "b": "x", "note": "checked by Ann"}, True),
+        ("a int, b", {"a": 1, "b": "x"}, {"a": 1, "note": "checked by Ann"}, False),
+        (create_model("Login", a=(int, 1), b=(SecretStr, ...)), {"a": 1, "b": "x"}, {"a": 1, "b": "y"}, False),
+        (create_model("Defaults", a=(int, 1), b=(int, 2)), {"a": 1, "b": 2}, {"c": 3}, False),
+        (set[str], {"items": ["a", "b"]}, ["b", "a"], True),
+        ("list of text", {"items": ["b", "a"]}, {"a", "b"}, True),
+    ],
+)
+def test_the_truth_is_read_as_an_answer_is(
+    api: ModuleType, service: Service, schema: Any, answer: Any, truth: Any, *, is_right: bool
+) -> None:
+    service.always = completion(json.dumps(answer))
+    frame = pd.DataFrame({"text": ["a"], "truth": [truth]})
+    found = evaluated(api, frame, models="test/x", truth="truth", schema=schema)
+    assert found.summary.right.tolist() == [is_right]
+    assert found.rows["truth"].tolist() == [truth], "as it was given"
+
+
+def test_a_function_of_the_user_gets_the_truth_as_it_is(api: ModuleType, service: Service) -> None:
+    service.always = completion(json.dumps(WHOLE))
+    frame = pd.DataFrame({"text": ["a"], "truth": [json.dumps(WHOLE)]})
+    given: list[Any] = []
+    scorer = lambda answer, truth: given.append(truth) or 1.0  # noqa: E731
+    evaluated(api, frame, models="test/x", truth="truth", schema=Whole, scorer=scorer)
+    assert given == frame.truth.tolist()
 
 
 @dataclass
