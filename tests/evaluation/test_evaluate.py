@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -410,6 +411,42 @@ def test_what_a_scorer_returns_is_named(api: ModuleType, service: Service, retur
     service.always = completion("good")
     found = evaluated(api, models="test/x", scorer=lambda answer, truth: returned)
     assert f"returned {said}: it must be a number from 0 to 1" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("returned", "score"),
+    [(1.0000000000000002, 1.0), (sum([0.1] * 10), 1.0), (float(np.float32(1.0000001)), 1.0), (-1e-17, 0.0)],
+)
+def test_what_rounding_adds_to_a_score_does_not_count(
+    api: ModuleType, service: Service, returned: float, score: float
+) -> None:
+    service.always = completion("good")
+    found = evaluated(api, models="test/x", scorer=lambda answer, truth: returned)
+    assert found.rows.score.tolist() == [score] * 4
+    assert found.summary.right.tolist() == [4 * score]
+    assert "must be" not in str(found)
+
+
+@pytest.mark.parametrize("returned", [1.01, -0.01, float("nan")])
+def test_a_score_outside_its_range_is_named(api: ModuleType, service: Service, returned: float) -> None:
+    service.always = completion("good")
+    found = evaluated(api, models="test/x", scorer=lambda answer, truth: returned)
+    assert f"returned {returned:g}: it must be from 0 to 1" in str(found)
+
+
+def only_names(*, answer: str, truth: str) -> float:
+    return float(answer == truth)
+
+
+@pytest.mark.parametrize(
+    "scorer", [lambda answer: 1.0, lambda answer, truth, row: 1.0, only_names], ids=["one", "three", "only names"]
+)
+def test_a_scorer_of_other_arguments_is_refused_before_anything_is_sent(
+    api: ModuleType, service: Service, scorer: Any
+) -> None:
+    with pytest.raises(InferenceError, match="cannot be called with an answer and the truth: it takes"):
+        evaluated(api, scorer=scorer)
+    assert service.chats == []
 
 
 def test_errors_of_a_scorer_that_differ_by_row_do_not_flood(api: ModuleType, service: Service) -> None:
