@@ -16,11 +16,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from evaluations import evaluate
-from pydantic import BaseModel, computed_field, create_model
+from pydantic import BaseModel, Field, HttpUrl, SecretStr, computed_field, create_model
 from service import Answer, Service, completion, refused, usage
 
 from wandb_inference_magic.errors import InferenceError
@@ -420,6 +421,42 @@ def test_what_a_scorer_returns_is_named(api: ModuleType, service: Service, retur
     assert f"returned {said}: it must be a number from 0 to 1" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("returned", "score"),
+    [(1.0000000000000002, 1.0), (sum([0.1] * 10), 1.0), (float(np.float32(1.0000001)), 1.0), (-1e-17, 0.0)],
+)
+def test_what_rounding_adds_to_a_score_does_not_count(
+    api: ModuleType, service: Service, returned: float, score: float
+) -> None:
+    service.always = completion("good")
+    found = evaluated(api, models="test/x", scorer=lambda answer, truth: returned)
+    assert found.rows.score.tolist() == [score] * 4
+    assert found.summary.right.tolist() == [4 * score]
+    assert "must be" not in str(found)
+
+
+@pytest.mark.parametrize("returned", [1.01, -0.01, float("nan")])
+def test_a_score_outside_its_range_is_named(api: ModuleType, service: Service, returned: float) -> None:
+    service.always = completion("good")
+    found = evaluated(api, models="test/x", scorer=lambda answer, truth: returned)
+    assert f"returned {returned:g}: it must be from 0 to 1" in str(found)
+
+
+def only_names(*, answer: str, truth: str) -> float:
+    return float(answer == truth)
+
+
+@pytest.mark.parametrize(
+    "scorer", [lambda answer: 1.0, lambda answer, truth, row: 1.0, only_names], ids=["one", "three", "only names"]
+)
+def test_a_scorer_of_other_arguments_is_refused_before_anything_is_sent(
+    api: ModuleType, service: Service, scorer: Any
+) -> None:
+    with pytest.raises(InferenceError, match="cannot be called with an answer and the truth: it takes"):
+        evaluated(api, scorer=scorer)
+    assert service.chats == []
+
+
 def test_errors_of_a_scorer_that_differ_by_row_do_not_flood(api: ModuleType, service: Service) -> None:
     def scorer(answer: str, truth: int) -> float:
         raise ValueError(f"row {truth}")
@@ -668,6 +705,61 @@ def test_whole_answers_are_compared_part_by_part(api: ModuleType, service: Servi
     frame = FRAME.assign(truth=truth)
     found = evaluated(api, frame, models="test/x", truth="truth", schema="when date, price float, tags list")
     assert found.summary.share.tolist() == [0.5]
+
+
+class Sub(BaseModel):
+    tags: set[str]
+
+
+class Whole(BaseModel):
+    full_name: str = Field(alias="fullName")
+    sub: Sub
+    home: HttpUrl
+    size: int = 2
+
+    @computed_field
+    def double(self) -> int:
+        return 2 * self.size
+
+
+WHOLE: dict[str, Any] = {"fullName": "Ann", "sub": {"tags": ["b", "a"]}, "home": "http://x.com", "size": 2}
+CLOSED = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer", "truth", "is_right"),
+    [
+        (Whole, WHOLE, {**WHOLE, "double": 4, "sub": {"tags": ["a", "b"]}}, True),
+        (Whole, WHOLE, json.dumps({name: one for name, one in WHOLE.items() if name != "size"}), True),
+        (Whole, WHOLE, Whole(**WHOLE), True),
+        (Whole, WHOLE, {**WHOLE, "fullName": "Bo"}, False),
+        (list[Whole], {"items": [WHOLE]}, [WHOLE], True),
+        ("a int, b", {"a": 1, "b": "x"}, {"a": 1, "b": "x", "note": "checked by Ann"}, True),
+        (CLOSED, {"a": 1, "b": "x"}, {"a": "1", "b": "x", "note": "checked by Ann"}, True),
+        ("a int, b", {"a": 1, "b": "x"}, {"a": 1, "note": "checked by Ann"}, False),
+        (create_model("Login", a=(int, 1), b=(SecretStr, ...)), {"a": 1, "b": "x"}, {"a": 1, "b": "y"}, False),
+        (create_model("Defaults", a=(int, 1), b=(int, 2)), {"a": 1, "b": 2}, {"c": 3}, False),
+        (set[str], {"items": ["a", "b"]}, ["b", "a"], True),
+        ("list of text", {"items": ["b", "a"]}, {"a", "b"}, True),
+    ],
+)
+def test_the_truth_is_read_as_an_answer_is(
+    api: ModuleType, service: Service, schema: Any, answer: Any, truth: Any, *, is_right: bool
+) -> None:
+    service.always = completion(json.dumps(answer))
+    frame = pd.DataFrame({"text": ["a"], "truth": [truth]})
+    found = evaluated(api, frame, models="test/x", truth="truth", schema=schema)
+    assert found.summary.right.tolist() == [is_right]
+    assert found.rows["truth"].tolist() == [truth], "as it was given"
+
+
+def test_a_function_of_the_user_gets_the_truth_as_it_is(api: ModuleType, service: Service) -> None:
+    service.always = completion(json.dumps(WHOLE))
+    frame = pd.DataFrame({"text": ["a"], "truth": [json.dumps(WHOLE)]})
+    given: list[Any] = []
+    scorer = lambda answer, truth: given.append(truth) or 1.0  # noqa: E731
+    evaluated(api, frame, models="test/x", truth="truth", schema=Whole, scorer=scorer)
+    assert given == frame.truth.tolist()
 
 
 @dataclass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -88,6 +90,33 @@ def test_a_truth_that_is_an_array_can_be_reviewed_again(api: ModuleType, service
     found = api.evaluate(frame, "{{ text }}", truth="tags", models=["test/x"], schema="value list", scorer="f1")
     found.review().decide(0, "truth")
     assert found.review().choices == {0: "truth"}
+
+
+@pytest.mark.parametrize(
+    ("truths", "options", "answer", "reviewed"),
+    [
+        (pd.to_datetime(["2024-01-01", "2024-01-02"]), {"schema": "d date"}, {"d": "2024-01-03"},
+         ["2024-01-01T00:00:00", "2024-01-03"]),
+        ([{"a": 1, "b": "x"}, {"a": 2, "b": "x"}], {"schema": "a int, b", "field": "a"}, {"a": 3, "b": "x"},
+         ['{"a": 1, "b": "x"}', "3"]),
+        ([Decimal("1.5"), Decimal("2.5")], {}, "3", ["1.5", "3"]),
+    ],
+)  # fmt: skip
+def test_a_reviewed_truth_of_several_types_can_be_saved(
+    api: ModuleType, service: Service, tmp_path: Path, truths: Any, options: Any, answer: Any, reviewed: list[str]
+) -> None:
+    service.always = completion(answer if isinstance(answer, str) else json.dumps(answer))
+    frame = pd.DataFrame({"text": ["x", "y"], "truth": truths})
+    found = api.evaluate(frame, "{{ text }}", truth="truth", models="test/x", **options)
+    review = found.review()
+    review.decide(0, "truth")
+    review.decide(1, 1)
+    again = found.reviewed()
+    assert again.summary.right.tolist() == [1]
+    for number, one in enumerate((found, again)):
+        one.rows.to_parquet(tmp_path / str(number))
+    assert again.rows["truth"].tolist() == reviewed
+    assert again.source[0]["truth"] is found.source[0]["truth"], "as it was given"
 
 
 def test_what_cannot_be_decided_is_refused(found: Any) -> None:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
-from ..frames import column_of, plain, with_label, with_pandas_columns
+from ..frames import ANY, Kind, column_of, plain, with_label, with_pandas_columns
 from ..messages import data_frame
+from ..prompts import is_missing
 from ..text import counted, figure
 
 if TYPE_CHECKING:
     from ..batch import RunTotals
-    from ..frames import Kind, Row, TypedColumn
+    from ..frames import Row, TypedColumn
     from .scorers import RowScores
 
 # The module of what the cells of a notebook define.
@@ -120,7 +121,7 @@ def frame_of(
     places: Sequence[int],
     candidates: Sequence[Candidate],
     kind: Kind,
-    more: Mapping[str, list[Any]],
+    by_hand: Mapping[str, Mapping[int, Any]],
     *,
     has_scores: bool,
 ) -> Any:
@@ -134,8 +135,8 @@ def frame_of(
     candidates : sequence of Candidate
     kind : Kind
         The type of an answer: what the schema says of it, or ANY for the answers to several samples.
-    more : mapping
-        Further columns, by their names.
+    by_hand : mapping
+        For the column with the truth, what a person said is right, by row.
     has_scores : bool
         Whether answers have scores besides being right or wrong.
     """
@@ -150,7 +151,15 @@ def frame_of(
             columns[_free(f"{name}{end}", given)] = values
         name = _free(f"answer{end}", given)
         answers[name] = column_of(kind, [plain(value) for value in columns[name]])[0]
-    columns |= {_free(name, given): values for name, values in more.items()}
+    for truth, right in by_hand.items():
+        if right:
+            name = _free(f"{truth} reviewed", given)
+            columns[name] = [right.get(number) for number in range(len(rows))]
+            answers[name] = column_of(Kind(ANY), [plain(one) for one in columns[name]])[0]
+            # An answer in place of the truth may be of another type, and no file takes a column of both.
+            known = [row.get(truth) for row in rows]
+            if len({type(one) for one in known if not is_missing(one)}) > 1:
+                answers[truth] = column_of(Kind(ANY), [plain(one) for one in known])[0]
     has_index = any(row is not shown for row, shown in zip(source, rows, strict=True))
     if not has_index and any(place != number for number, place in enumerate(places)):
         name = _free("index", given)

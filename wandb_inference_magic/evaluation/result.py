@@ -178,9 +178,8 @@ class Evaluation(Shown):
         right. A column of the input that has such a name is kept, and the name of the evaluation's own ends in `_eval`.
         """
         kind = self.kind if self.samples == 1 else Kind(ANY)
-        by_hand = [self.by_hand.get(number) for number in range(len(self.source))]
-        more = {f"{self.truth} reviewed": by_hand} if self.by_hand else {}
-        return frame_of(self.source, self.places, self.candidates, kind, more, has_scores=self.scorer.has_scores)
+        by_hand, has_scores = {self.truth: self.by_hand}, self.scorer.has_scores
+        return frame_of(self.source, self.places, self.candidates, kind, by_hand, has_scores=has_scores)
 
     @property
     def disagreements(self) -> Any:
@@ -204,7 +203,7 @@ class Evaluation(Shown):
         changed = originals | self.by_hand
         truths = [changed.get(number, truth) for number, truth in enumerate(self.truths)]
         source = [
-            with_values(row, {self.truth: changed[number]} if number in changed else {})
+            row if truths[number] is self.truths[number] else with_values(row, {self.truth: truths[number]})
             for number, row in enumerate(self.source)
         ]
         # What was published is not this one.

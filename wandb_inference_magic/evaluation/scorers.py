@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from functools import partial
-from inspect import iscoroutine, iscoroutinefunction
+from inspect import iscoroutine, iscoroutinefunction, signature
 from statistics import fmean
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +22,8 @@ MAX_NOTICES: Final = 5
 LONGEST_TRUTH: Final = 40
 # A number that no float holds is none.
 LARGEST_EXPONENT: Final = 308
+# A cosine of equal vectors may be a little more or less than 1, with floats of 32 bits 1.0000001.
+ROUNDING: Final = 1e-6
 _IS_ASYNC: Final = "is async: it returns no number."
 
 # The notebook's own context may have few digits, and traps.
@@ -157,11 +159,23 @@ def scorer_of(value: str | Callable[[Any, Any], Any] | None) -> Scorer:
         name = str(getattr(value, "__name__", type(value).__name__))
         if iscoroutinefunction(value) or iscoroutinefunction(type(value).__call__):
             raise cannot_start(f"The scorer {name} {_IS_ASYNC}", "Write it with def, without async.")
+        # Some functions that are written in C have no signature.
+        with suppress(TypeError, ValueError):
+            _check_arguments(name, value)
         return Scorer(name, partial(_score_by, value, f"The scorer {name}"), ScoreMeasure(f"mean {name}"))
     if value not in SCORERS:
         others = f"Scorers: {', '.join(SCORERS)}, or a function of the notebook."
         raise cannot_start(f"There is no scorer {shortened(repr(value))}.", others)
     return SCORERS[value]
+
+
+def _check_arguments(name: str, function: Callable[[Any, Any], Any]) -> None:
+    takes = signature(function)
+    try:
+        takes.bind(None, None)
+    except TypeError:
+        what = f"The scorer {name} cannot be called with an answer and the truth: it takes {shortened(str(takes))}."
+        raise cannot_start(what, "Give it two arguments: def scorer(answer, truth).") from None
 
 
 def _score_by(function: Callable[[Any, Any], Any], scorer: str, answer: Any, truth: Any, _: Kind) -> float:
@@ -178,9 +192,9 @@ def _score_by(function: Callable[[Any, Any], Any], scorer: str, answer: Any, tru
     except Exception:  # noqa: BLE001 - the user's own types can raise anything
         kind = "None" if returned is None else f"a value of type {type(returned).__name__}"
         raise InferenceError(f"{scorer} returned {kind}: it must be a number from 0 to 1.") from None
-    if not 0 <= found <= 1:
+    if not -ROUNDING <= found <= 1 + ROUNDING:
         raise InferenceError(f"{scorer} returned {found:g}: it must be from 0 to 1.")
-    return found
+    return 1.0 if found >= 1 - ROUNDING else max(found, 0.0)
 
 
 def _equal(answer: Any, truth: Any, kind: Kind) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set as AnySet
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import did_you_mean, shortened, visible
-from ..frames import BOOLEAN, ONLY, STRUCT, Kind, are_yes_and_no, part_of, plain, read_nested, schema_kinds
+from ..errors import InferenceError, did_you_mean, shortened, visible
+from ..frames import BOOLEAN, ONLY, STRUCT, Kind, are_yes_and_no, json_text, part_of, plain, read_nested, schema_kinds
 from ..prompts import is_missing
+from ..schemas import Mismatch
+from ..text import read_json_text
 from .scorers import SCORERS, as_number, cannot_start
 
 if TYPE_CHECKING:
@@ -89,14 +91,38 @@ class EvaluationSpec:
         truth, (name, kind) = row.get(self.truth), self.compared_field
         if is_missing(truth) or (self._schema is None and isinstance(truth, str) and not truth.strip()):
             return None
-        if name in (None, ONLY) or name in kind.fields:
+        if name in kind.fields:
             return truth
-        whole = truth
-        if isinstance(truth, str) and truth.lstrip()[:1] == "{":
+        given = truth
+        if isinstance(truth, str) and truth.lstrip()[:1] in ("{", "["):
             with suppress(ValueError):
-                whole = read_nested(truth)
+                given = read_nested(truth)
+        read = self._as_answer(given)
+        if name in (None, ONLY):
+            return truth if read is None else read
+        whole = given if read is None else read
         fields = plain(whole)
         return part_of(whole, str(name)) if isinstance(fields, dict) and name in fields else truth
+
+    def _as_answer(self, truth: Any) -> Any:
+        """Return an object or a list as the schema reads an answer: with its names, types and defaults.
+
+        None if it does not fit, and for a function of the user, who knows the form of the truth.
+        """
+        value, schema = plain(truth), self._schema
+        is_answer = isinstance(value, dict) or (isinstance(value, list) and not isinstance(truth, AnySet))
+        if schema is None or not is_answer or self.scorer is not SCORERS.get(self.scorer.name):
+            return None
+        # Secrets all read the same. Of an object without a field of the schema, only defaults would be read.
+        known = schema.json_schema.get("properties", value)
+        if "writeOnly" in str(schema.json_schema) or (not schema.wrapped and not set(value) & set(known)):
+            return None
+        with suppress(InferenceError, Mismatch, RecursionError, TypeError, ValueError):
+            read = schema.check(read_json_text(json_text(value)))
+            # A JSON schema may allow other fields, but no answer has them.
+            is_closed = schema.is_strict and not schema.wrapped and isinstance(read, dict)
+            return {name: one for name, one in read.items() if name in schema.fields} if is_closed else read
+        return None
 
     def check(self, columns: Sequence[str]) -> None:
         """Raise if a column or a field does not exist, or a stop was asked for that cannot be.

@@ -14,16 +14,13 @@ from struct import pack, unpack
 from typing import TYPE_CHECKING, Any, Final
 
 from ..prompts import is_missing
-from ..text import bare, folded, is_number, read_json_text, shortest, ungrouped
+from ..text import bare, boolean_of, folded, is_number, read_json_text, shortest, ungrouped
 from .columns import json_text, plain
 from .kinds import ANY, BOOLEAN, Kind
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-_BOOLEANS: Final = dict.fromkeys(("true", "yes", "y", "t", "on", "1"), True) | dict.fromkeys(
-    ("false", "no", "n", "f", "off", "0"), False
-)
 # Numbers that were read with missing ones, and written again: 1 became 1.0.
 _WHOLE: Final = re.compile(r"(-?\d+)\.0+")
 # What Python writes of lists and dicts of texts, numbers, booleans and None. NumPy writes no commas between texts.
@@ -32,6 +29,7 @@ _PYTHON: Final = re.compile(
     r"""|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|True|False|None|[\[\](){},:\s]"""
 )
 LONGEST_PYTHON: Final = 100_000
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 # So many digits of a float are what was meant: 0.1 + 0.2 is 0.30000000000000004.
 _FLOAT: Final = Context(prec=15, traps=[])
 # Stands for an answer or a known value that there is not.
@@ -46,10 +44,11 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     compared as what the other value is: a number, a date in ISO form, a list or an object in JSON or as Python writes
     it. A float of 32 bits is the same as its shortest decimals. Texts are compared without regard to case, outer
     blanks, final full stops, quotation marks or Markdown's marks around the whole, zeros after a whole number (1.0),
-    commas between groups of three digits, hyphens, spaces and apostrophes that do not break or are typographic, and the
-    way in which accents are written (Unicode's NFC). Lists are compared item by item, sets without their order, objects
-    field by field; a field that is missing is the same as one without a value. A time without a zone is in UTC. 0, 1
-    and words such as "yes" are booleans where `kind` is boolean, and beside a boolean.
+    commas or narrow spaces between groups of three digits, hyphens, dashes, spaces and quotation marks that do not
+    break or are typographic, line ends, and the way in which accents are written (Unicode's NFC). Lists are compared
+    item by item, sets without their order, objects field by field; a field that is missing is the same as one without a
+    value. A time without a zone is in UTC, and a date is midnight in the zone of a time. 0, 1 and words such as "yes"
+    are booleans where `kind` is boolean, and beside a boolean.
 
     Parameters
     ----------
@@ -77,7 +76,7 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
         pairs = zip(one, other, strict=False)
         return len(one) == len(other) and all(means_same(*pair, kind.item) for pair in pairs)
     if isinstance(one, _Time) and isinstance(other, _Time):
-        return bool(_moment(one) == _moment(other))
+        return bool(_moment(one, other) == _moment(other, one))
     # Two texts are compared as texts.
     ours, theirs = (None if isinstance(each, str) else number_of(each) for each in (one, other))
     if ours is None or theirs is None:
@@ -107,7 +106,7 @@ def _same_booleans(one: Any, other: Any) -> bool:
 
 def _boolean(value: Any) -> bool | None:
     if isinstance(value, str):
-        return _BOOLEANS.get(_folded(value))
+        return boolean_of(_folded(value))
     return bool(value) if isinstance(value, int | float | Decimal) and value in (0, 1) else None
 
 
@@ -142,6 +141,8 @@ def _read(text: str, beside: Any) -> Any:
             if kind is not timedelta and is_number(text):
                 # A year, which would be read as seconds of 1970.
                 return text
+            # A day without a time is in no zone.
+            kind = date if kind is datetime and _DAY.fullmatch(text.strip()) else kind
             return _adapter(kind).validate_python(text.strip())
         if isinstance(beside, int | float | Decimal) and not isinstance(beside, bool):
             number = Decimal(ungrouped(bare(text)))
@@ -179,16 +180,18 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _moment(value: _Time) -> Any:
+def _moment(value: _Time, beside: _Time) -> Any:
+    """Return a time with its zone, or UTC. A date begins in the zone of the time that it is compared with."""
     if isinstance(value, datetime | time):
-        value = value.replace(tzinfo=value.tzinfo or timezone.utc)
-    elif isinstance(value, date):
-        value = datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+        return value.replace(tzinfo=value.tzinfo or timezone.utc)
+    if isinstance(value, date):
+        zone = beside.tzinfo if isinstance(beside, datetime) else None
+        return datetime(value.year, value.month, value.day, tzinfo=zone or timezone.utc)
     return value
 
 
 def _folded(value: Any) -> str:
     text = value if isinstance(value, str) else json_text(value)
-    number = ungrouped(folded(text))
+    number = folded(ungrouped(bare(text)))
     whole = _WHOLE.fullmatch(number)
     return whole[1] if whole else number

@@ -22,7 +22,7 @@ from ..messages import inner_json, json_in
 from ..text import as_json, json_values, read_json_text, whole, with_backslashes
 from .annotations import has_quoted_name, with_known_typed_dicts
 from .short_form import annotation_of
-from .validation import compile_check, misread_values, property_names, with_allowed_values, with_missing_nulls
+from .validation import ROUNDS, compile_reader, misread_values, property_names, with_missing_nulls, with_other_forms
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -126,6 +126,10 @@ class Schema:
             found = [json_in(text), *deque(json_values(with_backslashes(text)), maxlen=MAX_VALUES)]
             found += [inner for inner in [inner_json(found[0])] if inner is not None]
         except ValueError as error:
+            # A model that ignores the response format answers one value as it is: 2024-01-05, or Good.
+            if self.wrapped == "value" and text.strip() and not {"{", "["} & set(text):
+                with suppress(Mismatch):
+                    return self.check(text.strip())
             # A text without JSON breaks off at its first character: that explains nothing.
             where = "" if getattr(error, "pos", None) == 0 else f": {error}"
             raise Mismatch([f"the answer is not JSON{where}"]) from None
@@ -307,18 +311,18 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     return _schema(json_schema, name, check, described)
 
 
-def _validated(adapter: TypeAdapter[Any], value: Any, names: frozenset[str]) -> Any:
+def _validated(adapter: TypeAdapter[Any], value: Any, names: frozenset[str], rounds: int = ROUNDS) -> Any:
     from pydantic import ValidationError
 
     try:
         # Validate as JSON: in JSON a date is a string, but as a Python value a string is not a date.
         return adapter.validate_json(whole(json.dumps(value, ensure_ascii=False)).encode())
     except ValidationError as error:
-        if (changed := with_allowed_values(value, error)) is not None:
-            return _validated(adapter, changed, names)
+        if rounds and (changed := with_other_forms(value, error)) is not None:
+            return _validated(adapter, changed, names, rounds - 1)
         if (filled := with_missing_nulls(value, error, names)) is not None:
             with suppress(Mismatch):
-                return _validated(adapter, filled, names)
+                return _validated(adapter, filled, names, 0)
         raise Mismatch(_problems(error)) from None
     except RecursionError:
         raise
@@ -343,14 +347,15 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
         copied = json.loads(json.dumps(dict(schema), allow_nan=False, default=as_json))
         if not copied.keys() & {"type", "properties", "$ref", "anyOf", "oneOf", "enum", "items"}:
             raise ValueError("it has neither a type nor properties.")
-        problems_of = compile_check(copied)
+        read = compile_reader(copied)
     except (TypeError, ValueError) as error:
         raise _no_schema(f"This dict is not a JSON schema: {quoted(str(error))}") from None
 
     def check(value: Any) -> Any:
-        if problems := problems_of(value):
+        held, problems = read(value)
+        if problems:
             raise Mismatch(problems)
-        return value
+        return held
 
     return _schema(copied, str(copied.get("title") or "answer"), check, copy_without(("format",), copied))
 

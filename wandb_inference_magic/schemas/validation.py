@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 import re
 from ast import literal_eval
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import shortened
-from ..text import folded, is_number, json_or_none, ungrouped
+from ..messages import inner_json
+from ..text import bare, boolean_of, folded, is_number, json_or_none, ungrouped
 
 if TYPE_CHECKING:
     from fastjsonschema import JsonSchemaValueException
@@ -27,9 +28,24 @@ if TYPE_CHECKING:
 TIMES: Final = ("date", "date-time", "time")
 # The values in pydantic's list of those that are allowed, as Python writes them.
 _ALLOWED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s,'"]+""")
-# The types of pydantic's errors about a text that is none of the choices, or no number.
-_CHOICES: Final = ("literal_error", "enum")
-_NUMBERS: Final = ("int_parsing", "float_parsing", "decimal_parsing")
+# What pydantic wants, by the types of its errors about values that can be written in another form.
+_WANTED: Final = {
+    **dict.fromkeys(("literal_error", "enum"), "enum"),
+    **dict.fromkeys(("int_parsing", "float_parsing", "decimal_parsing"), "number"),
+    **dict.fromkeys(("date_parsing", "date_from_datetime_parsing"), "date"),
+    **dict.fromkeys(("datetime_parsing", "datetime_from_date_parsing"), "date-time"),
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type", "iterable_type"), "array"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type", "arguments_type"), "object"),
+    "time_parsing": "time",
+    "bool_parsing": "boolean",
+    "string_type": "string",
+}
+# The rules of a JSON schema that such a value breaks.
+_RULES: Final = ("type", "enum", "const", "format", "anyOf", "oneOf")
+# A list in a text may have numbers in texts. An alternative could change back what another one has changed.
+ROUNDS: Final = 3
+# Stands for a null where a JSON schema wants another value: the field may be one that is not required.
+_LEFT_OUT: Final = object()
 _SHARED: Final = ("$schema", "$id", "$defs", "definitions")
 
 
@@ -51,6 +67,41 @@ def compile_check(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Call
     ValueError
         If it is not a schema, or refers to another document.
     """
+    errors_in = _compiled(schema)
+
+    def check(value: Any) -> list[str]:
+        return [line for error in errors_in(value) for line in _described(error, schema, path)]
+
+    return check
+
+
+def compile_reader(schema: Mapping[str, Any]) -> Callable[[Any], tuple[Any, list[str]]]:
+    """Return a function that returns a value as the schema has it, and how it does not fit.
+
+    A part in another form that means the same is read. If the value does not fit then either, it is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is not a schema, or refers to another document.
+    """
+    errors_in = _compiled(schema)
+
+    def read(value: Any) -> tuple[Any, list[str]]:
+        held, errors = value, (problems := errors_in(value))
+        for _ in range(ROUNDS):
+            held = _replaced(held, map(_form_of, errors)) if errors else held
+            if held is None:
+                break
+            errors = errors_in(held)
+        if not errors:
+            return held, []
+        return value, [line for error in problems for line in _described(error, schema, ())]
+
+    return read
+
+
+def _compiled(schema: Mapping[str, Any]) -> Callable[[Any], list[JsonSchemaValueException]]:
     import fastjsonschema
 
     try:
@@ -60,17 +111,17 @@ def compile_check(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Call
     except Exception as error:  # noqa: BLE001 - a keyword's value of the wrong type makes it fail in any way
         raise ValueError(str(error).partition("\n")[0] or type(error).__name__) from None
 
-    def check(value: Any) -> list[str]:
+    def errors_in(value: Any) -> list[JsonSchemaValueException]:
         try:
             fits(value)
         except fastjsonschema.JsonSchemaValuesException as found:
-            return [line for error in found.errors for line in _described(error, schema, path)]
+            return list(found.errors)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # A number is too large, or a keyword has a wrong value that the compilation did not refuse.
-            return [f"the answer: it cannot be checked ({error})"]
+            return [fastjsonschema.JsonSchemaValueException(f"it cannot be checked ({error})")]
         return []
 
-    return check
+    return errors_in
 
 
 def _with_distinct_references(schema: Mapping[str, Any]) -> Any:
@@ -94,6 +145,8 @@ def _with_distinct_references(schema: Mapping[str, Any]) -> Any:
 def _described(error: JsonSchemaValueException, root: Mapping[str, Any], within: tuple[str, ...]) -> list[str]:
     path = (*within, *error.path[1:])
     value, rule, wanted = error.value, error.rule, error.rule_definition
+    if rule is None:
+        return [f"the answer: {error.message}"]
     if rule == "required":
         return [f"{'.'.join((*path, str(name)))}: it is missing" for name in wanted if name not in value]
     if rule == "additionalProperties":
@@ -118,27 +171,110 @@ def _of_alternatives(error: JsonSchemaValueException, root: Mapping[str, Any], p
     return min(found, key=len, default=[])[:1]
 
 
-def with_allowed_values(value: Any, error: ValidationError) -> Any:
-    """Return a copy of a value in which each text that is an allowed value in another form is that one.
+def with_other_forms(value: Any, error: ValidationError) -> Any:
+    """Return a copy of a value in which each part in another form that means the same is as pydantic wants it.
 
-    Models write `Positive.` for `positive` and `2,100,000` for a number, and pydantic does not read `"3"` as one of
-    `Literal[1, 2, 3]`. `error` is what it said of the value. None if there is no such text, or it could be several.
+    Models write `Positive.` for `positive`, `2,100,000` and `**5**` for numbers, 4 for a text and a list as JSON in a
+    text, and pydantic does not read `"3"` as one of `Literal[1, 2, 3]`. `error` is what it said of the value. None if
+    there is no such part, or it could be several values.
     """
+    return _replaced(value, map(_form_in, error.errors(include_url=False)))
+
+
+def _form_in(error: Any) -> tuple[Sequence[Any], Any, list[Any]]:
+    """Return the path of an error of pydantic, the value there, and the values that it can stand for."""
+    given, wanted = error["input"], _WANTED.get(error["type"], "")
+    if wanted != "enum":
+        return error["loc"], given, _meant(given, wanted)
+    words = _ALLOWED.findall(error["ctx"]["expected"])
+    allowed = [literal_eval(word) if word[0] in "'\"" else json_or_none(word.lower()) for word in words]
+    return error["loc"], given, _meant_of(given, allowed)
+
+
+def _form_of(error: JsonSchemaValueException) -> tuple[Sequence[Any], Any, list[Any]]:
+    """Return the path of an error of a JSON schema, the value there, and the values that it can stand for."""
+    meant: list[Any] = []
+    if error.rule in _RULES:
+        found = [_LEFT_OUT] if error.value is None else list(_meant_by(error.value, error.definition))
+        meant = [one for number, one in enumerate(found) if one not in found[:number]]
+    return error.path[1:], error.value, meant
+
+
+def _meant_by(value: Any, schema: Any) -> Iterator[Any]:
+    """Yield the values of a JSON schema that a value can stand for."""
+    if not isinstance(schema, Mapping):
+        return
+    if "enum" in schema or "const" in schema:
+        yield from _meant_of(value, [schema["const"]] if "const" in schema else list(schema["enum"]))
+        return
+    types, form = schema.get("type"), schema.get("format")
+    for one in types if isinstance(types, list) else [types]:
+        for meant in _meant(value, form if form in TIMES else "number" if one == "integer" else str(one)):
+            found = json_or_none(meant) if one in ("integer", "number") else meant
+            if one == "boolean":
+                found = boolean_of(meant)
+            if found is not None and isinstance(found, bool) == (one == "boolean"):
+                yield found
+    for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        yield from _meant_by(value, one)
+
+
+def _replaced(value: Any, forms: Iterable[tuple[Sequence[Any], Any, list[Any]]]) -> Any:
+    """Return a copy of a value with the parts that can stand for one value as that one. None if there are none."""
     held, is_changed = [deepcopy(value)], False
-    for one in error.errors(include_url=False):
-        if one["type"] not in (*_CHOICES, *_NUMBERS) or not isinstance(text := one["input"], str):
-            continue
+    for path, given, meant in forms:
         place: Any = held
         key: Any = 0
         # Names of alternatives in a path are no parts of the value.
-        for part in one["loc"]:
+        for part in path:
             inner = place[key]
-            if (isinstance(inner, dict) and part in inner) or (isinstance(inner, list) and isinstance(part, int)):
+            if isinstance(inner, dict) and part in inner:
                 place, key = inner, part
-        meant = _meant(text, one["ctx"]["expected"]) if one["type"] in _CHOICES else [ungrouped(text.strip())]
-        if place[key] == text and len(meant) == 1 and meant[0] != text:
+            elif isinstance(inner, list) and str(part).isdecimal() and int(part) < len(inner):
+                place, key = inner, int(part)
+        if len(meant) != 1 or not _are_equal(place[key], given) or _are_equal(given, meant[0]):
+            continue
+        if meant[0] is not _LEFT_OUT:
             place[key], is_changed = meant[0], True
+        elif isinstance(place, dict):
+            del place[key]
+            is_changed = True
+            continue
     return held[0] if is_changed else None
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(one == other)
+
+
+def _meant(value: Any, wanted: str) -> list[Any]:
+    """Return the values of a type or format that a value in another form can stand for: none or one.
+
+    Numbers and booleans are still texts.
+    """
+    if wanted == "string":
+        return [json.dumps(value)] if isinstance(value, int | float) else []
+    if not isinstance(value, str):
+        return []
+    if wanted in ("array", "object"):
+        return [inner] if (inner := inner_json(value)) is not None else []
+    if wanted == "number":
+        return [ungrouped(bare(value))]
+    if wanted == "boolean":
+        return [folded(value)]
+    # Pydantic would read a number as seconds of 1970.
+    return [moment] if wanted in TIMES and not is_number(moment := folded(value).upper()) else []
+
+
+def _meant_of(value: Any, allowed: Sequence[Any]) -> list[Any]:
+    """Return those of the allowed values that a value can stand for."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    found = json_or_none(bare(text).lower())
+    if isinstance(found, int | float):
+        numbers = [one for one in allowed if one == found and isinstance(one, bool) == isinstance(found, bool)]
+        if numbers:
+            return numbers
+    return [one for one in allowed if isinstance(one, str) and folded(one) == folded(text)]
 
 
 def property_names(schema: Any) -> frozenset[str]:
@@ -165,17 +301,6 @@ def with_missing_nulls(value: Any, error: ValidationError, names: frozenset[str]
             return None
         place[name] = None
     return held
-
-
-def _meant(text: str, expected: str) -> list[Any]:
-    """Return the allowed values that a text can stand for, of those that pydantic names: `'a', 'b' or 3`."""
-    words = _ALLOWED.findall(expected)
-    found = json_or_none(text.lower())
-    if isinstance(found, int | float):
-        allowed = [json_or_none(word.lower()) for word in words]
-        return [one for one in allowed if one == found and isinstance(one, bool) == isinstance(found, bool)]
-    texts = [literal_eval(word) for word in words if word[0] in "'\""]
-    return [one for one in texts if folded(one) == folded(text)]
 
 
 def misread_values(schema: Mapping[str, Any], value: Any, where: str = "", root: Any = None) -> Iterator[str]:

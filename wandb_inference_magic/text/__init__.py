@@ -6,7 +6,7 @@ This is the lowest layer.
 from __future__ import annotations
 
 from .figures import counted, duration, figure, is_number, shortest, sum_or_none, ungrouped
-from .folded import bare, folded
+from .folded import bare, boolean_of, folded
 from .json_text import (
     as_json,
     json_bytes,

@@ -32,10 +32,10 @@ def sum_or_none(numbers: Sequence[Number | None]) -> Number | None:
     return sum(known) if len(known) == len(numbers) else None
 
 
-# 2,102,650 is a number. 1,5 does not match: the comma can be a decimal comma.
-_GROUPED: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+# 2,102,650 is a number. 1,5 does not match: the comma can be a decimal comma. Nor does 2 102: it may be two numbers.
+_GROUPED: Final = re.compile(r"[+-]?\d{1,3}([,\u00a0\u2009\u202f])\d{3}(?:\1\d{3})*(?:\.\d+)?")
 
-_MINUS: Final = re.compile(r"^[\u2010\u2011\u2212](?=[\d.])")
+_MINUS: Final = re.compile(r"^[\u2010-\u2013\u2212](?=[\d.])")
 
 
 def is_number(value: object) -> bool:
@@ -48,12 +48,13 @@ def is_number(value: object) -> bool:
 
 
 def ungrouped(number: str) -> str:
-    """Return the text of a number as Python writes it: without commas between groups of three digits.
+    """Return the text of a number as Python writes it: without commas or narrow spaces between groups of three digits.
 
-    Its sign may be a typographic minus or hyphen. Any other text stays as it is.
+    Its sign may be a typographic minus, hyphen or dash. Any other text stays as it is.
     """
     number = _MINUS.sub("-", number)
-    return number.replace(",", "") if _GROUPED.fullmatch(number) else number
+    groups = _GROUPED.fullmatch(number)
+    return number.replace(groups[1], "") if groups else number
 
 
 def shortest(value: Any, kind: str) -> Any:
