@@ -134,6 +134,12 @@ def _names_of_levels(frame: Any) -> list[Any]:
     return [f"{name} (index)" if name in frame.columns else name for name in names]
 
 
+def labels_of(value: object) -> list[str]:
+    """Return the columns of a frame, or the keys of a dict or of a row."""
+    keys = islice(value.keys(), MAX_NAMES) if is_labelled(value) else ()  # type: ignore[attr-defined]
+    return [key for key in keys if isinstance(key, str)] or columns_of(value)
+
+
 def _narwhals(value: Any, *, pass_through: bool = False) -> Any:
     import narwhals as nw
 

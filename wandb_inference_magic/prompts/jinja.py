@@ -202,6 +202,19 @@ def _adapt(node: nodes.Node) -> None:
         node.args.append(nodes.Const(_TRUE, lineno=node.lineno))
 
 
+def names_used_whole(tree: nodes.Template) -> set[str]:
+    """Return the names in a template's expressions of which not only an attribute, an item or the `next` is used."""
+    parts: Any = tree.find_all((nodes.Getattr, nodes.Getitem))
+    owners = [one.node for one in parts]
+    for call in tree.find_all(nodes.Call):
+        if isinstance(call.node, nodes.Filter) and getattr(call.node.node, "name", "") == "next":
+            owners += call.args[:1]
+    # The rule of a place is around what stands there.
+    in_parts = {id(one.node if isinstance(one, nodes.Filter) and " " in one.name else one) for one in owners}
+    names = (one for one in tree.find_all(nodes.Name) if one.ctx == "load")
+    return {one.name for one in names if id(one) not in in_parts}
+
+
 def _as_call(node: nodes.Slice) -> nodes.Expr:
     parts = [part or nodes.Const(None, lineno=node.lineno) for part in (node.start, node.stop, node.step)]
     return _filtered(nodes.Tuple(parts, "load", lineno=node.lineno), _slice_of)
