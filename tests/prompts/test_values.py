@@ -277,6 +277,7 @@ class ShownAs:
             "<table><tr><td>x</td></tr></table>",
         ),
         ("_repr_html_", ("<p>x</p>", {}), "<p>x</p>"),
+        ("_repr_html_", '<div id="dqafriefvo" class="t">x id="y"</div>', '<div class="t">x id="y"</div>'),
     ],
 )
 def test_a_value_without_a_text_of_its_own_is_written_as_notebooks_show_it(method: str, shown: Any, text: str) -> None:

@@ -31,26 +31,37 @@ _BUNDLE_TYPES: Final = ("text/markdown", "text/latex", "text/html")
 _ELSEWHERE: Final = re.compile(r"<iframe\b", re.IGNORECASE)
 _WITHOUT_TEXT: Final = re.compile(r"<(style|script|video|audio|iframe|object)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _TAGS: Final = re.compile(r"<[^>]*>")
+# Many are random, and would make another prompt each time.
+_IDS: Final = re.compile(r"""(<\w[^<>]*?)\sid=(?:"[^"]*"|'[^']*')""")
 
 
 def describe_altair(chart: Any) -> str:
     """Describe an Altair chart by its Vega-Lite specification."""
-    try:
-        specification = chart.to_dict()
-    except Exception as error:
-        if type(error).__name__ != "MaxRowsError":
-            raise
-        # A chart of more than 5,000 rows has a specification only where that limit is lifted. It is lifted for all
-        # threads: two that did so at the same time could leave it lifted, so other charts do without.
-        with sys.modules["altair"].data_transformers.enable("default", max_rows=None):
-            specification = chart.to_dict()
-    return f"Altair chart, as Vega-Lite:\n{_format(without(specification, '$schema', 'config'))}"
+    specification = without(_specification(chart), "$schema", "config")
+    return f"Altair chart, as Vega-Lite:\n{_format(specification)}"
+
+
+def _specification(chart: Any) -> Any:
+    transformers = sys.modules["altair"].data_transformers
+    if transformers.active == "default":
+        try:
+            return chart.to_dict()
+        except Exception as error:
+            if type(error).__name__ != "MaxRowsError":
+                raise
+    # A chart of more than 5,000 rows has a specification only where that limit is lifted. Another transformer of the
+    # user may write the data to a file. The setting is that of all threads: two that change it at the same time could
+    # leave it changed, so other charts do without.
+    with transformers.enable("default", max_rows=None):
+        return chart.to_dict()
 
 
 def describe_plotly(figure: Any) -> str:
     """Describe a Plotly figure by its data and its layout."""
     specification = dict(figure.to_plotly_json())
     specification["layout"] = without(specification.get("layout", {}), "template")
+    # The traces of a widget have a random one.
+    specification["data"] = [without(trace, "uid") for trace in specification.get("data", ())]
     return f"Plotly figure, as JSON:\n{_format(specification)}"
 
 
@@ -133,7 +144,7 @@ def text_in_notebooks(value: object) -> str:
     for text in shown:
         # A video or a widget has nothing but tags; a page in a frame, or a script, nothing but what to do without it.
         if isinstance(text, str) and not _ELSEWHERE.search(text):
-            text = safe_plain(_WITHOUT_TEXT.sub("", text)).strip()
+            text = safe_plain(_IDS.sub(r"\1", _WITHOUT_TEXT.sub("", text))).strip()
             if _TAGS.sub("", text).strip():
                 return text
     return ""
