@@ -870,6 +870,32 @@ def test_a_short_float_of_polars_has_its_shortest_decimals() -> None:
     assert "\n19.99\n" in text_of(pl.DataFrame({"price": pl.Series([19.99, 1.5], dtype=pl.Float32)}))
 
 
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ x }}", pl.DataFrame({"v": pl.Series([[0.1]], dtype=pl.List(pl.Float32))})),
+        ("{{ x }}", pl.DataFrame({"v": pl.Series([{"x": 0.1}], dtype=pl.Struct({"x": pl.Float32}))})),
+        ("{{ x }}", pd.DataFrame({"v": pd.array([0.1], dtype=pd.ArrowDtype(pa.float32()))})),
+        ("{{ x }} {{ x | tojson }}", pd.array([0.1], dtype=pd.ArrowDtype(pa.float32()))),
+        ("{{ x }} {{ x | tojson }}", pa.array([0.1], pa.float32())),
+        ("{{ x }} {{ [x] }} {{ x + 0 }} {{ 'a' ~ x }}", pa.scalar(0.1, pa.float32())),
+        ("{{ x | tojson }}", np.array([[0.1]], dtype="f4")),
+    ],
+    ids=str,
+)
+def test_a_short_float_has_its_shortest_decimals_also_in_lists_and_in_types_of_pyarrow(
+    template: str, value: Any
+) -> None:
+    text = str(render(template, {"x": value}))
+    assert "0.1" in text
+    assert "0.1000" not in text
+
+
+def test_floats_of_several_sizes_in_one_column_are_not_shortened() -> None:
+    kind = pl.Struct({"x": pl.Float32, "y": pl.Float64})
+    assert '""y"": 0.123456789' in text_of(pl.DataFrame({"v": pl.Series([{"x": 0.5, "y": 0.123456789}], dtype=kind)}))
+
+
 def test_an_address_in_a_text_is_left_out() -> None:
     """It is another one in each process, and so would be the prompt."""
     assert (

@@ -41,7 +41,12 @@ _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _DECLARED: Final = re.compile(rb"""(?:encoding|charset|coding)\s*[=:]\s*["']?([\w.-]{2,30})""")
 # In a text in cp1252: letters that are not plain in a row, and bytes that hardly occur.
 _RUN: Final = re.compile(rb"[\xa1-\xff]{4,}")
-_RARE: Final = re.compile(rb"[\x81-\x83\x86-\x89\x8b\x8d\x8f\x90\x98\x9b\x9d]")
+_RARE: Final = re.compile(
+    rb"[\x81-\x83\x86-\x89\x8b\x8d\x8f\x90\x98\x9b\x9d]|(?<=[a-z\x8a\x9a\x9f])(?:[\x8a\x8e\x9f]|\xa7(?=[a-z]))"
+)
+# The escapes by which a text in 7 bits changes to another script, and the encodings that have them.
+_TO_SCRIPT: Final = re.compile(rb"\x1b\$(?:[@AB]|\([CD]|\)C)")
+_IN_7_BITS: Final = ("iso2022_kr", "iso2022_jp_ext", "iso2022_jp_2")
 _BOMS: Final = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -235,15 +240,16 @@ def _text(data: bytes, name: str, suffix: str = "") -> str:
 def _encoding(data: bytes, *, is_whole: bool) -> str | None:
     """Return the encoding of a text; None if it is no text, or its encoding cannot be told.
 
-    It is what a byte order mark says, or UTF-8, or what the text itself declares, or cp1252, used by older Windows
-    programs in the west of Europe and America.
+    It is what a byte order mark says, or ISO-2022 by its escapes, as in Japanese mail, or UTF-8, or what the text
+    itself declares, or cp1252, used by older Windows programs in the west of Europe and America.
     """
     for mark, encoding in _BOMS.items():
         if data.startswith(mark):
             return encoding
     if b"\x00" in data:
         return _utf16_without_mark(data[:4096])
-    for encoding in ("utf-8", _declared(data[:1024])):
+    in_7_bits = _IN_7_BITS if _TO_SCRIPT.search(data[:100_000]) else ()
+    for encoding in (*in_7_bits, "utf-8", _declared(data[:1024])):
         try:
             codecs.getincrementaldecoder(encoding)().decode(data, final=is_whole)
         except (UnicodeDecodeError, LookupError):

@@ -76,6 +76,11 @@ def is_missing(value: object) -> bool:
     return False
 
 
+def python_of(scalar: Any) -> Any:
+    """Return a scalar of pyarrow as a value of Python."""
+    return shortest(scalar.as_py(), str(scalar.type))
+
+
 def is_labelled(value: object) -> bool:
     """Return whether a value is looked up by keys, as a dict and a row of pandas are."""
     return isinstance(value, (dict, Mapping)) or is_instance(value, "pandas.Series")

@@ -17,7 +17,7 @@ from jinja2.filters import make_attrgetter
 from typing_extensions import override
 
 from ..imports import is_instance
-from .frames import in_order, is_missing, says_nothing, without_addresses
+from .frames import in_order, is_missing, python_of, says_nothing, without_addresses
 from .hidden import is_container, shows_hidden
 from .images import Image, TextOfImages, image_inside
 from .marked import MarkedText, check_images
@@ -136,7 +136,7 @@ def value_or_none(value: Any) -> Any:
     if is_missing(value):
         return None
     if is_instance(value, "pyarrow.Scalar"):
-        return value.as_py()
+        return python_of(value)
     return value.item() if is_instance(value, "numpy.ndarray") and not value.ndim else value
 
 

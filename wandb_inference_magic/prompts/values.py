@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
 from ..imports import is_instance, loaded
-from ..text import safe_plain
+from ..text import safe_plain, shortest
 from . import charts, frames, hidden, images
 from .files import (
     describe_bytes,
@@ -217,7 +217,7 @@ class _Plain:
         if shown is not None or (shown := images.image_from_record(value)) is not None:
             return self._text_of(shown)
         if is_instance(value, "pyarrow.Scalar"):
-            return self.of(value.as_py())
+            return self.of(frames.python_of(value))
         if hidden.is_container(value) and isinstance(value, Mapping):
             return self._of_dict(value)
         if (record := _record_of(value)) is not None:
@@ -225,7 +225,7 @@ class _Plain:
         if hidden.is_container(value):
             return self._of_items(frames.in_order(value) if isinstance(value, set | frozenset) else value)
         if hasattr(type(value), "model_dump"):
-            return self._of_model(value)
+            return self.of(hidden.written_model(value))
         if type(value).__name__ in ("Timedelta", "datetime64", "timedelta64"):
             return str(value)
         if hasattr(type(value), "isoformat"):
@@ -248,30 +248,6 @@ class _Plain:
         known = _form_of(type(value))
         return self._text_of(known(value)) if known else _readable(value)
 
-    def _of_model(self, value: Any) -> Any:
-        """Return what pydantic writes of a model, except for the parts that hide something, or have no JSON form."""
-        hides = True
-        with suppress(Exception):
-            if not (hides := hidden.has_hiding_parts(value)):
-                return self.of(value.model_dump(mode="json", exclude=set(hidden.hidden_fields(type(value)))))
-        if hides and getattr(getattr(type(value), "__pydantic_decorators__", None), "model_serializers", None):
-            kind = type(value).__name__
-            raise InferenceError(
-                f"A {kind} has a serializer of its own, which may show what its parts hide.",
-                remedy=f"Put the part that you need into the prompt. Or define the text of a {kind} with "
-                "@as_prompt.register.",
-            )
-        if getattr(type(value), "__pydantic_root_model__", False):
-            return self.of(value.root)
-        return {name: self._of_field(value, name) for name in hidden.field_names(value)}
-
-    def _of_field(self, model: Any, name: str) -> Any:
-        value = getattr(model, name)
-        with suppress(Exception):
-            if not hidden.hides(value):
-                return self.of(model.model_dump(mode="json", include={name})[name])
-        return self.of(value)
-
     def _has_items(self, value: Any) -> bool:
         """Return whether a value is a list that a frame or a file made an array of; any array, if it is to be whole."""
         if is_instance(value, "numpy.ndarray"):
@@ -281,7 +257,9 @@ class _Plain:
     def _of_array(self, value: Any) -> list[Any]:
         # A range of pandas may be longer than any list.
         part = value[: self._most_items]
-        kept = [self.of(one) for one in (part.to_pylist() if hasattr(part, "to_pylist") else part.tolist())]
+        items = part.to_pylist() if hasattr(part, "to_pylist") else part.tolist()
+        # The floats of a list of Python have 64 bits.
+        kept = [self.of(one) for one in shortest(items, str(getattr(part, "dtype", None) or part.type))]
         return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
 
     def _text_of(self, shown: str | Image) -> str:
@@ -362,7 +340,7 @@ _FORMS: Final[dict[str, Form]] = {
     frames.STYLER: lambda value: frames.describe_pandas(frames.styled(value)),
     **dict.fromkeys(("polars.DataFrame", "polars.LazyFrame", "polars.Series", "pyarrow.Table"), frames.describe_frame),
     **dict.fromkeys(frames.DASK, frames.describe_dask),
-    "pyarrow.Scalar": lambda value: as_prompt(value.as_py()),
+    "pyarrow.Scalar": lambda value: as_prompt(frames.python_of(value)),
     "numpy.ndarray": _array,
     **dict.fromkeys(_ARRAYS, _json),
     **dict.fromkeys((images.FIGURE, "matplotlib.axes.Axes"), images.image_from_figure),
