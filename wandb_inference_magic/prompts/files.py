@@ -14,7 +14,6 @@ import os
 import re
 import textwrap
 import traceback
-from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -27,7 +26,7 @@ from ..config import expanded, working_folder
 from ..errors import InferenceError, did_you_mean, quoted
 from ..text import counted, safe_plain
 from . import images
-from .marked import LEFT_OUT
+from .marked import LEFT_OUT, CutText
 
 if TYPE_CHECKING:
     from .images import Image
@@ -109,7 +108,26 @@ _BY_SIGNATURE: Final = (
 _HEIC: Final = (b"ftyphei", b"ftypmif", b"ftypavif")
 
 
-def describe_path(value: Path) -> str | Image:
+def describe_file(value: object, *, is_whole: bool = False) -> Any:
+    """Return the text or the image of a path, or of binary data; None for any other value.
+
+    A very long file or folder is cut, unless `is_whole`.
+
+    Raises
+    ------
+    InferenceError
+        If it has neither.
+    """
+    if isinstance(value, Path):
+        return _describe_path(value, is_whole=is_whole)
+    if not isinstance(value, bytes | bytearray | memoryview | BytesIO):
+        return None
+    data = value.getvalue() if isinstance(value, BytesIO) else bytes(value)
+    name = f"A value of type {type(value).__name__}"
+    return images.image_from_bytes(data) or _text(data, name, is_whole=is_whole)
+
+
+def _describe_path(value: Path, *, is_whole: bool) -> str | Image:
     """Return the text of a file, its image, or the names in a folder.
 
     Raises
@@ -120,30 +138,18 @@ def describe_path(value: Path) -> str | Image:
     path = home_resolved(value)
     try:
         if path.is_dir():
-            return "\n".join(_entries(path))
+            return _names_in(path, is_whole=is_whole)
         if path.exists() and not path.is_file():
             # A pipe or a device may have no end, or nothing to read.
             raise _unreadable(str(path), "It is not a file with contents.", "Read it yourself first.")
         if (image := images.image_at(path)) is not None:
             return image
         with path.open("rb") as file:
-            data = file.read(LONGEST_FILE + 1)
+            data = file.read(-1 if is_whole else LONGEST_FILE + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise _unreadable(str(path), why, "Check its name and folder.") from None
-    return _text(data, str(path), path.suffix)
-
-
-def describe_bytes(value: bytes | bytearray | memoryview | BytesIO) -> str | Image:
-    """Return the text or the image that binary data holds.
-
-    Raises
-    ------
-    InferenceError
-        If it holds neither.
-    """
-    data = value.getvalue() if isinstance(value, BytesIO) else bytes(value)
-    return images.image_from_bytes(data) or _text(data, f"A value of type {type(value).__name__}")
+    return _text(data, str(path), path.suffix, is_whole=is_whole)
 
 
 def no_image_file(text: str) -> InferenceError | None:
@@ -220,21 +226,22 @@ def _kind(start: bytes, suffix: str) -> tuple[str, str]:
     return "", ""
 
 
-def _text(data: bytes, name: str, suffix: str = "") -> str:
-    """Return the text that the bytes stand for, up to `LONGEST_FILE` of them."""
+def _text(data: bytes, name: str, suffix: str = "", *, is_whole: bool) -> str:
+    """Return the text that the bytes stand for, of all of them or of `LONGEST_FILE`."""
     kind, remedy = _kind(data[:4096], suffix)
     if kind:
         raise _unreadable(name, f"It is {kind}, not text.", remedy)
-    is_whole = len(data) <= LONGEST_FILE
-    encoding = _encoding(data[:LONGEST_FILE], is_whole=is_whole)
+    is_whole = is_whole or len(data) <= LONGEST_FILE
+    data = data if is_whole else data[:LONGEST_FILE]
+    encoding = _encoding(data, is_whole=is_whole)
     if encoding is None and _CONTROLS.search(data[:4096]):
         raise _unreadable(name, "It holds no text.", "Read it yourself and put what matters into the prompt.")
     if encoding is None:
         remedy = 'Decode it yourself: path.read_text(encoding="...") or data.decode("...").'
         raise _unreadable(name, "It is text in an unknown encoding.", remedy)
     # The cut may be inside a character.
-    text = codecs.getincrementaldecoder(encoding)("replace").decode(data[:LONGEST_FILE], final=is_whole)
-    return text if is_whole else f"{text}\n{LEFT_OUT.format('the rest of the file')}"
+    text = codecs.getincrementaldecoder(encoding)("replace").decode(data, final=is_whole)
+    return text if is_whole else CutText(f"{text}\n{LEFT_OUT.format('the rest of the file')}")
 
 
 def _encoding(data: bytes, *, is_whole: bool) -> str | None:
@@ -284,11 +291,12 @@ def _utf16_without_mark(start: bytes) -> str | None:
     return None
 
 
-def _entries(folder: Path) -> Iterator[str]:
+def _names_in(folder: Path, *, is_whole: bool) -> str:
     names = sorted(f"{one.name}/" if one.is_dir() else one.name for one in folder.iterdir())
-    yield from names[:MAX_ENTRIES]
-    if len(names) > MAX_ENTRIES:
-        yield LEFT_OUT.format(counted(len(names) - MAX_ENTRIES, "item"))
+    if is_whole or len(names) <= MAX_ENTRIES:
+        return "\n".join(names)
+    left_out = LEFT_OUT.format(counted(len(names) - MAX_ENTRIES, "item"))
+    return CutText("\n".join([*names[:MAX_ENTRIES], left_out]))
 
 
 def _unreadable(name: str, why: str, remedy: str) -> InferenceError:
@@ -317,7 +325,7 @@ def describe_source(value: Any) -> str:
     signature = "(...)"
     with suppress(ValueError, TypeError):
         signature = str(inspect.signature(value))
-    return f"{value.__qualname__}{signature}\n\n{inspect.getdoc(value) or ''}".rstrip()
+    return f"{getattr(value, '__qualname__', value.__name__)}{signature}\n\n{inspect.getdoc(value) or ''}".rstrip()
 
 
 def _source_in_cells(kind: type) -> str:

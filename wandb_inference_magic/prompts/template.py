@@ -208,11 +208,9 @@ class Template:
             if not shown.in_place:
                 raise image_inside(value)
             return "".join(map(self._place, shown.images))
-        if is_whole:
-            return shown
-        short = shown if self._tokens is None else cut(shown, self._tokens)
+        short = shown if is_whole or self._tokens is None else cut(shown, self._tokens)
         self._cuts += short is not shown or isinstance(shown, CutText)
-        return ValueText(short)
+        return str.__str__(short) if is_whole else ValueText(short)
 
 
 def _apart(piece: re.Match[str]) -> str:

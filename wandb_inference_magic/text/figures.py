@@ -10,6 +10,8 @@ from math import isfinite
 from struct import pack, unpack
 from typing import Any, Final, TypeVar
 
+# Python refuses to convert much larger integers to text.
+LARGEST_INTEGER: Final = 10**1000
 Number = TypeVar("Number", int, float)
 
 # How `struct` packs them, by their names in a type, and more than the decimals that a float of 32 bits needs.
@@ -21,6 +23,13 @@ _DIGITS: Final = 10
 def counted(number: int, noun: str) -> str:
     """Return a count with its noun: `1 row`, `1,234 rows`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def written(value: object) -> str:
+    """Return the text of a value. Of an integer that Python does not convert to text it is the number of digits."""
+    if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
+        return f"an integer of about {value.bit_length() * 3 // 10:,} digits"
+    return str(value)
 
 
 def figure(number: float) -> str:
