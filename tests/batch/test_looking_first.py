@@ -207,6 +207,32 @@ def test_a_prompt_with_a_column_is_no_mistake(api: ModuleType, service: Service,
     api.map_prompts([{"review": "a", "stars": 1}] * 2, prompt)
 
 
+def test_a_column_named_row_is_a_warning_where_the_whole_row_is_sent(api: ModuleType, service: Service) -> None:
+    service.always = echo
+    wells = pd.DataFrame({"row": ["A", "B"], "col": [1, 2]})
+    with pytest.warns(InferenceWarning, match=r"row is the whole row\. The column of this name is {{ row\.row }}\."):
+        api.map_prompts(wells, "Well {{ row }}{{ col }}")
+    assert api.map_prompts(wells, "{{ row.row }}{{ row['col'] }}").reply.tolist() == ["<A1>", "<B2>"]
+
+
+ITERATED = "{% for a, b in pairs %}{{ a }}={{ b }};{% endfor %}"
+
+
+@pytest.mark.parametrize("template", [ITERATED, "{{ pairs | list }}", "{{ list(pairs) }}", "{{ dict(pairs) }}"])
+def test_an_iterator_that_the_first_row_would_use_up_is_refused(
+    api: ModuleType, service: Service, template: str
+) -> None:
+    names = {"pairs": zip(["2+2"], ["4"], strict=True)}
+    for run in (api.map_prompts, lambda *given, **options: api.evaluate(*given, truth="q", **options)):
+        with pytest.raises(InferenceError, match="pairs is an iterator: the first row would use it up") as refused:
+            run([{"q": "a"}, {"q": "b"}], "{{ q }}: " + template, names=names)
+        assert refused.value.remedy == "Make it a list in a cell before: pairs = list(pairs)."
+    assert service.chats == []
+    service.always = echo
+    found = api.map_prompts(["a", "b"], "{{ text }}{{ next(pairs)[0] }}", names={"pairs": iter([("x",), ("y",)])})
+    assert found.reply.tolist() == ["<ax>", "<by>"]
+
+
 @pytest.mark.parametrize("system", ["Rate {{ review }}.", "{{- tone}}", "{{ row.stars }}"])
 def test_a_system_prompt_that_names_a_column_is_sent_as_it_is_with_a_warning(
     api: ModuleType, service: Service, system: str

@@ -10,12 +10,15 @@ from types import ModuleType
 from typing import Any
 
 import pandas as pd
+import PIL.Image
 import pytest
 from evaluations import evaluate
 from kernels import Kernel
+from known_models import known_model_environment
 from service import Answer, Script, Service, Wandb, completion, refused
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.prompts import render
 
 FRAME = pd.DataFrame({"n": range(24), "label": ["long"] * 12 + [None] * 12})
 
@@ -106,6 +109,35 @@ def test_a_judge_that_does_not_exist_is_refused_before_anything_is_sent(
     kernel_with_catalog.run("import pandas as pd\ndf = pd.DataFrame({'n': range(4), 'label': 'yes'})")
     run = kernel_with_catalog.run("%%wbeval df --truth label -m test/small -m test/eyes --judge test/smal\n{{ n }}")
     assert "There is no model 'test/smal' at this endpoint." in run.error
+    assert wandb.api.chats == []
+
+
+def test_a_judge_sees_the_pictures_of_the_question(api: ModuleType, service: Service) -> None:
+    frame = pd.DataFrame({"n": [0], "label": ["long"], "pic": [PIL.Image.new("L", (2, 2))]})
+    picture = render("{{ pic }}", {"pic": frame.pic[0]})[0]
+
+    def answer(one: Answer) -> None:
+        model = one.received.body["model"]
+        completion({"test/x": "long", "test/y": "short"}.get(model, '{"better": "first"}'))(one)
+
+    service.always = answer
+    evaluate(api, frame, "Row {{ n }}: {{ pic }}", models=["test/x", "test/y"], truth="label", judge="test/judge")
+    head, image, tail = service.last.body["messages"][-1]["content"]
+    assert image == picture
+    assert head["text"].endswith("\n\nThe question:\nRow 0: ")
+    assert tail["text"].startswith("\n\nThe first answer:\n")
+
+
+def test_a_judge_that_reads_text_only_is_refused_where_the_question_has_a_picture(
+    start_api: Callable[..., ModuleType], wandb: Wandb
+) -> None:
+    api = start_api(**known_model_environment(wandb))
+    # The catalog says what a model reads.
+    api.models()
+    rows = [{"pic": PIL.Image.new("L", (2, 2)), "label": "yes"}]
+    asked = {"models": ["test/eyes"], "prompts": ["Again: {{ pic }}"], "truth": "label"}
+    with pytest.raises(InferenceError, match="test/small reads text only, and the prompt holds an image"):
+        api.evaluate(rows, "{{ pic }}", judge="test/small", **asked)
     assert wandb.api.chats == []
 
 

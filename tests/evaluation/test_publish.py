@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass, field
+from datetime import date
+from types import SimpleNamespace
 from typing import Any
 
+import PIL.Image
 import pytest
 from kernels import Kernel
 from service import Answer, Service, completion, usage
 from trace_server import TraceServer
+
+from wandb_inference_magic.evaluation.publish import Publication
 
 KEY = "endpoint-secret-0123"
 FRAME = (
@@ -110,6 +117,41 @@ def test_to_weave_publishes_samples_and_scores_where_chats_are_traced(
     # The chat after it is traced as before.
     assert evaluator.run("%wbchat hi\nimport weave\nweave.get_client().flush()").ok
     assert len(traces.named("wbchat")) == 1
+
+
+def echo() -> None: ...
+
+
+@dataclass
+class Login:
+    user: str
+    password: str = field(repr=False)
+
+
+def test_the_rows_are_published_without_what_values_hide_and_alike_in_each_process() -> None:
+    def rows(shade: int) -> Any:
+        values = {
+            "q": "at 0x1234567890",
+            "when": date(2026, 1, 2),
+            "fn": echo,
+            "photo": PIL.Image.new("L", (2, 2), shade),
+        }
+        logins = {"login": Login("ann", "hunter2"), "logins": [Login("ann", "hunter2")]}
+        tracer: Any = SimpleNamespace(hidden=lambda found: found)
+        scorer: Any = None
+        return Publication(tracer, [{**values, **logins}], "q", scorer, {})._rows
+
+    (row,) = rows(1)
+    photo = row.pop("photo")
+    assert row.pop("fn").startswith("def echo(")
+    assert row == {
+        "q": "at 0x1234567890",
+        "when": "2026-01-02",
+        "login": {"user": "ann"},
+        "logins": [{"user": "ann"}],
+    }
+    assert re.fullmatch(r"\[image \w{12}\]", photo)
+    assert rows(1)[0]["photo"] == photo != rows(2)[0]["photo"]
 
 
 def test_a_failure_of_weave_loses_nothing(evaluator: Kernel, service: Service, traces: TraceServer) -> None:

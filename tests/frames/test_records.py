@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
+import dask
 import narwhals as nw
 import numpy as np
 import pandas as pd
@@ -168,6 +169,12 @@ def test_objects_without_fields_are_texts_in_the_result(api: ModuleType, service
     read = from_parquet(out)
     assert read["text"].tolist()[0] == "a plain one"
     assert read["pay"].tolist()[1] == {"name": "Al", "pay": "a"}
+
+
+def test_a_delayed_of_dask_has_no_rows() -> None:
+    with pytest.raises(InferenceError, match="A Delayed of Dask has no rows before it is computed") as refused:
+        read_rows(dask.delayed(list)())
+    assert ".compute()" in refused.value.remedy
 
 
 def test_an_object_whose_text_is_its_address_is_kept(api: ModuleType, service: Service) -> None:

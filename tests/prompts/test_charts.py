@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import pytest
 import shapely
 from matplotlib import pyplot
 
@@ -46,6 +48,20 @@ def test_a_small_altair_chart_is_described_with_the_settings_of_the_user() -> No
     assert "Altair" in as_prompt(Chart(FRAME.head(3)).mark_line().encode(x="a:Q"))
     assert seen
     assert not any(seen)
+
+
+@pytest.mark.parametrize("transformer", ["json", "csv"])
+def test_an_altair_chart_writes_no_file(transformer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with alt.data_transformers.enable(transformer):
+        text = text_of(alt.Chart(FRAME).mark_line().encode(x="a:Q", y="b:Q"))
+        assert alt.data_transformers.active == transformer
+    assert '{"a": 0, "b": 0.0, "config": "kept"}' in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_random_name_of_a_trace_of_plotly_is_not_sent() -> None:
+    assert "u1" not in text_of(go.Figure(go.Bar(y=[1], uid="u1")))
 
 
 def test_a_plotly_figure_is_its_data_and_layout_in_short() -> None:

@@ -66,7 +66,7 @@ def test_a_name_that_no_file_can_have_is_refused() -> None:
         as_prompt(Path("a\0b"))
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg"])
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif"])
 def test_an_image_whose_end_is_missing_is_refused(tmp_path: Path, kind: str) -> None:
     whole = photo(kind, orientation=1)
     (tmp_path / "half").write_bytes(half := whole[: len(whole) // 2])
@@ -98,6 +98,9 @@ def test_binary_values_are_never_sent_as_bytes(kind: type) -> None:
         ("Привет, мир", "utf-8"),
         ('<?xml version="1.0" encoding="koi8-r"?><a>Привет</a>', "koi8-r"),
         ('<meta charset="shift_jis">こんにちは', "shift_jis"),
+        ("from: こんにちは世界。", "iso-2022-jp"),
+        ("안녕하세요", "iso2022_kr"),
+        ("\x1b(B\x1b[mplain", "utf-8"),
         ("", "utf-8"),
     ],
 )
@@ -114,6 +117,8 @@ def test_a_text_file_is_read_in_its_encoding(tmp_path: Path, text: str, encoding
         *[(before + "你好世界", "gbk") for before in ("", "name,city\n" * 20)],
         ("name,city\n" * 20 + "안녕하세요", "euc-kr"),
         ("name,city\n" * 20 + "un café crème à la française", "mac_roman"),
+        ("Größe", "mac_roman"),
+        ("Die Bäume blühen in der Straße", "mac_roman"),
     ],
 )
 def test_a_text_whose_encoding_cannot_be_told_is_refused(tmp_path: Path, text: str, encoding: str) -> None:

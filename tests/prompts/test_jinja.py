@@ -48,6 +48,34 @@ def test_sets_and_arrays_are_lists(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "{{ 'x' ~ labels }}",
+        "{{ 'x%s' % labels }}",
+        "x{{ labels | string }}",
+        "{{ 'x{}'.format(labels) }}",
+        "x{{ str(labels) }}",
+        "x{{ list(labels) }}",
+        "x{{ [labels] | join }}",
+    ],
+)
+def test_a_set_has_one_order_in_a_text_too(text: str) -> None:
+    """Python's own order differs in each process, so a map that continues would ask each row again."""
+    assert rendered(text, labels={"good", "bad", "mixed"}) == 'x["bad", "good", "mixed"]'
+
+
+def test_a_container_in_a_text_is_json() -> None:
+    assert rendered("{{ 'x: ' ~ [1, x, {'t': tags}] }}", x=pd.NA, tags={2, 1}) == 'x: [1, null, {"t": [1, 2]}]'
+    labels = {"good", "bad", "mixed"}
+    assert (
+        rendered(
+            "{{ x | first }} {{ x | last }} {% for n, one in enumerate(x) %}{{ n }}{{ one }}{% endfor %}", x=labels
+        )
+        == "bad mixed 0bad1good2mixed"
+    )
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("{{ order.items }} {{ order.values }} {{ order.get }}", '["pen", "ink"] 3 g'),
@@ -248,6 +276,12 @@ MISSING = [
             "{{ 'a: ' + x }}{{ x + '.' }} {{ [1] + x }} [{{ x + 1 }}{{ 2 - x }}{{ -x }}{{ x * 2 / 3 }}{{ x ** 2 }}]",
             "a: . [1] []",
         ),
+        (
+            "{{ x is even }} {{ x is odd }} {{ x is divisibleby(3) }} {{ bool(x) }} {{ 4 is even }}",
+            "False " * 4 + "True",
+        ),
+        ("[{% for one in x | dictsort %}{{ one }}{% endfor %}{{ str(x) }}{{ x | last }}]", "[]"),
+        ("{% for i, one in enumerate(x) %}{{ one }}{% endfor %}{{ list(zip(x, [1])) + sorted(x) + list(x) }}", "[]"),
         ("[{{ x | first }}{{ x | max }}{{ x | sum }}{{ x | pprint }}] {{ x | list }} {{ [2] | max }}", "[] [] 2"),
     ],
 )

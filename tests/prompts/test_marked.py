@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
+import shapely
 from hypothesis import given, strategies as st
 
 from wandb_inference_magic.messages import estimate_messages
-from wandb_inference_magic.prompts import Image, cut_values, fit_values, render, with_text_after
+from wandb_inference_magic.prompts import Image, cut_values, files, fit_values, render, with_text_after
 
 pytestmark = pytest.mark.short
 
@@ -100,6 +102,41 @@ def test_values_cut_by_the_setting_are_counted() -> None:
     pictured = render("{{ a }}{{ picture }}", {"a": LONG, "picture": IMAGE}, tokens=50)
     assert cut_values(pictured) == 1
     assert cut_values("as typed") == 0
+
+
+def test_what_is_left_out_of_a_geometry_a_file_or_a_folder_is_counted_and_whole_sends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LONGEST_FILE", 100)
+    (tmp_path / "long.txt").write_text("x" * 150)
+    (tmp_path / "names").mkdir()
+    for number in range(201):
+        (tmp_path / "names" / f"{number}").touch()
+    border = shapely.Point(0, 0).buffer(1, quad_segs=100)
+    for value, end in (
+        (border, border.wkt),
+        (tmp_path / "long.txt", "x" * 150),
+        (b"x" * 150, "x" * 150),
+        (tmp_path / "names", "\n".join(sorted(map(str, range(201))))),
+    ):
+        cut = render("{{ x }}", {"x": value})
+        assert "left out" in str(cut)
+        assert cut_values(cut) == 1
+        whole = render("{{ x | whole }}", {"x": value})
+        assert str(whole) == end
+        assert cut_values(whole) == 0
+    assert cut_values(render("{{ [x] }}", {"x": border})) == 1
+    assert render("{{ [x] | tojson }}", {"x": border}) == f'["{border.wkt}"]'
+
+
+def test_tojson_and_whole_have_all_levels() -> None:
+    nested: list[Any] = []
+    for _ in range(60):
+        nested = [nested]
+    for template, is_whole in (("{{ x | tojson }}", True), ("{{ x | whole }}", True), ("{{ x }}", False)):
+        text = render(template, {"x": nested})
+        assert (str(text).count("[") == 61) is is_whole
+        assert cut_values(text) == (not is_whole)
 
 
 def test_a_rendered_text_can_be_copied_to_another_process() -> None:

@@ -18,17 +18,20 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import cache, partial
+from functools import cache, partial, update_wrapper
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import Mock
 
 import attrs
+import click
 import httpx
 import IPython.display
+import IPython.utils.capture
 import ipywidgets
 import matplotlib
+import narwhals as nw
 import numpy as np
 import pandas as pd
 import PIL.Image
@@ -277,6 +280,7 @@ class ShownAs:
             "<table><tr><td>x</td></tr></table>",
         ),
         ("_repr_html_", ("<p>x</p>", {}), "<p>x</p>"),
+        ("_repr_html_", '<div id="dqafriefvo" class="t">x id="y"</div>', '<div class="t">x id="y"</div>'),
     ],
 )
 def test_a_value_without_a_text_of_its_own_is_written_as_notebooks_show_it(method: str, shown: Any, text: str) -> None:
@@ -854,6 +858,30 @@ def test_what_a_plot_returns_is_its_figure() -> None:
     assert as_prompt(axes.errorbar([1], [1], yerr=[1])) == as_prompt(axes)
 
 
+def test_a_series_of_pictures_is_the_list_of_them() -> None:
+    axes = Figure().add_subplot()
+    picture = PIL.Image.new("RGB", (2, 2))
+    assert as_prompt(pd.Series([axes, axes])) == as_prompt(axes)
+    content = render("{{ x }}", {"x": pd.Series([picture, picture])})
+    assert [part["type"] for part in content if not isinstance(part, str)] == ["image_url", "image_url"]
+    with pytest.raises(InferenceError, match="would be sent here as a text without the picture"):
+        render("{{ x }}", {"x": pd.Series([picture, "a text"])})
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [pa.RecordBatch.from_pydict({"a": [1]}), nw.from_native(pl.DataFrame({"a": [1]})),
+     nw.from_native(pl.LazyFrame({"a": [1]})), nw.from_native(pl.Series("a", [1]), series_only=True)],
+    ids=lambda one: type(one).__name__,
+)  # fmt: skip
+def test_a_frame_of_any_library_is_described_wherever_it_is(frame: Any) -> None:
+    text = text_of(frame)
+    assert "Columns: a (Int64)" in text
+    assert json.loads(text_of([frame])) == [text]
+    assert json.loads(text_of({"a": frame})) == {"a": text}
+    assert render("{{ 'x' ~ frame }}", {"frame": frame}) == f"x{text}"
+
+
 def test_a_set_in_a_frame_has_one_order() -> None:
     assert '"[""bad"", ""good"", ""mixed""]"' in text_of(pd.DataFrame({"tags": [{"good", "bad", "mixed"}]}))
     assert '"{""tags"": [""bad"", ""good""]}"' in text_of(pd.DataFrame({"of": [{"tags": {"good", "bad"}}]}))
@@ -867,6 +895,32 @@ def test_a_short_float_in_a_frame_has_its_shortest_decimals(kind: str) -> None:
 
 def test_a_short_float_of_polars_has_its_shortest_decimals() -> None:
     assert "\n19.99\n" in text_of(pl.DataFrame({"price": pl.Series([19.99, 1.5], dtype=pl.Float32)}))
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ x }}", pl.DataFrame({"v": pl.Series([[0.1]], dtype=pl.List(pl.Float32))})),
+        ("{{ x }}", pl.DataFrame({"v": pl.Series([{"x": 0.1}], dtype=pl.Struct({"x": pl.Float32}))})),
+        ("{{ x }}", pd.DataFrame({"v": pd.array([0.1], dtype=pd.ArrowDtype(pa.float32()))})),
+        ("{{ x }} {{ x | tojson }}", pd.array([0.1], dtype=pd.ArrowDtype(pa.float32()))),
+        ("{{ x }} {{ x | tojson }}", pa.array([0.1], pa.float32())),
+        ("{{ x }} {{ [x] }} {{ x + 0 }} {{ 'a' ~ x }}", pa.scalar(0.1, pa.float32())),
+        ("{{ x | tojson }}", np.array([[0.1]], dtype="f4")),
+    ],
+    ids=str,
+)
+def test_a_short_float_has_its_shortest_decimals_also_in_lists_and_in_types_of_pyarrow(
+    template: str, value: Any
+) -> None:
+    text = str(render(template, {"x": value}))
+    assert "0.1" in text
+    assert "0.1000" not in text
+
+
+def test_floats_of_several_sizes_in_one_column_are_not_shortened() -> None:
+    kind = pl.Struct({"x": pl.Float32, "y": pl.Float64})
+    assert '""y"": 0.123456789' in text_of(pl.DataFrame({"v": pl.Series([{"x": 0.5, "y": 0.123456789}], dtype=kind)}))
 
 
 def test_an_address_in_a_text_is_left_out() -> None:
@@ -1088,6 +1142,45 @@ def test_the_form_for_models_that_jupyter_proposes_is_used_after_registrations()
     assert text_of(Registered()) == "registered"
 
 
+DAYS = pd.Series([1, 2], index=pd.to_datetime(["2026-01-01", "2026-01-02"]), name="n")
+CAPTURED = {"data": {"text/plain": "a frame"}}
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        (DAYS.rolling(2), ".mean()"),
+        (DAYS.ewm(1), ".mean()"),
+        (DAYS.resample("D"), ".mean()"),
+        (DAYS.to_frame().groupby("n"), ".mean()"),
+        (httpx.Response(200, text="found"), ".json()"),
+        (click.Command("cli", callback=lambda: None), ".callback"),
+        (IPython.utils.capture.CapturedIO(io.StringIO("printed"), None, [CAPTURED]), ".stdout"),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+@pytest.mark.parametrize("template", ["{{ x }}", "{{ [x] }}", "{{ 'a' ~ x }}"])
+def test_an_object_whose_text_has_none_of_its_data_is_refused(template: str, value: Any, remedy: str) -> None:
+    with pytest.raises(InferenceError, match="has none of its data") as refused:
+        render(template, {"x": value})
+    assert remedy in refused.value.remedy
+
+
+@pytest.mark.parametrize("name", ["bokeh.model.Model", "openpyxl.cell.cell.Cell", "ibis.expr.types.generic.Value"])
+def test_a_chart_or_a_cell_whose_text_is_its_name_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    module, _, kind = name.rpartition(".")
+    base = type(kind, (), {"__repr__": lambda _: "figure(id='p1006', ...)"})
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{kind: base}))
+    with pytest.raises(InferenceError, match="has none of its data"):
+        as_prompt(type("figure", (base,), {})())
+    drawn = type("figure", (base,), {"_repr_png_": lambda _: png()})()
+    assert picture_of(drawn).size == (4, 3)
+
+
+def test_what_a_cell_printed_is_a_text() -> None:
+    assert text_of(IPython.utils.capture.CapturedIO(io.StringIO("printed"), None, [])) == "printed"
+
+
 class Nothing:
     """An object with Python's own repr."""
 
@@ -1305,6 +1398,26 @@ def test_groups_of_jinja_are_json() -> None:
 def slow() -> int:
     """A function that is remembered."""
     return 1
+
+
+class Remembered:
+    """A function as joblib, Numba and JAX wrap it."""
+
+    def __init__(self) -> None:
+        update_wrapper(self, halve)
+
+    def __call__(self) -> None: ...
+
+    def __repr__(self) -> str:
+        return "Remembered(func=<function halve>)"
+
+
+@pytest.mark.parametrize("template", ["{{ x }}", "{% for one in [x] %}{{ one }}{% endfor %}"])
+def test_a_function_that_a_library_has_wrapped_is_its_source(template: str) -> None:
+    assert str(render(template, {"x": Remembered()})).startswith("def halve(")
+    assert "def mean(" in str(render(template, {"x": np.mean}))
+    assert str(render(template, {"x": np.sin})).startswith("sin(")
+    assert "def halve(" in text_of([Remembered()])
 
 
 def test_a_cached_function_is_its_source_and_a_text_in_memory_is_its_text() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence, Set as AnySet
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set as AnySet
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..client import practice_server
 from ..config import CONCURRENCY
+from ..errors import InferenceError
 from ..frames import hidden_columns, with_index, without_columns
 from ..prompts import THE_PROMPT, Template, is_template, refuse_empty
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from ..engine import ChatSpec
     from ..frames import Row
     from ..messages import Content
+
+
+# The name of the whole row in a template. It comes before a column.
+ROW: Final = "row"
 
 
 class Permits(Protocol):
@@ -46,8 +51,8 @@ class BatchSpec:
     Attributes
     ----------
     text : str
-        The template of the prompt. Names are looked up in the row's columns first, then in its index, then in `names`.
-        The whole row is available as `row`, with the levels of its index that have names.
+        The template of the prompt. The whole row is available as `row`, with the levels of its index that have names.
+        Other names are looked up in the row's columns first, then in its index, then in `names`.
     chat : ChatSpec
         How to send the request. Its prompt is not used.
     names : mapping
@@ -100,16 +105,29 @@ class BatchSpec:
         return prompt
 
     def renderer(self) -> Callable[[Row], Content]:
-        """Return a function that renders the template for a row, also to an empty text."""
+        """Return a function that renders the template for a row, also to an empty text.
+
+        Raises
+        ------
+        InferenceError
+            If the first row would use up an iterator of the notebook.
+        """
         if (template := self._template()) is None:
             return lambda _: self.text
         names, mentioned = dict(self.names), template.mentioned
+        for name in sorted(template.used_whole.difference(self.columns)):
+            if isinstance(names.get(name), Iterator):
+                raise InferenceError(
+                    f"{name} is an iterator: the first row would use it up, and the others would find nothing in it. "
+                    "Nothing was sent.",
+                    remedy=f"Make it a list in a cell before: {name} = list({name}).",
+                )
         absent: dict[str, Any] = dict.fromkeys(self.columns)
 
         def rendered(row: Row) -> Content:
             hidden = (self.hidden | hidden_columns(row)) - mentioned
             whole = with_index(without_columns(row, hidden))
-            return template.render(ChainMap({"row": whole}, dict(whole), absent, names))
+            return template.render(ChainMap({ROW: whole}, dict(whole), absent, names))
 
         return rendered
 
@@ -124,6 +142,11 @@ class BatchSpec:
         """Return the names that the template uses: columns and names of the notebook."""
         template = self._template()
         return set() if template is None else template.names
+
+    def hides_a_column(self, columns: Sequence[str]) -> bool:
+        """Return whether the template takes `row` for a column of this name, which is the whole row."""
+        template = self._template()
+        return ROW in columns and template is not None and ROW in template.used_whole
 
     def mentions(self, column: str) -> bool:
         """Return whether the template names a column, itself or of `row`."""

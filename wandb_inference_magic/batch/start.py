@@ -132,6 +132,8 @@ def likely_mistakes(
         name = braced[0] if braced else columns[0]
         means = "" if spec.raw else f" A column is written with doubled braces: {{{{ {in_template(name)} }}}}."
         yield f"The prompt names no column of the frame, so all rows may get the same prompt. Columns: {shown}.{means}"
+    if spec.hides_a_column(columns):
+        yield "In the prompt, row is the whole row. The column of this name is {{ row.row }}."
     # A system prompt from Python is no template. The magics have refused or filled in one of theirs.
     filled_in = set() if spec.raw else known | set(spec.names)
     if named := [name for name in re.findall(r"\{\{-?\s*(\w+)", spec.chat.system or "") if name in filled_in]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from statistics import fmean
@@ -12,6 +12,8 @@ from ..batch import BatchSpec, PreparedRuns, estimate_calls
 from ..engine import prepare_request
 from ..errors import shortened
 from ..frames import ListRows, json_text, means_same, plain
+from ..messages import parts_of
+from ..prompts import Image
 from ..schemas import schema_of
 from ..statistics import ALPHA, Comparison, ScoreMeasure, cohen_kappa, compare_pairs, format_p, mcnemar
 from ..text import counted
@@ -28,12 +30,14 @@ FEWEST_PAIRS: Final = 10
 # So much of the error of a request is shown.
 MAX_OF_ERROR: Final = 300
 _SHAPE: Final = "better first|second"
+# The question is in parts because it may have images. A line that a block ends is joined to the next.
 _TEXT: Final = """\
 Two answers to the same question follow. Say which one is better: the first or the second. Judge what is said,
 not how long it is.
 
 The question:
-{{ question }}
+{% for part in question %}{{ part }}{% endfor %}
+
 
 The first answer:
 {{ first }}
@@ -195,7 +199,7 @@ def judge(
             one, other = (None if each.errors[number][0] else each.answers[number][0] for each in (pair.a, pair.b))
             pair.preferred.append(_without_judge(one, other))
             if pair.preferred[-1] is None:
-                question = readable(run.prompts.of(number, row))
+                question = [_question_part(one) for one in parts_of(run.prompts.of(number, row))]
                 first, second = readable(one), readable(other)
                 asked.append((pair, number))
                 questions += [
@@ -221,31 +225,38 @@ def judge(
     return judged, outcome
 
 
-def estimate_judge(
-    command: Command, model: str, base: BatchSpec, pairs: int, candidates: Sequence[Estimate]
-) -> Estimate:
+def _question_part(part: Mapping[str, Any]) -> Any:
+    """Return a part of a candidate's prompt as a value for the judge's: an image stays one."""
+    if part.get("type") == "image_url":
+        return Image(part["image_url"]["url"])
+    return part["text"] if "text" in part else f"[{part['type']}]"
+
+
+def estimate_judge(command: Command, model: str, run: BatchRun, pairs: int, candidates: Sequence[Estimate]) -> Estimate:
     """Return an estimate of judging so many pairs, each twice, from those of the candidates. Raise as `check_judge`."""
-    request = check_judge(command, model, base)
+    request = check_judge(command, model, run)
     seen = fmean(one.prompt_tokens + 2 * one.reply_tokens for one in candidates)
     return estimate_calls(command, request, 2 * pairs, request.prompt_tokens + seen)
 
 
-def check_judge(command: Command, model: str, base: BatchSpec) -> PreparedRequest:
+def check_judge(command: Command, model: str, run: BatchRun) -> PreparedRequest:
     """Return a request to a judge, before the candidates are paid for. Raise if it cannot be asked.
 
     Parameters
     ----------
     command : Command
     model : str
-    base : BatchSpec
-        What a candidate is asked.
+    run : BatchRun
+        That of a candidate. The judge has to read images if the first prompt has one.
 
     Raises
     ------
     InferenceError
         As `prepare_request`.
     """
-    return prepare_request(command, replace(_spec(base).chat, prompt=_TEXT, model=model, thread=None))
+    images = [part for part in parts_of(run.first.messages[-1]["content"]) if part.get("type") == "image_url"]
+    prompt = [{"type": "text", "text": _TEXT}, *images] if images else _TEXT
+    return prepare_request(command, replace(_spec(run.spec).chat, prompt=prompt, model=model, thread=None))
 
 
 def _spec(base: BatchSpec) -> BatchSpec:
@@ -264,7 +275,4 @@ def readable(value: Any) -> str:
     """Return a value as a text for a person or a judge."""
     if isinstance(value, str):
         return value
-    value = plain(value)
-    if isinstance(value, list) and all(isinstance(one, dict) and "type" in one for one in value):
-        return "\n".join(one.get("text", f"[{one['type']}]") for one in value)
-    return json_text(value)
+    return json_text(plain(value))

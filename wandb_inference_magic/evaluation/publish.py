@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from keyword import iskeyword
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InferenceError, describe_exception, quoted
 from ..frames import hidden_columns, json_text, plain, without_columns
 from ..imports import import_quietly
-from ..prompts import is_missing
+from ..prompts import Image, hides, is_missing, json_of, prompt_form, without_addresses
 from ..text import library_message
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Publication:
 
     @cached_property
     def _rows(self) -> list[dict[str, Any]]:
-        return [self._as_json(without_columns(row, hidden_columns(row))) for row in self.source]
+        return [self._as_json(without_columns(row, hidden_columns(row)), _text_in_row) for row in self.source]
 
     def publish(self, candidates: Sequence[Candidate], facts: Sequence[Mapping[str, Any]]) -> str:
         """Publish the candidates with their figures, and return the address of the leaderboard.
@@ -106,7 +107,7 @@ class Publication:
         }
         logger = import_quietly("weave").EvaluationLogger(
             name=self.tracer.hidden(candidate.label),
-            model=self._as_json(model),
+            model=self._as_json(model, _text),
             dataset=dataset,
             # The same for all candidates: a leaderboard joins those with the same dataset and attributes.
             eval_attributes={"truth": self.truth, "scorer": self.scorer.name},
@@ -130,21 +131,42 @@ class Publication:
             sampled = (candidate.answers[number], candidate.errors[number], candidate.seconds[number], scores)
             for answer, error, seconds, score in zip(*sampled, strict=True):
                 output = {"answer": answer, "seconds": seconds} | ({"error": error} if error else {})
-                prediction = logger.log_prediction(row, output=self._as_json(output))
+                prediction = logger.log_prediction(row, output=self._as_json(output, _text))
                 if candidate.right[number] is not None:
                     prediction.log_score("right", self.scorer.is_right(score))
                     if self.scorer.has_scores and score is not None:
                         prediction.log_score(self.scorer.name, score)
                 prediction.finish()
-        logger.log_summary(self._as_json({**facts, **self.remarks}))
+        logger.log_summary(self._as_json({**facts, **self.remarks}, _text))
 
-    def _as_json(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _as_json(self, values: Mapping[str, Any], text_of: Callable[[Any], str]) -> dict[str, Any]:
         """Return values as JSON without secrets. A number that JSON does not have is null."""
         found = {
-            str(name): None if is_missing(value) else json.loads(json_text(plain(value)), parse_constant=lambda _: None)
+            str(name): None if is_missing(value) else json.loads(text_of(value), parse_constant=lambda _: None)
             for name, value in values.items()
         }
         return dict(self.tracer.hidden(found))
+
+
+def _text(value: Any) -> str:
+    return json_text(plain(value))
+
+
+def _text_in_row(value: Any) -> str:
+    """Return a value of a row as JSON text: what a prompt has of it, if its own text shows what it hides or an address.
+
+    An address is another one at each evaluation, so the same rows would not be the same dataset.
+    """
+    text = _text(value)
+    if isinstance(value, str) or (without_addresses(text) == text and not hides(value)):
+        return text
+    try:
+        shown = prompt_form(value)
+        if isinstance(shown, Image):
+            return json.dumps(f"[image {sha256(shown.url.encode()).hexdigest()[:12]}]")
+        return json_of(value)
+    except InferenceError:
+        return json.dumps(f"[{type(value).__name__}]")
 
 
 def _not_published(why: str) -> InferenceError:

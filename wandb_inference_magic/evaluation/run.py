@@ -189,7 +189,7 @@ def start_dry_evaluation(
     if spec.judge is not None and previewed:
         pairs = comb(len(previewed), 2) * len(known)
         judging = command.model_id(spec.judge)
-        takes = estimate_judge(command, judging, spec.first, pairs, [expected for _, expected in previewed]).takes
+        takes = estimate_judge(command, judging, previewed[0][0], pairs, [expected for _, expected in previewed]).takes
         said = f"Then {judging} judges at most {counted(pairs, 'pair')} of answers, each twice. This costs extra"
         notices.append(f"{said}: {takes}.")
     if spec.stop_when_clear:
@@ -234,12 +234,11 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             raise cannot_start("There are no rows.", "Give a frame that has some.")
         if not known:
             raise cannot_start(f"No row has a value in {spec.truth!r}.", "Fill in the right answer of some rows.")
-        self._judge = None
-        if spec.judge is not None:
-            self._judge = command.model_id(spec.judge)
-            check_judge(command, self._judge, spec.first)
+        self._judge = None if spec.judge is None else command.model_id(spec.judge)
         self._scores = Scores(spec, self._known)
         super().__init__(command, asked_of(spec, self._known), magic="wbeval", use_cache=use_cache)
+        if self._judge is not None:
+            check_judge(command, self._judge, self.runs[0])
         self._scores.start(self.runs)
         self.runs[0].notice(*notices_of(spec))
 

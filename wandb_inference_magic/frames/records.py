@@ -8,6 +8,7 @@ from csv import DictReader
 from types import MappingProxyType
 from typing import Any, Final
 
+from ..errors import InferenceError
 from ..imports import is_instance, loaded
 from ..prompts import Image, hidden_fields, prompt_form, says_nothing
 from .columns import fields_of, plain
@@ -165,7 +166,17 @@ def as_table(value: Any, limit: int | None) -> Any:
 
     An index of pandas is returned as a column or a table.
     Any other value is returned as it is.
+
+    Raises
+    ------
+    InferenceError
+        For a Delayed of Dask, whose rows are not known before it is computed.
     """
+    if is_instance(value, "dask.delayed.Delayed"):
+        raise InferenceError(
+            "A Delayed of Dask has no rows before it is computed. Nothing was sent.",
+            remedy="Give its result: .compute().",
+        )
     if is_instance(value, "pandas.io.parsers.TextFileReader"):
         return value.read(limit)
     if is_instance(value, "pandas.MultiIndex"):

@@ -11,8 +11,8 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .files import without_folders
-    from .frames import is_missing, says_nothing
-    from .hidden import hidden_fields
+    from .frames import is_missing, says_nothing, without_addresses
+    from .hidden import hidden_fields, hides
     from .images import Image, TextOfImages, with_images
     from .marked import cut, cut_values, fit_values, with_text_after
     from .template import (
@@ -27,6 +27,6 @@ if TYPE_CHECKING:
         render,
         render_text,
     )
-    from .values import as_prompt, prompt_form
+    from .values import as_prompt, json_of, prompt_form
 
 __getattr__ = lazy_exports(__name__)

@@ -13,44 +13,82 @@ from collections.abc import Mapping
 from contextlib import suppress
 from inspect import iscoroutine, iscoroutinefunction
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from ..imports import quiet
+from ..errors import InferenceError
+from ..imports import is_instance, quiet
 from ..text import safe_plain
 from .frames import is_missing
-from .marked import LEFT_OUT
+from .marked import LEFT_OUT, CutText
 
 # The points of a list, or rows of a table, that are shown.
 MAX_POINTS: Final = 20
 ONE_LINE: Final = 100
 LONGEST_TEXT: Final = 2000
 LONGEST_GEOMETRY: Final = 2000
+GEOMETRY: Final = "shapely.geometry.base.BaseGeometry"
 # The methods of IPython's protocol that give a text, and the types of a bundle.
 _SHOWN_AS: Final = ("markdown", "latex", "html")
 _BUNDLE_TYPES: Final = ("text/markdown", "text/latex", "text/html")
 _ELSEWHERE: Final = re.compile(r"<iframe\b", re.IGNORECASE)
 _WITHOUT_TEXT: Final = re.compile(r"<(style|script|video|audio|iframe|object)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _TAGS: Final = re.compile(r"<[^>]*>")
+# Many are random, and would make another prompt each time.
+_IDS: Final = re.compile(r"""(<\w[^<>]*?)\sid=(?:"[^"]*"|'[^']*')""")
+
+_RESPONSE: Final = "Put its text or its data into the prompt: .text or .json()."
+_EXPORT: Final = "Put its data into the prompt, or the path of a picture of it:"
+# Types whose own text has a setting, and none of the data: what to put into the prompt in place of such a value.
+NO_DATA: Final = {
+    # What `groupby`, `rolling` and `resample` give.
+    "pandas.core.base.SelectionMixin": "Put a result of it into the prompt, such as .mean().",
+    "ibis.expr.types.generic.Value": "Put its result into the prompt: .execute().",
+    "requests.Response": _RESPONSE,
+    "httpx.Response": _RESPONSE,
+    "bokeh.model.Model": f'{_EXPORT} bokeh.io.export_png(figure, filename="figure.png").',
+    "holoviews.core.dimension.Dimensioned": f'{_EXPORT} holoviews.save(chart, "chart.png").',
+    "openpyxl.worksheet.worksheet.Worksheet": "Put its values into the prompt: list(sheet.values).",
+    "openpyxl.cell.cell.Cell": "Put its value into the prompt: .value.",
+    "click.Command": "Put its function into the prompt: .callback.",
+    "IPython.utils.capture.CapturedIO": "Put what it captured into the prompt: .stdout, or the value that was shown.",
+}
+
+
+def refuse_without_data(value: object) -> NoReturn:
+    """Raise InferenceError for a value of one of the types `NO_DATA`."""
+    raise InferenceError(
+        f"The text of a value of type {type(value).__name__} has none of its data.",
+        remedy=next(remedy for name, remedy in NO_DATA.items() if is_instance(value, name)),
+    )
 
 
 def describe_altair(chart: Any) -> str:
     """Describe an Altair chart by its Vega-Lite specification."""
-    try:
-        specification = chart.to_dict()
-    except Exception as error:
-        if type(error).__name__ != "MaxRowsError":
-            raise
-        # A chart of more than 5,000 rows has a specification only where that limit is lifted. It is lifted for all
-        # threads: two that did so at the same time could leave it lifted, so other charts do without.
-        with sys.modules["altair"].data_transformers.enable("default", max_rows=None):
-            specification = chart.to_dict()
-    return f"Altair chart, as Vega-Lite:\n{_format(without(specification, '$schema', 'config'))}"
+    specification = without(_specification(chart), "$schema", "config")
+    return f"Altair chart, as Vega-Lite:\n{_format(specification)}"
+
+
+def _specification(chart: Any) -> Any:
+    transformers = sys.modules["altair"].data_transformers
+    if transformers.active == "default":
+        try:
+            return chart.to_dict()
+        except Exception as error:
+            if type(error).__name__ != "MaxRowsError":
+                raise
+    # A chart of more than 5,000 rows has a specification only where that limit is lifted. Another transformer of the
+    # user may write the data to a file. The setting is that of all threads: two that change it at the same time could
+    # leave it changed, so other charts do without.
+    with transformers.enable("default", max_rows=None):
+        return chart.to_dict()
 
 
 def describe_plotly(figure: Any) -> str:
     """Describe a Plotly figure by its data and its layout."""
     specification = dict(figure.to_plotly_json())
     specification["layout"] = without(specification.get("layout", {}), "template")
+    # The traces of a widget have a random one.
+    specification["data"] = [without(trace, "uid") for trace in specification.get("data", ())]
     return f"Plotly figure, as JSON:\n{_format(specification)}"
 
 
@@ -121,7 +159,7 @@ def describe_geometry(value: Any) -> str:
         return text
     bounds = ", ".join(f"{one:.6g}" for one in value.bounds)
     left_out = LEFT_OUT.format(f"{len(text) - LONGEST_GEOMETRY:,} characters")
-    return f"{value.geom_type} with bounds ({bounds})\n{text[:LONGEST_GEOMETRY]} {left_out}"
+    return CutText(f"{value.geom_type} with bounds ({bounds})\n{text[:LONGEST_GEOMETRY]} {left_out}")
 
 
 def text_in_notebooks(value: object) -> str:
@@ -133,7 +171,7 @@ def text_in_notebooks(value: object) -> str:
     for text in shown:
         # A video or a widget has nothing but tags; a page in a frame, or a script, nothing but what to do without it.
         if isinstance(text, str) and not _ELSEWHERE.search(text):
-            text = safe_plain(_WITHOUT_TEXT.sub("", text)).strip()
+            text = safe_plain(_IDS.sub(r"\1", _WITHOUT_TEXT.sub("", text))).strip()
             if _TAGS.sub("", text).strip():
                 return text
     return ""

@@ -14,7 +14,6 @@ import os
 import re
 import textwrap
 import traceback
-from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -27,7 +26,7 @@ from ..config import expanded, working_folder
 from ..errors import InferenceError, did_you_mean, quoted, shortened
 from ..text import counted, safe_plain
 from . import images
-from .marked import LEFT_OUT
+from .marked import LEFT_OUT, CutText
 
 if TYPE_CHECKING:
     from .images import Image
@@ -41,7 +40,12 @@ _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _DECLARED: Final = re.compile(rb"""(?:encoding|charset|coding)\s*[=:]\s*["']?([\w.-]{2,30})""")
 # In a text in cp1252: letters that are not plain in a row, and bytes that hardly occur.
 _RUN: Final = re.compile(rb"[\xa1-\xff]{4,}")
-_RARE: Final = re.compile(rb"[\x81-\x83\x86-\x89\x8b\x8d\x8f\x90\x98\x9b\x9d]")
+_RARE: Final = re.compile(
+    rb"[\x81-\x83\x86-\x89\x8b\x8d\x8f\x90\x98\x9b\x9d]|(?<=[a-z\x8a\x9a\x9f])(?:[\x8a\x8e\x9f]|\xa7(?=[a-z]))"
+)
+# The escapes by which a text in 7 bits changes to another script, and the encodings that have them.
+_TO_SCRIPT: Final = re.compile(rb"\x1b\$(?:[@AB]|\([CD]|\)C)")
+_IN_7_BITS: Final = ("iso2022_kr", "iso2022_jp_ext", "iso2022_jp_2")
 _BOMS: Final = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -104,7 +108,26 @@ _BY_SIGNATURE: Final = (
 _HEIC: Final = (b"ftyphei", b"ftypmif", b"ftypavif")
 
 
-def describe_path(value: Path) -> str | Image:
+def describe_file(value: object, *, is_whole: bool = False) -> Any:
+    """Return the text or the image of a path, or of binary data; None for any other value.
+
+    A very long file or folder is cut, unless `is_whole`.
+
+    Raises
+    ------
+    InferenceError
+        If it has neither.
+    """
+    if isinstance(value, Path):
+        return _describe_path(value, is_whole=is_whole)
+    if not isinstance(value, bytes | bytearray | memoryview | BytesIO):
+        return None
+    data = value.getvalue() if isinstance(value, BytesIO) else bytes(value)
+    name = f"A value of type {type(value).__name__}"
+    return images.image_from_bytes(data) or _text(data, name, is_whole=is_whole)
+
+
+def _describe_path(value: Path, *, is_whole: bool) -> str | Image:
     """Return the text of a file, its image, or the names in a folder.
 
     Raises
@@ -115,30 +138,18 @@ def describe_path(value: Path) -> str | Image:
     path = home_resolved(value)
     try:
         if path.is_dir():
-            return "\n".join(_entries(path))
+            return _names_in(path, is_whole=is_whole)
         if path.exists() and not path.is_file():
             # A pipe or a device may have no end, or nothing to read.
             raise _unreadable(str(path), "It is not a file with contents.", "Read it yourself first.")
         if (image := images.image_at(path)) is not None:
             return image
         with path.open("rb") as file:
-            data = file.read(LONGEST_FILE + 1)
+            data = file.read(-1 if is_whole else LONGEST_FILE + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise _unreadable(str(path), why, "Check its name and folder.") from None
-    return _text(data, str(path), path.suffix)
-
-
-def describe_bytes(value: bytes | bytearray | memoryview | BytesIO) -> str | Image:
-    """Return the text or the image that binary data holds.
-
-    Raises
-    ------
-    InferenceError
-        If it holds neither.
-    """
-    data = value.getvalue() if isinstance(value, BytesIO) else bytes(value)
-    return images.image_from_bytes(data) or _text(data, f"A value of type {type(value).__name__}")
+    return _text(data, str(path), path.suffix, is_whole=is_whole)
 
 
 def no_image_file(text: str) -> InferenceError | None:
@@ -227,35 +238,37 @@ def _kind(start: bytes, suffix: str) -> tuple[str, str]:
     return "", ""
 
 
-def _text(data: bytes, name: str, suffix: str = "") -> str:
-    """Return the text that the bytes stand for, up to `LONGEST_FILE` of them."""
+def _text(data: bytes, name: str, suffix: str = "", *, is_whole: bool) -> str:
+    """Return the text that the bytes stand for, of all of them or of `LONGEST_FILE`."""
     kind, remedy = _kind(data[:4096], suffix)
     if kind:
         raise _unreadable(name, f"It is {kind}, not text.", remedy)
-    is_whole = len(data) <= LONGEST_FILE
-    encoding = _encoding(data[:LONGEST_FILE], is_whole=is_whole)
+    is_whole = is_whole or len(data) <= LONGEST_FILE
+    data = data if is_whole else data[:LONGEST_FILE]
+    encoding = _encoding(data, is_whole=is_whole)
     if encoding is None and _CONTROLS.search(data[:4096]):
         raise _unreadable(name, "It holds no text.", "Read it yourself and put what matters into the prompt.")
     if encoding is None:
         remedy = 'Decode it yourself: path.read_text(encoding="...") or data.decode("...").'
         raise _unreadable(name, "It is text in an unknown encoding.", remedy)
     # The cut may be inside a character.
-    text = codecs.getincrementaldecoder(encoding)("replace").decode(data[:LONGEST_FILE], final=is_whole)
-    return text if is_whole else f"{text}\n{LEFT_OUT.format('the rest of the file')}"
+    text = codecs.getincrementaldecoder(encoding)("replace").decode(data, final=is_whole)
+    return text if is_whole else CutText(f"{text}\n{LEFT_OUT.format('the rest of the file')}")
 
 
 def _encoding(data: bytes, *, is_whole: bool) -> str | None:
     """Return the encoding of a text; None if it is no text, or its encoding cannot be told.
 
-    It is what a byte order mark says, or UTF-8, or what the text itself declares, or cp1252, used by older Windows
-    programs in the west of Europe and America.
+    It is what a byte order mark says, or ISO-2022 by its escapes, as in Japanese mail, or UTF-8, or what the text
+    itself declares, or cp1252, used by older Windows programs in the west of Europe and America.
     """
     for mark, encoding in _BOMS.items():
         if data.startswith(mark):
             return encoding
     if b"\x00" in data:
         return _utf16_without_mark(data[:4096])
-    for encoding in ("utf-8", _declared(data[:1024])):
+    in_7_bits = _IN_7_BITS if _TO_SCRIPT.search(data[:100_000]) else ()
+    for encoding in (*in_7_bits, "utf-8", _declared(data[:1024])):
         try:
             codecs.getincrementaldecoder(encoding)().decode(data, final=is_whole)
         except (UnicodeDecodeError, LookupError):
@@ -290,11 +303,12 @@ def _utf16_without_mark(start: bytes) -> str | None:
     return None
 
 
-def _entries(folder: Path) -> Iterator[str]:
+def _names_in(folder: Path, *, is_whole: bool) -> str:
     names = sorted(f"{one.name}/" if one.is_dir() else one.name for one in folder.iterdir())
-    yield from names[:MAX_ENTRIES]
-    if len(names) > MAX_ENTRIES:
-        yield LEFT_OUT.format(counted(len(names) - MAX_ENTRIES, "item"))
+    if is_whole or len(names) <= MAX_ENTRIES:
+        return "\n".join(names)
+    left_out = LEFT_OUT.format(counted(len(names) - MAX_ENTRIES, "item"))
+    return CutText("\n".join([*names[:MAX_ENTRIES], left_out]))
 
 
 def _unreadable(name: str, why: str, remedy: str) -> InferenceError:
@@ -323,7 +337,7 @@ def describe_source(value: Any) -> str:
     signature = "(...)"
     with suppress(ValueError, TypeError):
         signature = str(inspect.signature(value))
-    return f"{value.__qualname__}{signature}\n\n{inspect.getdoc(value) or ''}".rstrip()
+    return f"{getattr(value, '__qualname__', value.__name__)}{signature}\n\n{inspect.getdoc(value) or ''}".rstrip()
 
 
 def _source_in_cells(kind: type) -> str:

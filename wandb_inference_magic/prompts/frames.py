@@ -76,6 +76,11 @@ def is_missing(value: object) -> bool:
     return False
 
 
+def python_of(scalar: Any) -> Any:
+    """Return a scalar of pyarrow as a value of Python."""
+    return shortest(scalar.as_py(), str(scalar.type))
+
+
 def is_labelled(value: object) -> bool:
     """Return whether a value is looked up by keys, as a dict and a row of pandas are."""
     return isinstance(value, (dict, Mapping)) or is_instance(value, "pandas.Series")
@@ -132,6 +137,12 @@ def _names_of_levels(frame: Any) -> list[Any]:
     names = [f"level_{place}" if name is None else name for place, name in enumerate(frame.index.names)]
     names = ["index"] if names == ["level_0"] else names
     return [f"{name} (index)" if name in frame.columns else name for name in names]
+
+
+def labels_of(value: object) -> list[str]:
+    """Return the columns of a frame, or the keys of a dict or of a row."""
+    keys = islice(value.keys(), MAX_NAMES) if is_labelled(value) else ()  # type: ignore[attr-defined]
+    return [key for key in keys if isinstance(key, str)] or columns_of(value)
 
 
 def _narwhals(value: Any, *, pass_through: bool = False) -> Any:

@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from types import SimpleNamespace
 from typing import Any, Final
 
+from ..errors import InferenceError
 from ..imports import is_instance
 
 # Sequences with a text of their own.
@@ -61,6 +62,37 @@ def field_names(model: Any) -> list[str]:
     kind = type(model)
     names = (*getattr(kind, "model_fields", ()), *(getattr(model, "model_extra", None) or ()), *_computed_fields(kind))
     return [name for name in names if name not in hidden_fields(kind) and _has(model, name)]
+
+
+def written_model(model: Any) -> Any:
+    """Return what pydantic writes of a model, except for the parts that hide something, or have no JSON form.
+
+    Raises
+    ------
+    InferenceError
+        If a serializer of the user's own may show what is hidden.
+    """
+    kind, is_hiding = type(model), True
+    with suppress(Exception):
+        if not (is_hiding := has_hiding_parts(model)):
+            return model.model_dump(mode="json", exclude=set(hidden_fields(kind)))
+    if is_hiding and getattr(getattr(kind, "__pydantic_decorators__", None), "model_serializers", None):
+        raise InferenceError(
+            f"A {kind.__name__} has a serializer of its own, which may show what its parts hide.",
+            remedy=f"Put the part that you need into the prompt. Or define the text of a {kind.__name__} with "
+            "@as_prompt.register.",
+        )
+    if getattr(kind, "__pydantic_root_model__", False):
+        return model.root
+    return {name: _written_field(model, name) for name in field_names(model)}
+
+
+def _written_field(model: Any, name: str) -> Any:
+    value = getattr(model, name)
+    with suppress(Exception):
+        if not hides(value):
+            return model.model_dump(mode="json", include={name})[name]
+    return value
 
 
 def _has(model: object, name: str) -> bool:

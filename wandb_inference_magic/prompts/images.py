@@ -30,8 +30,9 @@ LONGEST_HEAD: Final = 200_000
 IMAGE_TYPES: Final = ("image/png", "image/jpeg")
 ORIENTATION: Final = 0x0112
 FIGURE: Final = "matplotlib.figure.Figure"
-# The mark at the end of a whole image.
-_ENDS: Final = {"png": b"IEND", "jpeg": b"\xff\xd9"}
+# The mark in or at the end of a whole image.
+_MARKS: Final = {"png": b"IEND", "jpeg": b"\xff\xd9"}
+_GIF_END: Final = b";"
 # What may say how an image is to be turned: EXIF in its forms, and XMP.
 _METADATA: Final = (b"Exif", b"eXIf", b"EXIF", b"Raw profile type exif", b"tiff:Orientation")
 _SIGNATURES: Final = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
@@ -97,9 +98,18 @@ def image_from_bytes(data: bytes) -> Image | None:
     kind = _kind(data)
     if not kind:
         return None
-    if _ENDS.get(kind, b"") not in data:
+    if _is_cut(kind, data):
         raise InferenceError("An image is cut off: its end is missing.", remedy="Save or download it again.")
     return _turned(data) or _image(kind, data)
+
+
+def _is_cut(kind: str, data: bytes) -> bool:
+    if kind == "webp":
+        # Its head has the length of what follows.
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    if kind == "gif":
+        return not data.rstrip(b"\0\r\n ").endswith(_GIF_END)
+    return _MARKS[kind] not in data
 
 
 def image_from_record(value: object) -> Image | None:

@@ -39,7 +39,8 @@ _CALLED: Final = "() "
 _ARGUMENTS: Final = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
 _ORDERINGS: Final = ("gt", "greaterthan", ">", "ge", ">=", "lt", "lessthan", "<", "le", "<=")
 _EQUALITIES: Final = ("eq", "equalto", "==", "ne", "!=")
-_KINDS: Final = ("boolean", "divisibleby", "even", "false", "float", "integer", "number", "odd", "string", "true")
+_KINDS: Final = ("boolean", "false", "float", "integer", "number", "string", "true")
+_CALCULATED: Final = ("divisibleby", "even", "odd")
 
 
 class _Undefined(StrictUndefined):
@@ -93,6 +94,7 @@ class PromptEnvironment(Environment):
         self.filters |= _FILTERS
         tests: dict[str, Any] = self.tests
         tests |= {name: _test_of_scalar(tests[name]) for name in _KINDS}
+        tests |= {name: _test_of_scalar(tests[name], is_calculated=True) for name in _CALCULATED}
         # `x is None` is Python's way to write it.
         tests |= {"None": is_missing, "True": tests["true"], "False": tests["false"]}
         tests |= {name: _comparison(tests[name], _ordered) for name in _ORDERINGS}
@@ -202,6 +204,19 @@ def _adapt(node: nodes.Node) -> None:
         node.args.append(nodes.Const(_TRUE, lineno=node.lineno))
 
 
+def names_used_whole(tree: nodes.Template) -> set[str]:
+    """Return the names in a template's expressions of which not only an attribute, an item or the `next` is used."""
+    parts: Any = tree.find_all((nodes.Getattr, nodes.Getitem))
+    owners = [one.node for one in parts]
+    for call in tree.find_all(nodes.Call):
+        if isinstance(call.node, nodes.Filter) and getattr(call.node.node, "name", "") == "next":
+            owners += call.args[:1]
+    # The rule of a place is around what stands there.
+    in_parts = {id(one.node if isinstance(one, nodes.Filter) and " " in one.name else one) for one in owners}
+    names = (one for one in tree.find_all(nodes.Name) if one.ctx == "load")
+    return {one.name for one in names if id(one) not in in_parts}
+
+
 def _as_call(node: nodes.Slice) -> nodes.Expr:
     parts = [part or nodes.Const(None, lineno=node.lineno) for part in (node.start, node.stop, node.step)]
     return _filtered(nodes.Tuple(parts, "load", lineno=node.lineno), _slice_of)
@@ -255,12 +270,17 @@ def _comparison(test: Callable[[Any, Any], Any], replaced: Callable[[Any], Any])
     return lambda value, other: bool(test(replaced(value), replaced(other)))
 
 
-def _test_of_scalar(test: Callable[..., Any]) -> Callable[..., bool]:
-    """Return a test of a value, which sees a scalar of NumPy or pyarrow as that of Python."""
+def _test_of_scalar(test: Callable[..., Any], *, is_calculated: bool = False) -> Callable[..., bool]:
+    """Return a test of a value, which sees a scalar of NumPy or pyarrow as that of Python.
+
+    One that is calculated is false for a missing value.
+    """
 
     def test_of_scalar(value: Any, *others: Any) -> bool:
         if is_instance(value, "pyarrow.Scalar"):
             value = value.as_py()
+        if is_calculated and is_missing(value):
+            return False
         return bool(test(value.item() if is_instance(value, "numpy.generic") else value, *others))
 
     return test_of_scalar

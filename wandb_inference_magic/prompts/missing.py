@@ -17,8 +17,8 @@ from jinja2.filters import make_attrgetter
 from typing_extensions import override
 
 from ..imports import is_instance
-from .frames import in_order, is_missing, says_nothing, without_addresses
-from .hidden import shows_hidden
+from .frames import in_order, is_missing, python_of, says_nothing, without_addresses
+from .hidden import is_container, shows_hidden
 from .images import Image, TextOfImages, image_inside
 from .marked import MarkedText, check_images
 from .values import json_of, known_form, prompt_form, text_form
@@ -36,14 +36,15 @@ _LISTS: Final = (
 # They leave missing items out, as pandas does, or put them last.
 _SKIPPING: Final = ("max", "min", "sum")
 # Of nothing they give nothing: Jinja2 would raise, or write "None".
-_ABSENT: Final = ("filesizeformat", "first", "last", "pprint", "random", "xmlattr")
+_ABSENT: Final = ("filesizeformat", "pprint", "random", "xmlattr")
 # They give NaN: the number is not known, and neither is what is calculated from it.
 _NUMBERS: Final = ("abs", "count", "float", "int", "length", "round", "wordcount")
 _WITH_DEFAULT: Final = ("float", "int")
 # The types of what a row may lack. `df.head()` with None in `df` is a mistake.
 _OF_ROWS: Final = (str, list, dict, datetime, timedelta, float)
-# What Python's own functions give of nothing.
-_OF_NOTHING: Final = ((str, ""), *((one, nan) for one in (int, float, round, abs, len)))
+# What Python's own functions give of nothing, and those to which it has no items.
+_OF_NOTHING: Final = ((bool, False), *((one, nan) for one in (int, float, round, abs, len)))
+_OF_ITEMS: Final = (all, any, enumerate, frozenset, list, reversed, set, sorted, tuple, zip)
 _CONVERSION: Final = re.compile(r"%(?P<name>\([^)]*\))?[#0\- +]*(?:\*|\d+)?(?:\.(?:\*|\d+)?)?[hlL]?(?P<kind>[a-zA-Z%])")
 
 
@@ -72,12 +73,15 @@ def filters_for_missing(filters: Mapping[str, Filter]) -> dict[str, Filter]:
     skipping = {name: _absent_of(_with_missing_apart(filters[name])) for name in _SKIPPING}
     sorting = {name: _with_missing_apart(filters[name], last) for name, last in _SORTING.items()}
     others = {"join": _of_changed(filters["join"], _texts_of), "format": _format}
+    others |= {name: _absent_of(_of_changed(filters[name], ordered_items)) for name in ("first", "last")}
     others["pprint"] = _of_changed(absent["pprint"], _printable)
     return {**texts, **lists, **numbers, **absent, **skipping, **sorting, **others}
 
 
 def text_or_empty(value: Any) -> Any:
     """Return what stands for a value in a text: nothing if it is missing, its form if its `str` says nothing of it.
+
+    A container is JSON: Python's own text has its sets in another order in each process, and words for what is missing.
 
     Raises
     ------
@@ -92,6 +96,8 @@ def text_or_empty(value: Any) -> Any:
     if shown is None and isinstance(value, (str, int, float)):
         return value
     kind: Any = type(value)
+    if shown is None and is_container(value):
+        shown = json_of(value)
     if shown is None and kind is not Image and known_form(kind) is None:
         text = str(value)
         if not says_nothing(text) and without_addresses(text) == text:
@@ -109,6 +115,10 @@ def _printable(value: Any) -> Any:
 
 def function_of(function: Any) -> Any:
     """Return a function that is called, with the rule of the filter of its name if it is one of Python's own."""
+    if function is str:
+        return lambda *values, **options: str(*map(text_or_empty, values[:1]), *values[1:], **options)
+    if any(one is function for one in _OF_ITEMS):
+        return lambda *values, **options: function(*map(ordered_items, values), **options)
     absent = next((absent for one, absent in _OF_NOTHING if one is function), None)
     if absent is None:
         return function
@@ -126,7 +136,7 @@ def value_or_none(value: Any) -> Any:
     if is_missing(value):
         return None
     if is_instance(value, "pyarrow.Scalar"):
-        return value.as_py()
+        return python_of(value)
     return value.item() if is_instance(value, "numpy.ndarray") and not value.ndim else value
 
 
@@ -293,6 +303,8 @@ def _with_missing_apart(run: Filter, last: Callable[[list[Any]], list[Any]] | No
 
     @wraps(run)
     def run_apart(*values: Any, **options: Any) -> Any:
+        if is_missing(values[place]):
+            return []
         has_none = _missing_test(parameters.bind(*values, **options).arguments)
         items = list(values[place].items() if isinstance(values[place], Mapping) else ordered_items(values[place]))
         present: Any = [one for one in items if not has_none(one)]

@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from itertools import islice
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from unicodedata import normalize
@@ -20,7 +19,7 @@ from ..errors import InferenceError, describe_exception, near_names, quoted, sho
 from ..libraries import check_libraries
 from ..messages import texts_of
 from .files import no_image_file
-from .frames import MAX_NAMES, columns_of, is_labelled, is_missing
+from .frames import columns_of, is_missing, labels_of
 from .images import Image, TextOfImages, image_inside, with_images
 from .marked import CutText, MarkedText, ValueText, cut, image_place, joined_with_images, without
 from .values import image_given, image_of, prompt_form, whole_form
@@ -158,6 +157,13 @@ class Template:
         texts = {one.value for one in self._tree.find_all(nodes.Const) if isinstance(one.value, str)}
         return self.names | attributes | texts
 
+    @cached_property
+    def used_whole(self) -> set[str]:
+        """The names that it uses by themselves: not only an attribute or an item of them, or the `next` of them."""
+        from .jinja import names_used_whole
+
+        return names_used_whole(self._tree) & self.names
+
     @property
     def calls(self) -> bool:
         """Whether an expression in it calls something."""
@@ -202,11 +208,9 @@ class Template:
             if not shown.in_place:
                 raise image_inside(value)
             return "".join(map(self._place, shown.images))
-        if is_whole:
-            return shown
-        short = shown if self._tokens is None else cut(shown, self._tokens)
+        short = shown if is_whole or self._tokens is None else cut(shown, self._tokens)
         self._cuts += short is not shown or isinstance(shown, CutText)
-        return ValueText(short)
+        return str.__str__(short) if is_whole else ValueText(short)
 
 
 def _apart(piece: re.Match[str]) -> str:
@@ -371,7 +375,7 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str
     if not isinstance(name, str):
         return ""
     if owner is not None:
-        labels = _labels(owner)
+        labels = labels_of(owner)
         near = labels or (dir(owner) if type(owner).__module__ != "builtins" else [])
         call = f"Write {name}()." if inspect.isroutine(getattr(owner, name, None)) else ""
         others = "" if call else _of_levels(name, labels) or _nearest(name, near, in_row=owner is names.get("row"))
@@ -383,9 +387,9 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str
     if said := _nearest(name, known, in_row=has_row):
         return said
     if has_row:
-        if said := _of_levels(name, _labels(names["row"])):
+        if said := _of_levels(name, labels_of(names["row"])):
             return said
-        return f"{_listed('The columns are', _labels(names['row']))} {DEFINE}"
+        return f"{_listed('The columns are', labels_of(names['row']))} {DEFINE}"
     return _column_of(name, names, least=0.6) or DEFINE
 
 
@@ -420,12 +424,6 @@ def _column_of(name: str, names: Mapping[str, Any], *, least: float) -> str:
             written = f"{owner}.{columns[0]}" if columns[0].isidentifier() else f"{owner}[{columns[0]!r}]"
             return f"{shortened(columns[0])} {IS_COLUMN} {owner}: write {written}."
     return ""
-
-
-def _labels(value: Any) -> list[str]:
-    """Return the columns of a frame, or the keys of a dict or of a row."""
-    keys = islice(value.keys(), MAX_NAMES) if is_labelled(value) else ()
-    return [key for key in keys if isinstance(key, str)] or columns_of(value)
 
 
 def _listed(head: str, labels: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import is_dataclass
 from functools import lru_cache, singledispatch
+from inspect import isroutine
 from io import BytesIO, StringIO
 from itertools import islice
 from math import isinf
@@ -23,13 +24,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
 from ..imports import is_instance, loaded
-from ..text import safe_plain
+from ..text import LARGEST_INTEGER, safe_plain, shortest, written
 from . import charts, frames, hidden, images
 from .files import (
-    describe_bytes,
     describe_exception,
+    describe_file,
     describe_module,
-    describe_path,
     describe_source,
     home_resolved,
     no_image_file,
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 MAX_ITEMS: Final = 1000
 MAX_NODES: Final = 20_000
 DEEPEST: Final = 20
-# Python refuses to convert much larger integers to text.
-LARGEST_INTEGER: Final = 10**1000
+# Each level takes some of Python's limit of 1,000 calls.
+DEEPEST_OF_WHOLE: Final = 120
 ONE_LINE: Final = 100
 # The forms of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
 _TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
@@ -70,9 +70,6 @@ def as_prompt(value: object) -> str | Image:
         return form(value)
     if _record_of(value) is not None or hasattr(type(value), "model_dump") or hidden.is_container(value):
         return _json(value)
-    if hasattr(type(value), "__arrow_c_stream__") or hasattr(type(value), "__dataframe__"):
-        with suppress(TypeError):  # raised for a stream that can be read once
-            return frames.describe_frame(value)
     return images.image_from_png(value) or images.image_from_artist(value) or _readable(value)
 
 
@@ -106,8 +103,7 @@ def _register(*kinds: type) -> Callable[[Form], Form]:
 
 # A subclass of str may override `__str__`. Use its text.
 _register(str)(str.__str__)
-_register(Path)(describe_path)
-_register(bytes, bytearray, memoryview, BytesIO)(describe_bytes)
+_register(Path, bytes, bytearray, memoryview, BytesIO)(describe_file)
 _register(StringIO)(StringIO.getvalue)
 _register(BaseException)(describe_exception)
 _register(FunctionType, MethodType, BuiltinFunctionType, type(lru_cache(len)), type)(describe_source)
@@ -140,9 +136,14 @@ def _json_text(value: object, *, is_limited: bool) -> str | Image:
 
 
 def whole_form(value: object) -> str | Image:
-    """Return the form of a value in a prompt, without a limit on the items of a container."""
+    """Return the form of a value in a prompt, without a limit on its size or the items of a container."""
     shown = prompt_form(value)
-    return _json_text(value, is_limited=False) if isinstance(shown, CutText) else shown
+    if not isinstance(shown, CutText):
+        return shown
+    if is_instance(value, charts.GEOMETRY):
+        return str(value.wkt)  # type: ignore[attr-defined]
+    whole = describe_file(value, is_whole=True)
+    return _json_text(value, is_limited=False) if whole is None else whole
 
 
 def json_of(value: Any, indent: int | None = None) -> str:
@@ -182,7 +183,7 @@ class _Plain:
 
     def __init__(self, *, is_limited: bool = True, is_whole: bool = False) -> None:
         self._is_whole = is_whole
-        is_limited = is_limited and not is_whole
+        self._is_limited = is_limited = is_limited and not is_whole
         self._most_items, self._most_nodes = (MAX_ITEMS, MAX_NODES) if is_limited else (sys.maxsize, sys.maxsize)
         self.has_left_out = False
         self._nodes = 0
@@ -196,12 +197,12 @@ class _Plain:
             return None
         if isinstance(value, (int, float, str)) and as_prompt.dispatch(type(value)) in _OURS:
             if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
-                return _words(value)
+                return written(value)
             # JSON has no number for infinity.
             return str(value) if isinstance(value, float) and isinf(value) else value
         if id(value) in self._above:
             return "..."
-        if len(self._above) > DEEPEST or self._nodes > self._most_nodes:
+        if len(self._above) > (DEEPEST if self._is_limited else DEEPEST_OF_WHOLE) or self._nodes > self._most_nodes:
             self.has_left_out = True
             return "..."
         self._above.append(id(value))
@@ -217,7 +218,7 @@ class _Plain:
         if shown is not None or (shown := images.image_from_record(value)) is not None:
             return self._text_of(shown)
         if is_instance(value, "pyarrow.Scalar"):
-            return self.of(value.as_py())
+            return self.of(frames.python_of(value))
         if hidden.is_container(value) and isinstance(value, Mapping):
             return self._of_dict(value)
         if (record := _record_of(value)) is not None:
@@ -225,7 +226,7 @@ class _Plain:
         if hidden.is_container(value):
             return self._of_items(frames.in_order(value) if isinstance(value, set | frozenset) else value)
         if hasattr(type(value), "model_dump"):
-            return self._of_model(value)
+            return self.of(hidden.written_model(value))
         if type(value).__name__ in ("Timedelta", "datetime64", "timedelta64"):
             return str(value)
         if hasattr(type(value), "isoformat"):
@@ -246,31 +247,7 @@ class _Plain:
             # A path in a container stands for its name. Only a path that is itself the value is read.
             return str(value)
         known = _form_of(type(value))
-        return self._text_of(known(value)) if known else _readable(value)
-
-    def _of_model(self, value: Any) -> Any:
-        """Return what pydantic writes of a model, except for the parts that hide something, or have no JSON form."""
-        hides = True
-        with suppress(Exception):
-            if not (hides := hidden.has_hiding_parts(value)):
-                return self.of(value.model_dump(mode="json", exclude=set(hidden.hidden_fields(type(value)))))
-        if hides and getattr(getattr(type(value), "__pydantic_decorators__", None), "model_serializers", None):
-            kind = type(value).__name__
-            raise InferenceError(
-                f"A {kind} has a serializer of its own, which may show what its parts hide.",
-                remedy=f"Put the part that you need into the prompt. Or define the text of a {kind} with "
-                "@as_prompt.register.",
-            )
-        if getattr(type(value), "__pydantic_root_model__", False):
-            return self.of(value.root)
-        return {name: self._of_field(value, name) for name in hidden.field_names(value)}
-
-    def _of_field(self, model: Any, name: str) -> Any:
-        value = getattr(model, name)
-        with suppress(Exception):
-            if not hidden.hides(value):
-                return self.of(model.model_dump(mode="json", include={name})[name])
-        return self.of(value)
+        return self._text_of((known if self._is_limited else whole_form)(value)) if known else _readable(value)
 
     def _has_items(self, value: Any) -> bool:
         """Return whether a value is a list that a frame or a file made an array of; any array, if it is to be whole."""
@@ -281,10 +258,13 @@ class _Plain:
     def _of_array(self, value: Any) -> list[Any]:
         # A range of pandas may be longer than any list.
         part = value[: self._most_items]
-        kept = [self.of(one) for one in (part.to_pylist() if hasattr(part, "to_pylist") else part.tolist())]
+        items = part.to_pylist() if hasattr(part, "to_pylist") else part.tolist()
+        # The floats of a list of Python have 64 bits.
+        kept = [self.of(one) for one in shortest(items, str(getattr(part, "dtype", None) or part.type))]
         return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
 
     def _text_of(self, shown: str | Image) -> str:
+        self.has_left_out |= isinstance(shown, CutText)
         if isinstance(shown, TextOfImages):
             self.images += shown.images
         elif isinstance(shown, Image):
@@ -298,7 +278,7 @@ class _Plain:
     def _of_dict(self, value: Mapping[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         for key, one in islice(hidden.items_of(value), self._most_items):
-            name = _words(key)
+            name = written(key)
             # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
             kept[name if name not in kept else repr(key)] = self.of(one)
         return kept if len(value) <= self._most_items else {**kept, "...": self._more(len(value))}
@@ -311,7 +291,9 @@ class _Plain:
 def _readable(value: object) -> str:
     """Return a value's own text. If that only names a type, return the text that notebooks show, or refuse it."""
     frames.refuse_uncomputed(value)
-    if not frames.says_nothing(text := safe_plain(_words(value))):
+    if callable(value) and isroutine(wrapped := getattr(value, "__wrapped__", None)):
+        return describe_source(wrapped)
+    if not frames.says_nothing(text := safe_plain(written(value))):
         return frames.without_addresses(text)
     if shown := charts.text_in_notebooks(value):
         return shown
@@ -321,12 +303,6 @@ def _readable(value: object) -> str:
         remedy="Put the part that you need into the prompt, such as an attribute, or list(...) of a generator. Or "
         f"define the text of a {kind} with @as_prompt.register.",
     )
-
-
-def _words(value: object) -> str:
-    if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
-        return f"an integer of about {value.bit_length() * 3 // 10:,} digits"
-    return str(value)
 
 
 # Other packages' types ---------------------------------------------------------------------------------------
@@ -344,6 +320,25 @@ def _array(value: Any) -> str | Image:
     return frames.describe_array(value)
 
 
+def _series(value: Any) -> str | Image:
+    """Return the form of a series of pandas. One of images is as the list of them, as an array is."""
+    if value.dtype == object and len(value) <= MAX_ITEMS and any(map(has_image_form, value)):
+        return _json(value.tolist())
+    return frames.describe_pandas(value)
+
+
+def _any_frame(value: Any) -> str | Image:
+    """Return the form of a frame of any library. A stream that can be read only once is not read."""
+    with suppress(TypeError):
+        return frames.describe_frame(value)
+    return images.image_from_png(value) or _readable(value)
+
+
+def _without_data(value: Any) -> Image:
+    """Return the picture of an object whose own text has none of its data, or refuse it."""
+    return images.image_from_png(value) or charts.refuse_without_data(value)
+
+
 def _shown(value: Any) -> str | Image:
     """Return what an object of `IPython.display` shows: its text, or its data as JSON."""
     return _readable(value) if value.data is None else as_prompt(value.data)
@@ -358,19 +353,24 @@ _ARRAYS: Final = (
 )
 _IMAGE_FORMS: Final = (images.image_from_figure, images.image_from_pillow, images.image_from_ipython)
 _FORMS: Final[dict[str, Form]] = {
-    **dict.fromkeys(("pandas.DataFrame", "pandas.Series"), frames.describe_pandas),
+    "pandas.DataFrame": frames.describe_pandas,
+    "pandas.Series": _series,
     frames.STYLER: lambda value: frames.describe_pandas(frames.styled(value)),
     **dict.fromkeys(("polars.DataFrame", "polars.LazyFrame", "polars.Series", "pyarrow.Table"), frames.describe_frame),
+    **dict.fromkeys(("narwhals.DataFrame", "narwhals.LazyFrame", "narwhals.Series"), frames.describe_frame),
     **dict.fromkeys(frames.DASK, frames.describe_dask),
-    "pyarrow.Scalar": lambda value: as_prompt(value.as_py()),
+    "pyarrow.Scalar": lambda value: as_prompt(frames.python_of(value)),
     "numpy.ndarray": _array,
     **dict.fromkeys(_ARRAYS, _json),
+    "numpy.ufunc": describe_source,
+    **dict.fromkeys(charts.NO_DATA, _without_data),
+    "IPython.utils.capture.CapturedIO": lambda value: _without_data(value) if value.outputs else value.stdout,
     **dict.fromkeys((images.FIGURE, "matplotlib.axes.Axes"), images.image_from_figure),
     "altair.TopLevelMixin": charts.describe_altair,
     "plotly.basedatatypes.BaseFigure": charts.describe_plotly,
-    "shapely.geometry.base.BaseGeometry": charts.describe_geometry,
+    charts.GEOMETRY: charts.describe_geometry,
     "PIL.Image.Image": images.image_from_pillow,
-    "ipywidgets.Image": lambda value: describe_bytes(value.value),
+    "ipywidgets.Image": lambda value: describe_file(bytes(value.value)),
     "IPython.core.display.Image": images.image_from_ipython,
     **dict.fromkeys((f"IPython.core.display.{name}" for name in ("TextDisplayObject", "SVG", "JSON")), _shown),
 }
@@ -385,7 +385,7 @@ def prompt_form(value: object) -> str | Image:
     """Return what `as_prompt` returns, or the form of that if the user registered a function that returns no text."""
     form = as_prompt.dispatch(type(value))
     if form is _ANY and type(value) in (int, float, bool) and not frames.is_missing(value):
-        return _words(value)
+        return written(value)
     shown: object = form(value)
     if form in _OURS or isinstance(shown, str | Image):
         return shown  # type: ignore[return-value]
@@ -427,7 +427,7 @@ def known_form(kind: Any) -> Form | None:
         known = loaded(name)
         if isinstance(known, type) and issubclass(kind, known):
             return form
-    return None
+    return _any_frame if hasattr(kind, "__arrow_c_stream__") or hasattr(kind, "__dataframe__") else None
 
 
 def has_image_form(value: object) -> bool:

@@ -5,7 +5,17 @@ This is the lowest layer.
 
 from __future__ import annotations
 
-from .figures import counted, duration, figure, is_number, shortest, sum_or_none, ungrouped
+from .figures import (
+    LARGEST_INTEGER,
+    counted,
+    duration,
+    figure,
+    is_number,
+    shortest,
+    sum_or_none,
+    ungrouped,
+    written,
+)
 from .folded import bare, boolean_of, folded
 from .json_text import (
     as_json,

@@ -5,20 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from math import isfinite
 from struct import pack, unpack
 from typing import Any, Final, TypeVar
 
+# Python refuses to convert much larger integers to text.
+LARGEST_INTEGER: Final = 10**1000
 Number = TypeVar("Number", int, float)
 
-# How `struct` packs them, and more than the decimals that a float of 32 bits needs.
-_SHORT_FLOATS: Final = {"float32": "f", "float16": "e"}
+# How `struct` packs them, by their names in a type, and more than the decimals that a float of 32 bits needs.
+_SHORT_FLOATS: Final = {"float32": "f", "float": "f", "float16": "e", "halffloat": "e"}
+_IN_TYPE: Final = re.compile(rf"\b({'|'.join(_SHORT_FLOATS)}|float64|double)\b")
 _DIGITS: Final = 10
 
 
 def counted(number: int, noun: str) -> str:
     """Return a count with its noun: `1 row`, `1,234 rows`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def written(value: object) -> str:
+    """Return the text of a value. Of an integer that Python does not convert to text it is the number of digits."""
+    if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
+        return f"an integer of about {value.bit_length() * 3 // 10:,} digits"
+    return str(value)
 
 
 def figure(number: float) -> str:
@@ -60,10 +71,26 @@ def ungrouped(number: str) -> str:
 def shortest(value: Any, kind: str) -> Any:
     """Return a float of 32 or 16 bits as the float with its shortest decimals: 19.99, not 19.989999771118164.
 
-    `kind` is its type, as `float32` or `Float16`. A value of another type is returned as it is.
+    `kind` is its type, as `float32` or `Float16`, or that of a list or a dict of such floats, as `List(Float32)`. A
+    value of another type is returned as it is.
     """
-    code = _SHORT_FLOATS.get(kind.lower())
-    if code is None or not isinstance(value, float) or not isfinite(value):
+    code = _code_of(kind)
+    return value if code is None else _shortest(value, code)
+
+
+@lru_cache(maxsize=1000)
+def _code_of(kind: str) -> str | None:
+    """Return how `struct` packs the floats in a type; None if there are none of 32 or 16 bits, or of several sizes."""
+    codes = {_SHORT_FLOATS.get(name) for name in _IN_TYPE.findall(kind.lower())}
+    return codes.pop() if len(codes) == 1 else None
+
+
+def _shortest(value: Any, code: str) -> Any:
+    if isinstance(value, list):
+        return [_shortest(one, code) for one in value]
+    if isinstance(value, dict):
+        return {name: _shortest(one, code) for name, one in value.items()}
+    if not isinstance(value, float) or not isfinite(value):
         return value
     for digits in range(1, _DIGITS):
         found = float(f"{value:.{digits}g}")
