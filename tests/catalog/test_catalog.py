@@ -367,6 +367,7 @@ def test_large_and_tiny_figures_are_formatted_for_people() -> None:
     assert format_price(Price(0.1, 0.044)) == "$0.10 / $0.044"
     assert format_price(Price(12345.678, 0)) == "$12345.70 / $0.00"
     assert (usd(None), usd(0.0), usd(0.05), usd(1e-9)) == ("unknown", "free", "$0.050", "$0.0000000010")
+    assert (usd(0.0996), usd(0.00996)) == ("$0.10", "$0.010")
 
 
 def test_more_cached_tokens_than_tokens_do_not_lower_the_cost_below_zero() -> None:

@@ -308,8 +308,9 @@ def usd(amount: float | None) -> str:
         return "free"
     if amount >= 0.1:
         return f"${amount:,.2f}"
-    decimals = 1 - math.floor(math.log10(amount))
-    return f"${amount:.{decimals}f}"
+    # Of the rounded amount: 0.0996 has one digit more before it is.
+    decimals = 1 - math.floor(math.log10(float(f"{amount:.1e}")))
+    return f"${amount:.{max(decimals, 2)}f}"
 
 
 def describe_cost(amount: float | None) -> str:

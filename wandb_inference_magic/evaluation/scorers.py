@@ -20,8 +20,8 @@ from ..statistics import SHARE, ScoreMeasure
 # A scorer's errors can differ by row: no more of them are shown.
 MAX_NOTICES: Final = 5
 LONGEST_TRUTH: Final = 40
-# A number that no float holds is none.
-LARGEST_EXPONENT: Final = 308
+# Of a larger number, no float would hold the square, and the interval is made of squares.
+LARGEST_EXPONENT: Final = 100
 # A cosine of equal vectors may be a little more or less than 1, with floats of 32 bits 1.0000001.
 ROUNDING: Final = 1e-6
 _IS_ASYNC: Final = "is async: it returns no number."
