@@ -218,7 +218,7 @@ def test_a_column_named_row_is_a_warning_where_the_whole_row_is_sent(api: Module
 ITERATED = "{% for a, b in pairs %}{{ a }}={{ b }};{% endfor %}"
 
 
-@pytest.mark.parametrize("template", [ITERATED, "{{ pairs | list }}", "{{ list(pairs) }}", "{{ dict(pairs) }}"])
+@pytest.mark.parametrize("template", [ITERATED, "{{ pairs | list }}", "{{ list(pairs) }}", "{{ ', '.join(pairs) }}"])
 def test_an_iterator_that_the_first_row_would_use_up_is_refused(
     api: ModuleType, service: Service, template: str
 ) -> None:
@@ -231,6 +231,8 @@ def test_an_iterator_that_the_first_row_would_use_up_is_refused(
     service.always = echo
     found = api.map_prompts(["a", "b"], "{{ text }}{{ next(pairs)[0] }}", names={"pairs": iter([("x",), ("y",)])})
     assert found.reply.tolist() == ["<ax>", "<by>"]
+    names = {"lookup": lambda items, key: next(items) + key, "pairs": iter("xy")}
+    assert api.map_prompts(["a", "b"], "{{ lookup(pairs, text) }}", names=names).reply.tolist() == ["<xa>", "<yb>"]
 
 
 @pytest.mark.parametrize("system", ["Rate {{ review }}.", "{{- tone}}", "{{ row.stars }}"])

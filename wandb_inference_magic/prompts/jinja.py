@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 from collections.abc import Callable
 from contextlib import suppress
@@ -205,12 +206,16 @@ def _adapt(node: nodes.Node) -> None:
 
 
 def names_used_whole(tree: nodes.Template) -> set[str]:
-    """Return the names in a template's expressions of which not only an attribute, an item or the `next` is used."""
+    """Return the names in a template's expressions of which not only an attribute or an item is used.
+
+    An argument of a function of the user or of `next`, which may take a part too, is left out.
+    """
     parts: Any = tree.find_all((nodes.Getattr, nodes.Getitem))
     owners = [one.node for one in parts]
     for call in tree.find_all(nodes.Call):
-        if isinstance(call.node, nodes.Filter) and getattr(call.node.node, "name", "") == "next":
-            owners += call.args[:1]
+        name = getattr(getattr(call.node, "node", None), "name", "")
+        if name == "next" or (name and not hasattr(builtins, name)):
+            owners += [*call.args, *(one.value for one in call.kwargs)]
     # The rule of a place is around what stands there.
     in_parts = {id(one.node if isinstance(one, nodes.Filter) and " " in one.name else one) for one in owners}
     names = (one for one in tree.find_all(nodes.Name) if one.ctx == "load")

@@ -159,7 +159,7 @@ class Template:
 
     @cached_property
     def used_whole(self) -> set[str]:
-        """The names that it uses by themselves: not only an attribute or an item of them, or the `next` of them."""
+        """The names that it uses by themselves: see `names_used_whole`."""
         from .jinja import names_used_whole
 
         return names_used_whole(self._tree) & self.names
