@@ -125,6 +125,8 @@ def test_the_line_magic_can_be_assigned_and_is_not_shown_twice(kernel: Kernel) -
     assert len(kernel.run("%wbchat hello").outputs) == 1
     assert len(kernel.run("get_ipython().run_line_magic('wbchat', 'hello')").outputs) == 1
     assert kernel.value("r.text") == "Hello there."
+    assert kernel.run("%%capture shown\n%wbchat hello").outputs == []
+    assert kernel.value("all(one.data for one in shown.outputs)")
     again = kernel.run("r")
     assert again.output["type"] == "execute_result"
     assert again.output["data"]["text/markdown"].startswith("Hello there.")

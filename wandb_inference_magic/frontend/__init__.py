@@ -12,7 +12,7 @@ from ..imports import lazy_exports
 if TYPE_CHECKING:
     from .canvas import Canvas, is_notebook
     from .comparison import ComparisonView, describe_progress
-    from .context import MagicContext, names_in_scope
+    from .context import MagicContext, is_shown_by_ipython, names_in_scope
     from .execution import ExecutionInfo
     from .last_error import LastError
     from .live import LiveUpdater, Spinner, cleared_on_error, describe_wait, shown_whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..session import Command
 from .canvas import NotebookCanvas, is_notebook
+from .execution import is_bare_expression
 from .output_widget import takes_output
 
 if TYPE_CHECKING:
@@ -75,6 +77,14 @@ def _calling_frame() -> FrameType | None:
     while frame is not None and _is_of(frame, "IPython"):
         frame = frame.f_back
     return frame
+
+
+def is_shown_by_ipython(magic: str, line: str) -> bool:
+    """Return whether IPython would show the value of the running magic, a statement of its own."""
+    # What runs need not be the cell: IPython's `-c`, `%%capture` and others run code of their own.
+    frame = _calling_frame()
+    source = "" if frame is None else "".join(linecache.getlines(frame.f_code.co_filename))
+    return is_bare_expression(source, magic, line)
 
 
 def _is_of(frame: FrameType, package: str) -> bool:

@@ -82,10 +82,7 @@ class ExecutionInfo:
 
     @cached_property
     def _statements(self) -> list[ast.stmt]:
-        try:
-            return ast.parse(self.source).body
-        except SyntaxError:
-            return []
+        return _statements_of(self.source)
 
     def starts_with(self, magic: str) -> bool:
         """Return whether the cell runs `magic` first, so that no other output is above the magic's output."""
@@ -96,12 +93,20 @@ class ExecutionInfo:
         """Return whether the cell runs `magic` once, and nothing else."""
         return len(self._statements) == 1 and self.starts_with(magic)
 
-    def is_bare_expression(self, magic: str, line: str) -> bool:
-        """Return whether the cell has `%magic line` as an expression statement, whose value IPython would show."""
-        return any(
-            isinstance(statement, ast.Expr) and _call(statement.value, magic) == line.strip()
-            for statement in self._statements
-        )
+
+def is_bare_expression(source: str, magic: str, line: str) -> bool:
+    """Return whether code has `%magic line` as an expression statement, whose value IPython would show."""
+    return any(
+        isinstance(statement, ast.Expr) and _call(statement.value, magic) == line.strip()
+        for statement in _statements_of(source)
+    )
+
+
+def _statements_of(source: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(source).body
+    except SyntaxError:
+        return []
 
 
 def _cell_id(metadata: Mapping[str, Any]) -> str | None:

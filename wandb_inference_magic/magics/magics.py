@@ -114,6 +114,7 @@ class InferenceMagics(Magics):
         `%%wbchat?` lists the options.
         """
         from ..commands.chat import chat
+        from ..frontend import is_shown_by_ipython
 
         magic = "%wbchat" if cell is None else "%%wbchat"
         context, options, text = self._begin(magic, line)
@@ -123,7 +124,7 @@ class InferenceMagics(Magics):
         answer = chat(context, options, prompt, is_line=cell is None)
         if not options.quiet and not context.cell.is_callback:
             self._shown(answer)
-        if cell is not None or context.cell.is_bare_expression("wbchat", line):
+        if cell is not None or is_shown_by_ipython("wbchat", line):
             return None
         return answer
 
