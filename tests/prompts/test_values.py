@@ -882,6 +882,27 @@ def test_a_frame_of_any_library_is_described_wherever_it_is(frame: Any) -> None:
     assert render("{{ 'x' ~ frame }}", {"frame": frame}) == f"x{text}"
 
 
+class Proxy:
+    """A proxy as wrapt makes it."""
+
+    def __init__(self, wrapped: Any) -> None:
+        self.__wrapped__ = wrapped
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self.__wrapped__)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__wrapped__, name)
+
+
+@pytest.mark.parametrize("template", ["{{ x }}", "{{ [x] }}", "{{ 'a' ~ x }}", "{{ x | tojson }}"])
+@pytest.mark.parametrize("value", [pd.DataFrame({"a": range(100)}), pl.Series([1, 2]), Point(1, date(2026, 1, 2))],
+                         ids=lambda one: type(one).__name__)  # fmt: skip
+def test_a_proxy_is_what_it_stands_for(template: str, value: Any) -> None:
+    assert render(template, {"x": Proxy(value)}) == render(template, {"x": value})
+
+
 def test_a_set_in_a_frame_has_one_order() -> None:
     assert '"[""bad"", ""good"", ""mixed""]"' in text_of(pd.DataFrame({"tags": [{"good", "bad", "mixed"}]}))
     assert '"{""tags"": [""bad"", ""good""]}"' in text_of(pd.DataFrame({"of": [{"tags": {"good", "bad"}}]}))

@@ -81,6 +81,13 @@ def python_of(scalar: Any) -> Any:
     return shortest(scalar.as_py(), str(scalar.type))
 
 
+def behind_proxy(value: Any) -> Any:
+    """Return the value that a proxy, as of wrapt, stands for: it has the class of that. Any other value is returned."""
+    with suppress(Exception):
+        return value.__wrapped__ if value.__class__ is not type(value) else value
+    return value
+
+
 def is_labelled(value: object) -> bool:
     """Return whether a value is looked up by keys, as a dict and a row of pandas are."""
     return isinstance(value, (dict, Mapping)) or is_instance(value, "pandas.Series")
