@@ -292,3 +292,9 @@ def test_the_items_of_a_record_are_found_by_their_places(
 def test_a_float_of_32_bits_has_its_shortest_decimals(frame: Any) -> None:
     """Otherwise the model reads 19.989999771118164."""
     assert [row["price"] for row in read_rows(frame)] == [19.99]
+
+
+def test_floats_of_32_bits_within_lists_and_structs_are_short_too() -> None:
+    short = pl.List(pl.Float32), pl.Struct({"x": pl.Float32})
+    frame = pl.DataFrame({"a": pl.Series([[19.99]], dtype=short[0]), "b": pl.Series([{"x": 0.1}], dtype=short[1])})
+    assert [dict(row) for row in read_rows(frame)] == [{"a": [19.99], "b": {"x": 0.1}}]

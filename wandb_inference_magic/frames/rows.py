@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
 from contextlib import suppress
@@ -150,7 +151,8 @@ class FrameRows:
         _check_names(self.columns)
         kinds = [str(kind) for kind in frame.schema.dtypes()]
         self._objects = [place for place, kind in enumerate(kinds) if kind == "Object"]
-        self._short_floats = [(place, kind) for place, kind in enumerate(kinds) if kind in ("Float32", "Float16")]
+        # Also those within lists and structs.
+        self._short_floats = [(place, kind) for place, kind in enumerate(kinds) if re.search(r"Float(32|16)", kind)]
         index = nw.maybe_get_index(frame)
         self._index = () if index is None else index
         # By the names of the levels, so far as they have names of their own: the place of each.
