@@ -40,7 +40,7 @@ def data_frame(
         raise unusable_library(error) or InferenceError(
             f"A DataFrame needs pandas, which {'is not installed' if is_missing else 'cannot be imported'}.",
             why="" if is_missing else f"It says: {quoted(describe_exception(error))}.",
-            remedy="Run: pip install -U pandas",
+            remedy=f"Run: pip install {'' if is_missing else '--upgrade '}pandas",
             cause="missing",
         ) from None
     rows = [{_whole(name): _whole(one) for name, one in row.items()} for row in rows]
