@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
-from time import sleep
 from types import ModuleType
 from typing import Any
 
@@ -572,12 +572,10 @@ def test_a_cassette_without_the_reasoning_that_goes_back_is_replayed(
 THREAD = """
 from pathlib import Path
 from threading import Thread
-from time import sleep
 def train(go, done):
-    while not go.exists():
-        sleep(0.01)
+    go.read_text()
     print("epoch 1")
-    done.touch()
+    done.write_text("")
 Thread(target=train, args=(Path({go!r}), Path({done!r}))).start()
 """
 
@@ -587,13 +585,15 @@ def test_what_a_thread_prints_while_a_reply_streams_stays_in_the_cell(
 ) -> None:
     """The kernel sends it to the cell that runs."""
     go, done, gate = tmp_path / "go", tmp_path / "done", Event()
+    # To open one waits for the other side.
+    for pipe in (go, done):
+        os.mkfifo(pipe)
     kernel.run(THREAD.format(go=str(go), done=str(done)))
     service.then(Streamed(["One.\n\nTwo.\n\n", "Three."], gate=gate, hold_after=1))
 
     def act() -> None:
-        go.touch()
-        while not done.exists():
-            sleep(0.01)
+        go.write_text("")
+        done.read_text()
         gate.set()
 
     run = kernel.run_and_do("%wbchat --once hi", act, "Two.")

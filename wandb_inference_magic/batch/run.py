@@ -408,7 +408,7 @@ class BatchRun(RunResults):
         """Why requests wait, and until when by the session's clock if that is known. The reason is empty if none do."""
         if self.waits_for:
             return self.waits_for, 0.0
-        return backoff if (backoff := self.share.backoff)[0] else self.retry
+        return self.share.backoff if self.share.backoff[0] else self.retry
 
     @property
     def is_at_last_row(self) -> bool:

@@ -21,6 +21,7 @@ from ..text import counted, sum_or_none
 from .kept_answers import KeptAnswers
 from .row_call import not_drawn
 from .run import BatchRun
+from .spec import ROW
 
 if TYPE_CHECKING:
     from ..frames import Rows
@@ -123,7 +124,7 @@ def likely_mistakes(
     spec: BatchSpec, columns: Sequence[str], index_names: Sequence[str], length: int | None = None
 ) -> Iterator[str]:
     """Yield what is likely a mistake in a prompt about rows with these columns and levels of an index."""
-    known = {*columns, *index_names, "row"}
+    known = {*columns, *index_names, ROW}
     columns = [name for name in columns if name not in spec.hidden]
     names = spec.column_names()
     if length != 1 and columns and not names & known:

@@ -31,8 +31,9 @@ LONGEST_DONE: Final = 10
 OTHER_ENDS: Final = ("DONE", "[END]", "[EOS]")
 # The names of events that end a stream.
 END_EVENTS: Final = ("done", "end", "complete", "completed")
-# The names of events that only inform.
+# The names of events that only inform, and the fields of data that does more.
 INFORMING: Final = ("info", "log", "notice", "progress", "status", "warning")
+_SAYING_MORE: Final = frozenset(("choices", "error", "errors"))
 LONGEST_STATUS: Final = 30
 CHECK_ADDRESS: Final = "Check the endpoint with %wbconfig; its address usually ends in /v1."
 _ERROR_WORDS: Final = re.compile(r"error|exception|fail|denied|abort|memory", re.IGNORECASE)
@@ -135,7 +136,7 @@ class ChunkReader:
             self.completeness.is_done = True
         if name in ERROR_EVENTS or name.endswith(("Exception", "_error", ".error", ".failed")):
             raise ServiceError({"type": name, "message": found or data}, has_begun=self._has_begun)
-        if name in INFORMING and not (isinstance(found, dict) and "choices" in found):
+        if name in INFORMING and not (isinstance(found, dict) and found.keys() & _SAYING_MORE):
             yield {"line": data}
         elif objects := _objects(found) or _documents(data):
             for one in objects:
