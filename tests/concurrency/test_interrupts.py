@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
+import os
 import signal
 import sys
 import weakref
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from python_processes import run_python
 
 from wandb_inference_magic.concurrency import deferred_interrupts
 
@@ -104,15 +105,24 @@ def test_what_else_python_drops_is_reported_as_before(monkeypatch: pytest.Monkey
 
 
 def test_an_interrupt_in_a_coroutine_comes_where_it_is_looked_for() -> None:
-    """Asyncio's handler cancels the task: it would have an effect at its next `await` only."""
-    steps: list[str] = []
+    """Asyncio's handler cancels the task: it would have an effect at its next `await` only.
 
-    async def run() -> None:
-        with deferred_interrupts() as interrupts:
-            signal.raise_signal(signal.SIGINT)
-            interrupts.check()
-        steps.append("not reached")
+    In another process: in this one Playwright's loop may be running, which keeps `asyncio.run` from starting one.
+    """
+    code = """
+import asyncio, signal
+from wandb_inference_magic.concurrency import deferred_interrupts
 
-    with pytest.raises(KeyboardInterrupt):
-        asyncio.run(run())
-    assert steps == []
+async def run():
+    with deferred_interrupts() as interrupts:
+        signal.raise_signal(signal.SIGINT)
+        interrupts.check()
+    print("not reached")
+
+try:
+    asyncio.run(run())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = run_python("-c", code, environment=os.environ)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
