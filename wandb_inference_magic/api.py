@@ -385,11 +385,11 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
 
 def _begun(command: Command, job: Job) -> Job:
     """Return a job that was started, or that has run here, because no interactive front end is attached."""
-    from .jobs import why_here
+    from .jobs import why_in_foreground
 
-    if why := why_here(command):
+    if why := why_in_foreground(command):
         _warn(why)
-        job.start_here()
+        job.start_in_foreground()
     else:
         job.start()
     return job

@@ -266,11 +266,11 @@ def describe_exception(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def quoted(said: str) -> str:
+def quoted(text: str) -> str:
     """Return a text from elsewhere for quoting in a message: made safe, on one line, short, without secrets."""
     # Redact before cutting: part of a key would not be recognised.
-    said = " ".join(_beginning(safe_plain(said[:LONGEST_READ])).split())
-    return said if len(said) <= LONGEST_QUOTE else f"{said[: LONGEST_QUOTE - 1]}…"
+    text = " ".join(_beginning(safe_plain(text[:LONGEST_READ])).split())
+    return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 1]}…"
 
 
 def shortened(text: str, most: int = 40) -> str:

@@ -41,7 +41,7 @@ def test_texts_of_any_kind_are_text(kind: str, role: str) -> None:
     imported = from_messages("t", messages(*pairs))
     assert imported.left_out == ()
     (turn,) = imported.thread.turns
-    assert (turn.system, turn.words, turn.reply) == ("S", "a", "b")
+    assert (turn.system, turn.prompt_text, turn.reply) == ("S", "a", "b")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_part_of_any_kind_can_be_shown_and_exported(part: dict[str, Any], kept
     thread = from_messages("t", messages(("user", [part]), ("assistant", "b"))).thread
     assert thread.turns[0].prompt == [kept]
     word = "[image]" if kept is IMAGE else f"[{kept['type']}]"
-    assert thread.turns[0].words == word
+    assert thread.turns[0].prompt_text == word
     assert word in conversation_bundle(thread)["text/plain"]
     assert word.strip("[]") in to_markdown(thread)
     assert to_html(thread)

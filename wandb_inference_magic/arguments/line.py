@@ -31,14 +31,14 @@ class Value:
     """The value of an option: its name in the help, its description, and the function that parses its text.
 
     `read` raises ValueError for an invalid text, or InferenceError with its own message.
-    Tab completion offers `words`, or what `completes` says.
+    Tab completion offers `choices`, or what `completes` says.
     """
 
     name: str
     says: str
     read: Callable[[str], Any]
     completes: Completes = ""
-    words: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +316,7 @@ def _value_word(one: Option, value: Value, rest: str, *, is_text_free: bool) -> 
     if one.alone is not None:
         word, after = next_word(rest) if rest and is_text_free else ("", rest)
         # On a line with text, the next word may be the first of the text.
-        is_value = word in value.words or (word and not _OPTION.match(rest))
+        is_value = word in value.choices or (word and not _OPTION.match(rest))
         return (word, after) if is_value else (one.alone, rest)
     if not rest or _OPTION.match(rest):
         raise _refused(f"The option {one.name} needs a value.", f"It takes {value.says}.")

@@ -61,7 +61,7 @@ def _read_stop(given: str) -> str:
 
 def choice(*names: str) -> Value:
     """Return the Value for one of the given names."""
-    return Value("|".join(names), f"one of {', '.join(names)}", one_of(*names), words=names)
+    return Value("|".join(names), f"one of {', '.join(names)}", one_of(*names), choices=names)
 
 
 def _read_variable(given: str) -> str:
@@ -139,7 +139,7 @@ ENDPOINT = Value(
     "wandb|local|URL",
     "wandb, local (the practice model on this machine), auto, or a URL",
     check_endpoint,
-    words=("wandb", "local", "auto"),
+    choices=("wandb", "local", "auto"),
 )
 TIMEOUT = Value(
     "SECONDS", f"a number of seconds above 0, at most {SECONDS[1]:,}, such as 120", _in_range(float, *SECONDS)

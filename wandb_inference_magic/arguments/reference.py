@@ -58,7 +58,7 @@ MAGICS: Mapping[str, tuple[type[Options], TextForm]] = {
 def help_text(page: Page) -> str:
     """Return a magic's docstring: purpose, usage, options, notes, examples."""
     rows = [(one.usage, wrapped(one.help)) for one in (*page.options.declared, HELP)]
-    options = "\n".join(f"  {usage}\n{indent(words, ' ' * 6)}" for usage, words in rows)
+    options = "\n".join(f"  {usage}\n{indent(text, ' ' * 6)}" for usage, text in rows)
     usage = "\n".join(f"  {line}" for line, _ in page.options.usage)
     examples = "\n".join(f"  {line}".rstrip() for line in page.examples.splitlines())
     parts = (wrapped(page.purpose), usage, wrapped(page.notes), f"Options:\n{options}", f"Examples:\n{examples}")

@@ -172,14 +172,14 @@ class AnswerCache:
                 self._set_aside(shortened(str(error).removeprefix(f"{self.path}: "), 100))
         self._open()
 
-    def _set_aside(self, said: str) -> None:
+    def _set_aside(self, reason: str) -> None:
         aside = self.path.with_name(f"{FILE}.damaged-{datetime.now():%Y%m%d-%H%M%S}")
         self.path.replace(aside)
         for ending in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
                 Path(f"{self.path}{ending}").replace(f"{aside}{ending}")
         now = f"It is now {aside.name}, and a new one was started."
-        self.notices.append(f"The cache of answers {self.path} was damaged ({said}). {now}")
+        self.notices.append(f"The cache of answers {self.path} was damaged ({reason}). {now}")
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
@@ -226,8 +226,8 @@ class AnswerCache:
         def claimed(file: sqlite3.Connection) -> bool:
             ours = (part.run, key, part.number, time())
             file.execute("insert or ignore into claims values (?, ?, ?, ?)", ours)
-            asked = "select part from claims where run = ? and question = ?"
-            found = file.execute(asked, (part.run, key)).fetchone()
+            query = "select part from claims where run = ? and question = ?"
+            found = file.execute(query, (part.run, key)).fetchone()
             return bool(found[0] == part.number)
 
         return self._do(claimed)
@@ -282,9 +282,9 @@ class AnswerCache:
 
 
 def _row(key: str, answer: Answer) -> tuple[str, str, float]:
-    kept = {name: value for name, value in asdict(answer).items() if value}
+    stored = {name: value for name, value in asdict(answer).items() if value}
     # A lone surrogate, for example in an error that quotes one, cannot be encoded as UTF-8.
-    return key, whole(json.dumps(kept, ensure_ascii=False)), time()
+    return key, whole(json.dumps(stored, ensure_ascii=False)), time()
 
 
 def _insert(file: sqlite3.Connection, rows: Sequence[tuple[str, str, float]]) -> None:
@@ -301,9 +301,9 @@ def _in_parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _found(file: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Answer]:
     marks = ", ".join("?" * len(keys))
-    asked = f"select question, answer from answers where question in ({marks}) and length(answer) <= ?"
-    with closing(file.execute(asked, (*keys, LONGEST_ANSWER))) as rows:
-        return {key: answer for key, kept in rows if (answer := _read(kept)) is not None}
+    query = f"select question, answer from answers where question in ({marks}) and length(answer) <= ?"
+    with closing(file.execute(query, (*keys, LONGEST_ANSWER))) as rows:
+        return {key: answer for key, stored in rows if (answer := _read(stored)) is not None}
 
 
 def _pragma(file: sqlite3.Connection, name: str) -> int:
@@ -322,10 +322,10 @@ def _shrink(file: sqlite3.Connection) -> None:
             file.execute("vacuum")
 
 
-def _read(kept: object) -> Answer | None:
+def _read(stored: object) -> Answer | None:
     """Return the answer in a row, or None if another version of this package or another program wrote the row."""
     try:
-        found = read_json_text(kept) if isinstance(kept, str) else None
+        found = read_json_text(stored) if isinstance(stored, str) else None
     except ValueError:
         return None
     if not isinstance(found, dict) or not found.keys() <= {"text", "error", "seconds", "reports"}:

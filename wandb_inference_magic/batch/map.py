@@ -20,7 +20,7 @@ from ..text import counted
 from .cache import open_cache
 from .progress import cost_of
 from .row_call import RowPrompts
-from .run_results import not_asked_again, reports_of
+from .run_results import not_sent_again, reports_of
 from .start import check_budget, estimates, start
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ _nesting: Final = _Nesting()
 
 @dataclass(frozen=True, slots=True)
 class RunsOutcome:
-    """The outcome of runs: their notices, and whether they were interrupted. `way_on` says how to go on."""
+    """The outcome of runs: their notices, and whether they were interrupted. `how_to_continue` says how to go on."""
 
     runs: Sequence[BatchRun]
     seconds: float
     notices: tuple[str, ...]
     interrupted: bool
     trace: Trace
-    way_on: str
+    how_to_continue: str
 
     @property
     def stopped(self) -> InferenceError | None:
@@ -95,24 +95,24 @@ class BatchResult(Generic[T]):
 
         Its `partial` is the value. `place` is where the user finds that.
         """
-        said = f"{self.found} {place}. {self.outcome.way_on}"
+        message = f"{self.found} {place}. {self.outcome.how_to_continue}"
         error: InferenceError | Interrupted
         if self.outcome.interrupted:
-            error = Interrupted(said)
+            error = Interrupted(message)
         elif self.outcome.stopped is not None:
             error = self.outcome.stopped
-            error.remedy = f"{error.remedy} {said}".strip()
+            error.remedy = f"{error.remedy} {message}".strip()
         else:
             return None
         error.partial = self.value
         return error
 
 
-def _shared_prompts(asked: Sequence[tuple[Rows, BatchSpec, str | None]]) -> list[RowPrompts]:
+def _shared_prompts(tasks: Sequence[tuple[Rows, BatchSpec, str | None]]) -> list[RowPrompts]:
     """Return the prompts of each run. All models get the same, also of a template that is not deterministic."""
-    keys = [(id(rows), id(spec)) for rows, spec, _ in asked]
+    keys = [(id(rows), id(spec)) for rows, spec, _ in tasks]
     of_specs = {
-        key: RowPrompts(rows, spec).shared(keys.count(key)) for key, (rows, spec, _) in zip(keys, asked, strict=True)
+        key: RowPrompts(rows, spec).shared(keys.count(key)) for key, (rows, spec, _) in zip(keys, tasks, strict=True)
     }
     return [of_specs[key].pop() for key in keys]
 
@@ -125,7 +125,7 @@ class PreparedRuns:
     Parameters
     ----------
     command : Command
-    asked : sequence of (Rows, BatchSpec, str or None)
+    tasks : sequence of (Rows, BatchSpec, str or None)
         The rows of each run, what to request for them, and the model.
     magic : str
         For the trace.
@@ -147,7 +147,7 @@ class PreparedRuns:
     def __init__(
         self,
         command: Command,
-        asked: Sequence[tuple[Rows, BatchSpec, str | None]],
+        tasks: Sequence[tuple[Rows, BatchSpec, str | None]],
         *,
         magic: str,
         use_cache: bool = True,
@@ -160,10 +160,10 @@ class PreparedRuns:
         self._cache, self._cache_notices = opened
         seen: Counter[str] = Counter()
         try:
-            prompts = _shared_prompts(asked)
+            prompts = _shared_prompts(tasks)
             self.runs = [
                 run
-                for (rows, spec, model), own in zip(asked, prompts, strict=True)
+                for (rows, spec, model), own in zip(tasks, prompts, strict=True)
                 if (run := start(command, rows, spec, model, own, self._cache, seen))
             ]
             self._check_budget()
@@ -174,9 +174,9 @@ class PreparedRuns:
             run.together = self.runs
         self.notices = tuple(dict.fromkeys(notice for run in self.runs for notice in run.all_notices))
         self._inputs = {
-            "prompt": asked[0][1].text,
+            "prompt": tasks[0][1].text,
             "model": [run.model for run in self.runs],
-            "rows": asked[0][0].length,
+            "rows": tasks[0][0].length,
         }
 
     def _check_budget(self) -> None:
@@ -247,7 +247,7 @@ class PreparedRuns:
             *(self._cache.notices if self._cache is not None else ()),
             *trace.news(),
             *reports_of(runs),
-            *not_asked_again(runs),
+            *not_sent_again(runs),
         )
         return RunsOutcome(
             runs,
@@ -255,7 +255,7 @@ class PreparedRuns:
             tuple(dict.fromkeys(notices)),
             interrupted,
             trace,
-            _way_on(command, runs, self._cache, use_cache=self._use_cache),
+            _how_to_continue(command, runs, self._cache, use_cache=self._use_cache),
         )
 
 
@@ -342,7 +342,7 @@ def _facts(run: BatchRun) -> dict[str, Any]:
     return {
         "rows": run.done,
         "failed": run.failed,
-        "kept": run.kept,
+        "kept": run.cached,
         "prompt_tokens": run.usage.prompt_tokens,
         "completion_tokens": run.usage.completion_tokens,
         "cost_usd": run.cost,
@@ -421,7 +421,7 @@ def run_all(command: Command, runs: Sequence[BatchRun], interrupts: Interrupts, 
                 run.release_all()
 
 
-def _way_on(command: Command, runs: Sequence[BatchRun], cache: AnswerCache | None, *, use_cache: bool) -> str:
+def _how_to_continue(command: Command, runs: Sequence[BatchRun], cache: AnswerCache | None, *, use_cache: bool) -> str:
     """Return how to go on with a run that ended early."""
     if command.cassette is not None:
         if not command.cassette.records:
@@ -433,7 +433,7 @@ def _way_on(command: Command, runs: Sequence[BatchRun], cache: AnswerCache | Non
     if all(run.keeps_answers for run in runs):
         return f"Run it again to continue: only missing and cut answers are asked for.{once}"
     why = "" if use_cache else " (--no-cache)"
-    said = f"No answers were kept on disk{why}: if you run it again, it asks for every row."
+    message = f"No answers were kept on disk{why}: if you run it again, it asks for every row."
     if cache is not None:
-        said = "Not all answers were kept on disk: if you run it again, it asks for the rows of the others."
-    return f"{said} To go on, map only the other rows.{once}"
+        message = "Not all answers were kept on disk: if you run it again, it asks for the rows of the others."
+    return f"{message} To go on, map only the other rows.{once}"

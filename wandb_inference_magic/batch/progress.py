@@ -113,7 +113,7 @@ class MapProgress:
         if self._bar is None:
             return
         # Those that were on disk say nothing of the rate.
-        self._bar.initial = sum(run.kept + run.shared for run in self._runs)
+        self._bar.initial = sum(run.cached + run.shared for run in self._runs)
         self._bar.update(sum(run.done for run in self._runs) - self._bar.n)
         self._bar.set_postfix(_figures(self._runs))
 

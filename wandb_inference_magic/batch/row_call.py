@@ -163,9 +163,10 @@ def _not_empty(prompt: Content | InferenceError) -> Content | InferenceError:
 
 def not_drawn(error: Exception, number: int) -> InferenceError:
     """Return the error for a row that its source does not give."""
-    said = quoted(describe_exception(error))
+    why = quoted(describe_exception(error))
     return InferenceError(
-        f"Row {number} cannot be read: the source of the rows raised {said}.", remedy="Fix it and run the cell again."
+        f"Row {number} cannot be read: the source of the rows raised {why}.",
+        remedy="Fix it and run the cell again.",
     )
 
 
@@ -241,7 +242,7 @@ class RowCall(ModelCall):
         super().__init__(run.command, run.spec.chat, request, Reservation(run.command.budget), share=run.share)
         self.run, self.place = run, place
         # In its original form: `sent` may be relaxed, or ask for a repair.
-        self.asked = request
+        self.request = request
         self.number = number
         self.key = key
         # The state of the answers before its answer was looked for on disk.

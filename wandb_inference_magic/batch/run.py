@@ -17,7 +17,7 @@ from ..errors import InferenceError
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch, ValidatorError
 from ..spending import BudgetPart
-from .kept_answers import KeptAnswers
+from .cached_answers import CachedAnswers
 from .row_call import RowCall, RowPrompts, RowRequests
 from .run_results import RunResults
 
@@ -65,7 +65,7 @@ class BatchRun(RunResults):
         self.cost = None if self.first.price is None else 0.0
         self.requests = RowRequests(self.first, self.spec.chat.schema)
         self.together = self.together or (self,)
-        self._kept_answers = KeptAnswers(self.cache, self.first, self.seen, self.spec.part)
+        self._cached_answers = CachedAnswers(self.cache, self.first, self.seen, self.spec.part)
         # With `distinct`: the number of the first row with each key.
         self._first_of: dict[str, int] = {}
         # The rows that have failed since the last answer, and those of them that have stopped the run.
@@ -120,7 +120,7 @@ class BatchRun(RunResults):
             return False
         before = len(self.answers), self._has_drawn_all
         if self._pending:
-            self._kept_answers.look(self.share)
+            self._cached_answers.look(self.share)
         else:
             self._prepare_rows()
         has_started = False
@@ -146,20 +146,20 @@ class BatchRun(RunResults):
                 self._read_rows(rows)
         finally:
             # Also if the user's code is interrupted: what is on disk is in the result.
-            self._pending.extend(self._not_kept(rows))
+            self._pending.extend(self._not_cached(rows))
 
-    def _not_kept(self, rows: Sequence[RowCall]) -> list[RowCall]:
+    def _not_cached(self, rows: Sequence[RowCall]) -> list[RowCall]:
         """Take the answers that are on disk, and return the rows that have none there."""
-        seen = self._kept_answers.look(self.share)
-        kept = self._kept_answers.find([row.key for row in rows])
+        seen = self._cached_answers.look(self.share)
+        cached = self._cached_answers.find([row.key for row in rows])
         for row in rows:
             row.seen = seen
-        return [row for row in rows if not self._take_kept(row, kept.get(row.key))]
+        return [row for row in rows if not self._take_cached(row, cached.get(row.key))]
 
     def _read_rows(self, rows: list[RowCall]) -> None:
         # One at a time where the next row depends on the answers so far, or may take long to come.
-        is_at_hand = self.total is not None and self.must_wait is None and self.is_enough is None
-        most = max(self._free, 1) if is_at_hand else 1
+        can_read_ahead = self.total is not None and self.must_wait is None and self.is_enough is None
+        most = max(self._free, 1) if can_read_ahead else 1
         until = perf_counter() + SECONDS_TO_READ
         while len(rows) < most and not self._has_drawn_all and self.stopped is None:
             if self.must_wait is not None and self.must_wait(len(self.answers)):
@@ -174,7 +174,7 @@ class BatchRun(RunResults):
         if not self._claim(row):
             self._aside.append(row)
             return True
-        if row.seen != self._kept_answers.state(self.share) and not self._not_kept([row]):
+        if row.seen != self._cached_answers.state(self.share) and not self._not_cached([row]):
             return True
         if not self._reserve(row):
             self.share.give_up_claim(row.key)
@@ -236,18 +236,18 @@ class BatchRun(RunResults):
         except KeyboardInterrupt:
             # A validator of the user's takes too long. What is on disk is read by the next run.
             self.leaves_unread = self.keeps_answers
-            self._kept_answers.keep(row.key, row.reply(), row.builder.reports)
+            self._cached_answers.keep(row.key, row.reply(), row.builder.reports)
             self.release(row)
             raise
         except ValidatorError as error:
             # The answer is paid for. It may fit once the validator is corrected.
-            self._kept_answers.keep(row.key, row.reply(), row.builder.reports)
+            self._cached_answers.keep(row.key, row.reply(), row.builder.reports)
             self._fail(row.number, error, "")
         except Exception as error:  # noqa: BLE001 - reported in the row
             # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
             self._fail(row.number, row.explained(error), "" if row.builder.is_cut_by_budget else row.key)
         else:
-            self._kept_answers.keep(row.key, reply, row.builder.reports)
+            self._cached_answers.keep(row.key, reply, row.builder.reports)
             # Before the row has ended: another thread may look at it.
             if flaw := why_flawed(reply):
                 self.errors[row.number] = flaw
@@ -263,12 +263,12 @@ class BatchRun(RunResults):
         self.release(row)
         if not self.is_halted:
             # Its calls are counted already: another one is made for it.
-            self._aside.append(RowCall(self, row.asked, row.number, row.key, row.place))
+            self._aside.append(RowCall(self, row.request, row.number, row.key, row.place))
         return False
 
     def keep_answers(self) -> None:
         """Write the results of rows that have ended to disk. Then they are done, and other runs may look for them."""
-        self._kept_answers.write()
+        self._cached_answers.write()
         self.end_written()
         while self._ended_keys:
             self.share.end_claim(self._ended_keys.pop())
@@ -319,52 +319,52 @@ class BatchRun(RunResults):
             self.end_row(number)
             return None
         if self.spec.distinct:
-            key = self._kept_answers.key(request.messages[-1])
+            key = self._cached_answers.key(request.messages[-1])
             if (first := self._first_of.setdefault(key, number)) != number:
                 self.wait_or_share(first, number)
                 return None
         else:
-            key = self._kept_answers.next_key(request.messages[-1])
+            key = self._cached_answers.next_key(request.messages[-1])
         self._waiting[number] = []
         # Each try and each replay of a row is known by its place, because requests are sent in any order.
-        place = None if self.command.cassette is None else self._kept_answers.count(request.messages[-1])
+        place = None if self.command.cassette is None else self._cached_answers.count(request.messages[-1])
         return RowCall(self, request, number, key, place)
 
-    def _take_kept(self, row: RowCall, kept: Answer | None) -> bool:
+    def _take_cached(self, row: RowCall, cached: Answer | None) -> bool:
         """Use what was found on disk for a row, and return whether it is its result."""
-        if kept is None or (kept.error and self.spec.retry_failed):
+        if cached is None or (cached.error and self.spec.retry_failed):
             return False
         schema = self.spec.chat.schema
         try:
-            if kept.error:
-                self.errors[row.number] = kept.error
+            if cached.error:
+                self.errors[row.number] = cached.error
                 self.failed_before.add(row.number)
             else:
-                self.answers[row.number] = kept.text if schema is None else schema.read(kept.text)
+                self.answers[row.number] = cached.text if schema is None else schema.read(cached.text)
         except ValidatorError as error:
             self.errors[row.number] = str(error)
         except Mismatch:
             if row.is_claimed:
                 return False
             # A validator is stricter than when it was kept: what is asked in its place is kept beside it.
-            row.key = self._kept_answers.key_beside(row.key, kept)
-            return self._take_kept(row, self._kept_answers.find([row.key]).get(row.key))
-        self.report(*kept.reports)
-        self.seconds[row.number] = kept.seconds
+            row.key = self._cached_answers.replacement_key(row.key, cached)
+            return self._take_cached(row, self._cached_answers.find([row.key]).get(row.key))
+        self.report(*cached.reports)
+        self.seconds[row.number] = cached.seconds
         self.end_row(row.number)
-        self.kept += 1
+        self.cached += 1
         self._ended_keys.append(row.key)
         return True
 
     @property
     def keeps_answers(self) -> bool:
         """Whether its answers are on disk."""
-        return self._kept_answers.cache is not None
+        return self._cached_answers.cache is not None
 
     @property
     def all_notices(self) -> tuple[str, ...]:
         """The notices for the user, with those of the cache."""
-        return tuple(filter(None, (*self.notices, self._kept_answers.failure)))
+        return tuple(filter(None, (*self.notices, self._cached_answers.failure)))
 
     def _reserve(self, row: RowCall) -> bool:
         """Reserve the worst-case cost of a row. If too little is left, wait for others to end, or stop the run."""
@@ -380,14 +380,14 @@ class BatchRun(RunResults):
             # Calls cost less than their worst case: what they leave may be enough.
             if self._in_flight:
                 return False
-            if budget.may_come(row.sent) and not self.is_nested and not jobs.has_paused:
+            if budget.may_become_affordable(row.sent) and not self.is_nested and not jobs.has_paused:
                 with suppress(InferenceError):
                     row.reservation.reserve(row.sent, least=LEAST_REPLY_TOKENS)
                     return True
                 self._is_short = True
                 return False
             # The rest of the budget is for one row.
-            sent = sum(run.done - run.kept - run.shared for run in self.together)
+            sent = sum(run.done - run.cached - run.shared for run in self.together)
             row.reservation.reserve(row.sent, after=sent)
         except InferenceError as error:
             self.stopped = error
@@ -447,4 +447,4 @@ class BatchRun(RunResults):
                 error.why = f"{error.why} The run stopped: {reason}.".strip()
                 self.stopped = error
         else:
-            self._kept_answers.keep_failure(key, error)
+            self._cached_answers.keep_failure(key, error)

@@ -31,13 +31,13 @@ class RunTotals:
         Those of all its calls, in and out.
     cost : float or None
         In USD; None if the cost of a call is not known.
-    kept, replayed : int
+    cached, replayed : int
         The number of rows whose result was on disk, and of those that were on a cassette.
     """
 
     tokens: int
     cost: float | None
-    kept: int
+    cached: int
     replayed: int
 
 
@@ -54,7 +54,7 @@ class RunResults:
         Why rows have no answer, or a flawed one, by row number.
     seconds : array of float
         How long each answer took when it was made; 0 if there is none.
-    done, kept, shared, replayed : int
+    done, cached, shared, replayed : int
         The number of rows that have an answer or an error, and of those whose result was on disk, was taken from an
         equal row, or was on a cassette.
     uncounted : int
@@ -87,7 +87,7 @@ class RunResults:
     errors: dict[int, str] = field(default_factory=dict)
     seconds: array[float] = field(default_factory=lambda: array("f"))
     done: int = 0
-    kept: int = 0
+    cached: int = 0
     shared: int = 0
     replayed: int = 0
     usage: Usage = NOTHING
@@ -120,7 +120,7 @@ class RunResults:
     @property
     def totals(self) -> RunTotals:
         """What it took so far, as values that do not hold the run."""
-        return RunTotals(self.usage.total_tokens, self.cost, self.kept, self.replayed)
+        return RunTotals(self.usage.total_tokens, self.cost, self.cached, self.replayed)
 
     def add_row(self) -> None:
         """Add a row that was read."""
@@ -190,7 +190,7 @@ class RunResults:
             self.notices = tuple(dict.fromkeys((*self.notices, *notices)))
 
 
-def not_asked_again(runs: Sequence[RunResults]) -> Iterator[str]:
+def not_sent_again(runs: Sequence[RunResults]) -> Iterator[str]:
     """Yield a notice about rows that failed in an earlier run: nothing was sent for them."""
     # A row can have failed with several models.
     if rows := len(set().union(*(run.failed_before for run in runs))):

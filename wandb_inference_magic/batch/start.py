@@ -18,7 +18,7 @@ from ..messages import REPLY_TOKENS
 from ..prompts import in_template
 from ..spending import Reservation
 from ..text import counted, sum_or_none
-from .kept_answers import KeptAnswers
+from .cached_answers import CachedAnswers
 from .row_call import not_drawn
 from .run import BatchRun
 from .spec import ROW
@@ -48,19 +48,19 @@ class Estimate:
     """An estimate of what a run takes.
 
     `rows` is None if the number is known only after iteration, `cost` if it is not known. The tokens are per row.
-    `kept` is how many rows need no request: their answers are on disk, or they are equal to others and share theirs.
+    `cached` is how many rows need no request: their answers are on disk, or they are equal to others and share theirs.
     """
 
     rows: int | None
     prompt_tokens: float
     reply_tokens: float
     cost: float | None
-    kept: int = 0
+    cached: int = 0
 
     def __str__(self) -> str:
         rows = "an unknown number of rows" if self.rows is None else counted(self.rows, "row")
-        if self.kept:
-            rows = f"{rows}, {self.kept:,} of them without a request"
+        if self.cached:
+            rows = f"{rows}, {self.cached:,} of them without a request"
         return f"{rows}, {self.takes}"
 
     @property
@@ -202,17 +202,17 @@ def estimates(runs: Sequence[BatchRun]) -> list[Estimate]:
         if not whole.rows:
             found.append(whole)
             continue
-        looked_for, kept = _kept(run, seen)
+        looked_for, cached = _cached(run, seen)
         # Rounded up.
-        asked = -(-whole.rows * (looked_for - kept) // looked_for) if looked_for else whole.rows
-        cost = None if whole.cost is None else whole.cost * asked / whole.rows
-        found.append(replace(whole, kept=whole.rows - asked, cost=cost))
+        requests = -(-whole.rows * (looked_for - cached) // looked_for) if looked_for else whole.rows
+        cost = None if whole.cost is None else whole.cost * requests / whole.rows
+        found.append(replace(whole, cached=whole.rows - requests, cost=cost))
     return found
 
 
-def _kept(run: BatchRun, seen: Counter[str]) -> tuple[int, int]:
+def _cached(run: BatchRun, seen: Counter[str]) -> tuple[int, int]:
     """Return how many rows were looked for on disk, and how many of these need no request."""
-    answers = KeptAnswers(run.cache, run.first, seen)
+    answers = CachedAnswers(run.cache, run.first, seen)
     key_of = answers.key if run.spec.distinct else answers.next_key
     prompts, looked_for, keys = run.spec.prompts(), 0, []
     # A row that cannot be read, or made into a prompt, is reported when its turn comes.
@@ -224,8 +224,8 @@ def _kept(run: BatchRun, seen: Counter[str]) -> tuple[int, int]:
                 keys.append(key_of(run.requests.request(prompts(row)).messages[-1]))
     different = list(dict.fromkeys(keys)) if run.spec.distinct else keys
     found = answers.find(different)
-    is_asked = [key not in found or bool(found[key].error and run.spec.retry_failed) for key in different]
-    return looked_for, len(keys) - sum(is_asked)
+    is_needed = [key not in found or bool(found[key].error and run.spec.retry_failed) for key in different]
+    return looked_for, len(keys) - sum(is_needed)
 
 
 def check_budget(budget: Budget, runs: Sequence[BatchRun]) -> None:
@@ -242,15 +242,15 @@ def check_budget(budget: Budget, runs: Sequence[BatchRun]) -> None:
         _check_cost(budget, runs, [estimate(run) for run in runs])
     except InferenceError:
         # To find out which rows need a request takes a look at all of them.
-        asked = [(run, one) for run, one in zip(runs, estimates(runs), strict=True) if one.kept != one.rows]
-        _check_cost(budget, [run for run, _ in asked], [one for _, one in asked])
+        sending = [(run, one) for run, one in zip(runs, estimates(runs), strict=True) if one.cached != one.rows]
+        _check_cost(budget, [run for run, _ in sending], [one for _, one in sending])
 
 
 def _check_cost(budget: Budget, runs: Sequence[BatchRun], estimates: Sequence[Estimate]) -> None:
     rest, comes = budget.left or 0.0, False
     for run in runs:
         with Reservation(budget) as reservation:
-            if budget.may_come(run.first):
+            if budget.may_become_affordable(run.first):
                 comes = True
             else:
                 reservation.reserve(run.first)

@@ -108,8 +108,8 @@ class Cassette:
         self._by_key: dict[str, list[int]] = {}
         # The one with each key that was replayed or recorded last.
         self._latest: dict[str, int] = {}
-        # How many requests with each key were asked.
-        self._asked: dict[str, int] = {}
+        # How many requests were made with each key.
+        self._requests: dict[str, int] = {}
         self._replayed: set[int] = set()
         self._last_replayed = -1
         # The numbers of the exchanges that each command has made or got.
@@ -192,8 +192,8 @@ class Cassette:
             self._check_failure()
             return None
         request = hidden(request, self._secrets())
-        asked = (endpoint, path, request)
-        keys = [key_of(*asked)]
+        requested = (endpoint, path, request)
+        keys = [key_of(*requested)]
         if ADDED_JSON_MODE.get():
             keys.append(key_of(endpoint, path, without_json_mode(request)))
         with self._lock:
@@ -213,12 +213,12 @@ class Cassette:
                         "Use the endpoint of the recording: %wbconfig --endpoint auto. If WANDB_INFERENCE_BASE_URL is "
                         "set, remove it and restart the kernel. Or record this endpoint: %wbconfig --mode auto."
                     )
-                raise self._not_recorded("does not hold this request. Nothing was sent.", asked, remedy)
+                raise self._not_recorded("does not hold this request. Nothing was sent.", requested, remedy)
             self._check_failure()
             if not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK):
                 remedy = "Make the file writable, name another one, or switch it off: %wbconfig --mode off."
                 what = "cannot be written to, and it does not hold this request. Nothing was sent."
-                raise self._not_recorded(what, asked, remedy)
+                raise self._not_recorded(what, requested, remedy)
         return None
 
     def _check_failure(self) -> None:
@@ -273,9 +273,9 @@ class Cassette:
         key = key_of(endpoint, path, hidden(request, self._secrets()))
         _, row = CURRENT_CALL.get()
         with self._lock:
-            asked = self._asked.get(key, 0)
-            place = asked if row is None else self._rows_of_asking(key).first + row
-            self._asked[key] = max(asked, place + 1)
+            count = self._requests.get(key, 0)
+            place = count if row is None else self._rows_of_asking(key).first + row
+            self._requests[key] = max(count, place + 1)
             return place
 
     def add(self, exchange: Exchange) -> str:
@@ -336,16 +336,16 @@ class Cassette:
         """Keep an exchange, before those whose equal requests were asked later. Return its number."""
         key, number = key_of(exchange.endpoint, exchange.path, exchange.request), len(self._exchanges)
         self._exchanges.append(exchange)
-        self._asked[key] = max(self._asked.get(key, 0), exchange.place + 1)
+        self._requests[key] = max(self._requests.get(key, 0), exchange.place + 1)
         equal = self._by_key.setdefault(key, [])
         insort(equal, number, key=lambda one: self._exchanges[one].place)
         if is_new and exchange.place >= self._exchanges[self._latest.get(key, number)].place:
             self._latest[key] = number
         return number
 
-    def _not_recorded(self, what: str, asked: tuple[str, str, Any], remedy: str) -> InferenceError:
+    def _not_recorded(self, what: str, requested: tuple[str, str, Any], remedy: str) -> InferenceError:
         what = f"The cassette {self.path.name} {what}"
-        return InferenceError(what, why=self._why(*asked), remedy=remedy, cause="missing", affects_all=False)
+        return InferenceError(what, why=self._why(*requested), remedy=remedy, cause="missing", affects_all=False)
 
     def _why(self, endpoint: str, path: str, request: Any) -> str:
         """Return a message that names the first field that differs from the next recorded request.
@@ -371,27 +371,27 @@ class Cassette:
         difference = next(differences, None)
         if difference is None:
             return f"It has been asked more often than it was recorded.{damage}"
-        field, recorded, asked = difference
+        field, recorded, requested = difference
         where = shortened(field, MAX_SHOWN) or "its body"
-        return f"{which} recorded request differs in {where}. Recorded: {recorded}. Asked: {asked}.{damage}"
+        return f"{which} recorded request differs in {where}. Recorded: {recorded}. Asked: {requested}.{damage}"
 
 
-def _differences(recorded: Any, asked: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
+def _differences(recorded: Any, requested: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
     """Yield the fields that differ, such as `messages[1].content`, and both values in the form for a message."""
-    if isinstance(recorded, dict) and isinstance(asked, dict):
-        for key in dict.fromkeys((*asked, *recorded)):
+    if isinstance(recorded, dict) and isinstance(requested, dict):
+        for key in dict.fromkeys((*requested, *recorded)):
             inner = f"{name}.{key}" if name else key
-            yield from _differences(recorded.get(key, MISSING), asked.get(key, MISSING), inner)
-    elif isinstance(recorded, list) and isinstance(asked, list):
-        for place, (one, other) in enumerate(zip_longest(recorded, asked, fillvalue=MISSING)):
+            yield from _differences(recorded.get(key, MISSING), requested.get(key, MISSING), inner)
+    elif isinstance(recorded, list) and isinstance(requested, list):
+        for place, (one, other) in enumerate(zip_longest(recorded, requested, fillvalue=MISSING)):
             yield from _differences(one, other, f"{name}[{place}]")
-    elif isinstance(recorded, str) and isinstance(asked, str):
-        if recorded != asked:
-            start = max(0, len(commonprefix((recorded, asked))) - MAX_BEFORE)  # noqa: RUF071
+    elif isinstance(recorded, str) and isinstance(requested, str):
+        if recorded != requested:
+            start = max(0, len(commonprefix((recorded, requested))) - MAX_BEFORE)  # noqa: RUF071
             dots = "..." if start else ""
-            yield name, _shown(f"{dots}{recorded[start:]}"), _shown(f"{dots}{asked[start:]}")
-    elif _json(recorded) != _json(asked):
-        yield name, _shown(recorded), _shown(asked)
+            yield name, _shown(f"{dots}{recorded[start:]}"), _shown(f"{dots}{requested[start:]}")
+    elif _json(recorded) != _json(requested):
+        yield name, _shown(recorded), _shown(requested)
 
 
 def _json(value: Any) -> str:

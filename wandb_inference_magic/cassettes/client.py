@@ -84,9 +84,9 @@ class CassetteRecorder:
         InferenceError
             If the request was not recorded and cannot be sent either.
         """
-        asked = (*_place(endpoint, str(request.url)), _document(request))
+        requested = (*_place(endpoint, str(request.url)), _document(request))
         try:
-            found = self.cassette.find(*asked)
+            found = self.cassette.find(*requested)
             if found is None and endpoint.out_of_reach is not None:
                 # A copy: a run that ends early adds to its error.
                 raise copy(endpoint.out_of_reach)
@@ -97,7 +97,7 @@ class CassetteRecorder:
             return self._recorded(request, found)
         # Ask for an uncompressed body, because a recording must be readable.
         request.headers["accept-encoding"] = "identity"
-        return _body_class(_Recording)(asked, self.cassette.place_of(*asked), self.cassette.add)
+        return _body_class(_Recording)(requested, self.cassette.place_of(*requested), self.cassette.add)
 
     def _recorded(self, request: Any, found: Exchange) -> Any:
         """Return a recorded reply as a response of the HTTP library."""
@@ -119,9 +119,9 @@ def _body_class(kind: type) -> Any:
 
 def _place(endpoint: Endpoint, url: str) -> tuple[str, str]:
     """Return the endpoint of a request, and the path there."""
-    own, asked = _address(endpoint.url), _address(url)
-    if asked[:3] == own[:3] and asked[3].startswith(f"{own[3]}/"):
-        return endpoint.name, without_query_secrets(asked[3].removeprefix(own[3]))
+    own, requested = _address(endpoint.url), _address(url)
+    if requested[:3] == own[:3] and requested[3].startswith(f"{own[3]}/"):
+        return endpoint.name, without_query_secrets(requested[3].removeprefix(own[3]))
     parts = urlsplit(url)
     # Leave out the user name and password that a URL may have before its host.
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path
@@ -195,8 +195,8 @@ class _Replay:
 class _Recording:
     """The body of a response that is passed on. It is added to the cassette if it is complete."""
 
-    def __init__(self, asked: tuple[str, str, Any], place: int, add: Callable[[Exchange], str]) -> None:
-        self._asked = asked
+    def __init__(self, requested: tuple[str, str, Any], place: int, add: Callable[[Exchange], str]) -> None:
+        self._requested = requested
         self._place = place
         self._add = add
         self._timing = Timing(replayed=False)
@@ -214,7 +214,7 @@ class _Recording:
         """Return the response with this object as its body."""
         response.extensions[EXTENSION] = self._timing
         self._response, self._body = response, response.stream
-        if response.status_code < 300 and self._asked[1].endswith("/completions"):
+        if response.status_code < 300 and self._requested[1].endswith("/completions"):
             self._reader = ChunkReader(response.charset_encoding)
         self._is_good = response.status_code < 300 or response.status_code in REFUSALS
         response.stream = self
@@ -275,7 +275,7 @@ class _Recording:
         if self._is_good and (events or document is not None):
             self._timing.failure = self._add(
                 Exchange(
-                    *self._asked,
+                    *self._requested,
                     seconds=self._timing.seconds,
                     document=document,
                     events=events,

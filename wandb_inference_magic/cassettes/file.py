@@ -98,8 +98,8 @@ class Exchange:
 
 def key_of(endpoint: str, path: str, request: Any) -> str:
     """Return a digest of a whole request: the same for two equal requests."""
-    asked = json.dumps([endpoint, path, without_call_ids(with_whole_numbers(request))], sort_keys=True)
-    return sha256(asked.encode()).hexdigest()
+    request_text = json.dumps([endpoint, path, without_call_ids(with_whole_numbers(request))], sort_keys=True)
+    return sha256(request_text.encode()).hexdigest()
 
 
 def without_call_ids(request: Any) -> Any:

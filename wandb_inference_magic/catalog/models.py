@@ -235,14 +235,14 @@ def join(
 
 
 def _note(listing: Sequence[str] | None, known: Catalog | None, notes: Sequence[str], has_models: bool) -> str:
-    said = list(notes)
+    sentences = list(notes)
     if listing is not None and known:
-        said.append("The service gave an empty list.")
-    elif known and not said:
-        said.append("The service's own list is not known.")
-    if said and has_models:
-        said.append("These are the models known without it.")
-    return " ".join(said)
+        sentences.append("The service gave an empty list.")
+    elif known and not sentences:
+        sentences.append("The service's own list is not known.")
+    if sentences and has_models:
+        sentences.append("These are the models known without it.")
+    return " ".join(sentences)
 
 
 def _more_exact(model: Model, older: Model | None) -> Model:
@@ -255,7 +255,7 @@ def _more_exact(model: Model, older: Model | None) -> Model:
 
 # Facts as users read them ------------------------------------------------------------------------------
 
-REASONING_WORDS: Final = {
+REASONING_LABELS: Final = {
     "none": "no",
     "always": "always",
     "toggle-on": "yes, can be switched off",
@@ -267,7 +267,7 @@ REASONING_WORDS: Final = {
 
 def describe_reasoning(reasoning: str) -> str:
     """Return a description of how a model reasons. A value that the snapshot does not use is unknown."""
-    return REASONING_WORDS.get(reasoning, "unknown")
+    return REASONING_LABELS.get(reasoning, "unknown")
 
 
 def format_context(tokens: int | None) -> str:

@@ -36,7 +36,7 @@ INFORMING: Final = ("info", "log", "notice", "progress", "status", "warning")
 _SAYING_MORE: Final = frozenset(("choices", "error", "errors"))
 LONGEST_STATUS: Final = 30
 CHECK_ADDRESS: Final = "Check the endpoint with %wbconfig; its address usually ends in /v1."
-_ERROR_WORDS: Final = re.compile(r"error|exception|fail|denied|abort|memory", re.IGNORECASE)
+_ERROR_TEXT: Final = re.compile(r"error|exception|fail|denied|abort|memory", re.IGNORECASE)
 # Bytes that are enough to tell a stream from a document.
 FIRST_BYTES: Final = 8
 _EVENTS: Final = re.compile(rb":|(data|event|id|retry|error)[ \t]*:")
@@ -148,28 +148,28 @@ class ChunkReader:
         elif data.startswith("data:"):
             yield from self._read(Event("", data.removeprefix("data:")))
         elif found is None or isinstance(found, str):
-            yield from self._read_words(found or data, is_data=name != STRAY)
+            yield from self._read_text(found or data, is_data=name != STRAY)
         elif not is_keep_alive(data):
             yield {"line": data}
 
-    def _read_words(self, words: str, *, is_data: bool) -> Iterator[Chunk]:
+    def _read_text(self, text: str, *, is_data: bool) -> Iterator[Chunk]:
         """Take data that is no chunk. It is an error, unless the reply goes on or is finished after it."""
-        if is_keep_alive(words):
+        if is_keep_alive(text):
             return
         if not self.completeness.has_finished:
-            if self._has_ended and _BEGUN_OBJECT.match(words):
+            if self._has_ended and _BEGUN_OBJECT.match(text):
                 raise _cut_off()
-            if is_data and words[:1] in ("{", "[", "<"):
+            if is_data and text[:1] in ("{", "[", "<"):
                 if not self._has_begun:
-                    raise _not_a_reply(words)
-                why = f'It sent a line in an unexpected form: "{quoted(words)}"'
+                    raise _not_a_reply(text)
+                why = f'It sent a line in an unexpected form: "{quoted(text)}"'
                 raise _unusable("A part of the reply could not be read.", why, retryable=True)
-            if is_data and _ERROR_WORDS.search(words):
-                raise ServiceError({"message": words}, has_begun=self._has_begun)
-            self._stray = self._stray or words
+            if is_data and _ERROR_TEXT.search(text):
+                raise ServiceError({"message": text}, has_begun=self._has_begun)
+            self._stray = self._stray or text
         # A word or two before a reply, such as `queued`, are a status.
-        if self._has_begun or not is_data or len(words) > LONGEST_STATUS:
-            yield {"line": words}
+        if self._has_begun or not is_data or len(text) > LONGEST_STATUS:
+            yield {"line": text}
 
     def _read_document(self, data: bytes) -> Iterator[Chunk]:
         text = decoded(data, self._charset).strip().removeprefix("\ufeff")

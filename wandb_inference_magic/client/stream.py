@@ -174,22 +174,22 @@ async def _begin(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
         if error.status_code not in (400, 422):
             raise
         # The SDK leaves out of its message what is no object.
-        said = f"{error} {error.body}"
+        error_text = f"{error} {error.body}"
         # The user has set neither: older services refuse the option, and some refuse the reasoning of their own model.
-        if "stream_options" in body and "stream_options" in said:
+        if "stream_options" in body and "stream_options" in error_text:
             _without_usage.add(client)
-        elif _refuses_reasoning(body["messages"], said):
+        elif _refuses_reasoning(body["messages"], error_text):
             _without_reasoning.add(client)
         else:
             raise
         return await _begin(client, body)
 
 
-def _refuses_reasoning(messages: Sequence[Mapping[str, Any]], said: str) -> bool:
+def _refuses_reasoning(messages: Sequence[Mapping[str, Any]], error_text: str) -> bool:
     """Return whether an error names a field of reasoning that was sent back. `reasoning_effort` is a parameter."""
     sent = {name for message in messages for name in ALL_REASONING if name in message}
     sent |= {"content" for message in messages if thoughts_in(message.get("content"))}
-    return any(re.search(rf"\b{name}\b", said) for name in sent)
+    return any(re.search(rf"\b{name}\b", error_text) for name in sent)
 
 
 async def _post(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:

@@ -255,8 +255,8 @@ def _check(session: Session, canvas: Canvas, *, needs_reply: bool) -> None:
     failure: InferenceError | None = None
     items = CHECKED if needs_reply or command.model_or_none else CHECKED[:-1]
     try:
-        for item, (is_good, said) in zip(items, _checks(command, canvas), strict=False):
-            found[item] = f"{'✓' if is_good else '✗'} {item}", said
+        for item, (is_good, result) in zip(items, _checks(command, canvas), strict=False):
+            found[item] = f"{'✓' if is_good else '✗'} {item}", result
     except KeyboardInterrupt:
         # That of a chat is about a reply and a thread.
         raise Interrupted("The check has not ended.") from None

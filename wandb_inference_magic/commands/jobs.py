@@ -13,10 +13,10 @@ from ..catalog import usd
 from ..engine import prepare_request, run_chat
 from ..errors import InferenceError, Interrupted
 from ..frontend import describe_progress, describe_wait
-from ..jobs import Job, Outcome, why_here
+from ..jobs import Job, Outcome, why_in_foreground
 from ..rendering import line_bundle, reply_bundle, table_bundle
 from ..replies import Listener
-from ..session import JobRecord, Listed, unfinished
+from ..session import JobEntry, JobRecord, unfinished
 from ..text import duration
 from ..widgets import show_job
 
@@ -75,9 +75,9 @@ class JobListener(Listener):
         if self._progress is not None:
             self.doing(describe_progress(self._progress))
 
-    def doing(self, words: str) -> None:
+    def doing(self, text: str) -> None:
         """Show what is being done."""
-        self._job.count(Counts(0, 1, doing=words))
+        self._job.count(Counts(0, 1, doing=text))
         self._job.draw()
 
 
@@ -99,7 +99,7 @@ def begin(context: MagicContext, job: Job, name: str, canvas: Canvas, *, quiet: 
     InferenceError
         From a job that runs here.
     """
-    why = why_here(context.command)
+    why = why_in_foreground(context.command)
     if not why:
 
         def show(job: Job) -> None:
@@ -113,7 +113,7 @@ def begin(context: MagicContext, job: Job, name: str, canvas: Canvas, *, quiet: 
         job.start(show, _rendering(canvas, job.total))
         return
     context.put(name, job)
-    job.start_here()
+    job.start_in_foreground()
     if not quiet:
         canvas.show(job.last_bundle())
         canvas.append_below(line_bundle(why))
@@ -222,7 +222,7 @@ def follow(canvas: Canvas, job: Job) -> None:
     job.seen()
 
 
-def jobs_table(jobs: Sequence[Listed], left: Sequence[JobRecord]) -> dict[str, Any]:
+def jobs_table(jobs: Sequence[JobEntry], left: Sequence[JobRecord]) -> dict[str, Any]:
     """Return the jobs of this session, and those that a kernel left unfinished, as a MIME bundle."""
     below = " ".join(_describe_left(one) for one in left)
     if not jobs:
@@ -230,7 +230,7 @@ def jobs_table(jobs: Sequence[Listed], left: Sequence[JobRecord]) -> dict[str, A
     return table_bundle(HEADINGS, [_row(job) for job in jobs], below=below)
 
 
-def _row(job: Listed) -> tuple[str, ...]:
+def _row(job: JobEntry) -> tuple[str, ...]:
     if not isinstance(job, Job):
         return (str(job.id), job.what, "running", *[""] * (len(HEADINGS) - 3))
     total, left, rate = job.total, job.seconds_left, job.rate
@@ -253,9 +253,9 @@ def _describe_left(one: JobRecord) -> str:
     cell = f" in cell [{one.execution}]" if one.execution else ""
     notebook = f" of {Path(one.notebook).name}" if one.notebook else ""
     rows = f"at least {one.done:,} of {one.total:,} {one.unit} were done" if one.total else "it had not begun"
-    way_on = (
+    remedy = (
         "Run that cell again to go on."
         if one.keeps_answers
         else "No answers were kept on disk: if you run that cell again, it asks for everything."
     )
-    return f"Unfinished: {one.what}{variable}, started {when}{cell}{notebook}: {rows} when its kernel ended. {way_on}"
+    return f"Unfinished: {one.what}{variable}, started {when}{cell}{notebook}: {rows} when its kernel ended. {remedy}"

@@ -99,7 +99,7 @@ def _lines(outcome: RunsOutcome, name: str) -> Iterator[str]:
     answered = sum(run.done - run.failed for run in runs)
     parts = [
         f"{answered:,} of {sum(run.total or len(run.answers) for run in runs):,} rows answered, in {name}",
-        *([f"{kept:,} kept from before"] if (kept := sum(run.kept for run in runs)) else []),
+        *([f"{cached:,} kept from before"] if (cached := sum(run.cached for run in runs)) else []),
         *([f"{shared:,} shared with equal rows"] if (shared := sum(run.shared for run in runs)) else []),
         *([f"{replayed:,} replayed"] if (replayed := sum(run.replayed for run in runs)) else []),
         *([f"{failed:,} failed"] if (failed := sum(run.failed for run in runs)) else []),

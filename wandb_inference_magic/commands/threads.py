@@ -15,7 +15,7 @@ from ..messages import (
     Thread,
     estimate_messages,
     has_images,
-    parts_beside_text,
+    non_text_parts,
     texts_of,
 )
 from ..rendering import MARKDOWN, PLAIN, line_bundle, reply_plain, table_bundle, thread_file, thread_parts
@@ -64,8 +64,8 @@ def _act(context: MagicContext, action: str, options: ThreadOptions, name: str) 
         return conversation_bundle(thread, session.settings.allow_images_from)
     if action == "export":
         path = thread_file.export(thread, options.export or "")
-        said = _left_out(thread_file.left_out_of(thread, path))
-        return line_bundle(f"The thread {name} ({counted(len(thread.turns), 'turn')}) is in {path}.{said}")
+        notice = _left_out(thread_file.left_out_of(thread, path))
+        return line_bundle(f"The thread {name} ({counted(len(thread.turns), 'turn')}) is in {path}.{notice}")
     if action == "undo":
         return _undo(thread)
     if action == "edit":
@@ -97,7 +97,7 @@ def _undo(thread: Thread) -> dict[str, Any]:
     turn = thread.turns.pop()
     thread.edited = None if thread.edited is turn else thread.edited
     left = counted(len(thread.turns), "turn")
-    return line_bundle(f"Undone: {shortened(_one_line(turn.words), PROMPT_SHOWN)!r}. {thread.name} has {left}.")
+    return line_bundle(f"Undone: {shortened(_one_line(turn.prompt_text), PROMPT_SHOWN)!r}. {thread.name} has {left}.")
 
 
 def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
@@ -116,16 +116,16 @@ def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
     text = without_keys(f"{line}\n{''.join(texts_of(turn.prompt))}")
     is_by_hand = next_cells.put(context.shell, [CodeBlock("", text)], context.cell)
     thread.edited = turn
-    words = (
+    line = (
         f"Turn {number} of {thread.name} is {'below, to copy into a' if is_by_hand else 'in a'} new cell. "
         "Change it and run the cell: its reply replaces the old one. The turns after it stay as they are."
     )
     if has_images(turn.prompt):
-        words += " Its images are not in the cell: add them with --image."
-    if others := [part for part in parts_beside_text(turn.prompt) if part != "[image]"]:
-        words += f" Some of its parts are not in the cell, which cannot hold them: {', '.join(others)}."
-    shown = safe_document([f"{safe_inline(words)}\n\n", *([Untrusted(fenced(text, "text"))] if is_by_hand else [])])
-    return {MARKDOWN: shown.strip("\n"), PLAIN: safe_plain(f"{words}\n\n{text}" if is_by_hand else words)}
+        line += " Its images are not in the cell: add them with --image."
+    if others := [part for part in non_text_parts(turn.prompt) if part != "[image]"]:
+        line += f" Some of its parts are not in the cell, which cannot hold them: {', '.join(others)}."
+    shown = safe_document([f"{safe_inline(line)}\n\n", *([Untrusted(fenced(text, "text"))] if is_by_hand else [])])
+    return {MARKDOWN: shown.strip("\n"), PLAIN: safe_plain(f"{line}\n\n{text}" if is_by_hand else line)}
 
 
 def _delete(session: Session, name: str) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def threads_table(session: Session) -> dict[str, Any]:
             f"{name} ← current" if name == current else name,
             str(len(thread.turns)),
             f"{estimate_messages(thread_file.to_messages(thread)):,}",
-            shortened(_one_line(thread.turns[-1].words), PROMPT_SHOWN) if thread.turns else "",
+            shortened(_one_line(thread.turns[-1].prompt_text), PROMPT_SHOWN) if thread.turns else "",
         )
         for name, thread in threads.items()
     ]
@@ -160,7 +160,7 @@ def conversation_bundle(thread: Thread, allow_images_from: Collection[str] = ())
     for number, turn in enumerate(thread.turns, 1):
         plain += [f"[System] {safe_plain(turn.system)}"] if turn.system else []
         reply = safe_plain(turn.reply) if turn.answer is None else reply_plain(turn.answer)
-        plain += [f"[turn {number}] {safe_plain(turn.words)}", reply]
+        plain += [f"[turn {number}] {safe_plain(turn.prompt_text)}", reply]
     markdown = safe_document(thread_parts(thread), allow_images_from).strip("\n")
     return without_keys({MARKDOWN: markdown, PLAIN: "\n\n".join(plain)})  # type: ignore[no-any-return]
 

@@ -61,7 +61,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 
 
-def hand_down(facts: Mapping[str, Any]) -> None:
+def pass_to_children(facts: Mapping[str, Any]) -> None:
     """Give facts to the child processes that begin from now on, also to those that are not forked.
 
     Those of multiprocessing, joblib and Dask are: `multiprocessing` pickles its own facts about a process for its

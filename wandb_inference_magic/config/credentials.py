@@ -90,7 +90,7 @@ def resolve_key(
     *,
     for_wandb: bool,
     secrets: Sequence[Place] | None = None,
-    kept: dict[str, Key] | None = None,
+    cached: dict[str, Key] | None = None,
 ) -> KeySearch:
     """Find the key for an endpoint.
 
@@ -103,7 +103,7 @@ def resolve_key(
         `WANDB_INFERENCE_API_KEY` only.
     secrets : sequence of Place, optional
         The stores to search last. Default: those of the notebook service that this runs in.
-    kept : dict, optional
+    cached : dict, optional
         The keys that the stores have returned, by source. Such a store is not read again, because it may ask the
         user each time. A key that a store returns now is added.
 
@@ -112,11 +112,11 @@ def resolve_key(
     KeySearch
         With the key from the first place with a usable one, in the order of `_places`.
     """
-    kept = {} if kept is None else kept
+    cached = {} if cached is None else cached
     stores = notebook_secrets(environ) if secrets is None else secrets
-    found = _search(_places(environ, for_wandb, stores, kept))
+    found = _search(_places(environ, for_wandb, stores, cached))
     if found.key is not None and found.key.source in [store.name for store in stores]:
-        kept[found.key.source] = found.key
+        cached[found.key.source] = found.key
     return found
 
 
@@ -125,18 +125,18 @@ def resolve_server_key(
     typed: Key | None = None,
     *,
     secrets: Sequence[Place] | None = None,
-    kept: dict[str, Key] | None = None,
+    cached: dict[str, Key] | None = None,
 ) -> KeySearch:
     """Find the key for the W&B server that stores projects and traces: W&B's own, or the one in WANDB_BASE_URL.
 
     Each server has its own key. A key for one is not sent to the other. `typed` is the key that was typed in for
-    W&B's own server. `secrets` and `kept` are as for `resolve_key`.
+    W&B's own server. `secrets` and `cached` are as for `resolve_key`.
     """
     environ = {name: value for name, value in environ.items() if name != OWN_VARIABLE}
     other = other_host(environ.get("WANDB_BASE_URL", ""))
     if other:
         return _search([_variable(environ, "WANDB_API_KEY"), _netrc(environ, home_folder(environ), other)])
-    return KeySearch(typed) if typed else resolve_key(environ, for_wandb=True, secrets=secrets, kept=kept)
+    return KeySearch(typed) if typed else resolve_key(environ, for_wandb=True, secrets=secrets, cached=cached)
 
 
 def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -173,7 +173,7 @@ def _search(places: Iterable[Place]) -> KeySearch:
 
 
 def _places(
-    environ: Mapping[str, str], for_wandb: bool, stores: Sequence[Place], kept: Mapping[str, Key]
+    environ: Mapping[str, str], for_wandb: bool, stores: Sequence[Place], cached: Mapping[str, Key]
 ) -> Iterator[Place]:
     yield _variable(environ, OWN_VARIABLE)
     if not for_wandb:
@@ -189,7 +189,7 @@ def _places(
     for path in settings_files(environ, home):
         yield Place(shown_path(path, home), partial(_from_settings, path))
     for store in stores:
-        given = kept.get(store.name)
+        given = cached.get(store.name)
         yield Place(store.name, given.reveal) if given else store
 
 

@@ -74,15 +74,15 @@ def check_hosts(hosts: list[str]) -> list[str]:
     return hosts
 
 
-def one_of(*words: str) -> Callable[[str], str]:
-    """Return a check that accepts one of `words` and raises InferenceError for any other text."""
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return a check that accepts one of `choices` and raises InferenceError for any other text."""
 
     def check(text: str) -> str:
-        if text in words:
+        if text in choices:
             return text
         raise InferenceError(
-            f"{shortened(text)!r} is not one of {', '.join(words)}.",
-            remedy=did_you_mean(text, words) or "Choose one of them.",
+            f"{shortened(text)!r} is not one of {', '.join(choices)}.",
+            remedy=did_you_mean(text, choices) or "Choose one of them.",
         )
 
     return check

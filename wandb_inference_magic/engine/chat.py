@@ -289,8 +289,8 @@ def _record(session: Session, spec: ChatSpec, request: PreparedRequest, reply: R
         begins = spec.new or spec.fork is not None
         thread = request.thread if begins else session.threads.get(spec.thread, request.thread)
         if spec.fork is not None and (lost := _lost_turns(session.threads.get(spec.thread), thread, origin)):
-            said = f"The copy of {spec.fork} replaced {counted(lost, 'turn')} of {spec.thread}."
-            reply.notices = (*reply.notices, said)
+            notice = f"The copy of {spec.fork} replaced {counted(lost, 'turn')} of {spec.thread}."
+            reply.notices = (*reply.notices, notice)
         thread.name = spec.thread
         session.threads[spec.thread] = thread
         reply.turn = thread.record(thread.place(*origin), turn)
@@ -301,9 +301,9 @@ def _lost_turns(before: Thread | None, after: Thread, origin: Origin) -> int:
     """Return how many turns of other cells a thread had that the one in its place does not have."""
     if before is None:
         return 0
-    kept = {(turn.words, turn.reply) for turn in after.turns}
+    kept = {(turn.prompt_text, turn.reply) for turn in after.turns}
     others = [turn for turn in before.turns if turn.cell is None or turn.cell != origin.cell]
-    return sum((turn.words, turn.reply) not in kept for turn in others)
+    return sum((turn.prompt_text, turn.reply) not in kept for turn in others)
 
 
 def _holds_something(reply: Reply) -> bool:

@@ -34,15 +34,15 @@ def relax_response_format(
     if form is None or not error.refuses_format or (has_taken and not _NO_FORMAT.search(error.why)):
         return None
     if schema is None:
-        words = f"{sent.model} does not support response formats: the prompt asked for JSON instead."
+        notice = f"{sent.model} does not support response formats: the prompt asked for JSON instead."
         easier = sent.with_body(response_format=None).instructed(JSON_ONLY)
     elif form["type"] == "json_schema":
-        words = f"{sent.model} does not support schemas: it was asked for JSON instead."
+        notice = f"{sent.model} does not support schemas: it was asked for JSON instead."
         easier = sent.with_body(response_format=JSON_MODE).instructed(schema.instructions)
     else:
-        words = f"{sent.model} does not support response formats either: only the prompt asked for JSON."
+        notice = f"{sent.model} does not support response formats either: only the prompt asked for JSON."
         easier = sent.with_body(response_format=None)
-    return easier.noticed(words)
+    return easier.noticed(notice)
 
 
 def refused_answer(error: InferenceError) -> dict[str, Any] | None:
@@ -61,11 +61,11 @@ def repair_request(sent: PreparedRequest, schema: Schema, answer: str, mismatch:
     return again.noticed(f"The first answer did not fit ({quoted(str(mismatch))}): it was asked for again.")
 
 
-def refused(words: str) -> InferenceError:
+def refused(message: str) -> InferenceError:
     """Return the error for a model that refused to answer."""
     return InferenceError(
         "The model refused to answer.",
-        why=f'It said: "{quoted(words)}"',
+        why=f'It said: "{quoted(message)}"',
         remedy="Change the prompt, or ask another model.",
         cause="answer",
     )

@@ -15,9 +15,9 @@ from ..messages import (
     Thread,
     estimate_messages,
     has_images,
-    parts_beside_text,
+    non_text_parts,
     reply_limit,
-    tokens_beside_messages,
+    tokens_outside_messages,
 )
 from ..prompts import cut_values, fit_values
 
@@ -164,7 +164,7 @@ def _check_images(prompt: Content, model: str, known: Model | None) -> None:
 
 def _describe_unseen(turns: Iterable[Turn]) -> str:
     """Say what a model that reads text only does not get of earlier turns."""
-    marks = list(dict.fromkeys(mark for turn in turns for mark in parts_beside_text(turn.prompt)))
+    marks = list(dict.fromkeys(mark for turn in turns for mark in non_text_parts(turn.prompt)))
     what = "images" if marks == ["[image]"] else "non-text parts"
     return UNSEEN.format(what=what, marks=" or ".join(marks)) if marks else ""
 
@@ -177,7 +177,7 @@ def _room(body: Mapping[str, Any], known: Model | None) -> int | None:
     if known is None or known.context is None:
         return None
     for_reply = reply_limit(body) or min(known.context // 4, REPLY_TOKENS)
-    return known.context - for_reply - tokens_beside_messages(body)
+    return known.context - for_reply - tokens_outside_messages(body)
 
 
 def _check_length(request: PreparedRequest) -> None:

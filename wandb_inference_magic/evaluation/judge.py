@@ -51,14 +51,14 @@ class Pair:
     """Two candidates, and for each row which one the judge prefers.
 
     `preferred` holds 1 for A, -1 for B and 0 for neither: the same answer, or one that changes with the order. None if
-    the judge gave no answer. `said` holds, by row, what it said with A shown first and with B shown first: `first`,
+    the judge gave no answer. `verdicts` holds, by row, what it said with A shown first and with B shown first: `first`,
     `second`, or None.
     """
 
     a: Candidate
     b: Candidate
     preferred: list[int | None] = field(default_factory=list)
-    said: dict[int, tuple[str | None, str | None]] = field(default_factory=dict)
+    verdicts: dict[int, tuple[str | None, str | None]] = field(default_factory=dict)
 
 
 @dataclass
@@ -85,24 +85,24 @@ class Judgement:
     reasons: dict[int, str] = field(default_factory=dict)
 
     @property
-    def _said(self) -> list[tuple[str | None, str | None]]:
+    def _verdicts(self) -> list[tuple[str | None, str | None]]:
         """What it said of each pair of different answers."""
-        return [said for pair in self.pairs for said in pair.said.values()]
+        return [verdict for pair in self.pairs for verdict in pair.verdicts.values()]
 
     @property
     def failed(self) -> int:
         """The pairs of different answers without a judgement in both orders."""
-        return sum(None in said for said in self._said)
+        return sum(None in verdict for verdict in self._verdicts)
 
     @property
-    def asked(self) -> int:
+    def judged(self) -> int:
         """Those with one."""
-        return len(self._said) - self.failed
+        return len(self._verdicts) - self.failed
 
     @property
     def is_empty(self) -> bool:
         """Whether it was asked, and judged nothing: then it is no comparison."""
-        return self.failed > 0 and not self.asked
+        return self.failed > 0 and not self.judged
 
     @property
     def kappa(self) -> tuple[float, float, float] | None:
@@ -116,7 +116,7 @@ class Judgement:
     def _labelled(self) -> tuple[list[int], list[int]]:
         ours, theirs = [], []
         for pair in self.pairs:
-            for number in pair.said:
+            for number in pair.verdicts:
                 preferred, a, b = pair.preferred[number], pair.a.right[number], pair.b.right[number]
                 if preferred is not None and a is not None and b is not None:
                     ours.append(preferred)
@@ -132,35 +132,37 @@ class Judgement:
         return compare_pairs(pairs, measure=PREFERRED)
 
     def sentences(self) -> list[str]:
-        """What is to be said about the judge itself."""
-        if not self._said:
+        """What is known about the judge itself."""
+        if not self._verdicts:
             return ["There were no different answers to judge."]
         missing = [self._missing()] if self.failed else []
-        if not self.asked:
+        if not self.judged:
             return [f"{self.model} judged nothing.", *missing]
-        first, second = (self._said.count((place, place)) for place in ("first", "second"))
+        first, second = (self._verdicts.count((place, place)) for place in ("first", "second"))
         changed = first + second
-        of = f"{changed:,} of {self.asked:,} pairs ({changed / self.asked:.0%})"
-        said = [f"Judged by {self.model}, in both orders: it contradicted itself on {of}."]
+        of = f"{changed:,} of {self.judged:,} pairs ({changed / self.judged:.0%})"
+        sentences = [f"Judged by {self.model}, in both orders: it contradicted itself on {of}."]
         if (p := mcnemar(first, second)) <= ALPHA:
             place = "first" if first > second else "second"
-            said.append(f"It is biased towards the answer shown {place} ({format_p(p)}).")
+            sentences.append(f"It is biased towards the answer shown {place} ({format_p(p)}).")
         if changed:
-            said.append("Pairs on which it contradicted itself count for neither.")
-        said += missing
+            sentences.append("Pairs on which it contradicted itself count for neither.")
+        sentences += missing
         ours, theirs = self._labelled()
         if ours:
             agreed = sum(one == other for one, other in zip(ours, theirs, strict=True))
-            said.append(f"It agreed with {self.truth} on {agreed:,} of {counted(len(ours), 'pair')}{self._chance()}.")
-        return said
+            sentences.append(
+                f"It agreed with {self.truth} on {agreed:,} of {counted(len(ours), 'pair')}{self._chance()}."
+            )
+        return sentences
 
     def _missing(self) -> str:
         """Say how many pairs have no judgement, and why."""
-        said = f"{counted(self.failed, 'pair')} {'has' if self.failed == 1 else 'have'} no judgement"
+        failed = f"{counted(self.failed, 'pair')} {'has' if self.failed == 1 else 'have'} no judgement"
         if not self.reasons:
-            return f"{said}."
+            return f"{failed}."
         first = shortened(next(iter(self.reasons.values())), MAX_OF_ERROR)
-        return f"{said}; requests about {counted(len(self.reasons), 'row')} failed, the first with: {first}"
+        return f"{failed}; requests about {counted(len(self.reasons), 'row')} failed, the first with: {first}"
 
     def _chance(self) -> str:
         if (kappa := self.kappa) is None:
@@ -191,7 +193,7 @@ def judge(
     """
     pairs = [(run, Pair(a, b)) for (a, run), (b, _) in combinations(zip(candidates, runs, strict=True), 2)]
     judged = Judgement([pair for _, pair in pairs], model, truth)
-    asked: list[tuple[Pair, int]] = []
+    places: list[tuple[Pair, int]] = []
     questions = []
     for run, pair in pairs:
         for number, row in enumerate(rows):
@@ -201,7 +203,7 @@ def judge(
             if pair.preferred[-1] is None:
                 question = [_question_part(one) for one in parts_of(run.prompts.of(number, row))]
                 first, second = readable(one), readable(other)
-                asked.append((pair, number))
+                places.append((pair, number))
                 questions += [
                     {"question": question, "first": first, "second": second},
                     {"question": question, "first": second, "second": first},
@@ -209,15 +211,15 @@ def judge(
     if not questions:
         return judged, None
     spec = _spec(runs[0].spec)
-    asked_rows = ListRows(questions)
-    prepared = PreparedRuns(command, [(asked_rows, spec, model)], magic="wbeval", use_cache=use_cache)
+    rows_to_judge = ListRows(questions)
+    prepared = PreparedRuns(command, [(rows_to_judge, spec, model)], magic="wbeval", use_cache=use_cache)
     outcome = prepared.send(progress=progress)
     judging = outcome.runs[0]
     judged.totals = judging.totals
-    said = [None if one is None else one["better"] for one in judging.answers]
-    said += [None] * (len(questions) - len(said))
-    for place, (pair, number) in enumerate(asked):
-        forth, back = pair.said[number] = said[2 * place], said[2 * place + 1]
+    better = [None if one is None else one["better"] for one in judging.answers]
+    better += [None] * (len(questions) - len(better))
+    for place, (pair, number) in enumerate(places):
+        forth, back = pair.verdicts[number] = better[2 * place], better[2 * place + 1]
         if forth is not None and back is not None:
             pair.preferred[number] = 0 if forth == back else 1 if forth == "first" else -1
         elif why := next(filter(None, map(judging.errors.get, (2 * place, 2 * place + 1))), ""):

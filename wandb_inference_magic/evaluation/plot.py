@@ -18,7 +18,7 @@ PIXELS: Final = 240
 BAR: Final = 21
 
 
-class Shown:
+class MimeBundle:
     """What shows itself as a MIME bundle: in a notebook as a whole, elsewhere and to a model as the text in it."""
 
     def bundle(self) -> dict[str, Any]:
@@ -36,7 +36,7 @@ class Shown:
 class Figures(NamedTuple):
     """The share or mean score of a candidate: as a text, and as a part of the axis with the ends of its interval."""
 
-    said: str
+    label: str
     value: float | None
     low: float
     high: float
@@ -73,7 +73,7 @@ def _percent(share: float | None, low: float, high: float) -> str:
 
 
 @dataclass(frozen=True, repr=False)
-class Plot(Shown):
+class Plot(MimeBundle):
     """A row for each candidate, with its name and its figures."""
 
     names: Sequence[str]
@@ -81,13 +81,13 @@ class Plot(Shown):
 
     def bundle(self) -> dict[str, Any]:
         rows = [(name, *figures) for name, figures in zip(self.names, self.bars.figures, strict=True)]
-        texts = [(name, said, bar(share, low, high)) for name, said, share, low, high in rows]
+        texts = [(name, label, bar(share, low, high)) for name, label, share, low, high in rows]
         plain = table_bundle(("candidate", *self.bars[:2]), texts)[PLAIN]
         body = "".join(
             # MathJax leaves code alone.
-            f"<tr><td><code>{escape(safe_plain(name))}</code></td><td>{escape(said)}</td>"
+            f"<tr><td><code>{escape(safe_plain(name))}</code></td><td>{escape(label)}</td>"
             f"<td>{_drawn(share, low, high)}</td></tr>"
-            for name, said, share, low, high in rows
+            for name, label, share, low, high in rows
         )
         head = "".join(f"<th>{escape(safe_plain(one))}</th>" for one in ("candidate", *self.bars[:2]))
         return {

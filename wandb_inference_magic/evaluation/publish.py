@@ -71,7 +71,7 @@ class Publication:
             except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
                 raise _not_published(describe_exception(error)) from None
             late = self.tracer.flush()
-            if error_text := handler.said or late:
+            if error_text := handler.error_text or late:
                 raise _not_published(error_text)
         return link
 

@@ -18,7 +18,7 @@ from ..rendering import line_bundle, table_bundle
 from ..statistics import BOOTSTRAP, SHARE, Comparison, bootstrap, compare_pairs, paired, share_interval
 from ..text import counted, sum_or_none
 from .candidate import fill_in_the_worst, frame_of, portable
-from .plot import Bars, Figures, Plot, Shown, bar, bars_of
+from .plot import Bars, Figures, MimeBundle, Plot, bar, bars_of
 from .review import Review
 from .scorers import SCORERS, Scorer, score_samples, span, unknown_score
 
@@ -39,7 +39,7 @@ COMPARED: Final = ("a", "b", "rows", "difference", "low", "high", "p_value", "ve
 
 
 @dataclass(repr=False)
-class Evaluation(Shown):
+class Evaluation(MimeBundle):
     """Compares models and prompts on rows with known answers.
 
     Attributes
@@ -247,10 +247,10 @@ class Evaluation(Shown):
             return f"No answer has a score by {self.scorer.name}: nothing is known."
         if len(self.candidates) == 1:
             facts, label = self._facts[0], self.candidates[0].label
-            asked, figures = self._asked(facts["rows"]), self._bars.figures[0].said
+            rows, figures = self._describe_rows(facts["rows"]), self._bars.figures[0].label
             if self._is_graded:
-                return f"{label} has a {self.scorer.measure.name} of {figures} on {asked}."
-            return f"{label} is right on {facts['right']:,} of {asked}: {figures}."
+                return f"{label} has a {self.scorer.measure.name} of {figures} on {rows}."
+            return f"{label} is right on {facts['right']:,} of {rows}: {figures}."
         if len(self.found) == 1:
             return self.found[0].sentences
         return _of_several(self.found)
@@ -279,7 +279,7 @@ class Evaluation(Shown):
         """Whether there is a row whose truth can be compared."""
         return any(_known(one.right) for one in self.candidates)
 
-    def _asked(self, number: int) -> str:
+    def _describe_rows(self, number: int) -> str:
         rows = counted(number, "row")
         return rows if self.samples == 1 else f"{number * self.samples:,} answers to {rows}"
 
@@ -321,8 +321,8 @@ class Evaluation(Shown):
                 lines.append(f"The comparison is based on {self.truth} instead.")
         judging = [self.judged.totals] if self.judged and self.judged.totals else []
         cost = sum_or_none([one.cost for one in (*totals, *judging)])
-        kept, replayed = sum(one.kept for one in totals), sum(one.replayed for one in totals)
-        notes = [f"{counted(kept, 'answer')} kept from before"] if kept else []
+        cached, replayed = sum(one.cached for one in totals), sum(one.replayed for one in totals)
+        notes = [f"{counted(cached, 'answer')} kept from before"] if cached else []
         notes += [f"{replayed:,} replayed"] if replayed else []
         lines.append(" · ".join((f"Cost in all: {usd(cost)}", *notes)) + ".")
         return lines
@@ -400,7 +400,7 @@ class Evaluation(Shown):
             "model": candidate.model,
             **({"prompt": candidate.prompt} if has_prompts else {}),
             f"right of {facts['rows'] * self.samples:,}": f"{facts['right']:,}",
-            f"{self._bars.name} (95% interval)": figures.said,
+            f"{self._bars.name} (95% interval)": figures.label,
             self._bars.axis: bar(*figures[1:]),
             "cost": usd(candidate.totals.cost),
         }
@@ -419,21 +419,21 @@ def _of_several(found: Sequence[Comparison]) -> str:
     others: Mapping[str, Comparison] = {one.b if one.a == best else one.a: one for one in own}
     beaten = [name for name, one in others.items() if one.better == best and not one.is_at_edge]
     unclear = [one for one in own if one.better != best]
-    said = f"{best} is better than {_listed(beaten)}. " if beaten else ""
-    said += "".join(f"{one.sentences} " for one in own if one.better == best and one.is_at_edge)
+    text = f"{best} is better than {_joined(beaten)}. " if beaten else ""
+    text += "".join(f"{one.sentences} " for one in own if one.better == best and one.is_at_edge)
     if unclear:
         closest = min(unclear, key=lambda one: abs(one.difference))
-        said += closest.sentences
+        text += closest.sentences
         rest = [name for name, one in others.items() if one in unclear and one is not closest]
-        said += f" There is no clear difference between {best} and {_listed(rest, 'or')} either." if rest else ""
-    return said.strip()
+        text += f" There is no clear difference between {best} and {_joined(rest, 'or')} either." if rest else ""
+    return text.strip()
 
 
 def _record(comparison: Comparison) -> dict[str, Any]:
     return {name: getattr(comparison, name) for name in COMPARED}
 
 
-def _listed(names: Sequence[str], word: str = "and") -> str:
+def _joined(names: Sequence[str], word: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 

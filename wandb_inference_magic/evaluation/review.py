@@ -11,7 +11,7 @@ from ..prompts import is_missing
 from ..rendering import line_bundle, table_bundle
 from ..text import counted, safe_plain
 from .judge import readable
-from .plot import Shown
+from .plot import MimeBundle
 from .scorers import SCORERS
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Card:
 
 
 @dataclass(repr=False)
-class Review(Shown):
+class Review(MimeBundle):
     """The rows on which an answer is not right, to be decided by a person. As the value of a cell it is a widget.
 
     The reviewer does not see which candidate gave an answer. Decisions are in the Evaluation at once: in the column

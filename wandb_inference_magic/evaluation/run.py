@@ -86,11 +86,11 @@ class Scores:
             self._looked = end
         return self.decided_after is not None
 
-    def _must_wait(self, asked: int) -> bool:
+    def _must_wait(self, started: int) -> bool:
         """Return whether a run is so far ahead that a row more could be one that need not be asked."""
         if self.is_decided() or any(run.stopped is not None for run in self.runs):
             return False
-        return asked >= (self._looked + ROWS_A_LOOK) * self.spec.samples
+        return started >= (self._looked + ROWS_A_LOOK) * self.spec.samples
 
     def of_row(self, number: int) -> list[RowScores]:
         """Return the scores of a row that is done, for each run.
@@ -142,14 +142,14 @@ def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[dict[int, Row], int]:
     return {place: all_rows[place] for place in places}, len(all_rows) - len(places)
 
 
-def asked_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, BatchSpec, str | None]]:
+def tasks_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, BatchSpec, str | None]]:
     """Return what each candidate is asked: its rows, its spec and its model."""
     repeated = [row for row in known for _ in range(spec.samples)]
     hidden, levels = frozenset({spec.truth}), list(getattr(next(iter(known), None), "_index", ()))
     # The models of a prompt share its rows, so that they get the same prompts.
     of_prompts = [
         (ListRows(repeated, index_names=levels), replace(batch, what=_described(name), hidden=hidden))
-        for name, batch in spec.asked.items()
+        for name, batch in spec.batches.items()
     ]
     models = tuple(dict.fromkeys(spec.models)) or (None,)
     return [(rows, batch, model) for rows, batch in of_prompts for model in models]
@@ -157,7 +157,7 @@ def asked_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, Bat
 
 def notices_of(spec: EvaluationSpec) -> list[str]:
     """Return what to say of the prompts before anything is sent."""
-    names = [name for name, batch in spec.asked.items() if batch.mentions(spec.truth)]
+    names = [name for name, batch in spec.batches.items() if batch.mentions(spec.truth)]
     return [f"The model sees the right answers: {_described(name)} names {spec.truth}." for name in names]
 
 
@@ -179,8 +179,8 @@ def start_dry_evaluation(
         If it cannot start.
     """
     known, left_out = known_rows(spec, rows)
-    asked = asked_of(spec, list(known.values()))
-    previewed = PreparedRuns(command, asked, magic="wbeval", use_cache=use_cache).look()
+    tasks = tasks_of(spec, list(known.values()))
+    previewed = PreparedRuns(command, tasks, magic="wbeval", use_cache=use_cache).look()
     notices = notices_of(spec)
     if left_out:
         notices.append(f"{counted(left_out, 'row')} without a value in {spec.truth} left out.")
@@ -190,8 +190,8 @@ def start_dry_evaluation(
         pairs = comb(len(previewed), 2) * len(known)
         judging = command.model_id(spec.judge)
         takes = estimate_judge(command, judging, previewed[0][0], pairs, [expected for _, expected in previewed]).takes
-        said = f"Then {judging} judges at most {counted(pairs, 'pair')} of answers, each twice. This costs extra"
-        notices.append(f"{said}: {takes}.")
+        notice = f"Then {judging} judges at most {counted(pairs, 'pair')} of answers, each twice. This costs extra"
+        notices.append(f"{notice}: {takes}.")
     if spec.stop_when_clear:
         notices.append("That is for all rows; it stops when the comparison is decided.")
     for run, _ in previewed[:1]:
@@ -236,7 +236,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             raise cannot_start(f"No row has a value in {spec.truth!r}.", "Fill in the right answer of some rows.")
         self._judge = None if spec.judge is None else command.model_id(spec.judge)
         self._scores = Scores(spec, self._known)
-        super().__init__(command, asked_of(spec, self._known), magic="wbeval", use_cache=use_cache)
+        super().__init__(command, tasks_of(spec, self._known), magic="wbeval", use_cache=use_cache)
         if self._judge is not None:
             check_judge(command, self._judge, self.runs[0])
         self._scores.start(self.runs)
@@ -290,10 +290,10 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         done = scores.scored.__contains__ if only_scored else scores.done
         # A row that not every candidate was asked about would favour some.
         end = scores.decided_after or len(known)
-        asked = max((len(run.answers) // spec.samples for run in scores.runs), default=0)
+        sent = max((len(run.answers) // spec.samples for run in scores.runs), default=0)
         numbers = sorted(filter(done, range(end)), key=self._places.__getitem__)
         models = [run.model for run in scores.runs]
-        prompts = [name for name in spec.asked for _ in range(len(models) // len(spec.asked))]
+        prompts = [name for name in spec.batches for _ in range(len(models) // len(spec.batches))]
         labels = _labels(models, prompts)
         candidates = [
             _candidate(scores, place, numbers, prompt, label)
@@ -311,7 +311,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             truths,
             [self._places[number] for number in numbers],
             left_out=self._left_out,
-            spared=len(known) - asked if scores.decided_after else 0,
+            spared=len(known) - sent if scores.decided_after else 0,
             is_decided=scores.decided_after is not None,
             is_sequential=spec.stop_when_clear,
             notices=(*notices, *of_scores),

@@ -121,8 +121,8 @@ def score_samples(
         return RowScores()
     if scorer.measure.is_error and as_number(truth) is None:
         if len(notices) < MAX_NOTICES:
-            said = quoted(shortened(str(truth), LONGEST_TRUTH))
-            notices[f"The truth {said} is not a number: such rows are left out of the score."] = None
+            shown = quoted(shortened(str(truth), LONGEST_TRUTH))
+            notices[f"The truth {shown} is not a number: such rows are left out of the score."] = None
         return RowScores()
     scores: list[float | None] = []
     for answer in answers:

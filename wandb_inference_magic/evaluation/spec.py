@@ -32,7 +32,7 @@ class EvaluationSpec:
 
     Attributes
     ----------
-    asked : mapping of str to BatchSpec
+    batches : mapping of str to BatchSpec
         What each prompt asks, by its name.
     models : sequence of str
     truth : str
@@ -48,7 +48,7 @@ class EvaluationSpec:
         The model that says which answer is better. Then rows without truth are asked too.
     """
 
-    asked: Mapping[str, BatchSpec]
+    batches: Mapping[str, BatchSpec]
     models: Sequence[str]
     truth: str
     field: str | None
@@ -60,7 +60,7 @@ class EvaluationSpec:
     @property
     def first(self) -> BatchSpec:
         """What the first prompt asks. All have the same schema."""
-        return next(iter(self.asked.values()))
+        return next(iter(self.batches.values()))
 
     @property
     def _schema(self) -> Schema | None:
@@ -139,7 +139,7 @@ class EvaluationSpec:
             raise cannot_start("A field is compared, and the answers have none.", "Give a schema too.")
         if self.field is not None and self.field not in self._fields:
             raise cannot_start(f"The schema has no field {self.field!r}.", did_you_mean(str(self.field), self._fields))
-        candidates = len(self.asked) * max(len(self.models), 1)
+        candidates = len(self.batches) * max(len(self.models), 1)
         if self.judge is not None and (candidates < 2 or self.samples > 1 or self.stop_when_clear):
             raise cannot_start(
                 "A judge compares two or more candidates, with one answer for each row.",

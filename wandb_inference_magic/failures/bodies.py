@@ -1,4 +1,4 @@
-"""Read the body of an error, whatever service it comes from: its words, its status, and how long to wait."""
+"""Read the body of an error, whatever service it comes from: its message, its status, and how long to wait."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Final
 from ..text import json_or_none
 from .retries import UNITS, read_retry_after, read_span, requested_delay
 
-# The fields that have the words, in this order.
-WORDS: Final = (
+# The fields that have the message, in this order.
+MESSAGE_FIELDS: Final = (
     *("error", "message", "detail", "details", "errors", "msg", "error_message", "error_msg", "error_description"),
     *("description", "reason", "exception", "title"),
 )
@@ -41,7 +41,7 @@ JSON_REFUSED: Final = "json_validate_failed"
 # Blanks, and a byte order mark.
 BEFORE_JSON: Final = " \t\r\n\ufeff"
 DEEPEST: Final = 6
-MAX_WORDS: Final = 2000
+LONGEST_MESSAGE: Final = 2000
 # The seconds, in these fields.
 _WAITS: Final = {
     **dict.fromkeys(("retry_after", "retry_after_seconds", "estimated_time", "retryDelay"), 1.0),
@@ -65,13 +65,13 @@ _PLAIN_WAIT: Final = re.compile(r"retry[- ]after:? (\d{1,6})\b(?!\s*[a-z/%-])", 
 class ErrorBody:
     """What the body of an error says.
 
-    `words` is the service's own message, `generated` what the model wrote that the service refused as JSON (None if it
+    `message` is the service's own, `generated` what the model wrote that the service refused as JSON (None if it
     refused something else). `types` has the names of the error, in lower case. `code` is the HTTP status
     that it names, `status` the one that its code or its type stands for, `wait` the number of seconds that it asks to
     wait; each None if there is none. `is_page` tells whether the body is a web page.
     """
 
-    words: str = ""
+    message: str = ""
     types: str = ""
     code: int | None = None
     status: int | None = None
@@ -91,11 +91,11 @@ def read_error(body: object) -> ErrorBody:
     objects = list(_objects(_unpacked(body)))
     types = [str(one[name]) for one in objects for name in TYPES if isinstance(one.get(name), str)]
     code = _code(objects)
-    words = " ".join(_words(body)[:MAX_WORDS].split())
+    message = " ".join(_message(body)[:LONGEST_MESSAGE].split())
     is_page = isinstance(body, str) and _PAGE.match(body[:20_000]) is not None
     named, status = " ".join(types).lower(), code or _status(types)
     generated = next(filter(None, map(_generated, objects)), "" if JSON_REFUSED in named else None)
-    return ErrorBody(words, named, code, status, _wait(objects, words), is_page, generated)
+    return ErrorBody(message, named, code, status, _wait(objects, message), is_page, generated)
 
 
 def _unpacked(value: object) -> object:
@@ -117,27 +117,27 @@ def _objects(value: object, depth: int = 0) -> Iterator[Mapping[str, Any]]:
         return
     if isinstance(value, Mapping):
         yield value
-        for name in (*WORDS, "metadata"):
+        for name in (*MESSAGE_FIELDS, "metadata"):
             yield from _objects(_unpacked(value.get(name)), depth + 1)
     elif isinstance(value, list):
         for one in value[:3]:
             yield from _objects(one, depth + 1)
 
 
-def _words(body: object, depth: int = 0) -> str:
+def _message(body: object, depth: int = 0) -> str:
     value = _unpacked(body)
     if value is None or isinstance(value, bool) or depth > DEEPEST:
         return ""
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, list):
-        return "; ".join(dict.fromkeys(filter(None, (_words(one, depth + 1) for one in value[:3]))))
+        return "; ".join(dict.fromkeys(filter(None, (_message(one, depth + 1) for one in value[:3]))))
     if not isinstance(value, Mapping):
         return str(value)
-    found = _message(value, depth)
-    # A gateway puts the words of the service behind it here.
+    found = _message_of_object(value, depth)
+    # A gateway puts the message of the service behind it here.
     metadata = value.get("metadata")
-    raw = _words(metadata.get("raw"), depth + 1) if isinstance(metadata, Mapping) else ""
+    raw = _message(metadata.get("raw"), depth + 1) if isinstance(metadata, Mapping) else ""
     if written := value.get("failed_generation"):
         # What the model wrote in place of a tool call or JSON.
         raw = f"the model wrote {_as_json(written)}"
@@ -145,9 +145,9 @@ def _words(body: object, depth: int = 0) -> str:
         return f"{found}: {raw}" if found else raw
     if not found and all(isinstance(one, str | list) for one in value.values()):
         # The fields of the request, with what is wrong with each.
-        found = "; ".join(f"{name}: {_words(one, depth + 1)}" for name, one in value.items())
+        found = "; ".join(f"{name}: {_message(one, depth + 1)}" for name, one in value.items())
     # Of a form that is not known: quoted as it is.
-    return found or (_as_json(value)[:MAX_WORDS] if value else "")
+    return found or (_as_json(value)[:LONGEST_MESSAGE] if value else "")
 
 
 def _generated(value: Mapping[str, Any]) -> str:
@@ -159,12 +159,12 @@ def _as_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _message(value: Mapping[str, Any], depth: int) -> str:
+def _message_of_object(value: Mapping[str, Any], depth: int) -> str:
     """Return the message of an object, with the place in the request that it is about."""
     place: list[object] = next(
         (value[name] for name in PLACES if isinstance(value.get(name), list) and value[name]), []
     )
-    messages = list(filter(None, (_words(value.get(name), depth + 1) for name in WORDS)))
+    messages = list(filter(None, (_message(value.get(name), depth + 1) for name in MESSAGE_FIELDS)))
     # A short name of the error, beside what it means.
     found = ": ".join(messages[:2]) if isinstance(value.get("error"), str) else next(iter(messages), "")
     named = ".".join(str(one) for one in place if one != "body")
@@ -194,7 +194,7 @@ def _status(types: list[str]) -> int | None:
     return next(filter(None, known), None)
 
 
-def _wait(objects: list[Mapping[str, Any]], words: str) -> float | None:
+def _wait(objects: list[Mapping[str, Any]], message: str) -> float | None:
     for one in objects:
         for name, unit in _WAITS.items():
             if (seconds := read_retry_after(str(one.get(name)), unit)) is not None:
@@ -204,7 +204,7 @@ def _wait(objects: list[Mapping[str, Any]], words: str) -> float | None:
             of_headers = requested_delay({str(name).lower(): str(value) for name, value in headers.items()})
             if of_headers is not None:
                 return of_headers
-    if found := _WAIT.search(words):
+    if found := _WAIT.search(message):
         return read_span(found[1])
-    plain = _PLAIN_WAIT.search(words)
+    plain = _PLAIN_WAIT.search(message)
     return float(plain[1]) if plain else None

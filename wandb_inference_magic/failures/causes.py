@@ -1,4 +1,4 @@
-"""What each error of a service means: a table from its status and its words to the cause, the message and the remedy.
+"""What each error of a service means: a table from its status and its message to the cause, the message and the remedy.
 
 The first row that fits counts. A new kind of error is a new row. Sources: the table "Errors" of the vendor's
 documentation (2026-10-07), and what OpenAI-compatible servers send; `tests/client/conformance` has an example of each.
@@ -42,7 +42,7 @@ _BUSY: Final = "Run the cell again in a minute or two, or choose another model w
 
 @dataclass(frozen=True, slots=True)
 class ErrorForm:
-    """One row: an error of these statuses whose words match.
+    """One row: an error of these statuses whose text matches.
 
     Attributes
     ----------
@@ -51,8 +51,8 @@ class ErrorForm:
         The message. `convert.py` fills in the fields in braces: the service, the model, the status, who asked.
     statuses : collection of (int or None)
         Empty: any. None is an error in a stream that names no status.
-    words : str
-        A regular expression that is searched in the service's words and the names of the error, without case.
+    pattern : str
+        A regular expression that is searched in the service's message and the names of the error, without case.
     at : str
         `wandb`: at W&B's endpoint only. `other-path`: only at an address of W&B's host that is not its endpoint.
         `list`: for the list of models only. `page`: if a web page was sent.
@@ -69,24 +69,24 @@ class ErrorForm:
     what: str
     remedy: str
     statuses: Collection[int | None] = ()
-    words: str = ""
+    pattern: str = ""
     why: str = ""
     at: str = ""
     waits: Waits | None = None
     affects_all: bool | None = None
     unless_waited: bool = False
 
-    def fits(self, status: int | None, words: str, places: Mapping[str, bool], *, asks_to_wait: bool) -> bool:
+    def fits(self, status: int | None, text: str, places: Mapping[str, bool], *, asks_to_wait: bool) -> bool:
         """Return whether this row describes an error. `places` says which values of `at` apply."""
         return (
             (not self.statuses or status in self.statuses)
             and places[self.at]
             and not (self.unless_waited and asks_to_wait)
-            and (not self.words or re.search(self.words, words, re.IGNORECASE) is not None)
+            and (not self.pattern or re.search(self.pattern, text, re.IGNORECASE) is not None)
         )
 
 
-_QUOTA_WORDS: Final = (
+_QUOTA: Final = (
     r"insufficient[_ ]?(quota|balance|credit|funds)|exceeded[_ ](your[_ ])?current[_ ]quota|credit balance"
     r"|out of credit|(no|any) credits|billing[_ ](hard[_ ])?limit|spending[_ ]limit|payment required"
     r"|add (more )?credits"
@@ -95,19 +95,19 @@ _QUOTA_WORDS: Final = (
     r"|(free tier|trial|credits?|allowance) (.{0,40} )?(exhausted|used up|expired)"
     r"|budget[_ ](has been |is |was )?exceeded|(exceed\w*|over|max) (\w+ )?budget|余额不足|欠费"
 )
-_LONG_WORDS: Final = (
+_TOO_LONG: Final = (
     r"context[_ ](length|size|window)|exceed\w* (the )?(available |maximum |model'?s? )*context|too many tokens"
     r"|(prompt|input|message)s? (is |are )?too (long|large)|maximum (context|prompt|input)|reduce the length"
     r"|n_keep >= n_ctx|request too large|range of input length|context shift is disabled"
 )
-_UNABLE_WORDS: Final = (
+_UNABLE: Final = (
     r"(is|are) not supported|not supported by|unsupported|does(n't| not) support|not implemented"
     r"|failed to (parse|load|decode|process|initialize) (the )?(image|grammar|json|schema|samplers?|audio|prompt)"
     r"|failed to parse grammar|image input|cannot be used with|requires --jinja|jinja exception|roles must alternate"
     r"|system role|generate parser for this template|custom grammar|json\.exception|invalid base64"
     r"|litellm\.(badrequest|unsupportedparams|contentpolicyviolation|contextwindowexceeded|notfound)error"
 )
-_MODEL_WORDS: Final = (
+_UNKNOWN_MODEL: Final = (
     r"\bmodel:? ?['\"`]?[\w./:@-]*['\"`]? ?(was |is |has been |currently )?(not[_ ](be )?(found|exist|served|deployed)"
     r"|unknown|no longer \w+|retired|deprecated|decommissioned|discontinued|not a valid)"
     r"|\bmodel .{0,80}(does(n't| not) exist|not found)"
@@ -119,7 +119,7 @@ _MODEL_WORDS: Final = (
     r"|function .{0,60}not found for account|模型不存在"
     r"|(model|deployment)[_ ]?not[_ ]?found|deploymentnotfound|not a valid model|deployment .{0,60}does not exist"
 )
-_PASSING_WORDS: Final = (
+_PASSING: Final = (
     r"rate[_ ]?limit|throttl|too many requests|too busy|(due to|at) capacity|overloaded|temporarily|not loaded yet"
     r"|(is|are) (currently |still )?(loading|starting|being loaded|building|deploying|warming up)|\bstarting,"
     r"|(model|endpoint|deployment|server|service) is not ready|try again (later|in)"
@@ -128,7 +128,7 @@ _PASSING_WORDS: Final = (
 )
 # The statuses and the words of a refused response format. The schema of a function is another matter.
 _FORMAT_STATUSES: Final = (None, 400, 404, 415, 422, 424, 500, 501)
-_FORMAT_WORDS: Final = (
+_FORMAT: Final = (
     r"^(?!.*(for function|input_schema|prompt was|polic|moderat|safety|flagged)).*("
     r"response[_ ]?(format|schema)|mime type|json[_ ](object|mode)|schema|structured|guided|grammar"
     r"|output_(format|config)|llguidance)"
@@ -160,7 +160,7 @@ CAUSES: Final = (
         "refused",
         "{service} does not serve this model to a personal account.",
         "Create a team at W&B and name one of its projects: %wbconfig --project team/project.",
-        words=r"personal (account|entit)",
+        pattern=r"personal (account|entit)",
     ),
     ErrorForm(
         "refused",
@@ -194,7 +194,7 @@ CAUSES: Final = (
         r"fewer max_tokens|can only afford",
     ),
     _quota((402,)),
-    _quota((400, 403, 412, 429, 500, None), _QUOTA_WORDS, unless_waited=True),
+    _quota((400, 403, 412, 429, 500, None), _QUOTA, unless_waited=True),
     # A prompt can have a token that is not allowed.
     _key(
         (403,),
@@ -212,7 +212,7 @@ CAUSES: Final = (
         affects_all=True,
     ),
     # Sent with a status that says otherwise.
-    _too_many(_BUSY, (400, 403, 404, None), _PASSING_WORDS),
+    _too_many(_BUSY, (400, 403, 404, None), _PASSING),
     _refused(_REGION, (403, 451, None), r"country|region|territory"),
     _refused(_REGION, (400, 403, 451, None), r"(country|region|location) .{0,20}not supported"),
     _refused(
@@ -258,7 +258,7 @@ CAUSES: Final = (
         why="Its address may be wrong (it usually ends in /v1), or it does not list what it serves.",
         at="list",
     ),
-    _unknown_model((400, 404, 410, 422, 500, None), _MODEL_WORDS + "|the requested resource was not found"),
+    _unknown_model((400, 404, 410, 422, 500, None), _UNKNOWN_MODEL + "|the requested resource was not found"),
     _unknown_model((404, 410), at="wandb"),
     _unknown_either(
         (404, 405, 410),
@@ -269,7 +269,7 @@ CAUSES: Final = (
     ),
     _unknown_address(_CHECK_ADDRESS, (200, 400, None), _UNKNOWN_ADDRESS, at="list"),
     _unknown_either((200, 400, 404, 405, 501, None), _UNKNOWN_ADDRESS),
-    _not_accepted(_SHORTEN, (400, 413, 422, 500, None), _LONG_WORDS, affects_all=False),
+    _not_accepted(_SHORTEN, (400, 413, 422, 500, None), _TOO_LONG, affects_all=False),
     _not_accepted(_SHORTEN, (429,), "request too large", affects_all=False),
     ErrorForm(
         "request",
@@ -279,7 +279,7 @@ CAUSES: Final = (
         r"(requires more|not enough|insufficient) (system |gpu )?memory|insufficient system resources",
         affects_all=True,
     ),
-    _not_accepted(_CHANGE, (500, 501, 502, 503, None), _UNABLE_WORDS),
+    _not_accepted(_CHANGE, (500, 501, 502, 503, None), _UNABLE),
     _not_accepted(_CHANGE, (400, 404, 405, 413, 415, 422, 501)),
     _too_many(_FEWER, (429,), why="The limit counts requests in flight per project, user and model.", at="wandb"),
     _too_many(_FEWER, (429,)),
@@ -293,7 +293,7 @@ CAUSES: Final = (
 )
 
 
-def refuses_format(form: ErrorForm, status: int | None, words: str) -> bool:
+def refuses_format(form: ErrorForm, status: int | None, message: str) -> bool:
     """Return whether an error refuses the response format of a request, and nothing else of it."""
     may_be = form.cause in ("request", "busy") and status in _FORMAT_STATUSES
-    return may_be and re.search(_FORMAT_WORDS, words, re.IGNORECASE) is not None
+    return may_be and re.search(_FORMAT, message, re.IGNORECASE) is not None

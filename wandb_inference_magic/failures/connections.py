@@ -54,7 +54,7 @@ class _Beneath:
     errors : list of BaseException
     kinds : set of str
         The names of their classes, and of the classes that those are derived from.
-    said : str
+    message : str
         Their messages.
     is_connecting : bool
         Whether the connection was not made yet, its encryption included.
@@ -66,7 +66,7 @@ class _Beneath:
         self.errors = list(_beneath(failure))
         self.kinds = {kind.__name__ for error in self.errors for kind in type(error).__mro__}
         # Each library repeats the message of the one beneath.
-        self.said = " ".join(dict.fromkeys(map(str, self.errors))).strip()
+        self.message = " ".join(dict.fromkeys(map(str, self.errors))).strip()
         self.is_connecting = not self.kinds.isdisjoint(("ConnectError", "ConnectTimeout"))
         self.speaks_no_tls = any(isinstance(error, ssl.SSLError) and error.reason in NOT_TLS for error in self.errors)
 
@@ -91,7 +91,7 @@ def may_have_run(failure: Exception) -> bool:
         return True
     beneath = _Beneath(failure)
     kinds = beneath.kinds | {kind.__name__ for kind in type(failure).__mro__}
-    is_cut = "RemoteProtocolError" in kinds and "without sending" not in f"{beneath.said} {failure}"
+    is_cut = "RemoteProtocolError" in kinds and "without sending" not in f"{beneath.message} {failure}"
     return is_cut or "ReadTimeout" in kinds
 
 
@@ -121,7 +121,7 @@ def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> Infer
         return error
     has_begun = failure.message == BROKE_OFF
     # The server closed a connection that was kept for the next request, at the moment in which that was sent.
-    is_stale = not has_begun and "disconnected without sending" in beneath.said
+    is_stale = not has_begun and "disconnected without sending" in beneath.message
     what = f"{endpoint.label} could not be reached or the connection broke."
     why, remedy, may_pass = _wire(beneath, endpoint, proxy, has_begun=has_begun)
     if endpoint.is_local:
@@ -160,14 +160,14 @@ def _of_status(failure: Any, endpoint: Endpoint, proxy: Proxy | None) -> Inferen
 def _of_proxy(proxy: Proxy, beneath: _Beneath, endpoint: Endpoint) -> InferenceError | None:
     """Return the error for a failure before the proxy had connected to the endpoint, or None for a later one."""
     if "ProxyError" in beneath.kinds:
-        return _proxy_refused(proxy, beneath.said, endpoint)
+        return _proxy_refused(proxy, beneath.message, endpoint)
     if not beneath.is_connecting:
         return None
     remedy = f"Check {proxy.variable}. {NO_PROXY_REMEDY}"
     is_encrypted = proxy.address.lower().startswith("https:")
     if "SSLError" in beneath.kinds:
         # To the proxy, or through it to the endpoint. OpenSSL may name the host.
-        names_proxy = f"'{urlsplit(f'//{proxy.place}').hostname}'" in beneath.said
+        names_proxy = f"'{urlsplit(f'//{proxy.place}').hostname}'" in beneath.message
         is_of_proxy = endpoint.url.startswith("http:") or names_proxy
         if not is_encrypted or not (is_of_proxy or beneath.speaks_no_tls):
             return None
@@ -184,24 +184,24 @@ def _of_proxy(proxy: Proxy, beneath: _Beneath, endpoint: Endpoint) -> InferenceE
     return _error(what, why, remedy, may_pass=may_pass)
 
 
-def _proxy_refused(proxy: Proxy, said: str, endpoint: Endpoint) -> InferenceError:
+def _proxy_refused(proxy: Proxy, message: str, endpoint: Endpoint) -> InferenceError:
     remedy = f"Ask the people who run the proxy, or check {proxy.variable}. {NO_PROXY_REMEDY}"
-    if said.startswith("407"):
+    if message.startswith("407"):
         remedy = (
             f"Write its user name and password into {proxy.variable}, as `user:password@` before the host, with "
             "special characters percent-encoded. Then restart the kernel."
         )
     what = f"{endpoint.label} could not be reached through the proxy {proxy.place} in {proxy.variable}."
-    why = f'The proxy answered "{quoted(library_message(said))}".'
-    return _error(what, why, remedy, may_pass=said.startswith(("502", "503", "504")))
+    why = f'The proxy answered "{quoted(library_message(message))}".'
+    return _error(what, why, remedy, may_pass=message.startswith(("502", "503", "504")))
 
 
 def _wire(beneath: _Beneath, endpoint: Endpoint, proxy: Proxy | None, *, has_begun: bool) -> tuple[str, str, bool]:
     """Return why, the remedy, and whether it may pass, for a failure beneath the SDK's own."""
-    said = beneath.said
-    if "illegal status line" in said and r"\x15\x03" in said:
+    message = beneath.message
+    if "illegal status line" in message and r"\x15\x03" in message:
         return "The server speaks TLS at this port.", _set_address(endpoint, "https"), False
-    if "SSLError" in beneath.kinds or "CERTIFICATE_VERIFY_FAILED" in said:
+    if "SSLError" in beneath.kinds or "CERTIFICATE_VERIFY_FAILED" in message:
         if beneath.is_connecting and beneath.speaks_no_tls:
             if not endpoint.is_wandb:
                 remedy = f"{_set_address(endpoint, 'http')}{_through(proxy)}"
@@ -216,8 +216,8 @@ def _wire(beneath: _Beneath, endpoint: Endpoint, proxy: Proxy | None, *, has_beg
             "Or replay a cassette: %wbconfig --cassette FILE --mode replay."
         )
         return why, remedy, False
-    if "RemoteProtocolError" in beneath.kinds and not re.search(_CLOSED, said):
-        why = f"Its answer is not valid HTTP: {quoted(library_message(said))}.{_through(proxy)}"
+    if "RemoteProtocolError" in beneath.kinds and not re.search(_CLOSED, message):
+        why = f"Its answer is not valid HTTP: {quoted(library_message(message))}.{_through(proxy)}"
         remedy = "Run the cell again. If it fails again, check the address, or ask the people who run the server."
         return why, f"{remedy} {endpoint.described_origin}", True
     why, may_pass = _describe_unreachable(beneath)
@@ -233,23 +233,23 @@ def _wire(beneath: _Beneath, endpoint: Endpoint, proxy: Proxy | None, *, has_beg
 
 def _of_tls(beneath: _Beneath, proxy: Proxy | None, origin: str, *, has_begun: bool) -> tuple[str, str, bool]:
     between = _between(proxy)
-    said = f"The encrypted connection failed: {quoted(library_message(beneath.said))}"
+    message = f"The encrypted connection failed: {quoted(library_message(beneath.message))}"
     codes = [error.verify_code for error in beneath.errors if isinstance(error, ssl.SSLCertVerificationError)]
     if remedy := next((REFUSED[code] for code in codes if code in REFUSED), ""):
-        return f"{said}.{_through(proxy)}", f"{remedy} {origin}", False
-    if not codes and "CERTIFICATE_VERIFY_FAILED" not in said:
+        return f"{message}.{_through(proxy)}", f"{remedy} {origin}", False
+    if not codes and "CERTIFICATE_VERIFY_FAILED" not in message:
         # The certificate is not at fault: the other side ended it.
-        is_alert = "_ALERT_" in said or beneath.is_connecting
-        may_pass = has_begun or not is_alert or bool(re.search(_ONLY_THIS_ONE, said))
+        is_alert = "_ALERT_" in message or beneath.is_connecting
+        may_pass = has_begun or not is_alert or bool(re.search(_ONLY_THIS_ONE, message))
         again = "Run the cell again. If it fails again, ask" if may_pass else "Ask"
         remedy = f"{between} or the server ended it. {again} the people who run them what they expect. {origin}"
-        return said, remedy, may_pass
+        return message, remedy, may_pass
     named = named_certificates()
     remedy = (
         f"{between} or a virus scanner may be in between, or the server uses a self-signed certificate: ask your "
         f"administrator for its certificate and name it in the environment variable SSL_CERT_FILE. {origin}"
     )
-    return said + (f". The known certificates are those of {named}." if named else ""), remedy, False
+    return message + (f". The known certificates are those of {named}." if named else ""), remedy, False
 
 
 def _between(proxy: Proxy | None) -> str:
@@ -277,6 +277,6 @@ def _describe_unreachable(beneath: _Beneath) -> tuple[str, bool]:
         return "Its name could not be looked up.", unknown.errno == EAI_AGAIN
     if "ConnectTimeout" in beneath.kinds:
         return "It sent nothing in time.", True
-    if "peer closed connection" in beneath.said:
+    if "peer closed connection" in beneath.message:
         return "The connection was closed before the whole answer had arrived.", True
-    return f"{quoted(library_message(beneath.said)).rstrip('.') or 'The other side closed the connection'}.", True
+    return f"{quoted(library_message(beneath.message)).rstrip('.') or 'The other side closed the connection'}.", True

@@ -97,11 +97,11 @@ def _of_reply(failure: ServiceError, context: FailureContext) -> InferenceError:
     return error
 
 
-def _error(status: int | None, body: ErrorBody, asked: float | None, context: FailureContext) -> InferenceError:
-    asked = body.wait if asked is None else asked
+def _error(status: int | None, body: ErrorBody, wait: float | None, context: FailureContext) -> InferenceError:
+    wait = body.wait if wait is None else wait
     key = context.endpoint.key
     # An error may be shown and saved with the notebook. Remove the key, in case the service repeats it.
-    words = hidden(body.words, (key.reveal(),) if key else ())
+    message = hidden(body.message, (key.reveal(),) if key else ())
     is_wandb = context.endpoint.is_wandb
     places = {
         "": True,
@@ -110,16 +110,16 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
         "list": not context.model,
         "page": body.is_page,
     }
-    searched = f"{words} {body.types}".strip()
-    asks_to_wait = asked is not None and asked <= LONGEST_SECONDS
+    searched = f"{message} {body.types}".strip()
+    asks_to_wait = wait is not None and wait <= LONGEST_SECONDS
     form = next(one for one in CAUSES if one.fits(status, searched, places, asks_to_wait=asks_to_wait))
     fields = _fields(form, status, context)
-    why = [form.why.format_map(fields), f'It said: "{quoted(words)}"' if words else ""]
+    why = [form.why.format_map(fields), f'It said: "{quoted(message)}"' if message else ""]
     remedy, affects_all = form.remedy.format_map(fields), form.affects_all
-    if asked is not None and asked > LONGEST_SECONDS and form.waits:
-        why.append(f"It asks to wait {duration(asked)} before the next try, which is longer than this package waits.")
+    if wait is not None and wait > LONGEST_SECONDS and form.waits:
+        why.append(f"It asks to wait {duration(wait)} before the next try, which is longer than this package waits.")
         # Any other request would be refused too.
-        remedy, affects_all = f"Run it again in {duration(asked)}, or choose another model with %wbmodels.", True
+        remedy, affects_all = f"Run it again in {duration(wait)}, or choose another model with %wbmodels.", True
     error = InferenceError(
         form.what.format_map(fields),
         why=" ".join(filter(None, why)),
@@ -127,14 +127,14 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
         cause=form.cause,
         status=status,
         retryable=form.waits is not None,
-        retry_after=asked,
+        retry_after=wait,
         waits=form.waits,
         affects_all=affects_all,
     )
     error.generated = body.generated
     if context.model and body.generated is None:
         # The name of a model can have any words.
-        error.refuses_format = refuses_format(form, status, words.replace(context.model, ""))
+        error.refuses_format = refuses_format(form, status, message.replace(context.model, ""))
     return error
 
 

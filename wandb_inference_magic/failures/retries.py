@@ -68,13 +68,13 @@ def retry_delay(error: InferenceError, tries: int, max_retries: int) -> float | 
 
 def delay_after(error: InferenceError, tries: int, longest: float = LONGEST_SECONDS) -> float | None:
     """Return the seconds to wait before the next try, or None if the service asks for longer than `longest`."""
-    asked = error.retry_after
-    if asked is None:
+    wait = error.retry_after
+    if wait is None:
         waits = error.waits or SHORT
         return uniform(*waits[min(tries, len(waits)) - 1])
-    if asked > longest:
+    if wait > longest:
         return None
-    return max(asked, SHORTEST_SECONDS) + uniform(0, max(asked * JITTER, SHORTEST_SECONDS))
+    return max(wait, SHORTEST_SECONDS) + uniform(0, max(wait * JITTER, SHORTEST_SECONDS))
 
 
 def requested_delay(headers: Mapping[str, str]) -> float | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..imports import is_instance
 from ..text import whole
 from . import kinds
-from .kinds import Kind, grown, kind_of_schema, settled
+from .kinds import Kind, finalized, kind_of_schema, widened
 
 if TYPE_CHECKING:
     from ..schemas import Schema
@@ -223,7 +223,7 @@ def column_of(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, list[str]
     values : sequence
     """
     converter = _Converter()
-    final = settled(reduce(grown, values, kind))
+    final = finalized(reduce(widened, values, kind))
     # Beside one that has a field, parquet takes an object without.
     keeps_empty = final.name == kinds.STRUCT and any(values)
     cells = [{} if keeps_empty and value == {} else converter.cell(final, value) for value in values]
@@ -263,7 +263,7 @@ def typed_column(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, dict[i
     """
     if kind.name not in _FIXED:
         return replace(column_of(kind, values)[0], kind=Kind(kinds.ANY)), {}
-    fits = [value is None or grown(kind, value).name in _FIXED[kind.name] for value in values]
+    fits = [value is None or widened(kind, value).name in _FIXED[kind.name] for value in values]
     column, _ = column_of(kind, [value if fit else None for value, fit in zip(values, fits, strict=True)])
     others = {number: json_text(values[number]) for number, fit in enumerate(fits) if not fit}
     return replace(column, kind=kind), others

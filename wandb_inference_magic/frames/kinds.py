@@ -116,8 +116,8 @@ def kind_of_schema(schema: Any, root: Any = None, within: tuple[str, ...] = ()) 
     def of(one: Any) -> Kind:
         return kind_of_schema(one, root, within)
 
-    words = ("anyOf", "oneOf", "allOf")
-    found = reduce(_joined, (of(one) for word in words for one in _listed(schema.get(word))), _ANY)
+    keywords = ("anyOf", "oneOf", "allOf")
+    found = reduce(_joined, (of(one) for word in keywords for one in _listed(schema.get(word))), _ANY)
     types = schema.get("type")
     if types == "object" or "properties" in schema:
         return _joined(_struct(schema, of), found)
@@ -134,7 +134,7 @@ def kind_of_schema(schema: Any, root: Any = None, within: tuple[str, ...] = ()) 
     if types in _JSON_TYPES:
         return Kind(_JSON_TYPES[types])
     allowed = [schema["const"]] if "const" in schema else _listed(schema.get("enum"))
-    return reduce(grown, allowed, _ANY)
+    return reduce(widened, allowed, _ANY)
 
 
 def _struct(schema: Mapping[str, Any], of: Callable[[Any], Kind]) -> Kind:
@@ -178,7 +178,7 @@ def _joined(one: Kind, other: Kind) -> Kind:
 # Types from values --------------------------------------------------------------------------------------------------
 
 
-def grown(kind: Kind, value: Any, depth: int = 0) -> Kind:
+def widened(kind: Kind, value: Any, depth: int = 0) -> Kind:
     """Return the type that holds a plain value besides the values of `kind`; `kind` itself if it does."""
     if value is None or kind.name == JSON:
         return kind
@@ -192,7 +192,7 @@ def grown(kind: Kind, value: Any, depth: int = 0) -> Kind:
         if base.name != LIST:
             return _json(MIXED)
         old = base.item or _ANY
-        item = reduce(lambda known, one: grown(known, one, depth + 1), value, old)
+        item = reduce(lambda known, one: widened(known, one, depth + 1), value, old)
         return base if item is old else _list(item)
     found = _scalar(kind, value)
     return kind if found == kind.name else _joined(kind, found if isinstance(found, Kind) else Kind(found))
@@ -205,7 +205,7 @@ def _with_fields(kind: Kind, value: Mapping[str, Any], depth: int) -> Kind:
         if known is None and (whole(name) != name or "\0" in name):
             return _json("names of fields that no column can have")
         old = known or kind.item or _ANY
-        if (found := grown(old, one, depth + 1)) is not known:
+        if (found := widened(old, one, depth + 1)) is not known:
             new[name] = found
     if not new:
         return kind
@@ -254,12 +254,12 @@ def _of_datetime(value: datetime) -> str | Kind:
     return ZONED
 
 
-def settled(kind: Kind) -> Kind:
+def finalized(kind: Kind) -> Kind:
     """Return a type that a column can have: one of texts where nothing is known of the values."""
     if kind.name == STRUCT and not kind.fields:
         return _json("objects without a field")
     if kind.name == STRUCT:
-        return replace(kind, fields={name: settled(one) for name, one in kind.fields.items()})
+        return replace(kind, fields={name: finalized(one) for name, one in kind.fields.items()})
     if kind.name == LIST:
-        return _list(settled(kind.item or _ANY))
+        return _list(finalized(kind.item or _ANY))
     return Kind(_USUAL[kind.name]) if kind.name in _USUAL else kind

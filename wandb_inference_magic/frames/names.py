@@ -80,13 +80,13 @@ def name_columns(
     wishes = {name: into if name == ONLY else whole(name).replace("\0", "\ufffd") for name in schema_kinds(schema)}
     suffixes = _suffixes(models)
     errors = [error_column(f"{into}{suffix}") for suffix in suffixes]
-    asked = {*errors, *(f"{name}{suffix}" for suffix in suffixes for name in wishes.values())}
+    wanted = {*errors, *(f"{name}{suffix}" for suffix in suffixes for name in wishes.values())}
     earlier = written.among(table)
     taken = {*table.columns, *table.index_names} - earlier
     replaced, kept = [], []
 
-    def claim(name: str, others: Iterable[str], what: str) -> str:
-        free = name if name not in taken else next(one for one in others if one not in taken | asked)
+    def choose_name(name: str, others: Iterable[str], what: str) -> str:
+        free = name if name not in taken else next(one for one in others if one not in taken | wanted)
         taken.add(free)
         if free in earlier:
             replaced.append(free)
@@ -101,9 +101,9 @@ def name_columns(
         for field_name, wish in wishes.items():
             name = f"{wish}{suffix}"
             extended = [] if field_name == ONLY else [f"{name}_{into}"]
-            answers[field_name] = claim(name, chain(extended, _numbered(name)), "the answers")
+            answers[field_name] = choose_name(name, chain(extended, _numbered(name)), "the answers")
         error = error_column(answers.get(ONLY, f"{into}{suffix}"))
-        names.append(Names(answers, claim(error, _numbered(error), "the reasons why a row has no answer")))
+        names.append(Names(answers, choose_name(error, _numbered(error), "the reasons why a row has no answer")))
     notices = [f"The columns of an earlier run are replaced: {', '.join(replaced)}."] if replaced else []
     return names, tuple(replaced), (*notices, *kept)
 

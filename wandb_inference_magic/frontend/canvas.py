@@ -72,12 +72,12 @@ def _less_space(above: str, text: str) -> list[DocumentPart]:
 class Canvas(Protocol):
     """Where one reply is drawn."""
 
-    def status(self, words: str) -> None:
+    def status(self, text: str) -> None:
         """Show a status line while there is no text."""
 
-    def thinking(self, words: str, reasoning: str) -> None:  # noqa: ARG002
+    def thinking(self, text: str, reasoning: str) -> None:  # noqa: ARG002
         """Show a status line, and below it the end of the reasoning so far if there is room."""
-        self.status(words)
+        self.status(text)
 
     def thought(self, summary: str) -> None:
         """Fold the reasoning. The text that is added next follows it."""
@@ -105,9 +105,9 @@ class Canvas(Protocol):
     def discard(self) -> None:
         """Remove the status. Called when there is no reply."""
 
-    def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
-        """Show progress: `data` if the output can be redrawn, otherwise the text `words`."""
-        self.status(words)
+    def preview(self, data: dict[str, Any], text: str) -> None:  # noqa: ARG002
+        """Show progress: `data` if the output can be redrawn, otherwise `text`."""
+        self.status(text)
 
     def widget(self, widget: Any) -> None:
         """Show a widget until something is shown for good."""
@@ -148,10 +148,10 @@ class BlockCanvas:
 
     def append(self, text: str) -> None:
         self._has_text = True
-        words_end = len(self._open.rstrip())
+        text_end = len(self._open.rstrip())
         self._open += text
         # A block may end where a line ends. This shows once the next block starts, so check before that text is drawn.
-        if self._prints_finished_blocks and "\n" in self._open[words_end:]:
+        if self._prints_finished_blocks and "\n" in self._open[text_end:]:
             self._leave_finished()
         if has_grown(len(self._open), self._drawn):
             self.flush()
@@ -237,11 +237,11 @@ class NotebookCanvas(BlockCanvas):
         # What is above the text of the growing block: the folded reasoning, or space.
         self._above: list[DocumentPart] = []
 
-    def status(self, words: str) -> None:
-        self._say(words, status_markdown(words))
+    def status(self, text: str) -> None:
+        self._say(text, status_markdown(text))
 
-    def thinking(self, words: str, reasoning: str) -> None:
-        self._say(f"{words}{reasoning}", thinking_markdown(words, reasoning))
+    def thinking(self, text: str, reasoning: str) -> None:
+        self._say(f"{text}{reasoning}", thinking_markdown(text, reasoning))
         if self._left:
             self._above = [_AS_TALL]
 
@@ -352,7 +352,7 @@ class NotebookCanvas(BlockCanvas):
         self._blank_passing()
         self._draw(data, metadata)
 
-    def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
+    def preview(self, data: dict[str, Any], text: str) -> None:  # noqa: ARG002
         self._draw(data)
 
     def widget(self, widget: Any) -> None:

@@ -64,8 +64,8 @@ class ComparisonView(Spinner):
             return
         self._drawn_size, self._drawn_lines = size, waiting
         bundle = side_by_side_bundle([_column(one) for one in self._models], self._allowed)
-        words = " · ".join(f"{one.model}: {describe_progress(one)}" for one in self._models)
-        self._canvas.preview(bundle, words)
+        text = " · ".join(f"{one.model}: {describe_progress(one)}" for one in self._models)
+        self._canvas.preview(bundle, text)
 
     def finish_all(self, models: Sequence[CallProgress], replies: Sequence[Reply], *, interrupted: bool) -> None:
         """Draw the result of every model, and a chart unless the comparison was interrupted."""

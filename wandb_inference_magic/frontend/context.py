@@ -148,7 +148,7 @@ class MagicContext:
     def command(self) -> Command:
         """What the magic works with: settings, cassette and endpoint, resolved once."""
         command = Command(self.session)
-        if self.cell.is_beside and (takes_output(self.shell) or not self.cell.is_callback):
+        if self.cell.in_other_thread and (takes_output(self.shell) or not self.cell.is_callback):
             command.show_stop_button = self.stop_button
         return command
 

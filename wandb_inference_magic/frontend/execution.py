@@ -24,7 +24,7 @@ class ExecutionInfo:
 
     In a widget callback no cell runs (`is_callback`), and there is no id and no source. `is_interactive` is true if
     a user may be present to use a widget. It is false for a notebook that nbclient, nbconvert or papermill executes.
-    `is_beside` is true for a callback or a cell that runs beside the main thread, where no interrupt reaches it.
+    `in_other_thread` is true for a callback or a cell that runs beside the main thread, where no interrupt reaches it.
     """
 
     id: str | None
@@ -33,7 +33,7 @@ class ExecutionInfo:
     in_kernel: bool = False
     is_callback: bool = False
     is_interactive: bool = True
-    is_beside: bool = False
+    in_other_thread: bool = False
 
     @classmethod
     def running(cls, shell: InteractiveShell, own_id: str | None = None) -> ExecutionInfo:
@@ -55,9 +55,9 @@ class ExecutionInfo:
         # xeus-python gives the header of a cell's request, and nothing else of it.
         is_callback = bool(header) and "code" not in content and header.get("msg_type") != "execute_request"
         # A thread that the user's code starts in a cell is not beside it.
-        is_beside = (is_callback or bool(header.get("subshell_id"))) and current_thread() is not main_thread()
+        in_other_thread = (is_callback or bool(header.get("subshell_id"))) and current_thread() is not main_thread()
         if is_callback:
-            return cls(None, execution, "", in_kernel=True, is_callback=True, is_beside=is_beside)
+            return cls(None, execution, "", in_kernel=True, is_callback=True, in_other_thread=in_other_thread)
         source = content.get("code") if "code" in content else shell.user_ns.get("_ih", [""])[-1]
         try:
             source = str(shell.transform_cell(str(source or "")))  # type: ignore[no-untyped-call,unused-ignore]
@@ -65,7 +65,9 @@ class ExecutionInfo:
             source = ""
         id = _cell_id(parent.get("metadata") or {}) or own_id
         interactive = _is_interactive(content)
-        return cls(id, execution, source, get_parent is not None, is_interactive=interactive, is_beside=is_beside)
+        return cls(
+            id, execution, source, get_parent is not None, is_interactive=interactive, in_other_thread=in_other_thread
+        )
 
     @property
     def may_be_console(self) -> bool:

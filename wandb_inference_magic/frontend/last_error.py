@@ -65,10 +65,10 @@ class LastError:
         text = safe_plain(without_folders(self._with_cell_names("".join(lines)))).strip()
         # Hidden before they are cut: part of a key is not found.
         text, source = map(redacted, hidden([text, self._source(error, trace)], self._secrets()))
-        words = [f"The error:\n\n{fenced(cut(text, tokens), 'text')}"]
+        parts = [f"The error:\n\n{fenced(cut(text, tokens), 'text')}"]
         if source:
-            words.insert(0, f"The cell:\n\n{fenced(cut(source, tokens), 'python')}")
-        return "\n\n".join(words)
+            parts.insert(0, f"The cell:\n\n{fenced(cut(source, tokens), 'python')}")
+        return "\n\n".join(parts)
 
     def _in_cells(self, trace: TracebackType | None) -> TracebackType | None:
         """Return the traceback from the first frame in a cell on, without IPython's frames before it."""

@@ -133,11 +133,11 @@ class LiveUpdater(Spinner):
             self._last_text = now
             self._canvas.flush()
 
-    def doing(self, words: str) -> None:
+    def doing(self, text: str) -> None:
         """Show what this thread is about to do between two requests, below all text received so far."""
         self._take(perf_counter())
         self._canvas.flush()
-        self._show_status(words)
+        self._show_status(text)
 
     def step(self, markdown: str) -> None:
         """Draw a step between two requests, below all text received so far."""

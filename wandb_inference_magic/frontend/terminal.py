@@ -53,7 +53,7 @@ def is_dumb(kind: str, system: str) -> bool:
 class _Printing(Canvas):
     """Behaviour shared by the terminal canvases: printed text stays, and other output is printed below it."""
 
-    def status(self, words: str) -> None:
+    def status(self, text: str) -> None:
         """Do nothing: a printed status could not be removed."""
 
     def thought(self, summary: str) -> None:
@@ -111,13 +111,13 @@ class RichCanvas(BlockCanvas, _Printing):
         )
         self._live: Live | None = None
 
-    def status(self, words: str) -> None:
-        line = Text(safe_plain(words), style="dim")
+    def status(self, text: str) -> None:
+        line = Text(safe_plain(text), style="dim")
         self._redraw(Group(self._rendered(self._open), line) if self._open.strip() else line)
 
-    def thinking(self, words: str, reasoning: str) -> None:
+    def thinking(self, text: str, reasoning: str) -> None:
         lines = wrap(ending(reasoning), max(self._console.width - 2, 10))[-2:]
-        self._redraw(Text("\n".join((safe_plain(words), *(f"│ {line}" for line in lines))), style="dim"))
+        self._redraw(Text("\n".join((safe_plain(text), *(f"│ {line}" for line in lines))), style="dim"))
 
     def thought(self, summary: str) -> None:
         self.discard()

@@ -31,7 +31,7 @@ def check_rows(rows: Rows) -> None:
         )
 
 
-def why_here(command: Command) -> str:
+def why_in_foreground(command: Command) -> str:
     """Return why a job runs in the foreground; empty if it can run in the background, and someone can look at it."""
     if HAS_THREADS and command.session.is_interactive():
         return ""

@@ -77,9 +77,9 @@ def dask_job(command: Command, what: str, lazy: Any, *, variable: str = "") -> J
 
 def _not_sent(failure: Exception) -> InferenceError:
     """Return the error for a frame that cannot be sent to the cluster."""
-    said = quoted(describe_exception(failure))
+    message = quoted(describe_exception(failure))
     return InferenceError(
-        f"The frame cannot be sent to the workers: {said}. Nothing was sent.",
+        f"The frame cannot be sent to the workers: {message}. Nothing was sent.",
         why="The schema and the values that the prompt names are pickled for them; a lock, a file or a connection "
         "cannot be.",
         remedy="Put the text that you need into a variable, and name that.",
@@ -90,8 +90,8 @@ def _explained(failure: BaseException) -> BaseException:
     """Return a worker's failure as an error for users."""
     if isinstance(failure, InferenceError):
         return failure
-    said = quoted(describe_exception(failure))
-    return InferenceError(f"A worker of the cluster failed: {said}.", cause="missing")
+    message = quoted(describe_exception(failure))
+    return InferenceError(f"A worker of the cluster failed: {message}.", cause="missing")
 
 
 def _cluster_client() -> Any:

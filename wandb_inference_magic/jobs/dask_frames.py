@@ -30,7 +30,7 @@ from ..frames import (
     typed_column,
 )
 from ..imports import import_quietly
-from ..session import Command, Listed, Session, current_session
+from ..session import Command, JobEntry, Session, current_session
 
 if TYPE_CHECKING:
     from ..batch import BatchSpec, Permits
@@ -187,10 +187,10 @@ def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec
     name, spec = partition_spec.limit_name, partition_spec.spec
     with _taking_part(command, name, spec.concurrency or CONCURRENCY) as permits:
         part = RunPart(name, int(numbers.iloc[0]), permits)
-        asked = [(read_rows(partition), replace(spec, part=part), partition_spec.model)]
-        outcome = PreparedRuns(command, asked, magic="wbmap", use_cache=partition_spec.use_cache).send()
+        tasks = [(read_rows(partition), replace(spec, part=part), partition_spec.model)]
+        outcome = PreparedRuns(command, tasks, magic="wbmap", use_cache=partition_spec.use_cache).send()
         if outcome.interrupted:
-            raise Interrupted(outcome.way_on)
+            raise Interrupted(outcome.how_to_continue)
     if outcome.stopped is not None:
         raise outcome.stopped
     run = next(iter(outcome.runs), None)
@@ -208,8 +208,8 @@ def _typed(frame: Any, partition_spec: PartitionSpec, answers: list[Any], errors
         column, others = typed_column(kinds[field_name], values[field_name])
         frame[name] = pandas_array(column)
         for number, text in others.items():
-            said = f"{name!r} cannot hold {shortened(text)}."
-            problems[number] = f"{problems[number]} {said}" if number in problems else said
+            problem = f"{name!r} cannot hold {shortened(text)}."
+            problems[number] = f"{problems[number]} {problem}" if number in problems else problem
     frame[partition_spec.names.error] = pandas_array(reasons_column(problems, len(answers)))
     return frame
 
@@ -260,7 +260,7 @@ class _TaskEnd(Event):
 class _LocalMap:
     """A map whose partitions run in threads of this process: its entry in the list of jobs, and how many there are."""
 
-    entry: Listed
+    entry: JobEntry
     permits: Semaphore
     partitions: int = 0
 
@@ -288,7 +288,7 @@ def _taking_part(command: Command, name: str, most: int) -> Iterator[Permits]:
     jobs = current_session().jobs
     with _lock:
         if (one := _local_maps.get(name)) is None:
-            entry = Listed("map of a Dask DataFrame", Event())
+            entry = JobEntry("map of a Dask DataFrame", Event())
             one = _local_maps[name] = _LocalMap(entry, Semaphore(most))
             jobs.add(entry)
         one.partitions += 1

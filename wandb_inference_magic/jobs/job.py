@@ -18,7 +18,7 @@ from ..catalog import usd
 from ..concurrency import SECONDS_BETWEEN_LOOKS, deferred_interrupts
 from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened, without_thread
 from ..rendering import line_bundle
-from ..session import JobRecord, Listed, RecordFile, forget_same
+from ..session import JobEntry, JobRecord, RecordFile, forget_same
 from ..text import counted, duration, sum_or_none
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Outcome:
     notices: tuple[str, ...] = ()
 
 
-class Job(Listed):
+class Job(JobEntry):
     """Work that runs in the background.
 
     Parameters
@@ -147,7 +147,7 @@ class Job(Listed):
                 self._end(Outcome(None, error=(error := without_thread(failure) or failure)))
                 raise error from failure.__cause__
 
-    def start_here(self) -> None:
+    def start_in_foreground(self) -> None:
         """Do the work in this thread, because no interactive front end is attached.
 
         Raises

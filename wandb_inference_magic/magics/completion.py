@@ -118,8 +118,8 @@ class Offers:
 
         None where IPython's own completions apply: text and files.
         """
-        if value.words:
-            return dict.fromkeys(value.words)
+        if value.choices:
+            return dict.fromkeys(value.choices)
         if value.completes in ("", "file"):
             return None
         if value.completes == "thread":

@@ -73,7 +73,7 @@ def to_text(source: str) -> str | None:
     """Return a formula with its delimiters as one line of text; None if that would not say the same."""
     converted = _converted(source)
     try:
-        return None if converted is None else " ".join(_spoken(converted).split())
+        return None if converted is None else " ".join(_to_text(converted).split())
     except ValueError:
         return None
 
@@ -126,9 +126,9 @@ def _written(element: Element) -> str:
     return f"<{element.tag}{opening}>{inner}</{element.tag}>"
 
 
-def _spoken(element: Element) -> str:
+def _to_text(element: Element) -> str:
     """Return an element as text. Raise ValueError for one that is more than a line of it."""
-    tag, parts = element.tag, [_spoken(child) for child in element]
+    tag, parts = element.tag, [_to_text(child) for child in element]
     if tag in ("menclose", "mpadded", "mphantom", "mtable") or element.get("linethickness") == "0":
         raise ValueError(tag)
     if tag == "mspace":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .content import Content, Message, content_text, has_images, part_text, parts_beside_text, parts_of, texts_of
+    from .content import Content, Message, content_text, has_images, non_text_parts, part_text, parts_of, texts_of
     from .extract import CodeBlock, inner_json, json_in, pretty_json, read_json
     from .frames import data_frame
     from .reply import BUDGET_REMEDY, Reply, ToolCall, ToolStep, added_up, is_cut, notices_below
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         REPLY_TOKENS,
         PreparedRequest,
         reply_limit,
-        tokens_beside_messages,
+        tokens_outside_messages,
         without_json_mode,
     )
     from .thread import DEFAULT_THREAD, Origin, Thread, Threads, Turn

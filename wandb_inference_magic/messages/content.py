@@ -31,11 +31,11 @@ def part_text(part: Mapping[str, Any]) -> str:
     return str(part["text"]) if kind == "text" else f"[{'image' if kind == 'image_url' else kind}]"
 
 
-def parts_beside_text(content: Content) -> list[str]:
+def non_text_parts(content: Content) -> list[str]:
     """Return what stands for the parts of a content that are no text, each once: `[image]`, `[input_audio]`."""
     return list(dict.fromkeys(part_text(part) for part in parts_of(content) if part.get("type") != "text"))
 
 
 def has_images(content: Content) -> bool:
     """Return whether a message's content has an image."""
-    return "[image]" in parts_beside_text(content)
+    return "[image]" in non_text_parts(content)

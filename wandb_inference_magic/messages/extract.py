@@ -209,7 +209,7 @@ def _tables(tokens: Sequence[Token]) -> Iterator[Records]:
         elif token.type == "tr_open":
             rows.append([])
         elif token.type in ("th_open", "td_open"):
-            rows[-1].append(_words(following) if following else "")
+            rows[-1].append(_cell_text(following) if following else "")
         elif token.type == "table_close":
             heads, *body = rows
             names = _distinct(heads)
@@ -230,7 +230,7 @@ def _distinct(heads: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _words(inline: Token) -> str:
+def _cell_text(inline: Token) -> str:
     children: list[Token] = []
     _parser().inline.parse(inline.content, _parser(), {}, children)
     return "".join(child.content for child in children if child.content)
@@ -263,7 +263,7 @@ def _are_versions(cells: Sequence[str]) -> bool:
 def _parser() -> MarkdownIt:
     """Return a parser that finds blocks only: to parse what they contain is slow for unusual texts.
 
-    The content of a table cell is parsed later, by `_words`.
+    The content of a table cell is parsed later, by `_cell_text`.
     """
     from ..markup import commonmark_parser, maths_as_written
 

@@ -164,10 +164,10 @@ class Reply:
         return self.text
 
     def __repr__(self) -> str:
-        words = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."
+        text = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."
         tokens = counted(self.usage.completion_tokens, "token") if self.usage else "tokens not counted"
         state = f", {self.incomplete}" if self.incomplete else ""
-        return f"<Reply {words!r} from {self.model}, {tokens}, {duration(self.seconds)}{state}>"
+        return f"<Reply {text!r} from {self.model}, {tokens}, {duration(self.seconds)}{state}>"
 
     def _ai_repr_(self) -> str:
         return self.text

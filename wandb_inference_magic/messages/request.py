@@ -67,14 +67,14 @@ class PreparedRequest:
     @property
     def prompt_tokens(self) -> int:
         """An estimate of the tokens sent: those of the messages, the tools and the schema."""
-        return estimate_messages(self.body["messages"]) + tokens_beside_messages(self.body)
+        return estimate_messages(self.body["messages"]) + tokens_outside_messages(self.body)
 
     @property
     def most_prompt_tokens(self) -> int:
         """The most tokens that the service may count for the prompt. Higher than `prompt_tokens`; used for a budget."""
         # A schema is seldom part of the prompt: services constrain the reply with it.
-        schema = tokens_beside_messages(self.body, ("response_format",))
-        return most_of_messages(self.body["messages"]) + schema + tokens_beside_messages(self.body, ("tools",), most)
+        schema = tokens_outside_messages(self.body, ("response_format",))
+        return most_of_messages(self.body["messages"]) + schema + tokens_outside_messages(self.body, ("tools",), most)
 
     @property
     def reply_limit(self) -> int | None:
@@ -105,22 +105,22 @@ class PreparedRequest:
 
     def in_json_mode(self) -> PreparedRequest:
         """Return this request in JSON mode. The service requires that a message says "JSON"."""
-        said = any("json" in content_text(message["content"]).lower() for message in self.messages)
+        names_json = any("json" in content_text(message["content"]).lower() for message in self.messages)
         request = self.with_body(response_format=JSON_MODE)
-        return request if said else request.instructed(JSON_ONLY)
+        return request if names_json else request.instructed(JSON_ONLY)
 
-    def instructed(self, words: str) -> PreparedRequest:
+    def instructed(self, text: str) -> PreparedRequest:
         """Return this request with a text added to its system prompt, unless it is there."""
         first, *others = self.messages
-        if words in first["content"]:
+        if text in first["content"]:
             return self
         if first["role"] != "system":
-            return self.with_body(messages=[{"role": "system", "content": words}, first, *others])
-        return self.with_body(messages=[{**first, "content": f"{first['content']}\n\n{words}"}, *others])
+            return self.with_body(messages=[{"role": "system", "content": text}, first, *others])
+        return self.with_body(messages=[{**first, "content": f"{first['content']}\n\n{text}"}, *others])
 
-    def noticed(self, words: str) -> PreparedRequest:
+    def noticed(self, text: str) -> PreparedRequest:
         """Return this request with one more notice for the user."""
-        return replace(self, notices=(*self.notices, words))
+        return replace(self, notices=(*self.notices, text))
 
 
 def without_json_mode(body: dict[str, Any]) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _is_limit(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
-def tokens_beside_messages(
+def tokens_outside_messages(
     body: Mapping[str, Any],
     names: Sequence[str] = ("tools", "response_format"),
     count: Callable[[str], int] = estimate,

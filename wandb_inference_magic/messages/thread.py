@@ -47,7 +47,7 @@ class Turn(NamedTuple):
         return [{"role": "user", "content": self.prompt}, {"role": "assistant", "content": self.reply}]
 
     @property
-    def words(self) -> str:
+    def prompt_text(self) -> str:
         """The prompt as text, with `[image]` for each image, and the kind of any other part."""
         return content_text(self.prompt)
 
@@ -135,7 +135,7 @@ class Thread:
         last: Message = {"role": "user", "content": prompt}
         turns = self.turns[: place.before]
         if not with_images:
-            turns = [turn._replace(prompt=turn.words) for turn in turns]
+            turns = [turn._replace(prompt=turn.prompt_text) for turn in turns]
         kept = turns if room is None else _latest(turns, room - estimate_messages([*first, last]))
         earlier = [message for turn in kept for message in turn.messages]
         return Conversation([*first, *earlier, last], len(earlier), len(turns) - len(kept))

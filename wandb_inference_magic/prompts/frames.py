@@ -353,7 +353,7 @@ def _cell(value: Any) -> str:
         if is_container(value):
             with suppress(ValueError, RecursionError):
                 value = json.dumps(_Cell().of(value), ensure_ascii=False)
-        text = _words(value)
+        text = _text(value)
     return _cut(text)
 
 
@@ -383,10 +383,10 @@ class _Cell:
             return value
         if isinstance(value, bytes | bytearray | memoryview):
             return size_of(value)
-        return _words(value)
+        return _text(value)
 
 
-def _words(value: Any) -> str:
+def _text(value: Any) -> str:
     """Return the text of a value in a cell: its own, or its type where that says nothing."""
     if hasattr(type(value), "columns") and hasattr(type(value), "shape"):
         return f"[{type(value).__name__}, {counted(len(value), 'row')}]"

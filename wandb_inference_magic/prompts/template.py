@@ -350,24 +350,24 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
         help = f"{COMPUTE} {SPACED}" if is_name else COMPUTE
         raise _refused(f"{where}: {error.message}", f"{help} {remedy}") from None
     except UndefinedError as error:
-        said = str(error).replace("self_of_method", "self")
+        message = str(error).replace("self_of_method", "self")
         owner = getattr(error, "owner", None)
         if isinstance(owner, Mapping) and type(owner).__module__.startswith(f"{__package__.partition('.')[0]}."):
-            said = f"the row has no column {getattr(error, 'name', '')!r}"
+            message = f"the row has no column {getattr(error, 'name', '')!r}"
         help = how_to_define(getattr(error, "name", None), names, owner)
-        if said.startswith("'None' has no attribute"):
+        if message.startswith("'None' has no attribute"):
             help = OF_NONE.format(f"[{getattr(error, 'name', '')!r}]")
         if IS_COLUMN in help and what.startswith("the option"):
             help = (
                 f"{help} For another value in each row of a map, write it in the cell's text: an option has one value."
             )
         help = f"{help} {remedy}".strip() if help in ("", DEFINE) else help
-        raise _refused(f"{_line(error, what)}: {said}", help) from None
+        raise _refused(f"{_line(error, what)}: {message}", help) from None
     except InferenceError as error:
         raise _refused(f"{_line(error, what)}: {error.what} {error.why}".strip(), error.remedy) from None
     except Exception as error:  # noqa: BLE001 - the user's own expressions can raise anything
-        said = quoted(describe_exception(error))
-        raise _refused(f"{_line(error, what)}: an expression raised {said}", "Try it in a cell of its own.") from None
+        why = quoted(describe_exception(error))
+        raise _refused(f"{_line(error, what)}: an expression raised {why}", "Try it in a cell of its own.") from None
 
 
 def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str:
@@ -381,14 +381,14 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str
         others = "" if call else _of_levels(name, labels) or _nearest(name, near, in_row=owner is names.get("row"))
         return others or f"{call} {_listed('It has', labels)}".strip()
     has_row = _has_row(names)
-    if not has_row and (said := _column_of(name, names, least=1)):
-        return said
+    if not has_row and (message := _column_of(name, names, least=1)):
+        return message
     known = [one for one in names if not one.startswith("_") and one not in _OF_IPYTHON]
-    if said := _nearest(name, known, in_row=has_row):
-        return said
+    if message := _nearest(name, known, in_row=has_row):
+        return message
     if has_row:
-        if said := _of_levels(name, labels_of(names["row"])):
-            return said
+        if message := _of_levels(name, labels_of(names["row"])):
+            return message
         return f"{_listed('The columns are', labels_of(names['row']))} {DEFINE}"
     return _column_of(name, names, least=0.6) or DEFINE
 
@@ -397,8 +397,8 @@ def _nearest(name: str, known: Iterable[str], *, in_row: bool) -> str:
     """Return the names that were probably meant, and how a template writes them where that differs."""
     near = near_names(name, known)
     unlike = [written for one in near if (written := in_template(one)) != one] if in_row else ()
-    said = f"Did you mean {' or '.join(map(visible, near))}?" if near else ""
-    return f"{said} Write {' or '.join(f'{{{{ {one} }}}}' for one in unlike)}." if unlike else said
+    message = f"Did you mean {' or '.join(map(visible, near))}?" if near else ""
+    return f"{message} Write {' or '.join(f'{{{{ {one} }}}}' for one in unlike)}." if unlike else message
 
 
 def _of_levels(name: str, labels: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ class Measure(NamedTuple):
 
     title: str
     values: Sequence[float | None]
-    words: Callable[[float], str]
+    format: Callable[[float], str]
 
 
 def chart_bundle(models: Sequence[str], measures: Sequence[Measure]) -> dict[str, Any]:
@@ -51,8 +51,8 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and isfinite(value) else None
 
 
-def _words(measure: Measure, value: float | None) -> str:
-    return "unknown" if value is None else measure.words(value)
+def _formatted(measure: Measure, value: float | None) -> str:
+    return "unknown" if value is None else measure.format(value)
 
 
 def _as_text(names: Sequence[str], measures: Sequence[Measure]) -> str:
@@ -62,7 +62,7 @@ def _as_text(names: Sequence[str], measures: Sequence[Measure]) -> str:
         lines = [measure.title]
         for name, value, share in zip(names, measure.values, _shares(measure), strict=True):
             bar = "█" * round(share * BAR_CHARACTERS)
-            lines.append(f"  {name:<{width}}  {bar}{' ' * bool(bar)}{_words(measure, value)}")
+            lines.append(f"  {name:<{width}}  {bar}{' ' * bool(bar)}{_formatted(measure, value)}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -81,7 +81,7 @@ def _as_html(names: Sequence[str], measures: Sequence[Measure]) -> str:
     for measure in measures:
         for row, value, share in zip(rows[1:], measure.values, _shares(measure), strict=True):
             bar = f'<div style="border-top:7px solid;width:{share * BAR_PIXELS:.0f}px"></div>' if share else ""
-            row.append(f"{escape(_words(measure, value))}{bar}")
+            row.append(f"{escape(_formatted(measure, value))}{bar}")
     head, *body = (_row("th" if number == 0 else "td", row) for number, row in enumerate(rows))
     return f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
 

@@ -233,25 +233,25 @@ def lines_below(reply: Reply) -> list[str]:
     return [f"[{safe_plain(line)}]" for line in (*reply.notices, *sources, footer(reply) + link)]
 
 
-def status_markdown(words: str) -> str:
+def status_markdown(text: str) -> str:
     """Return the line shown until the first text of the answer is received."""
-    return f"<small>⏳ {safe_inline(words)}</small>"
+    return f"<small>⏳ {safe_inline(text)}</small>"
 
 
-def thinking_markdown(words: str, reasoning: str) -> str:
+def thinking_markdown(text: str, reasoning: str) -> str:
     """Return the status line of a model that thinks, with the last lines of its reasoning below.
 
     The whole has a fixed height, which is not more than that of the shortest reply, so that nothing below moves.
     """
     if not reasoning.strip():
-        return status_markdown(words)
-    return f'{status_markdown(words)}<span style="{LAST_LINES}"><span>{safe_inline(ending(reasoning))}</span></span>'
+        return status_markdown(text)
+    return f'{status_markdown(text)}<span style="{LAST_LINES}"><span>{safe_inline(ending(reasoning))}</span></span>'
 
 
 def ending(reasoning: str) -> str:
     """Return the last words of reasoning on one line: as many as two lines of a wide window hold."""
-    words = " ".join(safe_plain(reasoning[-2 * SHOWN_REASONING :]).split())
-    return words if len(words) <= SHOWN_REASONING else f"… {words[-SHOWN_REASONING:].partition(' ')[2]}"
+    text = " ".join(safe_plain(reasoning[-2 * SHOWN_REASONING :]).split())
+    return text if len(text) <= SHOWN_REASONING else f"… {text[-SHOWN_REASONING:].partition(' ')[2]}"
 
 
 def markdown_to_html(markdown: str, *, is_page: bool = False) -> str:

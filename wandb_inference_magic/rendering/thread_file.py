@@ -186,8 +186,8 @@ def from_messages(name: str, document: Any) -> Imported:
         (prompt, "a last prompt without a reply"),
         (system, "a last system prompt without a turn after it"),
     ]
-    said = [*(counted(count, noun) for noun, count in left_out.items()), *(words for one, words in ends if one)]
-    return Imported(Thread(name, turns), tuple(said))
+    notices = [*(counted(count, noun) for noun, count in left_out.items()), *(text for one, text in ends if one)]
+    return Imported(Thread(name, turns), tuple(notices))
 
 
 def _dropped(role: str, content: Any, calls: int) -> list[str]:

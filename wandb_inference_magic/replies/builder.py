@@ -197,10 +197,10 @@ class ReplyBuilder:
         self.usage, self.usage_is_estimate = usage, True
         self.notice(f"The service reported unusable token counts ({unusable}); they are estimated instead.")
 
-    def notice(self, words: str) -> None:
+    def notice(self, text: str) -> None:
         """Add a notice for the reader. Do nothing if the text is empty."""
-        if words:
-            self.notices += (words,)
+        if text:
+            self.notices += (text,)
 
     @property
     def written(self) -> str:
@@ -310,8 +310,8 @@ class ReplyBuilder:
         """Report a part of unknown form, once for each kind of part."""
         kind = str(value.get("type") or next(iter(value), "")) if isinstance(value, Mapping) else type(value).__name__
         if len(self._unknown) < MAX_UNKNOWN and kind not in self._unknown:
-            said = f"A part of the reply is of an unknown form and is not shown: {_beginning(value)}"
-            self._unknown[kind] = said
+            notice = f"A part of the reply is of an unknown form and is not shown: {_beginning(value)}"
+            self._unknown[kind] = notice
 
     @property
     def reports(self) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def is_broken(reason: object) -> bool:
 
 def _meaning(text: str) -> str | None:
     letters = _letters(text)
-    return next((meaning for meaning, words in _MEANINGS if letters and re.fullmatch(words, letters)), None)
+    return next((meaning for meaning, pattern in _MEANINGS if letters and re.fullmatch(pattern, letters)), None)
 
 
 def _text(reason: object) -> str:

@@ -87,7 +87,7 @@ _KEEP_ALIVE: Final = ("ping", "pong", "keepalive", "stillalive", "stillhere", "h
 _NOTHING: Final = ("", "true", "false", "null", "ok")
 # The fields in which an object without choices has an error.
 _ERROR_FIELDS: Final = ("error", "errors", "err", "fault", "detail", "error_message", "error_msg", "exception")
-_WORDS: Final = ("message", "msg", "Message")
+_MESSAGES: Final = ("message", "msg", "Message")
 _CODES: Final = ("code", "Code", "status_code", "error_code")
 _STATES: Final = ("code", "Code", "status", "type", "object", "status_code", "event")
 # The fields by which a chunk can report an error beside a choice.
@@ -353,11 +353,11 @@ def error_in(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _error_beside_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     status = chunk.get("base_resp")
-    said = str(status.get("status_msg")) if isinstance(status, dict) else ""
-    if isinstance(status, dict) and not _is_fine(status.get("status_code")) and not _SUCCESS.match(said):
+    message = str(status.get("status_msg")) if isinstance(status, dict) else ""
+    if isinstance(status, dict) and not _is_fine(status.get("status_code")) and not _SUCCESS.match(message):
         return {"message": status.get("status_msg"), "code": status.get("status_code")}
-    words = [str(chunk[name]) for name in _WORDS if chunk.get(name) and not _is_fine(chunk[name])]
-    has_code = any(not _is_fine(chunk.get(name)) for name in _CODES) and not all(map(_SUCCESS.match, words))
+    messages = [str(chunk[name]) for name in _MESSAGES if chunk.get(name) and not _is_fine(chunk[name])]
+    has_code = any(not _is_fine(chunk.get(name)) for name in _CODES) and not all(map(_SUCCESS.match, messages))
     fails = chunk.get("success") is False or any(_is_error(chunk.get(name)) for name in _ERRORS)
     return chunk if fails or has_code else None
 
@@ -371,10 +371,10 @@ def _error_without_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
         if name.endswith(("Exception", "Error")) and value:
             return {"type": name, "message": value}
     states = [str(chunk[name]) for name in _STATES if chunk.get(name) is not None]
-    has_words = any(isinstance(chunk.get(name), str | dict | list) and chunk[name] for name in _WORDS)
+    has_message = any(isinstance(chunk.get(name), str | dict | list) and chunk[name] for name in _MESSAGES)
     fails = any(_FAILING.search(one) for one in states)
-    is_only_words = not set(chunk) - {*_WORDS, "id", "request_id", "requestId"}
-    if fails or (has_words and (is_only_words or any(one.isdecimal() and not _is_fine(one) for one in states))):
+    is_only_message = not set(chunk) - {*_MESSAGES, "id", "request_id", "requestId"}
+    if fails or (has_message and (is_only_message or any(one.isdecimal() and not _is_fine(one) for one in states))):
         return chunk
     return chunk["data"] if _is_error(_at(chunk.get("data"), "error")) else None
 
@@ -391,8 +391,8 @@ def _is_error(value: object) -> bool:
         code = next((value[name] for name in _STATES if value.get(name) is not None), "")
         if code != "" and _is_fine(code):
             # Proxies write "None" and 0 where the service behind them sent no code.
-            said = [value[name] for name in _WORDS if isinstance(value.get(name), str)]
-            return any(not _is_fine(one) for one in said)
+            message = [value[name] for name in _MESSAGES if isinstance(value.get(name), str)]
+            return any(not _is_fine(one) for one in message)
         return any(isinstance(one, str | dict | list) and one for one in value.values())
     return bool(value)
 

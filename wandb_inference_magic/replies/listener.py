@@ -73,7 +73,7 @@ class Listener:
     def redraw(self) -> None:
         """Show what has been received since the last time, or why nothing has been."""
 
-    def doing(self, words: str) -> None:
+    def doing(self, text: str) -> None:
         """Show what is being done between two calls."""
 
     def step(self, markdown: str) -> None:

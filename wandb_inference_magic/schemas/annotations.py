@@ -33,30 +33,30 @@ def with_known_typed_dicts(annotation: Any) -> Any:
     TypeError
         If a TypedDict contains itself: it cannot be copied.
     """
-    return annotation if sys.version_info >= (3, 12) else _renewed(annotation, ())
+    return annotation if sys.version_info >= (3, 12) else _converted(annotation, ())
 
 
-def _renewed(annotation: Any, within: tuple[Any, ...]) -> Any:
+def _converted(annotation: Any, within: tuple[Any, ...]) -> Any:
     from typing_extensions import is_typeddict
 
     if is_typeddict(annotation):
-        return _renewed_typed_dict(annotation, within)
+        return _converted_typed_dict(annotation, within)
     origin: Any = get_origin(annotation)
     if isinstance(annotation, type) and origin is None and is_dataclass(annotation):
-        return _renewed_dataclass(annotation, within)
+        return _converted_dataclass(annotation, within)
     if origin in (None, Literal):
         return annotation
     if origin is Annotated:
-        parts = (_renewed(annotation.__origin__, within), *annotation.__metadata__)
+        parts = (_converted(annotation.__origin__, within), *annotation.__metadata__)
         return origin[parts]
     arguments = get_args(annotation)
-    renewed = tuple(_renewed(one, within) for one in arguments)
-    if renewed == arguments:
+    converted = tuple(_converted(one, within) for one in arguments)
+    if converted == arguments:
         return annotation
-    return reduce(or_, renewed) if origin is UnionType else origin[renewed if len(renewed) > 1 else renewed[0]]
+    return reduce(or_, converted) if origin is UnionType else origin[converted if len(converted) > 1 else converted[0]]
 
 
-def _renewed_typed_dict(annotation: Any, within: tuple[Any, ...]) -> Any:
+def _converted_typed_dict(annotation: Any, within: tuple[Any, ...]) -> Any:
     from typing_extensions import NotRequired, Required, TypedDict, get_type_hints
 
     is_refused = type(annotation).__module__ == "typing"
@@ -65,25 +65,25 @@ def _renewed_typed_dict(annotation: Any, within: tuple[Any, ...]) -> Any:
             raise TypeError(f"{annotation.__name__} contains itself: make it with the TypedDict of typing_extensions.")
         return annotation
     hints = get_type_hints(annotation, include_extras=True)
-    renewed = {name: _renewed(hint, (*within, annotation)) for name, hint in hints.items()}
-    if not is_refused and renewed == hints:
+    converted = {name: _converted(hint, (*within, annotation)) for name, hint in hints.items()}
+    if not is_refused and converted == hints:
         return annotation
     wanted: dict[str, Any] = {}
-    for name, hint in renewed.items():
+    for name, hint in converted.items():
         origin: Any = get_origin(hint)
         if origin not in (Required, NotRequired):
             hint = Required[hint] if name in annotation.__required_keys__ else NotRequired[hint]
         wanted[name] = hint
     make: Any = TypedDict
-    twin = make(annotation.__name__, wanted)
-    twin.__doc__ = annotation.__doc__
+    new_type = make(annotation.__name__, wanted)
+    new_type.__doc__ = annotation.__doc__
     for name in ("__pydantic_config__", "__closed__", "__extra_items__"):
         if hasattr(annotation, name):
-            setattr(twin, name, getattr(annotation, name))
-    return twin
+            setattr(new_type, name, getattr(annotation, name))
+    return new_type
 
 
-def _renewed_dataclass(annotation: type[Any], within: tuple[Any, ...]) -> Any:
+def _converted_dataclass(annotation: type[Any], within: tuple[Any, ...]) -> Any:
     from pydantic import AfterValidator
 
     if annotation in within:
@@ -92,14 +92,14 @@ def _renewed_dataclass(annotation: type[Any], within: tuple[Any, ...]) -> Any:
         hints = typing.get_type_hints(annotation, include_extras=True)
     except (NameError, TypeError):
         return annotation  # pydantic reports it
-    renewed = {one.name: _renewed(hints[one.name], (*within, annotation)) for one in fields(annotation)}
-    changed = [one for one in fields(annotation) if renewed[one.name] != hints[one.name]]
+    converted = {one.name: _converted(hints[one.name], (*within, annotation)) for one in fields(annotation)}
+    changed = [one for one in fields(annotation) if converted[one.name] != hints[one.name]]
     if not changed:
         return annotation
     made: Any = annotation
-    twin = make_dataclass(
+    new_type = make_dataclass(
         annotation.__name__,
-        [(one.name, renewed[one.name], _like(one)) for one in changed],
+        [(one.name, converted[one.name], _like(one)) for one in changed],
         bases=(annotation,),
         namespace={"__doc__": annotation.__doc__, "__module__": annotation.__module__},
         frozen=made.__dataclass_params__.frozen,
@@ -113,7 +113,7 @@ def _renewed_dataclass(annotation: type[Any], within: tuple[Any, ...]) -> Any:
                 object.__setattr__(own, name, getattr(value, name))
         return own
 
-    return Annotated[twin, AfterValidator(as_users_own)]
+    return Annotated[new_type, AfterValidator(as_users_own)]
 
 
 def _like(one: Field[Any]) -> Any:

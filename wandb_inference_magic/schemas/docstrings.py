@@ -48,17 +48,17 @@ def _docstring_of(function: Any) -> str:
     target = target_of(function)
     if isinstance(target, type):
         return _own_docstring(target)
-    said = inspect.getdoc(function if isinstance(target, WrapperDescriptorType) else target)
+    docstring = inspect.getdoc(function if isinstance(target, WrapperDescriptorType) else target)
     # A method without docstring has that of the method of its base class, and every class has a `__call__`.
-    if said and said != inspect.getdoc(type.__call__):
-        return said
+    if docstring and docstring != inspect.getdoc(type.__call__):
+        return docstring
     return "" if hasattr(function, "__name__") else _own_docstring(function) or _own_docstring(type(function))
 
 
 def _own_docstring(value: Any) -> str:
     """Return the docstring of a class without that of its base class, or one that was set for this object."""
-    said = getattr(value, "__dict__", {}).get("__doc__")
-    return inspect.cleandoc(said) if isinstance(said, str) else ""
+    docstring = getattr(value, "__dict__", {}).get("__doc__")
+    return inspect.cleandoc(docstring) if isinstance(docstring, str) else ""
 
 
 def _cut(text: str) -> str:

@@ -60,10 +60,10 @@ class Mismatch(Exception):  # noqa: N818 - it is no error of the program, and it
 class ValidatorError(InferenceError):
     """A validator of the user's failed on an answer. The answer itself may be right."""
 
-    def __init__(self, said: str) -> None:
+    def __init__(self, message: str) -> None:
         super().__init__(
             "A validator of the schema failed.",
-            why=f"It raised {said}.",
+            why=f"It raised {message}.",
             remedy="Correct it, and run the cell again. A validator refuses an answer with ValueError.",
         )
 
@@ -173,12 +173,12 @@ def _held_in(value: Any) -> Any:
     return held
 
 
-def read_schema(words: str, names: Mapping[str, Any] | None) -> Schema:
+def read_schema(text: str, names: Mapping[str, Any] | None) -> Schema:
     """Return the schema that a text names: a type, a short form, or a JSON schema.
 
     Parameters
     ----------
-    words : str
+    text : str
         A name, an annotation such as `list[Person]`, or fields such as `name, age int, tags list`. Only names,
         attributes, subscripts and `|` are evaluated.
     names : mapping or None
@@ -189,21 +189,21 @@ def read_schema(words: str, names: Mapping[str, Any] | None) -> Schema:
     InferenceError
         If it does not name anything that can be a schema.
     """
-    tree = _annotation(words)
+    tree = _annotation(text)
     types = None
     if names is not None:
         types = {name: value for name, value in names.items() if isinstance(value, type) or typing.get_origin(value)}
     names = names or {}
     if tree is None:
-        return _of_text(words, types)
+        return _of_text(text, types)
     used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     unknown = [name for name in used if name not in names and name not in _KNOWN]
     if not unknown:
         return schema_of(_evaluated(tree, names), types)
-    if isinstance(tree.body, ast.Name) and words == words.lower():
-        return _of_text(words, types)
-    if isinstance(tree.body, ast.BinOp) and unknown == used and words == words.lower():
-        raise _no_schema(f"The choices {words} need the name of a field before them: label {words}.")
+    if isinstance(tree.body, ast.Name) and text == text.lower():
+        return _of_text(text, types)
+    if isinstance(tree.body, ast.BinOp) and unknown == used and text == text.lower():
+        raise _no_schema(f"The choices {text} need the name of a field before them: label {text}.")
     if types is None:
         raise _no_schema(f"A text cannot name the type {unknown[0]}: give the type itself, schema={unknown[0]}.")
     raise InferenceError(
@@ -246,10 +246,10 @@ def _of_text(text: str, types: Mapping[str, Any] | None) -> Schema:
 # Annotations -------------------------------------------------------------------------------------------------
 
 
-def _annotation(words: str) -> ast.Expression | None:
+def _annotation(text: str) -> ast.Expression | None:
     """Return the text parsed as an annotation, or None if it is a short form."""
     try:
-        tree = ast.parse(words.strip(), mode="eval")
+        tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     is_annotation = all(isinstance(node, _ANNOTATION) for node in ast.walk(tree))

@@ -26,12 +26,12 @@ _NAMED: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
-def annotation_of(words: str, types: Mapping[str, Any] | None = None) -> Any:
+def annotation_of(text: str, types: Mapping[str, Any] | None = None) -> Any:
     """Return the type that a short form describes: a TypedDict, or after `list of` a list.
 
     Parameters
     ----------
-    words : str
+    text : str
         Fields separated by commas. Each is a name and a type: text (the default), int, float, bool, date,
         datetime, list (of texts), list[int], a type of the notebook, or alternatives separated by `|`. If all
         alternatives are types, the value has one of these types; otherwise they are the allowed values. A `?` at the
@@ -46,7 +46,7 @@ def annotation_of(words: str, types: Mapping[str, Any] | None = None) -> Any:
     """
     from typing_extensions import TypedDict
 
-    body = words.strip()
+    body = text.strip()
     known = types or {}
     is_list = _LIST_OF.match(body)
     parts = [part for part in _split(body[is_list.end() :] if is_list else body, ",") if part]
@@ -106,26 +106,24 @@ def _field(part: str, known: Mapping[str, Any]) -> tuple[str, Any]:
     return found["name"], kind | None if found["early"] or found["late"] else kind
 
 
-def _kind(words: str, known: Mapping[str, Any]) -> Any:
-    if not words:
+def _kind(text: str, known: Mapping[str, Any]) -> Any:
+    if not text:
         return str
-    if (kind := _type(words, known)) is not None:
+    if (kind := _type(text, known)) is not None:
         return kind
-    alternatives = _split(words, "|")
+    alternatives = _split(text, "|")
     if len(alternatives) > 1 and all(alternatives):
         return _one_of(alternatives, known)
-    raise _refused(
-        f"{shortened(words)!r} is not a type of a short form.", did_you_mean(words, [*known, *_NAMED, "list"])
-    )
+    raise _refused(f"{shortened(text)!r} is not a type of a short form.", did_you_mean(text, [*known, *_NAMED, "list"]))
 
 
-def _type(words: str, known: Mapping[str, Any]) -> Any:
+def _type(text: str, known: Mapping[str, Any]) -> Any:
     """Return the type that the words name, or None if they name none."""
-    if (kind := _named(words, known)) is not None:
+    if (kind := _named(text, known)) is not None:
         return kind
-    found = _LIST_OF_REST.fullmatch(words)
-    if found is None and len(_split(words, "|")) == 1:
-        found = _LIST_IN_BRACKETS.fullmatch(words)
+    found = _LIST_OF_REST.fullmatch(text)
+    if found is None and len(_split(text, "|")) == 1:
+        found = _LIST_IN_BRACKETS.fullmatch(text)
     return list[_kind((found["items"] or "").strip(), known)] if found else None  # type: ignore[misc]
 
 

@@ -252,10 +252,10 @@ def _schema(
             entry.pop("default", None)
             entry.update(_default_in_schema(parameter.default))
         noted = [one for one in getattr(parameter.annotation, "__metadata__", ()) if isinstance(one, str)]
-        words = described.get(parameter.name) or " ".join(noted)
-        words = words or ("Any JSON value." if parameter.annotation is Any else "")
-        if words:
-            entry.setdefault("description", words)
+        description = described.get(parameter.name) or " ".join(noted)
+        description = description or ("Any JSON value." if parameter.annotation is Any else "")
+        if description:
+            entry.setdefault("description", description)
     return schema
 
 

@@ -148,8 +148,8 @@ class Toolbox:
             return text, []
         images = counted(found.images, "image")
         notice = f"{_WHOSE.format(name)} has {images}. A tool's result is sent as text, without images. {_REMEDY}"
-        said = f"The tool {name} ran. Its result has {images}, which cannot be sent to you."
-        return f"{text}\n\n({said})" if text else said, [notice]
+        message = f"The tool {name} ran. Its result has {images}, which cannot be sent to you."
+        return f"{text}\n\n({message})" if text else message, [notice]
 
 
 def read_tools(words: str, namespace: Mapping[str, Any], show: Callable[[object], str | ResultText] = str) -> Toolbox:
@@ -256,13 +256,13 @@ def _failure(error: BaseException) -> str:
 
     Files are not named, because the service does not need to know where users keep their work.
     """
-    said = "".join(traceback.format_exception_only(type(error), error)).strip()
+    message = "".join(traceback.format_exception_only(type(error), error)).strip()
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     lines = [f"  in {frame.name}, line {frame.lineno}: {quoted(frame.line or '')}" for frame in frames[-MAX_FRAMES:]]
     # Those of a group, such as of an `asyncio.TaskGroup`.
     inner = [one for one in getattr(error, "exceptions", ()) if isinstance(one, BaseException)][:MAX_FRAMES]
     of_group = [f"  {line}" for one in inner for line in _failure(one).split("\n")]
-    return "\n".join([said, *of_group, *lines])
+    return "\n".join([message, *of_group, *lines])
 
 
 @functools.cache

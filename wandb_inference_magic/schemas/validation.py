@@ -155,10 +155,10 @@ def _described(error: JsonSchemaValueException, root: Mapping[str, Any], within:
         return [f"{'.'.join((*path, name))}: nothing is allowed here" for name in others]
     if rule in ("anyOf", "oneOf") and (found := _of_alternatives(error, root, path)):
         return found
-    said = "must fit anyOf" if rule == "anyOf" else error.message.removeprefix(f"{error.name} ")
+    expected = "must fit anyOf" if rule == "anyOf" else error.message.removeprefix(f"{error.name} ")
     if rule in ("type", "enum", "format"):
-        said = f"{said.removeprefix('must be ')} is expected"
-    return [f"{'.'.join(path) or 'the answer'}: {said}, not {shortened(repr(value))}"]
+        expected = f"{expected.removeprefix('must be ')} is expected"
+    return [f"{'.'.join(path) or 'the answer'}: {expected}, not {shortened(repr(value))}"]
 
 
 def _of_alternatives(error: JsonSchemaValueException, root: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
@@ -186,8 +186,8 @@ def _form_in(error: Any) -> tuple[Sequence[Any], Any, list[Any]]:
     given, wanted = error["input"], _WANTED.get(error["type"], "")
     if wanted != "enum":
         return error["loc"], given, _meant(given, wanted)
-    words = _ALLOWED.findall(error["ctx"]["expected"])
-    allowed = [literal_eval(word) if word[0] in "'\"" else json_or_none(word.lower()) for word in words]
+    literals = _ALLOWED.findall(error["ctx"]["expected"])
+    allowed = [literal_eval(word) if word[0] in "'\"" else json_or_none(word.lower()) for word in literals]
     return error["loc"], given, _meant_of(given, allowed)
 
 

@@ -12,7 +12,7 @@ from ..imports import lazy_exports
 if TYPE_CHECKING:
     from .command import Command
     from .job_records import JobRecord, RecordFile, forget_same, unfinished
-    from .jobs import Listed
+    from .jobs import JobEntry
     from .limiter import Share
     from .models import has_no_list
     from .session import Session, current_session, end_session, start_session

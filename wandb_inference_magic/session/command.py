@@ -17,7 +17,7 @@ from ..libraries import check_libraries, unusable_library
 from ..replies import Listener
 from ..spending import Budget
 from .endpoints import EndpointResolver
-from .jobs import Listed
+from .jobs import JobEntry
 from .session import hide_own_logs
 from .spans import open_telemetry, span
 from .tracing import ObservedCall, Trace
@@ -202,7 +202,7 @@ class Command:
         if self.is_listed or current_thread() is main_thread():
             yield
             return
-        entry = Listed(what, self.cancelled)
+        entry = JobEntry(what, self.cancelled)
         self.session.jobs.add(entry)
         self.is_listed = True
         try:

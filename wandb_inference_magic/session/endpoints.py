@@ -77,14 +77,14 @@ class Keys:
         # The command of another thread may begin meanwhile: what was found before it is not kept for it.
         for_wandb, found = is_wandb(url), self._found
         if for_wandb not in found:
-            found[for_wandb] = resolve_key(os.environ, for_wandb=for_wandb, kept=self._from_stores)
+            found[for_wandb] = resolve_key(os.environ, for_wandb=for_wandb, cached=self._from_stores)
             # A secret store may have given another one.
             self._secrets = None
         return found[for_wandb]
 
     def for_server(self) -> Key | None:
         """Return the key for the W&B server that stores traces."""
-        return resolve_server_key(os.environ, self._typed.get(origin_of(WANDB_URL)), kept=self._from_stores).key
+        return resolve_server_key(os.environ, self._typed.get(origin_of(WANDB_URL)), cached=self._from_stores).key
 
     def of_another_server(self) -> tuple[str, ...]:
         """Return why the keys of another W&B server are not used for W&B's endpoint, if there is one."""

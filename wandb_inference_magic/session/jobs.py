@@ -18,7 +18,7 @@ from ..errors import InferenceError
 SECONDS_TO_END: Final = 2.0
 
 
-class Listed:
+class JobEntry:
     """What the list of jobs has: a job, or a command in the foreground, in a thread that no interrupt reaches.
 
     Parameters
@@ -67,11 +67,11 @@ class Jobs:
 
     def forget(self) -> None:
         # In a child process, they run in its parent.
-        self._jobs: dict[int, Listed] = {}
+        self._jobs: dict[int, JobEntry] = {}
         self._to_announce: dict[int, Callable[[], str]] = {}
         self._lock = Lock()
 
-    def __iter__(self) -> Iterator[Listed]:
+    def __iter__(self) -> Iterator[JobEntry]:
         return iter(list(self._jobs.values()))
 
     @property
@@ -84,7 +84,7 @@ class Jobs:
         """Whether one is paused: what it has reserved is not given back by itself."""
         return any(one.is_paused and not one.is_over for one in self)
 
-    def add(self, job: Listed) -> None:
+    def add(self, job: JobEntry) -> None:
         """Give a job its number."""
         with self._lock:
             self._last += 1
@@ -94,11 +94,11 @@ class Jobs:
             atexit.unregister(self.close)
             atexit.register(self.close)
 
-    def remove(self, job: Listed) -> None:
+    def remove(self, job: JobEntry) -> None:
         """Take a job off the list."""
         self._jobs.pop(job.id, None)
 
-    def get(self, number: int) -> Listed:
+    def get(self, number: int) -> JobEntry:
         """Return a job.
 
         Raises
@@ -111,12 +111,12 @@ class Jobs:
             raise InferenceError(f"There is no job {number}.", why=f"Jobs: {shown}.", remedy="%wbjobs shows them.")
         return found
 
-    def ended(self, job: Listed, news: Callable[[], str]) -> None:
+    def ended(self, job: JobEntry, news: Callable[[], str]) -> None:
         """Announce the end of a job with the next reply or map, by the sentence that `news` returns."""
         with self._lock:
             self._to_announce[job.id] = news
 
-    def seen(self, job: Listed) -> None:
+    def seen(self, job: JobEntry) -> None:
         """Announce a job no more: its result was looked at."""
         with self._lock:
             self._to_announce.pop(job.id, None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 # A package imports its modules when one of its names is used.
 from .. import messages
-from ..concurrency import THREAD_NAME, Clock, EventLoop, coroutines, hand_down, handed_down
+from ..concurrency import THREAD_NAME, Clock, EventLoop, coroutines, handed_down, pass_to_children
 from ..config import WandbInference, expanded
 from ..errors import without_thread
 
@@ -184,7 +184,7 @@ class Session:
     def close(self) -> None:
         """Close what the session has opened: jobs, widgets, trace, clients, the event loop, the practice model."""
         if self is _session:
-            hand_down({})
+            pass_to_children({})
         while self._at_close:
             self._at_close.pop()()
         for name in ("jobs", "tracing", "clients", "loop"):
@@ -241,7 +241,7 @@ def current_session() -> Session:
             _session = _new_session()
             _session.is_from_code = True
         # Also one that was closed, and is used again.
-        _hand_down(_session)
+        _pass_to_children(_session)
         return _session
 
 
@@ -256,12 +256,12 @@ def _new_session() -> Session:
     return session
 
 
-def _hand_down(session: Session) -> None:
+def _pass_to_children(session: Session) -> None:
     """Let child processes begin with the settings of a session, also when they change."""
 
     def now() -> None:
         facts = session.settings.for_children()
-        hand_down({**facts, "folder": session.folder} if facts else {})
+        pass_to_children({**facts, "folder": session.folder} if facts else {})
 
     session.settings.when_changed = now
     now()
@@ -277,7 +277,7 @@ def start_session(settings: WandbInference, ask_secret: Callable[[str], str | No
         else:
             end_session()
             _session = Session(settings, ask_secret)
-        _hand_down(_session)
+        _pass_to_children(_session)
         return _session
 
 

@@ -75,8 +75,8 @@ def span(
     except BaseException as error:
         failure = seen.error or error
         opened.set_attribute("error.type", type(failure).__name__)
-        said = hidden(quoted(str(failure)), secrets)
-        opened.set_status(api.Status(api.StatusCode.ERROR, said))
+        message = hidden(quoted(str(failure)), secrets)
+        opened.set_status(api.Status(api.StatusCode.ERROR, message))
         raise
     finally:
         with suppress(Exception):
@@ -126,7 +126,7 @@ def _reply_attributes(reply: Reply) -> dict[str, Any]:
 
 
 def _content(messages: list[Message], reply: Reply) -> dict[str, str]:
-    asked = [{"role": one["role"], "parts": _parts(one)} for one in messages]
+    inputs = [{"role": one["role"], "parts": _parts(one)} for one in messages]
     parts = [{"type": "text", "content": reply.text}] if reply.text else []
     if reply.reasoning:
         parts.insert(0, {"type": "reasoning", "content": reply.reasoning})
@@ -135,7 +135,7 @@ def _content(messages: list[Message], reply: Reply) -> dict[str, str]:
         for call in reply.tool_calls
     ]
     answered = [{"role": "assistant", "parts": parts, "finish_reason": reply.finish_reason or "error"}]
-    return {"gen_ai.input.messages": json.dumps(asked), "gen_ai.output.messages": json.dumps(answered)}
+    return {"gen_ai.input.messages": json.dumps(inputs), "gen_ai.output.messages": json.dumps(answered)}
 
 
 def _parts(message: Message) -> list[dict[str, Any]]:

@@ -302,10 +302,10 @@ class Tracer:
 
     def _news(self) -> tuple[str, ...]:
         """Return the first error as a notice, once."""
-        if not self._handler.said or self._has_reported:
+        if not self._handler.error_text or self._has_reported:
             return ()
         self._has_reported = True
-        return (f"Tracing does not work: {quoted(library_message(self._handler.said))}",)
+        return (f"Tracing does not work: {quoted(library_message(self._handler.error_text))}",)
 
     @contextmanager
     def captured_warnings(self) -> Iterator[_WarningHandler]:
@@ -388,10 +388,10 @@ def _weave(nothing_done: str) -> Any:
         ) from None
 
 
-def _renamed(error: BaseException, words: str) -> Exception:
+def _renamed(error: BaseException, message: str) -> Exception:
     """Return an error whose type has the same name, with this message."""
     named: type[Exception] = type(type(error).__name__, (Exception,), {})
-    return named(words)
+    return named(message)
 
 
 class _WarningHandler(logging.Handler):
@@ -399,15 +399,15 @@ class _WarningHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.said = ""
+        self.error_text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         # A reply that broke off is reported by the chat itself.
         if not record.getMessage().startswith("Error capturing call output"):
             self.report(record.getMessage())
 
-    def report(self, words: str) -> None:
-        self.said = self.said or words
+    def report(self, message: str) -> None:
+        self.error_text = self.error_text or message
 
 
 @contextmanager

@@ -63,7 +63,7 @@ class Budget:
         """What the user can do when too little is left."""
         return REMEDY if self.shared is None else SHARED_REMEDY
 
-    def may_come(self, request: PreparedRequest) -> bool:
+    def may_become_affordable(self, request: PreparedRequest) -> bool:
         """Return whether calls in progress have reserved what could pay for a request, if they do not use all of it.
 
         Raises
@@ -231,12 +231,14 @@ class Reservation:
             lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
             reserved = self._budget.reserved
             left = usd(rest) if rest > ROUNDING else "nothing"
-            said = f"This could cost {usd(worst.usd)}, and {left} is left of the budget. Nothing was sent."
+            message = f"This could cost {usd(worst.usd)}, and {left} is left of the budget. Nothing was sent."
             if after:
                 made = counted(after, "call")
-                said = f"The budget is used up after {made}: the next could cost {usd(worst.usd)}, and {left} is left."
+                message = (
+                    f"The budget is used up after {made}: the next could cost {usd(worst.usd)}, and {left} is left."
+                )
             raise InferenceError(
-                said,
+                message,
                 why=f"Calls in progress have reserved {usd(reserved)}." if reserved > ROUNDING else "",
                 remedy=f"{lower}{self._budget.remedy}",
                 cause="budget",

@@ -10,7 +10,7 @@ from random import Random
 from statistics import NormalDist, fmean, stdev
 from typing import Final
 
-from .intervals import ALPHA, halved, tango, wilson, z_value
+from .intervals import ALPHA, bisect, tango, wilson, z_value
 
 # Random numbers begin with this seed: the same answers give the same figures.
 SEED: Final = 20
@@ -211,7 +211,7 @@ def t_value(alpha: float, freedom: int) -> float:
     and I. A. Stegun, Handbook of Mathematical Functions (1964), 26.7.3 to 26.7.5.
     """
     if freedom <= FEW_DEGREES:
-        return sqrt(freedom) * tan(halved(lambda angle: _inside(angle, freedom) < 1 - alpha, 0.0, pi / 2))
+        return sqrt(freedom) * tan(bisect(lambda angle: _inside(angle, freedom) < 1 - alpha, 0.0, pi / 2))
     z = z_value(alpha)
     return (
         z

@@ -99,10 +99,10 @@ def tango(only_a: int, only_b: int, rows: int, alpha: float = ALPHA) -> tuple[fl
         return distance / sqrt(variance) if variance > 0 else float((distance > 0) - (distance < 0)) * 1e9
 
     # T falls in d, and is 0 at the difference that was found.
-    return halved(lambda d: score(d) > z, -1.0, found), halved(lambda d: score(d) >= -z, found, 1.0)
+    return bisect(lambda d: score(d) > z, -1.0, found), bisect(lambda d: score(d) >= -z, found, 1.0)
 
 
-def halved(is_below: Callable[[float], bool], low: float, high: float) -> float:
+def bisect(is_below: Callable[[float], bool], low: float, high: float) -> float:
     """Return where a condition that holds from `low` on ends: `low` or `high` if it never or always holds."""
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

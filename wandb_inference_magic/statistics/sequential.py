@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import cos, exp, log, pi
 from typing import Final
 
-from .intervals import ALPHA, halved
+from .intervals import ALPHA, bisect
 
 # Bets that are mixed. With so many, the mixture is exact for as many as 255 rows that only one candidate has right.
 _BETS: Final = tuple((1 - cos((2 * place - 1) * pi / 256)) / 2 for place in range(1, 129))
@@ -67,6 +67,6 @@ def interval(differences: Sequence[float], alpha: float = ALPHA) -> tuple[float,
         return -1.0, 1.0
     # There no bet wins: the factors of all rows have the mean 1, so that their product is at most 1.
     mean = sum(differences) / len(differences)
-    low = halved(lambda one: log_capital(counts, one) >= limit, -_EDGE, min(mean, _EDGE))
-    high = halved(lambda one: log_capital(counts, one) < limit, max(mean, -_EDGE), _EDGE)
+    low = bisect(lambda one: log_capital(counts, one) >= limit, -_EDGE, min(mean, _EDGE))
+    high = bisect(lambda one: log_capital(counts, one) < limit, max(mean, -_EDGE), _EDGE)
     return min(low, mean), max(high, mean)

@@ -290,11 +290,11 @@ class Picker:
         """Show the chosen id below the widgets. Later calls replace it."""
         command = Command(self._session, dry=True)
         chosen = command.model_or_none
-        said = "No model is chosen." if chosen is None else f"Model for the next chats: {chosen}"
+        text = "No model is chosen." if chosen is None else f"Model for the next chats: {chosen}"
         if chosen is not None and command.settings.sources["model"] == SESSION:
             why = "A restarted kernel does not know this choice. To keep it, put this line into a cell:"
-            said += f". {why} {_use(chosen)}"
-        self._below.show(line_bundle(said))
+            text += f". {why} {_use(chosen)}"
+        self._below.show(line_bundle(text))
 
     def _update(self) -> None:
         chosen = Command(self._session, dry=True).model_or_none or ""

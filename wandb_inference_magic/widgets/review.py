@@ -10,7 +10,7 @@ from ..errors import InferenceError
 from ..frontend import WIDGET, ExecutionInfo, is_notebook, widget_view
 
 
-class Shown(Protocol):
+class ReviewState(Protocol):
     """What a widget needs of a review."""
 
     choices: dict[int, str | int]
@@ -25,7 +25,7 @@ class Shown(Protocol):
     def bundle(self) -> dict[str, Any]: ...
 
 
-def review_bundle(review: Shown) -> dict[str, Any]:
+def review_bundle(review: ReviewState) -> dict[str, Any]:
     """Return a widget that shows a review, as a MIME bundle. It is empty where no widget can be shown."""
     get_shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
     shell = get_shell()
@@ -37,7 +37,7 @@ def review_bundle(review: Shown) -> dict[str, Any]:
         return {}
 
 
-def _widget(review: Shown) -> Any:
+def _widget(review: ReviewState) -> Any:
     """Return a box with the review as text, and with the widget once the front end has loaded its code."""
     import ipywidgets as widgets
 
@@ -64,5 +64,5 @@ def _widget(review: Shown) -> Any:
     return box
 
 
-def _choices(review: Shown) -> dict[str, str]:
+def _choices(review: ReviewState) -> dict[str, str]:
     return {str(row): str(choice) for row, choice in review.choices.items()}

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 def key_of(endpoint: str, body: Mapping[str, Any]) -> str:
     """Return the key of a request: a digest of everything that shapes its answer. It does not contain the request."""
     # A value that is not JSON is refused when the request is sent, and reported there.
-    asked = json.dumps([endpoint, body], ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=repr)
-    return sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
+    text = json.dumps([endpoint, body], ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=repr)
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class KeptAnswers:
+class CachedAnswers:
     """The cache as one run uses it: the keys of its rows, and their answers on disk.
 
     Equal rows are asked one by one, so a key also holds which of the equal rows it is. The first one has the key of the
@@ -127,9 +127,9 @@ class KeptAnswers:
         # For a part of a cluster's map, the row before may have waited for a permit.
         return (share.limiter.latest_end, self._version) if self._part is None else self.look(share)
 
-    def key_beside(self, key: str, kept: Answer) -> str:
+    def replacement_key(self, key: str, cached: Answer) -> str:
         """Return the key of what is asked in place of an answer on disk that does not fit the schema any more."""
-        return sha256(f"{key} in place of {kept.text}".encode("utf-8", "surrogatepass")).hexdigest()
+        return sha256(f"{key} in place of {cached.text}".encode("utf-8", "surrogatepass")).hexdigest()
 
     def keep_failure(self, key: str, error: InferenceError) -> None:
         """Keep a failure that will come again: that of a row, not one of the service or of its settings."""
