@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set as AnySet
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..client import practice_server
@@ -112,8 +113,10 @@ class BatchSpec:
         InferenceError
             If the first row would use up an iterator of the notebook.
         """
-        if (template := self._template()) is None:
+        if self._template is None:
             return lambda _: self.text
+        # Of its own: a template renders for one thread at a time.
+        template = Template(self.text, tokens=self.value_tokens, what=self.what, has_row=True)
         names, mentioned = dict(self.names), template.mentioned
         for name in sorted(template.used_whole.difference(self.columns)):
             if isinstance(names.get(name), Iterator):
@@ -140,27 +143,27 @@ class BatchSpec:
 
     def column_names(self) -> set[str]:
         """Return the names that the template uses: columns and names of the notebook."""
-        template = self._template()
-        return set() if template is None else template.names
+        return set() if self._template is None else self._template.names
 
     def hides_a_column(self, columns: Sequence[str]) -> bool:
         """Return whether the template takes `row` for a column of this name, which is the whole row."""
-        template = self._template()
-        return ROW in columns and template is not None and ROW in template.used_whole
+        return ROW in columns and self._template is not None and ROW in self._template.used_whole
 
     def mentions(self, column: str) -> bool:
         """Return whether the template names a column, itself or of `row`."""
-        template = self._template()
-        return template is not None and column in template.mentioned
+        return self._template is not None and column in self._template.mentioned
 
     @property
     def calls(self) -> bool:
         """Whether the template calls a function or a method."""
-        template = self._template()
-        return template is not None and template.calls
+        return self._template is not None and self._template.calls
 
+    @property
     def _template(self) -> Template | None:
-        """Return the template of the prompt, or None if the text is used as it is."""
-        if self.raw or not is_template(self.text):
-            return None
-        return Template(self.text, tokens=self.value_tokens, what=self.what, has_row=True)
+        """The template of the prompt, to be read and not rendered; None if the text is used as it is."""
+        return None if self.raw or not is_template(self.text) else _parsed(self.text, self.what)
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str, what: str) -> Template:
+    return Template(text, what=what, has_row=True)
