@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from wandb_inference_magic.catalog.feeds import read_listing, read_modelsdev, snapshot
 from wandb_inference_magic.catalog.ids import check_model_id, is_lora
 from wandb_inference_magic.catalog.models import (
-    REASONING_WORDS,
+    REASONING_LABELS,
     ROW_TYPES,
     Model,
     Price,
@@ -54,7 +54,7 @@ def test_the_snapshot_is_complete() -> None:
     ids = {model.id for model in known.models}
     assert known.as_of == "snapshot of 2026-10-07"
     assert len(known.models) == 20
-    assert {model.reasoning for model in known.models} <= set(REASONING_WORDS)
+    assert {model.reasoning for model in known.models} <= set(REASONING_LABELS)
     assert all(model.price and model.context and model.input for model in known.models)
     assert all(replacement in ids for replacement in known.replacements.values())
     assert not set(known.replacements) & ids

@@ -238,6 +238,26 @@ def call_with_client(api: ModuleType, url: str) -> None:
     client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
 
 
+def test_a_prompt_with_the_key_of_another_service_is_not_sent(
+    start_api: Callable[..., ModuleType], service: Service
+) -> None:
+    own = "the-key-of-this-endpoint"
+    api = start_api(**service.environment, WANDB_INFERENCE_API_KEY=own, WANDB_API_KEY=KEY)
+    with pytest.raises(InferenceError, match="the API key of another service in it") as raised:
+        api.chat(f"What is wrong? WANDB_API_KEY={KEY}")
+    assert KEY not in str(raised.value)
+    asked = {"model": "m", "messages": [{"role": "user", "content": KEY}]}
+    with pytest.raises(InferenceError, match="Nothing was sent"):
+        api.client().with_options(max_retries=0).chat.completions.create(**asked)
+    assert service.chats == []
+    assert current_session().usage.total().calls == 0
+    # Its own key tells the endpoint nothing new, and a row without a key is sent.
+    answers = api.map_prompts([{"a": KEY}, {"a": own}], "{{ a }}")
+    assert answers["reply"].isna().tolist() == [True, False]
+    assert "Nothing was sent" in answers["reply_error"][0]
+    assert len(service.chats) == 1
+
+
 def test_the_key_is_not_sent_to_another_port_of_the_host(
     start_api: Callable[..., ModuleType], service: Service
 ) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from ..concurrency import forget_in_children
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
-from ..text import addresses, redacted, with_texts
+from ..text import addresses, holds_key, redacted, with_texts
 from .bodies import NOT_PACKED
 from .transport import transport
 
@@ -157,13 +157,20 @@ def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
 def _built(sdk_class: type[Sdk], http_client: Any, options: ClientOptions) -> Sdk:
     import openai
 
-    class HiddenSecrets(sdk_class):  # type: ignore[valid-type,misc]
+    endpoint = options.endpoint
+    own_key, place = endpoint.key.reveal() if endpoint.key else None, _place_of(endpoint)
+
+    class GuardedSecrets(sdk_class):  # type: ignore[valid-type,misc]
+        def _build_request(self, options: Any, **how: Any) -> Any:
+            request = super()._build_request(options, **how)
+            _refuse_keys(request, own_key if _place(request.url) == place else None)
+            return request
+
         # A service may quote a secret, and a traceback shows the error, also as the reason of an error of ours.
         def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
             return super()._make_status_error(redacted(err_msg), body=with_texts(body, redacted), response=response)
 
-    endpoint = options.endpoint
-    made = HiddenSecrets(
+    made = GuardedSecrets(
         http_client=http_client,
         base_url=endpoint.url,
         # The SDK never holds the key, so that its logs, reprs and tracebacks cannot show it.
@@ -297,6 +304,23 @@ def _guard(endpoint: Endpoint) -> Sending:
                 request.headers["authorization"] = f"Bearer {NO_KEY}"
 
     return sending
+
+
+def _refuse_keys(request: Any, own_key: str | None) -> None:
+    """Raise if the body of a request holds the key of another service, which a prompt or a tool's result may have."""
+    # A file that is sent is not read for this.
+    with suppress(http_library().RequestNotRead):
+        if not holds_key(request.content, but=own_key):
+            return
+        error = InferenceError(
+            "The request has the API key of another service in it. Nothing was sent.",
+            why="It is in the prompt, in an earlier turn or in the result of a tool.",
+            remedy="Leave it out: a key goes only to its own service.",
+            cause="key",
+            affects_all=False,
+        )
+        error.is_unsent = True
+        raise error
 
 
 def _place_of(endpoint: Endpoint) -> tuple[str, bytes, int | None]:

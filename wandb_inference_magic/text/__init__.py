@@ -32,6 +32,7 @@ from .redaction import (
     KEY_VARIABLES,
     addresses,
     hidden,
+    holds_key,
     known_keys,
     library_message,
     passwords_in,

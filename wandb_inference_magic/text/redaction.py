@@ -98,6 +98,11 @@ def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
     return re.sub(_TOKEN, rf"\1 {HIDDEN}", text)
 
 
+def holds_key(data: bytes, but: str | None = None) -> bool:
+    """Return whether data holds a long key of this process or of the environment, other than `but`."""
+    return any(key.encode() in data for key in _keys(os.environ) if key != but and len(key) >= LONG_KEY)
+
+
 def without_query_secrets(text: str) -> str:
     """Return an address without the values of parameters such as `api_key`, whatever they are."""
     return re.sub(_SECRET_IN_QUERY, rf"\1{HIDDEN}", text)
