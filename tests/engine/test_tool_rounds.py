@@ -473,6 +473,31 @@ def test_invalid_tools_are_refused_before_anything_is_sent(kernel_with_tools: Ke
     assert service.chats == []
 
 
+@pytest.mark.parametrize(
+    ("text", "is_call"),
+    [
+        ('<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>', True),
+        ("Let me look.\n<tool_call>\n<function=weather>\n<parameter=city>\nOslo\n</parameter>", True),
+        ('[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Oslo"}}]', True),
+        ('[TOOL_CALLS]weather{"city": "Oslo"}', True),
+        ('<|python_tag|>{"name": "weather", "parameters": {"city": "Oslo"}}', True),
+        ("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n", True),
+        ("<|tool_calls_section_begin|><|tool_call_begin|>functions.weather:0", True),
+        ('{"name": "weather", "parameters": {"city": "Oslo"}}', True),
+        ('<tool_call>{"name": "other"}</tool_call>', False),
+        ('{"name": "weather"}', False),
+        ("The weather in Oslo is fine.", False),
+    ],
+)
+def test_a_call_of_a_tool_that_is_written_as_text_is_reported(
+    api: ModuleType, service: Service, text: str, is_call: bool
+) -> None:
+    service.then(Streamed([text]))
+    reply = api.chat("hi", tools=[weather])
+    assert reply.text == text
+    assert any("a call of a tool as text" in one for one in reply.notices) == is_call
+
+
 def test_chat_takes_tools_schema_and_images_in_python(api: ModuleType, service: Service) -> None:
     service.then(calling(("weather", '{"city": "Paris"}')), Streamed(['{"ok": true}']), Streamed(['{"n": 1}']))
     reply = api.chat("Go", tools=[weather], schema="ok bool", think="low")

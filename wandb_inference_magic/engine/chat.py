@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 MAX_ROUNDS: Final = 10
 # Why the reply of a chat that failed is incomplete, by the error's cause.
 INCOMPLETE: Final = {"answer": "not what was asked for", "budget": "stopped by the budget"}
+CALL_AS_TEXT: Final = (
+    "The reply has a call of a tool as text, so the tool did not run. The service does not read how this model calls "
+    "tools: ask another model, or set that at the server (vLLM: --enable-auto-tool-choice and --tool-call-parser)."
+)
 UNFIT_REMEDY: Final = (
     "Its text is in {place}. Say in the prompt what you want, make the schema simpler, or ask another model."
 )
@@ -183,6 +187,8 @@ class _ChatRun:
             self._send()
             last = self.call.built()
             tools = self.call.spec.tools
+            if tools is not None and not last.tool_calls and tools.is_called_in(last.text):
+                self.call.builder.notice(CALL_AS_TEXT)
             # The arguments of a call that was cut are not what the model wanted.
             if tools is None or not last.tool_calls or last.finish_reason in ("length", "content_filter"):
                 return

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..concurrency import coroutines
 from ..errors import InferenceError, describe_exception, did_you_mean, quoted
 from ..messages import ToolStep
-from ..text import counted, whole
+from ..text import counted, json_or_none, whole
 from .tool_schema import Tool, describe, name_of
 
 if TYPE_CHECKING:
@@ -45,6 +45,13 @@ class ResultText:
     images: int = 0
 
 
+# How models begin the call of a tool, in the forms of Hermes and Qwen, Llama, Mistral, DeepSeek, Kimi and others.
+_CALL: Final = re.compile(
+    r"<[|｜]?(?:tool|function)s?[_▁ ]?call|<function=|<[|｜]python_tag|\[TOOL_CALLS\]|<tool_use>|<invoke name=|"
+    r"```tool_c|functools\[",
+    re.IGNORECASE,
+)
+_ARGUMENTS: Final = {"arguments", "parameters"}
 # What models write between a namespace, the name of a tool, and what follows it.
 _PARTS_OF_NAME: Final = re.compile(r"[.:/<|>\s]+")
 
@@ -108,6 +115,14 @@ class Toolbox:
             return name
         named = {part for part in (*_PARTS_OF_NAME.split(name), name.replace(".", "_")) if part in self._tools}
         return named.pop() if len(named) == 1 else re.sub(r"[^A-Za-z0-9_-]", "_", name)[:LONGEST_NAME] or "_"
+
+    def is_called_in(self, text: str) -> bool:
+        """Return whether a text is, or has marks of, a call of one of the tools, as models are trained to write it."""
+        names = "|".join(map(re.escape, self.names))
+        if (mark := _CALL.search(text)) is not None:
+            return re.search(rf"\b(?:{names})\b", text[mark.start() :]) is not None
+        written = json_or_none(text.strip())
+        return isinstance(written, dict) and written.get("name") in self._tools and not _ARGUMENTS.isdisjoint(written)
 
     def _answer(self, call: ToolCall, name: str) -> tuple[str, list[str], bool]:
         """Run the tool. Return a text for the model, notices for the user, and whether the tool ended without an error.
