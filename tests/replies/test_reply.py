@@ -178,7 +178,7 @@ def test_a_closing_tag_at_the_end_of_a_reply_ends_the_reasoning(end: str) -> Non
     ],
 )
 def test_the_words_of_gpt_oss_are_tags_only_together(text: str, shown: str, reasoning: str) -> None:
-    for pieces in ([text], text, ["a", text[1:]]):
+    for pieces in ([text], text, [text[:1], text[1:]]):
         reply = reply_of(*(delta(content=piece) for piece in pieces), delta("stop"))
         assert (reply.text, reply.reasoning) == (shown, reasoning), pieces
 
