@@ -836,6 +836,7 @@ def test_only_the_first_of_many_mismatches_are_listed() -> None:
     assert found.value.problems[-1] == "and 20 more"
 
 
+WITH_B: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
 CHECKS: list[tuple[dict[str, Any], Any, bool]] = [
     ({"type": "integer"}, 3.0, True),
     ({"type": "integer"}, 3.5, False),
@@ -884,6 +885,26 @@ CHECKS: list[tuple[dict[str, Any], Any, bool]] = [
       "$defs": {"N": {"type": "string"}, "n": {"type": "integer"}}}, {"a": "x", "b": 1}, True),
     ({"type": "object", "properties": {"a.b": {"type": "integer"}, '{"}': {"type": "integer"}, "$ref": {}}},
      {"a.b": 1, '{"}': "one"}, False),
+    # Keywords of later drafts, which fastjsonschema does not know.
+    ({**WITH_B, "dependentRequired": {"a": ["b"]}}, {"a": 1}, False),
+    ({**WITH_B, "dependentRequired": {"a": ["b"]}}, {"b": 1}, True),
+    ({**WITH_B, "dependentSchemas": {"a": {"required": ["b"]}}}, {"a": 1}, False),
+    ({**WITH_B, "dependentRequired": {"a": ["b"]}, "dependentSchemas": {"a": {"required": ["c"]}}},
+     {"a": 1, "b": 1}, False),
+    ({**WITH_B, "unevaluatedProperties": False}, {"b": 1, "c": 1}, False),
+    ({**WITH_B, "unevaluatedProperties": False}, {"b": 1}, True),
+    ({"type": "array", "contains": {"const": 1}, "minContains": 0}, [2], True),
+    ({"type": "array", "prefixItems": [{"type": "integer"}], "items": {"type": "string"}}, [1, "a"], True),
+    ({"type": "array", "prefixItems": [{"type": "integer"}], "items": {"type": "string"}}, ["a"], False),
+    ({"type": "array", "prefixItems": [{"type": "integer"}], "items": False}, [1, 2], False),
+    ({**WITH_B, "properties": {"a": {"$ref": "#/$defs/n", "minimum": 5}}, "$defs": {"n": {"type": "integer"}}},
+     {"a": 1}, False),
+    ({**WITH_B, "properties": {"a": {"$ref": "#/$defs/n", "minimum": 5}}, "$defs": {"n": {"type": "integer"}},
+      "$schema": "http://json-schema.org/draft-07/schema#"}, {"a": 1}, True),
+    ({"$ref": "#/$defs/n", "required": ["b"], "$defs": {"n": WITH_B}}, {"a": 1}, False),
+    ({"allOf": [WITH_B, {"required": ["b"]}]}, {"a": 1}, False),
+    ({"allOf": [WITH_B, {"required": ["b"]}]}, {"b": 1}, True),
+    ({"type": "object", "properties": {"prefixItems": {"type": "integer"}}}, {"prefixItems": "one"}, False),
 ]  # fmt: skip
 
 
@@ -924,7 +945,7 @@ def test_known_formats_are_checked(name: str, good: str, bad: str) -> None:
 
 
 def test_unknown_formats_and_keywords_are_ignored() -> None:
-    for more in ({"format": "postcode"}, {"x-unit": "km"}, {"prefixItems": [{"type": "integer"}]}):
+    for more in ({"format": "postcode"}, {"x-unit": "km"}, {"unevaluatedItems": False}):
         assert schema_of({"type": ["string", "array"], **more}).read('["a"]') == ["a"]
         assert schema_of({"type": ["string", "array"], **more}).read('"a"') == "a"
 
@@ -994,7 +1015,21 @@ def test_an_invalid_json_schema_is_refused(schema: dict[str, Any], why: str) -> 
     assert why in refused.value.why
 
 
-KEYWORDS = st.sampled_from(["$ref", "$id", "type", "properties", "items", "anyOf", "enum", "pattern", "minimum"])
+KEYWORDS = st.sampled_from(
+    [
+        "$ref",
+        "$id",
+        "type",
+        "properties",
+        "items",
+        "anyOf",
+        "enum",
+        "pattern",
+        "minimum",
+        "dependentSchemas",
+        "prefixItems",
+    ]
+)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda one: st.lists(one, max_size=3) | st.dictionaries(KEYWORDS | st.text(), one, max_size=3),

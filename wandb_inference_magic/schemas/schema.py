@@ -7,13 +7,12 @@ import json
 import re
 import typing
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import LEAVING, InferenceError, describe_exception, did_you_mean, quoted, shortened
@@ -22,7 +21,15 @@ from ..messages import inner_json, json_in
 from ..text import as_json, json_values, read_json_text, whole, with_backslashes
 from .annotations import has_quoted_name, with_known_typed_dicts
 from .short_form import annotation_of
-from .validation import ROUNDS, compile_reader, misread_values, property_names, with_missing_nulls, with_other_forms
+from .validation import (
+    ROUNDS,
+    compile_reader,
+    copy_without,
+    misread_values,
+    property_names,
+    with_missing_nulls,
+    with_other_forms,
+)
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -35,7 +42,6 @@ MAX_PROBLEMS: Final = 10
 MAX_VALUES: Final = 100
 # Strict schemas cannot contain defaults or discriminators. Titles only repeat the names.
 DROPPED: Final = ("default", "discriminator", "title")
-_VALUES: Final = ("default", "const", "enum", "examples")
 _BUILTINS: Final = (bool, dict, float, int, list, set, str, tuple)
 # The names that an annotation can use without the notebook.
 _KNOWN: Final[dict[str, Any]] = {
@@ -345,7 +351,7 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
         if any(isinstance(value, type) for value in schema.values()):
             raise ValueError("its values are types. Write the fields as a text, or as a dataclass.")
         copied = json.loads(json.dumps(dict(schema), allow_nan=False, default=as_json))
-        if not copied.keys() & {"type", "properties", "$ref", "anyOf", "oneOf", "enum", "items"}:
+        if not copied.keys() & {"type", "properties", "$ref", "allOf", "anyOf", "oneOf", "enum", "const", "items"}:
             raise ValueError("it has neither a type nor properties.")
         read = compile_reader(copied)
     except (TypeError, ValueError) as error:
@@ -405,24 +411,6 @@ def _strict(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
             node |= {"type": "object", "required": list(node["properties"]), "additionalProperties": False}
 
     return copy_without(DROPPED, schema, close), not free
-
-
-def copy_without(keywords: Collection[str], schema: Any, change: Callable[[dict[str, Any]], None] | None = None) -> Any:
-    """Copy a JSON schema without some keywords and change each object in it. Names and values are not keywords."""
-    copy = partial(copy_without, keywords, change=change)
-    if isinstance(schema, list):
-        return [copy(one) for one in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    kept: dict[str, Any] = {}
-    for keyword, value in schema.items():
-        if keyword in ("properties", "$defs", "definitions") and isinstance(value, Mapping):
-            kept[keyword] = {name: copy(one) for name, one in value.items()}
-        elif keyword not in keywords:
-            kept[keyword] = value if keyword in _VALUES else copy(value)
-    if change is not None:
-        change(kept)
-    return kept
 
 
 def _no_schema(why: str) -> InferenceError:

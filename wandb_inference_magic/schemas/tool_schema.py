@@ -17,8 +17,7 @@ from ..imports import is_instance
 from ..text import as_json, read_json_text, whole, with_texts
 from .annotations import with_known_typed_dicts
 from .docstrings import read_docstring, target_of
-from .schema import copy_without
-from .validation import misread_values
+from .validation import copy_without, misread_values
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -1,10 +1,11 @@
 """Checks whether a JSON value fits a JSON schema: with fastjsonschema, but with our own messages.
 
-Drafts 4, 6, 7 and 2019-09 are supported. A schema that names no draft, or another one, is read as 2019-09.
+Drafts 4, 6, 7, 2019-09 and 2020-12 are supported. A schema that names no draft is read by the rules of the last two.
 These values of `format` are checked: date, time, date-time (with its time zone), duration, email, hostname, ipv4, ipv6,
 uri, uri-reference, uri-template, uuid, json-pointer, relative-json-pointer and regex, and iri, iri-reference, idn-email
-and idn-hostname. An older draft has fewer: `duration` and `uuid` are new in 2019-09. Any other `format`, and any
-keyword of a later draft, counts as valid. A `pattern` is a Python regular expression, and its search has no time limit.
+and idn-hostname. An older draft has fewer: `duration` and `uuid` are new in 2019-09. Not checked: other formats,
+`minContains`, `maxContains`, `unevaluatedItems`, `$dynamicRef`, and `unevaluatedProperties` in a schema that combines
+others. A `pattern` is a Python regular expression, and its search has no time limit.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import json
 import re
 from ast import literal_eval
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import shortened
@@ -46,6 +48,18 @@ _RULES: Final = ("type", "enum", "const", "format", "anyOf", "oneOf")
 ROUNDS: Final = 3
 # Stands for a null where a JSON schema wants another value: the field may be one that is not required.
 _LEFT_OUT: Final = object()
+# The keywords whose values are values, and those that have schemas by names of the user's.
+_VALUES: Final = ("default", "const", "enum", "examples")
+_BY_NAME: Final = (
+    *("properties", "patternProperties", "$defs", "definitions", "dependencies", "dependentSchemas"),
+    "dependentRequired",
+)
+_DRAFT_7: Final = re.compile("draft-0[467]")
+# What says more about the properties of an object, and what is no rule beside a reference.
+_COMBINING: Final = frozenset(("$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"))
+_BESIDE_REFERENCE: Final = frozenset(
+    ("$ref", "$schema", "$id", "$defs", "definitions", "title", "description", "default", "examples")
+)
 _SHARED: Final = ("$schema", "$id", "$defs", "definitions")
 
 
@@ -105,9 +119,7 @@ def _compiled(schema: Mapping[str, Any]) -> Callable[[Any], list[JsonSchemaValue
     import fastjsonschema
 
     try:
-        fits = fastjsonschema.compile(
-            _with_distinct_references(schema), handlers=_NoDocuments(), use_default=False, fast_fail=False
-        )
+        fits = fastjsonschema.compile(_in_draft_7(schema), handlers=_NoDocuments(), use_default=False, fast_fail=False)
     except Exception as error:  # noqa: BLE001 - a keyword's value of the wrong type makes it fail in any way
         raise ValueError(str(error).partition("\n")[0] or type(error).__name__) from None
 
@@ -124,22 +136,61 @@ def _compiled(schema: Mapping[str, Any]) -> Callable[[Any], list[JsonSchemaValue
     return errors_in
 
 
-def _with_distinct_references(schema: Mapping[str, Any]) -> Any:
-    """Return a copy of a schema in which fastjsonschema does not confuse `#/$defs/A` and `#/$defs/a`.
+def _in_draft_7(schema: Mapping[str, Any]) -> Any:
+    """Return a copy of a schema as fastjsonschema reads it, which has the keywords of draft 7 only.
 
-    It names a function after each reference, without capital letters and punctuation. It ignores extra slashes at the
-    beginning, so each reference gets a different number of them.
+    A `$ref` of draft 7 overrides what is beside it. In later drafts both count.
     """
+    is_later = not _DRAFT_7.search(str(schema.get("$schema", "")))
     numbers: dict[str, int] = {}
 
-    def distinct(node: dict[str, Any]) -> dict[str, Any]:
-        reference = node.get("$ref")
-        if isinstance(reference, str) and reference.startswith("#/"):
+    def change(node: dict[str, Any]) -> None:
+        if isinstance(reference := node.get("$ref"), str) and reference.startswith("#/"):
+            # It names a function after each reference, without capital letters and punctuation. It ignores extra
+            # slashes at the beginning, so each reference gets a different number of them.
             number = numbers.setdefault(reference, len(numbers) + 1)
             node["$ref"] = f"#{'/' * number}{reference[2:]}"
-        return node
+        if is_later:
+            _replace_later_keywords(node)
 
-    return json.loads(json.dumps(schema), object_hook=distinct)
+    return copy_without((), schema, change)
+
+
+def _replace_later_keywords(node: dict[str, Any]) -> None:
+    """Write the keywords of drafts 2019-09 and 2020-12 as those of draft 7, where these can say the same."""
+    names = {name: {"required": one} for name, one in node.pop("dependentRequired", {}).items()}
+    for name, one in node.pop("dependentSchemas", {}).items():
+        names[name] = {"allOf": [names[name], one]} if name in names else one
+    if names:
+        node["allOf"] = [*node.get("allOf", ()), {"dependencies": names}]
+    if "prefixItems" in node:
+        if "items" in node:
+            node["additionalItems"] = node["items"]
+        node["items"] = node.pop("prefixItems")
+    if node.get("minContains") == 0:
+        node.pop("contains", None)
+    if "unevaluatedProperties" in node and node.keys().isdisjoint(_COMBINING):
+        node.setdefault("additionalProperties", node.pop("unevaluatedProperties"))
+    if "$ref" in node and (beside := {name: node.pop(name) for name in node.keys() - _BESIDE_REFERENCE}):
+        node["allOf"] = [{"$ref": node.pop("$ref")}, beside]
+
+
+def copy_without(keywords: Collection[str], schema: Any, change: Callable[[dict[str, Any]], None] | None = None) -> Any:
+    """Copy a JSON schema without some keywords and change each object in it. Names and values are not keywords."""
+    copy = partial(copy_without, keywords, change=change)
+    if isinstance(schema, list):
+        return [copy(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    kept: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword in _BY_NAME and isinstance(value, Mapping):
+            kept[keyword] = {name: copy(one) for name, one in value.items()}
+        elif keyword not in keywords:
+            kept[keyword] = value if keyword in _VALUES else copy(value)
+    if change is not None:
+        change(kept)
+    return kept
 
 
 def _described(error: JsonSchemaValueException, root: Mapping[str, Any], within: tuple[str, ...]) -> list[str]:
