@@ -802,6 +802,7 @@ PROBLEMS: list[tuple[Any, str, list[str]]] = [
     (list[Movie], '[{"title": [1], "year": 1}]', ["0.title: Input should be a valid string, not [1]"]),
     (Literal[1, 2], '{"value": "true"}', ["Input should be 1 or 2, not 'true'"]),
     (Literal[1, 2] | date, '{"value": "7"}', ["Input should be 1 or 2, not '7'"]),
+    ("n int, d date", '{"n": "5,000", "d": "May 5, 2024"}', ["not '5,000'", "not 'May 5, 2024'"]),
     (Movie, "no json", ["the answer is not JSON"]),
     (Movie, '{"title" "a"}', ["the answer is not JSON: Expecting ':' delimiter: line 1 column 10 (char 9)"]),
     ("a int", '{"a": true}', ["a: Input should be a number, not true"]),

@@ -764,6 +764,25 @@ def test_the_seconds_of_a_step_measure_the_tool() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "received"),
+    [
+        ('{"xs": "[1, 2]", "o": "{\\"a\\": 1}"}', ([1, 2], {"a": 1}, "x", None)),
+        ('{"xs": ["1", 2], "text": 5}', ([1, 2], {}, "5", None)),
+        ('{"xs": [1], "o": null, "text": null}', ([1], {}, "x", None)),
+        ('{"xs": "[1]", "o": null, "day": "2024-01-05"}', ([1], {}, "x", date(2024, 1, 5))),
+    ],
+)
+def test_arguments_in_other_forms_are_read_as_answers_are(arguments: str, received: tuple[Any, ...]) -> None:
+    called: list[Any] = []
+
+    def tool(xs: list[int], o: dict[str, int] = {}, text: str = "x", day: date | None = None) -> None:  # noqa: B006
+        called.append((xs, o, text, day))
+
+    assert step(tool, arguments).ok
+    assert called == [received]
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         ("{", "The arguments are not JSON: "),
@@ -774,7 +793,7 @@ def test_the_seconds_of_a_step_measure_the_tool() -> None:
         ("{}", "- a: Field required"),
         ("", "- a: Field required"),
         ('{"a": 1, "c": 2}', "- c: Extra inputs are not permitted"),
-        ('{"a": 1, "b": 2}', "- b: Input should be a valid string"),
+        ('{"a": 1, "b": [2]}', "- b: Input should be a valid string"),
     ],
 )
 def test_wrong_arguments_are_reported_to_the_model(arguments: str, expected: str) -> None:

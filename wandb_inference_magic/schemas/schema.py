@@ -18,17 +18,15 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import LEAVING, InferenceError, describe_exception, did_you_mean, quoted, shortened
 from ..libraries import check_libraries
 from ..messages import inner_json, json_in
-from ..text import as_json, json_values, read_json_text, whole, with_backslashes
+from ..text import as_json, json_values, read_json_text, with_backslashes
 from .annotations import has_quoted_name, with_known_typed_dicts
 from .short_form import annotation_of
 from .validation import (
-    ROUNDS,
     compile_reader,
     copy_without,
     misread_values,
     property_names,
-    with_missing_nulls,
-    with_other_forms,
+    read_in_any_form,
 )
 
 if TYPE_CHECKING:
@@ -317,18 +315,12 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     return _schema(json_schema, name, check, described)
 
 
-def _validated(adapter: TypeAdapter[Any], value: Any, names: frozenset[str], rounds: int = ROUNDS) -> Any:
+def _validated(adapter: TypeAdapter[Any], value: Any, names: frozenset[str]) -> Any:
     from pydantic import ValidationError
 
     try:
-        # Validate as JSON: in JSON a date is a string, but as a Python value a string is not a date.
-        return adapter.validate_json(whole(json.dumps(value, ensure_ascii=False)).encode())
+        return read_in_any_form(adapter, value, names)
     except ValidationError as error:
-        if rounds and (changed := with_other_forms(value, error)) is not None:
-            return _validated(adapter, changed, names, rounds - 1)
-        if (filled := with_missing_nulls(value, error, names)) is not None:
-            with suppress(Mismatch):
-                return _validated(adapter, filled, names, 0)
         raise Mismatch(_problems(error)) from None
     except RecursionError:
         raise

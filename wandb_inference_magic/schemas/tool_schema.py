@@ -17,7 +17,7 @@ from ..imports import is_instance
 from ..text import as_json, read_json_text, whole, with_texts
 from .annotations import with_known_typed_dicts
 from .docstrings import read_docstring, target_of
-from .validation import copy_without, misread_values
+from .validation import copy_without, misread_values, property_names, read_in_any_form
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -56,8 +56,13 @@ class Tool:
         from pydantic_core import from_json
 
         raw = _without_halves(text).encode() if text.strip() else b"{}"
-        read = {name: value for name, value in self.arguments.validate_json(raw).items() if value is not LEFT_OUT}
-        given = from_json(raw)
+        try:
+            given = from_json(raw)
+        except ValueError:
+            # Pydantic says in its own way what is wrong.
+            self.arguments.validate_json(raw)
+            raise
+        read = {name: value for name, value in self._validated(given).items() if value is not LEFT_OUT}
         if problems := [*misread_values(self.definition["function"]["parameters"], given)]:
             raise ValueError("; ".join(problems))
         positional = [
@@ -69,6 +74,22 @@ class Tool:
         if taken := _bound(self.function).keys() & others.keys():
             raise ValueError(f"the user has set {', '.join(sorted(taken))}")
         return positional, read | others
+
+    def _validated(self, given: Any) -> dict[str, Any]:
+        from pydantic import ValidationError
+
+        names = property_names(self.definition["function"]["parameters"])
+        try:
+            return read_in_any_form(self.arguments, given, names)
+        except ValidationError:
+            # Models write null for what they leave to the function.
+            left_out = {one.name for one in self.parameters if one.default is not one.empty}
+            nulls = {name for name in left_out & given.keys() if given[name] is None} if isinstance(given, dict) else ()
+            if not nulls:
+                raise
+            return read_in_any_form(
+                self.arguments, {name: one for name, one in given.items() if name not in nulls}, names
+            )
 
     def _read_others(self, given: Mapping[str, Any]) -> dict[str, Any]:
         if self.others is None:

@@ -14,18 +14,20 @@ import json
 import re
 from ast import literal_eval
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import shortened
 from ..messages import inner_json
-from ..text import bare, boolean_of, folded, is_number, json_or_none, ungrouped
+from ..text import bare, boolean_of, folded, is_number, json_or_none, ungrouped, whole
 
 if TYPE_CHECKING:
     from fastjsonschema import JsonSchemaValueException
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
+T = TypeVar("T")
 # The formats of texts that pydantic also reads from numbers.
 TIMES: Final = ("date", "date-time", "time")
 # The values in pydantic's list of those that are allowed, as Python writes them.
@@ -220,6 +222,37 @@ def _of_alternatives(error: JsonSchemaValueException, root: Mapping[str, Any], p
     except (ValueError, TypeError):
         return []
     return min(found, key=len, default=[])[:1]
+
+
+def read_in_any_form(adapter: TypeAdapter[T], value: Any, names: frozenset[str], rounds: int = ROUNDS) -> T:
+    """Return what a JSON value stands for: as it is, with parts in other forms, or with nulls for missing fields.
+
+    Parameters
+    ----------
+    adapter : TypeAdapter
+    value : object
+        What the model wrote, parsed.
+    names : set of str
+        The names of all fields: see `with_missing_nulls`.
+
+    Raises
+    ------
+    ValidationError
+        That of the value as it is.
+    """
+    from pydantic import ValidationError
+
+    try:
+        # Validate as JSON: in JSON a date is a string, but as a Python value a string is not a date.
+        return adapter.validate_json(whole(json.dumps(value, ensure_ascii=False)).encode())
+    except ValidationError as error:
+        if rounds and (changed := with_other_forms(value, error)) is not None:
+            with suppress(ValidationError):
+                return read_in_any_form(adapter, changed, names, rounds - 1)
+        if (filled := with_missing_nulls(value, error, names)) is not None:
+            with suppress(ValidationError):
+                return read_in_any_form(adapter, filled, names, 0)
+        raise
 
 
 def with_other_forms(value: Any, error: ValidationError) -> Any:
