@@ -8,6 +8,7 @@ import enum
 import functools
 import json
 import operator
+import re
 import signal
 import sqlite3
 import subprocess
@@ -220,9 +221,49 @@ def epydoc(city, days=1, *, unit="C"):
 
 @pytest.mark.parametrize("function", [numpydoc, google, sphinx, epydoc], ids=lambda function: function.__name__)
 def test_docstrings_describe_the_function_and_its_parameters(function: Callable[..., Any]) -> None:
-    assert description_of(function) == "Tell the weather.\n\nOf a city, for some days."
+    description, _, returns = description_of(function).partition("\n\nReturns: ")
+    assert description == "Tell the weather.\n\nOf a city, for some days."
+    assert re.sub("^city ?: ", "", returns) == ("" if function is epydoc else "not this")
     definition = {name: of["description"] for name, of in parameters(function)["properties"].items()}
     assert definition == {"city": "The city, in English.", "days": "What it says.", "unit": "What it says."}
+
+
+def test_a_docstring_can_begin_with_its_parameters_and_have_notes_for_the_model() -> None:
+    def tool(a, b):
+        """Args:
+            `a`: one
+            b: two
+
+        Returns:
+            float: The temperature in kelvin.
+        """
+
+    def noted(a):
+        """Do it.
+
+        Parameters
+        ----------
+        a : int
+            one
+
+        Attributes
+        ----------
+        a : int
+            not this
+
+        Notes
+        -----
+        Call it once.
+
+        Examples
+        --------
+        >>> noted(1)
+        """
+
+    assert description_of(tool) == "Returns: The temperature in kelvin."
+    assert {name: of["description"] for name, of in parameters(tool)["properties"].items()} == {"a": "one", "b": "two"}
+    assert description_of(noted) == "Do it.\n\nNotes: Call it once."
+    assert parameters(noted)["properties"]["a"]["description"] == "one"
 
 
 def test_a_docstring_that_cannot_be_parsed_is_the_description() -> None:

@@ -9,6 +9,10 @@ from types import WrapperDescriptorType
 from typing import Any, Final
 
 LONGEST_DESCRIPTION: Final = 1_000
+# Stands for a summary where there is none.
+_NO_SUMMARY: Final = "-"
+# The sections of a docstring that are about the whole function, and of use to a model.
+_SECTIONS: Final = ("returns", "note", "notes", "warning", "warnings")
 
 
 def read_docstring(function: object) -> tuple[str, dict[str, str]]:
@@ -27,18 +31,27 @@ def _parsed(docstring: str) -> tuple[str, dict[str, str]]:
 
     # The parser does not know this heading of Google style.
     docstring = re.sub(r"^Keyword Arg(ument)?s:", "Params:", docstring, flags=re.MULTILINE)
+    # Nor does it know a docstring that begins with one.
+    begins = re.match(r"(Arg(ument)?s|Params|Parameters):", docstring)
+    docstring = f"{_NO_SUMMARY}\n\n{docstring}" if begins else docstring
     try:
         parsed = parse(docstring)
     except (ParseError, LookupError):
         return _cut(docstring), {}
     # One entry can describe several parameters.
     texts = {
-        name.strip(" *"): _cut(" ".join(one.description.split()))
+        name.strip(" *`"): _cut(" ".join(one.description.split()))
         for one in parsed.params
-        if one.description
+        if one.description and one.args[0] != "attribute"
         for name in one.arg_name.split(",")
     }
-    return _cut(parsed.description or ""), texts
+    sections = [(parsed.description or "").removeprefix(_NO_SUMMARY).strip()]
+    sections += [
+        f"{one.args[0].capitalize()}: {' '.join(one.description.split())}"
+        for one in parsed.meta
+        if one.args[0] in _SECTIONS and one.description
+    ]
+    return _cut("\n\n".join(filter(None, sections))), texts
 
 
 def _docstring_of(function: Any) -> str:
