@@ -216,6 +216,11 @@ def test_an_exported_markdown_file_is_inert() -> None:
     assert "image: a (evil.example)" in text
 
 
+def test_the_columns_of_a_table_are_aligned_also_below_wide_characters() -> None:
+    lines = table_bundle(("thread", "turns"), [("東京", "2"), ("main", "10")])["text/plain"].splitlines()
+    assert lines == ["thread  turns", "------  -----", "東京    2", "main    10"]
+
+
 def test_costs_in_a_table_and_below_it_are_not_maths() -> None:
     """JupyterLab reads the text between two dollars of a paragraph as maths, in a table too."""
     bundle = table_bundle(("model", "cost"), [("a", "$0.0024"), ("b", "$0.0012")], below="$0.0036 in all, $1.50 left.")

@@ -68,8 +68,11 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 def _aligned(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table as lines of plain text. In a terminal it fits: long cells are broken into several lines."""
+    # Loading the extension does not import it.
+    from rich.cells import cell_len
+
     cells = [[safe_plain(cell).replace("\n", " ") for cell in row] for row in (headings, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    widths = [max(cell_len(row[column]) for row in cells) for column in range(len(headings))]
     if is_terminal(sys.stdout):
         room = get_terminal_size().columns - len(GAP) * (len(widths) - 1)
         while sum(widths) > room and max(widths) > NARROWEST:
@@ -79,6 +82,17 @@ def _aligned(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    broken = [wrap(cell, width) if len(cell) > width else [cell] for cell, width in zip(row, widths, strict=True)]
+    from rich.cells import cell_len, set_cell_size
+
+    broken = [
+        _broken(cell, width) if cell_len(cell) > width else [cell] for cell, width in zip(row, widths, strict=True)
+    ]
     for parts in zip_longest(*broken, fillvalue=""):
-        yield GAP.join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip()
+        yield GAP.join(set_cell_size(part, width) for part, width in zip(parts, widths, strict=True)).rstrip()
+
+
+def _broken(cell: str, width: int) -> list[str]:
+    """Return a cell in lines of at most this width: broken at words or, where a character can be wide, anywhere."""
+    from rich.cells import chop_cells
+
+    return wrap(cell, width) if cell.isascii() else chop_cells(cell, width)
