@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timezone
 from email.utils import formatdate
-from time import perf_counter, time
+from time import perf_counter, time, tzset
 from types import ModuleType
 from typing import Any
 
@@ -64,6 +64,17 @@ def test_retry_after_is_read_in_all_its_forms() -> None:
     assert read_retry_after("1m 30s") == 90
     assert read_retry_after("5 minutes") == 300
     assert read_retry_after(None) is read_retry_after("soon") is read_retry_after("nan, 1e300") is None
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Tokyo"])
+def test_a_date_without_a_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    monkeypatch.setenv("TZ", zone)
+    tzset()
+    now = datetime(2026, 11, 29, 12, tzinfo=timezone.utc).timestamp()
+    for text in ("2026-11-29T12:00:30", "Sun, 29 Nov 2026 12:00:30 -0000", "2026-11-29T12:00:30Z"):
+        assert read_retry_after(text, now=now) == 30
+    monkeypatch.undo()
+    tzset()
 
 
 @pytest.mark.parametrize("text", ["15 March 2026", "5 Dec", "1 request", "9" * 190 + " days", "1" * 40_000 + "x"])

@@ -64,6 +64,12 @@ def test_a_set_has_one_order_in_a_text_too(text: str) -> None:
     assert rendered(text, labels={"good", "bad", "mixed"}) == 'x["bad", "good", "mixed"]'
 
 
+def test_sets_in_a_set_and_missing_values_have_one_order_too() -> None:
+    sets = {frozenset({"pear"}), frozenset({"fig", "apple"}), frozenset({"cherry"}), frozenset[str]()}
+    assert rendered("{{ x }}", x=sets) == '[["apple", "fig"], ["cherry"], ["pear"], []]'
+    assert rendered("{{ x }}", x={2.0, 3.0, float("nan"), 1.0}) == "[1.0, 2.0, 3.0, null]"
+
+
 def test_a_container_in_a_text_is_json() -> None:
     assert rendered("{{ 'x: ' ~ [1, x, {'t': tags}] }}", x=pd.NA, tags={2, 1}) == 'x: [1, null, {"t": [1, 2]}]'
     labels = {"good", "bad", "mixed"}
@@ -203,7 +209,7 @@ def test_a_column_of_several_levels_is_answered_with_how_it_is_written(text: str
     columns = pd.MultiIndex.from_tuples([("size", "mean"), ("size", "max")])
     row = next(iter(read_rows(pd.DataFrame([[1, 2]], columns=columns))))
     with pytest.raises(InferenceError, match=re.escape("write row['size', 'mean'].")):
-        rendered(text, row=row)
+        Template(text, has_row=True).render({"row": row})
     assert rendered("{{ row['size', 'mean'] }}", row=row) == "1"
 
 

@@ -95,6 +95,11 @@ def test_a_text_can_be_added_to_a_rendered_one() -> None:
     fitted, counted = fit_values(content, 500)
     assert counted == 1
     assert fitted.endswith("?\n\nThe error")
+    for blank in ("{{ text }} x     {{ blank }}", "{{ blank }}   {{ text }} x"):
+        content = with_text_after(render(blank, {"text": LONG, "blank": "    "}), "\n\nThe error")
+        fitted, counted = fit_values(content, 500)
+        assert (counted, fitted.count("The erro")) == (1, 1)
+        assert fitted.endswith("x\n\nThe error")
 
 
 def test_values_cut_by_the_setting_are_counted() -> None:

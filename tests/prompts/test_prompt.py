@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from io import BytesIO, StringIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from service import Service, Wandb
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.frames.records import FrameRow
 from wandb_inference_magic.prompts.images import with_images
-from wandb_inference_magic.prompts.template import is_template, read_image, render, render_text
+from wandb_inference_magic.prompts.template import Template, is_template, read_image, render, render_text
 from wandb_inference_magic.prompts.values import Image, as_prompt, json_of
 
 IMAGE = Image("data:image/png;base64,AAAA")
@@ -175,7 +177,7 @@ def test_functions_of_python_are_called_and_compared(text: str, expected: str) -
 def test_a_column_whose_name_has_a_space_is_answered_with_what_works(text: str, says: str) -> None:
     row = {"Review text": "Fine.", "user.name": "Bo", "user.id": 1, "uses": 2, 'quote"': "", "Gold ": 1, "n\nl": 2}
     with pytest.raises(InferenceError) as refused:
-        render(text, {**row, "row": row})
+        Template(text, has_row=True).render({**row, "row": row})
     assert says in refused.value.remedy
     assert render('{{ row["Review text"] }}', {**row, "row": row}) == "Fine."
 
@@ -195,8 +197,27 @@ def test_a_column_that_a_row_does_not_have_is_called_so() -> None:
 
 def test_an_undefined_name_in_a_row_is_answered_with_the_columns() -> None:
     with pytest.raises(InferenceError) as refused:
-        render("{{ zzz }}", {"row": {"review": "good", "label": 1}, "review": "good", "label": 1})
+        Template("{{ zzz }}", has_row=True).render({"row": {"review": "good", "label": 1}})
     assert refused.value.remedy.startswith("The columns are review, label. If it is a variable, run the cell")
+
+
+def test_a_variable_called_row_is_not_the_row_of_a_map() -> None:
+    with pytest.raises(InferenceError) as refused:
+        render("{{ review }}", {"row": {"a": 1}, "df": pd.DataFrame({"review": ["Fine."]})})
+    assert "df.review" in refused.value.remedy
+
+
+@pytest.mark.parametrize("value", [b"abc", bytearray(b"abc"), BytesIO(b"abc"), StringIO("abc"), Figure, json, len])
+@pytest.mark.parametrize("spelling", ["{{ v ~ '' }}", "{{ v | string }}", "{{ [v] | join }}", "{{ '%s' % v }}"])
+def test_a_value_is_the_same_text_however_it_is_written(value: object, spelling: str) -> None:
+    assert render(spelling, {"v": value}) == render("{{ v }}", {"v": value})
+
+
+def test_a_path_and_an_exception_in_a_sentence_are_their_own_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("inside")
+    names = {"path": tmp_path / "a.txt", "error": ValueError("no such city")}
+    assert render("{{ 'In ' ~ path.name ~ ': ' ~ error }}", names) == "In a.txt: no such city"
+    assert render("{{ path ~ '' }}", names) == str(tmp_path / "a.txt")
 
 
 def test_a_frame_of_dask_shows_its_first_rows_without_a_warning_of_narwhals() -> None:

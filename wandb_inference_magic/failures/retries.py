@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from random import uniform
 from time import time
@@ -137,7 +137,9 @@ def _moment(text: str) -> float | None:
     # Python 3.10 does not read the Z.
     for read, date in ((datetime.fromisoformat, text.strip().replace("Z", "+00:00")), (parsedate_to_datetime, text)):
         with suppress(ValueError, TypeError, OverflowError, OSError):
-            return read(date).timestamp()
+            moment = read(date)
+            # Without a zone, and with the zone `-0000`, it is in UTC (RFC 5322, section 3.3).
+            return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
     return None
 
 

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from ..errors import Interrupted
+from ..messages import estimate
 from ..rendering import thought
 from ..replies import CallProgress, Listener, ReplyBuilder
 from ..text import counted, duration, hidden, without_secrets
@@ -116,7 +117,7 @@ class LiveUpdater(Spinner):
         self._progress = progress
         self._status = ""
         self._follow(progress.builder)
-        self._reasoning_taken = self._words_thought = 0
+        self._reasoning_taken = self._tokens_thought = 0
         self._ending, self._ending_shown, self._has_thought = "", 0, False
 
     def _follow(self, builder: ReplyBuilder) -> None:
@@ -201,7 +202,7 @@ class LiveUpdater(Spinner):
         if not self._reasoning_taken:
             self._show_status(describe_wait(f"waiting for {model}", waited))
             return
-        self._words_thought += sum(piece.count(" ") for piece in new)
+        self._tokens_thought += estimate("".join(new))
         self._ending = f"{self._ending}{''.join(new)}"[-LONGEST_ENDING:]
         self._ending_shown += sum(map(len, new))
         line = describe_wait(f"{model} is thinking", waited)
@@ -209,7 +210,7 @@ class LiveUpdater(Spinner):
         if line and (line != self._status or self._ending_shown >= LINE):
             self._status, self._ending_shown = line, 0
             ending, _ = without_secrets(self._ending, self._builder.secrets)
-            self._canvas.thinking(f"{line} · {counted(self._words_thought, 'word')}", ending)
+            self._canvas.thinking(f"{line} · about {counted(self._tokens_thought, 'token')}", ending)
 
     def _fold(self) -> None:
         """Fold the reasoning before the text, once."""

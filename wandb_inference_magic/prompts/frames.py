@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set as AnySet
 from contextlib import suppress
 from decimal import Decimal
 from io import StringIO
@@ -394,12 +394,17 @@ def _text(value: Any) -> str:
     return f"[{type(value).__name__}]" if says_nothing(text) else without_addresses(text)
 
 
-def in_order(items: set[Any] | frozenset[Any]) -> list[Any]:
+def in_order(items: AnySet[Any]) -> list[Any]:
     """Return the items of a set in one order: Python's own differs in each process, and with it the prompt."""
-    try:
-        return sorted(items)
-    except TypeError:
-        return sorted(items, key=lambda one: (type(one).__name__, repr(one)))
+    # `<` between sets says which is a part of the other, and a NaN is in no order.
+    if not any(isinstance(one, AnySet) or is_missing(one) for one in items):
+        with suppress(TypeError):
+            return sorted(items)
+    return sorted(items, key=_order)
+
+
+def _order(item: Any) -> tuple[str, str]:
+    return type(item).__name__, repr(in_order(item) if isinstance(item, AnySet) else item)
 
 
 def size_of(data: bytes | bytearray | memoryview) -> str:

@@ -136,7 +136,9 @@ def with_text_after(content: Content, text: str) -> Content:
     stripped, lead = content.strip(), len(content) - len(content.lstrip())
     if not isinstance(content, MarkedText):
         return f"{stripped}{text}"
-    spans = [(max(start - lead, 0), min(end - lead, len(stripped))) for start, end in content.spans]
+    # A value at an end may be blank, or end with blanks.
+    ends = [[min(max(at - lead, 0), len(stripped)) for at in span] for span in content.spans]
+    spans = [(start, end) for start, end in ends if start < end]
     return MarkedText(f"{stripped}{text}", spans, content.cut_values)
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import wraps
 from inspect import signature
 from math import nan
+from pathlib import PurePath
 from string import Formatter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -21,7 +22,7 @@ from .frames import behind_proxy, in_order, is_missing, python_of, says_nothing,
 from .hidden import is_container, shows_hidden
 from .images import Image, TextOfImages, image_inside
 from .marked import MarkedText, check_images
-from .values import json_of, known_form, prompt_form, text_form
+from .values import form_of, json_of, prompt_form, text_form
 
 if TYPE_CHECKING:
     Filter = Callable[..., Any]
@@ -99,7 +100,9 @@ def text_or_empty(value: Any) -> Any:
     kind: Any = type(value)
     if shown is None and is_container(value):
         shown = json_of(value)
-    if shown is None and kind is not Image and known_form(kind) is None:
+    # A path and an exception are often parts of a sentence: their own texts are.
+    has_own = form_of(kind) is None or isinstance(value, PurePath | BaseException)
+    if shown is None and kind is not Image and has_own:
         text = str(value)
         if not says_nothing(text) and without_addresses(text) == text:
             return value

@@ -96,7 +96,7 @@ def render(text: str, names: Mapping[str, Any], *, tokens: int | None = None, wh
     """
     if not is_template(text):
         return text
-    return Template(text, tokens=tokens, what=what, has_row=_has_row(names)).render(names)
+    return Template(text, tokens=tokens, what=what).render(names)
 
 
 class Template:
@@ -108,6 +108,7 @@ class Template:
     def __init__(self, text: str, *, tokens: int | None = None, what: str = THE_PROMPT, has_row: bool = False) -> None:
         self._tokens = tokens
         self._what = what
+        self._has_row = has_row
         # The images of one rendering, and the number of values that were cut in it.
         self._images: list[Image] = []
         self._cuts = 0
@@ -115,7 +116,7 @@ class Template:
         self._undefined = self._environment.undefined
         self._text = _PIECE.sub(_apart, text)
         self._remedy = AS_IT_STANDS if what.startswith(THE_PROMPT) else IN_A_LINE
-        self._compiled = _evaluated(self._compile, {"row": {}} if has_row else {}, what, self._remedy)
+        self._compiled = _evaluated(self._compile, {}, what, self._remedy, has_row=has_row)
 
     def _compile(self) -> CompiledTemplate:
         from jinja2 import nodes
@@ -176,7 +177,9 @@ class Template:
         self._images, self._cuts = [], 0
         # Only the names that it uses: a notebook has many, and the template would copy them all.
         used = {name: names[known] for name in self.names if (known := _known(name, names)) is not None}
-        pieces = _evaluated(lambda: [*self._compiled.generate(_passed(used))], names, self._what, self._remedy)
+        pieces = _evaluated(
+            lambda: [*self._compiled.generate(_passed(used))], names, self._what, self._remedy, has_row=self._has_row
+        )
         if _APART in self._text:
             pieces = [without(_APART, piece) for piece in pieces]
         parts = [image.part for image in self._images]
@@ -338,7 +341,9 @@ def _globals() -> dict[str, Any]:
     return {**vars(builtins), **DEFAULT_NAMESPACE}
 
 
-def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, remedy: str = AS_IT_STANDS) -> T:
+def _evaluated(
+    evaluate: Callable[[], T], names: Mapping[str, Any], what: str, remedy: str = AS_IT_STANDS, *, has_row: bool = False
+) -> T:
     """Return the result of `evaluate`. Any exception is reported as one InferenceError that names its location."""
     from jinja2 import TemplateSyntaxError, UndefinedError
 
@@ -346,7 +351,7 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
         return evaluate()
     except TemplateSyntaxError as error:
         where = f"Line {error.lineno} of {what}" if remedy in (AS_IT_STANDS, IN_A_LINE) else f"In {what}"
-        is_name = _has_row(names) and any(one in str(error.message) for one in _OF_NAMES)
+        is_name = has_row and any(one in str(error.message) for one in _OF_NAMES)
         help = f"{COMPUTE} {SPACED}" if is_name else COMPUTE
         raise _refused(f"{where}: {error.message}", f"{help} {remedy}") from None
     except UndefinedError as error:
@@ -354,7 +359,7 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
         owner = getattr(error, "owner", None)
         if isinstance(owner, Mapping) and type(owner).__module__.startswith(f"{__package__.partition('.')[0]}."):
             message = f"the row has no column {getattr(error, 'name', '')!r}"
-        help = how_to_define(getattr(error, "name", None), names, owner)
+        help = how_to_define(getattr(error, "name", None), names, owner, has_row=has_row)
         if message.startswith("'None' has no attribute"):
             help = OF_NONE.format(f"[{getattr(error, 'name', '')!r}]")
         if IS_COLUMN in help and what.startswith("the option"):
@@ -370,17 +375,23 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
         raise _refused(f"{_line(error, what)}: an expression raised {why}", "Try it in a cell of its own.") from None
 
 
-def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str:
-    """Return what to do about a name that is undefined among `names`, or not in `owner`; empty if nothing is known."""
+def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None, *, has_row: bool = False) -> str:
+    """Return what to do about a name that is undefined among `names`, or not in `owner`; empty if nothing is known.
+
+    `has_row` says that the names are those of a map, with its row.
+    """
     if not isinstance(name, str):
         return ""
     if owner is not None:
         labels = labels_of(owner)
         near = labels or (dir(owner) if type(owner).__module__ != "builtins" else [])
         call = f"Write {name}()." if inspect.isroutine(getattr(owner, name, None)) else ""
-        others = "" if call else _of_levels(name, labels) or _nearest(name, near, in_row=owner is names.get("row"))
+        others = (
+            ""
+            if call
+            else _of_levels(name, labels) or _nearest(name, near, in_row=has_row and owner is names.get("row"))
+        )
         return others or f"{call} {_listed('It has', labels)}".strip()
-    has_row = _has_row(names)
     if not has_row and (message := _column_of(name, names, least=1)):
         return message
     known = [one for one in names if not one.startswith("_") and one not in _OF_IPYTHON]
@@ -405,10 +416,6 @@ def _of_levels(name: str, labels: Iterable[str]) -> str:
     """Return how a column is written whose name has several levels, of which `name` is the first; empty if none is."""
     found = next((label for label in labels if label.startswith(f"({name!r}, ")), "")
     return f"It has several levels: write row[{found[1:-1]}]." if found else ""
-
-
-def _has_row(names: Mapping[str, Any]) -> bool:
-    return isinstance(names.get("row"), Mapping)
 
 
 def in_template(name: str) -> str:

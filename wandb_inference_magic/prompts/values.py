@@ -66,7 +66,7 @@ def as_prompt(value: object) -> str | Image:
         return ""
     if (shown := _ai_form(value)) is not None:
         return shown
-    if form := _form_of(type(value)):
+    if form := form_of(type(value)):
         return form(value)
     if _record_of(value) is not None or hasattr(type(value), "model_dump") or hidden.is_container(value):
         return _json(value)
@@ -246,7 +246,7 @@ class _Plain:
         if isinstance(value, PurePath):
             # A path in a container stands for its name. Only a path that is itself the value is read.
             return str(value)
-        known = _form_of(type(value))
+        known = form_of(type(value))
         return self._text_of((known if self._is_limited else whole_form)(value)) if known else _readable(value)
 
     def _has_items(self, value: Any) -> bool:
@@ -416,7 +416,7 @@ def text_form(value: object) -> str | Image | None:
 frames.own_text = lambda value: IN_TEXT if isinstance(shown := text_form(value), Image) else shown
 
 
-def _form_of(kind: type) -> Form | None:
+def form_of(kind: type) -> Form | None:
     """Return the function for a type: registered with `as_prompt`, or for a type of `_FORMS`. None for any other."""
     return known_form(kind) if (registered := as_prompt.dispatch(kind)) is _ANY else registered
 
@@ -433,7 +433,7 @@ def known_form(kind: Any) -> Form | None:
 
 def has_image_form(value: object) -> bool:
     """Return whether a value is an image, such as a figure, of which nothing is computed."""
-    return isinstance(value, Image) or _form_of(type(value)) in _IMAGE_FORMS
+    return isinstance(value, Image) or form_of(type(value)) in _IMAGE_FORMS
 
 
 def image_given(value: Any) -> Image:
