@@ -367,7 +367,7 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
         if value is None:
             raise
         # It arrived while the result was being made.
-        interrupted = Interrupted("The result is whole, in `partial` of this error.")
+        interrupted = Interrupted("The result is complete: it is the `partial` of this error.")
         interrupted.partial = value
         raise interrupted from None
     try:

@@ -68,7 +68,7 @@ class InferenceError(Exception):
     Attributes
     ----------
     partial : object
-        The frame with the answers so far, if a run over rows ended early. None otherwise.
+        What there is of the result: a Reply, a frame or an Evaluation. None if there is nothing.
     is_unsent : bool
         Whether it ended a request before anything was sent: such a request is no call.
     refuses_format : bool

@@ -161,7 +161,7 @@ def as_map(api: ModuleType, form: Form) -> None:
     if not form.error and form.expected.get("text"):
         assert row["reply"] == form.expected["text"]
     if form.error or "row_error" in form.expected or not form.expected.get("text"):
-        says = form.error.get("says", form.expected.get("row_error", "asks to call"))
+        says = form.error.get("says", form.expected.get("row_error", "requested a call"))
         assert says in row["reply_error"]
     else:
         assert "reply_error" not in row

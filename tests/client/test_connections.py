@@ -296,7 +296,7 @@ def test_a_proxy_that_has_connected_to_the_endpoint_is_not_said_to_be_out_of_rea
         current_session().settings.set(max_retries=0)
         for error in errors(api, {"chat": WAYS["chat"]}):
             assert error.startswith("The endpoint https://service.example/v1 could not be reached")
-            assert f"The way to it is the proxy {place} in HTTPS_PROXY." in error
+            assert f"The connection goes through the proxy {place} in HTTPS_PROXY." in error
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def test_a_proxy_that_accepts_and_never_answers_is_named(
         with pytest.raises(InferenceError) as caught:
             api.chat("hi")
     assert "sent nothing in time" in str(caught.value)
-    assert f"The way to it is the proxy {place} in http_proxy." in str(caught.value)
+    assert f"The connection goes through the proxy {place} in http_proxy." in str(caught.value)
 
 
 def test_a_connection_that_is_never_made_does_not_advise_to_wait_longer(

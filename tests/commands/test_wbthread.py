@@ -350,7 +350,7 @@ def test_a_long_thread_is_trimmed_with_a_notice(kernel_with_catalog: Kernel, wan
     for number in range(3):
         run = kernel_with_catalog.run(f"%wbchat turn {number} {'y' * 200}")
     assert [one[:6] for one in sent(wandb.api)] == ["turn 1", "xxxxxx", "turn 2"]
-    notice = "The thread is close to the model's context limit of 300 tokens: its oldest turn was not sent."
+    notice = "The thread does not fit into the model's context of 300 tokens: its oldest turn was not sent."
     assert notice in run.text
     assert "turn 3 · 2 earlier messages" in run.text
     assert kernel_with_catalog.value("_wbreply.notices") == (notice,)

@@ -218,7 +218,7 @@ def test_an_interrupt_of_a_call_from_python_is_one_line(
 
 def test_an_interrupted_check_is_one_line_about_the_check(kernel: Kernel, service: Service) -> None:
     service.always = Endless("Half an answer")
-    assert kernel.interrupt_at("%wbconfig --check", "checking").error == "Interrupted. The check has not ended."
+    assert kernel.interrupt_at("%wbconfig --check", "checking").error == "Interrupted. The check was not completed."
 
 
 @pytest.mark.parametrize("line", ["%wbmodels", "%wbconfig --check"])

@@ -452,7 +452,7 @@ def test_an_interrupt_ends_an_asynchronous_tool_also_where_it_does_not_wait(kern
     kernel.join_threads_since(threads)
 
 
-@pytest.mark.parametrize(("said", "shown"), [("A moment.", "A moment."), ("", "The model asks to call: wait")])
+@pytest.mark.parametrize(("said", "shown"), [("A moment.", "A moment."), ("", "The model requested a call of: wait")])
 def test_an_interrupt_in_a_tool_keeps_the_partial_reply(
     kernel_with_tools: Kernel, service: Service, said: str, shown: str
 ) -> None:

@@ -142,7 +142,7 @@ def test_a_callback_is_listed_and_ended(front_end: FrontEnd, service: Service, k
         refused = front_end.run(f"%wbjobs 1 {option}").error
         assert f"Job 1 ({what}) runs in a callback, a subshell or a thread of yours" in refused
         assert "%wbjobs 1 --cancel" in refused
-    assert front_end.run("%wbjobs 1 --cancel").text == "Job 1 ends; what has arrived is kept."
+    assert front_end.run("%wbjobs 1 --cancel").text == "Job 1 is being cancelled. The results so far are kept."
     check_ended(front_end, request, kind)
 
 
@@ -173,7 +173,7 @@ def test_a_cell_in_a_subshell_has_a_stop_button_and_a_cell_elsewhere_has_none(
     front_end.until(lambda: any("Half an answer" in str(one.content) for one in front_end.messages[request]))
     assert "chat with test/model-a" in front_end.run("%wbjobs").text
     assert front_end.stop_button(request)
-    assert front_end.run("%wbjobs 1 --cancel").text == "Job 1 ends; what has arrived is kept."
+    assert front_end.run("%wbjobs 1 --cancel").text == "Job 1 is being cancelled. The results so far are kept."
     ended = front_end.finish(request)
     assert "incomplete: interrupted" in ended.text
     assert WIDGET not in str(ended.outputs)

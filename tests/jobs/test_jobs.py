@@ -479,7 +479,7 @@ def test_what_a_killed_kernel_left_is_listed_and_goes_on(
     kernel.run("%load_ext wandb_inference_magic")
     shown = kernel.run("%wbjobs").text
     assert shown.startswith("Unfinished: %%wbmap df (labelled), started ")
-    assert ": at least 0 of 40 rows were done when its kernel ended. Run that cell again to go on." in shown
+    assert ": at least 0 of 40 rows done when its kernel ended. Run that cell again to go on." in shown
     held.may.set()
     kernel.run(ROWS)
     assert run(kernel, MAP, cell_id="the-cell").ok

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .line import Options, TextForm, Value, options_behind, read_line, read_unfinished
+    from .line import Options, TextForm, Value, read_line, read_unfinished, trailing_options
     from .options import (
         ChatOptions,
         ConfigOptions,

@@ -227,7 +227,7 @@ def read_line(
     return declared(**values), " ".join([*words, rest]).strip() if words else rest
 
 
-def options_behind(declared: type[Options], text: str) -> str:
+def trailing_options(declared: type[Options], text: str) -> str:
     """Return the options that a text ends with, as they are written, or an empty string.
 
     They are text, since options come first, but may have been meant as options.

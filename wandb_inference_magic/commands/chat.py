@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..arguments import ChatOptions, options_behind
+from ..arguments import ChatOptions, trailing_options
 from ..engine import MAX_MODELS, build_spec, cannot_combine, prepare_request, run_chat
 from ..errors import InferenceError, shortened
 from ..frontend import LiveUpdater, Spinner, next_cells
@@ -30,7 +30,7 @@ def chat(
     context, options, text
         The magic's context, its options and its text.
     is_line : bool
-        Whether the text is on the line of the options, behind them.
+        Whether the text is on the line of the options, after them.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def chat(
     thread = context.session.threads.current
     with context.user_output.watched():
         spec = build_spec(options, text, context.names, thread=thread, value_tokens=tokens, described_error=error)
-    if is_line and (behind := options_behind(ChatOptions, text)):
+    if is_line and (behind := trailing_options(ChatOptions, text)):
         spec = replace(spec, notices=(f"{shortened(behind)} was sent as text: options come before the text.",))
     canvas = context.canvas(_format(options))
     if options.quiet:
@@ -81,7 +81,7 @@ def chat(
         start_chat(context, specs[0], canvas, format=_format(options), name=options.output, quiet=options.quiet)
     else:
         return _send(context, options, specs[0], canvas)
-    if (notice := _left_threads(context, None)) and not options.quiet:
+    if (notice := _remove_earlier_turns(context, None)) and not options.quiet:
         canvas.append_below(line_bundle(notice))
     return replies
 
@@ -167,7 +167,7 @@ def _format(options: ChatOptions) -> str:
     return options.format or ("json" if options.schema else "markdown")
 
 
-def _left_threads(context: MagicContext, thread: str | None) -> str:
+def _remove_earlier_turns(context: MagicContext, thread: str | None) -> str:
     """Remove the turns of earlier runs of the cell from threads that it no longer continues. Say so."""
     if not context.cell.is_only("wbchat"):
         # Another magic of the cell may continue them.
@@ -178,7 +178,7 @@ def _left_threads(context: MagicContext, thread: str | None) -> str:
 
 def _finish(context: MagicContext, options: ChatOptions, reply: Reply) -> None:
     """Say which jobs have ended and which turns were removed, and put code into the next cells."""
-    notices = [_left_threads(context, reply.thread)]
+    notices = [_remove_earlier_turns(context, reply.thread)]
     if not options.quiet:
         notices += context.session.jobs.news()
     if options.code is not None:

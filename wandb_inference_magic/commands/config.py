@@ -259,7 +259,7 @@ def _check(session: Session, canvas: Canvas, *, needs_reply: bool) -> None:
             found[item] = f"{'✓' if is_good else '✗'} {item}", result
     except KeyboardInterrupt:
         # That of a chat is about a reply and a thread.
-        raise Interrupted("The check has not ended.") from None
+        raise Interrupted("The check was not completed.") from None
     except InferenceError as error:
         # A request for the models shows too that the key is wrong, or that nothing answers at the endpoint.
         failed = {"key": "key", "network": "endpoint"}.get(error.cause, items[len(found)])

@@ -161,7 +161,7 @@ def manage(context: MagicContext, options: JobsOptions, text: str) -> None:
                 remedy=f"To end it: %wbjobs {job.id} --cancel",
             )
         job.cancel()
-        canvas.show(line_bundle(f"Job {job.id} ends; what has arrived is kept."))
+        canvas.show(line_bundle(f"Job {job.id} is being cancelled. The results so far are kept."))
     elif not chosen:
         follow(canvas, job)
     else:
@@ -252,10 +252,12 @@ def _describe_left(one: JobRecord) -> str:
     when = datetime.fromtimestamp(one.started).strftime("%Y-%m-%d %H:%M")
     cell = f" in cell [{one.execution}]" if one.execution else ""
     notebook = f" of {Path(one.notebook).name}" if one.notebook else ""
-    rows = f"at least {one.done:,} of {one.total:,} {one.unit} were done" if one.total else "it had not begun"
+    ended = "its kernel ended"
+    if one.total:
+        ended = f"at least {one.done:,} of {one.total:,} {one.unit} done when {ended}"
     remedy = (
         "Run that cell again to go on."
         if one.keeps_answers
         else "No answers were kept on disk: if you run that cell again, it asks for everything."
     )
-    return f"Unfinished: {one.what}{variable}, started {when}{cell}{notebook}: {rows} when its kernel ended. {remedy}"
+    return f"Unfinished: {one.what}{variable}, started {when}{cell}{notebook}: {ended}. {remedy}"

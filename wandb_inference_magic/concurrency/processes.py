@@ -1,4 +1,4 @@
-"""What belongs to one process, and is left to it when it forks; what other child processes are given."""
+"""State that a forked child must not use, and settings that child processes inherit."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ class ModelCall:
                 if seen is not None:
                     seen.reply = self.built()
         self.share.limiter.served(self.sent_at)
-        self._command.session.models.has_answered(self.sent)
+        self._command.session.models.note_answered(self.sent)
 
     async def _read(self, chunks: AsyncIterator[Mapping[str, Any]]) -> None:
         try:
@@ -270,7 +270,7 @@ class ModelCall:
         models, endpoint, model = self._command.session.models, self.sent.endpoint, self.sent.model
         error = to_inference_error(failure, FailureContext(endpoint, model, models.known(endpoint)))
         if error.cause == "model":
-            models.is_refused(model, endpoint)
+            models.note_unknown_model(model, endpoint)
         return error
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:

@@ -196,7 +196,7 @@ class _ChatRun:
                 raise _too_many_rounds(last)
             called = _identified(last.tool_calls, self.call.sent.messages)
             steps = [self._run_tool(tools, call, "" if number else last.text) for number, call in enumerate(called)]
-            asking = {**_asking(last, called, tools), **self.call.builder.echo}
+            asking = {**_asking(last, called, tools), **self.call.builder.reasoning_to_send_back}
             request = self.call.sent.followed_by(asking, *(step.message for step in steps))
             self.call.follow_with(_allowed_to_answer(request, must=rounds == MAX_ROUNDS))
 

@@ -200,7 +200,7 @@ def _describe_left_out(turns: int, known: Model | None) -> str:
     if not turns or known is None:
         return ""
     which = "oldest turn was" if turns == 1 else f"{turns} oldest turns were"
-    return f"The thread is close to the model's context limit of {known.context:,} tokens: its {which} not sent."
+    return f"The thread does not fit into the model's context of {known.context:,} tokens: its {which} not sent."
 
 
 def _describe_cut(values: int, known: Model | None, *, is_set: bool = False) -> str:

@@ -166,7 +166,7 @@ def _check_together(options: ChatOptions) -> None:
     if options.once and (options.thread or options.new or options.fork):
         raise cannot_combine("--once", "--thread, --new and --fork", "it neither sends nor keeps a history.")
     if options.fork and options.new:
-        raise cannot_combine("--fork", "--new", "a thread that starts as a copy is new.")
+        raise cannot_combine("--fork", "--new", "--fork already starts the thread afresh, as a copy.")
 
 
 def cannot_combine(one: str, others: str, why: str) -> InferenceError:

@@ -61,7 +61,7 @@ class ErrorForm:
     affects_all : bool or None
         Whether every other request would be refused as well, and False if that depends on the prompt. None: as the
         cause says.
-    unless_waited : bool
+    unless_retry_after : bool
         Only if the service does not ask for a short wait before the next try.
     """
 
@@ -74,14 +74,14 @@ class ErrorForm:
     at: str = ""
     waits: Waits | None = None
     affects_all: bool | None = None
-    unless_waited: bool = False
+    unless_retry_after: bool = False
 
     def fits(self, status: int | None, text: str, places: Mapping[str, bool], *, asks_to_wait: bool) -> bool:
         """Return whether this row describes an error. `places` says which values of `at` apply."""
         return (
             (not self.statuses or status in self.statuses)
             and places[self.at]
-            and not (self.unless_waited and asks_to_wait)
+            and not (self.unless_retry_after and asks_to_wait)
             and (not self.pattern or re.search(self.pattern, text, re.IGNORECASE) is not None)
         )
 
@@ -194,20 +194,20 @@ CAUSES: Final = (
         r"fewer max_tokens|can only afford",
     ),
     _quota((402,)),
-    _quota((400, 403, 412, 429, 500, None), _QUOTA, unless_waited=True),
+    _quota((400, 403, 412, 429, 500, None), _QUOTA, unless_retry_after=True),
     # A prompt can have a token that is not allowed.
     _key(
         (403,),
         r"authorization failed|(invalid|expired) (access |api |auth\w* )?(token|credentials?)\b(?! (in|id|at|for)\b)"
         r"|(jwt|credentials?)( \w+)? (are |is )?(invalid|expired|malformed|missing)",
     ),
-    _quota((429,), "quota", at="wandb", unless_waited=True),
+    _quota((429,), "quota", at="wandb", unless_retry_after=True),
     ErrorForm(
         "network",
         "{service} answered with a web page.",
         _CHECK_ADDRESS + " If it is right, ask who runs the network or the proxy.",
         (400, 403, 404, 405, 406, 410, 418, 421, 426, 451, 511),
-        why="A proxy, a firewall or a page to sign in answered, or the address is not that of an API.",
+        why="A proxy, a firewall or a sign-in page answered, or the address is not that of an API.",
         at="page",
         affects_all=True,
     ),

@@ -1,4 +1,4 @@
-"""Describe failures of the way to the endpoint: the network, a proxy, a certificate, an address that is not right."""
+"""Describe failures of the connection to the endpoint: the network, a proxy, a certificate, a wrong address."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REFUSED: Final = {
     64: "Its certificate is not for this IP address: use the host name that it is for.",
 }
 # What OpenSSL says where only this connection broke: it was cut, or bytes were changed on their way.
-_ONLY_THIS_ONE: Final = r"UNEXPECTED_EOF|EOF occurred|ALERT_INTERNAL_ERROR|BAD_RECORD_MAC"
+_TRANSIENT_TLS: Final = r"UNEXPECTED_EOF|EOF occurred|ALERT_INTERNAL_ERROR|BAD_RECORD_MAC"
 # The rules of HTTP that a server breaks by closing the connection.
 _CLOSED: Final = "peer closed connection|disconnected without sending"
 # What the HTTP library raises beneath its own errors where the other side has ended a connection that was made.
@@ -46,7 +46,7 @@ _NETWORK_REMEDY: Final = (
 )
 
 
-class _Beneath:
+class _NetworkErrors:
     """The network errors beneath a failure.
 
     Attributes
@@ -89,9 +89,9 @@ def may_have_run(failure: Exception) -> bool:
     """
     if getattr(failure, "status_code", None) in GATEWAY_TIMEOUTS:
         return True
-    beneath = _Beneath(failure)
-    kinds = beneath.kinds | {kind.__name__ for kind in type(failure).__mro__}
-    is_cut = "RemoteProtocolError" in kinds and "without sending" not in f"{beneath.message} {failure}"
+    network = _NetworkErrors(failure)
+    kinds = network.kinds | {kind.__name__ for kind in type(failure).__mro__}
+    is_cut = "RemoteProtocolError" in kinds and "without sending" not in f"{network.message} {failure}"
     return is_cut or "ReadTimeout" in kinds
 
 
@@ -107,34 +107,38 @@ def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> Infer
         return _of_status(failure, endpoint, proxy)
     if not isinstance(failure, openai.APIConnectionError):
         return None
-    beneath = _Beneath(failure)
-    if proxy is not None and (error := _of_proxy(proxy, beneath, endpoint)) is not None:
+    network = _NetworkErrors(failure)
+    if proxy is not None and (error := _of_proxy(proxy, network, endpoint)) is not None:
         return error
     if isinstance(failure, openai.APITimeoutError):
-        if "ConnectTimeout" in beneath.kinds:
+        if "ConnectTimeout" in network.kinds:
             what, why, remedy = "could not be reached in time", "No connection could be made", _NETWORK_REMEDY
         else:
             what, why = "sent nothing in time", "The waiting time is the `timeout` setting"
             remedy = "Run the cell again, or wait longer: %wbconfig --timeout 300."
-        error = _error(f"{endpoint.label} {what}.", f"{why}.{_through(proxy)}", remedy)
+        error = _error(f"{endpoint.label} {what}.", f"{why}.{_via_proxy(proxy)}", remedy)
         error.affects_all = False
         return error
     has_begun = failure.message == BROKE_OFF
     # The server closed a connection that was kept for the next request, at the moment in which that was sent.
-    is_stale = not has_begun and "disconnected without sending" in beneath.message
+    is_stale = not has_begun and "disconnected without sending" in network.message
     what = f"{endpoint.label} could not be reached or the connection broke."
-    why, remedy, may_pass = _wire(beneath, endpoint, proxy, has_begun=has_begun)
+    why, remedy, is_transient = _describe_network_failure(network, endpoint, proxy, has_begun=has_begun)
     if endpoint.is_local:
-        what, remedy, may_pass = "The practice model on this machine did not answer.", "Restart the kernel.", is_stale
-    error = _error(what, why, remedy, may_pass=may_pass)
+        what, remedy, is_transient = (
+            "The practice model on this machine did not answer.",
+            "Restart the kernel.",
+            is_stale,
+        )
+    error = _error(what, why, remedy, is_transient=is_transient)
     error.waits = IMMEDIATELY if is_stale else None
     return error
 
 
-def _error(what: str, why: str, remedy: str, *, may_pass: bool = False) -> InferenceError:
-    error = InferenceError(what, why=why, remedy=remedy, cause="network", retryable=may_pass)
+def _error(what: str, why: str, remedy: str, *, is_transient: bool = False) -> InferenceError:
+    error = InferenceError(what, why=why, remedy=remedy, cause="network", retryable=is_transient)
     # Otherwise no request can reach the endpoint.
-    error.affects_all = not may_pass
+    error.affects_all = not is_transient
     return error
 
 
@@ -157,31 +161,31 @@ def _of_status(failure: Any, endpoint: Endpoint, proxy: Proxy | None) -> Inferen
     return None
 
 
-def _of_proxy(proxy: Proxy, beneath: _Beneath, endpoint: Endpoint) -> InferenceError | None:
+def _of_proxy(proxy: Proxy, network: _NetworkErrors, endpoint: Endpoint) -> InferenceError | None:
     """Return the error for a failure before the proxy had connected to the endpoint, or None for a later one."""
-    if "ProxyError" in beneath.kinds:
-        return _proxy_refused(proxy, beneath.message, endpoint)
-    if not beneath.is_connecting:
+    if "ProxyError" in network.kinds:
+        return _proxy_refused(proxy, network.message, endpoint)
+    if not network.is_connecting:
         return None
     remedy = f"Check {proxy.variable}. {NO_PROXY_REMEDY}"
     is_encrypted = proxy.address.lower().startswith("https:")
-    if "SSLError" in beneath.kinds:
+    if "SSLError" in network.kinds:
         # To the proxy, or through it to the endpoint. OpenSSL may name the host.
-        names_proxy = f"'{urlsplit(f'//{proxy.place}').hostname}'" in beneath.message
+        names_proxy = f"'{urlsplit(f'//{proxy.place}').hostname}'" in network.message
         is_of_proxy = endpoint.url.startswith("http:") or names_proxy
-        if not is_encrypted or not (is_of_proxy or beneath.speaks_no_tls):
+        if not is_encrypted or not (is_of_proxy or network.speaks_no_tls):
             return None
-        if beneath.speaks_no_tls:
-            why, may_pass = "It does not speak TLS at this port: its address probably begins with http://.", False
+        if network.speaks_no_tls:
+            why, is_transient = "It does not speak TLS at this port: its address probably begins with http://.", False
         else:
-            why, remedy, may_pass = _of_tls(beneath, None, remedy, has_begun=False)
-    elif not is_encrypted and not beneath.kinds.isdisjoint(_ENDED):
+            why, remedy, is_transient = _of_tls(network, None, remedy, has_begun=False)
+    elif not is_encrypted and not network.kinds.isdisjoint(_ENDED):
         # Only the endpoint is spoken to in TLS, once the proxy is connected to it.
         return None
     else:
-        why, may_pass = _describe_unreachable(beneath)
+        why, is_transient = _describe_unreachable(network)
     what = f"The proxy {proxy.place} in {proxy.variable} could not be reached; nothing was sent."
-    return _error(what, why, remedy, may_pass=may_pass)
+    return _error(what, why, remedy, is_transient=is_transient)
 
 
 def _proxy_refused(proxy: Proxy, message: str, endpoint: Endpoint) -> InferenceError:
@@ -193,57 +197,59 @@ def _proxy_refused(proxy: Proxy, message: str, endpoint: Endpoint) -> InferenceE
         )
     what = f"{endpoint.label} could not be reached through the proxy {proxy.place} in {proxy.variable}."
     why = f'The proxy answered "{quoted(library_message(message))}".'
-    return _error(what, why, remedy, may_pass=message.startswith(("502", "503", "504")))
+    return _error(what, why, remedy, is_transient=message.startswith(("502", "503", "504")))
 
 
-def _wire(beneath: _Beneath, endpoint: Endpoint, proxy: Proxy | None, *, has_begun: bool) -> tuple[str, str, bool]:
+def _describe_network_failure(
+    network: _NetworkErrors, endpoint: Endpoint, proxy: Proxy | None, *, has_begun: bool
+) -> tuple[str, str, bool]:
     """Return why, the remedy, and whether it may pass, for a failure beneath the SDK's own."""
-    message = beneath.message
+    message = network.message
     if "illegal status line" in message and r"\x15\x03" in message:
         return "The server speaks TLS at this port.", _set_address(endpoint, "https"), False
-    if "SSLError" in beneath.kinds or "CERTIFICATE_VERIFY_FAILED" in message:
-        if beneath.is_connecting and beneath.speaks_no_tls:
+    if "SSLError" in network.kinds or "CERTIFICATE_VERIFY_FAILED" in message:
+        if network.is_connecting and network.speaks_no_tls:
             if not endpoint.is_wandb:
-                remedy = f"{_set_address(endpoint, 'http')}{_through(proxy)}"
+                remedy = f"{_set_address(endpoint, 'http')}{_via_proxy(proxy)}"
                 return "The server does not speak TLS at this port.", remedy, False
-            remedy = f"{_between(proxy)}, a firewall or a page to sign in did so: ask the people who run the network."
+            remedy = f"{_middlebox(proxy)}, a firewall or a sign-in page did so: ask the people who run the network."
             return "Something else answered in its place, without TLS.", remedy, False
-        return _of_tls(beneath, proxy, endpoint.described_origin, has_begun=has_begun)
-    if "NotImplementedError" in beneath.kinds:
+        return _of_tls(network, proxy, endpoint.described_origin, has_begun=has_begun)
+    if "NotImplementedError" in network.kinds:
         why = "This Python runs in a browser, and its HTTP library opens sockets, which a browser does not have."
         remedy = (
             "Install the httpx of Pyodide's own distribution, which uses the browser's fetch, and restart the kernel. "
             "Or replay a cassette: %wbconfig --cassette FILE --mode replay."
         )
         return why, remedy, False
-    if "RemoteProtocolError" in beneath.kinds and not re.search(_CLOSED, message):
-        why = f"Its answer is not valid HTTP: {quoted(library_message(message))}.{_through(proxy)}"
+    if "RemoteProtocolError" in network.kinds and not re.search(_CLOSED, message):
+        why = f"Its answer is not valid HTTP: {quoted(library_message(message))}.{_via_proxy(proxy)}"
         remedy = "Run the cell again. If it fails again, check the address, or ask the people who run the server."
         return why, f"{remedy} {endpoint.described_origin}", True
-    why, may_pass = _describe_unreachable(beneath)
+    why, is_transient = _describe_unreachable(network)
     remedy = _NETWORK_REMEDY
     if proxy is not None:
-        why += _through(proxy)
-    elif not endpoint.is_wandb and not beneath.kinds.isdisjoint(("ConnectionRefusedError", "gaierror")):
+        why += _via_proxy(proxy)
+    elif not endpoint.is_wandb and not network.kinds.isdisjoint(("ConnectionRefusedError", "gaierror")):
         remedy = f"Check its address, and that it is running. {endpoint.described_origin}"
     elif endpoint.url.startswith("http:") and not has_begun:
         remedy = f"{remedy} If the server expects TLS, its address is {_other_address(endpoint, 'https')}."
-    return why, remedy, may_pass or endpoint.is_wandb
+    return why, remedy, is_transient or endpoint.is_wandb
 
 
-def _of_tls(beneath: _Beneath, proxy: Proxy | None, origin: str, *, has_begun: bool) -> tuple[str, str, bool]:
-    between = _between(proxy)
-    message = f"The encrypted connection failed: {quoted(library_message(beneath.message))}"
-    codes = [error.verify_code for error in beneath.errors if isinstance(error, ssl.SSLCertVerificationError)]
+def _of_tls(network: _NetworkErrors, proxy: Proxy | None, origin: str, *, has_begun: bool) -> tuple[str, str, bool]:
+    between = _middlebox(proxy)
+    message = f"The encrypted connection failed: {quoted(library_message(network.message))}"
+    codes = [error.verify_code for error in network.errors if isinstance(error, ssl.SSLCertVerificationError)]
     if remedy := next((REFUSED[code] for code in codes if code in REFUSED), ""):
-        return f"{message}.{_through(proxy)}", f"{remedy} {origin}", False
+        return f"{message}.{_via_proxy(proxy)}", f"{remedy} {origin}", False
     if not codes and "CERTIFICATE_VERIFY_FAILED" not in message:
         # The certificate is not at fault: the other side ended it.
-        is_alert = "_ALERT_" in message or beneath.is_connecting
-        may_pass = has_begun or not is_alert or bool(re.search(_ONLY_THIS_ONE, message))
-        again = "Run the cell again. If it fails again, ask" if may_pass else "Ask"
+        is_alert = "_ALERT_" in message or network.is_connecting
+        is_transient = has_begun or not is_alert or bool(re.search(_TRANSIENT_TLS, message))
+        again = "Run the cell again. If it fails again, ask" if is_transient else "Ask"
         remedy = f"{between} or the server ended it. {again} the people who run them what they expect. {origin}"
-        return message, remedy, may_pass
+        return message, remedy, is_transient
     named = named_certificates()
     remedy = (
         f"{between} or a virus scanner may be in between, or the server uses a self-signed certificate: ask your "
@@ -252,12 +258,12 @@ def _of_tls(beneath: _Beneath, proxy: Proxy | None, origin: str, *, has_begun: b
     return message + (f". The known certificates are those of {named}." if named else ""), remedy, False
 
 
-def _between(proxy: Proxy | None) -> str:
+def _middlebox(proxy: Proxy | None) -> str:
     return f"The proxy {proxy.place} in {proxy.variable}" if proxy is not None else "A proxy"
 
 
-def _through(proxy: Proxy | None) -> str:
-    return f" The way to it is the proxy {proxy.place} in {proxy.variable}." if proxy is not None else ""
+def _via_proxy(proxy: Proxy | None) -> str:
+    return f" The connection goes through the proxy {proxy.place} in {proxy.variable}." if proxy is not None else ""
 
 
 def _other_address(endpoint: Endpoint, scheme: str) -> str:
@@ -269,14 +275,14 @@ def _set_address(endpoint: Endpoint, scheme: str) -> str:
     return f"Its address is probably {address}: set it with %wbconfig --endpoint. {endpoint.described_origin}"
 
 
-def _describe_unreachable(beneath: _Beneath) -> tuple[str, bool]:
+def _describe_unreachable(network: _NetworkErrors) -> tuple[str, bool]:
     """Return why a connection could not be made or broke, and whether that may pass."""
-    if "ConnectionRefusedError" in beneath.kinds:
+    if "ConnectionRefusedError" in network.kinds:
         return "Nothing answers at that address.", False
-    if unknown := next((error for error in beneath.errors if isinstance(error, gaierror)), None):
+    if unknown := next((error for error in network.errors if isinstance(error, gaierror)), None):
         return "Its name could not be looked up.", unknown.errno == EAI_AGAIN
-    if "ConnectTimeout" in beneath.kinds:
+    if "ConnectTimeout" in network.kinds:
         return "It sent nothing in time.", True
-    if "peer closed connection" in beneath.message:
+    if "peer closed connection" in network.message:
         return "The connection was closed before the whole answer had arrived.", True
-    return f"{quoted(library_message(beneath.message)).rstrip('.') or 'The other side closed the connection'}.", True
+    return f"{quoted(library_message(network.message)).rstrip('.') or 'The other side closed the connection'}.", True

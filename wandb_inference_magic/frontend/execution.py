@@ -24,7 +24,7 @@ class ExecutionInfo:
 
     In a widget callback no cell runs (`is_callback`), and there is no id and no source. `is_interactive` is true if
     a user may be present to use a widget. It is false for a notebook that nbclient, nbconvert or papermill executes.
-    `in_other_thread` is true for a callback or a cell that runs beside the main thread, where no interrupt reaches it.
+    `in_other_thread` is true for a callback or a cell that runs outside the main thread, where no interrupt reaches it.
     """
 
     id: str | None
@@ -54,7 +54,7 @@ class ExecutionInfo:
         execution = header.get("msg_id") or f"execution {shell.execution_count}"
         # xeus-python gives the header of a cell's request, and nothing else of it.
         is_callback = bool(header) and "code" not in content and header.get("msg_type") != "execute_request"
-        # A thread that the user's code starts in a cell is not beside it.
+        # A thread that the user's code starts in a cell does not count.
         in_other_thread = (is_callback or bool(header.get("subshell_id"))) and current_thread() is not main_thread()
         if is_callback:
             return cls(None, execution, "", in_kernel=True, is_callback=True, in_other_thread=in_other_thread)

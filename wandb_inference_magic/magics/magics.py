@@ -49,12 +49,12 @@ def _reported(method: Method) -> Method:
             error.is_plain = self._has_no_colours()
             raise error.with_traceback(None) from None
         except InferenceError as error:
-            raise self._prepared(error) from error.__cause__
+            raise self._for_display(error) from error.__cause__
         except Exception as failure:
             if (hidden := unusable_library(failure)) is None:
                 raise
             hidden.__cause__ = failure
-            raise self._prepared(hidden) from hidden.__cause__
+            raise self._for_display(hidden) from hidden.__cause__
 
     # `?` shows what `getdoc` returns. The help is generated from the options, which loading does not import.
     vars(run)["getdoc"] = partial(_help, method.__name__)
@@ -79,7 +79,7 @@ class InferenceMagics(Magics):
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
         super().__init__(shell)
         self.session = session
-        self._fresh: list[Reply] = []
+        self._shown_replies: list[Reply] = []
         self._own_cell_id: str | None = None
         self._last_execution: tuple[str | None, int] | None = None
 
@@ -89,7 +89,7 @@ class InferenceMagics(Magics):
 
         return LastError(self.shell, self.session.keys.secrets)
 
-    def _prepared(self, error: InferenceError) -> InferenceError:
+    def _for_display(self, error: InferenceError) -> InferenceError:
         """Return an error as a magic raises it."""
         self.last_error.failing()
         error.show_traceback = self.session.settings.debug
@@ -245,7 +245,7 @@ class InferenceMagics(Magics):
         """Record that the running cell already shows a reply."""
         if answer is not None and not isinstance(answer, list):
             answer._on_screen = True
-            self._fresh.append(answer)
+            self._shown_replies.append(answer)
 
     def origin(self) -> Origin:
         """Return the running cell, for the turn of a chat from Python."""
@@ -262,9 +262,9 @@ class InferenceMagics(Magics):
 
     def after_cell(self, _result: object = None) -> None:
         """Allow the replies of the finished cell to be displayed again, because their output belongs to that cell."""
-        for reply in self._fresh:
+        for reply in self._shown_replies:
             reply._on_screen = False
-        self._fresh.clear()
+        self._shown_replies.clear()
 
 
 def _body(cell: str) -> str:

@@ -47,7 +47,8 @@ def _no_text(_: object) -> None:
     return None
 
 
-# Returns what a value has in prompts in place of its own text, or None. `values` sets it when it is imported.
+# Returns the text that a value has in prompts in place of its own, or None. `values` sets it when it is imported: it
+# imports this module.
 own_text: Callable[[object], str | None] = _no_text
 
 
@@ -81,7 +82,7 @@ def python_of(scalar: Any) -> Any:
     return shortest(scalar.as_py(), str(scalar.type))
 
 
-def behind_proxy(value: Any) -> Any:
+def unwrapped(value: Any) -> Any:
     """Return the value that a proxy, as of wrapt, stands for: it has the class of that. Any other value is returned."""
     with suppress(Exception):
         return value.__wrapped__ if value.__class__ is not type(value) else value

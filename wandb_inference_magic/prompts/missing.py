@@ -18,7 +18,7 @@ from jinja2.filters import make_attrgetter
 from typing_extensions import override
 
 from ..imports import is_instance
-from .frames import behind_proxy, in_order, is_missing, python_of, says_nothing, without_addresses
+from .frames import in_order, is_missing, python_of, says_nothing, unwrapped, without_addresses
 from .hidden import is_container, shows_hidden
 from .images import Image, TextOfImages, image_inside
 from .marked import MarkedText, check_images
@@ -91,7 +91,7 @@ def text_or_empty(value: Any) -> Any:
     """
     if (value := value_or_none(value)) is None:
         return ""
-    value = behind_proxy(value)
+    value = unwrapped(value)
     if type(value) in (str, int, float) or isinstance(value, MarkedText | Undefined):
         return value
     shown = text_form(value)

@@ -376,10 +376,7 @@ def _evaluated(
 
 
 def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None, *, has_row: bool = False) -> str:
-    """Return what to do about a name that is undefined among `names`, or not in `owner`; empty if nothing is known.
-
-    `has_row` says that the names are those of a map, with its row.
-    """
+    """Return what to do about a name that is undefined among `names`, or not in `owner`; empty if nothing is known."""
     if not isinstance(name, str):
         return ""
     if owner is not None:

@@ -148,7 +148,7 @@ def whole_form(value: object) -> str | Image:
 
 def json_of(value: Any, indent: int | None = None) -> str:
     """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
-    plain, value = _Plain(is_whole=True), frames.behind_proxy(value)
+    plain, value = _Plain(is_whole=True), frames.unwrapped(value)
     whole = dict(hidden.items_of(value)) if isinstance(value, Mapping) else frames.records_of(value)
     text = json.dumps(plain.of(whole), ensure_ascii=False, indent=indent)
     if plain.images:
@@ -207,7 +207,7 @@ class _Plain:
             return "..."
         self._above.append(id(value))
         try:
-            return self._of_container(frames.behind_proxy(value))
+            return self._of_container(frames.unwrapped(value))
         finally:
             self._above.pop()
 
@@ -383,7 +383,7 @@ _ANY: Final = as_prompt.dispatch(object)
 
 def prompt_form(value: object) -> str | Image:
     """Return what `as_prompt` returns, or the form of that if the user registered a function that returns no text."""
-    value = frames.behind_proxy(value)
+    value = frames.unwrapped(value)
     form = as_prompt.dispatch(type(value))
     if form is _ANY and type(value) in (int, float, bool) and not frames.is_missing(value):
         return written(value)

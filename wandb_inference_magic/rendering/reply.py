@@ -166,7 +166,7 @@ def why_empty(reply: Reply) -> str:
     """Return the message shown in place of an empty reply."""
     if reply.tool_calls:
         names = ", ".join(safe_plain(call.name) for call in reply.tool_calls)
-        return f"The model asks to call: {names}"
+        return f"The model requested a call of: {names}"
     if _is_in_reasoning(reply):
         return "The answer came as reasoning: it is in .parsed of the Reply."
     if reply.finish_reason == "length":

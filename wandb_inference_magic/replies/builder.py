@@ -13,7 +13,7 @@ from ..messages import Reply, Usage, is_cut
 from ..text import hidden, redacted, safe_plain, whole
 from .endings import ENDS, finish_meaning
 from .forms import (
-    ECHOED,
+    SENT_BACK,
     delta_of,
     first_choice,
     is_known_object,
@@ -74,16 +74,17 @@ class ReplyBuilder:
         self.usage: Usage | None = None
         self.usage_is_estimate = False
         # What the endpoint sent as token counts and is not valid.
-        self.nonsense = ""
+        self.invalid_usage = ""
         self.notices: tuple[str, ...] = ()
         # The limit on the reply, in tokens, that a budget added to the request.
         self.budget_limit: int | None = None
         # The keys that a service which repeats its request could show.
         self.secrets: tuple[str, ...] = ()
         self.model = ""
-        # The endpoint's id of the request, and the clock of a cassette.
+        # The service's ids of the request and of the completion.
         self.request_id: str | None = None
         self.id: str | None = None
+        # The clock of a cassette.
         self.timing: Timing | None = None
         self.text_pieces: list[str] = []
         self.reasoning_pieces: list[str] = []
@@ -170,7 +171,7 @@ class ReplyBuilder:
             self._sources[source] = None
         for thought in thoughts_in(delta.get("content")):
             self._add_thought(thought)
-        for name in ECHOED:
+        for name in SENT_BACK:
             if value := delta.get(name):
                 self._echo.setdefault(name, []).extend(value if isinstance(value, list) else [value])
         for position, part in enumerate(read_calls(delta)):
@@ -182,18 +183,18 @@ class ReplyBuilder:
     def _read_usage(self, chunk: object) -> None:
         try:
             usage = Usage.read(chunk)
-        except ValueError as nonsense:
+        except ValueError as invalid_usage:
             # Counts of an earlier chunk stay.
-            self.nonsense = "" if self.usage else str(nonsense)
+            self.invalid_usage = "" if self.usage else str(invalid_usage)
             return
         if usage is not None:
             # Some services send the counts in two parts, or zeros after them.
-            self.usage, self.nonsense = usage.over(self.usage), ""
+            self.usage, self.invalid_usage = usage.over(self.usage), ""
 
     def estimated(self, usage: Usage) -> None:
         """Use an estimate instead of token counts that were not valid."""
         zero = "text" if self.usage and self.usage.prompt_tokens else "prompt"
-        unusable = self.nonsense or f"0 tokens for this {zero}"
+        unusable = self.invalid_usage or f"0 tokens for this {zero}"
         self.usage, self.usage_is_estimate = usage, True
         self.notice(f"The service reported unusable token counts ({unusable}); they are estimated instead.")
 
@@ -247,7 +248,7 @@ class ReplyBuilder:
         if kind == "refusal":
             self.refusal += whole(value)
         elif kind == "reasoning" and not (name == "thought" and self._are_tagged(value)):
-            if name not in ("content", "thought", *ECHOED):
+            if name not in ("content", "thought", *SENT_BACK):
                 self._echo.setdefault(name, []).append(value)
             self._add_text("reasoning", value)
         else:
@@ -325,17 +326,17 @@ class ReplyBuilder:
         return not_shown if end is None or end in ENDS else (*not_shown, _UNKNOWN_END.format(shortened(whole(end))))
 
     @property
-    def echo(self) -> Message:
+    def reasoning_to_send_back(self) -> Message:
         """The reasoning in the form in which it came. Some models need it back with the results of their tools."""
-        echo: Message = {
-            name: values if name in ECHOED and not isinstance(values[0], str) else "".join(values)
+        reasoning_to_send_back: Message = {
+            name: values if name in SENT_BACK and not isinstance(values[0], str) else "".join(values)
             for name, values in self._echo.items()
         }
         if self._thoughts:
             text = [{"type": "text", "text": self.text}] if self.text else []
-            return echo | {"content": [*self._thoughts, *text]}
-        is_tagged = not echo and self._tags.has_found and bool(self.reasoning)
-        return {"content": whole("".join(self._content))} if is_tagged else echo
+            return reasoning_to_send_back | {"content": [*self._thoughts, *text]}
+        is_tagged = not reasoning_to_send_back and self._tags.has_found and bool(self.reasoning)
+        return {"content": whole("".join(self._content))} if is_tagged else reasoning_to_send_back
 
     def _whole(self, kind: str, piece: str) -> str:
         """Return a piece with whole characters only. The first half of a split character is kept for the next piece."""

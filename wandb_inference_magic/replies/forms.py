@@ -50,9 +50,9 @@ REASONING: Final = ("reasoning", "reasoning_content", "thinking", "reasoning_tex
 # The fields of a delta that add to the reply.
 _ADDING: Final = ("content", "text", "refusal", "tool_calls", "function_call", *REASONING)
 # Fields that a model needs back as they came, with the results of its tools.
-ECHOED: Final = ("reasoning_details", "thinking_blocks", "reasoning_opaque")
+SENT_BACK: Final = ("reasoning_details", "thinking_blocks", "reasoning_opaque")
 # Every field of a message that has reasoning.
-ALL_REASONING: Final = (*REASONING, *ECHOED)
+ALL_REASONING: Final = (*REASONING, *SENT_BACK)
 # The fields of a chunk, a delta or a part that name sources, and the fields in them that have the address of one.
 SOURCES: Final = ("citations", "search_results", "annotations", "web_search", "search_info")
 # Fields that may hold these.
@@ -64,7 +64,7 @@ _OF_CALL: Final = ("index", "id", "type", "function", "name", *_ARGUMENTS)
 NOT_SHOWN: Final = ("images", "image", "audio")
 # The fields of a delta or a message that are read, or say nothing of the answer.
 _KNOWN: Final = frozenset(
-    (*("role", "name", "extra_content", "object", "model"), *_METADATA, *_ADDING, *ECHOED, *SOURCES, *_HOLDERS)
+    (*("role", "name", "extra_content", "object", "model"), *_METADATA, *_ADDING, *SENT_BACK, *SOURCES, *_HOLDERS)
 ).union(NOT_SHOWN)
 # The fields of a choice that are read, or say nothing of the answer.
 _OF_CHOICE: Final = frozenset(

@@ -42,7 +42,7 @@ class Command:
     ----------
     session : Session
     dry : bool
-        Whether nothing will be sent. Then no key is asked for, and the practice model is not started.
+        Whether no prompt will be sent. Then the user is asked for no key, and the practice model is not started.
     uses_cassette : bool
         Whether the cassette of the settings is used. Without it, requests go to the endpoint.
 

@@ -144,10 +144,10 @@ class Limiter:
         """
         is_network = error.cause == "network"
         # What worked before works again: a server that restarts, a network that comes back, a machine that slept.
-        may_pass = error.retryable or (is_network and self._served_at != -inf and not may_be_prompt)
+        is_transient = error.retryable or (is_network and self._served_at != -inf and not may_be_prompt)
         # A server that restarts refuses connections while it still answers those that it has.
         is_of_all = error.status == 429 or (is_network and error.affects_all)
-        if not may_pass or (self._served_at >= sent and not is_of_all):
+        if not is_transient or (self._served_at >= sent and not is_of_all):
             return False
         if may_be_prompt and not (is_network or error.status in SERVICE_STATUSES):
             return False

@@ -144,13 +144,13 @@ class Models:
                 self._catalogs[endpoint.url] = fetched
         return fetched
 
-    def is_refused(self, model: str, endpoint: Endpoint) -> None:
+    def note_unknown_model(self, model: str, endpoint: Endpoint) -> None:
         """Note that an endpoint does not know a model. If its list has it, the list is out of date."""
         kept = self._catalogs.get(endpoint.url)
         if kept is not None and kept.find(model) is not None:
             self._outdated.add(endpoint.url)
 
-    def has_answered(self, request: PreparedRequest) -> None:
+    def note_answered(self, request: PreparedRequest) -> None:
         """Note that a request was answered: its model takes its response format."""
         if "response_format" in request.body:
             self._formats.add(_format_of(request))

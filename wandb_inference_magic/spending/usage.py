@@ -249,7 +249,7 @@ class UsageTracker:
             builder.now() - started,
             None if builder.first_at is None else max(builder.first_at - started, 0.0),
         )
-        if call.is_estimate and (builder.nonsense or builder.usage is not None):
+        if call.is_estimate and (builder.invalid_usage or builder.usage is not None):
             builder.estimated(call.usage)
         self.count(call)
         builder.notice(settle(call))
@@ -277,7 +277,7 @@ def _used(outcome: str, request: PreparedRequest, builder: ReplyBuilder) -> tupl
     """Return the tokens of a call, and whether they are an estimate. A request that was refused used none."""
     if builder.usage is not None and not builder.is_miscounted:
         return builder.usage, False
-    if outcome == "failed" and not builder.has_begun and not builder.nonsense:
+    if outcome == "failed" and not builder.has_begun and not builder.invalid_usage:
         return NOTHING, False
     estimated = Usage(request.prompt_tokens, estimate(builder.written))
     return builder.usage.over(estimated) if builder.usage else estimated, True
