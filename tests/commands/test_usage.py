@@ -415,7 +415,7 @@ def test_any_usage_is_counted_within_the_budget(chunks: list[Any], fails: bool) 
     assert reply.text == "Hello."
     json.dumps(reply.facts(), allow_nan=False)
     assert footer(reply)
-    assert reply.usage_is_estimate or not builder.nonsense
+    assert reply.usage_is_estimate or not builder.invalid_usage
     assert reply.usage is None or (reply.usage.prompt_tokens and reply.usage.completion_tokens)
     assert any("unusable token counts" in notice for notice in reply.notices) == reply.usage_is_estimate
     assert format_cost(total)
