@@ -59,7 +59,7 @@ class PromptOptions(Options):
         "Any other parameter of the service. May repeat.", PARAMETER, repeats=True
     )
     think: str | None = option(
-        "Whether, or how much, the model thinks before it answers. Refused if the model is known not to think.",
+        "Whether, or how much, the model thinks before it answers. Refused if the model is known not to support it.",
         choice(*THINK),
     )
     schema: str | None = option(
