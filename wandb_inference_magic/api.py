@@ -212,7 +212,7 @@ def map_prompts(
     names : mapping, optional
         Further names for the template, besides the row's columns.
     **parameters
-        Parameters of the service, such as `temperature=0` or `max_tokens=5`.
+        Parameters of the service, such as `temperature=0` or `max_tokens=500`.
 
     Returns
     -------

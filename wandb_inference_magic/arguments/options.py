@@ -34,8 +34,8 @@ class PromptOptions(Options):
     """Options that %%wbchat, %%wbmap and %%wbeval share."""
 
     model: tuple[str, ...] = option(
-        "The model for this cell. With several, their answers are shown side by side, and a chat is not added to the "
-        "thread. May repeat.",
+        "The model for this cell. May repeat: the models' answers are then shown side by side, and a chat is not added "
+        "to the thread.",
         MODEL,
         short="-m",
         repeats=True,
@@ -49,7 +49,7 @@ class PromptOptions(Options):
     max_tokens: int | None = option("The maximum number of tokens of the reply.", COUNT)
     top_p: float | None = option("Sample only from the likeliest tokens, up to this total probability.", number(0, 1))
     seed: int | None = option(
-        "Ask for the same reply each time, as far as the model supports it.",
+        "Ask for the same reply each time. Not every model supports it.",
         integer(-(2**63), "a whole number that fits in 64 bits"),
     )
     stop: tuple[str, ...] = option(
@@ -59,7 +59,7 @@ class PromptOptions(Options):
         "Any other parameter of the service. May repeat.", PARAMETER, repeats=True
     )
     think: str | None = option(
-        "Whether, or how much, the model thinks before it answers. Refused if the model is known not to think.",
+        "Whether, or how much, the model thinks before it answers. Refused if the model is known not to support it.",
         choice(*THINK),
     )
     schema: str | None = option(
@@ -78,8 +78,8 @@ class ChatOptions(PromptOptions):
     The conversation continues from cell to cell; a cell that is run again replaces its own turn. The last Reply is
     always in _wbreply, and `reply = %wbchat ...` assigns it. The %%wbchat line takes options only; in %wbchat options
     come first, then the text to the end of the line. The prompt and the values of options are Jinja2 templates over the
-    notebook's names: {{ df }} becomes a compact table, {{ figure }} an image. Single braces, $ and LaTeX have no
-    special meaning; doubled braces are always a template (--raw sends them as typed).
+    notebook's names: {{ df }} becomes a compact table, {{ figure }} an image. Single braces, $ and LaTeX are sent as
+    typed. To send doubled braces as typed, use --raw.
 
     Examples
     --------
@@ -116,7 +116,7 @@ class ChatOptions(PromptOptions):
     )
     thread: str | None = option("The thread to continue (default: the current one, which %wbthread shows).", THREAD)
     new: bool = option("Clear the thread first.")
-    fork: str | None = option("Start the thread as a copy of this one.", THREAD)
+    fork: str | None = option("Start the thread of --thread as a copy of this one.", THREAD)
     once: bool = option("Neither send the conversation nor add to it.")
     image: tuple[str, ...] = option(
         "Also send this image: a matplotlib figure, a PIL image, a path or a URL. May repeat.",
@@ -130,7 +130,8 @@ class ChatOptions(PromptOptions):
         text("A,B", "names of functions, with commas between", completes="callable"),
     )
     code: str | None = option(
-        "Put the reply's first code block into the next cell, or each block into a cell of its own. It is never run.",
+        "Put the reply's first code block into the next cell; with `all`, each block into a cell of its own. Code is "
+        "never run.",
         choice("first", "all"),
         alone="first",
     )
@@ -258,9 +259,9 @@ class MapOptions(RowsOptions):
 class EvalOptions(RowsOptions):
     """Test models and prompts on rows with known answers, and say whether their difference is real.
 
-    FRAME and the prompt are written as for %%wbmap; cost, cache and interrupts work as there. The candidates are all
-    models (-m) with all prompts (the cell's and -p). The result has `summary`, `comparisons`, `rows` and
-    `disagreements`. Rows that failed count as not right.
+    FRAME and the prompt are as for %%wbmap, and so are cost, cache and interrupts. The candidates are all models (-m)
+    with all prompts (the cell's and -p). The result has `summary`, `comparisons`, `rows` and `disagreements`. Rows that
+    failed count as not right.
 
     Examples
     --------
@@ -312,9 +313,9 @@ class EvalOptions(RowsOptions):
 class JobsOptions(Options):
     """See what runs in the background; follow it, end it, get its result.
 
-    %%wbmap, %%wbeval and %%wbchat start a job with --bg: the cell returns when its prompts are rendered, and other
-    cells run meanwhile. Without a number it lists the jobs, and those that a killed kernel left unfinished. With the
-    number of a job it follows that job; interrupting ends the following, not the job.
+    %%wbmap, %%wbeval and %%wbchat start a job with --bg: the cell ends when its prompts are made, and you can run other
+    cells. Without a number, %wbjobs lists the jobs, and those that a killed kernel left unfinished. With the number of
+    a job, it follows that job's progress; an interrupt stops following, not the job.
 
     Examples
     --------
@@ -335,7 +336,7 @@ class JobsOptions(Options):
     cancel: bool = option("End the job. What was answered is kept.")
     pause: bool = option("Send no more requests until --resume.")
     resume: bool = option("Go on after --pause.")
-    result: str | None = option("Put the result, or the frame so far, into this variable.", VARIABLE)
+    result: str | None = option("Put the result into this variable; while the job runs, the frame so far.", VARIABLE)
 
 
 class UsageOptions(Options):
@@ -381,8 +382,10 @@ class ConfigOptions(Options):
     )
     project: str | None = option("The W&B project that usage is counted for.", PROJECT)
     model: str | None = option("The model for the next chats.", MODEL, short="-m")
-    endpoint: str | None = option("The service to use.", ENDPOINT)
-    timeout: float | None = option("How long to wait for the service to send something.", TIMEOUT)
+    endpoint: str | None = option(
+        "The service to use: wandb, local (the practice model on this machine), or the URL of another server.", ENDPOINT
+    )
+    timeout: float | None = option("Wait this many seconds for the service to send something.", TIMEOUT)
     budget: float | None = option(
         "The limit for the cost of all calls together. A call that could exceed it is not sent.", USD
     )
@@ -395,9 +398,11 @@ class ConfigOptions(Options):
         long="--mode",
     )
     cassette_pace: str | None = option(
-        "Replay replies at the speed of the recording (recorded), or at-once.", choice(*PACES), long="--pace"
+        "Replay at the speed of the recording (recorded), or at-once.", choice(*PACES), long="--pace"
     )
-    trace: str | None = option("Trace each call in this W&B Weave project (needs the extra `weave`), or off.", TRACE)
+    trace: str | None = option(
+        "Trace each call in this W&B Weave project (needs the extra `weave`); off stops it.", TRACE
+    )
     cache: str | None = option(
         "Show the answers of %%wbmap that are kept on disk, or clear them.", choice("show", "clear"), alone="show"
     )

@@ -35,7 +35,8 @@ class Price:
 class Model:
     """What is known about one model. None and empty mean not known.
 
-    `available` says whether the endpoint lists it now. `reasoning` is one of the snapshot's values.
+    `available` says whether the endpoint lists it now. `reasoning` is `none`, `always`, `toggle-on` (unless switched
+    off), `toggle-off` (only when switched on), `adaptive` (the model decides) or `unknown`.
     `lifecycle` is the feed's value: `general-availability`, `deprecated`, `retired`. `released` is a date in ISO form.
     """
 
@@ -92,7 +93,7 @@ class Catalog:
         ----------
         text : str
         sort : str
-            One of SORTS. A model whose value is not known comes last.
+            `price`, `context`, `name` or `newest`. A model whose value is not known comes last.
         min_context : number
             The smallest context, in tokens. A model whose context is not known has none.
 
