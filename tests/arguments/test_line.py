@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from wandb_inference_magic.arguments.line import Options, options_behind, read_line
+from wandb_inference_magic.arguments.line import Options, read_line, trailing_options
 from wandb_inference_magic.arguments.option_values import PARAMETER
 from wandb_inference_magic.arguments.options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions
 from wandb_inference_magic.arguments.reference import MAGICS, PAGES
@@ -324,8 +324,8 @@ def test_help_is_an_option_of_every_magic(line: str) -> None:
         ("It's -5 degrees -t 1", "-t 1"),
     ],
 )
-def test_options_behind_the_text_are_found(text: str, expected: str) -> None:
-    assert options_behind(ChatOptions, text) == expected
+def test_trailing_options_the_text_are_found(text: str, expected: str) -> None:
+    assert trailing_options(ChatOptions, text) == expected
 
 
 @pytest.mark.parametrize(
@@ -355,8 +355,8 @@ def test_typography_in_the_text_is_not_changed(line: str) -> None:
     assert chat(line) == (ChatOptions(), line)
 
 
-def test_options_behind_the_text_are_found_whatever_their_dashes() -> None:
-    assert options_behind(ChatOptions, "hi \u2014once") == "\u2014once"
+def test_trailing_options_the_text_are_found_whatever_their_dashes() -> None:
+    assert trailing_options(ChatOptions, "hi \u2014once") == "\u2014once"
 
 
 @pytest.mark.parametrize(
