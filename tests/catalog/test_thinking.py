@@ -27,7 +27,7 @@ CASES: list[tuple[str, tuple[str, ...], dict[str, dict[str, Any] | str]]] = [
     ("toggle-on", (), {"on": ON, "off": OFF, "low": "It can be switched with --think on and --think off."}),
     ("toggle-off", ("low", "high"), {"on": ON, "off": OFF, "low": effort("low"), "max": "Its levels are: low, high."}),
     ("always", ("low", "high"), {"on": {}, "off": "Its levels are: low, high.", "high": effort("high")}),
-    ("always", (), {"on": {}, "off": "How m thinks: always.", "medium": effort("medium")}),
+    ("always", (), {"on": {}, "off": "It always thinks. --think low", "medium": effort("medium")}),
     ("always", ("none", "high"), {"off": effort("none"), "low": "Its levels are: high."}),
     ("none", (), {"on": "It does not think.", "off": {}, "high": "It does not think."}),
     ("adaptive", (), {"on": "the model decides", "off": "the model decides", "high": effort("high")}),

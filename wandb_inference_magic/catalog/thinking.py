@@ -76,6 +76,8 @@ def _cannot(think: str, model: str, reasoning: str, efforts: tuple[str, ...]) ->
         remedy = f"Its levels are: {', '.join(levels)}."
     elif reasoning in _SWITCHED:
         remedy = "It can be switched with --think on and --think off."
+    elif reasoning == "always":
+        remedy = "It always thinks. --think low makes many models think less."
     elif reasoning == "none":
         remedy = "It does not think. %wbmodels shows which models do."
     return InferenceError(f"{model} does not take --think {think}. Nothing was sent.", remedy=remedy)
