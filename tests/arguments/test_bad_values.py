@@ -5,15 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wandb_inference_magic.arguments.line import Option, Options, read_line
-from wandb_inference_magic.arguments.options import (
-    ChatOptions,
-    ConfigOptions,
-    EvalOptions,
-    MapOptions,
-    ModelsOptions,
-    ThreadOptions,
-    UsageOptions,
-)
+from wandb_inference_magic.arguments.reference import MAGICS
 from wandb_inference_magic.catalog.thinking import THINK
 from wandb_inference_magic.config.settings import WandbInference
 from wandb_inference_magic.errors import InferenceError
@@ -57,7 +49,7 @@ ANY_TEXT = (
     "--cassette",
     "--prompt",
 )
-DECLARED = (ChatOptions, MapOptions, EvalOptions, ThreadOptions, ModelsOptions, UsageOptions, ConfigOptions)
+DECLARED = tuple(dict.fromkeys(declared for declared, _ in MAGICS.values()))
 
 CASES = [
     (declared, one, bad)

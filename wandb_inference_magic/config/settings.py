@@ -199,7 +199,7 @@ class WandbInference(Configurable):
         # The names of what was set in this session.
         self._set_here: set[str] = set()
         # Called when settings have changed.
-        self.when_changed: Callable[[], object] = bool
+        self.when_changed: Callable[[], object] = lambda: None
 
     @validate(*(name for name, trait in list(vars().items()) if isinstance(trait, TraitType)))
     def _check(self, proposal: Bunch) -> Any:

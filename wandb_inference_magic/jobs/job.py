@@ -119,7 +119,7 @@ class Job(JobEntry):
         self._record = JobRecord(what, variable, started=time(), unit=unit or "rows", keeps_answers=keeps, **place)
         self._file = RecordFile()
 
-    def start(self, show: Callable[[Job], None] | None = None, redraw: Callable[[], object] = bool) -> None:
+    def start(self, show: Callable[[Job], None] | None = None, redraw: Callable[[], object] = lambda: None) -> None:
         """Give the job its number, show it, and start it. An earlier job of the same cell is ended.
 
         The prompts of rows are rendered first, in this thread: that is the user's code. `redraw` is called for each.

@@ -40,7 +40,7 @@ class Trace:
     """
 
     link: str = ""
-    news: Callable[[], tuple[str, ...]] = tuple
+    news: Callable[[], tuple[str, ...]] = lambda: ()
     output: dict[str, Any] | None = None
     summary: dict[str, Any] = field(default_factory=dict)
     error: BaseException | None = None
