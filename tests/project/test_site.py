@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from environments import clean_environment
 from kernels import Kernel, quick_kernel
-from service import Answer, Service, Streamed, calling
+from known_models import MODELS
+from service import Answer, Service, Streamed, Wandb, calling, listing
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -47,6 +48,7 @@ COMMANDS = {
     "pip download wandb-inference-magic pandas jupyterlab -d wheels": "by hand, on 2026-11-26",
     "pip install --no-index --find-links wheels wandb-inference-magic pandas jupyterlab": "by hand, on 2026-11-26",
 }
+KEY = "wandb_v1_0123456789abcdefghij"
 # One kernel runs all of them.
 pages = pytest.mark.xdist_group("pages")
 
@@ -101,10 +103,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kernel, 
     shutil.copy(ROOT / "examples" / "workshop.jsonl", folder)
     shutil.copy(ROOT / "examples" / "rides.png", folder / "photo.jpg")
     with (
-        Service().running() as service,
-        quick_kernel(clean_environment(folder) | service.environment | {"MPLBACKEND": "agg"}, folder) as kernel,
+        # W&B's hosts, whose models are known: one that reads no images, or thinks always, refuses some options.
+        Wandb(folder).running() as wandb,
+        quick_kernel(
+            clean_environment(folder) | wandb.environment | {"WANDB_API_KEY": KEY, "MPLBACKEND": "agg"}, folder
+        ) as kernel,
     ):
-        yield kernel, service
+        yield kernel, wandb.api
 
 
 @pages
@@ -112,7 +117,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kernel, 
 def test_the_cells_of_a_page_run_from_top_to_bottom(page: Path, running: tuple[Kernel, Service]) -> None:
     kernel, service = running
     service.reset()
-    service.always = answer
+    service.listing, service.always = listing(*MODELS), answer
     kernel.run("%reset -f\n%unload_ext wandb_inference_magic")
     ran = 0
     for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
@@ -147,7 +152,7 @@ def recipes() -> dict[str, str]:
 def test_each_recipe_runs_after_the_setup_cell(running: tuple[Kernel, Service]) -> None:
     kernel, service = running
     service.reset()
-    service.always = answer
+    service.listing, service.always = listing(*MODELS), answer
     setup = BLOCK.search((DOCS / "howto" / "recipes.md").read_text(encoding="utf-8"))
     assert setup
     assert kernel.run(setup["code"]).ok
