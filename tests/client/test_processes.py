@@ -102,6 +102,46 @@ def test_child_processes_have_the_settings_of_their_parent(
     assert [one.body["model"] for one in service.chats] == ["own/model"] * 3 + ["test/model-a"]
 
 
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=NEEDS_FORK), "spawn", "loky"])
+def test_child_processes_that_run_already_follow_the_settings_of_their_parent(
+    run: Callable[[str], list[str]], service: Service, tmp_path: Path, method: str
+) -> None:
+    """Those of joblib live on between cells."""
+    code = (
+        "import multiprocessing\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from joblib.externals import loky\n"
+        "from wandb_inference_magic import InferenceError\n"
+        "from wandb_inference_magic.session import current_session\n"
+        "def child(number):\n"
+        "    try:\n"
+        "        return ask(number)\n"
+        "    except InferenceError as error:\n"
+        "        return error.what\n"
+        "def pool():\n"
+        f"    if {method!r} == 'loky':\n"
+        "        return loky.get_reusable_executor(1)\n"
+        f"    return ProcessPoolExecutor(1, multiprocessing.get_context({method!r}))\n"
+        "if __name__ == '__main__':\n"
+        "    ask(0)\n"
+        "    settings = current_session().settings\n"
+        "    with pool() as workers:\n"
+        "        print(workers.submit(child, 1).result())\n"
+        "        settings.set(model='own/model')\n"
+        "        print(workers.submit(child, 2).result())\n"
+        "        settings.set(budget=5)\n"
+        "        print(workers.submit(child, 3).result())\n"
+        "        settings.reset()\n"
+        "        print(workers.submit(child, 4).result())\n"
+    )
+    first, second, refused, last = run(code)
+    assert (first, second, last) == ("You said: Say 1", "You said: Say 2", "You said: Say 4")
+    assert refused == "A budget is set, but it cannot be enforced in a child process. Nothing was sent."
+    models = [one.body["model"] for one in service.chats]
+    assert models == ["test/model-a", "test/model-a", "own/model", "test/model-a"]
+    assert not [path for path in tmp_path.rglob("settings/*") if path.is_file()], "nothing is left"
+
+
 def test_what_a_session_has_handed_down_is_taken_back_at_its_end(
     run: Callable[[str], list[str]], service: Service
 ) -> None:

@@ -70,13 +70,18 @@ def pass_to_children(facts: Mapping[str, Any]) -> None:
     if facts:
         with suppress(ImportError):  # in a browser
             _facts_of_process()[_NAME] = {**facts, "process": os.getpid()}
-    elif "multiprocessing.process" in sys.modules:
+    elif may_have_children():
         _facts_of_process().pop(_NAME, None)
+
+
+def may_have_children() -> bool:
+    """Return whether this process can have child processes that run its code: `multiprocessing` is imported."""
+    return "multiprocessing.process" in sys.modules
 
 
 def handed_down() -> Mapping[str, Any]:
     """Return the facts that a parent process has given to this one; empty if none has. `process` is its id."""
-    found = _facts_of_process().get(_NAME, {}) if "multiprocessing.process" in sys.modules else {}
+    found = _facts_of_process().get(_NAME, {}) if may_have_children() else {}
     return {} if found.get("process") == os.getpid() else found
 
 

@@ -79,6 +79,7 @@ class Command:
         if not dry:
             check_libraries()
         session.keys.refresh()
+        session.follow_parent()
         self.settings = session.settings.resolve()
 
     @property

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import json
 import logging
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import cache, cached_property
 from pathlib import Path
 from threading import RLock
@@ -13,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 # A package imports its modules when one of its names is used.
 from .. import messages
-from ..concurrency import THREAD_NAME, Clock, EventLoop, coroutines, handed_down, pass_to_children
-from ..config import WandbInference, expanded
+from ..concurrency import THREAD_NAME, Clock, EventLoop, coroutines, handed_down, may_have_children, pass_to_children
+from ..config import WandbInference, cache_folder, expanded, read_file, replace_file
 from ..errors import without_thread
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from .tracing import TracerSlot
 
 # The libraries that send our requests.
+LONGEST_SETTINGS: Final = 1_000_000
 LOGGERS: Final = ("asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "openai")
 
 
@@ -45,6 +48,59 @@ else:
         def __get__(self, session, owner=None):
             with nullcontext() if session is None else session.lock:
                 return super().__get__(session, owner)
+
+
+class SettingsFile:
+    """The settings of a process, in a file for its child processes: those of joblib, for example, outlive a cell.
+
+    A file that cannot be written or read is not reported: the children then keep the settings with which they began.
+
+    Parameters
+    ----------
+    name : str, optional
+        Its name in the user's cache folder, which the parent process has handed down.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or f"{os.urandom(16).hex()}.json"
+        self._facts: dict[str, Any] | None = None
+        # The process that has written it.
+        self._writer = 0
+        self._read_at = 0
+
+    def write(self, facts: dict[str, Any]) -> None:
+        """Write settings that have changed, if there may be child processes."""
+        has_changed, self._facts = self._facts not in (None, facts), facts
+        if has_changed and may_have_children():
+            with suppress(OSError, TypeError):
+                data = json.dumps(facts).encode()
+                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                replace_file(self._path, data)
+                if not self._writer:
+                    self._writer = os.getpid()
+                    atexit.register(self.remove)
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the settings of the parent process if they were written since the last look; else None."""
+        with suppress(OSError, ValueError):
+            written_at = self._path.stat().st_mtime_ns
+            if written_at != self._read_at:
+                facts = json.loads(read_file(self._path, LONGEST_SETTINGS))
+                self._read_at = written_at
+                return facts if isinstance(facts, dict) else None
+        return None
+
+    def remove(self) -> None:
+        """Remove the file, if this process has written it."""
+        if self._writer == os.getpid():
+            atexit.unregister(self.remove)
+            self._writer = 0
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+    @property
+    def _path(self) -> Path:
+        return cache_folder() / "settings" / self.name
 
 
 class Session:
@@ -67,6 +123,7 @@ class Session:
         self.lock = RLock()
         # A child process has a copy of this session, or its settings.
         self.process = os.getpid()
+        self.settings_file = SettingsFile()
         # Relative paths of cassettes and budget files start here, even if the notebook changes its folder later.
         self.folder = _folder()
         self.last_reply: messages.Reply | None = None
@@ -177,6 +234,12 @@ class Session:
         self.tracing.close()
         self.clients.close()
 
+    def follow_parent(self) -> None:
+        """Take over the settings that the parent process has changed, if this is one of its child processes."""
+        if self.process != os.getpid() and (facts := self.settings_file.read()) is not None:
+            self.settings = WandbInference.of_parent(facts.get("file", {}), facts.get("chosen", {}))
+            _pass_to_children(self)
+
     def on_close(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the session is closed."""
         self._at_close.append(callback)
@@ -185,6 +248,7 @@ class Session:
         """Close what the session has opened: jobs, widgets, trace, clients, the event loop, the practice model."""
         if self is _session:
             pass_to_children({})
+        self.settings_file.remove()
         while self._at_close:
             self._at_close.pop()()
         for name in ("jobs", "tracing", "clients", "loop"):
@@ -253,6 +317,7 @@ def _new_session() -> Session:
     else:
         session = Session(WandbInference.of_parent(found["file"], found["chosen"]))
         session.folder, session.process = found["folder"], found["process"]
+        session.settings_file = SettingsFile(found["settings_file"])
     return session
 
 
@@ -261,7 +326,16 @@ def _pass_to_children(session: Session) -> None:
 
     def now() -> None:
         facts = session.settings.for_children()
-        pass_to_children({**facts, "folder": session.folder} if facts else {})
+        handed = {
+            "file": {},
+            "chosen": {},
+            **facts,
+            "folder": session.folder,
+            "settings_file": session.settings_file.name,
+        }
+        pass_to_children(handed if facts or may_have_children() else {})
+        if session.process == os.getpid():
+            session.settings_file.write(facts)
 
     session.settings.when_changed = now
     now()
