@@ -238,6 +238,20 @@ def call_with_client(api: ModuleType, url: str) -> None:
     client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
 
 
+def test_cookies_of_a_service_are_not_sent_back(start_api: Callable[..., ModuleType], service: Service) -> None:
+    def with_cookie(one: Answer) -> None:
+        message = {"role": "assistant", "content": "Hello."}
+        one.json({"choices": [{"finish_reason": "stop", "message": message}]}, set_cookie="user=J\u00fcrgen; Path=/")
+
+    api = start_api(**service.environment)
+    service.always = with_cookie
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    for _ in range(2):
+        assert api.chat("hi").text == "Hello."
+        assert api.client().chat.completions.create(**asked).choices[0].message.content == "Hello."
+    assert not [one for one in service.chats if "cookie" in one.headers]
+
+
 def test_a_prompt_with_the_key_of_another_service_is_not_sent(
     start_api: Callable[..., ModuleType], service: Service
 ) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from errno import ENOENT
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext, create_default_context
 from threading import Lock
@@ -224,6 +225,8 @@ def _http_client(http_class: type, options: ClientOptions, sending: Sending) -> 
         # A redirect could send the prompt, and on the same host the key, to an address that the user did not set.
         follow_redirects=False,
         headers=NOT_PACKED,
+        # None is kept: one with a character outside ASCII would end each further request, and many would fill them.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
     )
 
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 # How many unknown parts of a reply are reported, and how much of each is quoted.
 MAX_UNKNOWN: Final = 3
 MAX_QUOTED: Final = 100
+# The characters from which a last piece that equals all before it is taken for a repetition.
+LONG_ENOUGH: Final = 40
 # A model that thinks does so for longer.
 SHORTEST_SECONDS: Final = 0.05
 _NO_CALL: Final = "The reply ends with a call of a tool, but it has none in a form that can be read."
@@ -165,6 +167,8 @@ class ReplyBuilder:
             if self._repeats(delta):
                 return
             delta = self._without_text_so_far(delta)
+        elif choice.get("finish_reason") and self._is_all_again(delta.get("content")):
+            delta = {**delta, "content": None}
         for kind, value, name in read_texts(delta):
             self._add_part(kind, value, name)
         for source in sources_in(chunk, delta):
@@ -230,6 +234,11 @@ class ReplyBuilder:
         if content:
             return isinstance(content, str) and content.strip() == self.text.strip()
         return bool(message.get("tool_calls") and self._tools.calls)
+
+    def _is_all_again(self, content: object) -> bool:
+        """Return whether the last piece of content is all of it once more. A short text can end as it began."""
+        is_long = isinstance(content, str) and len(content) >= LONG_ENOUGH and len(self._content) > 1
+        return is_long and content == "".join(self._content)
 
     def _without_text_so_far(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what a message adds to the text so far: some services send all of it with each chunk."""
