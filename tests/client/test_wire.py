@@ -335,3 +335,29 @@ def test_keep_alives_do_not_keep_a_finished_reply_open(
     service.then(answer)
     assert api.chat("hi").text == "Full answer."
     assert left.wait(60), "the connection was closed, not read to its end"
+
+
+def test_a_stream_of_keep_alives_alone_ends_after_several_timeouts(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each renews the time-out of the HTTP library."""
+    monkeypatch.setattr(stream, "TIMEOUTS_OF_SILENCE", 0.3)
+    current_session().settings.set(timeout=1, max_retries=0)
+    left = Event()
+
+    def answer(one: Answer) -> None:
+        one.start()
+        one.event(chunk({"content": "Half"}))
+        try:
+            for _ in range(400):
+                one.raw(b": keep-alive\n\n")
+                left.wait(0.05)
+        except GONE:
+            left.set()
+            raise
+
+    service.then(answer)
+    with pytest.raises(InferenceError, match="sent nothing in time") as raised:
+        api.chat("hi")
+    assert raised.value.partial.text == "Half"
+    assert left.wait(60)

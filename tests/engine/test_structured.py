@@ -126,6 +126,17 @@ def test_an_answer_that_does_not_fit_is_repaired_once(kernel: Kernel, service: S
     assert [one["content"] for one in service.last.body["messages"]] == ["Who was Ada?", GOOD, "And?"]
 
 
+def test_the_reasoning_goes_back_with_an_answer_that_is_repaired(api: ModuleType, service: Service) -> None:
+    """DeepSeek's models refuse a message of theirs without it."""
+    service.then(completion(BAD, reasoning_content="Let me see."), completion(GOOD))
+    api.chat("Who was Ada?", schema="name, age int")
+    assert service.last.body["messages"][-2] == {
+        "role": "assistant",
+        "content": BAD,
+        "reasoning_content": "Let me see.",
+    }
+
+
 @pytest.mark.parametrize(
     ("cell", "answers", "expected"),
     [

@@ -82,6 +82,41 @@ def kernel_without_listing(start_kernel: Callable[..., Kernel], service: Service
     return kernel
 
 
+@pytest.mark.parametrize(
+    ("status", "text", "cause", "says", "tries"),
+    [
+        (403, "error code: 1010", "refused", "Ask the people who run the service", 1),
+        (400, "The model has crashed without additional information. (Exit code: 6)", "busy", "failing", 2),
+        (400, "The `reasoning_content` in the thinking mode must be passed back to the API.", "request", "--once", 1),
+    ],
+)
+def test_what_services_say_of_other_matters_than_the_prompt_is_understood(
+    api: ModuleType, service: Service, status: int, text: str, cause: str, says: str, tries: int
+) -> None:
+    current_session().settings.set(max_retries=1)
+    service.always = refused(status, text)
+    with pytest.raises(InferenceError) as raised:
+        api.chat("hi")
+    assert raised.value.cause == cause
+    assert says in str(raised.value)
+    assert len(service.chats) == tries
+
+
+def test_a_service_that_says_not_to_try_again_is_not_tried_again(api: ModuleType, service: Service) -> None:
+    def answer(one: Answer) -> None:
+        one.json({"error": {"message": "Broken for good."}}, 500, x_should_retry="false")
+
+    service.always = answer
+    with pytest.raises(InferenceError, match="Broken for good"):
+        api.chat("hi")
+    assert len(service.chats) == 1
+
+
+def test_the_name_of_a_model_that_is_a_letter_does_not_hide_what_was_refused(api: ModuleType, service: Service) -> None:
+    service.then(refused(400, "Invalid schema for response_format"), completion('{"a": 1}'))
+    assert api.chat("hi", model="s", schema="a int").parsed == {"a": 1}
+
+
 @pytest.mark.parametrize("cell", ["%wbmodels", "%wbchat hi"])
 def test_an_endpoint_that_lists_no_models_is_reported(
     kernel_without_listing: Kernel, service: Service, cell: str

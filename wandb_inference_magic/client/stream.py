@@ -39,6 +39,8 @@ MAX_PAGES: Final = 50
 # As many bytes of a document that is not JSON are quoted.
 LONGEST_QUOTED: Final = 2000
 FEED_SECONDS: Final = 5.0
+# A stream that only keeps the connection alive is waited for as long as so many time-outs.
+TIMEOUTS_OF_SILENCE: Final = 10
 # After the end of a reply the rest of the response is read for this long, so that the connection can be used again.
 SECONDS_TO_DRAIN: Final = 0.1
 # After a `finish_reason` the token counts and `[DONE]` are waited for this long.
@@ -57,6 +59,11 @@ def _stream_class() -> Any:
     class Chunks(openai.AsyncStream[T], Generic[T]):
         """The chunks of a reply: those of a stream, or the one completion of an endpoint that does not stream."""
 
+        def _longest_silence(self) -> float:
+            """Return for how many seconds a stream may consist of comments, as of a service that has a queue."""
+            read = self.response.request.extensions.get("timeout", {}).get("read")
+            return math.inf if read is None else TIMEOUTS_OF_SILENCE * read
+
         async def __stream__(self) -> AsyncIterator[Any]:
             reader = ChunkReader(self.response.charset_encoding)
             # The bytes are closed before the response, which cannot be closed while they are read.
@@ -64,9 +71,13 @@ def _stream_class() -> Any:
                 with _network_errors(self.response):
                     # Later pieces do not put it off: some services send comments for as long as the connection is open.
                     until: float | None = None
+                    heard_at = monotonic()
                     while (piece := await _next_piece(data, until)) is not None:
                         for chunk in reader.feed(piece):
                             yield chunk
+                            heard_at = monotonic()
+                        if until is None and monotonic() - heard_at > self._longest_silence():
+                            raise openai.APITimeoutError(request=self.response.request)
                         if reader.completeness.is_complete_if_cut:
                             seconds = SECONDS_TO_DRAIN if reader.is_done else SECONDS_AFTER_FINISH
                             until = min(until or math.inf, monotonic() + seconds)

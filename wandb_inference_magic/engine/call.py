@@ -228,7 +228,9 @@ class ModelCall:
         may_help = bool(answer.text) and answer.finish_reason != "length"
         if schema is None or not self.spec.repair or is_last or self.is_repaired or not may_help:
             raise does_not_fit(mismatch, answer, remedy=self._remedy) from None
-        self.follow_with(repair_request(self.sent, schema, answer.text, mismatch))
+        # Some models need their reasoning back, as with the results of tools.
+        message = {"role": "assistant", "content": answer.text, **self.builder.reasoning_to_send_back}
+        self.follow_with(repair_request(self.sent, schema, message, mismatch))
         self.is_repaired = True
 
     def calls(self) -> list[Reply]:

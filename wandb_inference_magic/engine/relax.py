@@ -9,7 +9,7 @@ from ..errors import InferenceError, quoted
 from ..messages import BUDGET_REMEDY, JSON_MODE, JSON_ONLY
 
 if TYPE_CHECKING:
-    from ..messages import PreparedRequest, Reply
+    from ..messages import Message, PreparedRequest, Reply
     from ..schemas import Mismatch, Schema
 
 
@@ -54,10 +54,10 @@ def refused_answer(error: InferenceError) -> dict[str, Any] | None:
     return {"choices": [{"message": message, "finish_reason": "length" if is_cut else "stop"}]}
 
 
-def repair_request(sent: PreparedRequest, schema: Schema, answer: str, mismatch: Mismatch) -> PreparedRequest:
-    """Return the request that asks again after an answer that does not fit its schema."""
+def repair_request(sent: PreparedRequest, schema: Schema, answer: Message, mismatch: Mismatch) -> PreparedRequest:
+    """Return the request that asks again after an answer that does not fit its schema, the message `answer`."""
     correction = f"This does not fit: {mismatch}\nAnswer again, with JSON only. {schema.instructions}"
-    again = sent.followed_by({"role": "assistant", "content": answer}, {"role": "user", "content": correction})
+    again = sent.followed_by(answer, {"role": "user", "content": correction})
     return again.noticed(f"The first answer did not fit ({quoted(str(mismatch))}): it was asked for again.")
 
 

@@ -237,6 +237,8 @@ CAUSES: Final = (
         (403, 404),
         r"data policy|privacy settings",
     ),
+    # Cloudflare's, to what it takes for an unwanted program.
+    _refused("Ask the people who run the service, or the network of this machine.", (403,), r"error code: 10\d\d\b"),
     # One prompt may be refused where others are not.
     _refused(
         "Change the prompt; if others are refused too, ask an administrator whether the account may use this model.",
@@ -279,6 +281,14 @@ CAUSES: Final = (
         r"(requires more|not enough|insufficient) (system |gpu )?memory|insufficient system resources",
         affects_all=True,
     ),
+    _not_accepted(
+        "Run the cell with --once or --new, or switch its thinking off: --think off.",
+        (400, 422, None),
+        r"reasoning(_content)?\W.{0,80}\bpassed back",
+        why="The reasoning of earlier turns is not sent, and this model needs it.",
+        affects_all=False,
+    ),
+    _failing((400,), r"model has crashed|process has terminated", waits=FAILING),
     _not_accepted(_CHANGE, (500, 501, 502, 503, None), _UNABLE),
     _not_accepted(_CHANGE, (400, 404, 405, 413, 415, 422, 501)),
     _too_many(_FEWER, (429,), why="The limit counts requests in flight per project, user and model.", at="wandb"),

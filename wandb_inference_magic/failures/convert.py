@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -85,6 +86,9 @@ def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceErr
             named = failure.response.url.join(headers["location"]).copy_with(query=None, userinfo=b"", fragment=None)
             error.why = f"It named {quoted(str(named))}. {error.why}"
     error.request_id = quoted(headers.get("x-request-id") or "") or None
+    if headers.get("x-should-retry") == "false":
+        # The SDK obeys it as well.
+        error.retryable = False
     return error
 
 
@@ -134,7 +138,9 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
     error.generated = body.generated
     if context.model and body.generated is None:
         # The name of a model can have any words.
-        error.refuses_format = refuses_format(form, status, message.replace(context.model, ""))
+        error.refuses_format = refuses_format(
+            form, status, re.sub(rf"(?<!\w){re.escape(context.model)}(?!\w)", "", message)
+        )
     return error
 
 
