@@ -95,6 +95,7 @@ def test_the_listing_tolerates_missing_fields() -> None:
         {"data": [{"id": 1, "name": "a"}, {"id": None, "model": "b"}, {"id": 2}, None, 3, []]},
         {"object": "list", "data": [{"id": "a"}, {"id": "b"}], "models": [{"name": "a"}, {"name": "b"}]},
         {"data": None, "models": ["a", "b"]},
+        {"model_names": ["a", "b"], "lora_names": []},
         {"data": {"data": [{"id": "a"}, {"id": "b"}]}},
         {"data": {"models": ["a", "b"]}},
         {"data": {"a": {"id": "a"}, "b": {"created": 0}}},

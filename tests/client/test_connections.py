@@ -21,6 +21,7 @@ import openai
 import pytest
 import trustme
 from clocks import FastClock
+from kernels import failing
 from service import MODEL, Answer, Service, Streamed, Wandb, chunk, refused, tls_context
 from traitlets.config import Config
 
@@ -297,6 +298,40 @@ def test_a_proxy_that_has_connected_to_the_endpoint_is_not_said_to_be_out_of_rea
         for error in errors(api, {"chat": WAYS["chat"]}):
             assert error.startswith("The endpoint https://service.example/v1 could not be reached")
             assert f"The connection goes through the proxy {place} in HTTPS_PROXY." in error
+
+
+def test_a_large_request_that_is_cut_off_is_said_to_be_too_large_and_is_not_sent_again(
+    start_api: Callable[..., ModuleType],
+) -> None:
+    """A server may refuse it (413) before it has read all of it."""
+    tries: list[int] = []
+
+    def serve(connection: socket.socket) -> None:
+        tries.append(len(connection.recv(1000)))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    with listening(serve) as place:
+        api = start_api(WANDB_INFERENCE_BASE_URL=f"http://{place}/v1", WANDB_INFERENCE_MODEL="m")
+        error = failing(lambda: api.chat("x" * 9_000_000))
+    assert "closed the connection while the request of 9 MB was being sent" in error
+    assert "Shorten the prompt" in error
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404, 502, 503, 504])
+def test_a_proxy_that_answers_in_place_of_an_unencrypted_endpoint_is_named(
+    start_api: Callable[..., ModuleType], service: Service, status: int
+) -> None:
+    place = service.url.removesuffix("/v1").removeprefix("http://")
+    api = start_api(
+        WANDB_INFERENCE_BASE_URL="http://myserver.corp:8000/v1", HTTP_PROXY=f"http://{place}", WANDB_INFERENCE_MODEL="m"
+    )
+    current_session().settings.set(max_retries=0)
+    service.always = refused(status, "The requested URL could not be retrieved")
+    error = failing(lambda: api.chat("hi"))
+    assert f"The connection goes through the proxy {place} in HTTP_PROXY." in error
+    assert "NO_PROXY" in error
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ SECRET = "wandb_v1_SECRETsecretSECRET42"
         ("https://h.example/openai/deployments/x", "https://h.example/openai/deployments/x"),
         ("https://models.example", "https://models.example"),
         ("http://[::1]:8000/v1", "http://[::1]:8000/v1"),
+        ("http://[fe80::1%25eth0]:8000/v1", "http://[fe80::1%eth0]:8000/v1"),
         ("http://bücher.example/v1", "http://bücher.example/v1"),
     ],
 )

@@ -20,7 +20,7 @@ from .models import Catalog, Model, Price
 LONGEST_TEXT: Final = 5000
 MAX_TEXTS: Final = 50
 # The members of a response to `GET /models` that may hold the list.
-LISTS: Final = ("data", "models", "items", "result", "results")
+LISTS: Final = ("data", "models", "items", "result", "results", "model_names")
 SNAPSHOT_FILE: Final = "models-2026-10-07.json"
 
 

@@ -15,6 +15,7 @@ _SCHEME: Final = r"(?:([A-Za-z][A-Za-z+.-]*)(?::[/\\]{1,2}|[/\\]{2})|[/\\]{2})?(
 _PLACE: Final = r"(?i)(localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:\d{1,5})?(?:/[\w.~/-]*)?"
 # Without a scheme, other text may be a key.
 _HOST: Final = r"localhost|[\d.]+|\[.*|.{1,80}\.[a-z]{2,20}"
+_ZONE: Final = r"(?i)(\[[0-9a-f:.]+)%25"
 _AROUND: Final = r"[\s\"'`<>\u2018-\u201f\u200b-\u200f\u2060\ufeff]+"
 
 
@@ -27,7 +28,8 @@ def check_endpoint(text: str) -> str:
         When the text is neither `wandb`, `local`, `auto` nor an http(s) URL without a user name, password, query,
         fragment or path of the service.
     """
-    text = text.strip()
+    # The zone of an IPv6 address as a URL writes it (RFC 6874); the system's look-up takes it as it is.
+    text = re.sub(_ZONE, r"\1%", text.strip())
     if text in NAMES:
         return text
     if not (fault := _fault(text)):

@@ -39,6 +39,11 @@ _TRANSIENT_TLS: Final = r"UNEXPECTED_EOF|EOF occurred|ALERT_INTERNAL_ERROR|BAD_R
 _CLOSED: Final = "peer closed connection|disconnected without sending"
 # What the HTTP library raises beneath its own errors where the other side has ended a connection that was made.
 _ENDED: Final = ("BrokenResourceError", "EndOfStream")
+# A request of more bytes may be too large for a server. Some close the connection before they have read all of it.
+LARGE: Final = 1_000_000
+_CUT_WHILE_SENDING: Final = ("WriteError", "BrokenPipeError", "ConnectionResetError")
+# What a proxy answers about an address that it cannot reach, or does not let through.
+_OF_PROXIES: Final = (403, 404, 502, 503, 504)
 NO_PROXY_REMEDY: Final = "Or name the hosts that need no proxy in NO_PROXY. Then restart the kernel."
 _NETWORK_REMEDY: Final = (
     "Check the network of the machine the kernel runs on, then run the cell again. "
@@ -120,6 +125,9 @@ def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> Infer
         error.affects_all = False
         return error
     has_begun = failure.message == BROKE_OFF
+    size = len(failure.request.content)
+    if size > LARGE and not has_begun and not network.kinds.isdisjoint(_CUT_WHILE_SENDING):
+        return _too_large(endpoint, proxy, size)
     # The server closed a connection that was kept for the next request, at the moment in which that was sent.
     is_stale = not has_begun and "disconnected without sending" in network.message
     what = f"{endpoint.label} could not be reached or the connection broke."
@@ -133,6 +141,22 @@ def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> Infer
     error = _error(what, why, remedy, is_transient=is_transient)
     error.waits = IMMEDIATELY if is_stale else None
     return error
+
+
+def _too_large(endpoint: Endpoint, proxy: Proxy | None, size: int) -> InferenceError:
+    # Its answer, which probably says so, is lost: the connection cannot be read once writing to it has failed.
+    what = f"{endpoint.label} closed the connection while the request of {size / 1e6:.0f} MB was being sent."
+    why = f"It probably accepts smaller requests only.{_via_proxy(proxy)}"
+    error = _error(what, why, "Shorten the prompt or the thread, or make its images smaller.")
+    error.affects_all, error.depends_on_prompt = False, True
+    return error
+
+
+def describe_proxy(endpoint: Endpoint, status: int) -> str:
+    """Return a sentence about the proxy that may have answered with a status in place of the endpoint; else empty."""
+    if status not in _OF_PROXIES or not endpoint.url.startswith("http:") or endpoint.is_local:
+        return ""
+    return _via_proxy(find_proxy(endpoint.url))
 
 
 def _error(what: str, why: str, remedy: str, *, is_transient: bool = False) -> InferenceError:

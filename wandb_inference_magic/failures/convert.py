@@ -13,7 +13,7 @@ from ..errors import InferenceError, describe_exception, inference_error_in, quo
 from ..text import duration, hidden, library_message
 from .bodies import ErrorBody, read_error
 from .causes import CAUSES, ErrorForm, refuses_format
-from .connections import describe_connection_failure
+from .connections import NO_PROXY_REMEDY, describe_connection_failure, describe_proxy
 from .retries import LONGEST_SECONDS, requested_delay
 from .service_error import ServiceError
 
@@ -86,6 +86,8 @@ def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceErr
             named = failure.response.url.join(headers["location"]).copy_with(query=None, userinfo=b"", fragment=None)
             error.why = f"It named {quoted(str(named))}. {error.why}"
     error.request_id = quoted(headers.get("x-request-id") or "") or None
+    if sentence := describe_proxy(context.endpoint, status):
+        error.why, error.remedy = f"{error.why}{sentence}".strip(), f"{error.remedy} {NO_PROXY_REMEDY}"
     if headers.get("x-should-retry") == "false":
         # The SDK obeys it as well.
         error.retryable = False
