@@ -266,6 +266,44 @@ def test_a_docstring_can_begin_with_its_parameters_and_have_notes_for_the_model(
     assert parameters(noted)["properties"]["a"]["description"] == "one"
 
 
+def test_what_follows_the_fields_of_sphinx_is_about_the_function() -> None:
+    def tool(a):
+        """Do it.
+
+        :param a: one
+            line
+
+        Call it only once.
+        """
+
+    assert description_of(tool) == "Do it.\n\nCall it only once."
+    assert parameters(tool)["properties"]["a"]["description"] == "one line"
+
+
+def test_a_partial_that_has_the_name_of_its_function_keeps_what_is_bound() -> None:
+    def tool(prefix: str, text: str, ending: str = "!") -> str:
+        """Join."""
+        return f"{prefix}{text}{ending}"
+
+    bound = functools.update_wrapper(functools.partial(tool, "Hello "), tool)
+    assert list(parameters(bound)["properties"]) == ["text", "ending"]
+    assert step(bound, '{"text": "Ann"}').result == "Hello Ann!"
+
+
+def test_a_function_that_looks_at_its_first_argument_gets_it_by_position() -> None:
+    @functools.singledispatch
+    def tool(value: int | str, times: int = 2) -> str:
+        """Repeat."""
+        return f"other {value}"
+
+    @tool.register
+    def _(value: int, times: int = 2) -> str:
+        return f"{value * times}"
+
+    assert step(tool, '{"value": 4}').result == "8"
+    assert step(tool, '{"value": 4, "times": 3}').result == "12"
+
+
 def test_a_docstring_that_cannot_be_parsed_is_the_description() -> None:
     def tool(a, b):
         """Do it.
@@ -1316,6 +1354,6 @@ def test_a_number_is_no_date_of_a_tool() -> None:
         return str(at)
 
     tool = describe(remind, "remind")
-    assert tool.read('{"at": "2024-01-05T10:00"}') == ([], {"at": datetime(2024, 1, 5, 10)})
+    assert tool.read('{"at": "2024-01-05T10:00"}') == ([datetime(2024, 1, 5, 10)], {})
     with pytest.raises(ValueError, match="in ISO form, not '2024'"):
         tool.read('{"at": "2024"}')

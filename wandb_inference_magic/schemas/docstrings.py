@@ -27,7 +27,7 @@ def read_docstring(function: object) -> tuple[str, dict[str, str]]:
 
 
 def _parsed(docstring: str) -> tuple[str, dict[str, str]]:
-    from docstring_parser import ParseError, parse
+    from docstring_parser import DocstringStyle, ParseError, parse
 
     # The parser does not know this heading of Google style.
     docstring = re.sub(r"^Keyword Arg(ument)?s:", "Params:", docstring, flags=re.MULTILINE)
@@ -38,6 +38,10 @@ def _parsed(docstring: str) -> tuple[str, dict[str, str]]:
         parsed = parse(docstring)
     except (ParseError, LookupError):
         return _cut(docstring), {}
+    rest = ""
+    if parsed.style is DocstringStyle.REST and parsed.meta and parsed.meta[-1].description:
+        # The parser takes what follows the last field for a part of it.
+        parsed.meta[-1].description, _, rest = parsed.meta[-1].description.partition("\n\n")
     # One entry can describe several parameters.
     texts = {
         name.strip(" *`"): _cut(" ".join(one.description.split()))
@@ -45,7 +49,7 @@ def _parsed(docstring: str) -> tuple[str, dict[str, str]]:
         if one.description and one.args[0] != "attribute"
         for name in one.arg_name.split(",")
     }
-    sections = [(parsed.description or "").removeprefix(_NO_SUMMARY).strip()]
+    sections = [(parsed.description or "").removeprefix(_NO_SUMMARY).strip(), rest.strip()]
     sections += [
         f"{one.args[0].capitalize()}: {' '.join(one.description.split())}"
         for one in parsed.meta

@@ -65,11 +65,14 @@ class Tool:
         read = {name: value for name, value in self._validated(given).items() if value is not LEFT_OUT}
         if problems := [*misread_values(self.definition["function"]["parameters"], given)]:
             raise ValueError("; ".join(problems))
-        positional = [
-            read.pop(parameter.name, parameter.default)
-            for parameter in self.parameters
-            if parameter.kind is parameter.POSITIONAL_ONLY
-        ]
+        positional: list[object] = []
+        for parameter in self.parameters:
+            # By position as far as possible: `functools.singledispatch` looks at the first argument.
+            if parameter.kind is not parameter.POSITIONAL_ONLY and (
+                parameter.kind is not parameter.POSITIONAL_OR_KEYWORD or parameter.name not in read
+            ):
+                break
+            positional.append(read.pop(parameter.name, parameter.default))
         others = self._read_others(given)
         if taken := _bound(self.function).keys() & others.keys():
             raise ValueError(f"the user has set {', '.join(sorted(taken))}")
@@ -150,7 +153,7 @@ def _no_tool(who: str, why: str, remedy: str, *, parameter: str = "") -> Inferen
 def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Parameter]:
     """Return the parameters that the model may set."""
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = inspect.signature(_without_wrapped(function)).parameters.values()
     except (ValueError, TypeError, NameError) as error:
         raise _no_tool(
             name,
@@ -168,6 +171,13 @@ def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Paramet
                 parameter=f"*{parameter.name}",
             )
     return [parameter for parameter in parameters if parameter.name not in _bound(function)]
+
+
+def _without_wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a partial without the function that `functools.update_wrapper` has noted: it has the bound ones too."""
+    if not isinstance(function, functools.partial):
+        return function
+    return functools.partial(function.func, *function.args, **function.keywords)
 
 
 def _is_unbound(function: object) -> bool:

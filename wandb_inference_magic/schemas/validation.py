@@ -44,6 +44,9 @@ _WANTED: Final = {
     "bool_parsing": "boolean",
     "string_type": "string",
 }
+# The kinds of values that are no texts, and the texts that say that there is none.
+_OF_VALUES: Final = ("number", "date", "date-time", "time", "boolean")
+NO_VALUE: Final = ("", "null", "none", "n/a")
 # The rules of a JSON schema that such a value breaks.
 _RULES: Final = ("type", "enum", "const", "format", "anyOf", "oneOf")
 # A list in a text may have numbers in texts. An alternative could change back what another one has changed.
@@ -268,6 +271,9 @@ def with_other_forms(value: Any, error: ValidationError) -> Any:
 def _form_in(error: Any) -> tuple[Sequence[Any], Any, list[Any]]:
     """Return the path of an error of pydantic, the value there, and the values that it can stand for."""
     given, wanted = error["input"], _WANTED.get(error["type"], "")
+    if wanted in _OF_VALUES and isinstance(given, str) and folded(given) in NO_VALUE:
+        # It fits where the field allows null.
+        return error["loc"], given, [None]
     if wanted != "enum":
         return error["loc"], given, _meant(given, wanted)
     literals = _ALLOWED.findall(error["ctx"]["expected"])
@@ -294,6 +300,9 @@ def _meant_by(value: Any, schema: Any) -> Iterator[Any]:
     types, form = schema.get("type"), schema.get("format")
     for one in types if isinstance(types, list) else [types]:
         for meant in _meant(value, form if form in TIMES else "number" if one == "integer" else str(one)):
+            if one == "null":
+                yield meant
+                continue
             found = json_or_none(meant) if one in ("integer", "number") else meant
             if one == "boolean":
                 found = boolean_of(meant)
@@ -342,6 +351,8 @@ def _meant(value: Any, wanted: str) -> list[Any]:
         return []
     if wanted in ("array", "object"):
         return [inner] if (inner := inner_json(value)) is not None else []
+    if wanted == "null":
+        return [None] if folded(value) in NO_VALUE else []
     if wanted == "number":
         return [ungrouped(bare(value))]
     if wanted == "boolean":
@@ -371,8 +382,8 @@ def property_names(schema: Any) -> frozenset[str]:
 def with_missing_nulls(value: Any, error: ValidationError, names: frozenset[str]) -> Any:
     """Return a copy of a value with null for each field that is missing. None if something else is wrong with it.
 
-    Models leave out fields for which they would answer null. In an object with other names than `names`, those of all
-    fields, the fields may be at another place.
+    Models leave out fields for which they would answer null. In an object with none of `names`, those of all fields, or
+    with another list or object in it, the fields may be at another place.
     """
     held = deepcopy(value)
     for one in error.errors(include_url=False):
@@ -381,7 +392,9 @@ def with_missing_nulls(value: Any, error: ValidationError, names: frozenset[str]
         for part in path:
             is_there = part in place if isinstance(place, dict) else isinstance(place, list) and isinstance(part, int)
             place = place[part] if is_there else None
-        if one["type"] != "missing" or not isinstance(place, dict) or not place or not place.keys() <= names:
+        if one["type"] != "missing" or not isinstance(place, dict) or (place and place.keys().isdisjoint(names)):
+            return None
+        if any(isinstance(place[other], dict | list) for other in place.keys() - names):
             return None
         place[name] = None
     return held
