@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from wandb_inference_magic.arguments.line import Options, read_line, trailing_options
 from wandb_inference_magic.arguments.option_values import PARAMETER
-from wandb_inference_magic.arguments.options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions
+from wandb_inference_magic.arguments.options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions
 from wandb_inference_magic.arguments.reference import MAGICS, PAGES
 from wandb_inference_magic.errors import HelpRequested, InferenceError
 
@@ -261,6 +261,13 @@ def test_what_is_too_short_for_a_key_is_not_taken_for_one(line: str) -> None:
     with pytest.raises(InferenceError, match="takes options only: its line cannot have other text") as caught:
         read_line(ConfigOptions, "%wbconfig", line)
     assert "key" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "text"), [("main  # back again", "main"), ("# all", ""), ("plan #2", "plan #2"), ("a --undo # b", "a")]
+)
+def test_a_comment_after_words_is_none_of_them(line: str, text: str) -> None:
+    assert read_line(ThreadOptions, "%wbthread", line, text="words")[1] == text
 
 
 @pytest.mark.parametrize("line", ["--key 0123456789abcdef", "--key=0123456789abcdef"])

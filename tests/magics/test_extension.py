@@ -117,6 +117,20 @@ def test_unloading_leaves_the_shell_as_it_was(start_kernel: Callable[..., Kernel
     assert not kernel.run("%%wbchat\nhi").ok
 
 
+def test_magics_of_the_user_with_the_same_names_are_there_again_after_unloading(kernel: Kernel) -> None:
+    kernel.run(
+        "%unload_ext wandb_inference_magic\n"
+        "from IPython.core.magic import register_cell_magic, register_line_magic\n"
+        "register_line_magic('wbusage')(lambda line: print('mine'))\n"
+        "register_cell_magic('wbmap')(lambda line, cell: print('mine too'))"
+    )
+    assert kernel.run("%load_ext wandb_inference_magic\n%wbusage").text != "mine"
+    assert kernel.run("%reload_ext wandb_inference_magic\n%wbusage").text != "mine"
+    kernel.run("%unload_ext wandb_inference_magic")
+    assert kernel.run("%wbusage").text.strip() == "mine"
+    assert kernel.run("%%wbmap\nx").text.strip() == "mine too"
+
+
 def test_unloading_closes_the_client(kernel: Kernel) -> None:
     kernel.run("from wandb_inference_magic import client\nmine = client()")
     assert kernel.value("mine.is_closed()") is False

@@ -27,6 +27,7 @@ from unittest.mock import Mock
 import attrs
 import click
 import httpx
+import IPython.core.interactiveshell
 import IPython.display
 import IPython.utils.capture
 import ipywidgets
@@ -1210,7 +1211,7 @@ class Nothing:
     "value",
     [Nothing(), object(), (one for one in "ab"), iter([1]), map(str, [1]), sys.__stdout__,
      Mock(), Mock(name="a"), hashlib.sha256(), pa.py_buffer(b""), pa.table({"a": [1]}).to_reader(),
-     [Nothing()], {"a": (one for one in "ab")}, IPython.display.Video("https://ok.example/a.mp4")],
+     IPython.core.interactiveshell.ExecutionResult(None), [Nothing()], {"a": (one for one in "ab")}, IPython.display.Video("https://ok.example/a.mp4")],
     ids=lambda one: type(one).__name__,
 )  # fmt: skip
 def test_a_value_whose_repr_says_nothing_is_refused_with_advice(value: object) -> None:

@@ -196,6 +196,10 @@ def read_line(
             continue
         word, rest = next_word(rest)
         if not is_option:
+            if word == "#":
+                # A comment, as after a line of Python.
+                rest = ""
+                break
             words.append(render(word, f"the text of {magic}") if render else word)
             continue
         if word == "--":

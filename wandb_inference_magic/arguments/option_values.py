@@ -64,8 +64,12 @@ def choice(*names: str) -> Value:
     return Value("|".join(names), f"one of {', '.join(names)}", one_of(*names), choices=names)
 
 
+# Variables that IPython itself needs.
+_OF_SHELL: Final = ("get_ipython", "In", "Out")
+
+
 def _read_variable(given: str) -> str:
-    if not given.isidentifier() or iskeyword(given):
+    if not given.isidentifier() or iskeyword(given) or given in _OF_SHELL:
         raise ValueError(given)
     return given
 

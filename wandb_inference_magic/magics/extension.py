@@ -60,6 +60,12 @@ def load(shell: InteractiveShell, execution: object) -> None:
     session.place = partial(_place, shell)
     magics = InferenceMagics(shell, session)
     session.origin = magics.origin
+    registered = shell.magics_manager.magics
+    # Magics of the user's with our names are there again after `%unload_ext`.
+    magics.replaced = {
+        kind: {name: registered[kind][name] for name in names if name in registered[kind]}
+        for kind, names in magics.magics.items()
+    }
     shell.register_magics(magics)
     # `%config` looks here for configurable classes.
     shell.configurables.append(session.settings)  # type: ignore[arg-type,unused-ignore]
@@ -86,6 +92,7 @@ def unload(shell: InteractiveShell, execution: object) -> None:
     for kind, names in magics.magics.items():
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
+        shell.magics_manager.magics[kind].update(magics.replaced[kind])
     mine = {id(magics), id(current_session().settings)}
     shell.configurables[:] = [one for one in shell.configurables if id(one) not in mine]
     shell.events.unregister("pre_run_cell", magics.before_cell)

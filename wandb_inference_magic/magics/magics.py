@@ -82,6 +82,8 @@ class InferenceMagics(Magics):
         self._shown_replies: list[Reply] = []
         self._own_cell_id: str | None = None
         self._last_execution: tuple[str | None, int] | None = None
+        # What the shell had under the names of these magics, by their kinds.
+        self.replaced: dict[str, dict[str, Any]] = {}
 
     @cached_property
     def last_error(self) -> LastError:

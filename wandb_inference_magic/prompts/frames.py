@@ -35,7 +35,7 @@ MAX_DIMENSIONS: Final = 3
 LINE_WIDTH: Final = 120
 LONGEST_ARRAY: Final = 5000
 # Where an object is in the memory: of Python, hashlib, pyarrow, Mock.
-_PLACE: Final = r"(?:(?: at | @ | address=)0x[0-9a-fA-F]{6,}| id='\d{6,}')"
+_PLACE: Final = r"(?:(?: at | @ | address=)0x[0-9a-fA-F]{6,}|(?<= object) at [0-9a-fA-F]{8,}| id='\d{6,}')"
 _SAYS_NOTHING: Final = re.compile(rf"<[\w.<>, '=-]*{_PLACE}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>")
 _ADDRESS: Final = re.compile(_PLACE)
 STYLER: Final = "pandas.io.formats.style.Styler"
