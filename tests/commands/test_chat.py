@@ -120,6 +120,33 @@ def test_two_chats_in_one_cell_have_an_output_each(kernel: Kernel, service: Serv
     assert [output["data"]["text/plain"][:3] for output in run.outputs] == ["A1.", "B1."]
 
 
+COUNTED = """
+import ast
+from wandb_inference_magic import chat
+read, parse = [], ast.parse
+def noted(lines):
+    read.append("lines")
+    return lines
+def parsed(*given, **options):
+    read.append("code")
+    return parse(*given, **options)
+noted.has_side_effects = True
+get_ipython().input_transformers_post.append(noted)
+ast.parse = parsed
+"""
+
+
+def test_a_long_cell_is_not_read_for_each_chat_of_its_loops(kernel: Kernel) -> None:
+    kernel.run(COUNTED)
+
+    def read(times: int) -> int:
+        assert kernel.run(f"for _ in range({times}):\n    %wbchat --once --quiet hi\n    chat('hi')").ok
+        return int(kernel.value("(len(read), read.clear())[0]"))
+
+    read(1)
+    assert read(2) == read(6)
+
+
 def test_the_line_magic_can_be_assigned_and_is_not_shown_twice(kernel: Kernel) -> None:
     assert len(kernel.run("r = %wbchat hello").outputs) == 1
     assert len(kernel.run("%wbchat hello").outputs) == 1
