@@ -184,7 +184,7 @@ def is_unsent(failure: BaseException) -> bool:
 
 
 class HelpRequested(Exception):  # noqa: N818 - not a failure
-    """`--help` is on the line of a magic."""
+    """`--help`, or `?` alone, is on the line of a magic."""
 
 
 class InferenceWarning(UserWarning):

@@ -309,7 +309,7 @@ def test_text_after_an_option_is_not_changed(text: str) -> None:
     assert chat(f"-t 1 {text}") == (ChatOptions(temperature=1.0), text)
 
 
-@pytest.mark.parametrize("line", ["-h", "--help", "-t 1 --help", "--help what", "-h -t"])
+@pytest.mark.parametrize("line", ["-h", "--help", "-t 1 --help", "--help what", "-h -t", "?", "??"])
 def test_help_is_an_option_of_every_magic(line: str) -> None:
     for options, text in MAGICS.values():
         given = line if options is ChatOptions else line.removeprefix("-t 1 ")

@@ -120,6 +120,33 @@ def test_two_chats_in_one_cell_have_an_output_each(kernel: Kernel, service: Serv
     assert [output["data"]["text/plain"][:3] for output in run.outputs] == ["A1.", "B1."]
 
 
+COUNTED = """
+import ast
+from wandb_inference_magic import chat
+read, parse = [], ast.parse
+def noted(lines):
+    read.append("lines")
+    return lines
+def parsed(*given, **options):
+    read.append("code")
+    return parse(*given, **options)
+noted.has_side_effects = True
+get_ipython().input_transformers_post.append(noted)
+ast.parse = parsed
+"""
+
+
+def test_a_long_cell_is_not_read_for_each_chat_of_its_loops(kernel: Kernel) -> None:
+    kernel.run(COUNTED)
+
+    def read(times: int) -> int:
+        assert kernel.run(f"for _ in range({times}):\n    %wbchat --once --quiet hi\n    chat('hi')").ok
+        return int(kernel.value("(len(read), read.clear())[0]"))
+
+    read(1)
+    assert read(2) == read(6)
+
+
 def test_the_line_magic_can_be_assigned_and_is_not_shown_twice(kernel: Kernel) -> None:
     assert len(kernel.run("r = %wbchat hello").outputs) == 1
     assert len(kernel.run("%wbchat hello").outputs) == 1
@@ -143,6 +170,49 @@ def test_a_question_mark_at_the_end_is_part_of_the_text(kernel: Kernel, service:
     assert kernel.run("%ask what is polars?").ok
     assert service.last.body["messages"][-1]["content"] == "what is polars?"
     assert not kernel.run("%other len?").outputs
+
+
+@pytest.mark.short
+@pytest.mark.parametrize(
+    ("code", "prompt"),
+    [
+        ("%wbchat --once this is \\\n  so?", "this is    so?"),
+        ("answer = %wbchat --once is this \\\n so?\nx = 1", "is this   so?"),
+        ("%time %wbchat --once Why so?", "Why so?"),
+        ("%timeit -n1 -r1 answer = %wbchat --once Why so?", "Why so?"),
+        ("answer = %time %wbchat --once Why so?", "Why so?"),
+    ],
+)
+def test_a_question_mark_is_part_of_the_text_on_more_lines_and_below_another_magic(
+    shared: SharedKernel, code: str, prompt: str
+) -> None:
+    assert shared.kernel.run(code).ok
+    assert shared.service.last.body["messages"][-1]["content"] == prompt
+
+
+# Each line is one that IPython removes or changes in Python code.
+TYPED = "In [1]: 1 / 0\n\n>>> for x in a:\n...     print(x)\n...\n    >>> f(1)\n    ...: 2"
+
+
+@pytest.mark.short
+@pytest.mark.parametrize(
+    "magics", ["%%wbchat --once", "\n  %%wbchat --once", "%%time\n%%wbchat --once", "%%asking --once"]
+)
+def test_the_body_of_a_cell_is_sent_as_it_is_typed(shared: SharedKernel, magics: str) -> None:
+    shared.kernel.run("%alias_magic --cell asking wbchat")
+    assert shared.kernel.run(f"{magics}\n{TYPED}").ok
+    assert shared.service.last.body["messages"][-1]["content"] == TYPED
+
+
+def test_the_body_of_a_map_is_sent_as_it_is_typed(shared: SharedKernel) -> None:
+    assert shared.kernel.run("%%wbmap ['a']\n>>> {{ text }}\n... ").ok
+    assert shared.service.last.body["messages"][-1]["content"] == ">>> a\n... "
+
+
+def test_prompts_are_removed_from_python_code_and_other_cells_as_ever(shared: SharedKernel) -> None:
+    assert shared.kernel.run(">>> x = 1\n>>> print(x)").text == "1\n"
+    assert shared.kernel.run("%%capture shown\n>>> print(2)").ok
+    assert shared.kernel.value("shown.stdout") == "2\n"
 
 
 @pytest.mark.parametrize("prompt", ["hi\nyou", "hi\n{{ 1 + 1 }}\n"])

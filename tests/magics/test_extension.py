@@ -29,7 +29,7 @@ def state():
         "configurables": sorted(type(one).__name__ for one in shell.configurables),
         "events": {name: len(found) for name, found in shell.events.callbacks.items()},
         "tokens": [one.__name__ for one in shell.input_transformer_manager.token_transformers],
-        "cleanup": len(shell.input_transformers_cleanup) + len(shell.input_transformers_post),
+        "cleanup": [*map(str, shell.input_transformers_cleanup), *map(str, shell.input_transformers_post)],
         "hooks": [shell.custom_exceptions, *map(str, (
             sys.excepthook, sys.unraisablehook, threading.excepthook, sys.displayhook,
             shell.showtraceback, shell._showtraceback, shell.CustomTB))],
@@ -105,6 +105,7 @@ def test_unloading_leaves_the_shell_as_it_was(start_kernel: Callable[..., Kernel
     # Apart from its magics and settings it has only added itself to the lists that IPython has for that.
     assert kernel.value("sorted(name for name in before if loaded[name] != before[name])") == [
         "cell",
+        "cleanup",
         "configurables",
         "events",
         "line",

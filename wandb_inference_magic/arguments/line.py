@@ -178,12 +178,15 @@ def read_line(
     InferenceError
         For an unknown or repeated option, a missing or invalid value, or text where none is allowed.
     HelpRequested
-        For `--help` or `-h`.
+        For `--help` or `-h`, and for `?` alone.
     """
     known = _by_flag(declared)
     values: dict[str, Any] = {}
     words: list[str] = []
     rest = line.strip()
+    # IPython takes `%wbchat?` for a request for help, and `%wbchat ?` for a line.
+    if rest in ("?", "??"):
+        raise HelpRequested
     last: Option | None = None
     while (rest := _with_plain_dashes(rest, known)) and (text in ("words", "expression") or _OPTION.match(rest)):
         before, is_option = rest, _OPTION.match(rest)

@@ -169,7 +169,7 @@ def _format(options: ChatOptions) -> str:
 
 def _remove_earlier_turns(context: MagicContext, thread: str | None) -> str:
     """Remove the turns of earlier runs of the cell from threads that it no longer continues. Say so."""
-    if not context.cell.is_only("wbchat"):
+    if not (context.owns_cell and context.cell.is_only("wbchat")):
         # Another magic of the cell may continue them.
         return ""
     left = context.session.threads.leave(context.cell.origin, thread)

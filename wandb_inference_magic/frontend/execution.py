@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set as AnySet
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,9 @@ RUNNERS: Final = ("run_line_magic", "run_cell_magic")
 
 @dataclass(frozen=True)
 class ExecutionInfo:
-    """The running cell. `id` is None if the front end sends no id. `source` is the code that Python runs.
+    """The running cell. `id` is None if the front end sends no id. `source` is its code as it is typed.
+
+    `transform` returns the code that Python runs. It takes as long as the cell is, so it is called only if needed.
 
     In a widget callback no cell runs (`is_callback`), and there is no id and no source. `is_interactive` is true if
     a user may be present to use a widget. It is false for a notebook that nbclient, nbconvert or papermill executes.
@@ -30,6 +33,7 @@ class ExecutionInfo:
     id: str | None
     execution: str | None
     source: str
+    transform: Callable[[str], Any] = str
     in_kernel: bool = False
     is_callback: bool = False
     is_interactive: bool = True
@@ -59,14 +63,14 @@ class ExecutionInfo:
         if is_callback:
             return cls(None, execution, "", in_kernel=True, is_callback=True, in_other_thread=in_other_thread)
         source = content.get("code") if "code" in content else shell.user_ns.get("_ih", [""])[-1]
-        try:
-            source = str(shell.transform_cell(str(source or "")))  # type: ignore[no-untyped-call,unused-ignore]
-        except SyntaxError:
-            source = ""
-        id = _cell_id(parent.get("metadata") or {}) or own_id
-        interactive = _is_interactive(content)
         return cls(
-            id, execution, source, get_parent is not None, is_interactive=interactive, in_other_thread=in_other_thread
+            _cell_id(parent.get("metadata") or {}) or own_id,
+            execution,
+            str(source or ""),
+            shell.transform_cell,
+            in_kernel=get_parent is not None,
+            is_interactive=_is_interactive(content),
+            in_other_thread=in_other_thread,
         )
 
     @property
@@ -84,7 +88,9 @@ class ExecutionInfo:
 
     @cached_property
     def _statements(self) -> list[ast.stmt]:
-        return _statements_of(self.source)
+        with suppress(SyntaxError):
+            return ast.parse(str(self.transform(self.source))).body
+        return []
 
     def starts_with(self, magic: str) -> bool:
         """Return whether the cell runs `magic` first, so that no other output is above the magic's output."""
@@ -98,17 +104,18 @@ class ExecutionInfo:
 
 def is_bare_expression(source: str, magic: str, line: str) -> bool:
     """Return whether code has `%magic line` as an expression statement, whose value IPython would show."""
-    return any(
-        isinstance(statement, ast.Expr) and _call(statement.value, magic) == line.strip()
-        for statement in _statements_of(source)
-    )
+    return line.strip() in _bare_lines(source, magic)
 
 
-def _statements_of(source: str) -> list[ast.stmt]:
-    try:
-        return ast.parse(source).body
-    except SyntaxError:
-        return []
+# A loop asks this of the same cell each time.
+@lru_cache(maxsize=1)
+def _bare_lines(source: str, magic: str) -> AnySet[str]:
+    """Return the lines with which code calls a magic as an expression statement."""
+    with suppress(SyntaxError):
+        body = ast.parse(source).body
+        calls = (_call(statement.value, magic) for statement in body if isinstance(statement, ast.Expr))
+        return {line for line in calls if line is not None}
+    return frozenset()
 
 
 def _cell_id(metadata: Mapping[str, Any]) -> str | None:

@@ -1,40 +1,53 @@
 """Give the magics the lines that IPython would not.
 
-`%wbchat what is pandas?`, whose final `?` it would treat as a help request; `%%wbchat --help` without a body, which it
-would refuse; and a magic below a comment, which it would not take for a magic, so that the error would be about Python.
+`%wbchat what is pandas?`, whose final `?` it would treat as a help request; a body with `>>>`, which it would remove;
+`%%wbchat --help` without a body, which it would refuse; and a magic below a comment, which it would not take for a
+magic, so that the error would be about Python.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
-from IPython.core.inputtransformer2 import EscapedCommand, MagicAssign
+from IPython.core.inputtransformer2 import EscapedCommand, MagicAssign, cell_magic, leading_empty_lines
 
 from ..errors import InferenceError
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-# `%wbchat?` and `%wbchat ?` are help requests and do not match.
-_QUESTION = re.compile(r"(?:^|=)\s*%(\w+)\s+\S.*\?\s*$")
+# A magic with text: `%wbchat?` and `%wbchat ?` are help requests and do not match. `%` may be left out on the line of
+# another magic, such as %time, that runs Python code.
+_WITH_TEXT = re.compile(r"(?<![\w.])%?(\w+)(?=\s+[^\s?=])")
 
 
 def _if_asking(found: Any, tokens_by_line: Any) -> Any:
-    """Return the magic that IPython found if its line is a chat's with text that ends in `?`, else None."""
+    """Return the magic that IPython found if its line is or runs a chat's, with text that ends in `?`, else None."""
     if found is None:
         return None
-    lines = (token.line for line in tokens_by_line for token in line if token.start[0] - 1 == found.start_line)
-    asking = _QUESTION.search(next(lines, ""))
-    return found if asking and _is_chat(asking[1]) else None
+    tokens = (token for line in tokens_by_line for token in line)
+    # The line of a token may be several, up to the end of a bracket.
+    below = (line for token in tokens if token.start[0] > found.start_line for line in token.line.splitlines())
+    text = ""
+    for line, _ in groupby(below):
+        text += line.removesuffix("\\")
+        if not line.endswith("\\"):
+            break
+    return found if text.rstrip().endswith("?") and any(map(_is_chat, _WITH_TEXT.findall(text))) else None
 
 
 def _is_chat(name: str) -> bool:
-    """Return whether a line magic is `%wbchat`, or another name for it (`%alias_magic`)."""
+    return _original_name(name, "line") == "wbchat"
+
+
+def _original_name(name: str, kind: str) -> str:
+    """Return the name of a magic, also for another name of it (`%alias_magic`). `kind` is "line" or "cell"."""
     shell = get_ipython()
-    magic = None if shell is None else shell.magics_manager.magics["line"].get(name)
-    return name == "wbchat" or getattr(magic, "magic_name", "") == "wbchat"
+    magic = None if shell is None else shell.magics_manager.magics[kind].get(name)
+    return str(getattr(magic, "magic_name", name))
 
 
 class QuestionLine(EscapedCommand):  # type: ignore[misc,unused-ignore]
@@ -68,20 +81,33 @@ class QuestionAssign(MagicAssign):  # type: ignore[misc,unused-ignore]
 
 
 _TRANSFORMS = (QuestionLine, QuestionAssign)
-_CELL_MAGIC = re.compile(r"%%(wb(?:chat|map|eval))\b(.*)")
+_CELL_MAGIC = re.compile(r"%%(\w+)(.*)")
+_PROMPTS = ("wbchat", "wbmap", "wbeval")
 
 
 def rewrite_cell_magic(lines: list[str]) -> list[str]:
-    """Return the lines of a cell, or a call in their place, if its cell magic is below a comment or asks for help."""
-    above = next((number for number, line in enumerate(lines) if line.strip() and line.lstrip()[0] != "#"), 0)
-    found = _CELL_MAGIC.match(lines[above]) if lines else None
-    if found is None:
+    """Return a call in place of a cell whose magic is one of ours, or runs one of ours; the lines of any other cell.
+
+    Its body is a prompt. IPython would remove `>>>`, `In [1]:` and indentation from it, as from Python code.
+    """
+    typed = leading_empty_lines(lines)  # type: ignore[no-untyped-call,unused-ignore]
+    comments = list(takewhile(lambda line: line.strip()[:1] in ("", "#"), typed))
+    # Such as `%%time` above `%%wbchat`.
+    matches = takewhile(bool, (_CELL_MAGIC.match(line.lstrip()) for line in typed[len(comments) :]))
+    found = [one for one in matches if one]
+    name = next((one[1] for one in found if _original_name(one[1], "cell") in _PROMPTS), None)
+    if name is None:
         return lines
-    if above:
-        return [f"__import__('importlib').import_module({__name__!r}).refuse_comment('%%{found[1]}')\n"]
-    if {"-h", "--help"} & set(found[2].split()) and not "".join(lines[1:]).strip():
-        return [f"get_ipython().run_cell_magic({found[1]!r}, {found[2].strip()!r}, '\\n')\n"]
-    return lines
+    if comments:
+        return [f"__import__('importlib').import_module({__name__!r}).refuse_comment('%%{name}')\n"]
+    options = found[0][2]
+    if {"-h", "--help"} & set(options.split()) and not "".join(typed[1:]).strip():
+        return [f"get_ipython().run_cell_magic({name!r}, {options.strip()!r}, '\\n')\n"]
+    return cell_magic([typed[0].lstrip(), *typed[1:]])  # type: ignore[no-untyped-call,no-any-return,unused-ignore]
+
+
+# IPython does not apply it to find out whether a cell is complete: in a terminal, a blank line ends the body.
+rewrite_cell_magic.has_side_effects = True  # type: ignore[attr-defined]
 
 
 def refuse_comment(magic: str) -> None:
@@ -95,13 +121,13 @@ def refuse_comment(magic: str) -> None:
 
 def install(shell: InteractiveShell) -> None:
     """Add the transforms to the shell. Its existing transforms are not changed."""
-    shell.input_transformer_manager.line_transforms.insert(0, rewrite_cell_magic)
+    shell.input_transformer_manager.cleanup_transforms.insert(0, rewrite_cell_magic)
     shell.input_transformer_manager.token_transformers.extend(_TRANSFORMS)
 
 
 def uninstall(shell: InteractiveShell) -> None:
     """Remove the transforms."""
-    rewriting = shell.input_transformer_manager.line_transforms
+    rewriting = shell.input_transformer_manager.cleanup_transforms
     rewriting[:] = [transform for transform in rewriting if transform is not rewrite_cell_magic]
     transforms = shell.input_transformer_manager.token_transformers
     transforms[:] = [transform for transform in transforms if transform not in _TRANSFORMS]

@@ -17,7 +17,7 @@ from typing import Any, Final
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded
 from ..text import counted, safe_plain, shortest
-from .hidden import is_container, items_of
+from .hidden import has_named_columns, is_container, items_of
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -378,8 +378,7 @@ class _Cell:
         if is_container(value) and isinstance(value, Mapping):
             return {str(name): self.of(one) for name, one in islice(items_of(value), LONGEST_CELL)}
         if is_container(value):
-            items = in_order(value) if isinstance(value, set | frozenset) else value
-            return [self.of(one) for one in islice(items, LONGEST_CELL)]
+            return [self.of(one) for one in islice(items_in(value), LONGEST_CELL)]
         if isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
             return value
         if isinstance(value, bytes | bytearray | memoryview):
@@ -393,6 +392,21 @@ def _text(value: Any) -> str:
         return f"[{type(value).__name__}, {counted(len(value), 'row')}]"
     text = str(value)
     return f"[{type(value).__name__}]" if says_nothing(text) else without_addresses(text)
+
+
+def items_in(container: Any) -> Any:
+    """Return the items of a container: those of a set in one order, and rows with the names of their columns."""
+    if isinstance(container, set | frozenset):
+        return in_order(container)
+    if not has_named_columns(type(container)):
+        return container
+    rows, names = list(container), [str(name) for name in container.keys]
+    # Of columns with the same name, a dict would have the last one only.
+    if len({*names}) < len(names):
+        return [names, *rows]
+    with suppress(TypeError, ValueError):
+        return [dict(zip(names, row, strict=True)) for row in rows]
+    return rows
 
 
 def in_order(items: AnySet[Any]) -> list[Any]:

@@ -218,9 +218,17 @@ def items_of(value: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
 def is_container(value: object) -> bool:
     """Return whether a value has items, as a list or a dict of Python has, whatever its class.
 
-    A class that notebooks show by a summary, as those of xarray, has that summary instead.
+    A class that notebooks show by a summary, as those of xarray, has that summary instead. The text of a result of SQL
+    is a part of its rows.
     """
     if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
         return not is_written_tuple(value)
     has_items = isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
-    return has_items and not hasattr(type(value), "_repr_html_")
+    return (has_items and not hasattr(type(value), "_repr_html_")) or has_named_columns(type(value))
+
+
+def has_named_columns(kind: Any) -> bool:
+    """Return whether values of a class are tables of rows, with the names of the columns as `keys`, as of jupysql."""
+    if not isinstance(getattr(kind, "keys", None), property):
+        return False
+    return all(hasattr(kind, name) for name in ("__iter__", "__len__", "_repr_html_"))

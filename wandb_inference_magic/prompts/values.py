@@ -224,7 +224,7 @@ class _Plain:
         if (record := _record_of(value)) is not None:
             return {name: self.of(one) for name, one in record.items()}
         if hidden.is_container(value):
-            return self._of_items(frames.in_order(value) if isinstance(value, set | frozenset) else value)
+            return self._of_items(frames.items_in(value))
         if hasattr(type(value), "model_dump"):
             return self.of(hidden.written_model(value))
         if type(value).__name__ in ("Timedelta", "datetime64", "timedelta64"):
