@@ -173,6 +173,7 @@ class Evaluation(MimeBundle):
     def rows(self) -> Any:
         """A DataFrame: the columns of the input, and of each candidate its answer, right, seconds and error.
 
+        A text that came in place of an answer is in the column `text`, if there is one.
         The rows are in the order of the input. If its index does not just count them, or if some are not there, their
         index is in the first column, or in several. After a `review()`, `<truth> reviewed` is what the person said is
         right. A column of the input that has such a name is kept, and the name of the evaluation's own ends in `_eval`.
