@@ -57,10 +57,10 @@ class Candidate:
         self.right.append(scores.right)
 
     @property
-    def answered(self) -> list[bool]:
-        """For each row, whether all of its samples are answered. The answer may be null."""
+    def answered(self) -> int:
+        """The number of samples that are answered. The answer may be null."""
         rows = zip(self.answers, self.errors, strict=True)
-        return [all(one is not None or not error for one, error in zip(*row, strict=True)) for row in rows]
+        return sum(one is not None or not error for row in rows for one, error in zip(*row, strict=True))
 
     @property
     def failures(self) -> list[str | None]:
