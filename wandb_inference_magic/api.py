@@ -186,8 +186,8 @@ def map_prompts(
     system : str, optional
         The system prompt. It is not a template: it is sent as it is, the same for all rows.
     into : str
-        The column for the answers. `<into>_error` says why a row has none; it exists only if there is
-        such a row.
+        The column for the answers. `<into>_error` says why a row has none, and `<into>_text` has what the model wrote
+        in place of one; each exists only if there is such a row.
     schema : object, optional
         What each answer must look like, as for `chat`; each field becomes a column.
     repair : bool

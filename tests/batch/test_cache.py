@@ -46,6 +46,7 @@ cache.close()
 def test_a_failure_never_replaces_an_answer(tmp_path: Path) -> None:
     cache = AnswerCache(tmp_path / "answers.sqlite")
     cache.put({"k": Answer("good", seconds=1.5, reports=("odd",))})
+    cache.put({"k": Answer("bad", error="does not fit", is_repairable=True)})
     cache.put({"k": Answer(error="refused")})
     assert cache.find(["k"]).get("k") == Answer("good", seconds=1.5, reports=("odd",))
     cache.put({"f": Answer(error="refused")})

@@ -648,6 +648,69 @@ def test_answers_that_a_stricter_validator_refuses_are_asked_for_once(api: Modul
     assert asked == [2, 4, 4, 4, 4]
 
 
+def test_an_answer_that_did_not_fit_is_kept_and_read_by_the_corrected_schema(api: ModuleType, service: Service) -> None:
+    service.always = completion('{"n": 5}')
+
+    def large(value: int) -> int:
+        if value < 1000:
+            raise ValueError("too small")
+        return value
+
+    def odd(value: int) -> int:
+        raise ValueError("of another kind")
+
+    for check, error in ((large, "too small"), (odd, "of another kind"), (lambda value: value, "")):
+        with pytest.warns(InferenceWarning, match="not asked again") if check is odd else nullcontext():
+            out = api.map_prompts(["a"], "{{ text }}", schema=numbers(check), repair=False)
+        assert error in out.get("reply_error", [""])[0]
+        assert ("reply_text" in out) == bool(error)
+        assert out.get("reply_text", ['{"n": 5}'])[0] == '{"n": 5}'
+    assert out["n"].tolist() == [5]
+    assert len(service.chats) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "last"),
+    [
+        # The answer on disk is repaired: it is not asked for a second time.
+        ({}, "This does not fit"),
+        ({"retry_failed": True}, "a"),
+    ],
+)
+def test_a_repair_that_was_off_is_made_of_the_answer_on_disk(
+    api: ModuleType, service: Service, options: dict[str, bool], last: str
+) -> None:
+    service.then(completion("five"), completion('{"n": 5}'))
+    out = api.map_prompts(["a"], "{{ text }}", schema="n int", repair=False)
+    assert (out["n"].isna()[0], out["reply_text"][0]) == (True, "five")
+    out = api.map_prompts(["a"], "{{ text }}", schema="n int", **options)
+    assert out.columns.tolist() == ["text", "n"]
+    assert out["n"].tolist() == [5]
+    assert last in service.chats[1].body["messages"][-1]["content"]
+    assert len(service.chats) == 2
+
+
+def test_the_text_of_a_cut_answer_is_in_the_frame_and_is_not_read_again(api: ModuleType, service: Service) -> None:
+    def cut(one: Answer) -> None:
+        message = {"role": "assistant", "content": '{"n": 5} is the answer. It'}
+        one.json({"choices": [{"index": 0, "message": message, "finish_reason": "length"}]})
+
+    def large(value: int) -> int:
+        if value < 1000:
+            raise ValueError("too small")
+        return value
+
+    service.always = cut
+    for check in (large, lambda value: value):
+        with pytest.warns(InferenceWarning, match="not asked again") if service.chats else nullcontext():
+            out = api.map_prompts(["a", "a"], "{{ text }}", schema=numbers(check), distinct=True)
+        assert out["reply_text"].tolist() == ['{"n": 5} is the answer. It'] * 2
+        assert "too small, not 5" in out["reply_error"][0]
+    assert len(service.chats) == 1
+    found = api.evaluate([{"q": "b", "n": 7}], "{{ q }}", truth="n", schema="n 7|8")
+    assert (found.rows["answer"].isna()[0], found.rows["text"][0]) == (True, '{"n": 5} is the answer. It')
+
+
 def test_a_refused_run_says_that_the_first_row_of_an_iterator_is_gone(api: ModuleType, service: Service) -> None:
     texts = iter(["one", "two"])
     with pytest.raises(InferenceError, match="The first row was taken from the iterator: make a new one"):

@@ -884,6 +884,14 @@ def test_a_field_that_the_type_computes_can_be_compared(api: ModuleType, service
     assert api.evaluate(pairs, "{{ x }}", truth="truth", schema=Answered).summary["right"].tolist() == [1]
 
 
+def test_samples_of_which_some_fail_are_answers(api: ModuleType, service: Service) -> None:
+    for _ in range(2):
+        service.then(completion("a"), refused(400, "too odd"))
+    found = api.evaluate(pd.DataFrame({"x": [1, 2], "truth": "a"}), "{{ x }}", truth="truth", samples=2, concurrency=1)
+    assert found.summary[["rows", "answered", "right"]].values.tolist() == [[2, 2, 2]]
+    assert "is right on 2 of 4 answers to 2 rows" in found.sentences
+
+
 def test_an_allowed_null_is_an_answer(api: ModuleType, service: Service) -> None:
     rows = answers_in_turn(service, '{"d": null}', '{"d": "y"}', None)
     frame = pd.DataFrame({"x": rows, "truth": ["x", "y", "z"]})

@@ -36,7 +36,7 @@ from typing_extensions import TypedDict
 
 from wandb_inference_magic.errors import InferenceWarning
 from wandb_inference_magic.frames.columns import Names, TypedColumn, plain, result_columns
-from wandb_inference_magic.frames.kinds import INTEGER, MIXED, Kind, kind_of_schema, settled
+from wandb_inference_magic.frames.kinds import INTEGER, MIXED, Kind, finalized, kind_of_schema
 from wandb_inference_magic.frames.names import WrittenColumns, name_columns
 from wandb_inference_magic.frames.native_columns import arrow_array
 from wandb_inference_magic.frames.rows import read_rows
@@ -82,7 +82,7 @@ def framed(frame: Any, answers: list[Any], schema: Any, into: str = "reply") -> 
     schema = schema if schema is None or isinstance(schema, Schema) else schema_of(schema)
     rows.read_rest()
     names, dropped, renamed = name_columns(rows, schema, into, [], WrittenColumns())
-    columns, reports = result_columns([(answers, {})], schema, names, rows.length)
+    columns, reports = result_columns([(answers, {}, {})], schema, names, rows.length)
     out, problems = rows.with_columns(columns, dropped)
     return out, (*renamed, *reports, *problems)
 
@@ -381,7 +381,7 @@ def test_a_json_schema_decides_the_types_of_columns_too(schema: dict[str, Any], 
         "tree": {"type": "object", "properties": {"inner": {"$ref": "#/$defs/tree"}}},
     }
     whole = {"type": "object", "properties": {"x": schema}, "$defs": definitions}
-    assert str(arrow_array(TypedColumn(settled(kind_of_schema(whole).fields["x"]), [])).type) == expected
+    assert str(arrow_array(TypedColumn(finalized(kind_of_schema(whole).fields["x"]), [])).type) == expected
 
 
 def test_a_format_of_a_json_schema_does_not_make_a_text_a_date() -> None:
@@ -664,10 +664,13 @@ def written(frame: Any, *names: Names) -> WrittenColumns:
 def test_only_the_columns_that_a_run_has_written_are_replaced(library: str, values: list[Any]) -> None:
     ours = {"label": [*values, None], "reply_error": [None, "too odd", "Not answered yet."]}
     frame = frame_of(library, {"text": ["a", "b", "c"], "note": ["mine", None, None]} | ours)
-    before = written(frame, Names({"label": "label"}, "reply_error"))
+    before = written(frame, Names({"label": "label"}, "reply_error", "reply_text"))
     schema = schema_of("label, note")
     names, replaced, notices = name_columns(read_rows(frame), schema, "reply", [], before)
-    assert (names, replaced) == ([Names({"label": "label", "note": "note_reply"}, "reply_error")], tuple(ours))
+    assert (names, replaced) == (
+        [Names({"label": "label", "note": "note_reply"}, "reply_error", "reply_text")],
+        tuple(ours),
+    )
     assert notices == (
         "The columns of an earlier run are replaced: label, reply_error.",
         "The frame has a column 'note', which is kept: the answers are in 'note_reply'.",
@@ -686,7 +689,7 @@ def test_only_the_columns_that_a_run_has_written_are_replaced(library: str, valu
 )
 def test_columns_that_the_user_has_changed_are_kept(library: str, changed: dict[str, list[Any]]) -> None:
     ours = {"label": ["x", None], "reply_error": [None, "too odd"]}
-    before = written(frame_of(library, ours), Names({"label": "label"}, "reply_error"))
+    before = written(frame_of(library, ours), Names({"label": "label"}, "reply_error", "reply_text"))
     _, replaced, _ = name_columns(read_rows(frame_of(library, ours | changed)), schema_of("label"), "reply", [], before)
     assert "label" not in replaced
     assert not {*changed} & {*replaced}
@@ -697,7 +700,7 @@ def test_the_replaced_columns_of_several_models_are_each_named_once() -> None:
     answers, reasons = ["yes", None], [None, "odd"]
     earlier = {"text": ["x", "y"], "reply_a": answers, "reply_b": answers}
     frame = pd.DataFrame(earlier | {"reply_a_error": reasons, "reply_b_error": reasons})
-    before = written(frame, *(Names({"": f"reply_{one}"}, f"reply_{one}_error") for one in "ab"))
+    before = written(frame, *(Names({"": f"reply_{one}"}, f"reply_{one}_error", f"reply_{one}_text") for one in "ab"))
     _, replaced, notices = name_columns(read_rows(frame), None, "reply", models, before)
     assert sorted(replaced) == ["reply_a", "reply_a_error", "reply_b", "reply_b_error"]
     assert len(notices) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sqlite3
 from collections import UserList
 from collections.abc import Callable
@@ -273,12 +274,28 @@ def test_a_prompt_of_an_image_alone_is_not_empty(api: ModuleType, service: Servi
     assert out["reply"].tolist() == ["A cat."]
 
 
-@pytest.mark.parametrize("rows", [lambda: cursor(sqlite3.Row), lambda: [Pair(*one) for one in PEOPLE], lambda: PEOPLE])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda: cursor(sqlite3.Row),
+        lambda: [Pair(*one) for one in PEOPLE],
+        lambda: PEOPLE,
+        lambda: csv.reader(["Bo,3", "Al,5"]),
+        lambda: np.array(PEOPLE, dtype=object),
+    ],
+)
 def test_the_items_of_a_record_are_found_by_their_places(
     api: ModuleType, service: Service, rows: Callable[[], Any]
 ) -> None:
     api.map_prompts(rows(), "{{ row[0] }} earns {{ row[-1] }}", concurrency=1)
     assert [one.body["messages"][-1]["content"] for one in service.chats] == ["Bo earns 3", "Al earns 5"]
+
+
+def test_a_list_among_the_rows_is_also_a_value(api: ModuleType, service: Service) -> None:
+    service.always = echo
+    out = from_parquet(api.map_prompts([["a", "b"], []], "{{ text }} {{ row[0] if text else 'none' }}"))
+    assert out["reply"].tolist() == ['["a", "b"] a', "[] none"]
+    assert list(out["text"][0]) == ["a", "b"]
 
 
 @pytest.mark.parametrize(

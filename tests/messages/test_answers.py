@@ -50,6 +50,10 @@ def test_any_text_in_a_fence_is_a_code_block(text: str) -> None:
         (r'{"a": "$\rho_0 \tfrac{1}{2} \textbf{b}$"}', {"a": r"$\rho_0 \tfrac{1}{2} \textbf{b}$"}),
         (r'{"a": "$\frac{1}{2} \times \beta$"}', {"a": r"$\frac{1}{2} \times \beta$"}),
         (r'Here: ["\alpha \right \nabla \text{x}"]', [r"\alpha \right \nabla \text{x}"]),
+        (r'["$\nu$ \(a \ne \tau\) x \neq y"]', [r"$\nu$ \(a \ne \tau\) x \neq y"]),
+        (r'["$\\nu$", "$5\nand $6", "$x$\nu $y$"]', [r"$\nu$", "$5\nand $6", "$x$\nu $y$"]),
+        (r'["$$\ne = 2$$"]', ["$$\ne = 2$$"]),
+        (r'["^\d{3}\.\w+\b$"]', [r"^\d{3}\.\w+\b$"]),
         (r'["\\frac \\\\n \n\tx \u00e9 \b"]', ["\\frac \\\\n \n\tx é \b"]),
     ],
 )

@@ -109,6 +109,12 @@ def test_a_text_file_is_read_in_its_encoding(tmp_path: Path, text: str, encoding
     assert as_prompt(tmp_path / "a.txt") == text
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_line_ends_of_a_file_are_those_of_a_text(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.csv").write_bytes("a\r\n\r\nb\rc\n".encode(encoding))
+    assert as_prompt(tmp_path / "a.csv") == (tmp_path / "a.csv").read_text(encoding) == "a\n\nb\nc\n"
+
+
 @pytest.mark.parametrize(
     ("text", "encoding"),
     [

@@ -361,6 +361,10 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
         "half": {"enum": [-0.5, 1]},
         "rank": {"anyOf": [{"type": "integer", "enum": [1, 2]}, {"type": "null"}]},
     }),
+    ("python 3.9|3.10, share 1.0|2.5", {
+        "python": {"type": "string", "enum": ["3.9", "3.10"]},
+        "share": {"type": "number", "enum": [1.0, 2.5]},
+    }),
     ("ok true|false, sure True|False|None", {
         "ok": {"type": "boolean"}, "sure": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
     }),

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -67,13 +67,19 @@ where question not in (select question from used) order by kept_at
 class Answer:
     """The result of one request: its text and how long it took, or why it failed permanently (`error`).
 
-    `reports` says what may be missing of the text.
+    `reports` says what may be missing of the text. Beside an error, the text is the answer that did not fit its schema,
+    or as much of it as came (`is_cut`); `is_repairable` if no repair of it was asked for.
     """
 
     text: str = ""
     error: str = ""
     seconds: float = 0.0
     reports: tuple[str, ...] = ()
+    is_cut: bool = False
+    is_repairable: bool = False
+
+
+_NAMES: Final = {one.name for one in fields(Answer)}
 
 
 def cache_file() -> Path:
@@ -282,7 +288,8 @@ class AnswerCache:
 
 
 def _row(key: str, answer: Answer) -> tuple[str, str, float]:
-    stored = {name: value for name, value in asdict(answer).items() if value}
+    # An error is first in the text: see `_REPLACES`.
+    stored = {name: value for name, value in {"error": "", **asdict(answer)}.items() if value}
     # A lone surrogate, for example in an error that quotes one, cannot be encoded as UTF-8.
     return key, whole(json.dumps(stored, ensure_ascii=False)), time()
 
@@ -328,10 +335,11 @@ def _read(stored: object) -> Answer | None:
         found = read_json_text(stored) if isinstance(stored, str) else None
     except ValueError:
         return None
-    if not isinstance(found, dict) or not found.keys() <= {"text", "error", "seconds", "reports"}:
+    if not isinstance(found, dict) or not found.keys() <= _NAMES:
         return None
     text, error, seconds = found.get("text", ""), found.get("error", ""), found.get("seconds", 0.0)
     reports = found.get("reports", [])
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < 1e9
     are_texts = isinstance(reports, list) and all(isinstance(one, str) for one in (text, error, *reports))
-    return Answer(text, error, float(seconds), tuple(reports)) if are_texts and is_number else None
+    flags = found.get("is_cut", False) is True, found.get("is_repairable", False) is True
+    return Answer(text, error, float(seconds), tuple(reports), *flags) if are_texts and is_number else None

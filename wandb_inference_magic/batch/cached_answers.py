@@ -131,11 +131,18 @@ class CachedAnswers:
         """Return the key of what is asked in place of an answer on disk that does not fit the schema any more."""
         return sha256(f"{key} in place of {cached.text}".encode("utf-8", "surrogatepass")).hexdigest()
 
-    def keep_failure(self, key: str, error: InferenceError) -> None:
-        """Keep a failure that will come again: that of a row, not one of the service or of its settings."""
-        is_sure = error.cause == "answer" or error.depends_on_prompt
+    def keep_failure(self, key: str, error: InferenceError, reply: Reply, *, is_repaired: bool) -> None:
+        """Keep a failure that will come again: that of a row, not one of the service or of its settings.
+
+        The text of the answer is kept with it: it may fit once the schema is corrected.
+        """
+        is_answer = error.cause == "answer"
         if key and error.is_lasting:
-            (self._new if is_sure else self._unsure)[key] = Answer(error=str(error))
+            text = reply.text or reply.reasoning
+            is_whole = is_answer and not why_flawed(reply)
+            failure = Answer(text, str(error), is_cut=not is_whole, is_repairable=is_whole and not is_repaired)
+            failure = failure if text else Answer(error=failure.error)
+            (self._new if is_answer or error.depends_on_prompt else self._unsure)[key] = failure
 
     def keep(self, key: str, reply: Reply, reports: tuple[str, ...]) -> None:
         """Keep the text of a reply, and what is reported of it, unless it was cut or refused."""

@@ -330,7 +330,7 @@ class PreparedMap(PreparedBatch[Any]):
         length = rows.read_rest()
         written = self._command.session.written
         names, dropped, renamed = name_columns(rows, schema, self._into, self._models, written)
-        results = [(list(run.answers), run.reasons(length)) for run in self.runs]
+        results = [(list(run.answers), run.reasons(length), dict(run.texts)) for run in self.runs]
         columns, reports = result_columns(results, schema, names, length)
         frame, problems = rows.with_columns(columns, dropped)
         written.add(read_rows(frame), names)

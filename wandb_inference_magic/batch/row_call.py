@@ -8,23 +8,25 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice, tee
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ..engine import ModelCall, for_prompt, relax_response_format
+from ..engine import ModelCall, does_not_fit, for_prompt, relax_response_format, repair_request
 from ..errors import InferenceError, describe_exception, quoted
 
 # Imported before a row is sent: when one fails because no more files can be opened, no module can be imported.
 from ..failures import to_inference_error as to_inference_error
 from ..prompts import refuse_empty
+from ..schemas import Mismatch
 from ..spending import Reservation
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
     from ..frames import Row, Rows
-    from ..messages import Content, PreparedRequest
+    from ..messages import Content, Message, PreparedRequest
     from ..schemas import Schema
     from ..session import Command, Share
+    from .cache import Answer
     from .spec import BatchSpec
 
 
@@ -252,6 +254,33 @@ class RowCall(ModelCall):
         self.is_claimed = self.is_taken_over = False
         # Whether its request is answered, and `end` has not seen that yet.
         self.is_answered = False
+
+    def read(self, found: Answer) -> Any:
+        """Return the answer that is on disk, read by the schema of now.
+
+        An answer that does not fit is repaired by the row's next request, if no repair was asked for before.
+
+        Raises
+        ------
+        InferenceError
+            The failure that is on disk, if it is still one.
+        Mismatch
+            If another answer must be asked for.
+        """
+        schema, text = self.spec.schema, found.text
+        if found.error and (schema is None or found.is_cut or not text):
+            raise InferenceError(found.error, cause="answer")
+        if schema is None:
+            return text
+        try:
+            return schema.read(text)
+        except Mismatch as mismatch:
+            if found.error and not (self.spec.repair and found.is_repairable and not self.run.spec.retry_failed):
+                raise does_not_fit(mismatch, replace(self.built(), text=text), remedy="") from None
+            if found.error:
+                answer: Message = {"role": "assistant", "content": text}
+                self.sent, self.is_repaired = repair_request(self.request, schema, answer, mismatch), True
+            raise
 
     async def send(self, client: AsyncOpenAI) -> None:
         self.was_sent = False

@@ -154,7 +154,7 @@ class BatchRun(RunResults):
         cached = self._cached_answers.find([row.key for row in rows])
         for row in rows:
             row.seen = seen
-        return [row for row in rows if not self._take_cached(row, cached.get(row.key))]
+        return [row for row in rows if (found := cached.get(row.key)) is None or not self._take_cached(row, found)]
 
     def _read_rows(self, rows: list[RowCall]) -> None:
         # One at a time where the next row depends on the answers so far, or may take long to come.
@@ -242,10 +242,10 @@ class BatchRun(RunResults):
         except ValidatorError as error:
             # The answer is paid for. It may fit once the validator is corrected.
             self._cached_answers.keep(row.key, row.reply(), row.builder.reports)
-            self._fail(row.number, error, "")
+            self._fail(row, error, "")
         except Exception as error:  # noqa: BLE001 - reported in the row
             # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
-            self._fail(row.number, row.explained(error), "" if row.builder.is_cut_by_budget else row.key)
+            self._fail(row, row.explained(error), "" if row.builder.is_cut_by_budget else row.key)
         else:
             self._cached_answers.keep(row.key, reply, row.builder.reports)
             # Before the row has ended: another thread may look at it.
@@ -330,25 +330,24 @@ class BatchRun(RunResults):
         place = None if self.command.cassette is None else self._cached_answers.count(request.messages[-1])
         return RowCall(self, request, number, key, place)
 
-    def _take_cached(self, row: RowCall, cached: Answer | None) -> bool:
+    def _take_cached(self, row: RowCall, cached: Answer) -> bool:
         """Use what was found on disk for a row, and return whether it is its result."""
-        if cached is None or (cached.error and self.spec.retry_failed):
-            return False
-        schema = self.spec.chat.schema
         try:
-            if cached.error:
-                self.errors[row.number] = cached.error
-                self.failed_before.add(row.number)
-            else:
-                self.answers[row.number] = cached.text if schema is None else schema.read(cached.text)
+            self.answers[row.number] = row.read(cached)
         except ValidatorError as error:
-            self.errors[row.number] = str(error)
+            self.fail_row(row.number, error, cached.text)
+        except InferenceError as error:
+            if self.spec.retry_failed:
+                return False
+            self.fail_row(row.number, error, cached.text)
+            self.failed_before.add(row.number)
         except Mismatch:
-            if row.is_claimed:
+            if row.is_claimed or row.is_repaired:
                 return False
             # A validator is stricter than when it was kept: what is asked in its place is kept beside it.
             row.key = self._cached_answers.replacement_key(row.key, cached)
-            return self._take_cached(row, self._cached_answers.find([row.key]).get(row.key))
+            found = self._cached_answers.find([row.key]).get(row.key)
+            return found is not None and self._take_cached(row, found)
         self.report(*cached.reports)
         self.seconds[row.number] = cached.seconds
         self.end_row(row.number)
@@ -429,9 +428,10 @@ class BatchRun(RunResults):
         self.unwritten.append(number)
         self.replayed += reply.replayed
 
-    def _fail(self, number: int, error: InferenceError, key: str) -> None:
+    def _fail(self, row: RowCall, error: InferenceError, key: str) -> None:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
-        self.errors[number] = str(error)
+        number, reply = row.number, row.reply()
+        self.fail_row(number, error, reply.text or reply.reasoning)
         self.missed = error if error.is_unsent and error.cause == "missing" else self.missed
         self.unwritten.append(number)
         # A prompt that is refused says nothing about the others, nor does a status 403 after answers.
@@ -447,4 +447,4 @@ class BatchRun(RunResults):
                 error.why = f"{error.why} The run stopped: {reason}.".strip()
                 self.stopped = error
         else:
-            self._cached_answers.keep_failure(key, error)
+            self._cached_answers.keep_failure(key, error, reply, is_repaired=row.is_repaired)

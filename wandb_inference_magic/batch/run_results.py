@@ -52,6 +52,8 @@ class RunResults:
         answer.
     errors : dict of int to str
         Why rows have no answer, or a flawed one, by row number.
+    texts : dict of int to str
+        What the models wrote in place of an answer, by row number: it does not fit the schema, or broke off.
     seconds : array of float
         How long each answer took when it was made; 0 if there is none.
     done, cached, shared, replayed : int
@@ -85,6 +87,7 @@ class RunResults:
 
     answers: list[Any] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)
+    texts: dict[int, str] = field(default_factory=dict)
     seconds: array[float] = field(default_factory=lambda: array("f"))
     done: int = 0
     cached: int = 0
@@ -128,6 +131,12 @@ class RunResults:
         self.seconds.append(0.0)
         self._ended.append(0)
 
+    def fail_row(self, number: int, error: InferenceError, text: str) -> None:
+        """Store why a row has no answer, and the text that came in place of one."""
+        self.errors[number] = str(error)
+        if text:
+            self.texts[number] = text
+
     def has_ended(self, number: int) -> bool:
         """Return whether a row has an answer, which may be null, or has failed."""
         return number < len(self._ended) and bool(self._ended[number])
@@ -160,6 +169,8 @@ class RunResults:
         if first in self.errors:
             self.errors[number] = self.errors[first]
             self.flawed += self.answers[first] is not None
+            if first in self.texts:
+                self.texts[number] = self.texts[first]
             if first in self.failed_before:
                 self.failed_before.add(number)
         self.end_row(number)

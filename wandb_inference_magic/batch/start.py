@@ -224,7 +224,14 @@ def _cached(run: BatchRun, seen: Counter[str]) -> tuple[int, int]:
                 keys.append(key_of(run.requests.request(prompts(row)).messages[-1]))
     different = list(dict.fromkeys(keys)) if run.spec.distinct else keys
     found = answers.find(different)
-    is_needed = [key not in found or bool(found[key].error and run.spec.retry_failed) for key in different]
+    spec = run.spec
+    # A kept answer that does not fit may fit now. Whether it does is not looked at for an estimate.
+    again = {
+        key
+        for key, one in found.items()
+        if one.error and (spec.retry_failed or (spec.chat.repair and one.is_repairable))
+    }
+    is_needed = [key not in found or key in again for key in different]
     return looked_for, len(keys) - sum(is_needed)
 
 

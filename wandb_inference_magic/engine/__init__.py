@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .chat import run_chat
     from .compare import MAX_MODELS
     from .python_arguments import MAYBE_PROMPT, ONE_MODEL, check_arguments, model_list
-    from .relax import relax_response_format
+    from .relax import does_not_fit, relax_response_format, repair_request
     from .request import for_prompt, prepare_request
     from .spec import ChatSpec, build_spec, cannot_combine, format_result, spec_from_options, spec_from_python
 

@@ -28,7 +28,8 @@ class Candidate:
     """A model with a prompt, and how it did.
 
     `request` holds what all its requests have in common: the prompt, the system prompt and the parameters. `answers`,
-    `errors` and `seconds` hold a list for each row, with one entry for each sample, and `samples` their scores.
+    `errors`, `texts` (what came in place of answers) and `seconds` hold a list for each row, with one entry for each
+    sample, and `samples` their scores.
     `scores` holds the mean score of each row, and `right` the share of its samples that are right: None for a row
     without truth.
     """
@@ -40,6 +41,7 @@ class Candidate:
     totals: RunTotals
     answers: list[list[Any]] = field(default_factory=list)
     errors: list[list[str]] = field(default_factory=list)
+    texts: list[list[str | None]] = field(default_factory=list)
     seconds: list[list[float]] = field(default_factory=list)
     samples: list[Sequence[float | None]] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
@@ -55,10 +57,10 @@ class Candidate:
         self.right.append(scores.right)
 
     @property
-    def answered(self) -> list[bool]:
-        """For each row, whether all of its samples are answered. The answer may be null."""
+    def answered(self) -> int:
+        """The number of samples that are answered. The answer may be null."""
         rows = zip(self.answers, self.errors, strict=True)
-        return [all(one is not None or not error for one, error in zip(*row, strict=True)) for row in rows]
+        return sum(one is not None or not error for row in rows for one, error in zip(*row, strict=True))
 
     @property
     def failures(self) -> list[str | None]:
@@ -75,6 +77,7 @@ class Candidate:
             **({"score": self.scores} if has_scores else {}),
             "seconds": [fmean(each) if each else None for each in known],
             "error": self.failures,
+            **({"text": [next(filter(None, each), None) for each in self.texts]} if any(map(any, self.texts)) else {}),
         }
 
 

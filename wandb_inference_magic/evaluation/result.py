@@ -127,8 +127,8 @@ class Evaluation(MimeBundle):
     def summary(self) -> Any:
         """A DataFrame with one row for each candidate.
 
-        `share` is right / rows, with samples the mean over rows; failed rows are not right. `low` and `high` are its
-        interval of 95 %. With a scorer that measures more than right or wrong, `score` is the mean score.
+        `share` is right / rows; failed rows are not right. With samples it is the mean over rows, and `answered` and
+        `right` count answers. `low` and `high`: its interval of 95 %. `score`: the mean, if a scorer measures more.
         """
         return data_frame(self._facts)
 
@@ -145,7 +145,7 @@ class Evaluation(MimeBundle):
             "model": candidate.model,
             "prompt": candidate.prompt,
             "rows": len(right),
-            "answered": sum(candidate.answered),
+            "answered": candidate.answered,
             "right": _whole(sum(right) * self.samples),
             "share": fmean(right) if right else None,
             "low": low,
@@ -173,6 +173,7 @@ class Evaluation(MimeBundle):
     def rows(self) -> Any:
         """A DataFrame: the columns of the input, and of each candidate its answer, right, seconds and error.
 
+        A text that came in place of an answer is in the column `text`, if there is one.
         The rows are in the order of the input. If its index does not just count them, or if some are not there, their
         index is in the first column, or in several. After a `review()`, `<truth> reviewed` is what the person said is
         right. A column of the input that has such a name is kept, and the name of the evaluation's own ends in `_eval`.
@@ -238,7 +239,7 @@ class Evaluation(MimeBundle):
         """What the rows show and what they do not, in one or two sentences."""
         if not self.source:
             return "No row has a score for all candidates: nothing is known."
-        if not any(any(one.answered) for one in self.candidates):
+        if not any(one.answered for one in self.candidates):
             return "No row has an answer: nothing is known."
         if self._decides is None and not self._has_truth:
             value = "number" if self.scorer.measure.is_error else "value"

@@ -330,6 +330,7 @@ def _candidate(scores: Scores, place: int, numbers: Sequence[int], prompt: str, 
         places = scores.places(number)
         candidate.answers.append([None if run.answers[at] is None else scores.compared(run, at) for at in places])
         candidate.errors.append([run.errors.get(at, "") for at in places])
+        candidate.texts.append([run.texts.get(at) for at in places])
         candidate.seconds.append([run.seconds[at] for at in places])
     return candidate
 

@@ -282,14 +282,17 @@ class Names:
         The column of each field, or that of the whole answer under ONLY.
     error : str
         The column that says why a row has no answer.
+    text : str
+        The column of the texts that came in place of answers.
     """
 
     answers: Mapping[str, str]
     error: str
+    text: str
 
 
 def result_columns(
-    results: Sequence[tuple[Sequence[Any], Mapping[int, str]]],
+    results: Sequence[tuple[Sequence[Any], Mapping[int, str], Mapping[int, str]]],
     schema: Schema | None,
     names: Sequence[Names],
     length: int | None,
@@ -299,7 +302,8 @@ def result_columns(
     Parameters
     ----------
     results : sequence of tuple
-        The answers of each run, and its errors by row number. Empty if there are no rows.
+        The answers of each run, and by row number its errors and the texts in place of answers. Empty if there are no
+        rows.
     schema
     names : sequence of Names
         The names of the columns of each run.
@@ -309,7 +313,7 @@ def result_columns(
     notices: dict[str, None] = {}
     columns: dict[str, TypedColumn] = {}
     expected = schema_kinds(schema)
-    for named, (answers, errors) in zip(names, results or [((), {})] * len(names), strict=True):
+    for named, (answers, errors, texts) in zip(names, results or [((), {}, {})] * len(names), strict=True):
         size = max(len(answers), length or 0)
         values = plain_fields(answers, schema)
         for field_name, name in named.answers.items():
@@ -319,11 +323,13 @@ def result_columns(
         if others := _not_named(answers, schema):
             notices[f"Fields of answers that the schema does not name are left out: {', '.join(others)}."] = None
         if errors:
-            columns[named.error] = reasons_column(errors, size)
+            columns[named.error] = column_of_texts(errors, size)
+        if texts:
+            columns[named.text] = column_of_texts(texts, size)
     return columns, tuple(notices)
 
 
-def reasons_column(errors: Mapping[int, str], size: int) -> TypedColumn:
-    """Return the column of the reasons, by row number, why rows have no answer."""
-    column, _ = column_of(Kind(kinds.STRING), [errors.get(number) for number in range(size)])
+def column_of_texts(texts: Mapping[int, str], size: int) -> TypedColumn:
+    """Return the column of texts by row number, such as the reasons why rows have no answer."""
+    column, _ = column_of(Kind(kinds.STRING), [texts.get(number) for number in range(size)])
     return column

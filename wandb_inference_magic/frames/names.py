@@ -44,7 +44,7 @@ class WrittenColumns:
         for one in names:
             if one.error not in table.columns:
                 continue
-            found = _digests(table, {*one.answers.values(), one.error} & {*table.columns})
+            found = _digests(table, {*one.answers.values(), one.error, one.text} & {*table.columns})
             if (error := found.get(one.error)) is not None:
                 self._digests.setdefault(error, set()).update(found.values())
                 self._names.update(found)
@@ -80,30 +80,33 @@ def name_columns(
     wishes = {name: into if name == ONLY else whole(name).replace("\0", "\ufffd") for name in schema_kinds(schema)}
     suffixes = _suffixes(models)
     errors = [error_column(f"{into}{suffix}") for suffix in suffixes]
-    wanted = {*errors, *(f"{name}{suffix}" for suffix in suffixes for name in wishes.values())}
+    texts = [f"{into}{suffix}_text" for suffix in suffixes]
+    wanted = {*errors, *texts, *(f"{name}{suffix}" for suffix in suffixes for name in wishes.values())}
     earlier = written.among(table)
     taken = {*table.columns, *table.index_names} - earlier
     replaced, kept = [], []
 
-    def choose_name(name: str, others: Iterable[str], what: str) -> str:
+    def choose_name(name: str, others: Iterable[str], what: str = "") -> str:
         free = name if name not in taken else next(one for one in others if one not in taken | wanted)
         taken.add(free)
         if free in earlier:
             replaced.append(free)
-        if free != name:
+        if free != name and what:
             place = "an index" if name in table.index_names else "a column"
             kept.append(f"The frame has {place} {name!r}, which is kept: {what} are in {free!r}.")
         return free
 
     names = []
-    for suffix in suffixes:
+    for suffix, text in zip(suffixes, texts, strict=True):
         answers = {}
         for field_name, wish in wishes.items():
             name = f"{wish}{suffix}"
             extended = [] if field_name == ONLY else [f"{name}_{into}"]
             answers[field_name] = choose_name(name, chain(extended, _numbered(name)), "the answers")
         error = error_column(answers.get(ONLY, f"{into}{suffix}"))
-        names.append(Names(answers, choose_name(error, _numbered(error), "the reasons why a row has no answer")))
+        error = choose_name(error, _numbered(error), "the reasons why a row has no answer")
+        # Few runs have this column: nothing is said of its name.
+        names.append(Names(answers, error, choose_name(text, _numbered(text))))
     notices = [f"The columns of an earlier run are replaced: {', '.join(replaced)}."] if replaced else []
     return names, tuple(replaced), (*notices, *kept)
 

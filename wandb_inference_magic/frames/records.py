@@ -46,14 +46,15 @@ class FrameRow(dict[str, Any]):
 class Record(FrameRow):
     """A row made of a value that is no mapping. `row[0]` is its first value, as of a tuple.
 
-    `_pair` is the tuple of `iterrows` from which it was made: its second item has the values of all columns.
+    `_places` has the values that are found by their places, where these are not the columns: the tuple of `iterrows`,
+    whose second item has the values of all columns, or a list or an array, which is the column `text` as a whole.
     """
 
-    _pair: tuple[Any, ...] = ()
+    _places: Sequence[Any] | None = None
 
     def __missing__(self, name: object) -> Any:
         if isinstance(name, int) and str(name) not in self:
-            return (self._pair or list(self.values()))[name]
+            return (list(self.values()) if self._places is None else self._places)[name]
         return super().__missing__(name)
 
 
@@ -78,14 +79,19 @@ def as_row(value: Any, names: Sequence[str] = ()) -> Row:
         return _of_tuple(value, names)
     if is_instance(value, "numpy.void") and value.dtype.names:
         return _record(zip(value.dtype.names, value.item(), strict=True))
-    return _record(_items(value)) if _is_keyed(value) else Record({TEXT: value})
+    if _is_keyed(value):
+        return _record(_items(value))
+    record = Record({TEXT: value})
+    if isinstance(value, list) or (is_instance(value, "numpy.ndarray") and value.ndim):
+        record._places = value
+    return record
 
 
 def _of_tuple(value: tuple[Any, ...], names: Sequence[str]) -> Row:
     if len(value) == 2 and is_instance(value[1], "pandas.Series") and value[1].name is value[0]:
         # One of `iterrows`.
         record = _record([(INDEX, value[0]), *_items(value[1])])
-        record._pair = value
+        record._places = value
         return record
     return _record(zip(names if len(names) == len(value) else range(len(value)), value, strict=True))
 

@@ -21,11 +21,11 @@ from ..config import CONCURRENCY, SETTING_NAMES, Key, WandbInference, check_key
 from ..errors import InferenceError, InferenceWarning, Interrupted, shortened
 from ..frames import (
     Names,
+    column_of_texts,
     name_columns,
     pandas_array,
     plain_fields,
     read_rows,
-    reasons_column,
     schema_kinds,
     typed_column,
 )
@@ -210,7 +210,7 @@ def _typed(frame: Any, partition_spec: PartitionSpec, answers: list[Any], errors
         for number, text in others.items():
             problem = f"{name!r} cannot hold {shortened(text)}."
             problems[number] = f"{problems[number]} {problem}" if number in problems else problem
-    frame[partition_spec.names.error] = pandas_array(reasons_column(problems, len(answers)))
+    frame[partition_spec.names.error] = pandas_array(column_of_texts(problems, len(answers)))
     return frame
 
 

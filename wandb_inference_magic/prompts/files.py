@@ -253,6 +253,8 @@ def _text(data: bytes, name: str, suffix: str = "", *, is_whole: bool) -> str:
         raise _unreadable(name, "It is text in an unknown encoding.", remedy)
     # The cut may be inside a character.
     text = codecs.getincrementaldecoder(encoding)("replace").decode(data, final=is_whole)
+    # As when the file is read as text: the same prompt on every system, also where Git changes line ends.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text if is_whole else CutText(f"{text}\n{LEFT_OUT.format('the rest of the file')}")
 
 

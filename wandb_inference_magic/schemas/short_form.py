@@ -150,8 +150,12 @@ def _one_of(alternatives: list[str], known: Mapping[str, Any]) -> Any:
 
 
 def _value(word: str) -> float | bool | None:
-    """Return the number, or true or false, that a word is, or None for another word."""
-    return json.loads(word.lower()) if _VALUE.fullmatch(word) else None
+    """Return the number, or true or false, that a word is, or None for another word.
+
+    A number that JSON writes in another way is a text, as the version 3.10 is: it is not 3.1.
+    """
+    value = json.loads(word.lower()) if _VALUE.fullmatch(word) else None
+    return value if json.dumps(value) == word.lower() else None
 
 
 def _refused(what: str, remedy: str = "") -> InferenceError:

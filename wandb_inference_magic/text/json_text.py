@@ -26,8 +26,15 @@ _BRACKET: Final = re.compile(r"[\[{]")
 # The escapes of JSON, and any other backslash. A backspace or form feed before a letter is never meant, nor is a tab or
 # line end before the rest of a command of LaTeX.
 _ESCAPE: Final = re.compile(
-    r'(\\(?:["\\/]|u[0-9a-fA-F]{4}|[bf](?![a-zA-Z])|t(?!imes|heta|frac|ext(?:bf|it|rm|tt)?\{)|n(?!abla)|r(?!ight|ho(?![a-z]))))|\\'
+    r'(\\(?:["\\/]|u[0-9a-fA-F]{4}|[bf](?![a-zA-Z])|t(?!imes|heta|frac|ext(?:bf|it|rm|tt)?\{)|n(?!abla|(?:[gl]?eq|otin)(?![a-zA-Z]))|r(?!ight|ho(?![a-z]))))|\\'
 )
+# Formulas in a line of a string, and the commands in them that JSON reads as a tab or line end before letters.
+_FORMULA: Final = re.compile(r'(?<![\\$])(?:\$[^$"]+\$(?!\$)|\\\((?:(?!\\[()])[^"])+\\\))')
+_COMMAND: Final = re.compile(
+    r"(?<!\\)\\(?=(?:n(?:[eiu]|eg|ot|mid|exists|subseteq)|t(?:anh?|au|op?|ilde|riangle)|r(?:angle|ceil|floor|m))"
+    r"(?![a-zA-Z]))"
+)
+_BACKSPACE: Final = re.compile(r"(\\[^b])|\\b", re.DOTALL)
 
 # What models mix into JSON: strings in single quotes, comments, Python's words, and names without quotes as keys.
 _LOOSE: Final = re.compile(
@@ -83,7 +90,12 @@ def json_or_none(data: str | bytes) -> Any:
 
 def with_backslashes(text: str) -> str:
     """Return the JSON of a model with the backslashes doubled that are no escapes: `"$\\frac{1}{2} \\alpha$"`."""
-    return _ESCAPE.sub(lambda found: found[1] or r"\\", text) if "\\" in text else text
+    if "\\" not in text:
+        return text
+    with_commands = _FORMULA.sub(lambda found: _COMMAND.sub(r"\\\\", found[0]), text)
+    doubled = _ESCAPE.sub(lambda found: found[1] or r"\\", with_commands)
+    # Where others were not escaped, a backspace is that of a regular expression: `\\w+\\b`.
+    return text if doubled == text else _BACKSPACE.sub(lambda found: found[1] or r"\\b", doubled)
 
 
 def with_whole_numbers(body: Any) -> Any:
