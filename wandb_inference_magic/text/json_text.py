@@ -31,7 +31,7 @@ _ESCAPE: Final = re.compile(
 # Formulas in a line of a string, and the commands in them that JSON reads as a tab or line end before letters.
 _FORMULA: Final = re.compile(r'(?<![\\$])(?:\$[^$"]+\$(?!\$)|\\\((?:(?!\\[()])[^"])+\\\))')
 _COMMAND: Final = re.compile(
-    r"(?<!\\)\\(?=(?:n(?:[eiu]|eg|ot|mid|exists|subseteq)|t(?:anh?|au|op?|ilde|riangle)|r(?:angle|ceil|floor|m))"
+    r"(?<!\\)\\(?=(?:n[eiu]|neg|not|nmid|nexists|nsubseteq|tanh?|tau|top?|tilde|triangle|rangle|rceil|rfloor|rm)"
     r"(?![a-zA-Z]))"
 )
 _BACKSPACE: Final = re.compile(r"(\\[^b])|\\b", re.DOTALL)
