@@ -10,7 +10,7 @@ from threading import Event, Lock
 import pytest
 from pseudo_terminals import PATIENCE, Terminal
 from python_processes import run_python
-from service import Answer, Service, Streamed, completion, refused
+from service import Answer, Service, Streamed, calling, completion, refused
 
 from wandb_inference_magic.frontend.terminal import is_dumb
 
@@ -132,6 +132,47 @@ def test_ctrl_c_keeps_the_partial_reply(terminal: Terminal, service: Service) ->
     assert "'Half an answer'" in terminal.run("_wbreply.text")
     assert "Hello there." in terminal.run("%wbchat again")
     assert len(service.last.body["messages"]) == 1
+
+
+def test_ctrl_c_leaves_no_line_of_the_partial_reply_twice(terminal: Terminal, service: Service) -> None:
+    """The terminal shows the key behind the last line."""
+    gate = Event()
+    service.then(Streamed(["Half an answer,\n\nand half", " never shown"], gate=gate, hold_after=1))
+    terminal.type("%wbchat hi")
+    terminal.child.expect(r"and half *")
+    shown = f"{terminal.child.before}{terminal.child.after}"
+    terminal.child.sendintr()
+    printed = terminal.seen(f"{shown}{terminal.raw_answer()}")
+    gate.set()
+    assert printed.count("and half") == 1
+    assert "incomplete: interrupted" in printed
+
+
+def test_a_tool_may_ask_and_draw(terminal: Terminal, service: Service, tmp_path: Path) -> None:
+    """A line that is read stays behind its question, and a line that is drawn again stays one."""
+    (tmp_path / "asking.py").write_text(
+        """
+def ask_user(question):
+    answer = input("ANSWER> ")
+    for step in range(3):
+        print(f"\\rstep {step}", end="", flush=True)
+    print()
+    return answer
+"""
+    )
+    terminal.run("from asking import ask_user")
+    service.then(
+        calling(("ask_user", '{"question": "name?"}'), said="Let me ask you."), Streamed(["You said it.\n\nBye."])
+    )
+    terminal.type("%wbchat --tools ask_user hi")
+    terminal.child.expect_exact("ANSWER> ")
+    asked = terminal.child.before
+    terminal.child.sendline("blue")
+    lines = terminal.seen(f"{asked}ANSWER> {terminal.raw_answer()}").split("\n")
+    shown = [line for line in lines if line]
+    assert shown[:4] == ["Let me ask you.", "running ask_user(question='name?')", "ANSWER> blue", "step 2"]
+    assert "→ blue" in shown[4]
+    assert shown[5:7] == ["You said it.", "Bye."]
 
 
 def test_a_piped_session_prints_plain_text(environment: dict[str, str], service: Service, tmp_path: Path) -> None:

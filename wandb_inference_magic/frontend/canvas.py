@@ -75,6 +75,10 @@ class Canvas(Protocol):
     def status(self, text: str) -> None:
         """Show a status line while there is no text."""
 
+    def doing(self, text: str) -> None:
+        """Show what the user's code is about to do, below all text so far. What it prints is below that."""
+        self.status(text)
+
     def thinking(self, text: str, reasoning: str) -> None:  # noqa: ARG002
         """Show a status line, and below it the end of the reasoning so far if there is room."""
         self.status(text)
@@ -239,6 +243,9 @@ class NotebookCanvas(BlockCanvas):
 
     def status(self, text: str) -> None:
         self._say(text, status_markdown(text))
+
+    def doing(self, text: str) -> None:
+        self.status(text)
 
     def thinking(self, text: str, reasoning: str) -> None:
         self._say(f"{text}{reasoning}", thinking_markdown(text, reasoning))

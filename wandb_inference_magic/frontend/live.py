@@ -138,7 +138,8 @@ class LiveUpdater(Spinner):
         """Show what this thread is about to do between two requests, below all text received so far."""
         self._take(perf_counter())
         self._canvas.flush()
-        self._show_status(text)
+        self._canvas.doing(text)
+        self._status = text
 
     def step(self, markdown: str) -> None:
         """Draw a step between two requests, below all text received so far."""

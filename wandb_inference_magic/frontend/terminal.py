@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markdown import CodeBlock, Markdown
+from rich.segment import Segment
 from rich.syntax import Syntax
 from rich.text import Text
 
@@ -115,6 +117,19 @@ class RichCanvas(BlockCanvas, _Printing):
         line = Text(safe_plain(text), style="dim")
         self._redraw(Group(self._rendered(self._open), line) if self._open.strip() else line)
 
+    def doing(self, text: str) -> None:
+        if self._open.strip() and self._prints_finished_blocks:
+            self._leave(self._open)
+            self._open, self._drawn = "", 0
+        self.discard()
+        self._console.print(safe_plain(text), style="dim")
+
+    @contextmanager
+    def user_code(self) -> Iterator[None]:
+        # It may read a line, or move the cursor: what is redrawn would be in another place.
+        self.discard()
+        yield
+
     def thinking(self, text: str, reasoning: str) -> None:
         lines = wrap(ending(reasoning), max(self._console.width - 2, 10))[-2:]
         self._redraw(Text("\n".join((safe_plain(text), *(f"│ {line}" for line in lines))), style="dim"))
@@ -173,7 +188,7 @@ class RichCanvas(BlockCanvas, _Printing):
             if self._live is None:
                 self._live = Live(console=self._console, auto_refresh=False, transient=True)
                 self._live.start()
-            self._live.update(what, refresh=True)
+            self._live.update(_Unpadded(what), refresh=True)
 
     def discard(self) -> None:
         """Remove the growing block. Text printed afterwards stays."""
@@ -181,6 +196,24 @@ class RichCanvas(BlockCanvas, _Printing):
             live, self._live = self._live, None
             if live is not None:
                 live.stop()
+
+
+class _Unpadded:
+    """Draws without the spaces with which rich pads its lines.
+
+    What the terminal shows of a key, such as `^C`, stands behind the last line, and would be on a line of its own.
+    """
+
+    def __init__(self, what: RenderableType) -> None:
+        self._what = what
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in console.render_lines(self._what, options, pad=False):
+            while line and not line[-1].text.strip(" "):
+                line.pop()
+            if line:
+                yield from (*line[:-1], line[-1]._replace(text=line[-1].text.rstrip(" ")))
+            yield Segment.line()
 
 
 class PlainCanvas(_Printing):
