@@ -290,6 +290,18 @@ def test_a_partial_that_has_the_name_of_its_function_keeps_what_is_bound() -> No
     assert step(bound, '{"text": "Ann"}').result == "Hello Ann!"
 
 
+def test_a_decorator_that_takes_names_only_gets_them() -> None:
+    def tool(a: int, b: int = 2) -> int:
+        """Add."""
+        return a + b
+
+    @functools.wraps(tool)
+    def wrapped(**given: int) -> int:
+        return tool(**given)
+
+    assert step(wrapped, '{"a": 1}').result == "3"
+
+
 def test_a_function_that_looks_at_its_first_argument_gets_it_by_position() -> None:
     @functools.singledispatch
     def tool(value: int | str, times: int = 2) -> str:
@@ -1354,6 +1366,6 @@ def test_a_number_is_no_date_of_a_tool() -> None:
         return str(at)
 
     tool = describe(remind, "remind")
-    assert tool.read('{"at": "2024-01-05T10:00"}') == ([datetime(2024, 1, 5, 10)], {})
+    assert tool.read('{"at": "2024-01-05T10:00"}') == ([], {"at": datetime(2024, 1, 5, 10)})
     with pytest.raises(ValueError, match="in ISO form, not '2024'"):
         tool.read('{"at": "2024"}')

@@ -65,14 +65,13 @@ class Tool:
         read = {name: value for name, value in self._validated(given).items() if value is not LEFT_OUT}
         if problems := [*misread_values(self.definition["function"]["parameters"], given)]:
             raise ValueError("; ".join(problems))
-        positional: list[object] = []
-        for parameter in self.parameters:
-            # By position as far as possible: `functools.singledispatch` looks at the first argument.
-            if parameter.kind is not parameter.POSITIONAL_ONLY and (
-                parameter.kind is not parameter.POSITIONAL_OR_KEYWORD or parameter.name not in read
-            ):
-                break
-            positional.append(read.pop(parameter.name, parameter.default))
+        # `functools.singledispatch` looks at the first argument.
+        is_dispatched = hasattr(self.function, "dispatch") and hasattr(self.function, "registry")
+        positional = [
+            read.pop(parameter.name, parameter.default)
+            for number, parameter in enumerate(self.parameters)
+            if parameter.kind is parameter.POSITIONAL_ONLY or (is_dispatched and not number)
+        ]
         others = self._read_others(given)
         if taken := _bound(self.function).keys() & others.keys():
             raise ValueError(f"the user has set {', '.join(sorted(taken))}")

@@ -382,8 +382,8 @@ def property_names(schema: Any) -> frozenset[str]:
 def with_missing_nulls(value: Any, error: ValidationError, names: frozenset[str]) -> Any:
     """Return a copy of a value with null for each field that is missing. None if something else is wrong with it.
 
-    Models leave out fields for which they would answer null. In an object with none of `names`, those of all fields, or
-    with another list or object in it, the fields may be at another place.
+    Models leave out fields for which they would answer null. In an object with other names than `names`, those of all
+    fields, the fields may be at another place, or have another name.
     """
     held = deepcopy(value)
     for one in error.errors(include_url=False):
@@ -392,9 +392,7 @@ def with_missing_nulls(value: Any, error: ValidationError, names: frozenset[str]
         for part in path:
             is_there = part in place if isinstance(place, dict) else isinstance(place, list) and isinstance(part, int)
             place = place[part] if is_there else None
-        if one["type"] != "missing" or not isinstance(place, dict) or (place and place.keys().isdisjoint(names)):
-            return None
-        if any(isinstance(place[other], dict | list) for other in place.keys() - names):
+        if one["type"] != "missing" or not isinstance(place, dict) or not place or not place.keys() <= names:
             return None
         place[name] = None
     return held
