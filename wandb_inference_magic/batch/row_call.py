@@ -278,8 +278,9 @@ class RowCall(ModelCall):
             if found.error and not (self.spec.repair and found.is_repairable and not self.run.spec.retry_failed):
                 raise does_not_fit(mismatch, replace(self.built(), text=text), remedy="") from None
             if found.error:
+                request = self.run.requests.in_current_form(self.request)
                 answer: Message = {"role": "assistant", "content": text}
-                self.sent, self.is_repaired = repair_request(self.request, schema, answer, mismatch), True
+                self.sent, self.is_repaired = repair_request(request, schema, answer, mismatch), True
             raise
 
     async def send(self, client: AsyncOpenAI) -> None:
