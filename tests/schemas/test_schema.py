@@ -30,7 +30,7 @@ from pydantic import (
     TypeAdapter,
     model_validator,
 )
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.frames.columns import plain
@@ -280,6 +280,31 @@ def test_a_strict_schema_keeps_descriptions_and_contains_no_defaults() -> None:
     assert properties["title"] == {"type": "string"}
     assert properties["age"] == {"anyOf": [{"type": "integer"}, {"type": "null"}]}
     assert "default" not in json.dumps(schema)
+
+
+Counted = Annotated[int, "How many", Field(ge=0)]
+
+
+class CountedModel(BaseModel):
+    n: Counted
+    m: Annotated[int, "Not this", Field(description="How many")]
+
+
+class CountedDict(typing.TypedDict):
+    n: Counted
+    m: NotRequired[Annotated[int, "How many"]]
+
+
+@dataclass
+class CountedData:
+    n: Counted
+    m: Annotated[int | None, "How many"] = None
+
+
+@pytest.mark.parametrize("kind", [CountedModel, CountedDict, CountedData])
+def test_texts_in_annotated_describe_the_fields(kind: Any) -> None:
+    properties = schema_of(list[kind]).json_schema["$defs"][kind.__name__]["properties"]
+    assert {name: of["description"] for name, of in properties.items()} == {"n": "How many", "m": "How many"}
 
 
 class Cat(BaseModel):

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from inspect import iscoroutinefunction
 from types import SimpleNamespace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args, get_origin
 
 from pydantic import PydanticUserError, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import SchemaValidator
+from typing_extensions import NotRequired, Required, get_type_hints
 
 from ..text import as_json
 from .docstrings import target_of
@@ -55,6 +57,15 @@ class SentSchemaGenerator(_JsonGenerator):
             raise ValueError(f"The validator {name} is async, and never awaited: write it with def, without async.")
         return super().generate(schema, mode)
 
+    def model_schema(self, schema: Any) -> Any:
+        return _with_notes(super().model_schema(schema), schema["cls"])
+
+    def dataclass_schema(self, schema: Any) -> Any:
+        return _with_notes(super().dataclass_schema(schema), schema["cls"])
+
+    def typed_dict_schema(self, schema: Any) -> Any:
+        return _with_notes(super().typed_dict_schema(schema), schema.get("cls"))
+
     def field_is_present(self, field: Any) -> bool:
         # A dataclass sets a field with init=False itself: what is written there is not used.
         if not super().field_is_present(field) or field.get("init") is False:
@@ -68,6 +79,19 @@ class SentSchemaGenerator(_JsonGenerator):
             path = ".".join(map(str, paths[0]))
             raise ValueError(f"The alias {path} is a path, not a name: describe the objects on the path as types.")
         return True
+
+
+def _with_notes(made: dict[str, Any], kind: Any) -> dict[str, Any]:
+    """Add the texts in the `Annotated` of fields as their descriptions: pydantic passes over them."""
+    # Pydantic also finds types that are local to a function: such a field has no text.
+    with suppress(NameError, TypeError, AttributeError):
+        for name, hint in get_type_hints(kind, include_extras=True).items():
+            origin: Any = get_origin(hint)
+            hint = get_args(hint)[0] if origin in (Required, NotRequired) else hint
+            notes = [one for one in getattr(hint, "__metadata__", ()) if isinstance(one, str)]
+            if notes and name in made.get("properties", {}):
+                made["properties"][name].setdefault("description", " ".join(notes))
+    return made
 
 
 class ObjectSchemaGenerator(_JsonGenerator):

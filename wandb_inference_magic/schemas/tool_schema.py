@@ -280,11 +280,12 @@ def _schema(
         if parameter.default is not parameter.empty:
             entry.pop("default", None)
             entry.update(_default_in_schema(parameter.default))
-        noted = [one for one in getattr(parameter.annotation, "__metadata__", ()) if isinstance(one, str)]
-        description = described.get(parameter.name) or " ".join(noted)
+        noted = " ".join(one for one in getattr(parameter.annotation, "__metadata__", ()) if isinstance(one, str))
+        description = described.get(parameter.name) or noted
         description = description or ("Any JSON value." if parameter.annotation is Any else "")
-        if description:
-            entry.setdefault("description", description)
+        # The docstring goes before a text in `Annotated`, and a `Field` before both.
+        if description and entry.get("description", noted) == noted:
+            entry["description"] = description
     return schema
 
 
