@@ -105,6 +105,8 @@ class ReplyBuilder:
         # The content as it came, with its tags, and the parts of a content that are reasoning.
         self._content: list[str] = []
         self._thoughts: list[dict[str, Any]] = []
+        # A piece that is all of the content once more, until what follows shows whether it is the last one.
+        self._again = ""
         # In their order, each once.
         self._sources: dict[str, None] = {}
 
@@ -167,8 +169,6 @@ class ReplyBuilder:
             if self._repeats(delta):
                 return
             delta = self._without_text_so_far(delta)
-        elif choice.get("finish_reason") and self._is_all_again(delta.get("content")):
-            delta = {**delta, "content": None}
         for kind, value, name in read_texts(delta):
             self._add_part(kind, value, name)
         for source in sources_in(chunk, delta):
@@ -235,11 +235,6 @@ class ReplyBuilder:
             return isinstance(content, str) and content.strip() == self.text.strip()
         return bool(message.get("tool_calls") and self._tools.calls)
 
-    def _is_all_again(self, content: object) -> bool:
-        """Return whether the last piece of content is all of it once more. A short text can end as it began."""
-        is_long = isinstance(content, str) and len(content) >= LONG_ENOUGH and len(self._content) > 1
-        return is_long and content == "".join(self._content)
-
     def _without_text_so_far(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what a message adds to the text so far: some services send all of it with each chunk."""
         content = message.get("content")
@@ -261,8 +256,27 @@ class ReplyBuilder:
                 self._echo.setdefault(name, []).append(value)
             self._add_text("reasoning", value)
         else:
-            self._content.append(value)
-            self._add_tagged(self._tags.feed(value))
+            self._add_again()
+            if self._is_all_again(value):
+                self._again = value
+            else:
+                self._add_content(value)
+
+    def _add_content(self, text: str) -> None:
+        self._content.append(text)
+        self._add_tagged(self._tags.feed(text))
+
+    def _is_all_again(self, text: str) -> bool:
+        """Return whether a piece is all of the content once more. A short text can end as it began."""
+        if len(text) < LONG_ENOUGH or len(self._content) < 2 or not text.startswith(self._content[0]):
+            return False
+        return text == "".join(self._content)
+
+    def _add_again(self) -> None:
+        """Add the piece that was held back: it is not the end of a whole reply."""
+        if self._again:
+            again, self._again = self._again, ""
+            self._add_content(again)
 
     def _add_tagged(self, parts: Iterable[TaggedText]) -> None:
         for part, text in parts:
@@ -385,7 +399,9 @@ class ReplyBuilder:
         incomplete: str = "",
     ) -> Reply:
         """Return what has been received so far as a Reply, with its cost at `price`."""
-        if self.finish_reason is not None:
+        if self.finish_reason is None:
+            self._add_again()
+        else:
             self._add_tagged(self._tags.end())
         not_recorded = self.timing.failure if self.timing else ""
         return Reply(
