@@ -155,7 +155,7 @@ def test_no_secret_is_recorded(start_kernel: Callable[..., Kernel], wandb: Wandb
 
 
 def test_no_secret_in_the_arguments_of_a_tool_is_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
-    kernel.run("import os; os.environ['WANDB_API_KEY'] = 'wandb-secret-0123456789'")
+    kernel.run("import os; os.environ['WANDB_INFERENCE_API_KEY'] = 'wandb-secret-0123456789'")
     weather = "def weather(city: str):\n    'The weather.'\n    return 'sun'"
     tool_calls = calling(("weather", '{"city": "Oslo"}'), ("weather", '{"city": "wandb-secret-0123456789"}'), pieces=5)
     service.then(tool_calls, Streamed(["Sun."]))

@@ -79,6 +79,15 @@ def may_have_children() -> bool:
     return "multiprocessing.process" in sys.modules
 
 
+def has_children() -> bool:
+    """Return whether child processes of `multiprocessing`, or of what is built on it, are running."""
+    if not may_have_children():
+        return False
+    from multiprocessing import active_children
+
+    return bool(active_children())
+
+
 def handed_down() -> Mapping[str, Any]:
     """Return the facts that a parent process has given to this one; empty if none has. `process` is its id."""
     found = _facts_of_process().get(_NAME, {}) if may_have_children() else {}

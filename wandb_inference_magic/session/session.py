@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 # A package imports its modules when one of its names is used.
 from .. import messages
-from ..concurrency import THREAD_NAME, Clock, EventLoop, coroutines, handed_down, may_have_children, pass_to_children
+from ..concurrency import (
+    THREAD_NAME,
+    Clock,
+    EventLoop,
+    coroutines,
+    handed_down,
+    has_children,
+    may_have_children,
+    pass_to_children,
+)
 from ..config import WandbInference, cache_folder, expanded, read_file, replace_file
 from ..errors import without_thread
 
@@ -69,9 +78,9 @@ class SettingsFile:
         self._read_at = 0
 
     def write(self, facts: dict[str, Any]) -> None:
-        """Write settings that have changed, if there may be child processes."""
+        """Write settings that have changed, if child processes are running: others get them when they start."""
         has_changed, self._facts = self._facts not in (None, facts), facts
-        if has_changed and may_have_children():
+        if has_changed and has_children():
             with suppress(OSError, TypeError):
                 data = json.dumps(facts).encode()
                 self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
