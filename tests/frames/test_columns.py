@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import sqlite3
 from collections.abc import Mapping
@@ -608,6 +609,16 @@ def test_a_nan_that_was_answered_is_not_a_missing_answer() -> None:
     assert out.price.isna().tolist() == [False, True]
     assert values_of(framed(pl.DataFrame({"text": ["a", "b"]}), answers, schema)[0], "price")[1] is None
     assert notices == ()
+
+
+def test_a_compiled_pattern_is_its_text_and_another_object_with_one_is_its_own() -> None:
+    class Rule:
+        pattern = "*.csv"
+
+        def __str__(self) -> str:
+            return "the rule"
+
+    assert plain([re.compile("a+"), Rule()]) == ["a+", "the rule"]
 
 
 def test_an_object_that_raises_is_text() -> None:

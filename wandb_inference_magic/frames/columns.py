@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date, datetime, time, timedelta, timezone
@@ -135,7 +136,7 @@ def _of_object(value: Any, *, computed: bool) -> Any:
     if hasattr(value, "tolist"):
         # Numbers and arrays of NumPy.
         return _plain(value.tolist(), computed=computed)
-    return str(getattr(value, "pattern", value))
+    return str(value.pattern if isinstance(value, re.Pattern) else value)
 
 
 def _name(key: Any) -> str:
