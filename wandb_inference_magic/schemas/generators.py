@@ -36,7 +36,9 @@ class _JsonGenerator(GenerateJsonSchema):
 
     def literal_schema(self, schema: Any) -> Any:
         changed: Any = {**schema, "expected": [*map(_as_python, schema["expected"])]}
-        return super().literal_schema(changed)
+        made = super().literal_schema(changed)
+        # Before 2.9, pydantic has a wrong name for the type of floats.
+        return made | {"type": "number"} if made.get("type") == "numeric" else made
 
     def enum_schema(self, schema: Any) -> Any:
         members = [SimpleNamespace(value=_as_python(one.value)) for one in schema["members"]]

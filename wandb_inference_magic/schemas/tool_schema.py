@@ -53,11 +53,9 @@ class Tool:
 
     def read(self, text: str) -> tuple[list[object], dict[str, object]]:
         """Read the arguments that the model wrote. Raise ValueError (or its subclass, pydantic's ValidationError)."""
-        from pydantic_core import from_json
-
-        raw = _without_halves(text).encode() if text.strip() else b"{}"
+        raw = _without_halves(text) if text.strip() else "{}"
         try:
-            given = from_json(raw)
+            given = read_json_text(raw)
         except ValueError:
             # Pydantic says in its own way what is wrong.
             self.arguments.validate_json(raw)
