@@ -22,6 +22,20 @@ def wrong(answers):
 """
 
 
+CHILD = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from joblib.externals import loky
+from wandb_inference_magic import InferenceError
+from wandb_inference_magic.session import current_session
+def child(number):
+    try:
+        return ask(number)
+    except InferenceError as error:
+        return error.what
+"""
+
+
 def echo(answer: Answer) -> None:
     completion(f"You said: {answer.received.body['messages'][-1]['content']}")(answer)
 
@@ -59,16 +73,7 @@ def test_workers_of_a_pool_receive_their_own_answers(run: Callable[[str], list[s
 def test_child_processes_have_the_settings_of_their_parent(
     run: Callable[[str], list[str]], service: Service, method: str
 ) -> None:
-    code = (
-        "import multiprocessing\n"
-        "from joblib.externals import loky\n"
-        "from wandb_inference_magic import InferenceError\n"
-        "from wandb_inference_magic.session import current_session\n"
-        "def child(number):\n"
-        "    try:\n"
-        "        return ask(number)\n"
-        "    except InferenceError as error:\n"
-        "        return error.what\n"
+    code = CHILD + (
         "def in_child(number):\n"
         f"    if {method!r} == 'loky':\n"
         "        with loky.ProcessPoolExecutor(1) as pool:\n"
@@ -107,17 +112,7 @@ def test_child_processes_that_run_already_follow_the_settings_of_their_parent(
     run: Callable[[str], list[str]], service: Service, tmp_path: Path, method: str
 ) -> None:
     """Those of joblib live on between cells."""
-    code = (
-        "import multiprocessing\n"
-        "from concurrent.futures import ProcessPoolExecutor\n"
-        "from joblib.externals import loky\n"
-        "from wandb_inference_magic import InferenceError\n"
-        "from wandb_inference_magic.session import current_session\n"
-        "def child(number):\n"
-        "    try:\n"
-        "        return ask(number)\n"
-        "    except InferenceError as error:\n"
-        "        return error.what\n"
+    code = CHILD + (
         "def pool():\n"
         f"    if {method!r} == 'loky':\n"
         "        return loky.get_reusable_executor(1)\n"

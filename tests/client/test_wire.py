@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from types import ModuleType
+from typing import Any
 
 import pytest
 from kernels import Kernel
-from service import GONE, Answer, Service, Wandb, chunk, completion, refused
+from service import GONE, Answer, Script, Service, Wandb, chunk, completion, refused
 
 from wandb_inference_magic.client import stream
 from wandb_inference_magic.errors import InferenceError
@@ -313,17 +314,13 @@ def test_an_internationalized_host_receives_its_key(
     assert service.last.headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_keep_alives_do_not_keep_a_finished_reply_open(
-    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A gateway sends them for as long as the connection is open, and no end of the stream."""
-    monkeypatch.setattr(stream, "SECONDS_AFTER_FINISH", 0.3)
-    left = Event()
+def kept_alive(left: Event, *chunks: dict[str, Any]) -> Script:
+    """A script: these chunks, and then keep-alives alone. `left` is set when the client has closed the connection."""
 
     def answer(one: Answer) -> None:
         one.start()
-        one.event(chunk({"content": "Full answer."}))
-        one.event(chunk({}, "stop"))
+        for each in chunks:
+            one.event(each)
         try:
             for _ in range(400):
                 one.raw(b": ping\n\n")
@@ -332,7 +329,16 @@ def test_keep_alives_do_not_keep_a_finished_reply_open(
             left.set()
             raise
 
-    service.then(answer)
+    return answer
+
+
+def test_keep_alives_do_not_keep_a_finished_reply_open(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway sends them for as long as the connection is open, and no end of the stream."""
+    monkeypatch.setattr(stream, "SECONDS_AFTER_FINISH", 0.3)
+    left = Event()
+    service.then(kept_alive(left, chunk({"content": "Full answer."}), chunk({}, "stop")))
     assert api.chat("hi").text == "Full answer."
     assert left.wait(60), "the connection was closed, not read to its end"
 
@@ -344,19 +350,7 @@ def test_a_stream_of_keep_alives_alone_ends_after_several_timeouts(
     monkeypatch.setattr(stream, "TIMEOUTS_OF_SILENCE", 0.3)
     current_session().settings.set(timeout=1, max_retries=0)
     left = Event()
-
-    def answer(one: Answer) -> None:
-        one.start()
-        one.event(chunk({"content": "Half"}))
-        try:
-            for _ in range(400):
-                one.raw(b": keep-alive\n\n")
-                left.wait(0.05)
-        except GONE:
-            left.set()
-            raise
-
-    service.then(answer)
+    service.then(kept_alive(left, chunk({"content": "Half"})))
     with pytest.raises(InferenceError, match="sent nothing in time") as raised:
         api.chat("hi")
     assert raised.value.partial.text == "Half"

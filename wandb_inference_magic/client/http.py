@@ -313,7 +313,7 @@ def _refuse_keys(request: Any, own_key: str | None) -> None:
     """Raise if the body of a request holds the key of another service, which a prompt or a tool's result may have."""
     # A file that is sent is not read for this.
     with suppress(http_library().RequestNotRead):
-        if not holds_key(request.content, but=own_key):
+        if not holds_key(request.content, own_key):
             return
         error = InferenceError(
             "The request has the API key of another service in it. Nothing was sent.",

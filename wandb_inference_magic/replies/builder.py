@@ -351,15 +351,15 @@ class ReplyBuilder:
     @property
     def reasoning_to_send_back(self) -> Message:
         """The reasoning in the form in which it came. Some models need it back with the results of their tools."""
-        reasoning_to_send_back: Message = {
+        message: Message = {
             name: values if name in SENT_BACK and not isinstance(values[0], str) else "".join(values)
             for name, values in self._echo.items()
         }
         if self._thoughts:
             text = [{"type": "text", "text": self.text}] if self.text else []
-            return reasoning_to_send_back | {"content": [*self._thoughts, *text]}
-        is_tagged = not reasoning_to_send_back and self._tags.has_found and bool(self.reasoning)
-        return {"content": whole("".join(self._content))} if is_tagged else reasoning_to_send_back
+            return message | {"content": [*self._thoughts, *text]}
+        is_tagged = not message and self._tags.has_found and bool(self.reasoning)
+        return {"content": whole("".join(self._content))} if is_tagged else message
 
     def _whole(self, kind: str, piece: str) -> str:
         """Return a piece with whole characters only. The first half of a split character is kept for the next piece."""

@@ -46,7 +46,7 @@ _WANTED: Final = {
 }
 # The kinds of values that are no texts, and the texts that say that there is none.
 _OF_VALUES: Final = ("number", "date", "date-time", "time", "boolean")
-NO_VALUE: Final = ("", "null", "none", "n/a")
+_NO_VALUE: Final = ("", "null", "none", "n/a")
 # The rules of a JSON schema that such a value breaks.
 _RULES: Final = ("type", "enum", "const", "format", "anyOf", "oneOf")
 # A list in a text may have numbers in texts. An alternative could change back what another one has changed.
@@ -271,7 +271,7 @@ def with_other_forms(value: Any, error: ValidationError) -> Any:
 def _form_in(error: Any) -> tuple[Sequence[Any], Any, list[Any]]:
     """Return the path of an error of pydantic, the value there, and the values that it can stand for."""
     given, wanted = error["input"], _WANTED.get(error["type"], "")
-    if wanted in _OF_VALUES and isinstance(given, str) and folded(given) in NO_VALUE:
+    if wanted in _OF_VALUES and isinstance(given, str) and folded(given) in _NO_VALUE:
         # It fits where the field allows null.
         return error["loc"], given, [None]
     if wanted != "enum":
@@ -352,7 +352,7 @@ def _meant(value: Any, wanted: str) -> list[Any]:
     if wanted in ("array", "object"):
         return [inner] if (inner := inner_json(value)) is not None else []
     if wanted == "null":
-        return [None] if folded(value) in NO_VALUE else []
+        return [None] if folded(value) in _NO_VALUE else []
     if wanted == "number":
         return [ungrouped(bare(value))]
     if wanted == "boolean":

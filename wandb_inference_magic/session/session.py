@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from .models import Models
     from .tracing import TracerSlot
 
-# The libraries that send our requests.
+# In bytes.
 LONGEST_SETTINGS: Final = 1_000_000
+# The libraries that send our requests.
 LOGGERS: Final = ("asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "openai")
 
 

@@ -98,9 +98,9 @@ def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
     return re.sub(_TOKEN, rf"\1 {HIDDEN}", text)
 
 
-def holds_key(data: bytes, but: str | None = None) -> bool:
-    """Return whether data holds a long key of this process or of the environment, other than `but`."""
-    return any(key.encode() in data for key in _keys(os.environ) if key != but and len(key) >= LONG_KEY)
+def holds_key(data: bytes, own_key: str | None = None) -> bool:
+    """Return whether data holds a long key of this process or of the environment, other than `own_key`."""
+    return any(key.encode() in data for key in _keys(os.environ) if key != own_key and len(key) >= LONG_KEY)
 
 
 def without_query_secrets(text: str) -> str:
