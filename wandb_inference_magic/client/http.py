@@ -15,7 +15,7 @@ from ssl import PROTOCOL_TLS_CLIENT, SSLContext, create_default_context
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from ..concurrency import forget_in_children
+from ..concurrency import notify_after_fork
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
 from ..text import addresses, holds_key, redacted, with_texts
@@ -70,10 +70,10 @@ class Clients:
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
-        self.forget()
-        forget_in_children(self)
+        self.after_fork_in_child()
+        notify_after_fork(self)
 
-    def forget(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Start without clients: those that there are belong to the parent of this process."""
         self._lock = Lock()
         # Each with what it was built for.

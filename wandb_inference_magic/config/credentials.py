@@ -22,7 +22,7 @@ from .key import Key, key_fault
 
 OWN_VARIABLE, *WANDB_VARIABLES = KEY_VARIABLES
 # In bytes. A netrc or settings file is at most a page of text.
-LONGEST_FILE: Final = 1_000_000
+MAX_FILE_BYTES: Final = 1_000_000
 # wandb 0.31 and newer write the second host to netrc, older versions the first.
 WANDB_HOSTS: Final = ("api.wandb.ai", "api.forge.coreweave.com")
 
@@ -252,7 +252,7 @@ def _from_netrc(path: Path, machine: str) -> str | None:
     import netrc
 
     # Check the file first: `netrc.netrc` would block on a pipe, and read an endless file without limit.
-    read_file(path, LONGEST_FILE)
+    read_file(path, MAX_FILE_BYTES)
     hosts = netrc.netrc(str(path)).hosts
     # Not `authenticators`, which falls back to the `default` entry, a key for some other host.
     return hosts[machine][2] if machine in hosts else None
@@ -276,7 +276,7 @@ def read_settings(path: Path) -> Mapping[str, str]:
     import configparser
 
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(read_file(path, LONGEST_FILE).decode("utf-8-sig"))
+    parser.read_string(read_file(path, MAX_FILE_BYTES).decode("utf-8-sig"))
     return parser["default"] if parser.has_section("default") else {}
 
 
