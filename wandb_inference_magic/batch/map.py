@@ -240,7 +240,7 @@ class PreparedRuns:
             self.close()
         if not interrupted and not command.is_listed and all(run.stopped is None for run in runs):
             # A job of this cell that another kernel left unfinished is done now.
-            delete_same(JobRecord(self._magic, **command.session.place()))
+            delete_same(JobRecord(self._magic, **command.session.job_origin()))
         notices = (
             *self._cache_notices,
             *(notice for run in runs for notice in run.all_notices),

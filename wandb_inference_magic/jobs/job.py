@@ -115,8 +115,8 @@ class Job(JobEntry):
         self._began = perf_counter()
         self._seconds = 0.0
         keeps = bool(self._runs) and all(run.keeps_answers for run in self._runs)
-        place = command.session.place()
-        self._record = JobRecord(what, variable, started=time(), unit=unit or "rows", keeps_answers=keeps, **place)
+        origin = command.session.job_origin()
+        self._record = JobRecord(what, variable, started=time(), unit=unit or "rows", keeps_answers=keeps, **origin)
         self._file = RecordFile()
 
     def start(self, show: Callable[[Job], None] | None = None, redraw: Callable[[], object] = lambda: None) -> None:

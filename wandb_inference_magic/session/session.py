@@ -145,7 +145,7 @@ class Session:
         # Shows a job as the value of a cell, where there is a front end: takes the Job.
         self.show_job: Callable[[Any], None] | None = None
         # Where a job is started: fields of its JobRecord.
-        self.place: Callable[[], dict[str, Any]] = dict
+        self.job_origin: Callable[[], dict[str, Any]] = dict
         # The running cell, for the turn of a chat from Python.
         self.origin: Callable[[], messages.Origin] = lambda: messages.Origin()
         # Whether someone may be looking, who can wait for a job.
