@@ -104,6 +104,13 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        # JupyterLab takes maths out of code as well, and does not find its place again in highlighted code.
+        ("1. Run\n   ```r\n   a$b + c$d\n   ```", "1. Run\n   ```\n   a$b + c$d\n   ```"),
+        (
+            "- Run\n  ```r\n  a$b\n  ```\n- Or\n  ```r\n  c$d\n  ```",
+            "- Run\n  ```r\n  a$b\n  ```\n\n- Or\n  ```r\n  c$d\n  ```",
+        ),
+        (r"p \< 0.05 and \\< \<b>", r"p &lt; 0.05 and \\&lt; &lt;b>"),
         (r"\(a_1\) and \( b \)", "$a_1$ and $b$"),
         (r"\[ x < y \]", r"$$ x \lt  y $$"),
         ("\\[\na\n+ b\n\\]", "$$\na\n+ b\n$$"),
