@@ -49,7 +49,9 @@ def quotation(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return unlinked(_ACTIVE.sub(r"\\\g<0>", text.translate(_ENTITIES)))
+    escaped = _ACTIVE.sub(r"\\\g<0>", text.translate(_ENTITIES))
+    # MathJax takes one of two backslashes from the page, and one before a dollar, unless an element is between them.
+    return unlinked(re.sub(r"&#92;(?=&#92;|\\\$)", r"&#92;<span></span>", escaped))
 
 
 def dollars_apart(markdown: str) -> str:

@@ -177,11 +177,10 @@ class Rewriting:
         fence = fence_around(token.content, token.markup)
         closing = re.sub(r"[^>]", " ", prefix) + fence
         is_closed = end - start - 1 > token.content.count("\n")
-        self._lines[start] = f"{prefix}{fence}"
-        self._lines[end - 1] = closing if is_closed else f"{self._lines[end - 1]}\n{closing}"
         language = _language(token.info)
-        is_cut, is_open = maths_in_code("\n".join(self._lines[start:end]), language)
+        is_cut, is_open = maths_in_code("\n".join([f"{prefix}{fence}", *self._lines[start + 1 : end]]), language)
         self._lines[start] = f"{before}{prefix}{fence}{'' if is_cut else language}"
+        self._lines[end - 1] = closing if is_closed else f"{self._lines[end - 1]}\n{closing}"
         if is_open and not self._quotations:
             after = "\n".join(takewhile(str.strip, self._source[end:]))
             # Maths ends with its paragraph.

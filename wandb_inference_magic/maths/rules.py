@@ -30,6 +30,7 @@ _INLINE: Final = re.compile(
 )
 # What a formula has between delimiters with two backslashes, which are in text about delimiters as well.
 _TEX_OF_JSON: Final = re.compile(r"[=^_+<>]|\\\\[A-Za-z]|^\s*\w\s*$")
+_WORDS: Final = re.compile(r"[\w\s.,:'-]*")
 _BRACKET: Final = re.compile(r"(?:\\(?:left|right|[Bb]igg?[lmr]?)\s*)?[()[\]]")
 _OPENER: Final = re.compile(r"\\\[|\$\$|\\begin\{[A-Za-z]+\*?\}")
 CLOSERS: Final = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]", r"\\(": r"\\)", r"\\[": r"\\]"}
@@ -55,8 +56,18 @@ def match_inline(text: str, position: int, end: int) -> re.Match[str] | None:
     found = _INLINE.match(text, position, end)
     if found is None or "\n\n" in found[0] or (found["single"] and _closes_unopened(found["single"])):
         return None
+    if _is_bracketed_text(found):
+        return None
     of_json = found["round_of_json"] or found["square_of_json"]
     return found if of_json is None or (_TEX_OF_JSON.search(of_json) and inline_text(found) is not None) else None
+
+
+def _is_bracketed_text(found: re.Match[str]) -> bool:
+    r"""Whether display maths is text in brackets, as in `see \[1\]`: words or nothing, with more text on the line."""
+    if found["square"] is None or not _WORDS.fullmatch(found["square"]):
+        return False
+    before, after = found.string[: found.start()].rpartition("\n")[2], found.string[found.end() :].partition("\n")[0]
+    return not found["square"].strip() or bool((before + after).strip())
 
 
 def _closes_unopened(tex: str) -> bool:
