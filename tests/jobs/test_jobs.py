@@ -196,7 +196,7 @@ def test_what_is_no_number_of_seconds_is_not_waited_for(
 # From Python 3.12 on, a fork beside threads warns. The child does nothing but wait.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_child_process_does_not_hide_what_a_killed_kernel_left(api: ModuleType) -> None:
-    from wandb_inference_magic.session.job_records import RecordFile, unfinished
+    from wandb_inference_magic.session.jobs import RecordFile, unfinished
 
     file = RecordFile()
     file.write(JobRecord("%%wbmap df", written=time.time()))

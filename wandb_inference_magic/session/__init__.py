@@ -11,8 +11,7 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .command import Command
-    from .job_records import JobRecord, RecordFile, delete_same, unfinished
-    from .jobs import JobEntry
+    from .jobs import JobEntry, JobRecord, RecordFile, delete_same, unfinished
     from .limiter import Share
     from .models import has_no_list
     from .session import Session, current_session, end_session, start_session
