@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         ListRows,
         Row,
         Rows,
-        hidden_columns,
+        private_columns,
         read_rows,
         with_index,
         with_label,

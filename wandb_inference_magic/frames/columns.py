@@ -1,20 +1,20 @@
-"""Columns of answers: their values in plain form, and their names."""
+"""Columns of answers, and their values in plain form."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import reduce
 from itertools import chain
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from ..imports import is_instance
+from ..imports import is_instance, loaded
+from ..messages import record_fields
 from ..text import whole
 from . import kinds
 from .kinds import Kind, finalized, kind_of_schema, widened
@@ -37,7 +37,7 @@ _FIXED: Final = {
 
 def is_null(value: Any) -> bool:
     """Return whether a value is None, or what pandas has instead of it."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
+    return value is None or value is loaded("pandas.NA") or value is loaded("pandas.NaT")
 
 
 def plain(value: Any, *, computed: bool = True) -> Any:
@@ -74,38 +74,21 @@ def _plain(value: Any, *, computed: bool) -> Any:
     return _of_object(value, computed=computed)
 
 
-def fields_of(value: Any, *, computed: bool = True) -> Mapping[Any, Any] | None:
-    """Return the fields of a model, a dataclass, a named tuple or the like, by their names; None for any other value.
+def fields_of(value: Any, *, computed: bool = True) -> Mapping[str, Any] | None:
+    """Return the fields of a model or a record (see `record_fields`) by their names; None for any other value.
 
     With `computed`, those that pydantic computes are fields too.
     """
     from pydantic import BaseModel, RootModel
 
-    if isinstance(value, type | RootModel):
-        return None
-    if isinstance(value, BaseModel):
+    if isinstance(value, BaseModel) and not isinstance(value, RootModel):
         found = {name: getattr(value, name) for name in (*type(value).model_fields, *(value.model_extra or ()))}
-    elif is_dataclass(value):
-        found = {one.name: getattr(value, one.name, None) for one in fields(value)}
-    elif isinstance(value, Sequence) and isinstance(names := getattr(value, "_fields", None), tuple):
-        # Rows of SQLAlchemy are no tuples.
-        return dict(zip(names, value, strict=True))
-    elif isinstance(value, SimpleNamespace):
-        return vars(value)
+    elif (record := record_fields(value)) is not None:
+        found = record
     else:
-        return _of_described(value)
+        return None
     more = _computed_names(type(value)) if computed else ()
     return found | {name: _computed(value, name) for name in more}
-
-
-def _of_described(value: Any) -> Mapping[str, Any] | None:
-    """Return the fields of an object whose class describes them, as one of attrs or an entity of SQLAlchemy does."""
-    kind: Any = type(value)
-    if hasattr(kind, "__attrs_attrs__"):
-        return {one.name: getattr(value, one.name, None) for one in kind.__attrs_attrs__}
-    if is_instance(getattr(kind, "__mapper__", None), "sqlalchemy.orm.Mapper"):
-        return {one.key: getattr(value, one.key) for one in kind.__mapper__.column_attrs}
-    return None
 
 
 def _computed_names(kind: type) -> Iterable[str]:

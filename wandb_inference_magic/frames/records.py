@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from ..errors import InferenceError
 from ..imports import is_instance, loaded
-from ..prompts import Image, hidden_fields, prompt_form, says_nothing
+from ..messages import private_fields
+from ..prompts import Image, says_nothing, to_prompt
 from .columns import fields_of, plain
 
 Row = Mapping[str, Any]
@@ -29,13 +30,13 @@ class FrameRow(dict[str, Any]):
 
     `_index` has the values of the index by the names of its levels, so far as they have names of their own. `_label`
     has all of them, under the names that pandas gives them as columns; it is empty if the index only counts the rows.
-    A template that names a column must not find them in its place. `_hidden` has the names of the fields that the class
-    of the row keeps out of its own text: they may be secrets.
+    A template that names a column must not find them in its place. `_private` has the names of the fields that the
+    class of the row keeps out of its own text: they may be secrets.
     """
 
     _index: Mapping[str, Any] = MappingProxyType({})
     _label: Mapping[str, Any] = MappingProxyType({})
-    _hidden: AnySet[str] = frozenset()
+    _private: AnySet[str] = frozenset()
 
     def __missing__(self, name: object) -> Any:
         if isinstance(name, str) or str(name) not in self:
@@ -73,7 +74,7 @@ def as_row(value: Any, names: Sequence[str] = ()) -> Row:
         return Record({TEXT: value})
     if (fields := fields_of(value)) is not None:
         record = _record(fields.items())
-        record._hidden = hidden_fields(type(value))
+        record._private = private_fields(type(value))
         return record
     if isinstance(value, tuple):
         return _of_tuple(value, names)
@@ -108,7 +109,7 @@ def _has_prompt_form(value: Any) -> bool:
 def _text_form(value: Any) -> str | None:
     """Return the text that a value gives for a model by `_ai_repr_`, as a Reply does; None for an image, or nothing."""
     with suppress(Exception):
-        if hasattr(type(value), "_ai_repr_") and isinstance(shown := prompt_form(value), str):
+        if hasattr(type(value), "_ai_repr_") and isinstance(shown := to_prompt(value), str):
             return str(shown)
     return None
 

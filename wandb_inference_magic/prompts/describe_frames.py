@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded
+from ..messages import has_named_columns, is_container, items_of
 from ..text import counted, safe_plain, shortest
-from .hidden import has_named_columns, is_container, items_of
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -38,6 +38,8 @@ LONGEST_ARRAY: Final = 5000
 _PLACE: Final = r"(?:(?: at | @ | address=)0x[0-9a-fA-F]{6,}|(?<= object) at [0-9a-fA-F]{8,}| id='\d{6,}')"
 _SAYS_NOTHING: Final = re.compile(rf"<[\w.<>, '=-]*{_PLACE}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>")
 _ADDRESS: Final = re.compile(_PLACE)
+# The packages and the types of `pd.NA`, `pd.NaT` and `np.ma.masked`.
+_MISSING: Final = frozenset((("pandas", "NAType"), ("pandas", "NaTType"), ("numpy", "MaskedConstant")))
 STYLER: Final = "pandas.io.formats.style.Styler"
 DASK: Final = ("dask.dataframe.DataFrame", "dask.dataframe.Series")
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
@@ -62,11 +64,10 @@ def is_missing(value: object) -> bool:
         return False
     if kind is float:
         return value != value
-    if kind.__name__ in ("NAType", "NaTType", "MaskedConstant"):
+    if (kind.__module__.partition(".")[0], kind.__name__) in _MISSING:
         return True
-    if kind.__name__.endswith("Scalar"):
-        # One of pyarrow.
-        return getattr(value, "is_valid", True) is False
+    if kind.__name__.endswith("Scalar") and is_instance(value, "pyarrow.Scalar"):
+        return not value.is_valid  # type: ignore[attr-defined]
     if isinstance(value, Decimal):
         return value.is_nan()
     is_scalar = hasattr(kind, "tolist") and getattr(value, "shape", None) == ()
