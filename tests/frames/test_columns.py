@@ -37,7 +37,7 @@ from typing_extensions import TypedDict
 
 from wandb_inference_magic.errors import InferenceWarning
 from wandb_inference_magic.frames.columns import Names, TypedColumn, plain, result_columns
-from wandb_inference_magic.frames.kinds import INTEGER, MIXED, Kind, finalized, kind_of_schema
+from wandb_inference_magic.frames.kinds import INT53, MIXED, Kind, finalized, kind_of_schema
 from wandb_inference_magic.frames.names import WrittenColumns, name_columns
 from wandb_inference_magic.frames.native_columns import arrow_array
 from wandb_inference_magic.frames.rows import read_rows
@@ -512,7 +512,7 @@ def test_too_many_levels_or_fields_are_json_text(value: Any, why: str) -> None:
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
 def test_a_column_that_a_library_does_not_build_is_json_text(library: str) -> None:
     rows = read_rows(frame_of(library, {"text": ["a", "b"]}))
-    wrong = {"good": TypedColumn(Kind(INTEGER), [1, None]), "odd": TypedColumn(Kind(INTEGER), ["x", None])}
+    wrong = {"good": TypedColumn(Kind(INT53), [1, None]), "odd": TypedColumn(Kind(INT53), ["x", None])}
     out, notices = rows.with_columns(wrong)
     assert values_of(out, "good")[0] == 1
     assert values_of(out, "odd")[0] == '"x"'

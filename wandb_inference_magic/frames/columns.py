@@ -27,11 +27,11 @@ ONLY: Final = ""
 _COMPUTED: Final = "pydantic.fields.ComputedFieldInfo"
 # How a notice says that texts were changed.
 HALVES: Final = "halves of characters (lone surrogates): they are replaced"
-_NUMBERS: Final[dict[str, type]] = {kinds.INTEGER: int, kinds.LONG: int, kinds.FLOAT: float, kinds.DECIMAL: Decimal}
+_NUMBERS: Final[dict[str, type]] = {kinds.INT53: int, kinds.INT64: int, kinds.FLOAT: float, kinds.DECIMAL: Decimal}
 # The types that values do not change, and those that they hold.
 _FIXED: Final = {
     **{name: (name,) for name in (kinds.BOOLEAN, kinds.FLOAT, kinds.STRING, kinds.TEXT, kinds.JSON, kinds.DURATION)},
-    kinds.INTEGER: (kinds.INTEGER, kinds.LONG),
+    kinds.INT53: (kinds.INT53, kinds.INT64),
 }
 
 
@@ -188,7 +188,7 @@ class _Converter:
             return [self.cell(kind.item or Kind(kinds.ANY), one) for one in value]
         if kind.name in _NUMBERS:
             return _NUMBERS[kind.name](value)
-        if kind.name == kinds.ZONED and value.tzinfo is None:
+        if kind.name == kinds.TIMESTAMP_UTC and value.tzinfo is None:
             self.reports["times with a time zone and times without one: those without are read as UTC"] = None
             return value.replace(tzinfo=timezone.utc)
         if kind.name == kinds.STRING and (text := whole(value)) != value:
