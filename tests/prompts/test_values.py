@@ -841,6 +841,19 @@ def test_a_registered_class_has_its_own_form_in_a_frame_and_in_an_array(of: Call
     assert "asked_model" not in shown
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        *("{{ v }}", "{{ [v] }}", "{{ {'a': v} }}", "{{ v ~ '' }}", "{{ v | string }}", "{{ [v] | join }}"),
+        *("{{ '%s' % v }}", "{{ '{}'.format(v) }}", "{{ [v] | tojson }}", "{{ v | whole }}", "{{ frame }}"),
+    ],
+)
+def test_a_registered_class_has_its_own_form_in_every_spelling(spelling: str) -> None:
+    shown = render(spelling, {"v": Patient("Bo"), "frame": pd.DataFrame({"p": [Patient("Bo")]})})
+    assert "patient Bo" in shown
+    assert "secret" not in shown
+
+
 def test_a_container_that_notebooks_show_by_a_summary_is_that_summary() -> None:
     kind = type("Dataset", (UserDict,), {"_repr_html_": lambda _: "<b>set</b>", "__str__": lambda _: "Dataset of 1"})
     assert text_of(kind(a=1)) == "Dataset of 1"

@@ -49,8 +49,8 @@ def _no_text(_: object) -> None:
     return None
 
 
-# Returns the text that a value has in prompts in place of its own, or None. `values` sets it when it is imported: it
-# imports this module.
+# Returns the text that takes the place of `str(value)`, or None. `values` sets it when it is imported: an import of
+# `values` here would be a circle.
 own_text: Callable[[object], str | None] = _no_text
 
 
