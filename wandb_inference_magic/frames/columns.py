@@ -35,11 +35,6 @@ _FIXED: Final = {
 }
 
 
-def is_null(value: Any) -> bool:
-    """Return whether a value is None, or what pandas has instead of it."""
-    return value is None or value is loaded("pandas.NA") or value is loaded("pandas.NaT")
-
-
 def plain(value: Any, *, computed: bool = True) -> Any:
     """Return a value as dicts, lists and scalars: bool, int, float, str, Decimal and those of `datetime`.
 
@@ -55,7 +50,7 @@ def plain(value: Any, *, computed: bool = True) -> Any:
 def _plain(value: Any, *, computed: bool) -> Any:
     if value is None or type(value) in (bool, int, float, str, Decimal, date, datetime, time, timedelta):
         return value
-    if is_null(value):
+    if value is loaded("pandas.NA") or value is loaded("pandas.NaT"):
         return None
     if isinstance(value, Enum):
         return _plain(value.value, computed=computed)
@@ -257,7 +252,7 @@ def typed_column(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, dict[i
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class ColumnNames:
     """The names of one model's columns in the result.
 
     Attributes
@@ -278,7 +273,7 @@ class Names:
 def result_columns(
     results: Sequence[tuple[Sequence[Any], Mapping[int, str], Mapping[int, str]]],
     schema: Schema | None,
-    names: Sequence[Names],
+    names: Sequence[ColumnNames],
     length: int | None,
 ) -> tuple[dict[str, TypedColumn], tuple[str, ...]]:
     """Return the columns that runs add to their rows, and notices.
@@ -289,7 +284,7 @@ def result_columns(
         The answers of each run, and by row number its errors and the texts in place of answers. Empty if there are no
         rows.
     schema
-    names : sequence of Names
+    names : sequence of ColumnNames
         The names of the columns of each run.
     length : int or None
         The number of rows, where it is known.

@@ -70,7 +70,7 @@ def as_row(value: Any, names: Sequence[str] = ()) -> Row:
     """
     if isinstance(value, Mapping):
         return value
-    if _has_prompt_form(value):
+    if _has_own_prompt(value):
         return Record({TEXT: value})
     if (fields := fields_of(value)) is not None:
         record = _record(fields.items())
@@ -101,12 +101,12 @@ def _record(fields: Iterable[tuple[Any, Any]]) -> Record:
     return Record((str(name), one) for name, one in fields)
 
 
-def _has_prompt_form(value: Any) -> bool:
-    """Return whether a value is shown to a model in a form of its own, such as an image."""
+def _has_own_prompt(value: Any) -> bool:
+    """Return whether a value is shown to a model in its own way, as an image is."""
     return isinstance(value, Image) or any(hasattr(type(value), name) for name in ("_ai_repr_", "_repr_png_"))
 
 
-def _text_form(value: Any) -> str | None:
+def _own_prompt_text(value: Any) -> str | None:
     """Return the text that a value gives for a model by `_ai_repr_`, as a Reply does; None for an image, or nothing."""
     with suppress(Exception):
         if hasattr(type(value), "_ai_repr_") and isinstance(shown := to_prompt(value), str):
@@ -158,10 +158,10 @@ def storable(row: Row) -> Row:
 def _stored(value: Any) -> Any:
     if is_instance(value, "pandas.DataFrame"):
         return plain(value.to_dict("records"))
-    if (text := _text_form(value)) is not None:
+    if (text := _own_prompt_text(value)) is not None:
         return text
     # Images are left, for a further run.
-    is_left = _has_prompt_form(value) or type(value).__module__.partition(".")[0] in _STORED
+    is_left = _has_own_prompt(value) or type(value).__module__.partition(".")[0] in _STORED
     is_nested = isinstance(value, dict | list | tuple | AnySet) or is_instance(value, "pandas.Series")
     written = value if is_left and not is_nested else plain(value)
     # A memory address in a result does not say which object it was.

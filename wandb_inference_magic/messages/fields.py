@@ -65,12 +65,12 @@ def field_names(model: Any) -> list[str]:
 
 
 def written_model(model: Any) -> Any:
-    """Return what pydantic writes of a model, except for the parts that hide something, or have no JSON form.
+    """Return what pydantic writes of a model, except for parts that have private fields, or no JSON form.
 
     Raises
     ------
     InferenceError
-        If a serializer of the user's own may show what is hidden.
+        If a serializer of the user's own may show private fields.
     """
     kind, is_hiding = type(model), True
     with suppress(Exception):
@@ -103,17 +103,17 @@ def _has(model: object, name: str) -> bool:
 
 
 def has_private_fields(value: Any) -> bool:
-    """Return whether a value or a part of it has hidden fields, or a text that hides something: pydantic shows them."""
+    """Return whether a value or a part of it has private fields, or is an opaque tuple: pydantic shows them."""
     return any(map(_has_own_private_fields, _walk([value], _parts_sent)))
 
 
 def parts_have_private_fields(value: Any) -> bool:
-    """Return whether a container, or what may be sent of a model or a dataclass, hides something."""
+    """Return whether a part that may be sent of a container, a model or a dataclass has private fields."""
     return any(map(_has_own_private_fields, _walk(_parts_sent(value), _parts_sent)))
 
 
 def shows_private_fields(value: Any, text: str = "__str__") -> bool:
-    """Return whether a value's own text shows a hidden field of it or of a part: pydantic's shows what it excludes.
+    """Return whether a value's own text shows a private field of it or of a part: pydantic's shows what it excludes.
 
     Parameters
     ----------

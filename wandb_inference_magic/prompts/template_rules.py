@@ -97,12 +97,11 @@ def text_or_empty(value: Any) -> Any:
     shown = in_place_of_str(value)
     if shown is None and isinstance(value, (str, int, float)):
         return value
-    kind: Any = type(value)
     if shown is None and is_container(value):
         shown = json_of(value)
     # A path and an exception are often parts of a sentence: their own texts are.
-    has_own = converter_of(kind) is None or isinstance(value, PurePath | BaseException)
-    if shown is None and kind is not Image and has_own:
+    has_own = converter_of(type(value)) is None or isinstance(value, PurePath | BaseException)
+    if shown is None and has_own:
         text = str(value)
         if not says_nothing(text) and without_addresses(text) == text:
             return value

@@ -26,7 +26,7 @@ from math import isinf
 from numbers import Integral, Real
 from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ..errors import InferenceError
 from ..imports import is_instance, loaded
@@ -45,7 +45,8 @@ from .files import (
 from .images import IN_TEXT, Image, TextOfImages
 from .value_spans import LEFT_OUT, CutText
 
-Converter = Callable[[Any], str | Image]
+Converter = Callable[..., str | Image]
+C = TypeVar("C", bound=Converter)
 MAX_ITEMS: Final = 1000
 MAX_NODES: Final = 20_000
 DEEPEST: Final = 20
@@ -104,10 +105,10 @@ _ANY: Final = as_prompt.dispatch(object)
 _OURS: Final = {_ANY}
 
 
-def _register(*kinds: type) -> Callable[[Converter], Converter]:
+def _register(*kinds: type) -> Callable[[C], C]:
     """Register the converter of types of Python's own. A class made of one of them may have an `_ai_repr_`."""
 
-    def register(convert: Converter) -> Converter:
+    def register(convert: C) -> C:
         def run(value: Any) -> str | Image:
             shown = None if type(value) in kinds else _from_ai_repr(value)
             return convert(value) if shown is None else shown
@@ -138,11 +139,7 @@ def _(value: Whole) -> str | Image:
 
 
 @_register(dict, list, tuple, set, frozenset, deque)
-def _json(value: object) -> str | Image:
-    return _json_text(value, is_limited=True)
-
-
-def _json_text(value: object, *, is_limited: bool) -> str | Image:
+def _json(value: object, *, is_limited: bool = True) -> str | Image:
     if is_opaque_tuple(value):
         return describe_object(value)
     image = images.image_from_panels(value) or images.image_from_record(value)
@@ -165,12 +162,12 @@ def whole_prompt(value: object) -> str | Image:
     if is_instance(value, charts.GEOMETRY):
         return str(value.wkt)  # type: ignore[attr-defined]
     whole = describe_file(value, is_whole=True)
-    return _json_text(value, is_limited=False) if whole is None else whole
+    return _json(value, is_limited=False) if whole is None else whole
 
 
 def json_of(value: Any, indent: int | None = None) -> str:
     """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
-    plain, value = _Plain(is_whole=True), frames.unwrapped(value)
+    plain, value = _Plain(is_limited=False, is_data=True), frames.unwrapped(value)
     whole = dict(items_of(value)) if isinstance(value, Mapping) else frames.records_of(value)
     text = json.dumps(plain.of(whole), ensure_ascii=False, indent=indent)
     if plain.images:
@@ -203,11 +200,10 @@ def _from_ai_repr(value: object, *, is_data: bool = False) -> str | Image | None
 
 
 class _Plain:
-    """Convert containers to JSON types, limited to a readable size or, as data, whole."""
+    """Convert containers to JSON types, to be read, with or without a limit of size, or to be used as data."""
 
-    def __init__(self, *, is_limited: bool = True, is_whole: bool = False) -> None:
-        self._is_whole = is_whole
-        self._is_limited = is_limited = is_limited and not is_whole
+    def __init__(self, *, is_limited: bool, is_data: bool = False) -> None:
+        self._is_limited, self._is_data = is_limited, is_data
         self._most_items, self._most_nodes = (MAX_ITEMS, MAX_NODES) if is_limited else (sys.maxsize, sys.maxsize)
         self.has_left_out = False
         self._nodes = 0
@@ -238,7 +234,7 @@ class _Plain:
     def _of_container(self, value: Any) -> Any:
         if type(value) is list and as_prompt.dispatch(list) in _OURS:  # most are
             return self._of_items(value)
-        shown = value if isinstance(value, Image) else custom_prompt(value, is_data=self._is_whole)
+        shown = value if isinstance(value, Image) else custom_prompt(value, is_data=self._is_data)
         if shown is not None or (shown := images.image_from_record(value)) is not None:
             return self._text_of(shown)
         if is_instance(value, "pyarrow.Scalar"):
@@ -274,9 +270,9 @@ class _Plain:
         return self._text_of((known if self._is_limited else whole_prompt)(value)) if known else describe_object(value)
 
     def _has_items(self, value: Any) -> bool:
-        """Return whether a value is a list that a frame or a file made an array of; any array, if it is to be whole."""
+        """Return whether a value is a list that a frame or a file made an array of; any array, if it is data."""
         if is_instance(value, "numpy.ndarray"):
-            return bool(value.ndim) and (self._is_whole or (value.dtype == object and value.ndim == 1))
+            return bool(value.ndim) and (self._is_data or (value.dtype == object and value.ndim == 1))
         return any(is_instance(value, name) for name in _ARRAYS)
 
     def _of_array(self, value: Any) -> list[Any]:
