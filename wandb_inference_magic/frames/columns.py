@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -76,17 +76,19 @@ def fields_of(value: Any, *, computed: bool = True) -> Mapping[str, Any] | None:
     """
     from pydantic import BaseModel, RootModel
 
+    kind: Any = type(value)
     if isinstance(value, BaseModel) and not isinstance(value, RootModel):
-        found = {name: getattr(value, name) for name in (*type(value).model_fields, *(value.model_extra or ()))}
-    elif (record := record_fields(value)) is not None:
-        found = record
+        names = (*kind.model_fields, *(value.model_extra or ()))
+        found: dict[str, Any] | None = {name: getattr(value, name) for name in names}
     else:
-        return None
-    more = _computed_names(type(value)) if computed else ()
-    return found | {name: _computed(value, name) for name in more}
+        found = record_fields(value)
+    if found is None or not computed:
+        return found
+    return found | {name: _computed(value, name) for name in _computed_names(kind)}
 
 
-def _computed_names(kind: type) -> Iterable[str]:
+@lru_cache(maxsize=1000)
+def _computed_names(kind: Any) -> Iterable[str]:
     """Return the names of the computed fields of a class, which pydantic collects unless it is a plain dataclass."""
     if known := getattr(kind, "__pydantic_decorators__", None):
         return known.computed_fields  # type: ignore[no-any-return]
