@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from .content import Content, Message, content_text, has_images, non_text_parts, part_text, parts_of, texts_of
     from .extract import CodeBlock, inner_json, json_in, pretty_json, read_json
     from .fields import (
+        dumped_model,
         has_named_columns,
         has_private_fields,
         is_container,
         is_opaque_tuple,
-        items_of,
         private_fields,
+        public_items,
         record_fields,
         shows_private_fields,
-        written_model,
     )
     from .reply import BUDGET_REMEDY, Reply, ToolCall, ToolStep, added_up, is_cut, notices_below
     from .request import (

@@ -57,14 +57,14 @@ def _computed_fields(kind: type) -> Mapping[str, Any]:
     return getattr(getattr(kind, "__pydantic_decorators__", None), "computed_fields", {})
 
 
-def field_names(model: Any) -> list[str]:
+def _field_names(model: Any) -> list[str]:
     """Return the names of the fields of a model that may be sent, with those that it was given and those computed."""
     kind = type(model)
     names = (*getattr(kind, "model_fields", ()), *(getattr(model, "model_extra", None) or ()), *_computed_fields(kind))
     return [name for name in names if name not in private_fields(kind) and _has(model, name)]
 
 
-def written_model(model: Any) -> Any:
+def dumped_model(model: Any) -> Any:
     """Return what pydantic writes of a model, except for parts that have private fields, or no JSON form.
 
     Raises
@@ -84,10 +84,10 @@ def written_model(model: Any) -> Any:
         )
     if getattr(kind, "__pydantic_root_model__", False):
         return model.root
-    return {name: _written_field(model, name) for name in field_names(model)}
+    return {name: _dumped_field(model, name) for name in _field_names(model)}
 
 
-def _written_field(model: Any, name: str) -> Any:
+def _dumped_field(model: Any, name: str) -> Any:
     value = getattr(model, name)
     with suppress(Exception):
         if not has_private_fields(value):
@@ -158,7 +158,7 @@ def _has_own_private_fields(value: Any) -> bool:
 def _parts_sent(value: Any) -> Iterable[Any]:
     if is_container(value):
         return value.values() if isinstance(value, Mapping) else value
-    names = field_names(value) if hasattr(type(value), "model_dump") else getattr(value, "__dataclass_fields__", ())
+    names = _field_names(value) if hasattr(type(value), "model_dump") else getattr(value, "__dataclass_fields__", ())
     return (getattr(value, name, None) for name in names)
 
 
@@ -193,7 +193,7 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
     """Return the fields of a record by their names; None for any other value.
 
     A record is a dataclass, a named tuple or another value with `_asdict`, a SimpleNamespace, an object of attrs, an
-    entity of SQLAlchemy or a `sqlite3.Row`. A pydantic model is none: see `written_model`.
+    entity of SQLAlchemy or a `sqlite3.Row`. A pydantic model is none: see `dumped_model`.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
     return {name: getattr(value, name, None) for name in names if name not in left_out}
 
 
-def items_of(value: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
+def public_items(value: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
     """Return the items of a mapping, without those that its own text hides."""
     if any(is_instance(value, name) for name in ("httpx.Headers", "httpx2.Headers")):
         return [(key, one) for key, one in value.items() if key not in ("authorization", "proxy-authorization")]

@@ -1,4 +1,7 @@
-"""Describe a DataFrame, a Series or an array to a model: shape, types and a limited number of rows or values."""
+"""Describe a DataFrame, a Series or an array to a model: shape, types and a limited number of rows or values.
+
+Also which values are missing, and the items of any container in one order.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from typing import Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded
-from ..messages import has_named_columns, is_container, items_of
+from ..messages import has_named_columns, is_container, public_items
 from ..text import counted, safe_plain, shortest
 
 HEAD_ROWS: Final = 20
@@ -377,7 +380,7 @@ class _Cell:
         if (text := own_text(value)) is not None:
             return text
         if is_container(value) and isinstance(value, Mapping):
-            return {str(name): self.of(one) for name, one in islice(items_of(value), LONGEST_CELL)}
+            return {str(name): self.of(one) for name, one in islice(public_items(value), LONGEST_CELL)}
         if is_container(value):
             return [self.of(one) for one in islice(items_in(value), LONGEST_CELL)]
         if isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):

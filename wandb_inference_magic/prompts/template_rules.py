@@ -1,4 +1,4 @@
-"""What the filters and operators of templates make of a missing value: no text, no items, no number."""
+"""What operators, filters, `%` and `format` of templates make of a value. A missing one is no text, item or number."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from typing import Any, Final, TypeVar
 
 from ..errors import InferenceError
 from ..imports import is_instance, loaded
-from ..messages import is_container, is_opaque_tuple, items_of, record_fields, shows_private_fields, written_model
+from ..messages import dumped_model, is_container, is_opaque_tuple, public_items, record_fields, shows_private_fields
 from ..text import LARGEST_INTEGER, shortest, written
 from . import charts, describe_frames as frames, images
 from .files import (
@@ -168,7 +168,7 @@ def whole_prompt(value: object) -> str | Image:
 def json_of(value: Any, indent: int | None = None) -> str:
     """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
     plain, value = _Plain(is_limited=False, is_data=True), frames.unwrapped(value)
-    whole = dict(items_of(value)) if isinstance(value, Mapping) else frames.records_of(value)
+    whole = dict(public_items(value)) if isinstance(value, Mapping) else frames.records_of(value)
     text = json.dumps(plain.of(whole), ensure_ascii=False, indent=indent)
     if plain.images:
         raise images.image_inside(value)
@@ -246,7 +246,7 @@ class _Plain:
         if is_container(value):
             return self._of_items(frames.items_in(value))
         if hasattr(type(value), "model_dump"):
-            return self.of(written_model(value))
+            return self.of(dumped_model(value))
         if any(is_instance(value, name) for name in ("pandas.Timedelta", "numpy.datetime64", "numpy.timedelta64")):
             return str(value)
         if hasattr(type(value), "isoformat"):
@@ -297,7 +297,7 @@ class _Plain:
 
     def _of_dict(self, value: Mapping[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
-        for key, one in islice(items_of(value), self._most_items):
+        for key, one in islice(public_items(value), self._most_items):
             name = written(key)
             # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
             kept[name if name not in kept else repr(key)] = self.of(one)
