@@ -36,8 +36,8 @@ from service import Answer, Service, completion, refused
 from typing_extensions import TypedDict
 
 from wandb_inference_magic.errors import InferenceWarning
-from wandb_inference_magic.frames.columns import Names, TypedColumn, plain, result_columns
-from wandb_inference_magic.frames.kinds import INTEGER, MIXED, Kind, finalized, kind_of_schema
+from wandb_inference_magic.frames.columns import ColumnNames, TypedColumn, plain, result_columns
+from wandb_inference_magic.frames.kinds import INT53, MIXED, Kind, finalized, kind_of_schema
 from wandb_inference_magic.frames.names import WrittenColumns, name_columns
 from wandb_inference_magic.frames.native_columns import arrow_array
 from wandb_inference_magic.frames.rows import read_rows
@@ -512,7 +512,7 @@ def test_too_many_levels_or_fields_are_json_text(value: Any, why: str) -> None:
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
 def test_a_column_that_a_library_does_not_build_is_json_text(library: str) -> None:
     rows = read_rows(frame_of(library, {"text": ["a", "b"]}))
-    wrong = {"good": TypedColumn(Kind(INTEGER), [1, None]), "odd": TypedColumn(Kind(INTEGER), ["x", None])}
+    wrong = {"good": TypedColumn(Kind(INT53), [1, None]), "odd": TypedColumn(Kind(INT53), ["x", None])}
     out, notices = rows.with_columns(wrong)
     assert values_of(out, "good")[0] == 1
     assert values_of(out, "odd")[0] == '"x"'
@@ -663,7 +663,7 @@ def test_the_column_of_answers_and_that_of_errors_do_not_replace_others_either()
     assert [next(iter(one.answers.values())) for one in names] == ["reply_a_2", "reply_b"]
 
 
-def written(frame: Any, *names: Names) -> WrittenColumns:
+def written(frame: Any, *names: ColumnNames) -> WrittenColumns:
     """Return the columns of a session in which runs have written those of these names."""
     found = WrittenColumns()
     found.add(read_rows(frame), names)
@@ -675,11 +675,11 @@ def written(frame: Any, *names: Names) -> WrittenColumns:
 def test_only_the_columns_that_a_run_has_written_are_replaced(library: str, values: list[Any]) -> None:
     ours = {"label": [*values, None], "reply_error": [None, "too odd", "Not answered yet."]}
     frame = frame_of(library, {"text": ["a", "b", "c"], "note": ["mine", None, None]} | ours)
-    before = written(frame, Names({"label": "label"}, "reply_error", "reply_text"))
+    before = written(frame, ColumnNames({"label": "label"}, "reply_error", "reply_text"))
     schema = schema_of("label, note")
     names, replaced, notices = name_columns(read_rows(frame), schema, "reply", [], before)
     assert (names, replaced) == (
-        [Names({"label": "label", "note": "note_reply"}, "reply_error", "reply_text")],
+        [ColumnNames({"label": "label", "note": "note_reply"}, "reply_error", "reply_text")],
         tuple(ours),
     )
     assert notices == (
@@ -700,7 +700,7 @@ def test_only_the_columns_that_a_run_has_written_are_replaced(library: str, valu
 )
 def test_columns_that_the_user_has_changed_are_kept(library: str, changed: dict[str, list[Any]]) -> None:
     ours = {"label": ["x", None], "reply_error": [None, "too odd"]}
-    before = written(frame_of(library, ours), Names({"label": "label"}, "reply_error", "reply_text"))
+    before = written(frame_of(library, ours), ColumnNames({"label": "label"}, "reply_error", "reply_text"))
     _, replaced, _ = name_columns(read_rows(frame_of(library, ours | changed)), schema_of("label"), "reply", [], before)
     assert "label" not in replaced
     assert not {*changed} & {*replaced}
@@ -711,7 +711,9 @@ def test_the_replaced_columns_of_several_models_are_each_named_once() -> None:
     answers, reasons = ["yes", None], [None, "odd"]
     earlier = {"text": ["x", "y"], "reply_a": answers, "reply_b": answers}
     frame = pd.DataFrame(earlier | {"reply_a_error": reasons, "reply_b_error": reasons})
-    before = written(frame, *(Names({"": f"reply_{one}"}, f"reply_{one}_error", f"reply_{one}_text") for one in "ab"))
+    before = written(
+        frame, *(ColumnNames({"": f"reply_{one}"}, f"reply_{one}_error", f"reply_{one}_text") for one in "ab")
+    )
     _, replaced, notices = name_columns(read_rows(frame), None, "reply", models, before)
     assert sorted(replaced) == ["reply_a", "reply_a_error", "reply_b", "reply_b_error"]
     assert len(notices) == 1

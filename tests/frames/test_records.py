@@ -25,8 +25,8 @@ from sqlalchemy import StaticPool, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from wandb_inference_magic import InferenceError
-from wandb_inference_magic.frames import ListRows, read_rows
-from wandb_inference_magic.prompts import Image
+from wandb_inference_magic.frames import ListRows, plain, read_rows
+from wandb_inference_magic.prompts import Image, render
 
 
 class Pair(NamedTuple):
@@ -79,6 +79,9 @@ class SqlRow(UserList[Any]):
 
     _fields = ("name", "pay")
 
+    def _asdict(self) -> dict[str, Any]:
+        return dict(zip(self._fields, self, strict=True))
+
 
 class Base(DeclarativeBase):
     pass
@@ -126,6 +129,34 @@ def test_fields_that_have_names_are_columns(
     out = api.map_prompts(make(), "{{ name }} earns {{ pay }}")
     for read in (out, from_parquet(out)):
         assert read.to_dict("list") == {**columns, "reply": ["Bo earns 3", "Al earns 5"]}
+
+
+class Secretive(Base):
+    __tablename__ = "logins"
+    name: Mapped[str] = mapped_column(primary_key=True)
+
+    def __repr__(self) -> str:
+        return "a login"
+
+
+def test_an_entity_has_its_columns_in_a_prompt_unless_it_has_a_text_of_its_own() -> None:
+    entity = entities()[0]
+    assert render("{{ one }} {{ [one] }}", {"one": entity}) == '{"name": "Bo", "pay": 3} [{"name": "Bo", "pay": 3}]'
+    assert render("{{ one }} {{ [one] }}", {"one": Secretive(name="Bo")}) == 'a login ["a login"]'
+
+
+class Found(tuple[float, float]):
+    """As the results of SciPy: its dict has more than the tuple, and private parts."""
+
+    _fields = ("statistic",)
+
+    def _asdict(self) -> dict[str, Any]:
+        return {"statistic": self[0], "df": self[1], "_xp": "a module"}
+
+
+def test_rows_of_a_database_and_results_of_scipy_have_their_fields_in_a_column() -> None:
+    assert plain(cursor(sqlite3.Row).fetchall()) == [{"name": name, "pay": pay} for name, pay in PEOPLE]
+    assert plain([Found((0.5, 4.0))]) == [{"statistic": 0.5, "df": 4.0}]
 
 
 def test_an_index_is_a_column_of_its_name(api: ModuleType, service: Service) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, strategies as st
 from kernels import Kernel
@@ -127,6 +129,8 @@ TABLE = (
             RootModel[list[Person]]([Person(name="Ada", age=36), Person(name="Bob", age=7)]),
             [("Ada", 36), ("Bob", 7)],
         ),
+        ("", [attrs.make_class("City", ["name", "size"])("Rome", 3)], [("Rome", 3)]),
+        ("", [SimpleNamespace(name="Rome")], [("Rome",)]),
         ("", RootModel[list[str]](["ab", "cd"]), None),
         ("", [RootModel[str]("ab")], None),
         ("- [ ] to do", None, None),

@@ -245,6 +245,18 @@ def test_a_long_value_is_cut_visibly_unless_the_whole_filter_is_used() -> None:
     assert rendered("{{ word | whole }} end") == NAMES["word"] + " end"
 
 
+@pytest.mark.parametrize(
+    "spelling", ["{{ v | whole | string }}", "{{ v | whole ~ '' }}", "{{ '%s' | format(v | whole) }}"]
+)
+def test_the_whole_filter_gives_the_whole_text_within_another(spelling: str, tmp_path: Path) -> None:
+    (path := tmp_path / "a.txt").write_text("inside")
+    for value, text in ((NAMES["word"], NAMES["word"]), (path, "inside"), (None, ""), ({"a": 1}, '{"a": 1}')):
+        assert render(spelling, {"v": value}) == text
+    assert render("{{ [v | whole] }}", {"v": path}) == '["inside"]'
+    with pytest.raises(InferenceError, match="A value of type Image has an image"):
+        render(spelling, {"v": IMAGE})
+
+
 def test_an_image_becomes_a_part_of_the_message() -> None:
     content = rendered("Look: {{ picture }} and {{ picture }}", picture=IMAGE)
     assert content == [

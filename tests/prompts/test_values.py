@@ -50,7 +50,7 @@ from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.reply import Reply
 from wandb_inference_magic.messages.tokens import estimate
 from wandb_inference_magic.prompts import render
-from wandb_inference_magic.prompts.marked import LEFT_OUT, cut
+from wandb_inference_magic.prompts.value_spans import LEFT_OUT, cut
 from wandb_inference_magic.prompts.values import Image, as_prompt, image_of, json_of
 
 pytestmark = pytest.mark.short
@@ -176,6 +176,13 @@ def test_a_simple_value_is_written_as_text(value: object, text: str) -> None:
 
 def test_a_reply_as_json_is_its_text() -> None:
     assert json_of({"a": [REPLY]}) == '{"a": ["the answer"]}'
+
+
+def test_a_class_of_the_user_is_not_missing_because_of_its_name() -> None:
+    for name in ("PriceScalar", "NAType", "NaTType", "MaskedConstant"):
+        value = type(name, (), {"is_valid": False, "__str__": lambda _: "3 EUR"})()
+        assert text_of(value) == "3 EUR"
+        assert render("{{ 'x' ~ v }}{{ v or 'nothing' }}", {"v": value}) == "x3 EUR3 EUR"
 
 
 def test_a_row_of_a_database_is_written_with_its_columns() -> None:
@@ -832,6 +839,19 @@ def test_a_registered_class_has_its_own_form_in_a_frame_and_in_an_array(of: Call
     shown = text_of(of(REPLY))
     assert "the answer" in shown
     assert "asked_model" not in shown
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        *("{{ v }}", "{{ [v] }}", "{{ {'a': v} }}", "{{ v ~ '' }}", "{{ v | string }}", "{{ [v] | join }}"),
+        *("{{ '%s' % v }}", "{{ '{}'.format(v) }}", "{{ [v] | tojson }}", "{{ v | whole }}", "{{ frame }}"),
+    ],
+)
+def test_a_registered_class_has_its_own_form_in_every_spelling(spelling: str) -> None:
+    shown = render(spelling, {"v": Patient("Bo"), "frame": pd.DataFrame({"p": [Patient("Bo")]})})
+    assert "patient Bo" in shown
+    assert "secret" not in shown
 
 
 def test_a_container_that_notebooks_show_by_a_summary_is_that_summary() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ..client import practice_server
 from ..config import CONCURRENCY
 from ..errors import InferenceError
-from ..frames import hidden_columns, with_index, without_columns
+from ..frames import private_columns, with_index, without_columns
 from ..prompts import THE_PROMPT, Template, is_template, refuse_empty
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class BatchSpec:
         absent: dict[str, Any] = dict.fromkeys(self.columns)
 
         def rendered(row: Row) -> Content:
-            hidden = (self.hidden | hidden_columns(row)) - mentioned
+            hidden = (self.hidden | private_columns(row)) - mentioned
             whole = with_index(without_columns(row, hidden))
             return template.render(ChainMap({ROW: whole}, dict(whole), absent, names))
 

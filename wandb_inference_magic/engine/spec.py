@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..catalog import SAMPLING, check_parameter
 from ..errors import InferenceError
 from ..messages import DEFAULT_THREAD
-from ..prompts import Image, TextOfImages, prompt_form, read_image, refuse_empty, render, with_images, with_text_after
+from ..prompts import Image, TextOfImages, read_image, refuse_empty, render, to_prompt, with_images, with_text_after
 from ..schemas import ResultText, read_schema, read_tools, schema_of
 from .python_arguments import json_values
 
@@ -150,7 +150,7 @@ def spec_from_options(options: PromptOptions, names: Mapping[str, Any]) -> ChatS
 
 def format_result(value: object) -> ResultText:
     """Return a tool's result as text for the model. The message of a tool has no images."""
-    shown = prompt_form(value)
+    shown = to_prompt(value)
     if isinstance(shown, Image):
         return ResultText("", images=1)
     return ResultText(shown, images=len(shown.images) if isinstance(shown, TextOfImages) else 0)

@@ -14,9 +14,10 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError, describe_exception, quoted
-from ..frames import hidden_columns, json_text, plain, without_columns
+from ..frames import json_text, plain, private_columns, without_columns
 from ..imports import import_quietly
-from ..prompts import Image, hides, is_missing, json_of, prompt_form, without_addresses
+from ..messages import has_private_fields
+from ..prompts import Image, is_missing, json_of, to_prompt, without_addresses
 from ..text import library_message
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Publication:
 
     @cached_property
     def _rows(self) -> list[dict[str, Any]]:
-        return [self._as_json(without_columns(row, hidden_columns(row)), _text_in_row) for row in self.source]
+        return [self._as_json(without_columns(row, private_columns(row)), _text_in_row) for row in self.source]
 
     def publish(self, candidates: Sequence[Candidate], facts: Sequence[Mapping[str, Any]]) -> str:
         """Publish the candidates with their figures, and return the address of the leaderboard.
@@ -158,10 +159,10 @@ def _text_in_row(value: Any) -> str:
     An address is another one at each evaluation, so the same rows would not be the same dataset.
     """
     text = _text(value)
-    if isinstance(value, str) or (without_addresses(text) == text and not hides(value)):
+    if isinstance(value, str) or (without_addresses(text) == text and not has_private_fields(value)):
         return text
     try:
-        shown = prompt_form(value)
+        shown = to_prompt(value)
         if isinstance(shown, Image):
             return json.dumps(f"[image {sha256(shown.url.encode()).hexdigest()[:12]}]")
         return json_of(value)

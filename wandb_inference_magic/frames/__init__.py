@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .agreement import NO_VALUE, are_yes_and_no, means_same, number_of, read_nested
     from .columns import (
         ONLY,
-        Names,
+        ColumnNames,
         TypedColumn,
         column_of,
         column_of_texts,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         ListRows,
         Row,
         Rows,
-        hidden_columns,
+        private_columns,
         read_rows,
         with_index,
         with_label,

@@ -1,20 +1,20 @@
-"""Columns of answers: their values in plain form, and their names."""
+"""Columns of answers, and their values in plain form."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import chain
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from ..imports import is_instance
+from ..imports import is_instance, loaded
+from ..messages import record_fields
 from ..text import whole
 from . import kinds
 from .kinds import Kind, finalized, kind_of_schema, widened
@@ -27,17 +27,12 @@ ONLY: Final = ""
 _COMPUTED: Final = "pydantic.fields.ComputedFieldInfo"
 # How a notice says that texts were changed.
 HALVES: Final = "halves of characters (lone surrogates): they are replaced"
-_NUMBERS: Final[dict[str, type]] = {kinds.INTEGER: int, kinds.LONG: int, kinds.FLOAT: float, kinds.DECIMAL: Decimal}
+_NUMBERS: Final[dict[str, type]] = {kinds.INT53: int, kinds.INT64: int, kinds.FLOAT: float, kinds.DECIMAL: Decimal}
 # The types that values do not change, and those that they hold.
 _FIXED: Final = {
     **{name: (name,) for name in (kinds.BOOLEAN, kinds.FLOAT, kinds.STRING, kinds.TEXT, kinds.JSON, kinds.DURATION)},
-    kinds.INTEGER: (kinds.INTEGER, kinds.LONG),
+    kinds.INT53: (kinds.INT53, kinds.INT64),
 }
-
-
-def is_null(value: Any) -> bool:
-    """Return whether a value is None, or what pandas has instead of it."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def plain(value: Any, *, computed: bool = True) -> Any:
@@ -55,7 +50,7 @@ def plain(value: Any, *, computed: bool = True) -> Any:
 def _plain(value: Any, *, computed: bool) -> Any:
     if value is None or type(value) in (bool, int, float, str, Decimal, date, datetime, time, timedelta):
         return value
-    if is_null(value):
+    if value is loaded("pandas.NA") or value is loaded("pandas.NaT"):
         return None
     if isinstance(value, Enum):
         return _plain(value.value, computed=computed)
@@ -74,41 +69,26 @@ def _plain(value: Any, *, computed: bool) -> Any:
     return _of_object(value, computed=computed)
 
 
-def fields_of(value: Any, *, computed: bool = True) -> Mapping[Any, Any] | None:
-    """Return the fields of a model, a dataclass, a named tuple or the like, by their names; None for any other value.
+def fields_of(value: Any, *, computed: bool = True) -> Mapping[str, Any] | None:
+    """Return the fields of a model or a record (see `record_fields`) by their names; None for any other value.
 
     With `computed`, those that pydantic computes are fields too.
     """
     from pydantic import BaseModel, RootModel
 
-    if isinstance(value, type | RootModel):
-        return None
-    if isinstance(value, BaseModel):
-        found = {name: getattr(value, name) for name in (*type(value).model_fields, *(value.model_extra or ()))}
-    elif is_dataclass(value):
-        found = {one.name: getattr(value, one.name, None) for one in fields(value)}
-    elif isinstance(value, Sequence) and isinstance(names := getattr(value, "_fields", None), tuple):
-        # Rows of SQLAlchemy are no tuples.
-        return dict(zip(names, value, strict=True))
-    elif isinstance(value, SimpleNamespace):
-        return vars(value)
-    else:
-        return _of_described(value)
-    more = _computed_names(type(value)) if computed else ()
-    return found | {name: _computed(value, name) for name in more}
-
-
-def _of_described(value: Any) -> Mapping[str, Any] | None:
-    """Return the fields of an object whose class describes them, as one of attrs or an entity of SQLAlchemy does."""
     kind: Any = type(value)
-    if hasattr(kind, "__attrs_attrs__"):
-        return {one.name: getattr(value, one.name, None) for one in kind.__attrs_attrs__}
-    if is_instance(getattr(kind, "__mapper__", None), "sqlalchemy.orm.Mapper"):
-        return {one.key: getattr(value, one.key) for one in kind.__mapper__.column_attrs}
-    return None
+    if isinstance(value, BaseModel) and not isinstance(value, RootModel):
+        names = (*kind.model_fields, *(value.model_extra or ()))
+        found: dict[str, Any] | None = {name: getattr(value, name) for name in names}
+    else:
+        found = record_fields(value)
+    if found is None or not computed:
+        return found
+    return found | {name: _computed(value, name) for name in _computed_names(kind)}
 
 
-def _computed_names(kind: type) -> Iterable[str]:
+@lru_cache(maxsize=1000)
+def _computed_names(kind: Any) -> Iterable[str]:
     """Return the names of the computed fields of a class, which pydantic collects unless it is a plain dataclass."""
     if known := getattr(kind, "__pydantic_decorators__", None):
         return known.computed_fields  # type: ignore[no-any-return]
@@ -205,7 +185,7 @@ class _Converter:
             return [self.cell(kind.item or Kind(kinds.ANY), one) for one in value]
         if kind.name in _NUMBERS:
             return _NUMBERS[kind.name](value)
-        if kind.name == kinds.ZONED and value.tzinfo is None:
+        if kind.name == kinds.TIMESTAMP_UTC and value.tzinfo is None:
             self.reports["times with a time zone and times without one: those without are read as UTC"] = None
             return value.replace(tzinfo=timezone.utc)
         if kind.name == kinds.STRING and (text := whole(value)) != value:
@@ -274,7 +254,7 @@ def typed_column(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, dict[i
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class ColumnNames:
     """The names of one model's columns in the result.
 
     Attributes
@@ -295,7 +275,7 @@ class Names:
 def result_columns(
     results: Sequence[tuple[Sequence[Any], Mapping[int, str], Mapping[int, str]]],
     schema: Schema | None,
-    names: Sequence[Names],
+    names: Sequence[ColumnNames],
     length: int | None,
 ) -> tuple[dict[str, TypedColumn], tuple[str, ...]]:
     """Return the columns that runs add to their rows, and notices.
@@ -306,7 +286,7 @@ def result_columns(
         The answers of each run, and by row number its errors and the texts in place of answers. Empty if there are no
         rows.
     schema
-    names : sequence of Names
+    names : sequence of ColumnNames
         The names of the columns of each run.
     length : int or None
         The number of rows, where it is known.

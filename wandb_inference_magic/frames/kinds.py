@@ -11,20 +11,20 @@ from typing import Any, Final
 
 from ..text import whole
 
-# The names of the types. `integer` is one that every float holds; `long` needs 64 bits.
+# The names of the types, as Arrow has them. Of its 64-bit integers, `int53` are those that every float holds.
 ANY: Final = "any"
 BOOLEAN: Final = "boolean"
-INTEGER: Final = "integer"
-LONG: Final = "long"
+INT53: Final = "int53"
+INT64: Final = "int64"
 FLOAT: Final = "float"
 DECIMAL: Final = "decimal"
 STRING: Final = "string"
 DATE: Final = "date"
 TIME: Final = "time"
-DATETIME: Final = "datetime"
-ZONED: Final = "zoned datetime"
-# What a schema says of a date with a time: only the values tell whether they have a time zone.
-MOMENT: Final = "moment"
+TIMESTAMP: Final = "timestamp"
+TIMESTAMP_UTC: Final = "timestamp_utc"
+# A timestamp in a schema: only the values tell whether they have a time zone.
+TIMESTAMP_ANY: Final = "timestamp_any"
 DURATION: Final = "duration"
 LIST: Final = "list"
 STRUCT: Final = "struct"
@@ -39,18 +39,18 @@ DEEPEST: Final = 30
 MAX_FIELDS: Final = 1000
 MIXED: Final = "values of several types"
 # What a type becomes of which no values decide more.
-_USUAL: Final = {ANY: STRING, MOMENT: DATETIME}
+_USUAL: Final = {ANY: STRING, TIMESTAMP_ANY: TIMESTAMP}
 
-_JSON_TYPES: Final = {"boolean": BOOLEAN, "integer": INTEGER, "number": FLOAT, "string": STRING, "null": ANY}
-_FORMATS: Final = {"date": DATE, "time": TIME, "date-time": MOMENT, "duration": DURATION, "decimal": DECIMAL}
+_JSON_TYPES: Final = {"boolean": BOOLEAN, "integer": INT53, "number": FLOAT, "string": STRING, "null": ANY}
+_FORMATS: Final = {"date": DATE, "time": TIME, "date-time": TIMESTAMP_ANY, "duration": DURATION, "decimal": DECIMAL}
 _WIDER: Final = {
-    frozenset((INTEGER, LONG)): LONG,
-    frozenset((INTEGER, FLOAT)): FLOAT,
-    frozenset((INTEGER, DECIMAL)): DECIMAL,
-    frozenset((MOMENT, DATETIME)): DATETIME,
-    frozenset((MOMENT, ZONED)): ZONED,
+    frozenset((INT53, INT64)): INT64,
+    frozenset((INT53, FLOAT)): FLOAT,
+    frozenset((INT53, DECIMAL)): DECIMAL,
+    frozenset((TIMESTAMP_ANY, TIMESTAMP)): TIMESTAMP,
+    frozenset((TIMESTAMP_ANY, TIMESTAMP_UTC)): TIMESTAMP_UTC,
     # A time without a zone is read as UTC.
-    frozenset((DATETIME, ZONED)): ZONED,
+    frozenset((TIMESTAMP, TIMESTAMP_UTC)): TIMESTAMP_UTC,
 }
 
 
@@ -221,12 +221,12 @@ def _scalar(kind: Kind, value: Any) -> str | Kind:
         if not -(2**63) <= value < 2**63:
             return _text("whole numbers beyond 64 bits")
         is_exact = -EXACT_IN_FLOAT <= value <= EXACT_IN_FLOAT or (kind.name == FLOAT and int(float(value)) == value)
-        if is_exact and kind.name in (FLOAT, DECIMAL, LONG):
+        if is_exact and kind.name in (FLOAT, DECIMAL, INT64):
             return kind.name
-        return INTEGER if is_exact else LONG
+        return INT53 if is_exact else INT64
     if isinstance(value, float):
         # A JSON schema's integer may be written as 1.0.
-        is_whole = kind.name in (INTEGER, LONG) and value.is_integer()
+        is_whole = kind.name in (INT53, INT64) and value.is_integer()
         return _scalar(kind, int(value)) if is_whole else FLOAT
     if isinstance(value, Decimal):
         is_held = value.is_finite() and value.adjusted() < 38 - SCALE and _rounded(value) == value
@@ -246,12 +246,12 @@ def _rounded(value: Decimal) -> Decimal:
 
 def _of_datetime(value: datetime) -> str | Kind:
     if value.tzinfo is None:
-        return DATETIME
+        return TIMESTAMP
     try:
         value.astimezone(timezone.utc)
     except OverflowError:
         return _text("dates beyond the calendar")
-    return ZONED
+    return TIMESTAMP_UTC
 
 
 def finalized(kind: Kind) -> Kind:

@@ -8,13 +8,13 @@ from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..text import whole
-from .columns import ONLY, Names, json_text, plain, schema_kinds
+from .columns import ONLY, ColumnNames, json_text, plain, schema_kinds
 
 if TYPE_CHECKING:
     from ..schemas import Schema
 
 
-class Table(Protocol):
+class ColumnSource(Protocol):
     """What a frame says of its columns: their names, those of the levels of its index, and values."""
 
     @property
@@ -39,7 +39,7 @@ class WrittenColumns:
         self._digests: dict[bytes, set[bytes]] = {}
         self._names: set[str] = set()
 
-    def add(self, table: Table, names: Iterable[Names]) -> None:
+    def add(self, table: ColumnSource, names: Iterable[ColumnNames]) -> None:
         """Add the columns of those runs that left rows without an answer, or with a flawed one."""
         for one in names:
             if one.error not in table.columns:
@@ -49,7 +49,7 @@ class WrittenColumns:
                 self._digests.setdefault(error, set()).update(found.values())
                 self._names.update(found)
 
-    def among(self, table: Table) -> set[str]:
+    def among(self, table: ColumnSource) -> set[str]:
         """Return the columns of a table that were added, and are unchanged."""
         if not self._names.intersection(table.columns):
             return set()
@@ -58,7 +58,7 @@ class WrittenColumns:
         return {name for name, digest in found.items() if digest in ours}
 
 
-def _digests(table: Table, names: Iterable[str]) -> dict[str, bytes]:
+def _digests(table: ColumnSource, names: Iterable[str]) -> dict[str, bytes]:
     columns = {name: table.values(name) for name in names}
     return {
         name: sha256(json_text([name, *map(plain, values)]).encode()).digest()
@@ -68,8 +68,8 @@ def _digests(table: Table, names: Iterable[str]) -> dict[str, bytes]:
 
 
 def name_columns(
-    table: Table, schema: Schema | None, into: str, models: Sequence[str], written: WrittenColumns
-) -> tuple[list[Names], tuple[str, ...], tuple[str, ...]]:
+    table: ColumnSource, schema: Schema | None, into: str, models: Sequence[str], written: WrittenColumns
+) -> tuple[list[ColumnNames], tuple[str, ...], tuple[str, ...]]:
     """Return the names of the columns of each model, the columns that they replace, and notices.
 
     A column of the frame is kept under its name: the column of the answers gets another one. Only the columns of an
@@ -106,7 +106,7 @@ def name_columns(
         error = error_column(answers.get(ONLY, f"{into}{suffix}"))
         error = choose_name(error, _numbered(error), "the reasons why a row has no answer")
         # Few runs have this column: nothing is said of its name.
-        names.append(Names(answers, error, choose_name(text, _numbered(text))))
+        names.append(ColumnNames(answers, error, choose_name(text, _numbered(text))))
     notices = [f"The columns of an earlier run are replaced: {', '.join(replaced)}."] if replaced else []
     return names, tuple(replaced), (*notices, *kept)
 

@@ -17,14 +17,14 @@ _LIBRARIES: Final = ("polars", "pyarrow")
 # The constructors of the types in these libraries, with their arguments; those of nested types have types in them.
 _TYPES: Final[dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
     kinds.BOOLEAN: (("Boolean",), ("bool_",)),
-    **dict.fromkeys((kinds.INTEGER, kinds.LONG), (("Int64",), ("int64",))),
+    **dict.fromkeys((kinds.INT53, kinds.INT64), (("Int64",), ("int64",))),
     kinds.FLOAT: (("Float64",), ("float64",)),
     kinds.DECIMAL: (("Decimal", 38, kinds.SCALE), ("decimal128", 38, kinds.SCALE)),
     **dict.fromkeys((kinds.STRING, kinds.TEXT, kinds.JSON), (("String",), ("string",))),
     kinds.DATE: (("Date",), ("date32",)),
     kinds.TIME: (("Time",), ("time64", "us")),
-    kinds.DATETIME: (("Datetime", "us"), ("timestamp", "us")),
-    kinds.ZONED: (("Datetime", "us", "UTC"), ("timestamp", "us", "UTC")),
+    kinds.TIMESTAMP: (("Datetime", "us"), ("timestamp", "us")),
+    kinds.TIMESTAMP_UTC: (("Datetime", "us", "UTC"), ("timestamp", "us", "UTC")),
     kinds.DURATION: (("Duration", "us"), ("duration", "us")),
     kinds.STRUCT: (("Struct",), ("struct",)),
     kinds.LIST: (("List",), ("list_",)),
@@ -32,12 +32,12 @@ _TYPES: Final[dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
 # The arrays of pandas that hold missing values beside numbers, and the types of NumPy in them.
 _ARRAYS: Final = {
     kinds.BOOLEAN: ("BooleanArray", "bool"),
-    **dict.fromkeys((kinds.INTEGER, kinds.LONG), ("IntegerArray", "int64")),
+    **dict.fromkeys((kinds.INT53, kinds.INT64), ("IntegerArray", "int64")),
     kinds.FLOAT: ("FloatingArray", "float64"),
 }
 _PANDAS: Final = {
-    kinds.DATETIME: "datetime64[us]",
-    kinds.ZONED: "datetime64[us, UTC]",
+    kinds.TIMESTAMP: "datetime64[us]",
+    kinds.TIMESTAMP_UTC: "datetime64[us, UTC]",
     kinds.DURATION: "timedelta64[us]",
 }
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from ..errors import InferenceError
 from ..imports import is_instance, loaded
-from ..prompts import Image, hidden_fields, prompt_form, says_nothing
+from ..messages import private_fields
+from ..prompts import Image, says_nothing, to_prompt
 from .columns import fields_of, plain
 
 Row = Mapping[str, Any]
@@ -29,13 +30,13 @@ class FrameRow(dict[str, Any]):
 
     `_index` has the values of the index by the names of its levels, so far as they have names of their own. `_label`
     has all of them, under the names that pandas gives them as columns; it is empty if the index only counts the rows.
-    A template that names a column must not find them in its place. `_hidden` has the names of the fields that the class
-    of the row keeps out of its own text: they may be secrets.
+    A template that names a column must not find them in its place. `_private` has the names of the fields that the
+    class of the row keeps out of its own text: they may be secrets.
     """
 
     _index: Mapping[str, Any] = MappingProxyType({})
     _label: Mapping[str, Any] = MappingProxyType({})
-    _hidden: AnySet[str] = frozenset()
+    _private: AnySet[str] = frozenset()
 
     def __missing__(self, name: object) -> Any:
         if isinstance(name, str) or str(name) not in self:
@@ -69,11 +70,11 @@ def as_row(value: Any, names: Sequence[str] = ()) -> Row:
     """
     if isinstance(value, Mapping):
         return value
-    if _has_prompt_form(value):
+    if _has_own_prompt(value):
         return Record({TEXT: value})
     if (fields := fields_of(value)) is not None:
         record = _record(fields.items())
-        record._hidden = hidden_fields(type(value))
+        record._private = private_fields(type(value))
         return record
     if isinstance(value, tuple):
         return _of_tuple(value, names)
@@ -100,15 +101,15 @@ def _record(fields: Iterable[tuple[Any, Any]]) -> Record:
     return Record((str(name), one) for name, one in fields)
 
 
-def _has_prompt_form(value: Any) -> bool:
-    """Return whether a value is shown to a model in a form of its own, such as an image."""
+def _has_own_prompt(value: Any) -> bool:
+    """Return whether a value is shown to a model in its own way, as an image is."""
     return isinstance(value, Image) or any(hasattr(type(value), name) for name in ("_ai_repr_", "_repr_png_"))
 
 
-def _text_form(value: Any) -> str | None:
+def _own_prompt_text(value: Any) -> str | None:
     """Return the text that a value gives for a model by `_ai_repr_`, as a Reply does; None for an image, or nothing."""
     with suppress(Exception):
-        if hasattr(type(value), "_ai_repr_") and isinstance(shown := prompt_form(value), str):
+        if hasattr(type(value), "_ai_repr_") and isinstance(shown := to_prompt(value), str):
             return str(shown)
     return None
 
@@ -157,10 +158,10 @@ def storable(row: Row) -> Row:
 def _stored(value: Any) -> Any:
     if is_instance(value, "pandas.DataFrame"):
         return plain(value.to_dict("records"))
-    if (text := _text_form(value)) is not None:
+    if (text := _own_prompt_text(value)) is not None:
         return text
     # Images are left, for a further run.
-    is_left = _has_prompt_form(value) or type(value).__module__.partition(".")[0] in _STORED
+    is_left = _has_own_prompt(value) or type(value).__module__.partition(".")[0] in _STORED
     is_nested = isinstance(value, dict | list | tuple | AnySet) or is_instance(value, "pandas.Series")
     written = value if is_left and not is_nested else plain(value)
     # A memory address in a result does not say which object it was.

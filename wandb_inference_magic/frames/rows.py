@@ -39,9 +39,9 @@ def without_columns(row: Row, names: AnySet[str]) -> Row:
     return _with_values(row, {name: value for name, value in row.items() if name not in names}) if names else row
 
 
-def hidden_columns(row: Row) -> AnySet[str]:
+def private_columns(row: Row) -> AnySet[str]:
     """Return the names of the fields that the class of a row keeps out of its own text: they may be secrets."""
-    return row._hidden if isinstance(row, FrameRow) else frozenset()
+    return row._private if isinstance(row, FrameRow) else frozenset()
 
 
 def _with_values(row: Row, values: dict[str, Any]) -> Row:

@@ -20,7 +20,7 @@ from ..batch import PreparedRuns, RunPart, likely_mistakes
 from ..config import CONCURRENCY, SETTING_NAMES, Key, WandbInference, check_key
 from ..errors import InferenceError, InferenceWarning, Interrupted, shortened
 from ..frames import (
-    Names,
+    ColumnNames,
     column_of_texts,
     name_columns,
     pandas_array,
@@ -55,7 +55,7 @@ class PartitionSpec:
     settings: Mapping[str, Any]
     spec: BatchSpec
     model: str
-    names: Names
+    names: ColumnNames
     use_cache: bool
     limit_name: str
 

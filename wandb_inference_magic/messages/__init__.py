@@ -9,7 +9,17 @@ from ..imports import lazy_exports
 if TYPE_CHECKING:
     from .content import Content, Message, content_text, has_images, non_text_parts, part_text, parts_of, texts_of
     from .extract import CodeBlock, inner_json, json_in, pretty_json, read_json
-    from .frames import data_frame
+    from .fields import (
+        dumped_model,
+        has_named_columns,
+        has_private_fields,
+        is_container,
+        is_opaque_tuple,
+        private_fields,
+        public_items,
+        record_fields,
+        shows_private_fields,
+    )
     from .reply import BUDGET_REMEDY, Reply, ToolCall, ToolStep, added_up, is_cut, notices_below
     from .request import (
         ADDED_JSON_MODE,
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
         without_json_mode,
     )
     from .thread import DEFAULT_THREAD, Origin, Thread, Threads, Turn
+    from .to_pandas import data_frame
     from .tokens import Usage, estimate, estimate_messages, writing_seconds
 
 __getattr__ = lazy_exports(__name__)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import InferenceError
 from ..text import json_or_none, json_values, read_json_text, read_loose_json, ungrouped, with_backslashes
+from .fields import record_fields
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -193,11 +194,12 @@ def _record(value: Any) -> dict[str, Any] | None:
     if isinstance(value, dict):
         return {str(key): one for key, one in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
+        # Those inside it become dicts too.
         return asdict(value)
-    if hasattr(value, "model_dump") and not isinstance(value, type):
+    if hasattr(type(value), "model_dump"):
         dumped = value.model_dump()
         return dict(dumped) if isinstance(dumped, dict) else None
-    return dict(value._asdict()) if hasattr(value, "_asdict") else None
+    return record_fields(value)
 
 
 def _tables(tokens: Sequence[Token]) -> Iterator[Records]:

@@ -12,7 +12,7 @@ from ..text import counted, duration, sum_or_none, whole
 from . import display
 from .content import Message  # noqa: TC001
 from .extract import CodeBlock, code_blocks, to_records
-from .frames import data_frame
+from .to_pandas import data_frame
 from .tokens import Usage, writing_seconds
 
 BUDGET_REMEDY: Final = "For a longer one set --max-tokens; the budget must cover it (%wbconfig --budget)."

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
+    from .describe_frames import is_missing, says_nothing, without_addresses
     from .files import without_folders
-    from .frames import is_missing, says_nothing, without_addresses
-    from .hidden import hidden_fields, hides
     from .images import Image, TextOfImages, with_images
-    from .marked import cut, cut_values, fit_values, with_text_after
     from .template import (
         THE_PROMPT,
         Template,
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
         render,
         render_text,
     )
-    from .values import as_prompt, json_of, prompt_form
+    from .value_spans import cut, cut_values, fit_values, with_text_after
+    from .values import as_prompt, json_of, to_prompt
 
 __getattr__ = lazy_exports(__name__)

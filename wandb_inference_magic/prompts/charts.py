@@ -18,8 +18,8 @@ from typing import Any, Final, NoReturn
 from ..errors import InferenceError
 from ..imports import is_instance, quiet
 from ..text import safe_plain
-from .frames import is_missing
-from .marked import LEFT_OUT, CutText
+from .describe_frames import is_missing
+from .value_spans import LEFT_OUT, CutText
 
 # The points of a list, or rows of a table, that are shown.
 MAX_POINTS: Final = 20

@@ -1,4 +1,4 @@
-"""Files, binary data and code in prompts.
+"""Files, binary data, code and any other objects in prompts.
 
 The text of files is decoded, images are images, and anything else is refused by its kind. Of code it is the source of
 functions and classes, modules, tracebacks.
@@ -24,9 +24,11 @@ from urllib.request import url2pathname
 
 from ..config import expanded, working_folder
 from ..errors import InferenceError, did_you_mean, quoted, shortened
-from ..text import counted, safe_plain
+from ..text import counted, safe_plain, written
 from . import images
-from .marked import LEFT_OUT, CutText
+from .charts import text_in_notebooks
+from .describe_frames import refuse_uncomputed, says_nothing, without_addresses
+from .value_spans import LEFT_OUT, CutText
 
 if TYPE_CHECKING:
     from .images import Image
@@ -323,6 +325,29 @@ def _unreadable(name: str, why: str, remedy: str) -> InferenceError:
 def describe_exception(value: BaseException) -> str:
     """Return the traceback of an exception."""
     return safe_plain(without_folders("".join(traceback.format_exception(value)))).strip()
+
+
+def describe_object(value: object) -> str:
+    """Return a value's own text. If that only names a type, return the text that notebooks show.
+
+    Raises
+    ------
+    InferenceError
+        If it has no such text either.
+    """
+    refuse_uncomputed(value)
+    if callable(value) and inspect.isroutine(wrapped := getattr(value, "__wrapped__", None)):
+        return describe_source(wrapped)
+    if not says_nothing(text := safe_plain(written(value))):
+        return without_addresses(text)
+    if shown := text_in_notebooks(value):
+        return shown
+    kind = type(value).__name__
+    raise InferenceError(
+        f"A value of type {kind} has no readable form: its text would be {quoted(text)}.",
+        remedy="Put the part that you need into the prompt, such as an attribute, or list(...) of a generator. Or "
+        f"define the text of a {kind} with @as_prompt.register.",
+    )
 
 
 def without_folders(trace: str) -> str:

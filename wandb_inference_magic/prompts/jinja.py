@@ -14,9 +14,8 @@ from jinja2.utils import missing
 from typing_extensions import override
 
 from ..imports import is_instance
-from .frames import is_labelled, is_missing
-from .marked import MarkedText
-from .missing import (
+from .describe_frames import is_labelled, is_missing
+from .template_rules import (
     filters_for_missing,
     function_of,
     is_in,
@@ -28,6 +27,7 @@ from .missing import (
     text_or_empty,
     value_or_none,
 )
+from .value_spans import MarkedText
 from .values import json_of
 
 # The name of a test of whether a value is true. It has a space, so that no template can use it.

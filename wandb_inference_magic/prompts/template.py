@@ -18,11 +18,11 @@ from uuid import uuid4
 from ..errors import InferenceError, describe_exception, near_names, quoted, shortened, visible
 from ..libraries import check_libraries
 from ..messages import texts_of
+from .describe_frames import columns_of, is_missing, labels_of
 from .files import no_image_file
-from .frames import columns_of, is_missing, labels_of
 from .images import Image, TextOfImages, image_inside, with_images
-from .marked import CutText, MarkedText, ValueText, cut, image_place, joined_with_images, without
-from .values import image_given, image_of, prompt_form, whole_form
+from .value_spans import CutText, MarkedText, ValueText, cut, image_place, joined_with_images, without
+from .values import Whole, image_of, require_image, to_prompt, whole_prompt
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template as CompiledTemplate, nodes
@@ -200,11 +200,11 @@ class Template:
         if isinstance(value, MarkedText):
             # A block that was kept for later.
             return value
-        is_whole = isinstance(value, _Whole)
+        is_whole = isinstance(value, Whole)
         value = value.value if is_whole else value
         if is_missing(value):
             return ""
-        shown = whole_form(value) if is_whole else prompt_form(value)
+        shown = whole_prompt(value) if is_whole else to_prompt(value)
         if isinstance(shown, Image):
             return self._place(shown)
         if isinstance(shown, TextOfImages):
@@ -284,7 +284,7 @@ def prompt_with(text: str, images: Iterable[Any]) -> Content:
     InferenceError
         If it is empty and without an image, or if one of the images is none.
     """
-    given = [image_given(one) for one in images]
+    given = [require_image(one) for one in images]
     if not given and not text.strip():
         raise _refused("The prompt is empty", "Give a text, or an image.")
     return with_images(text, given)
@@ -304,13 +304,6 @@ def refuse_empty(content: Content) -> None:
         )
 
 
-class _Whole:
-    """A value that must not be cut."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
 def _environment(finalize: Callable[[Any], Any]) -> Environment:
     check_libraries("jinja2")
     # Jinja2 is slow to import, and a prompt without a template does not need it.
@@ -325,7 +318,7 @@ def _environment(finalize: Callable[[Any], Any]) -> Environment:
         optimized=False,
     )
     environment.globals = {}
-    environment.filters["whole"] = _Whole
+    environment.filters["whole"] = Whole
     return environment
 
 

@@ -1,7 +1,14 @@
 """Convert a notebook value for a prompt, by its type. `as_prompt` is the one function to extend.
 
+What stands for a value in `{{ value }}`?                         `to_prompt`
+... in `{{ value | whole }}`, which is never cut?                 `whole_prompt`
+... in `{{ value | tojson }}`?                                    `json_of`
+... within a text (`~`, `join`, `%`) or a cell, if not its `str`? `in_place_of_str`
+Has the user, or the value's class, defined its text?             `custom_prompt`
+Which function converts the values of a type?                     `converter_of`
+Which image is it? Raise if it is none? Is it one?                `image_of`, `require_image`, `is_image`
+
 Types of other packages are looked up among the modules that are loaded, so that no package is imported without need.
-A function that the user registered for a type comes before ours.
 """
 
 from __future__ import annotations
@@ -11,48 +18,55 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import is_dataclass
-from functools import lru_cache, singledispatch
-from inspect import isroutine
+from dataclasses import dataclass, is_dataclass
+from functools import lru_cache, partial, singledispatch
 from io import BytesIO, StringIO
 from itertools import islice
 from math import isinf
 from numbers import Integral, Real
 from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeVar
 
-from ..errors import InferenceError, quoted
+from ..errors import InferenceError
 from ..imports import is_instance, loaded
-from ..text import LARGEST_INTEGER, safe_plain, shortest, written
-from . import charts, frames, hidden, images
+from ..messages import dumped_model, is_container, is_opaque_tuple, public_items, record_fields, shows_private_fields
+from ..text import LARGEST_INTEGER, shortest, written
+from . import charts, describe_frames as frames, images
 from .files import (
     describe_exception,
     describe_file,
     describe_module,
+    describe_object,
     describe_source,
     home_resolved,
     no_image_file,
 )
 from .images import IN_TEXT, Image, TextOfImages
-from .marked import LEFT_OUT, CutText
+from .value_spans import LEFT_OUT, CutText
 
-if TYPE_CHECKING:
-    Form = Callable[[Any], str | Image]
-
+Converter = Callable[..., str | Image]
+C = TypeVar("C", bound=Converter)
 MAX_ITEMS: Final = 1000
 MAX_NODES: Final = 20_000
 DEEPEST: Final = 20
 # Each level takes some of Python's limit of 1,000 calls.
 DEEPEST_OF_WHOLE: Final = 120
 ONE_LINE: Final = 100
-# The forms of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
+# The types of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
 _TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A value that must not be cut: what the filter `whole` returns."""
+
+    value: Any
 
 
 @singledispatch
 def as_prompt(value: object) -> str | Image:
-    """Return the form of a value in a prompt: a text or an image.
+    """Return what stands for a value in a prompt: a text or an image.
 
     Register a custom type with `@as_prompt.register`. A type that is not registered can have a method `_ai_repr_`, as
     Jupyter's enhancement proposal 129 describes it; only one that is not a coroutine is used.
@@ -64,13 +78,13 @@ def as_prompt(value: object) -> str | Image:
     """
     if frames.is_missing(value):
         return ""
-    if (shown := _ai_form(value)) is not None:
+    if (shown := _from_ai_repr(value)) is not None:
         return shown
-    if form := form_of(type(value)):
-        return form(value)
-    if _record_of(value) is not None or hasattr(type(value), "model_dump") or hidden.is_container(value):
+    if convert := converter_of(type(value)):
+        return convert(value)
+    if _record_of(value) is not None or hasattr(type(value), "model_dump") or is_container(value):
         return _json(value)
-    return images.image_from_png(value) or images.image_from_artist(value) or _readable(value)
+    return images.image_from_png(value) or images.image_from_artist(value) or describe_object(value)
 
 
 def image_of(value: object) -> Image | None:
@@ -79,24 +93,30 @@ def image_of(value: object) -> Image | None:
         if value.startswith(("https://", "http://", "data:image/")):
             return Image(value)
         return images.image_at(home_resolved(value))
-    shown = prompt_form(value)
+    shown = to_prompt(value)
     return shown if isinstance(shown, Image) else None
 
 
 # Python's own types ------------------------------------------------------------------------------------------
 
 
-def _register(*kinds: type) -> Callable[[Form], Form]:
-    """Register the form of types. A class made of one of them may have a form of its own, by `_ai_repr_`."""
+_ANY: Final = as_prompt.dispatch(object)
+# The functions for types that differ within a text or a container. Any other function is used there as well.
+_OURS: Final = {_ANY}
 
-    def register(form: Form) -> Form:
+
+def _register(*kinds: type) -> Callable[[C], C]:
+    """Register the converter of types of Python's own. A class made of one of them may have an `_ai_repr_`."""
+
+    def register(convert: C) -> C:
         def run(value: Any) -> str | Image:
-            shown = None if type(value) in kinds else _ai_form(value)
-            return form(value) if shown is None else shown
+            shown = None if type(value) in kinds else _from_ai_repr(value)
+            return convert(value) if shown is None else shown
 
         for kind in kinds:
             as_prompt.register(kind, run)
-        return form
+        _OURS.add(run)
+        return convert
 
     return register
 
@@ -110,19 +130,18 @@ _register(FunctionType, MethodType, BuiltinFunctionType, type(lru_cache(len)), t
 _register(ModuleType)(describe_module)
 
 
+_register(Image)(lambda value: value)
+
+
 @as_prompt.register
-def _(value: Image) -> Image:
-    return value
+def _(value: Whole) -> str | Image:
+    return whole_prompt(value.value)
 
 
 @_register(dict, list, tuple, set, frozenset, deque)
-def _json(value: object) -> str | Image:
-    return _json_text(value, is_limited=True)
-
-
-def _json_text(value: object, *, is_limited: bool) -> str | Image:
-    if hidden.is_written_tuple(value):
-        return _readable(value)
+def _json(value: object, *, is_limited: bool = True) -> str | Image:
+    if is_opaque_tuple(value):
+        return describe_object(value)
     image = images.image_from_panels(value) or images.image_from_record(value)
     if image is not None:
         return image
@@ -135,21 +154,21 @@ def _json_text(value: object, *, is_limited: bool) -> str | Image:
     return CutText(text) if reader.has_left_out else text
 
 
-def whole_form(value: object) -> str | Image:
-    """Return the form of a value in a prompt, without a limit on its size or the items of a container."""
-    shown = prompt_form(value)
+def whole_prompt(value: object) -> str | Image:
+    """Return what stands for a value in a prompt, without a limit on its size or the items of a container."""
+    shown = to_prompt(value)
     if not isinstance(shown, CutText):
         return shown
     if is_instance(value, charts.GEOMETRY):
         return str(value.wkt)  # type: ignore[attr-defined]
     whole = describe_file(value, is_whole=True)
-    return _json_text(value, is_limited=False) if whole is None else whole
+    return _json(value, is_limited=False) if whole is None else whole
 
 
 def json_of(value: Any, indent: int | None = None) -> str:
     """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
-    plain, value = _Plain(is_whole=True), frames.unwrapped(value)
-    whole = dict(hidden.items_of(value)) if isinstance(value, Mapping) else frames.records_of(value)
+    plain, value = _Plain(is_limited=False, is_data=True), frames.unwrapped(value)
+    whole = dict(public_items(value)) if isinstance(value, Mapping) else frames.records_of(value)
     text = json.dumps(plain.of(whole), ensure_ascii=False, indent=indent)
     if plain.images:
         raise images.image_inside(value)
@@ -159,10 +178,12 @@ def json_of(value: Any, indent: int | None = None) -> str:
 def _record_of(value: Any) -> dict[str, Any] | None:
     if is_instance(value, "plotly.basedatatypes.BasePlotlyType"):
         return charts.without(value.to_plotly_json(), "template")
-    return hidden.record_of(value)
+    if isinstance(value, partial):
+        return {"func": value.func, "args": value.args, "keywords": value.keywords}
+    return record_fields(value, private=False)
 
 
-def _ai_form(value: object, *, is_data: bool = False) -> str | Image | None:
+def _from_ai_repr(value: object, *, is_data: bool = False) -> str | Image | None:
     """Return what a value's `_ai_repr_` gives; None if it has none, or nothing that is used here."""
     if not hasattr(type(value), "_ai_repr_") and is_dataclass(value) and not is_data:
         # A table of Great Tables has fields that say nothing.
@@ -179,11 +200,10 @@ def _ai_form(value: object, *, is_data: bool = False) -> str | Image | None:
 
 
 class _Plain:
-    """Convert containers to JSON types, limited to a readable size or, as data, whole."""
+    """Convert containers to JSON types, to be read, with or without a limit of size, or to be used as data."""
 
-    def __init__(self, *, is_limited: bool = True, is_whole: bool = False) -> None:
-        self._is_whole = is_whole
-        self._is_limited = is_limited = is_limited and not is_whole
+    def __init__(self, *, is_limited: bool, is_data: bool = False) -> None:
+        self._is_limited, self._is_data = is_limited, is_data
         self._most_items, self._most_nodes = (MAX_ITEMS, MAX_NODES) if is_limited else (sys.maxsize, sys.maxsize)
         self.has_left_out = False
         self._nodes = 0
@@ -214,20 +234,20 @@ class _Plain:
     def _of_container(self, value: Any) -> Any:
         if type(value) is list and as_prompt.dispatch(list) in _OURS:  # most are
             return self._of_items(value)
-        shown = value if isinstance(value, Image) else own_form(value, is_data=self._is_whole)
+        shown = value if isinstance(value, Image) else custom_prompt(value, is_data=self._is_data)
         if shown is not None or (shown := images.image_from_record(value)) is not None:
             return self._text_of(shown)
         if is_instance(value, "pyarrow.Scalar"):
             return self.of(frames.python_of(value))
-        if hidden.is_container(value) and isinstance(value, Mapping):
+        if is_container(value) and isinstance(value, Mapping):
             return self._of_dict(value)
         if (record := _record_of(value)) is not None:
             return {name: self.of(one) for name, one in record.items()}
-        if hidden.is_container(value):
+        if is_container(value):
             return self._of_items(frames.items_in(value))
         if hasattr(type(value), "model_dump"):
-            return self.of(hidden.written_model(value))
-        if type(value).__name__ in ("Timedelta", "datetime64", "timedelta64"):
+            return self.of(dumped_model(value))
+        if any(is_instance(value, name) for name in ("pandas.Timedelta", "numpy.datetime64", "numpy.timedelta64")):
             return str(value)
         if hasattr(type(value), "isoformat"):
             return value.isoformat()
@@ -237,7 +257,7 @@ class _Plain:
         if hasattr(type(value), "item") and not getattr(value, "shape", None):
             # A quantity of Astropy stays one, with its unit.
             item = value.item()
-            return _readable(value) if type(item) is type(value) else self.of(item)
+            return describe_object(value) if type(item) is type(value) else self.of(item)
         if isinstance(value, bytes | bytearray | memoryview):
             image = images.image_from_bytes(bytes(value))
             return frames.size_of(value) if image is None else self._text_of(image)
@@ -246,13 +266,13 @@ class _Plain:
         if isinstance(value, PurePath):
             # A path in a container stands for its name. Only a path that is itself the value is read.
             return str(value)
-        known = form_of(type(value))
-        return self._text_of((known if self._is_limited else whole_form)(value)) if known else _readable(value)
+        known = converter_of(type(value))
+        return self._text_of((known if self._is_limited else whole_prompt)(value)) if known else describe_object(value)
 
     def _has_items(self, value: Any) -> bool:
-        """Return whether a value is a list that a frame or a file made an array of; any array, if it is to be whole."""
+        """Return whether a value is a list that a frame or a file made an array of; any array, if it is data."""
         if is_instance(value, "numpy.ndarray"):
-            return bool(value.ndim) and (self._is_whole or (value.dtype == object and value.ndim == 1))
+            return bool(value.ndim) and (self._is_data or (value.dtype == object and value.ndim == 1))
         return any(is_instance(value, name) for name in _ARRAYS)
 
     def _of_array(self, value: Any) -> list[Any]:
@@ -277,7 +297,7 @@ class _Plain:
 
     def _of_dict(self, value: Mapping[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
-        for key, one in islice(hidden.items_of(value), self._most_items):
+        for key, one in islice(public_items(value), self._most_items):
             name = written(key)
             # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
             kept[name if name not in kept else repr(key)] = self.of(one)
@@ -288,50 +308,33 @@ class _Plain:
         return LEFT_OUT.format(f"{length - self._most_items:,} more")
 
 
-def _readable(value: object) -> str:
-    """Return a value's own text. If that only names a type, return the text that notebooks show, or refuse it."""
-    frames.refuse_uncomputed(value)
-    if callable(value) and isroutine(wrapped := getattr(value, "__wrapped__", None)):
-        return describe_source(wrapped)
-    if not frames.says_nothing(text := safe_plain(written(value))):
-        return frames.without_addresses(text)
-    if shown := charts.text_in_notebooks(value):
-        return shown
-    kind = type(value).__name__
-    raise InferenceError(
-        f"A value of type {kind} has no readable form: its text would be {quoted(text)}.",
-        remedy="Put the part that you need into the prompt, such as an attribute, or list(...) of a generator. Or "
-        f"define the text of a {kind} with @as_prompt.register.",
-    )
-
-
 # Other packages' types ---------------------------------------------------------------------------------------
 
 
 def _array(value: Any) -> str | Image:
-    """Return the form of an array. One of images, such as the axes of a figure, is as the list of them.
+    """Return an array as text. One of images, such as the axes of a figure, is as the list of them.
 
     One of objects in a row is as the list that it was before it was written to a file.
     """
     if value.dtype == object and value.ndim == 1:
         return _json(value.tolist())
-    if value.dtype == object and value.ndim and value.size <= MAX_ITEMS and any(map(has_image_form, value.flat)):
+    if value.dtype == object and value.ndim and value.size <= MAX_ITEMS and any(map(is_image, value.flat)):
         return _json(list(value.flat))
     return frames.describe_array(value)
 
 
 def _series(value: Any) -> str | Image:
-    """Return the form of a series of pandas. One of images is as the list of them, as an array is."""
-    if value.dtype == object and len(value) <= MAX_ITEMS and any(map(has_image_form, value)):
+    """Return a series of pandas as text. One of images is as the list of them, as an array is."""
+    if value.dtype == object and len(value) <= MAX_ITEMS and any(map(is_image, value)):
         return _json(value.tolist())
     return frames.describe_pandas(value)
 
 
 def _any_frame(value: Any) -> str | Image:
-    """Return the form of a frame of any library. A stream that can be read only once is not read."""
+    """Return a frame of any library as text. A stream that can be read only once is not read."""
     with suppress(TypeError):
         return frames.describe_frame(value)
-    return images.image_from_png(value) or _readable(value)
+    return images.image_from_png(value) or describe_object(value)
 
 
 def _without_data(value: Any) -> Image:
@@ -341,7 +344,7 @@ def _without_data(value: Any) -> Image:
 
 def _shown(value: Any) -> str | Image:
     """Return what an object of `IPython.display` shows: its text, or its data as JSON."""
-    return _readable(value) if value.data is None else as_prompt(value.data)
+    return describe_object(value) if value.data is None else as_prompt(value.data)
 
 
 # Arrays whose own text leaves out most of what they hold.
@@ -351,8 +354,8 @@ _ARRAYS: Final = (
     "pyarrow.Array",
     "pyarrow.ChunkedArray",
 )
-_IMAGE_FORMS: Final = (images.image_from_figure, images.image_from_pillow, images.image_from_ipython)
-_FORMS: Final[dict[str, Form]] = {
+_IMAGE_CONVERTERS: Final = (images.image_from_figure, images.image_from_pillow, images.image_from_ipython)
+_CONVERTERS: Final[dict[str, Converter]] = {
     "pandas.DataFrame": frames.describe_pandas,
     "pandas.Series": _series,
     frames.STYLER: lambda value: frames.describe_pandas(frames.styled(value)),
@@ -376,67 +379,62 @@ _FORMS: Final[dict[str, Form]] = {
 }
 
 
-# Any other function for a type was registered by the user.
-_OURS: Final = frozenset(as_prompt.registry.values())
-_ANY: Final = as_prompt.dispatch(object)
-
-
-def prompt_form(value: object) -> str | Image:
-    """Return what `as_prompt` returns, or the form of that if the user registered a function that returns no text."""
+def to_prompt(value: object) -> str | Image:
+    """Return what `as_prompt` returns, converted as well if a registered function returns another value."""
     value = frames.unwrapped(value)
-    form = as_prompt.dispatch(type(value))
-    if form is _ANY and type(value) in (int, float, bool) and not frames.is_missing(value):
+    convert = as_prompt.dispatch(type(value))
+    if convert is _ANY and type(value) in (int, float, bool) and not frames.is_missing(value):
         return written(value)
-    shown: object = form(value)
-    if form in _OURS or isinstance(shown, str | Image):
+    shown: object = convert(value)
+    if convert in _OURS or isinstance(shown, str | Image):
         return shown  # type: ignore[return-value]
     if shown is not None and type(shown) is not type(value):
         with suppress(InferenceError):
-            return prompt_form(shown)
+            return to_prompt(shown)
     returned = "None" if shown is None else f"a value of type {type(shown).__name__}"
     raise InferenceError(
-        f"The function {getattr(form, '__name__', form)}, registered with as_prompt, returned {returned}.",
+        f"The function {getattr(convert, '__name__', convert)}, registered with as_prompt, returned {returned}.",
         remedy="Let it return a text, or a value such as a figure or a frame.",
     )
 
 
-def own_form(value: object, *, is_data: bool = False) -> str | Image | None:
-    """Return the form that the user registered for a type, or that its class has (`_ai_form`); None for any other."""
-    form = as_prompt.dispatch(type(value))
-    return _ai_form(value, is_data=is_data) if form in _OURS else prompt_form(value)
+def custom_prompt(value: object, *, is_data: bool = False) -> str | Image | None:
+    """Return what the user registered for the type of a value, or its class has for prompts; None for any other."""
+    convert = as_prompt.dispatch(type(value))
+    return _from_ai_repr(value, is_data=is_data) if convert in _OURS else to_prompt(value)
 
 
-def text_form(value: object) -> str | Image | None:
-    """Return what takes the place of a value's own text: its own form, or JSON if its text shows what it hides."""
-    if (shown := own_form(value)) is not None:
+def in_place_of_str(value: object) -> str | Image | None:
+    """Return what takes the place of `str(value)`: a custom text, or JSON if it shows private fields. None: nothing."""
+    if (shown := custom_prompt(value)) is not None:
         return shown
-    return json_of(value) if hidden.shows_hidden(value) else None
+    return json_of(value) if shows_private_fields(value) else None
 
 
-frames.own_text = lambda value: IN_TEXT if isinstance(shown := text_form(value), Image) else shown
+frames.own_text = lambda value: IN_TEXT if isinstance(shown := in_place_of_str(value), Image) else shown
 
 
-def form_of(kind: type) -> Form | None:
-    """Return the function for a type: registered with `as_prompt`, or for a type of `_FORMS`. None for any other."""
-    return known_form(kind) if (registered := as_prompt.dispatch(kind)) is _ANY else registered
+def converter_of(kind: type) -> Converter | None:
+    """Return the function for a type, registered with `as_prompt` or in `_CONVERTERS`; None for any other."""
+    return _of_other_package(kind) if (registered := as_prompt.dispatch(kind)) is _ANY else registered
 
 
 @lru_cache(maxsize=1000)
-def known_form(kind: Any) -> Form | None:
-    """Return the function for a type of `_FORMS`; None for any other."""
-    for name, form in _FORMS.items():
+def _of_other_package(kind: Any) -> Converter | None:
+    """Return the function in `_CONVERTERS` for a type; None for any other."""
+    for name, convert in _CONVERTERS.items():
         known = loaded(name)
         if isinstance(known, type) and issubclass(kind, known):
-            return form
+            return convert
     return _any_frame if hasattr(kind, "__arrow_c_stream__") or hasattr(kind, "__dataframe__") else None
 
 
-def has_image_form(value: object) -> bool:
+def is_image(value: object) -> bool:
     """Return whether a value is an image, such as a figure, of which nothing is computed."""
-    return isinstance(value, Image) or form_of(type(value)) in _IMAGE_FORMS
+    return isinstance(value, Image) or converter_of(type(value)) in _IMAGE_CONVERTERS
 
 
-def image_given(value: Any) -> Image:
+def require_image(value: Any) -> Image:
     """Return a value of the user as an image. Raise InferenceError if it is none."""
     if image := image_of(value):
         return image

@@ -103,7 +103,7 @@ class Schema:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The names of the answer's fields, as the attributes of the object have them. None if it is one value."""
+        """The names of the answer's fields, as the attributes of the object have them. Empty if it is one value."""
         return () if self.wrapped else tuple(self.object_schema.get("properties", ()))
 
     @property

@@ -1,4 +1,4 @@
-"""What a value hides: the fields that its class keeps out of its own text or out of what it is written as."""
+"""The fields of a value, and which of them are private: kept out of its own text, or out of what pydantic writes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView, 
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ DEEPEST: Final = 500
 _SCALARS: Final = frozenset((str, int, float, bool, bytes, date, datetime, type(None)))
 
 
-def is_written_tuple(value: object) -> bool:
+def is_opaque_tuple(value: object) -> bool:
     """Return whether a value is a named tuple with a text of its own, which may hide a secret, as a database's URL."""
     # The groups of Jinja2's `groupby` have a text of their own too, which hides nothing.
     if not isinstance(value, tuple) or not hasattr(value, "_fields") or type(value).__module__.startswith("jinja2."):
@@ -30,7 +30,7 @@ def is_written_tuple(value: object) -> bool:
     return any(getattr(text, "__module__", None) == kind.__module__ for kind, text in texts)
 
 
-def _hidden_fields(kind: type) -> frozenset[str]:
+def _private_fields(kind: type) -> frozenset[str]:
     """Return the fields that a dataclass, an attrs class or a model keeps out of its own text: they may be secrets."""
     described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
     models = _described_by_pydantic(kind)
@@ -42,7 +42,7 @@ def _hidden_fields(kind: type) -> frozenset[str]:
 
 
 # Asked of each value.
-hidden_fields: Final[Callable[[type], frozenset[str]]] = lru_cache(maxsize=1000)(_hidden_fields)
+private_fields: Final[Callable[[type], frozenset[str]]] = lru_cache(maxsize=1000)(_private_fields)
 
 
 def _described_by_pydantic(kind: type) -> Mapping[str, Any]:
@@ -57,25 +57,25 @@ def _computed_fields(kind: type) -> Mapping[str, Any]:
     return getattr(getattr(kind, "__pydantic_decorators__", None), "computed_fields", {})
 
 
-def field_names(model: Any) -> list[str]:
+def _field_names(model: Any) -> list[str]:
     """Return the names of the fields of a model that may be sent, with those that it was given and those computed."""
     kind = type(model)
     names = (*getattr(kind, "model_fields", ()), *(getattr(model, "model_extra", None) or ()), *_computed_fields(kind))
-    return [name for name in names if name not in hidden_fields(kind) and _has(model, name)]
+    return [name for name in names if name not in private_fields(kind) and _has(model, name)]
 
 
-def written_model(model: Any) -> Any:
-    """Return what pydantic writes of a model, except for the parts that hide something, or have no JSON form.
+def dumped_model(model: Any) -> Any:
+    """Return what pydantic writes of a model, except for parts that have private fields, or no JSON form.
 
     Raises
     ------
     InferenceError
-        If a serializer of the user's own may show what is hidden.
+        If a serializer of the user's own may show private fields.
     """
     kind, is_hiding = type(model), True
     with suppress(Exception):
-        if not (is_hiding := has_hiding_parts(model)):
-            return model.model_dump(mode="json", exclude=set(hidden_fields(kind)))
+        if not (is_hiding := parts_have_private_fields(model)):
+            return model.model_dump(mode="json", exclude=set(private_fields(kind)))
     if is_hiding and getattr(getattr(kind, "__pydantic_decorators__", None), "model_serializers", None):
         raise InferenceError(
             f"A {kind.__name__} has a serializer of its own, which may show what its parts hide.",
@@ -84,13 +84,13 @@ def written_model(model: Any) -> Any:
         )
     if getattr(kind, "__pydantic_root_model__", False):
         return model.root
-    return {name: _written_field(model, name) for name in field_names(model)}
+    return {name: _dumped_field(model, name) for name in _field_names(model)}
 
 
-def _written_field(model: Any, name: str) -> Any:
+def _dumped_field(model: Any, name: str) -> Any:
     value = getattr(model, name)
     with suppress(Exception):
-        if not hides(value):
+        if not has_private_fields(value):
             return model.model_dump(mode="json", include={name})[name]
     return value
 
@@ -102,18 +102,18 @@ def _has(model: object, name: str) -> bool:
     return False
 
 
-def hides(value: Any) -> bool:
-    """Return whether a value or a part of it has hidden fields, or a text that hides something: pydantic shows them."""
-    return any(map(_has_hidden, _walk([value], _parts_sent)))
+def has_private_fields(value: Any) -> bool:
+    """Return whether a value or a part of it has private fields, or is an opaque tuple: pydantic shows them."""
+    return any(map(_has_own_private_fields, _walk([value], _parts_sent)))
 
 
-def has_hiding_parts(value: Any) -> bool:
-    """Return whether a container, or what may be sent of a model or a dataclass, hides something."""
-    return any(map(_has_hidden, _walk(_parts_sent(value), _parts_sent)))
+def parts_have_private_fields(value: Any) -> bool:
+    """Return whether a part that may be sent of a container, a model or a dataclass has private fields."""
+    return any(map(_has_own_private_fields, _walk(_parts_sent(value), _parts_sent)))
 
 
-def shows_hidden(value: Any, text: str = "__str__") -> bool:
-    """Return whether a value's own text shows a hidden field of it or of a part: pydantic's shows what it excludes.
+def shows_private_fields(value: Any, text: str = "__str__") -> bool:
+    """Return whether a value's own text shows a private field of it or of a part: pydantic's shows what it excludes.
 
     Parameters
     ----------
@@ -151,19 +151,19 @@ def _walk(values: Iterable[Any], parts_of: Callable[[Any], Iterable[Any]]) -> It
         left += [(depth + 1, part) for part in parts_of(one) if type(part) not in _SCALARS]
 
 
-def _has_hidden(value: Any) -> bool:
-    return bool(hidden_fields(type(value))) or is_written_tuple(value)
+def _has_own_private_fields(value: Any) -> bool:
+    return bool(private_fields(type(value))) or is_opaque_tuple(value)
 
 
 def _parts_sent(value: Any) -> Iterable[Any]:
     if is_container(value):
         return value.values() if isinstance(value, Mapping) else value
-    names = field_names(value) if hasattr(type(value), "model_dump") else getattr(value, "__dataclass_fields__", ())
+    names = _field_names(value) if hasattr(type(value), "model_dump") else getattr(value, "__dataclass_fields__", ())
     return (getattr(value, name, None) for name in names)
 
 
 def _text_shows(value: Any, text: str = "__repr__") -> bool:
-    return not is_container(value) and not hidden_fields(type(value)).isdisjoint(_names_in_text(value, text))
+    return not is_container(value) and not private_fields(type(value)).isdisjoint(_names_in_text(value, text))
 
 
 def _parts_in_text(value: Any, text: str = "__repr__") -> Iterable[Any]:
@@ -189,26 +189,42 @@ def _names_in_text(value: Any, text: str) -> list[str]:
     return [*(name for name, one in _described_by_pydantic(kind).items() if one.repr), *extra]
 
 
-def record_of(value: Any) -> dict[str, Any] | None:
-    """Return what may be sent of a record, as a dataclass, a named tuple or a row of a database; None for any other."""
-    if isinstance(value, type) or is_written_tuple(value):
+def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
+    """Return the fields of a record by their names; None for any other value.
+
+    A record is a dataclass, a named tuple or another value with `_asdict`, a SimpleNamespace, an object of attrs, an
+    entity of SQLAlchemy or a `sqlite3.Row`. A pydantic model is none: see `dumped_model`.
+
+    Parameters
+    ----------
+    value : object
+    private : bool
+        Whether with the fields that the class keeps out of its own text. Without them, a named tuple or an entity with
+        a text of its own is no record: that text may hide any of its fields.
+    """
+    kind: Any = type(value)
+    if isinstance(value, type) or (not private and is_opaque_tuple(value)):
         return None
-    left_out = hidden_fields(type(value))
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in left_out}
-    if callable(getattr(type(value), "_asdict", None)):
+        names = [one.name for one in fields(value)]
+    elif callable(getattr(kind, "_asdict", None)):
         own = getattr(value, "_fields", ())  # results of SciPy have others, some of them private
         return {name: one for name, one in value._asdict().items() if name in own or not name.startswith("_")}
-    if isinstance(value, SimpleNamespace):
+    elif isinstance(value, SimpleNamespace):
         return vars(value)
-    if isinstance(value, partial):
-        return {"func": value.func, "args": value.args, "keywords": value.keywords}
-    if (described := getattr(type(value), "__attrs_attrs__", None)) is not None:
-        return {one.name: getattr(value, one.name, None) for one in described if one.name not in left_out}
-    return dict(value) if is_instance(value, "sqlite3.Row") else None
+    elif hasattr(kind, "__attrs_attrs__"):
+        names = [one.name for one in kind.__attrs_attrs__]
+    elif is_instance(getattr(kind, "__mapper__", None), "sqlalchemy.orm.Mapper"):
+        names = [one.key for one in kind.__mapper__.column_attrs]
+        if not private and (kind.__str__, kind.__repr__) != (object.__str__, object.__repr__):
+            return None
+    else:
+        return dict(zip(value.keys(), value, strict=True)) if is_instance(value, "sqlite3.Row") else None
+    left_out = frozenset[str]() if private else private_fields(kind)
+    return {name: getattr(value, name, None) for name in names if name not in left_out}
 
 
-def items_of(value: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
+def public_items(value: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
     """Return the items of a mapping, without those that its own text hides."""
     if any(is_instance(value, name) for name in ("httpx.Headers", "httpx2.Headers")):
         return [(key, one) for key, one in value.items() if key not in ("authorization", "proxy-authorization")]
@@ -222,7 +238,7 @@ def is_container(value: object) -> bool:
     is a part of its rows.
     """
     if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
-        return not is_written_tuple(value)
+        return not is_opaque_tuple(value)
     has_items = isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
     return (has_items and not hasattr(type(value), "_repr_html_")) or has_named_columns(type(value))
 

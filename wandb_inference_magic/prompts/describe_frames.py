@@ -1,4 +1,7 @@
-"""Describe a DataFrame, a Series or an array to a model: shape, types and a limited number of rows or values."""
+"""Describe a DataFrame, a Series or an array to a model: shape, types and a limited number of rows or values.
+
+Also which values are missing, and the items of any container in one order.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ from typing import Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded
+from ..messages import has_named_columns, is_container, public_items
 from ..text import counted, safe_plain, shortest
-from .hidden import has_named_columns, is_container, items_of
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -38,6 +41,8 @@ LONGEST_ARRAY: Final = 5000
 _PLACE: Final = r"(?:(?: at | @ | address=)0x[0-9a-fA-F]{6,}|(?<= object) at [0-9a-fA-F]{8,}| id='\d{6,}')"
 _SAYS_NOTHING: Final = re.compile(rf"<[\w.<>, '=-]*{_PLACE}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>")
 _ADDRESS: Final = re.compile(_PLACE)
+# The packages and the types of `pd.NA`, `pd.NaT` and `np.ma.masked`.
+_MISSING: Final = frozenset((("pandas", "NAType"), ("pandas", "NaTType"), ("numpy", "MaskedConstant")))
 STYLER: Final = "pandas.io.formats.style.Styler"
 DASK: Final = ("dask.dataframe.DataFrame", "dask.dataframe.Series")
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
@@ -47,8 +52,8 @@ def _no_text(_: object) -> None:
     return None
 
 
-# Returns the text that a value has in prompts in place of its own, or None. `values` sets it when it is imported: it
-# imports this module.
+# Returns the text that takes the place of `str(value)`, or None. `values` sets it when it is imported: an import of
+# `values` here would be a circle.
 own_text: Callable[[object], str | None] = _no_text
 
 
@@ -62,11 +67,10 @@ def is_missing(value: object) -> bool:
         return False
     if kind is float:
         return value != value
-    if kind.__name__ in ("NAType", "NaTType", "MaskedConstant"):
+    if (kind.__module__.partition(".")[0], kind.__name__) in _MISSING:
         return True
-    if kind.__name__.endswith("Scalar"):
-        # One of pyarrow.
-        return getattr(value, "is_valid", True) is False
+    if kind.__name__.endswith("Scalar") and is_instance(value, "pyarrow.Scalar"):
+        return not value.is_valid  # type: ignore[attr-defined]
     if isinstance(value, Decimal):
         return value.is_nan()
     is_scalar = hasattr(kind, "tolist") and getattr(value, "shape", None) == ()
@@ -376,7 +380,7 @@ class _Cell:
         if (text := own_text(value)) is not None:
             return text
         if is_container(value) and isinstance(value, Mapping):
-            return {str(name): self.of(one) for name, one in islice(items_of(value), LONGEST_CELL)}
+            return {str(name): self.of(one) for name, one in islice(public_items(value), LONGEST_CELL)}
         if is_container(value):
             return [self.of(one) for one in islice(items_in(value), LONGEST_CELL)]
         if isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):

@@ -1,4 +1,4 @@
-"""What the filters and operators of templates make of a missing value: no text, no items, no number."""
+"""What operators, filters, `%` and `format` of templates make of a value. A missing one is no text, item or number."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from jinja2 import Undefined
 from jinja2.filters import make_attrgetter
 from typing_extensions import override
 
-from ..imports import is_instance
-from .frames import in_order, is_missing, python_of, says_nothing, unwrapped, without_addresses
-from .hidden import is_container, shows_hidden
+from ..imports import is_instance, loaded
+from ..messages import is_container, shows_private_fields
+from .describe_frames import in_order, is_missing, python_of, says_nothing, unwrapped, without_addresses
 from .images import Image, TextOfImages, image_inside
-from .marked import MarkedText, check_images
-from .values import form_of, json_of, prompt_form, text_form
+from .value_spans import MarkedText, check_images
+from .values import Whole, converter_of, in_place_of_str, json_of, to_prompt
 
 if TYPE_CHECKING:
     Filter = Callable[..., Any]
@@ -94,27 +94,26 @@ def text_or_empty(value: Any) -> Any:
     value = unwrapped(value)
     if type(value) in (str, int, float) or isinstance(value, MarkedText | Undefined):
         return value
-    shown = text_form(value)
+    shown = in_place_of_str(value)
     if shown is None and isinstance(value, (str, int, float)):
         return value
-    kind: Any = type(value)
     if shown is None and is_container(value):
         shown = json_of(value)
     # A path and an exception are often parts of a sentence: their own texts are.
-    has_own = form_of(kind) is None or isinstance(value, PurePath | BaseException)
-    if shown is None and kind is not Image and has_own:
+    has_own = converter_of(type(value)) is None or isinstance(value, PurePath | BaseException)
+    if shown is None and has_own:
         text = str(value)
         if not says_nothing(text) and without_addresses(text) == text:
             return value
-    shown = prompt_form(value) if shown is None else shown
+    shown = to_prompt(value) if shown is None else shown
     if isinstance(shown, Image | TextOfImages):
-        raise image_inside(value)
+        raise image_inside(value.value if isinstance(value, Whole) else value)
     return shown
 
 
 def _printable(value: Any) -> Any:
     """Return a value, or what may be sent of it if its repr shows what it hides."""
-    return json.loads(json_of(value)) if shows_hidden(value, "__repr__") else value
+    return json.loads(json_of(value)) if shows_private_fields(value, "__repr__") else value
 
 
 def function_of(function: Any) -> Any:
@@ -188,7 +187,7 @@ def method_of(value: Any, name: str) -> Filter | None:
     if not is_missing(value) or not any(hasattr(kind, name) for kind in _OF_ROWS):
         return None
     # The methods that NaT has raise, or give the text "NaT".
-    return _nothing if type(value).__name__ == "NaTType" or not hasattr(value, name) else None
+    return _nothing if value is loaded("pandas.NaT") or not hasattr(value, name) else None
 
 
 def _nothing(*_values: Any, **_options: Any) -> None:
