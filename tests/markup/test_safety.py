@@ -185,7 +185,10 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
             "> |a|b|\n> |-|-|\n> |$\\Vert x\\Vert$|$\\text{y\u2223z}$|",
         ),
         ("- |a|b|\n  |-|-|\n  | 1 | 2 | 3 |\n  | 1 | 2 | |", "- |a|b|\n  |-|-|\n  | 1 | 2 \\| 3 |\n  | 1 | 2 | |"),
-        ("|a|b|\n|-|-|\n| `d | e` | f |\n- `x|y|z`", "|a|b|\n|-|-|\n| `d \\| e` | f |\n- `x|y|z`"),
+        ("|a|b|\n|-|-|\n| `d | e` | f |\n- `x|y|z`", "|a|b|\n|-|-|\n| `d \\| e` | f |\n\n- `x|y|z`"),
+        # To Pandoc, what follows a line of text is part of that text.
+        ("Do:\n- a\n- b\n\nThen\n## B\n\nC\n> d", "Do:\n\n- a\n- b\n\nThen\n\n## B\n\nC\n\n> d"),
+        ("a\n1. b\n\nc\n***\nd", "a\n\n1. b\n\nc\n\n***\nd"),
         ("| `a|<b>` |\n|-|\n| `c\\\\|d` |", "| \\`a&#124;&lt;b>\\` |\n|-|\n| \\`c&#92;&#124;d\\` |"),
         ("|`a|<b>`|c|\n|-|-|\n|$\\|x\\|$|d|", "|`a\\|<b>`|c|\n|-|-|\n|$\\Vert x\\Vert$|d|"),
         ("```\n|`a|b`|c|\n|-|-|\n```", "```\n|`a|b`|c|\n|-|-|\n```"),

@@ -40,6 +40,7 @@ _ACTIVE: Final = "active"
 # Marks that have no meaning in a row's cells beyond the columns of its table, which only some parsers read as text.
 _EMPHASIS: Final = "`~*_"
 _CONTAINERS: Final = ("bullet_list_open", "ordered_list_open", "blockquote_open")
+_BEGUN_APART: Final = ("table_open", "heading_open", "hr", *_CONTAINERS)
 
 
 class CannotRewriteError(ValueError):
@@ -103,9 +104,12 @@ class Rewriting:
         self._may_be_maths = "\\" in table and table.count("$") > 1
 
     def _set_apart(self) -> None:
-        """Put a blank line after lists and quotations and before tables: parsers differ on what ends a block."""
+        """Put a blank line between blocks of which one has no clear end: parsers differ on it.
+
+        To Pandoc, which makes PDF files, a list, a quotation or a heading after a line of text is part of that text.
+        """
         for (before, _), (block, start) in pairwise(top_blocks(self._tokens)):
-            if (before in _CONTAINERS or block == "table_open") and self._source[start - 1].strip(" "):
+            if (before in _CONTAINERS or block in _BEGUN_APART) and self._source[start - 1].strip(" "):
                 self._lines[start] = "\n" + self._lines[start]
 
     def _refuse_confusing_fences(self) -> None:
