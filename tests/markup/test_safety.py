@@ -111,6 +111,11 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
             "- Run\n  ```r\n  a$b\n  ```\n\n- Or\n  ```r\n  c$d\n  ```",
         ),
         (r"p \< 0.05 and \\< \<b>", r"p &lt; 0.05 and \\&lt; &lt;b>"),
+        # A quotation is two then.
+        ("> ```r\n> a$b\n> ```\n> or\n> ```r\n> c$d\n> ```", "> ```r\n> a$b\n> ```\n\n> or\n> ```r\n> c$d\n> ```"),
+        # Code binds tighter than the dollars of a formula.
+        ("Set $HOME or `$PATH`, or `${A}`.", "Set \\$HOME or `$PATH`, or `${A}`."),
+        ("In PHP $x is `$y`, and $z$ and $`a`$", "In PHP <span>\\$</span>x is `$y`, and $z$ and $`a`$"),
         # Brackets of text that a model has escaped, as Markdown made of HTML has them.
         (r"See \[1\], use \[options\]", r"See \[1\], use \[options\]"),
         ("- \\[ \\] a\n- \\[x\\] b\n\n\\[x\\]", "- \\[ \\] a\n- \\[x\\] b\n\n$$x$$"),

@@ -117,6 +117,9 @@ def test_a_hostile_formula_is_shown_as_code_unchanged(opener: str, closer: str) 
         (r"\[ \text{if $x > 0$ or y < 1} \]", r"$$ {\text{if }{x > 0}\text{ or y }{\lt}\text{ 1}} $$"),
         (r"$\text{m^2, CO_{2}, 50%}$", r"${\text{m}^{\text{2}}\text{, CO}_{\text{2}}\text{, 50}\%}$"),
         (r"$\text{costs \$5 {a}}$", r"$\text{costs \$5 {a}}$"),
+        # Signs that MathJax takes in texts only, and some that it does not take.
+        (r"$5\,€ + \text{2 €} = ɛ$", r"$5\,\text{€} + \text{2 €} = \text{ɛ}$"),
+        ("$a\u20d7$", "`$a\u20d7$`"),
         # Arrows of chemistry, and the texts above and below one.
         (r"$\ce{A <=> B <- C ->[x][\Delta] D}, a<b$", r"$\ce{A <=> B <- C ->[x][\Delta] D}, a\lt b$"),
         (r"$\ce{<img src=x>}$", r"$\ce{\lt img src=x>}$"),

@@ -79,12 +79,15 @@ ORDINARY = [
     # Arrows of chemistry, and the texts above and below one.
     r"$\ce{N2 + 3H2 <=> 2NH3}$",
     r"$\ce{A ->[H2O][\Delta] B}$",
+    # A currency.
+    r"$p = 5\,€$",
     # A formula of several lines in a quotation.
     "> **Theorem.** For all $a +\n> b = c$ holds\n>\n> $$\n> a = b + c\n> $$",
     # Delimiters as in the text of a JSON answer.
     r"\\( x_1 = \\frac{1}{2} \\)",
 ]
 SNIPPETS = [
+    "export A=$HOME",
     "df$total <- df$price * df$qty",
     'const el = $("#a"); $(".b").hide();',
     'latex = r"\\begin{x} a \\end{x}"',

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from ..maths import rules as maths
-from .parser import CODE, block_parser, expanded
+from .parser import block_parser, expanded
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -93,7 +93,7 @@ def _escaped(row: str) -> str:
     parts, position, at = [], 0, 0
     while mark := _MARK.search(row, at):
         start, at = mark.span()
-        if found := CODE.match(row, start):
+        if found := maths.CODE.match(row, start):
             shown = _PIPE.sub(r"\|", found[0])
         elif found := maths.match_inline(row, start, len(row)):
             shown = found[0].replace("|", r"\|")

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 _LABEL: Final = re.compile(r"\[((?:\\.|[^\[\]\\])+)\]", re.DOTALL)
 _DEFINITION: Final = re.compile(rf"{_LABEL.pattern}:\s*<?(\S+)", re.DOTALL)
 _TWO_LABELS: Final = re.compile(rf"{_LABEL.pattern}{_LABEL.pattern}", re.DOTALL)
-# Text between equal numbers of backticks.
-CODE: Final = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
 
 
 def expanded(text: str) -> str:
@@ -154,7 +152,7 @@ def _of_used_labels(rule: Callable[[StateBlock, int, int, bool], bool]) -> Calla
         if "kept" not in state.env:
             # Parsed once more, with every definition.
             tokens = state.md.parse(state.src, {"takes_all": True})
-            texts = CODE.sub("", "\n\n".join(token.content for token in tokens if token.type == "inline"))
+            texts = maths.CODE.sub("", "\n\n".join(token.content for token in tokens if token.type == "inline"))
             used = {normalizeReference(one[1]) for one in _LABEL.finditer(texts)}
             defined = [token.meta for token in tokens if token.type == "definition"]
             targets = Counter(label for label, *_ in {(one["id"], one["url"], one["title"]) for one in defined})

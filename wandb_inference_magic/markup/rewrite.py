@@ -19,7 +19,7 @@ from .cells import ROW_OF_DASHES, keep_cells
 from .front_end_parsers import maths_in_code
 from .links import host_of, is_link, linked, may_load, quoted_url, unlinked
 from .literal import dollars_apart, fence_around, literal, literal_line, maths_as_code, safe_inline, tex_marks
-from .parser import CODE, block_parser, expanded, top_blocks
+from .parser import block_parser, expanded, top_blocks
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -100,7 +100,7 @@ class Rewriting:
         # marked ends a cell after an even number of backslashes.
         self._has_unlike_cells = r"\\|" in "\n".join(self._received[lines])
         texts = (table, *table.split("\n"))
-        self._table_dangers = _dangers_in([found[0] for text in texts for found in CODE.finditer(text)])
+        self._table_dangers = _dangers_in([found[0] for text in texts for found in maths.CODE.finditer(text)])
         self._may_be_maths = "\\" in table and table.count("$") > 1
 
     def _set_apart(self) -> None:
@@ -185,7 +185,7 @@ class Rewriting:
         is_cut, is_open = maths_in_code("\n".join([f"{prefix}{fence}", *self._lines[start + 1 : end]]), language)
         self._lines[start] = f"{before}{prefix}{fence}{'' if is_cut else language}"
         self._lines[end - 1] = closing if is_closed else f"{self._lines[end - 1]}\n{closing}"
-        if is_open and not self._quotations:
+        if is_open:
             after = "\n".join(takewhile(str.strip, self._source[end:]))
             # Maths ends with its paragraph.
             self._lines[end - 1] += "\n" if "$" in after or "\\" in after else ""

@@ -6,12 +6,15 @@ A formula that is ordinary maths (`tex`) becomes text that Jupyter renders; any 
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.rules_block import StateBlock
 
+# Text between equal numbers of backticks.
+CODE: Final = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
 BLOCK: Final = "maths_block"
 OPEN_BLOCK: Final = "maths_open"
 
@@ -47,6 +50,8 @@ _TEXT: Final = re.compile(
 _NOT_TEXT: Final = re.compile(
     r"(?P<script>[_^])\{(?P<braced>[^{}]*)\}|\^(?P<raised>[^\s{}\\])|\\?(?P<mark>[_&#%])|(?P<less><)|\$(?P<maths>[^$]+)\$"
 )
+# Currencies and phonetic letters: MathJax 3 shows an error in place of a formula that has them outside texts.
+_SIGNS: Final = re.compile(rf"{_TEXT.pattern}|(?P<signs>[\u0250-\u02af\u20a0-\u20cf]+)")
 # The argument of mhchem's commands, in which `<=>` is an arrow, and two brackets are the texts above and below one.
 _CHEMICAL: Final = re.compile(r"(\\(?:ce|pu)\s*\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})")
 
@@ -56,7 +61,7 @@ def match_inline(text: str, position: int, end: int) -> re.Match[str] | None:
     found = _INLINE.match(text, position, end)
     if found is None or "\n\n" in found[0] or (found["single"] and _closes_unopened(found["single"])):
         return None
-    if _is_bracketed_text(found):
+    if _is_bracketed_text(found) or _ends_in_code(found):
         return None
     of_json = found["round_of_json"] or found["square_of_json"]
     return found if of_json is None or (_TEX_OF_JSON.search(of_json) and inline_text(found) is not None) else None
@@ -68,6 +73,14 @@ def _is_bracketed_text(found: re.Match[str]) -> bool:
         return False
     before, after = found.string[: found.start()].rpartition("\n")[2], found.string[found.end() :].partition("\n")[0]
     return not found["square"].strip() or bool((before + after).strip())
+
+
+def _ends_in_code(found: re.Match[str]) -> bool:
+    """Whether code begins within maths and ends after it, as in "$HOME or `$PATH`": then it is code, and no maths."""
+    if "`" not in found[0]:
+        return False
+    codes = takewhile(lambda code: code.start() < found.end(), CODE.finditer(found.string, found.start(), found.endpos))
+    return any(code.end() > found.end() for code in codes)
 
 
 def _closes_unopened(tex: str) -> bool:
@@ -110,7 +123,7 @@ def _checked(tex: str, mark: str = "") -> str | None:
 
 def safe_as_text(inner: str) -> str:
     """Return LaTeX with the same meaning that is harmless if a front end reads it as text."""
-    inner = _TEXT.sub(_text_apart, _LABEL.sub("", _BOLD.sub(r"\\boldsymbol", inner)))
+    inner = _SIGNS.sub(_text_apart, _LABEL.sub("", _BOLD.sub(r"\\boldsymbol", inner)))
     inner = inner.replace("![", "!{}[").replace("~~", "~{}~")
     # Every second piece is chemical.
     return "".join(
@@ -127,6 +140,8 @@ def _harmless(piece: str, tag: str, after_bracket: str) -> str:
 def _text_apart(found: re.Match[str]) -> str:
     r"""Return a text command with what is not text between pieces of text: `\text{a_b}` as `\text{a}\_\text{b}`."""
     command, body = found["command"], found["body"]
+    if command is None:
+        return rf"\text{{{found['signs']}}}"
     parts, position = [], 0
 
     def add(text: str) -> None:
@@ -143,7 +158,7 @@ def _text_apart(found: re.Match[str]) -> str:
         elif one["maths"]:
             parts.append(f"{{{one['maths']}}}")
         else:
-            script = _TEXT.sub(_text_apart, f"{command}{{{one['braced'] or one['raised'] or ''}}}")
+            script = _SIGNS.sub(_text_apart, f"{command}{{{one['braced'] or one['raised'] or ''}}}")
             parts.append(f"{one['script'] or '^'}{{{script}}}")
     if not parts:
         return found[0]

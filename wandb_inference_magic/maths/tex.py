@@ -28,6 +28,8 @@ def _braced(inner: str, depth: int) -> str:
 _TOKEN: Final = re.compile(r"\\([A-Za-z]+|[\s\S]|$)|[{}%#$]")
 # Markdown turns this into a link if the front end has not removed the formula first.
 _ADDRESS: Final = re.compile(r"://|www\.", re.IGNORECASE)
+# MathJax 3 fails at these. Unlike other signs, they are no text of their own.
+_COMBINING: Final = re.compile("[\u20d0-\u20ff]")
 _LENGTH: Final = r"\d{0,2}(?:\.\d{1,4})?\s*(?:em|ex|mu|pt|px|mm)"
 # mhchem has its own syntax: it splits two backslashes, and reads a backslash before a brace as a letter. So its
 # argument may hold only the backslashes of names and of spaces.
@@ -75,7 +77,7 @@ def is_ordinary_maths(tex: str) -> bool:
     bool
         False also for a formula that MathJax would reject: one with unbalanced braces, a comment or a dollar.
     """
-    if _ADDRESS.search(tex) is not None:
+    if _ADDRESS.search(tex) is not None or _COMBINING.search(tex) is not None:
         return False
     if len(tex) > MAX_CHARS or tex.count("&") > MAX_CELLS or tex.count(r"\begin") > MAX_ENVIRONMENTS:
         return False
