@@ -16,9 +16,8 @@ from ..concurrency import Interrupts
 from ..errors import InferenceError
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch, ValidatorError
-from ..spending import BudgetPart
-from .cached_answers import CachedAnswers
-from .row_call import RowCall, RowPrompts, RowRequests
+from .cached_answers import MAX_WAITING, CachedAnswers, QuestionClaims
+from .row_call import RowBudget, RowCall, RowPrompts, RowRequests
 from .run_results import RunResults
 
 if TYPE_CHECKING:
@@ -30,12 +29,8 @@ if TYPE_CHECKING:
 
 # The run ends after this many failures in a row, or after as many as may be in flight, if that is more.
 MAX_FAILURES: Final = 10
-# The tokens reserved for a reply while others are in flight: fewer rows at once are better than cut answers.
-LEAST_REPLY_TOKENS: Final = 1024
 # Rows are read for this long before those that were read are sent.
 SECONDS_TO_READ: Final = 0.005
-# While so many rows of a run wait for the answers of other runs, it reads no further ones.
-MAX_ASIDE: Final = 100
 
 
 @dataclass(kw_only=True)
@@ -66,6 +61,8 @@ class BatchRun(RunResults):
         self.requests = RowRequests(self.first, self.spec.chat.schema)
         self.together = self.together or (self,)
         self._cached_answers = CachedAnswers(self.cache, self.first, self.seen, self.spec.part)
+        self._claims = QuestionClaims(self.share, self._cached_answers)
+        self._budget = RowBudget(self)
         # With `distinct`: the number of the first row with each key.
         self._first_of: dict[str, int] = {}
         # The rows that have failed since the last answer, and those of them that have stopped the run.
@@ -74,7 +71,7 @@ class BatchRun(RunResults):
         self._has_drawn_all = False
         # Rows that wait for a slot or for the budget.
         self._pending: deque[RowCall] = deque()
-        self._in_flight: set[RowCall] = set()
+        self.in_flight: set[RowCall] = set()
         # The next request then never waits for this thread. A budget is divided among the rows that are started, and a
         # row that waits for its turn here would hold a permit.
         self.prepares_ahead = self.command.budget.limit is None and self.spec.part is None
@@ -83,12 +80,6 @@ class BatchRun(RunResults):
         # Rows whose requests have failed, and whose failures `end` has not seen yet.
         self.new_failures: set[RowCall] = set()
         self._has_answers = False
-        # Rows whose questions other runs are asking.
-        self._aside: list[RowCall] = []
-        # The keys of rows that have ended, whose results are not on disk yet.
-        self._ended_keys: list[str] = []
-        # Whether other calls have reserved what it needs of the budget.
-        self._is_short = False
         # Whether the user's code of another run in this thread has started it: that one cannot go on meanwhile.
         self.is_nested = False
         # Lets interrupts into the user's code: it gives the rows, renders the prompts and validates the answers.
@@ -102,15 +93,15 @@ class BatchRun(RunResults):
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to do."""
-        no_more = self.stopped is not None or (self._has_drawn_all and not self._aside)
-        return no_more and not self._in_flight and not self._pending
+        no_more = self.stopped is not None or (self._has_drawn_all and not self._claims.waiting)
+        return no_more and not self.in_flight and not self._pending
 
-    def start_rows(self, start: Callable[[RowCall], None]) -> bool:
+    def start_rows(self, send: Callable[[RowCall], None]) -> bool:
         """Start the requests for the next rows, or take their answers from the cache. Return whether there were any.
 
         Parameters
         ----------
-        start : callable
+        send : callable
             Sends a row's request.
         """
         if self.stopped is not None:
@@ -124,21 +115,28 @@ class BatchRun(RunResults):
         else:
             self._prepare_rows()
         has_started = False
-        while self._pending and self._free and self._start_row(self._pending[0], start):
+        while self._pending and self.free:
+            row = self._pending[0]
+            if self._needs_request(row):
+                if not self._budget.reserve(row):
+                    self._claims.give_up(row)
+                    break
+                self.in_flight.add(row)
+                send(row)
             self._pending.popleft()
             # Not before: another thread may look at the state while the next row is tried.
-            has_started, self._is_short = True, False
+            has_started, self._budget.is_waiting = True, False
         # A row that needs no request is done. After the last one, the run may be over.
         return has_started or (len(self.answers), self._has_drawn_all) != before
 
     def _prepare_rows(self) -> None:
         """Read the next rows, as many as may be started now but at least one, and look for their answers on disk."""
-        if (row := next((one for one in self._aside if self._claim(one)), None)) is not None:
+        if (row := next(filter(self._may_send, self._claims.waiting), None)) is not None:
             # No other run is asking its question any more.
-            self._aside.remove(row)
+            self._claims.waiting.remove(row)
             self._pending.append(row)
             return
-        if self._has_drawn_all or len(self._aside) >= MAX_ASIDE:
+        if self._has_drawn_all or len(self._claims.waiting) >= MAX_WAITING:
             return
         rows: list[RowCall] = []
         try:
@@ -159,7 +157,7 @@ class BatchRun(RunResults):
     def _read_rows(self, rows: list[RowCall]) -> None:
         # One at a time where the next row depends on the answers so far, or may take long to come.
         can_read_ahead = self.total is not None and self.must_wait is None and self.is_enough is None
-        most = max(self._free, 1) if can_read_ahead else 1
+        most = max(self.free, 1) if can_read_ahead else 1
         until = perf_counter() + SECONDS_TO_READ
         while len(rows) < most and not self._has_drawn_all and self.stopped is None:
             if self.must_wait is not None and self.must_wait(len(self.answers)):
@@ -169,47 +167,38 @@ class BatchRun(RunResults):
             if perf_counter() > until:
                 break
 
-    def _start_row(self, row: RowCall, start: Callable[[RowCall], None]) -> bool:
-        """Start a row's request, take its answer from the cache, or set it aside. Return False if it must wait."""
-        if not self._claim(row):
-            self._aside.append(row)
-            return True
-        if row.seen != self._cached_answers.state(self.share) and not self._not_cached([row]):
-            return True
-        if not self._reserve(row):
-            self.share.give_up_claim(row.key)
+    def _needs_request(self, row: RowCall) -> bool:
+        """Claim a row's question. Return False if another run asks it, or has put its answer on disk meanwhile."""
+        if not self._may_send(row):
+            self._claims.waiting.append(row)
             return False
-        self._in_flight.add(row)
-        start(row)
-        return True
+        return row.seen == self._cached_answers.state(self.share) or bool(self._not_cached([row]))
 
     def _forget_pending(self) -> None:
         for row in self._pending:
             # A row whose start was interrupted is in flight already.
-            if row not in self._in_flight:
-                self.share.give_up_claim(row.key)
+            if row not in self.in_flight:
+                self._claims.give_up(row)
         self._pending.clear()
-        self._is_short = False
+        self._budget.is_waiting = False
 
-    def _claim(self, row: RowCall) -> bool:
-        """Return whether this run may send the row's question. Then no other run does, until its answer is there."""
-        row.is_claimed = self.keeps_answers and self.share.claim(row.key)
-        return row.is_claimed or not self.keeps_answers or self.is_nested
+    def _may_send(self, row: RowCall) -> bool:
+        return self._claims.claim(row) or self.is_nested
 
     @property
     def waits_for(self) -> str:
         """Why it waits for other calls, and for nothing else; empty if it does not."""
-        if self._in_flight or self.stopped is not None:
+        if self.in_flight or self.stopped is not None:
             return ""
-        if self._is_short:
+        if self._budget.is_waiting:
             return "calls in progress have reserved the rest of the budget"
-        return "another map or job is asking the same question" if self._aside and not self._pending else ""
+        return "another map or job is asking the same question" if self._claims.waiting and not self._pending else ""
 
     @property
-    def _free(self) -> int:
+    def free(self) -> int:
         """The number of rows that may be started now."""
         allowed = self.share.allowed
-        return max(allowed + self.prepares_ahead * (allowed - 1) - len(self._in_flight), 0)
+        return max(allowed + self.prepares_ahead * (allowed - 1) - len(self.in_flight), 0)
 
     def end(self, row: RowCall, failure: Exception | None) -> bool:
         """Store the result of a row whose request has ended. Return whether another one must be sent for it."""
@@ -218,43 +207,57 @@ class BatchRun(RunResults):
         if not row.was_sent:
             return self._begin_again(row)
         try:
-            if failure is not None:
-                raise failure
-            if self.leaves_unread:
-                raise KeyboardInterrupt
-            try:
-                with self.interrupts.allowed(new_only=True) if row.spec.schema else nullcontext():
-                    value = row.parsed()
-            except Mismatch as mismatch:
-                row.begin_repair(mismatch, is_last=self.stopped is not None)
-                self.share.mark_unsent(row.key)
-                return True
-            reply = row.reply()
-            if not reply.text.strip() and value is None:
-                self.report(*row.builder.reports)
-                raise InferenceError(why_empty(reply), cause="answer")
+            outcome = self._outcome(row, failure)
         except KeyboardInterrupt:
             # A validator of the user's takes too long. What is on disk is read by the next run.
             self.leaves_unread = self.keeps_answers
-            self._cached_answers.keep(row.key, row.reply(), row.builder.reports)
+            self._keep(row)
             self.release(row)
             raise
         except ValidatorError as error:
             # The answer is paid for. It may fit once the validator is corrected.
-            self._cached_answers.keep(row.key, row.reply(), row.builder.reports)
+            self._keep(row)
             self._fail(row, error, "")
         except Exception as error:  # noqa: BLE001 - reported in the row
             # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
             self._fail(row, row.explained(error), "" if row.builder.is_cut_by_budget else row.key)
         else:
-            self._cached_answers.keep(row.key, reply, row.builder.reports)
-            # Before the row has ended: another thread may look at it.
-            if flaw := why_flawed(reply):
-                self.errors[row.number] = flaw
-                self.flawed += 1
-            self._take(row.number, reply, reply.text if row.spec.schema is None else value)
+            if outcome is None:
+                return True
+            self._take(row, *outcome)
         self.release(row)
         return False
+
+    def _outcome(self, row: RowCall, failure: Exception | None) -> tuple[Reply, Any] | None:
+        """Return the reply to a row and the value of the answer, or None if its repair must be requested.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            When the user interrupts the validator of an answer, also if it was that of an earlier row.
+        Exception
+            Why the row has no answer.
+        """
+        if failure is not None:
+            raise failure
+        if self.leaves_unread:
+            raise KeyboardInterrupt
+        try:
+            with self.interrupts.allowed(new_only=True) if row.spec.schema else nullcontext():
+                value = row.parsed()
+        except Mismatch as mismatch:
+            row.begin_repair(mismatch, is_last=self.stopped is not None)
+            self.share.mark_unsent(row.key)
+            return None
+        reply = row.reply()
+        if not reply.text.strip() and value is None:
+            self.report(*row.builder.reports)
+            raise InferenceError(why_empty(reply), cause="answer")
+        return reply, reply.text if row.spec.schema is None else value
+
+    def _keep(self, row: RowCall) -> None:
+        """Keep the answer of a row that is not read now. A later run reads it."""
+        self._cached_answers.keep(row.key, row.reply(), row.builder.reports)
 
     def _begin_again(self, row: RowCall) -> bool:
         """Take back a row that was not sent. Return whether its request must be sent now."""
@@ -263,21 +266,20 @@ class BatchRun(RunResults):
         self.release(row)
         if not self.is_halted:
             # Its calls are counted already: another one is made for it.
-            self._aside.append(RowCall(self, row.request, row.number, row.key, row.place))
+            self._claims.waiting.append(RowCall(self, row.request, row.number, row.key, row.place))
         return False
 
     def keep_answers(self) -> None:
         """Write the results of rows that have ended to disk. Then they are done, and other runs may look for them."""
         self._cached_answers.write()
         self.end_written()
-        while self._ended_keys:
-            self.share.end_claim(self._ended_keys.pop())
+        self._claims.end_written()
 
     def release(self, row: RowCall) -> None:
         """Count a row's requests, and give its slot, its permit and its reservation back."""
-        if row in self._in_flight:
-            self._in_flight.discard(row)
-            self._ended_keys.append(row.key)
+        if row in self.in_flight:
+            self.in_flight.discard(row)
+            self._claims.end_once_written(row)
             row.reservation.release()
             for call in row.calls():
                 self.count(call)
@@ -289,7 +291,7 @@ class BatchRun(RunResults):
     def release_all(self) -> None:
         """Release the rows in flight, whose requests have been cancelled. Keep the answers there are."""
         self._forget_pending()
-        for row in list(self._in_flight):
+        for row in list(self.in_flight):
             with suppress(KeyboardInterrupt):
                 if row.is_answered:
                     self.end(row, None)
@@ -325,7 +327,7 @@ class BatchRun(RunResults):
                 return None
         else:
             key = self._cached_answers.next_key(request.messages[-1])
-        self._waiting[number] = []
+        self._duplicates_of[number] = []
         # Each try and each replay of a row is known by its place, because requests are sent in any order.
         place = None if self.command.cassette is None else self._cached_answers.count(request.messages[-1])
         return RowCall(self, request, number, key, place)
@@ -352,7 +354,7 @@ class BatchRun(RunResults):
         self.seconds[row.number] = cached.seconds
         self.end_row(row.number)
         self.cached += 1
-        self._ended_keys.append(row.key)
+        self._claims.end_once_written(row)
         return True
 
     @property
@@ -365,43 +367,6 @@ class BatchRun(RunResults):
         """The notices for the user, with those of the cache."""
         return tuple(filter(None, (*self.notices, self._cached_answers.failure)))
 
-    def _reserve(self, row: RowCall) -> bool:
-        """Reserve the worst-case cost of a row. If too little is left, wait for others to end, or stop the run."""
-        budget, jobs = self.command.budget, self.command.session.jobs
-        if budget.limit is None:
-            return True
-        try:
-            with suppress(InferenceError):
-                # How many calls to make at once have no reservation yet.
-                wanted = max(sum(run._to_start for run in self.together), 1)
-                row.reservation.reserve(row.sent, wanted=wanted, least=LEAST_REPLY_TOKENS, part=self._part())
-                return True
-            # Calls cost less than their worst case: what they leave may be enough.
-            if self._in_flight:
-                return False
-            if budget.may_become_affordable(row.sent) and not self.is_nested and not jobs.has_paused:
-                with suppress(InferenceError):
-                    row.reservation.reserve(row.sent, least=LEAST_REPLY_TOKENS)
-                    return True
-                self._is_short = True
-                return False
-            # The rest of the budget is for one row.
-            sent = sum(run.done - run.cached - run.shared for run in self.together)
-            row.reservation.reserve(row.sent, after=sent)
-        except InferenceError as error:
-            self.stopped = error
-            return False
-        return True
-
-    def _part(self) -> BudgetPart:
-        """Return what of the budget this run may reserve: jobs and the notebook have equal parts, models share them."""
-        own, ours = (
-            sum(row.reservation.usd for one in runs for row in one._in_flight) for runs in ([self], self.together)
-        )
-        reserved = ours if self.command.budget.shared else self.command.budget.reserved
-        models = max(sum(not run.is_over for run in self.together), 1)
-        return BudgetPart((self.command.session.jobs.running + 1) * models, own, reserved)
-
     @property
     def waits(self) -> tuple[str, float]:
         """Why requests wait, and until when by the session's clock if that is known. The reason is empty if none do."""
@@ -412,17 +377,24 @@ class BatchRun(RunResults):
     @property
     def is_at_last_row(self) -> bool:
         """Whether one row is left: no other one can show whether the service or the row is to blame."""
-        return len(self._in_flight) == 1 and self._has_drawn_all and not self._aside and not self._pending
+        return len(self.in_flight) == 1 and self._has_drawn_all and not self._claims.waiting and not self._pending
 
     @property
-    def _to_start(self) -> int:
+    def to_start(self) -> int:
         """The number of rows that may be started now and are left."""
         if self.stopped is not None:
             return 0
-        unread = self._free if self.total is None else self.total - len(self.answers)
-        return min(self._free, len(self._pending) + (0 if self._has_drawn_all else max(unread, 0)))
+        unread = self.free if self.total is None else self.total - len(self.answers)
+        return min(self.free, len(self._pending) + (0 if self._has_drawn_all else max(unread, 0)))
 
-    def _take(self, number: int, reply: Reply, answer: Any) -> None:
+    def _take(self, row: RowCall, reply: Reply, answer: Any) -> None:
+        """Store the answer of a row, also a flawed one."""
+        number = row.number
+        self._cached_answers.keep(row.key, reply, row.builder.reports)
+        # Before the row has ended: another thread may look at it.
+        if flaw := why_flawed(reply):
+            self.errors[number] = flaw
+            self.flawed += 1
         self.answers[number], self.seconds[number] = answer, reply.seconds
         self._failed_in_a_row, self.retry, self._has_answers = [], ("", 0.0), True
         self.unwritten.append(number)

@@ -111,7 +111,7 @@ class RunResults:
         self._ended = bytearray()
         self._lock = Lock()
         # By the number of a row that has not ended: the equal rows that wait for its result.
-        self._waiting: dict[int, list[int]] = {}
+        self._duplicates_of: dict[int, list[int]] = {}
         # Rows with a result that is not on disk yet. They are not done: the kernel may be killed.
         self.unwritten: list[int] = []
 
@@ -150,7 +150,7 @@ class RunResults:
         """Count a row as done, and give its result to the rows that wait for it."""
         self._ended[number] = 1
         self.done += 1
-        for equal in self._waiting.pop(number, ()):
+        for equal in self._duplicates_of.pop(number, ()):
             self.share_row(number, equal)
 
     def end_written(self) -> None:
@@ -178,8 +178,8 @@ class RunResults:
 
     def wait_or_share(self, first: int, number: int) -> None:
         """Give a row the result of the first row with the same prompt, as soon as that has one."""
-        if first in self._waiting:
-            self._waiting[first].append(number)
+        if first in self._duplicates_of:
+            self._duplicates_of[first].append(number)
         else:
             self.share_row(first, number)
 
