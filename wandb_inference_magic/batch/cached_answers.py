@@ -1,4 +1,4 @@
-"""The cache of answers as one run uses it: the keys of its rows, their answers, and which of them it may ask for."""
+"""The cache of answers as one run uses it: the keys of its rows, their answers, and which questions it may send."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..schemas import Schema
     from ..session import Command, Share
     from .cache import Answer
+    from .run_results import RunResults
     from .spec import BatchSpec
 
 # The tokens reserved for a reply while others are in flight: fewer rows at once are better than cut answers.
@@ -229,9 +230,7 @@ class RowRun(Protocol):
     new_failures: set[RowCall]
     in_flight: set[RowCall]
     is_nested: bool
-    done: int
-    cached: int
-    shared: int
+    results: RunResults
     stopped: InferenceError | None
     retry: tuple[str, float]
 
@@ -250,9 +249,6 @@ class RowRun(Protocol):
     @property
     def is_at_last_row(self) -> bool:
         """Whether one row is left."""
-
-    def notice(self, *notices: str) -> None:
-        """Add notices for the user."""
 
     def end(self, row: RowCall, failure: Exception | None) -> bool:
         """Store the result of a row whose request has ended. Return whether another one must be sent for it."""
@@ -335,7 +331,7 @@ class RowCall(ModelCall):
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
         relaxed = super().relaxed(error)
         if relaxed is not None:
-            self.run.notice(*self.run.requests.relax_following(self.sent, error))
+            self.run.results.notice(*self.run.requests.relax_following(self.sent, error))
         return relaxed
 
     def delay_after(self, error: InferenceError, tries: int) -> float | None:
@@ -384,7 +380,7 @@ class RowBudget:
                 self.is_waiting = True
                 return False
             # The rest of the budget is for one row.
-            sent = sum(one.done - one.cached - one.shared for one in run.together)
+            sent = sum(one.results.done - one.results.cached - one.results.shared for one in run.together)
             row.reservation.reserve(row.sent, after=sent)
         except InferenceError as error:
             run.stopped = error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import Interrupts
 from ..errors import InferenceError
-from ..rendering import why_empty, why_flawed
+from ..rendering import why_empty
 from ..schemas import Mismatch, ValidatorError
 from .cached_answers import MAX_WAITING, CachedAnswers, QuestionClaims
 from .row_call import RowBudget, RowCall, RowPrompts, RowRequests
@@ -34,8 +34,8 @@ SECONDS_TO_READ: Final = 0.005
 
 
 @dataclass(kw_only=True)
-class BatchRun(RunResults):
-    """One model's run over rows, during the run and after it.
+class BatchRun:
+    """One model's run over rows. `results` has the answers so far.
 
     `together` are all runs of the command, `seen` counts their questions. `must_wait` says, by the number of rows so
     far, whether the next one waits for others; `is_enough` stops it.
@@ -54,10 +54,9 @@ class BatchRun(RunResults):
     is_enough: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         endpoint = self.first.endpoint
+        self.results = RunResults(cost=None if self.first.price is None else 0.0)
         self.share = self.command.session.limiters.share(endpoint.url, self.model, self.spec.at_once(endpoint))
-        self.cost = None if self.first.price is None else 0.0
         self.requests = RowRequests(self.first, self.spec.chat.schema)
         self.together = self.together or (self,)
         self._cached_answers = CachedAnswers(self.cache, self.first, self.seen, self.spec.part)
@@ -80,6 +79,13 @@ class BatchRun(RunResults):
         # Rows whose requests have failed, and whose failures `end` has not seen yet.
         self.new_failures: set[RowCall] = set()
         self._has_answers = False
+        # The error that ended the run early, and why a row was not sent, which only a cassette could have answered.
+        self.stopped: InferenceError | None = None
+        self._missed: InferenceError | None = None
+        # Why rows are being retried, and when, by the clock. The reason is empty once a row is answered.
+        self.retry = "", 0.0
+        # Whether further answers are only put on disk, because a validator of the user's was interrupted.
+        self.leaves_unread = False
         # Whether the user's code of another run in this thread has started it: that one cannot go on meanwhile.
         self.is_nested = False
         # Lets interrupts into the user's code: it gives the rows, renders the prompts and validates the answers.
@@ -109,7 +115,7 @@ class BatchRun(RunResults):
             return False
         if self.share.is_paused:
             return False
-        before = len(self.answers), self._has_drawn_all
+        before = len(self.results.answers), self._has_drawn_all
         if self._pending:
             self._cached_answers.look(self.share)
         else:
@@ -127,7 +133,7 @@ class BatchRun(RunResults):
             # Not before: another thread may look at the state while the next row is tried.
             has_started, self._budget.is_waiting = True, False
         # A row that needs no request is done. After the last one, the run may be over.
-        return has_started or (len(self.answers), self._has_drawn_all) != before
+        return has_started or (len(self.results.answers), self._has_drawn_all) != before
 
     def _prepare_rows(self) -> None:
         """Read the next rows, as many as may be started now but at least one, and look for their answers on disk."""
@@ -160,7 +166,7 @@ class BatchRun(RunResults):
         most = max(self.free, 1) if can_read_ahead else 1
         until = perf_counter() + SECONDS_TO_READ
         while len(rows) < most and not self._has_drawn_all and self.stopped is None:
-            if self.must_wait is not None and self.must_wait(len(self.answers)):
+            if self.must_wait is not None and self.must_wait(len(self.results.answers)):
                 break
             if (row := self._next_row()) is not None:
                 rows.append(row)
@@ -251,7 +257,7 @@ class BatchRun(RunResults):
             return None
         reply = row.reply()
         if not reply.text.strip() and value is None:
-            self.report(*row.builder.reports)
+            self.results.report(*row.builder.reports)
             raise InferenceError(why_empty(reply), cause="answer")
         return reply, reply.text if row.spec.schema is None else value
 
@@ -272,7 +278,7 @@ class BatchRun(RunResults):
     def keep_answers(self) -> None:
         """Write the results of rows that have ended to disk. Then they are done, and other runs may look for them."""
         self._cached_answers.write()
-        self.end_written()
+        self.results.end_written()
         self._claims.end_written()
 
     def release(self, row: RowCall) -> None:
@@ -282,7 +288,7 @@ class BatchRun(RunResults):
             self._claims.end_once_written(row)
             row.reservation.release()
             for call in row.calls():
-                self.count(call)
+                self.results.count(call)
             if self.spec.part is not None:
                 # A cluster refuses that of a row that was interrupted while it waited for one, and all once it ends.
                 with suppress(RuntimeError):
@@ -302,32 +308,30 @@ class BatchRun(RunResults):
         """Read the next row. Return None if there is none, or if it needs no request and no look at the disk."""
         try:
             is_enough = self.is_enough is not None and self.is_enough()
-            prompt = None if is_enough else self.prompts.next(len(self.answers) + 1)
+            prompt = None if is_enough else self.prompts.next(len(self.results.answers) + 1)
         except InferenceError as error:
             self.stopped = error
             return None
         if prompt is None:
             self._has_drawn_all = True
             return None
-        number = len(self.answers)
-        self.add_row()
+        number = self.results.add_row()
         try:
             if isinstance(prompt, InferenceError):
                 raise prompt
             request = self.requests.request(prompt)
-            self.shortened += request.cut_values > 0
+            self.results.shortened += request.cut_values > 0
         except InferenceError as error:
-            self.errors[number] = str(error)
-            self.end_row(number)
+            self.results.errors[number] = str(error)
+            self.results.end_row(number)
             return None
         if self.spec.distinct:
             key = self._cached_answers.key(request.messages[-1])
             if (first := self._first_of.setdefault(key, number)) != number:
-                self.wait_or_share(first, number)
+                self.results.wait_or_share(first, number)
                 return None
         else:
             key = self._cached_answers.next_key(request.messages[-1])
-        self._duplicates_of[number] = []
         # Each try and each replay of a row is known by its place, because requests are sent in any order.
         place = None if self.command.cassette is None else self._cached_answers.count(request.messages[-1])
         return RowCall(self, request, number, key, place)
@@ -335,14 +339,14 @@ class BatchRun(RunResults):
     def _take_cached(self, row: RowCall, cached: Answer) -> bool:
         """Use what was found on disk for a row, and return whether it is its result."""
         try:
-            self.answers[row.number] = row.read(cached)
+            self.results.answers[row.number] = row.read(cached)
         except ValidatorError as error:
-            self.fail_row(row.number, error, cached.text)
+            self.results.fail_row(row.number, error, cached.text)
         except InferenceError as error:
             if self.spec.retry_failed:
                 return False
-            self.fail_row(row.number, error, cached.text)
-            self.failed_before.add(row.number)
+            self.results.fail_row(row.number, error, cached.text)
+            self.results.failed_before.add(row.number)
         except Mismatch:
             if row.is_claimed or row.is_repaired:
                 return False
@@ -350,10 +354,10 @@ class BatchRun(RunResults):
             row.key = self._cached_answers.replacement_key(row.key, cached)
             found = self._cached_answers.find([row.key]).get(row.key)
             return found is not None and self._take_cached(row, found)
-        self.report(*cached.reports)
-        self.seconds[row.number] = cached.seconds
-        self.end_row(row.number)
-        self.cached += 1
+        self.results.report(*cached.reports)
+        self.results.seconds[row.number] = cached.seconds
+        self.results.end_row(row.number)
+        self.results.cached += 1
         self._claims.end_once_written(row)
         return True
 
@@ -365,7 +369,12 @@ class BatchRun(RunResults):
     @property
     def all_notices(self) -> tuple[str, ...]:
         """The notices for the user, with those of the cache."""
-        return tuple(filter(None, (*self.notices, self._cached_answers.failure)))
+        return tuple(filter(None, (*self.results.notices, self._cached_answers.failure)))
+
+    def stop_if_all_missed(self) -> None:
+        """Let the run fail if a cassette that should answer it holds none of its rows."""
+        if self.stopped is None and self._missed is not None and self.results.failed == self.results.done:
+            self.stopped = self._missed
 
     @property
     def waits(self) -> tuple[str, float]:
@@ -384,28 +393,21 @@ class BatchRun(RunResults):
         """The number of rows that may be started now and are left."""
         if self.stopped is not None:
             return 0
-        unread = self.free if self.total is None else self.total - len(self.answers)
+        unread = self.free if self.total is None else self.total - len(self.results.answers)
         return min(self.free, len(self._pending) + (0 if self._has_drawn_all else max(unread, 0)))
 
     def _take(self, row: RowCall, reply: Reply, answer: Any) -> None:
         """Store the answer of a row, also a flawed one."""
-        number = row.number
         self._cached_answers.keep(row.key, reply, row.builder.reports)
-        # Before the row has ended: another thread may look at it.
-        if flaw := why_flawed(reply):
-            self.errors[number] = flaw
-            self.flawed += 1
-        self.answers[number], self.seconds[number] = answer, reply.seconds
         self._failed_in_a_row, self.retry, self._has_answers = [], ("", 0.0), True
-        self.unwritten.append(number)
-        self.replayed += reply.replayed
+        self.results.take(row.number, reply, answer)
 
     def _fail(self, row: RowCall, error: InferenceError, key: str) -> None:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
         number, reply = row.number, row.reply()
-        self.fail_row(number, error, reply.text or reply.reasoning)
-        self.missed = error if error.is_unsent and error.cause == "missing" else self.missed
-        self.unwritten.append(number)
+        self.results.fail_row(number, error, reply.text or reply.reasoning)
+        self._missed = error if error.is_unsent and error.cause == "missing" else self._missed
+        self.results.unwritten.append(number)
         # A prompt that is refused says nothing about the others, nor does a status 403 after answers.
         self._failed_in_a_row += [] if error.depends_on_prompt else [number]
         most = max(MAX_FAILURES, self.share.most or 0)
