@@ -64,23 +64,24 @@ class BatchRun:
         self._budget = RowBudget(self)
         # With `distinct`: the number of the first row with each key.
         self._first_of: dict[str, int] = {}
-        # The rows that have failed since the last answer, and those of them that have stopped the run.
-        self._failed_in_a_row: list[int] = []
-        self.stopped_rows: set[int] = set()
         self._has_drawn_all = False
         # Rows that wait for a slot or for the budget.
         self._pending: deque[RowCall] = deque()
         self.in_flight: set[RowCall] = set()
-        # The next request then never waits for this thread. A budget is divided among the rows that are started, and a
-        # row that waits for its turn here would hold a permit.
+        # Whether rows are started before there is a slot for them: the next request then never waits for this thread.
+        # A budget is divided among the rows that are started, and a row that waits for its slot would hold a permit.
         self.prepares_ahead = self.command.budget.limit is None and self.spec.part is None
-        # Whether a failure has ended the run: rows that were started and not sent yet are not sent any more.
-        self.is_halted = False
         # Rows whose requests have failed, and whose failures `end` has not seen yet.
         self.new_failures: set[RowCall] = set()
+        # The rows that have failed since the last answer, and those of them that have stopped the run.
+        self._failed_in_a_row: list[int] = []
+        self.stopped_rows: set[int] = set()
         self._has_answers = False
-        # The error that ended the run early, and why a row was not sent, which only a cassette could have answered.
+        # Whether a failure has ended the run: rows that were started and not sent yet are not sent any more.
+        self.is_halted = False
+        # The error that ended the run early.
         self.stopped: InferenceError | None = None
+        # Why a row was not sent, which only a cassette could have answered.
         self._missed: InferenceError | None = None
         # Why rows are being retried, and when, by the clock. The reason is empty once a row is answered.
         self.retry = "", 0.0
@@ -135,6 +136,14 @@ class BatchRun:
         # A row that needs no request is done. After the last one, the run may be over.
         return has_started or (len(self.results.answers), self._has_drawn_all) != before
 
+    def _forget_pending(self) -> None:
+        for row in self._pending:
+            # A row whose start was interrupted is in flight already.
+            if row not in self.in_flight:
+                self._claims.give_up(row)
+        self._pending.clear()
+        self._budget.is_waiting = False
+
     def _prepare_rows(self) -> None:
         """Read the next rows, as many as may be started now but at least one, and look for their answers on disk."""
         if (row := next(filter(self._may_send, self._claims.waiting), None)) is not None:
@@ -152,14 +161,6 @@ class BatchRun:
             # Also if the user's code is interrupted: what is on disk is in the result.
             self._pending.extend(self._not_cached(rows))
 
-    def _not_cached(self, rows: Sequence[RowCall]) -> list[RowCall]:
-        """Take the answers that are on disk, and return the rows that have none there."""
-        seen = self._cached_answers.look(self.share)
-        cached = self._cached_answers.find([row.key for row in rows])
-        for row in rows:
-            row.seen = seen
-        return [row for row in rows if (found := cached.get(row.key)) is None or not self._take_cached(row, found)]
-
     def _read_rows(self, rows: list[RowCall]) -> None:
         # One at a time where the next row depends on the answers so far, or may take long to come.
         can_read_ahead = self.total is not None and self.must_wait is None and self.is_enough is None
@@ -173,6 +174,71 @@ class BatchRun:
             if perf_counter() > until:
                 break
 
+    def _next_row(self) -> RowCall | None:
+        """Read the next row. Return None if there is none, or if it needs no request and no look at the disk."""
+        try:
+            is_enough = self.is_enough is not None and self.is_enough()
+            prompt = None if is_enough else self.prompts.next(len(self.results.answers) + 1)
+        except InferenceError as error:
+            self.stopped = error
+            return None
+        if prompt is None:
+            self._has_drawn_all = True
+            return None
+        number = self.results.add_row()
+        try:
+            if isinstance(prompt, InferenceError):
+                raise prompt
+            request = self.requests.request(prompt)
+            self.results.shortened += request.cut_values > 0
+        except InferenceError as error:
+            self.results.errors[number] = str(error)
+            self.results.end_row(number)
+            return None
+        if self.spec.distinct:
+            key = self._cached_answers.key(request.messages[-1])
+            if (first := self._first_of.setdefault(key, number)) != number:
+                self.results.wait_or_share(first, number)
+                return None
+        else:
+            key = self._cached_answers.next_key(request.messages[-1])
+        # Each try and each replay of a row is known by its place, because requests are sent in any order.
+        place = None if self.command.cassette is None else self._cached_answers.count(request.messages[-1])
+        return RowCall(self, request, number, key, place)
+
+    def _not_cached(self, rows: Sequence[RowCall]) -> list[RowCall]:
+        """Take the answers that are on disk, and return the rows that have none there."""
+        seen = self._cached_answers.look(self.share)
+        cached = self._cached_answers.find([row.key for row in rows])
+        for row in rows:
+            row.seen = seen
+        return [row for row in rows if (found := cached.get(row.key)) is None or not self._take_cached(row, found)]
+
+    def _take_cached(self, row: RowCall, cached: Answer) -> bool:
+        """Use what was found on disk for a row, and return whether it is its result."""
+        try:
+            self.results.answers[row.number] = row.read(cached)
+        except ValidatorError as error:
+            self.results.fail_row(row.number, error, cached.text)
+        except InferenceError as error:
+            if self.spec.retry_failed:
+                return False
+            self.results.fail_row(row.number, error, cached.text)
+            self.results.failed_before.add(row.number)
+        except Mismatch:
+            if row.is_claimed or row.is_repaired:
+                return False
+            # A validator is stricter than when it was kept: what is asked in its place is kept beside it.
+            row.key = self._cached_answers.replacement_key(row.key, cached)
+            found = self._cached_answers.find([row.key]).get(row.key)
+            return found is not None and self._take_cached(row, found)
+        self.results.report(*cached.reports)
+        self.results.seconds[row.number] = cached.seconds
+        self.results.end_row(row.number)
+        self.results.cached += 1
+        self._claims.end_once_written(row)
+        return True
+
     def _needs_request(self, row: RowCall) -> bool:
         """Claim a row's question. Return False if another run asks it, or has put its answer on disk meanwhile."""
         if not self._may_send(row):
@@ -180,31 +246,8 @@ class BatchRun:
             return False
         return row.seen == self._cached_answers.state(self.share) or bool(self._not_cached([row]))
 
-    def _forget_pending(self) -> None:
-        for row in self._pending:
-            # A row whose start was interrupted is in flight already.
-            if row not in self.in_flight:
-                self._claims.give_up(row)
-        self._pending.clear()
-        self._budget.is_waiting = False
-
     def _may_send(self, row: RowCall) -> bool:
         return self._claims.claim(row) or self.is_nested
-
-    @property
-    def waits_for(self) -> str:
-        """Why it waits for other calls, and for nothing else; empty if it does not."""
-        if self.in_flight or self.stopped is not None:
-            return ""
-        if self._budget.is_waiting:
-            return "calls in progress have reserved the rest of the budget"
-        return "another map or job is asking the same question" if self._claims.waiting and not self._pending else ""
-
-    @property
-    def free(self) -> int:
-        """The number of rows that may be started now."""
-        allowed = self.share.allowed
-        return max(allowed + self.prepares_ahead * (allowed - 1) - len(self.in_flight), 0)
 
     def end(self, row: RowCall, failure: Exception | None) -> bool:
         """Store the result of a row whose request has ended. Return whether another one must be sent for it."""
@@ -261,6 +304,33 @@ class BatchRun:
             raise InferenceError(why_empty(reply), cause="answer")
         return reply, reply.text if row.spec.schema is None else value
 
+    def _take(self, row: RowCall, reply: Reply, answer: Any) -> None:
+        """Store the answer of a row, also a flawed one."""
+        self._cached_answers.keep(row.key, reply, row.builder.reports)
+        self._failed_in_a_row, self.retry, self._has_answers = [], ("", 0.0), True
+        self.results.take(row.number, reply, answer)
+
+    def _fail(self, row: RowCall, error: InferenceError, key: str) -> None:
+        """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
+        number, reply = row.number, row.reply()
+        self.results.fail_row(number, error, reply.text or reply.reasoning)
+        self._missed = error if error.is_unsent and error.cause == "missing" else self._missed
+        self.results.unwritten.append(number)
+        # A prompt that is refused says nothing about the others, nor does a status 403 after answers.
+        self._failed_in_a_row += [] if error.depends_on_prompt else [number]
+        most = max(MAX_FAILURES, self.share.most or 0)
+        ends = error.affects_all and not (error.status == 403 and self._has_answers)
+        if ends or len(self._failed_in_a_row) >= most:
+            self.is_halted = True
+            self.stopped_rows.update(self._failed_in_a_row)
+            whose = f" of {self.model}" if len(self.together) > 1 else ""
+            reason = f"every other row{whose} would fail as well" if ends else f"{most} consecutive rows{whose} failed"
+            if self.stopped is None:
+                error.why = f"{error.why} The run stopped: {reason}.".strip()
+                self.stopped = error
+        else:
+            self._cached_answers.keep_failure(key, error, reply, is_repaired=row.is_repaired)
+
     def _keep(self, row: RowCall) -> None:
         """Keep the answer of a row that is not read now. A later run reads it."""
         self._cached_answers.keep(row.key, row.reply(), row.builder.reports)
@@ -304,62 +374,10 @@ class BatchRun:
             self.release(row)
         self.keep_answers()
 
-    def _next_row(self) -> RowCall | None:
-        """Read the next row. Return None if there is none, or if it needs no request and no look at the disk."""
-        try:
-            is_enough = self.is_enough is not None and self.is_enough()
-            prompt = None if is_enough else self.prompts.next(len(self.results.answers) + 1)
-        except InferenceError as error:
-            self.stopped = error
-            return None
-        if prompt is None:
-            self._has_drawn_all = True
-            return None
-        number = self.results.add_row()
-        try:
-            if isinstance(prompt, InferenceError):
-                raise prompt
-            request = self.requests.request(prompt)
-            self.results.shortened += request.cut_values > 0
-        except InferenceError as error:
-            self.results.errors[number] = str(error)
-            self.results.end_row(number)
-            return None
-        if self.spec.distinct:
-            key = self._cached_answers.key(request.messages[-1])
-            if (first := self._first_of.setdefault(key, number)) != number:
-                self.results.wait_or_share(first, number)
-                return None
-        else:
-            key = self._cached_answers.next_key(request.messages[-1])
-        # Each try and each replay of a row is known by its place, because requests are sent in any order.
-        place = None if self.command.cassette is None else self._cached_answers.count(request.messages[-1])
-        return RowCall(self, request, number, key, place)
-
-    def _take_cached(self, row: RowCall, cached: Answer) -> bool:
-        """Use what was found on disk for a row, and return whether it is its result."""
-        try:
-            self.results.answers[row.number] = row.read(cached)
-        except ValidatorError as error:
-            self.results.fail_row(row.number, error, cached.text)
-        except InferenceError as error:
-            if self.spec.retry_failed:
-                return False
-            self.results.fail_row(row.number, error, cached.text)
-            self.results.failed_before.add(row.number)
-        except Mismatch:
-            if row.is_claimed or row.is_repaired:
-                return False
-            # A validator is stricter than when it was kept: what is asked in its place is kept beside it.
-            row.key = self._cached_answers.replacement_key(row.key, cached)
-            found = self._cached_answers.find([row.key]).get(row.key)
-            return found is not None and self._take_cached(row, found)
-        self.results.report(*cached.reports)
-        self.results.seconds[row.number] = cached.seconds
-        self.results.end_row(row.number)
-        self.results.cached += 1
-        self._claims.end_once_written(row)
-        return True
+    def stop_if_all_missed(self) -> None:
+        """Let the run fail if a cassette that should answer it holds none of its rows."""
+        if self.stopped is None and self._missed is not None and self.results.failed == self.results.done:
+            self.stopped = self._missed
 
     @property
     def keeps_answers(self) -> bool:
@@ -371,10 +389,14 @@ class BatchRun:
         """The notices for the user, with those of the cache."""
         return tuple(filter(None, (*self.results.notices, self._cached_answers.failure)))
 
-    def stop_if_all_missed(self) -> None:
-        """Let the run fail if a cassette that should answer it holds none of its rows."""
-        if self.stopped is None and self._missed is not None and self.results.failed == self.results.done:
-            self.stopped = self._missed
+    @property
+    def waits_for(self) -> str:
+        """Why it waits for other calls, and for nothing else; empty if it does not."""
+        if self.in_flight or self.stopped is not None:
+            return ""
+        if self._budget.is_waiting:
+            return "calls in progress have reserved the rest of the budget"
+        return "another map or job is asking the same question" if self._claims.waiting and not self._pending else ""
 
     @property
     def waits(self) -> tuple[str, float]:
@@ -384,9 +406,10 @@ class BatchRun:
         return self.share.backoff if self.share.backoff[0] else self.retry
 
     @property
-    def is_at_last_row(self) -> bool:
-        """Whether one row is left: no other one can show whether the service or the row is to blame."""
-        return len(self.in_flight) == 1 and self._has_drawn_all and not self._claims.waiting and not self._pending
+    def free(self) -> int:
+        """The number of rows that may be started now."""
+        allowed = self.share.allowed
+        return max(allowed + self.prepares_ahead * (allowed - 1) - len(self.in_flight), 0)
 
     @property
     def to_start(self) -> int:
@@ -396,29 +419,7 @@ class BatchRun:
         unread = self.free if self.total is None else self.total - len(self.results.answers)
         return min(self.free, len(self._pending) + (0 if self._has_drawn_all else max(unread, 0)))
 
-    def _take(self, row: RowCall, reply: Reply, answer: Any) -> None:
-        """Store the answer of a row, also a flawed one."""
-        self._cached_answers.keep(row.key, reply, row.builder.reports)
-        self._failed_in_a_row, self.retry, self._has_answers = [], ("", 0.0), True
-        self.results.take(row.number, reply, answer)
-
-    def _fail(self, row: RowCall, error: InferenceError, key: str) -> None:
-        """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
-        number, reply = row.number, row.reply()
-        self.results.fail_row(number, error, reply.text or reply.reasoning)
-        self._missed = error if error.is_unsent and error.cause == "missing" else self._missed
-        self.results.unwritten.append(number)
-        # A prompt that is refused says nothing about the others, nor does a status 403 after answers.
-        self._failed_in_a_row += [] if error.depends_on_prompt else [number]
-        most = max(MAX_FAILURES, self.share.most or 0)
-        ends = error.affects_all and not (error.status == 403 and self._has_answers)
-        if ends or len(self._failed_in_a_row) >= most:
-            self.is_halted = True
-            self.stopped_rows.update(self._failed_in_a_row)
-            whose = f" of {self.model}" if len(self.together) > 1 else ""
-            reason = f"every other row{whose} would fail as well" if ends else f"{most} consecutive rows{whose} failed"
-            if self.stopped is None:
-                error.why = f"{error.why} The run stopped: {reason}.".strip()
-                self.stopped = error
-        else:
-            self._cached_answers.keep_failure(key, error, reply, is_repaired=row.is_repaired)
+    @property
+    def is_at_last_row(self) -> bool:
+        """Whether one row is left: no other one can show whether the service or the row is to blame."""
+        return len(self.in_flight) == 1 and self._has_drawn_all and not self._claims.waiting and not self._pending
