@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .map import BatchResult, PreparedBatch, PreparedMap, PreparedRuns, RunsOutcome
     from .progress import Counts, JobView, MapProgress, Progress, answers_bundle, cost_of, first_answers, longest_wait
     from .run import BatchRun
-    from .run_results import RunTotals
+    from .run_results import RunResults, RunTotals
     from .spec import BatchSpec, Permits, RunPart
     from .start import Estimate, estimate_calls, likely_mistakes
 

@@ -186,7 +186,7 @@ class PreparedRuns:
         except InferenceError as error:
             if not self._command.dry:
                 raise
-            self.runs[0].notice(str(error))
+            self.runs[0].results.notice(str(error))
 
     def _describe(self) -> str:
         what, rows = "map" if self._magic == "wbmap" else "evaluation", self._inputs["rows"]
@@ -241,13 +241,14 @@ class PreparedRuns:
         if not interrupted and not command.is_listed and all(run.stopped is None for run in runs):
             # A job of this cell that another kernel left unfinished is done now.
             delete_same(JobRecord(self._magic, **command.session.job_origin()))
+        results = [run.results for run in runs]
         notices = (
             *self._cache_notices,
             *(notice for run in runs for notice in run.all_notices),
             *(self._cache.notices if self._cache is not None else ()),
             *trace.take_notices(),
-            *reports_of(runs),
-            *not_sent_again(runs),
+            *reports_of(results),
+            *not_sent_again(results),
         )
         return RunsOutcome(
             runs,
@@ -330,7 +331,8 @@ class PreparedMap(PreparedBatch[Any]):
         length = rows.read_rest()
         written = self._command.session.written
         names, dropped, renamed = name_columns(rows, schema, self._into, self._models, written)
-        results = [(list(run.answers), run.reasons(length), dict(run.texts)) for run in self.runs]
+        runs = [run.results for run in self.runs]
+        results = [(list(one.answers), one.reasons(length), dict(one.texts)) for one in runs]
         columns, reports = result_columns(results, schema, names, length)
         frame, problems = rows.with_columns(columns, dropped)
         written.add(read_rows(frame), names)
@@ -339,13 +341,14 @@ class PreparedMap(PreparedBatch[Any]):
 
 def _facts(run: BatchRun) -> dict[str, Any]:
     """Return the figures of a run for its trace. The answers are in the calls nested in the trace."""
+    results = run.results
     return {
-        "rows": run.done,
-        "failed": run.failed,
-        "kept": run.cached,
-        "prompt_tokens": run.usage.prompt_tokens,
-        "completion_tokens": run.usage.completion_tokens,
-        "cost_usd": run.cost,
+        "rows": results.done,
+        "failed": results.failed,
+        "kept": results.cached,
+        "prompt_tokens": results.usage.prompt_tokens,
+        "completion_tokens": results.usage.completion_tokens,
+        "cost_usd": results.cost,
         "stopped": str(run.stopped) if run.stopped else "",
     }
 

@@ -113,8 +113,8 @@ class MapProgress:
         if self._bar is None:
             return
         # Those that were on disk say nothing of the rate.
-        self._bar.initial = sum(run.cached + run.shared for run in self._runs)
-        self._bar.update(sum(run.done for run in self._runs) - self._bar.n)
+        self._bar.initial = sum(run.results.cached + run.results.shared for run in self._runs)
+        self._bar.update(sum(run.results.done for run in self._runs) - self._bar.n)
         self._bar.set_postfix(_figures(self._runs))
 
     def _preview(self) -> None:
@@ -131,7 +131,8 @@ class MapProgress:
 
 def first_answers(run: BatchRun) -> list[tuple[str, ...]]:
     """Return the first rows that have an answer: the number, the model, and the values of the answer's columns."""
-    found = [(number, answer) for number, answer in enumerate(run.answers[: 10 * PREVIEWED]) if answer is not None]
+    answers = run.results.answers[: 10 * PREVIEWED]
+    found = [(number, answer) for number, answer in enumerate(answers) if answer is not None]
     fields = _shown_fields(run)
     return [
         (str(number + 1), run.model, *map(_shown, [part_of(answer, name) for name in fields] if fields else [answer]))
@@ -172,8 +173,8 @@ def _bar(total: int | None) -> Any:
 
 
 def _figures(runs: Sequence[BatchRun]) -> dict[str, str]:
-    figures = {"cost": usd(cost_of(runs))} if any(run.usage.total_tokens for run in runs) else {}
-    if errors := sum(run.failed for run in runs):
+    figures = {"cost": usd(cost_of(runs))} if any(run.results.usage.total_tokens for run in runs) else {}
+    if errors := sum(run.results.failed for run in runs):
         figures["errors"] = f"{errors:,}"
     if any(run.share.is_cut for run in runs):
         # Runs of one model share a limit.
@@ -193,4 +194,4 @@ def longest_wait(waits: Sequence[tuple[str, float]]) -> tuple[str, float]:
 
 def cost_of(runs: Sequence[BatchRun]) -> float | None:
     """Return the cost of runs in USD, or None if the cost of one is not known."""
-    return sum_or_none([run.cost for run in runs])
+    return sum_or_none([run.results.cost for run in runs])

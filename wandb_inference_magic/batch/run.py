@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import Interrupts
 from ..errors import InferenceError
-from ..rendering import why_empty, why_flawed
+from ..rendering import why_empty
 from ..schemas import Mismatch, ValidatorError
-from ..spending import BudgetPart
-from .cached_answers import CachedAnswers
-from .row_call import RowCall, RowPrompts, RowRequests
+from .cached_answers import MAX_WAITING, CachedAnswers, QuestionClaims
+from .row_call import RowBudget, RowCall, RowPrompts, RowRequests
 from .run_results import RunResults
 
 if TYPE_CHECKING:
@@ -30,17 +29,13 @@ if TYPE_CHECKING:
 
 # The run ends after this many failures in a row, or after as many as may be in flight, if that is more.
 MAX_FAILURES: Final = 10
-# The tokens reserved for a reply while others are in flight: fewer rows at once are better than cut answers.
-LEAST_REPLY_TOKENS: Final = 1024
 # Rows are read for this long before those that were read are sent.
 SECONDS_TO_READ: Final = 0.005
-# While so many rows of a run wait for the answers of other runs, it reads no further ones.
-MAX_ASIDE: Final = 100
 
 
 @dataclass(kw_only=True)
-class BatchRun(RunResults):
-    """One model's run over rows, during the run and after it.
+class BatchRun:
+    """One model's run over rows. `results` has the answers so far.
 
     `together` are all runs of the command, `seen` counts their questions. `must_wait` says, by the number of rows so
     far, whether the next one waits for others; `is_enough` stops it.
@@ -59,36 +54,39 @@ class BatchRun(RunResults):
     is_enough: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         endpoint = self.first.endpoint
+        self.results = RunResults(cost=None if self.first.price is None else 0.0)
         self.share = self.command.session.limiters.share(endpoint.url, self.model, self.spec.at_once(endpoint))
-        self.cost = None if self.first.price is None else 0.0
         self.requests = RowRequests(self.first, self.spec.chat.schema)
         self.together = self.together or (self,)
         self._cached_answers = CachedAnswers(self.cache, self.first, self.seen, self.spec.part)
+        self._claims = QuestionClaims(self.share, self._cached_answers)
+        self._budget = RowBudget(self)
         # With `distinct`: the number of the first row with each key.
         self._first_of: dict[str, int] = {}
-        # The rows that have failed since the last answer, and those of them that have stopped the run.
-        self._failed_in_a_row: list[int] = []
-        self.stopped_rows: set[int] = set()
         self._has_drawn_all = False
         # Rows that wait for a slot or for the budget.
         self._pending: deque[RowCall] = deque()
-        self._in_flight: set[RowCall] = set()
-        # The next request then never waits for this thread. A budget is divided among the rows that are started, and a
-        # row that waits for its turn here would hold a permit.
+        self.in_flight: set[RowCall] = set()
+        # Whether rows are started before there is a slot for them: the next request then never waits for this thread.
+        # A budget is divided among the rows that are started, and a row that waits for its slot would hold a permit.
         self.prepares_ahead = self.command.budget.limit is None and self.spec.part is None
-        # Whether a failure has ended the run: rows that were started and not sent yet are not sent any more.
-        self.is_halted = False
         # Rows whose requests have failed, and whose failures `end` has not seen yet.
         self.new_failures: set[RowCall] = set()
+        # The rows that have failed since the last answer, and those of them that have stopped the run.
+        self._failed_in_a_row: list[int] = []
+        self.stopped_rows: set[int] = set()
         self._has_answers = False
-        # Rows whose questions other runs are asking.
-        self._aside: list[RowCall] = []
-        # The keys of rows that have ended, whose results are not on disk yet.
-        self._ended_keys: list[str] = []
-        # Whether other calls have reserved what it needs of the budget.
-        self._is_short = False
+        # Whether a failure has ended the run: rows that were started and not sent yet are not sent any more.
+        self.is_halted = False
+        # The error that ended the run early.
+        self.stopped: InferenceError | None = None
+        # Why a row was not sent, which only a cassette could have answered.
+        self._missed: InferenceError | None = None
+        # Why rows are being retried, and when, by the clock. The reason is empty once a row is answered.
+        self.retry = "", 0.0
+        # Whether further answers are only put on disk, because a validator of the user's was interrupted.
+        self.leaves_unread = False
         # Whether the user's code of another run in this thread has started it: that one cannot go on meanwhile.
         self.is_nested = False
         # Lets interrupts into the user's code: it gives the rows, renders the prompts and validates the answers.
@@ -102,15 +100,15 @@ class BatchRun(RunResults):
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to do."""
-        no_more = self.stopped is not None or (self._has_drawn_all and not self._aside)
-        return no_more and not self._in_flight and not self._pending
+        no_more = self.stopped is not None or (self._has_drawn_all and not self._claims.waiting)
+        return no_more and not self.in_flight and not self._pending
 
-    def start_rows(self, start: Callable[[RowCall], None]) -> bool:
+    def start_rows(self, send: Callable[[RowCall], None]) -> bool:
         """Start the requests for the next rows, or take their answers from the cache. Return whether there were any.
 
         Parameters
         ----------
-        start : callable
+        send : callable
             Sends a row's request.
         """
         if self.stopped is not None:
@@ -118,27 +116,42 @@ class BatchRun(RunResults):
             return False
         if self.share.is_paused:
             return False
-        before = len(self.answers), self._has_drawn_all
+        before = len(self.results.answers), self._has_drawn_all
         if self._pending:
             self._cached_answers.look(self.share)
         else:
             self._prepare_rows()
         has_started = False
-        while self._pending and self._free and self._start_row(self._pending[0], start):
+        while self._pending and self.free:
+            row = self._pending[0]
+            if self._needs_request(row):
+                if not self._budget.reserve(row):
+                    self._claims.give_up(row)
+                    break
+                self.in_flight.add(row)
+                send(row)
             self._pending.popleft()
             # Not before: another thread may look at the state while the next row is tried.
-            has_started, self._is_short = True, False
+            has_started, self._budget.is_waiting = True, False
         # A row that needs no request is done. After the last one, the run may be over.
-        return has_started or (len(self.answers), self._has_drawn_all) != before
+        return has_started or (len(self.results.answers), self._has_drawn_all) != before
+
+    def _forget_pending(self) -> None:
+        for row in self._pending:
+            # A row whose start was interrupted is in flight already.
+            if row not in self.in_flight:
+                self._claims.give_up(row)
+        self._pending.clear()
+        self._budget.is_waiting = False
 
     def _prepare_rows(self) -> None:
         """Read the next rows, as many as may be started now but at least one, and look for their answers on disk."""
-        if (row := next((one for one in self._aside if self._claim(one)), None)) is not None:
+        if (row := next(filter(self._may_send, self._claims.waiting), None)) is not None:
             # No other run is asking its question any more.
-            self._aside.remove(row)
+            self._claims.waiting.remove(row)
             self._pending.append(row)
             return
-        if self._has_drawn_all or len(self._aside) >= MAX_ASIDE:
+        if self._has_drawn_all or len(self._claims.waiting) >= MAX_WAITING:
             return
         rows: list[RowCall] = []
         try:
@@ -148,6 +161,51 @@ class BatchRun(RunResults):
             # Also if the user's code is interrupted: what is on disk is in the result.
             self._pending.extend(self._not_cached(rows))
 
+    def _read_rows(self, rows: list[RowCall]) -> None:
+        # One at a time where the next row depends on the answers so far, or may take long to come.
+        can_read_ahead = self.total is not None and self.must_wait is None and self.is_enough is None
+        most = max(self.free, 1) if can_read_ahead else 1
+        until = perf_counter() + SECONDS_TO_READ
+        while len(rows) < most and not self._has_drawn_all and self.stopped is None:
+            if self.must_wait is not None and self.must_wait(len(self.results.answers)):
+                break
+            if (row := self._next_row()) is not None:
+                rows.append(row)
+            if perf_counter() > until:
+                break
+
+    def _next_row(self) -> RowCall | None:
+        """Read the next row. Return None if there is none, or if it needs no request and no look at the disk."""
+        try:
+            is_enough = self.is_enough is not None and self.is_enough()
+            prompt = None if is_enough else self.prompts.next(len(self.results.answers) + 1)
+        except InferenceError as error:
+            self.stopped = error
+            return None
+        if prompt is None:
+            self._has_drawn_all = True
+            return None
+        number = self.results.add_row()
+        try:
+            if isinstance(prompt, InferenceError):
+                raise prompt
+            request = self.requests.request(prompt)
+            self.results.shortened += request.cut_values > 0
+        except InferenceError as error:
+            self.results.errors[number] = str(error)
+            self.results.end_row(number)
+            return None
+        if self.spec.distinct:
+            key = self._cached_answers.key(request.messages[-1])
+            if (first := self._first_of.setdefault(key, number)) != number:
+                self.results.wait_or_share(first, number)
+                return None
+        else:
+            key = self._cached_answers.next_key(request.messages[-1])
+        # Each try and each replay of a row is known by its place, because requests are sent in any order.
+        place = None if self.command.cassette is None else self._cached_answers.count(request.messages[-1])
+        return RowCall(self, request, number, key, place)
+
     def _not_cached(self, rows: Sequence[RowCall]) -> list[RowCall]:
         """Take the answers that are on disk, and return the rows that have none there."""
         seen = self._cached_answers.look(self.share)
@@ -156,60 +214,40 @@ class BatchRun(RunResults):
             row.seen = seen
         return [row for row in rows if (found := cached.get(row.key)) is None or not self._take_cached(row, found)]
 
-    def _read_rows(self, rows: list[RowCall]) -> None:
-        # One at a time where the next row depends on the answers so far, or may take long to come.
-        can_read_ahead = self.total is not None and self.must_wait is None and self.is_enough is None
-        most = max(self._free, 1) if can_read_ahead else 1
-        until = perf_counter() + SECONDS_TO_READ
-        while len(rows) < most and not self._has_drawn_all and self.stopped is None:
-            if self.must_wait is not None and self.must_wait(len(self.answers)):
-                break
-            if (row := self._next_row()) is not None:
-                rows.append(row)
-            if perf_counter() > until:
-                break
-
-    def _start_row(self, row: RowCall, start: Callable[[RowCall], None]) -> bool:
-        """Start a row's request, take its answer from the cache, or set it aside. Return False if it must wait."""
-        if not self._claim(row):
-            self._aside.append(row)
-            return True
-        if row.seen != self._cached_answers.state(self.share) and not self._not_cached([row]):
-            return True
-        if not self._reserve(row):
-            self.share.give_up_claim(row.key)
-            return False
-        self._in_flight.add(row)
-        start(row)
+    def _take_cached(self, row: RowCall, cached: Answer) -> bool:
+        """Use what was found on disk for a row, and return whether it is its result."""
+        try:
+            self.results.answers[row.number] = row.read(cached)
+        except ValidatorError as error:
+            self.results.fail_row(row.number, error, cached.text)
+        except InferenceError as error:
+            if self.spec.retry_failed:
+                return False
+            self.results.fail_row(row.number, error, cached.text)
+            self.results.failed_before.add(row.number)
+        except Mismatch:
+            if row.is_claimed or row.is_repaired:
+                return False
+            # A validator is stricter than when it was kept: what is asked in its place is kept beside it.
+            row.key = self._cached_answers.replacement_key(row.key, cached)
+            found = self._cached_answers.find([row.key]).get(row.key)
+            return found is not None and self._take_cached(row, found)
+        self.results.report(*cached.reports)
+        self.results.seconds[row.number] = cached.seconds
+        self.results.end_row(row.number)
+        self.results.cached += 1
+        self._claims.end_once_written(row)
         return True
 
-    def _forget_pending(self) -> None:
-        for row in self._pending:
-            # A row whose start was interrupted is in flight already.
-            if row not in self._in_flight:
-                self.share.give_up_claim(row.key)
-        self._pending.clear()
-        self._is_short = False
+    def _needs_request(self, row: RowCall) -> bool:
+        """Claim a row's question. Return False if another run asks it, or has put its answer on disk meanwhile."""
+        if not self._may_send(row):
+            self._claims.waiting.append(row)
+            return False
+        return row.seen == self._cached_answers.state(self.share) or bool(self._not_cached([row]))
 
-    def _claim(self, row: RowCall) -> bool:
-        """Return whether this run may send the row's question. Then no other run does, until its answer is there."""
-        row.is_claimed = self.keeps_answers and self.share.claim(row.key)
-        return row.is_claimed or not self.keeps_answers or self.is_nested
-
-    @property
-    def waits_for(self) -> str:
-        """Why it waits for other calls, and for nothing else; empty if it does not."""
-        if self._in_flight or self.stopped is not None:
-            return ""
-        if self._is_short:
-            return "calls in progress have reserved the rest of the budget"
-        return "another map or job is asking the same question" if self._aside and not self._pending else ""
-
-    @property
-    def _free(self) -> int:
-        """The number of rows that may be started now."""
-        allowed = self.share.allowed
-        return max(allowed + self.prepares_ahead * (allowed - 1) - len(self._in_flight), 0)
+    def _may_send(self, row: RowCall) -> bool:
+        return self._claims.claim(row) or self.is_nested
 
     def end(self, row: RowCall, failure: Exception | None) -> bool:
         """Store the result of a row whose request has ended. Return whether another one must be sent for it."""
@@ -218,222 +256,66 @@ class BatchRun(RunResults):
         if not row.was_sent:
             return self._begin_again(row)
         try:
-            if failure is not None:
-                raise failure
-            if self.leaves_unread:
-                raise KeyboardInterrupt
-            try:
-                with self.interrupts.allowed(new_only=True) if row.spec.schema else nullcontext():
-                    value = row.parsed()
-            except Mismatch as mismatch:
-                row.begin_repair(mismatch, is_last=self.stopped is not None)
-                self.share.mark_unsent(row.key)
-                return True
-            reply = row.reply()
-            if not reply.text.strip() and value is None:
-                self.report(*row.builder.reports)
-                raise InferenceError(why_empty(reply), cause="answer")
+            outcome = self._outcome(row, failure)
         except KeyboardInterrupt:
             # A validator of the user's takes too long. What is on disk is read by the next run.
             self.leaves_unread = self.keeps_answers
-            self._cached_answers.keep(row.key, row.reply(), row.builder.reports)
+            self._keep(row)
             self.release(row)
             raise
         except ValidatorError as error:
             # The answer is paid for. It may fit once the validator is corrected.
-            self._cached_answers.keep(row.key, row.reply(), row.builder.reports)
+            self._keep(row)
             self._fail(row, error, "")
         except Exception as error:  # noqa: BLE001 - reported in the row
             # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
             self._fail(row, row.explained(error), "" if row.builder.is_cut_by_budget else row.key)
         else:
-            self._cached_answers.keep(row.key, reply, row.builder.reports)
-            # Before the row has ended: another thread may look at it.
-            if flaw := why_flawed(reply):
-                self.errors[row.number] = flaw
-                self.flawed += 1
-            self._take(row.number, reply, reply.text if row.spec.schema is None else value)
-        self.release(row)
-        return False
-
-    def _begin_again(self, row: RowCall) -> bool:
-        """Take back a row that was not sent. Return whether its request must be sent now."""
-        if not self.is_halted and not row.is_taken_over:
-            return True
-        self.release(row)
-        if not self.is_halted:
-            # Its calls are counted already: another one is made for it.
-            self._aside.append(RowCall(self, row.request, row.number, row.key, row.place))
-        return False
-
-    def keep_answers(self) -> None:
-        """Write the results of rows that have ended to disk. Then they are done, and other runs may look for them."""
-        self._cached_answers.write()
-        self.end_written()
-        while self._ended_keys:
-            self.share.end_claim(self._ended_keys.pop())
-
-    def release(self, row: RowCall) -> None:
-        """Count a row's requests, and give its slot, its permit and its reservation back."""
-        if row in self._in_flight:
-            self._in_flight.discard(row)
-            self._ended_keys.append(row.key)
-            row.reservation.release()
-            for call in row.calls():
-                self.count(call)
-            if self.spec.part is not None:
-                # A cluster refuses that of a row that was interrupted while it waited for one, and all once it ends.
-                with suppress(RuntimeError):
-                    self.spec.part.permits.release()
-
-    def release_all(self) -> None:
-        """Release the rows in flight, whose requests have been cancelled. Keep the answers there are."""
-        self._forget_pending()
-        for row in list(self._in_flight):
-            with suppress(KeyboardInterrupt):
-                if row.is_answered:
-                    self.end(row, None)
-            self.release(row)
-        self.keep_answers()
-
-    def _next_row(self) -> RowCall | None:
-        """Read the next row. Return None if there is none, or if it needs no request and no look at the disk."""
-        try:
-            is_enough = self.is_enough is not None and self.is_enough()
-            prompt = None if is_enough else self.prompts.next(len(self.answers) + 1)
-        except InferenceError as error:
-            self.stopped = error
-            return None
-        if prompt is None:
-            self._has_drawn_all = True
-            return None
-        number = len(self.answers)
-        self.add_row()
-        try:
-            if isinstance(prompt, InferenceError):
-                raise prompt
-            request = self.requests.request(prompt)
-            self.shortened += request.cut_values > 0
-        except InferenceError as error:
-            self.errors[number] = str(error)
-            self.end_row(number)
-            return None
-        if self.spec.distinct:
-            key = self._cached_answers.key(request.messages[-1])
-            if (first := self._first_of.setdefault(key, number)) != number:
-                self.wait_or_share(first, number)
-                return None
-        else:
-            key = self._cached_answers.next_key(request.messages[-1])
-        self._waiting[number] = []
-        # Each try and each replay of a row is known by its place, because requests are sent in any order.
-        place = None if self.command.cassette is None else self._cached_answers.count(request.messages[-1])
-        return RowCall(self, request, number, key, place)
-
-    def _take_cached(self, row: RowCall, cached: Answer) -> bool:
-        """Use what was found on disk for a row, and return whether it is its result."""
-        try:
-            self.answers[row.number] = row.read(cached)
-        except ValidatorError as error:
-            self.fail_row(row.number, error, cached.text)
-        except InferenceError as error:
-            if self.spec.retry_failed:
-                return False
-            self.fail_row(row.number, error, cached.text)
-            self.failed_before.add(row.number)
-        except Mismatch:
-            if row.is_claimed or row.is_repaired:
-                return False
-            # A validator is stricter than when it was kept: what is asked in its place is kept beside it.
-            row.key = self._cached_answers.replacement_key(row.key, cached)
-            found = self._cached_answers.find([row.key]).get(row.key)
-            return found is not None and self._take_cached(row, found)
-        self.report(*cached.reports)
-        self.seconds[row.number] = cached.seconds
-        self.end_row(row.number)
-        self.cached += 1
-        self._ended_keys.append(row.key)
-        return True
-
-    @property
-    def keeps_answers(self) -> bool:
-        """Whether its answers are on disk."""
-        return self._cached_answers.cache is not None
-
-    @property
-    def all_notices(self) -> tuple[str, ...]:
-        """The notices for the user, with those of the cache."""
-        return tuple(filter(None, (*self.notices, self._cached_answers.failure)))
-
-    def _reserve(self, row: RowCall) -> bool:
-        """Reserve the worst-case cost of a row. If too little is left, wait for others to end, or stop the run."""
-        budget, jobs = self.command.budget, self.command.session.jobs
-        if budget.limit is None:
-            return True
-        try:
-            with suppress(InferenceError):
-                # How many calls to make at once have no reservation yet.
-                wanted = max(sum(run._to_start for run in self.together), 1)
-                row.reservation.reserve(row.sent, wanted=wanted, least=LEAST_REPLY_TOKENS, part=self._part())
+            if outcome is None:
                 return True
-            # Calls cost less than their worst case: what they leave may be enough.
-            if self._in_flight:
-                return False
-            if budget.may_become_affordable(row.sent) and not self.is_nested and not jobs.has_paused:
-                with suppress(InferenceError):
-                    row.reservation.reserve(row.sent, least=LEAST_REPLY_TOKENS)
-                    return True
-                self._is_short = True
-                return False
-            # The rest of the budget is for one row.
-            sent = sum(run.done - run.cached - run.shared for run in self.together)
-            row.reservation.reserve(row.sent, after=sent)
-        except InferenceError as error:
-            self.stopped = error
-            return False
-        return True
+            self._take(row, *outcome)
+        self.release(row)
+        return False
 
-    def _part(self) -> BudgetPart:
-        """Return what of the budget this run may reserve: jobs and the notebook have equal parts, models share them."""
-        own, ours = (
-            sum(row.reservation.usd for one in runs for row in one._in_flight) for runs in ([self], self.together)
-        )
-        reserved = ours if self.command.budget.shared else self.command.budget.reserved
-        models = max(sum(not run.is_over for run in self.together), 1)
-        return BudgetPart((self.command.session.jobs.running + 1) * models, own, reserved)
+    def _outcome(self, row: RowCall, failure: Exception | None) -> tuple[Reply, Any] | None:
+        """Return the reply to a row and the value of the answer, or None if its repair must be requested.
 
-    @property
-    def waits(self) -> tuple[str, float]:
-        """Why requests wait, and until when by the session's clock if that is known. The reason is empty if none do."""
-        if self.waits_for:
-            return self.waits_for, 0.0
-        return self.share.backoff if self.share.backoff[0] else self.retry
+        Raises
+        ------
+        KeyboardInterrupt
+            When the user interrupts the validator of an answer, also if it was that of an earlier row.
+        Exception
+            Why the row has no answer.
+        """
+        if failure is not None:
+            raise failure
+        if self.leaves_unread:
+            raise KeyboardInterrupt
+        try:
+            with self.interrupts.allowed(new_only=True) if row.spec.schema else nullcontext():
+                value = row.parsed()
+        except Mismatch as mismatch:
+            row.begin_repair(mismatch, is_last=self.stopped is not None)
+            self.share.mark_unsent(row.key)
+            return None
+        reply = row.reply()
+        if not reply.text.strip() and value is None:
+            self.results.report(*row.builder.reports)
+            raise InferenceError(why_empty(reply), cause="answer")
+        return reply, reply.text if row.spec.schema is None else value
 
-    @property
-    def is_at_last_row(self) -> bool:
-        """Whether one row is left: no other one can show whether the service or the row is to blame."""
-        return len(self._in_flight) == 1 and self._has_drawn_all and not self._aside and not self._pending
-
-    @property
-    def _to_start(self) -> int:
-        """The number of rows that may be started now and are left."""
-        if self.stopped is not None:
-            return 0
-        unread = self._free if self.total is None else self.total - len(self.answers)
-        return min(self._free, len(self._pending) + (0 if self._has_drawn_all else max(unread, 0)))
-
-    def _take(self, number: int, reply: Reply, answer: Any) -> None:
-        self.answers[number], self.seconds[number] = answer, reply.seconds
+    def _take(self, row: RowCall, reply: Reply, answer: Any) -> None:
+        """Store the answer of a row, also a flawed one."""
+        self._cached_answers.keep(row.key, reply, row.builder.reports)
         self._failed_in_a_row, self.retry, self._has_answers = [], ("", 0.0), True
-        self.unwritten.append(number)
-        self.replayed += reply.replayed
+        self.results.take(row.number, reply, answer)
 
     def _fail(self, row: RowCall, error: InferenceError, key: str) -> None:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
         number, reply = row.number, row.reply()
-        self.fail_row(number, error, reply.text or reply.reasoning)
-        self.missed = error if error.is_unsent and error.cause == "missing" else self.missed
-        self.unwritten.append(number)
+        self.results.fail_row(number, error, reply.text or reply.reasoning)
+        self._missed = error if error.is_unsent and error.cause == "missing" else self._missed
+        self.results.unwritten.append(number)
         # A prompt that is refused says nothing about the others, nor does a status 403 after answers.
         self._failed_in_a_row += [] if error.depends_on_prompt else [number]
         most = max(MAX_FAILURES, self.share.most or 0)
@@ -448,3 +330,96 @@ class BatchRun(RunResults):
                 self.stopped = error
         else:
             self._cached_answers.keep_failure(key, error, reply, is_repaired=row.is_repaired)
+
+    def _keep(self, row: RowCall) -> None:
+        """Keep the answer of a row that is not read now. A later run reads it."""
+        self._cached_answers.keep(row.key, row.reply(), row.builder.reports)
+
+    def _begin_again(self, row: RowCall) -> bool:
+        """Take back a row that was not sent. Return whether its request must be sent now."""
+        if not self.is_halted and not row.is_taken_over:
+            return True
+        self.release(row)
+        if not self.is_halted:
+            # Its calls are counted already: another one is made for it.
+            self._claims.waiting.append(RowCall(self, row.request, row.number, row.key, row.place))
+        return False
+
+    def keep_answers(self) -> None:
+        """Write the results of rows that have ended to disk. Then they are done, and other runs may look for them."""
+        self._cached_answers.write()
+        self.results.end_written()
+        self._claims.end_written()
+
+    def release(self, row: RowCall) -> None:
+        """Count a row's requests, and give its slot, its permit and its reservation back."""
+        if row in self.in_flight:
+            self.in_flight.discard(row)
+            self._claims.end_once_written(row)
+            row.reservation.release()
+            for call in row.calls():
+                self.results.count(call)
+            if self.spec.part is not None:
+                # A cluster refuses that of a row that was interrupted while it waited for one, and all once it ends.
+                with suppress(RuntimeError):
+                    self.spec.part.permits.release()
+
+    def release_all(self) -> None:
+        """Release the rows in flight, whose requests have been cancelled. Keep the answers there are."""
+        self._forget_pending()
+        for row in list(self.in_flight):
+            with suppress(KeyboardInterrupt):
+                if row.is_answered:
+                    self.end(row, None)
+            self.release(row)
+        self.keep_answers()
+
+    def stop_if_all_missed(self) -> None:
+        """Let the run fail if a cassette that should answer it holds none of its rows."""
+        if self.stopped is None and self._missed is not None and self.results.failed == self.results.done:
+            self.stopped = self._missed
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether its answers are on disk."""
+        return self._cached_answers.cache is not None
+
+    @property
+    def all_notices(self) -> tuple[str, ...]:
+        """The notices for the user, with those of the cache."""
+        return tuple(filter(None, (*self.results.notices, self._cached_answers.failure)))
+
+    @property
+    def waits_for(self) -> str:
+        """Why it waits for other calls, and for nothing else; empty if it does not."""
+        if self.in_flight or self.stopped is not None:
+            return ""
+        if self._budget.is_waiting:
+            return "calls in progress have reserved the rest of the budget"
+        return "another map or job is asking the same question" if self._claims.waiting and not self._pending else ""
+
+    @property
+    def waits(self) -> tuple[str, float]:
+        """Why requests wait, and until when by the session's clock if that is known. The reason is empty if none do."""
+        if self.waits_for:
+            return self.waits_for, 0.0
+        return self.share.backoff if self.share.backoff[0] else self.retry
+
+    @property
+    def free(self) -> int:
+        """The number of rows that may be started now."""
+        allowed = self.share.allowed
+        return max(allowed + self.prepares_ahead * (allowed - 1) - len(self.in_flight), 0)
+
+    @property
+    def to_start(self) -> int:
+        """The number of rows that may be started now and are left."""
+        if self.stopped is not None:
+            return 0
+        unread = self.free if self.total is None else self.total - len(self.results.answers)
+        return min(self.free, len(self._pending) + (0 if self._has_drawn_all else max(unread, 0)))
+
+    @property
+    def is_at_last_row(self) -> bool:
+        """Whether one row is left: no other one can show whether the service or the row is to blame."""
+        return len(self.in_flight) == 1 and self._has_drawn_all and not self._claims.waiting and not self._pending

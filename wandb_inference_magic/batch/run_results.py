@@ -1,4 +1,4 @@
-"""The results of a run over rows so far."""
+"""The results of a run over rows so far, by row number and in figures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+from ..rendering import why_flawed
 from ..spending import NOTHING
 from ..text import counted
 
@@ -63,12 +64,8 @@ class RunResults:
         The number of calls whose tokens the endpoint did not count.
     cost : float or None
         In USD; None if the cost of a call is not known.
-    stopped : InferenceError or None
-        The error that ended the run early.
     notices : tuple of str
         What the user should know about the run.
-    retry : tuple of str and float
-        Why rows are being retried, and when, by the clock. The reason is empty once a row is answered.
     cut : int
         The number of answers that were cut by the limit that a budget added.
     flawed : int
@@ -79,10 +76,6 @@ class RunResults:
         The number of rows in whose prompts values were cut.
     failed_before : set of int
         The rows without an answer that failed in an earlier run and were not sent again.
-    missed : InferenceError or None
-        Why a row was not sent, which only a cassette could have answered.
-    leaves_unread : bool
-        Whether further answers are only put on disk, because a validator of the user's was interrupted.
     """
 
     answers: list[Any] = field(default_factory=list)
@@ -96,22 +89,18 @@ class RunResults:
     usage: Usage = NOTHING
     uncounted: int = 0
     cost: float | None = 0.0
-    stopped: InferenceError | None = None
     notices: tuple[str, ...] = ()
-    retry: tuple[str, float] = "", 0.0
     cut: int = 0
     flawed: int = 0
     reports: tuple[str, ...] = ()
     shortened: int = 0
     failed_before: set[int] = field(default_factory=set)
-    missed: InferenceError | None = None
-    leaves_unread: bool = False
 
     def __post_init__(self) -> None:
         self._ended = bytearray()
         self._lock = Lock()
         # By the number of a row that has not ended: the equal rows that wait for its result.
-        self._waiting: dict[int, list[int]] = {}
+        self._duplicates_of: dict[int, list[int]] = {}
         # Rows with a result that is not on disk yet. They are not done: the kernel may be killed.
         self.unwritten: list[int] = []
 
@@ -125,11 +114,24 @@ class RunResults:
         """What it took so far, as values that do not hold the run."""
         return RunTotals(self.usage.total_tokens, self.cost, self.cached, self.replayed)
 
-    def add_row(self) -> None:
-        """Add a row that was read."""
+    def add_row(self) -> int:
+        """Add a row that was read. Return its number."""
+        number = len(self.answers)
         self.answers.append(None)
         self.seconds.append(0.0)
         self._ended.append(0)
+        self._duplicates_of[number] = []
+        return number
+
+    def take(self, number: int, reply: Reply, answer: Any) -> None:
+        """Store the answer of a row, also a flawed one. The row is done once it is on disk."""
+        # Before the row has ended: another thread may look at it.
+        if flaw := why_flawed(reply):
+            self.errors[number] = flaw
+            self.flawed += 1
+        self.answers[number], self.seconds[number] = answer, reply.seconds
+        self.unwritten.append(number)
+        self.replayed += reply.replayed
 
     def fail_row(self, number: int, error: InferenceError, text: str) -> None:
         """Store why a row has no answer, and the text that came in place of one."""
@@ -150,18 +152,13 @@ class RunResults:
         """Count a row as done, and give its result to the rows that wait for it."""
         self._ended[number] = 1
         self.done += 1
-        for equal in self._waiting.pop(number, ()):
+        for equal in self._duplicates_of.pop(number, ()):
             self.share_row(number, equal)
 
     def end_written(self) -> None:
         """Count the rows as done whose results are on disk by now."""
         while self.unwritten:
             self.end_row(self.unwritten.pop(0))
-
-    def stop_if_all_missed(self) -> None:
-        """Let the run fail if a cassette that should answer it holds none of its rows."""
-        if self.stopped is None and self.missed is not None and self.failed == self.done:
-            self.stopped = self.missed
 
     def share_row(self, first: int, number: int) -> None:
         """Give a row the result of an earlier row, which is equal to it."""
@@ -178,8 +175,8 @@ class RunResults:
 
     def wait_or_share(self, first: int, number: int) -> None:
         """Give a row the result of the first row with the same prompt, as soon as that has one."""
-        if first in self._waiting:
-            self._waiting[first].append(number)
+        if first in self._duplicates_of:
+            self._duplicates_of[first].append(number)
         else:
             self.share_row(first, number)
 

@@ -116,7 +116,7 @@ def start(
         seen=seen,
     )
     mistakes = likely_mistakes(spec, rows.columns, rows.index_names, rows.length)
-    run.notice(*mistakes, *_values_to_cut(run), *spec.notices)
+    run.results.notice(*mistakes, *_values_to_cut(run), *spec.notices)
     return run
 
 

@@ -35,7 +35,7 @@ def chat(
     Returns
     -------
     Reply, list of Reply or None
-        A list if several models were called. None if nothing was sent (`--dry-run`).
+        A list if several models were called. None if nothing was sent (`--dry-run`), or a job sends it (`--bg`).
 
     Raises
     ------
@@ -54,8 +54,8 @@ def chat(
     thread = context.session.threads.current
     with context.user_output.watched():
         spec = build_spec(options, text, context.names, thread=thread, value_tokens=tokens, described_error=error)
-    if is_line and (behind := trailing_options(ChatOptions, text)):
-        spec = replace(spec, notices=(f"{shortened(behind)} was sent as text: options come before the text.",))
+    if is_line and (misplaced := trailing_options(ChatOptions, text)):
+        spec = replace(spec, notices=(f"{shortened(misplaced)} was sent as text: options come before the text.",))
     canvas = context.canvas(_format(options))
     if options.quiet:
         command.show_stop_button = None
@@ -71,19 +71,18 @@ def chat(
         requests = [prepare_request(command, one, context.cell.origin) for one in specs]
         canvas.show(preview_bundle(command.budget.preview(requests), stream=spec.stream))
         return None
-    replies = None
     if len(specs) > 1:
         replies = _compare(context, options, specs, canvas)
-    elif options.bg:
+        _leave_threads(context, options, canvas)
+        return replies
+    if options.bg:
         # Imported when a job is started, so that a first chat does not wait for it.
         from .jobs import start_chat
 
         start_chat(context, specs[0], canvas, format=_format(options), name=options.output, quiet=options.quiet)
-    else:
-        return _send(context, options, specs[0], canvas)
-    if (notice := _remove_earlier_turns(context, None)) and not options.quiet:
-        canvas.append_below(line_bundle(notice))
-    return replies
+        _leave_threads(context, options, canvas)
+        return None
+    return _send(context, options, specs[0], canvas)
 
 
 def _models(command: Command, options: ChatOptions) -> list[str]:
@@ -132,7 +131,7 @@ def _compare(context: MagicContext, options: ChatOptions, specs: list[ChatSpec],
         listener = ComparisonView(canvas, settings.allow_images_from, per_second=settings.refresh_per_second)
     session.last_comparison = []
     try:
-        return run_comparison(context.command, specs, origin=context.cell.origin, listener=listener)
+        return run_comparison(context.command, specs, origin=context.cell.origin, listener=listener, place="_wbreply")
     finally:
         if session.last_comparison:
             for name in ("_wbreply", options.output):
@@ -165,6 +164,12 @@ def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec, canvas: C
 
 def _format(options: ChatOptions) -> str:
     return options.format or ("json" if options.schema else "markdown")
+
+
+def _leave_threads(context: MagicContext, options: ChatOptions, canvas: Canvas) -> None:
+    """Remove the turns of earlier runs of the cell from all threads, and say so below the output."""
+    if (notice := _remove_earlier_turns(context, None)) and not options.quiet:
+        canvas.append_below(line_bundle(notice))
 
 
 def _remove_earlier_turns(context: MagicContext, thread: str | None) -> str:

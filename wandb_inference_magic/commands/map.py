@@ -93,17 +93,17 @@ def summary_bundle(outcome: RunsOutcome, name: str, *, news: Sequence[str] = ())
 
 
 def _lines(outcome: RunsOutcome, name: str) -> Iterator[str]:
-    runs = outcome.runs
-    usage = sum((run.usage for run in runs[1:]), runs[0].usage)
-    uncounted = sum(run.uncounted for run in runs)
-    answered = sum(run.done - run.failed for run in runs)
+    runs, results = outcome.runs, [run.results for run in outcome.runs]
+    usage = sum((one.usage for one in results[1:]), results[0].usage)
+    uncounted = sum(one.uncounted for one in results)
+    answered = sum(one.done - one.failed for one in results)
     parts = [
-        f"{answered:,} of {sum(run.total or len(run.answers) for run in runs):,} rows answered, in {name}",
-        *([f"{cached:,} kept from before"] if (cached := sum(run.cached for run in runs)) else []),
-        *([f"{shared:,} shared with equal rows"] if (shared := sum(run.shared for run in runs)) else []),
-        *([f"{replayed:,} replayed"] if (replayed := sum(run.replayed for run in runs)) else []),
-        *([f"{failed:,} failed"] if (failed := sum(run.failed for run in runs)) else []),
-        *([f"{flawed:,} cut or refused"] if (flawed := sum(run.flawed for run in runs)) else []),
+        f"{answered:,} of {sum(run.total or len(run.results.answers) for run in runs):,} rows answered, in {name}",
+        *([f"{cached:,} kept from before"] if (cached := sum(one.cached for one in results)) else []),
+        *([f"{shared:,} shared with equal rows"] if (shared := sum(one.shared for one in results)) else []),
+        *([f"{replayed:,} replayed"] if (replayed := sum(one.replayed for one in results)) else []),
+        *([f"{failed:,} failed"] if (failed := sum(one.failed for one in results)) else []),
+        *([f"{flawed:,} cut or refused"] if (flawed := sum(one.flawed for one in results)) else []),
         f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens" if usage.total_tokens or not uncounted else "",
         f"tokens of {counted(uncounted, 'call')} not counted" if uncounted else "",
         duration(outcome.seconds),
@@ -113,15 +113,15 @@ def _lines(outcome: RunsOutcome, name: str) -> Iterator[str]:
     yield f"{' · '.join(filter(None, parts))}."
     if outcome.trace.link:
         yield f"Trace: {outcome.trace.link}"
-    if rows_cut := max(run.shortened for run in runs):
+    if rows_cut := max(one.shortened for one in results):
         yield f"Values were cut in the prompts of {counted(rows_cut, 'row')}; the cut is marked there."
-    if cut := sum(run.cut for run in runs):
+    if cut := sum(one.cut for one in results):
         answers = counted(cut, "answer")
         yield f"The budget's limit on replies cut {answers}; cut answers are not kept on disk. {BUDGET_REMEDY}"
     # A row can fail with several models.
     rows: dict[str, set[int]] = {}
-    for run in runs:
-        for number, message in sorted(run.errors.items()):
+    for one in results:
+        for number, message in sorted(one.errors.items()):
             rows.setdefault(message, set()).add(number + 1)
     for message, numbers in list(rows.items())[:MAX_ERRORS_SHOWN]:
         yield f"{_format_rows(sorted(numbers))}: {shortened(message, 200)}"

@@ -7,8 +7,8 @@ requested once more, or if the model does not accept a schema and is asked for J
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final
@@ -80,39 +80,49 @@ def run_chat(
     """
     listener = listener or Listener()
     command.listener = listener
-    run: _ChatRun | None = None
-    reply: Reply | None = None
-    try:
+    with _cleared_on_error(listener):
         request = prepare_request(command, spec, origin)
+    complete: Reply | None = None
+    try:
         with (
             command.deferred_interrupts(f"chat with {request.model}") as interrupts,
             Reservation(command.budget) as reservation,
         ):
-            reservation.reserve(request)
+            with _cleared_on_error(listener):
+                reservation.reserve(request)
             remedy = UNFIT_REMEDY.format(place=place)
             call = ModelCall(command, spec, request, reservation, remedy=remedy, share=share)
             run = _ChatRun(command, call, listener, interrupts, place, is_of_job=share is not None)
-            about = {"thread": spec.thread, "endpoint": request.endpoint.name}
-            with command.traced("wbchat", trace_inputs(spec, request.model), about, interrupts) as trace:
-                complete = run.run(trace)
-            reply = complete
+            complete = run.traced()
             if share is None:
-                command.session.last_reply = reply
-            _record(command.session, spec, request, reply, origin)
+                command.session.last_reply = complete
+            _record(command.session, spec, request, complete, origin)
             if after is not None:
-                after(reply)
-            listener.finish(reply)
-    except (InferenceError, KeyboardInterrupt) as failure:
-        if run is None:
-            # Nothing was sent: no status line is left of what was waited for.
-            listener.discard()
-        if reply is None or not isinstance(failure, KeyboardInterrupt) or isinstance(failure, Interrupted):
+                after(complete)
+            listener.finish(complete)
+    except KeyboardInterrupt:
+        if complete is None:
             raise
-        thread = f" and in the thread {reply.thread}" if reply.thread else ""
-        interrupted = Interrupted(f"The reply is complete: it is in {place}{thread}.")
-        interrupted.partial = reply
-        raise interrupted from None
-    return reply
+        raise _interrupted_late(complete, place) from None
+    return complete
+
+
+@contextmanager
+def _cleared_on_error(listener: Listener) -> Iterator[None]:
+    """Remove the status line of what was waited for if the `with` block raises: nothing was sent."""
+    try:
+        yield
+    except (InferenceError, KeyboardInterrupt):
+        listener.discard()
+        raise
+
+
+def _interrupted_late(reply: Reply, place: str) -> Interrupted:
+    """Return the error for an interrupt that arrived after the whole reply."""
+    thread = f" and in the thread {reply.thread}" if reply.thread else ""
+    interrupted = Interrupted(f"The reply is complete: it is in {place}{thread}.")
+    interrupted.partial = reply
+    return interrupted
 
 
 @dataclass(eq=False, slots=True)
@@ -128,11 +138,15 @@ class _ChatRun:
     steps: list[ToolStep] = field(default_factory=list)
     parsed: Any = None
 
-    def run(self, trace: Trace) -> Reply:
-        """Make all requests of the chat and return their replies combined as one.
+    def traced(self) -> Reply:
+        """Make all requests of the chat inside a trace and return their replies combined as one."""
+        spec, request = self.call.spec, self.call.sent
+        about = {"thread": spec.thread, "endpoint": request.endpoint.name}
+        with self.command.traced("wbchat", trace_inputs(spec, request.model), about, self.interrupts) as trace:
+            return self._run(trace)
 
-        If they fail or are interrupted, keep and draw the partial reply.
-        """
+    def _run(self, trace: Trace) -> Reply:
+        """Make all requests. If they fail or are interrupted, keep and draw the partial reply."""
         try:
             reply = self._answer()
         except KeyboardInterrupt:

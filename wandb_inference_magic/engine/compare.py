@@ -31,6 +31,7 @@ def run_comparison(
     *,
     origin: Origin = NOWHERE,
     listener: Listener | None = None,
+    place: str = "`last_comparison` of the session",
 ) -> list[Reply]:
     """Send a prompt to several models together and return their replies in the order of `specs`.
 
@@ -46,6 +47,8 @@ def run_comparison(
         The running cell.
     listener : Listener, optional
         Draws the replies; without one nothing is drawn.
+    place : str
+        Where the user finds the replies, if this raises.
 
     Raises
     ------
@@ -74,11 +77,11 @@ def run_comparison(
                 command.deferred_interrupts(f"comparison of {len(specs)} models") as interrupts,
                 command.traced("wbchat", inputs, {}, interrupts) as trace,
             ):
-                replies = _compared(command, listener, contenders, trace, interrupts)
+                replies = _compared(command, listener, contenders, trace, interrupts, place)
         except KeyboardInterrupt:
             if replies is None:
                 raise
-            raise Interrupted("The replies are complete: they are in _wbreply.") from None
+            raise Interrupted(f"The replies are complete: they are in {place}.") from None
     errors = [one.progress.error for one in contenders]
     if errors[0] is not None and None not in errors:
         raise InferenceError(
@@ -101,6 +104,7 @@ def _compared(
     contenders: Sequence[_Contender],
     trace: Trace,
     interrupts: Interrupts,
+    place: str,
 ) -> list[Reply]:
     """Send all requests together, then draw, keep and return the replies."""
     models = [one.progress for one in contenders]
@@ -125,7 +129,7 @@ def _compared(
     command.session.last_comparison = replies
     listener.finish_all(models, replies, interrupted=bool(interrupted))
     if interrupted:
-        raise Interrupted("The partial replies are in _wbreply; the thread is unchanged.")
+        raise Interrupted(f"The partial replies are in {place}; the thread is unchanged.")
     return replies
 
 

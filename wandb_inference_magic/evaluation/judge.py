@@ -215,14 +215,14 @@ def judge(
     prepared = PreparedRuns(command, [(rows_to_judge, spec, model)], magic="wbeval", use_cache=use_cache)
     outcome = prepared.send(progress=progress)
     judging = outcome.runs[0]
-    judged.totals = judging.totals
-    better = [None if one is None else one["better"] for one in judging.answers]
+    judged.totals = judging.results.totals
+    better = [None if one is None else one["better"] for one in judging.results.answers]
     better += [None] * (len(questions) - len(better))
     for place, (pair, number) in enumerate(places):
         forth, back = pair.verdicts[number] = better[2 * place], better[2 * place + 1]
         if forth is not None and back is not None:
             pair.preferred[number] = 0 if forth == back else 1 if forth == "first" else -1
-        elif why := next(filter(None, map(judging.errors.get, (2 * place, 2 * place + 1))), ""):
+        elif why := next(filter(None, map(judging.results.errors.get, (2 * place, 2 * place + 1))), ""):
             judged.reasons.setdefault(number, why)
     return judged, outcome
 

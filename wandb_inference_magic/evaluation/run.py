@@ -68,7 +68,9 @@ class Scores:
         """Return whether every candidate has answered a row, or failed at it, in all samples."""
         # A row that failed because nothing works any more says nothing about a candidate.
         return all(
-            run.has_ended(place) and place not in run.stopped_rows for run in self.runs for place in self.places(number)
+            run.results.has_ended(place) and place not in run.stopped_rows
+            for run in self.runs
+            for place in self.places(number)
         )
 
     def is_decided(self) -> bool:
@@ -108,7 +110,7 @@ class Scores:
 
     def _of(self, run: BatchRun, number: int) -> RowScores:
         answers = [
-            NO_VALUE if run.answers[place] is None or place in run.errors else self.compared(run, place)
+            NO_VALUE if run.results.answers[place] is None or place in run.results.errors else self.compared(run, place)
             for place in self.places(number)
         ]
         truth = self.spec.right_answer(self.rows[number])
@@ -116,7 +118,7 @@ class Scores:
 
     def compared(self, run: BatchRun, place: int) -> Any:
         """Return the part of an answer that is compared."""
-        answer = run.answers[place]
+        answer = run.results.answers[place]
         return answer if self._field in (None, ONLY) else part_of(answer, str(self._field))
 
 
@@ -195,7 +197,7 @@ def start_dry_evaluation(
     if spec.stop_when_clear:
         notices.append("That is for all rows; it stops when the comparison is decided.")
     for run, _ in previewed[:1]:
-        run.notice(*notices)
+        run.results.notice(*notices)
     return previewed
 
 
@@ -240,7 +242,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         if self._judge is not None:
             check_judge(command, self._judge, self.runs[0])
         self._scores.start(self.runs)
-        self.runs[0].notice(*notices_of(spec))
+        self.runs[0].results.notice(*notices_of(spec))
 
     def run(self, progress: Progress | None = None) -> EvaluationResult:
         with self._command.listed(f"evaluation of {counted(len(self._known), 'row')}"):
@@ -290,7 +292,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         done = scores.scored.__contains__ if only_scored else scores.done
         # A row that not every candidate was asked about would favour some.
         end = scores.decided_after or len(known)
-        sent = max((len(run.answers) // spec.samples for run in scores.runs), default=0)
+        sent = max((len(run.results.answers) // spec.samples for run in scores.runs), default=0)
         numbers = sorted(filter(done, range(end)), key=self._places.__getitem__)
         models = [run.model for run in scores.runs]
         prompts = [name for name in spec.batches for _ in range(len(models) // len(spec.batches))]
@@ -322,16 +324,16 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
 def _candidate(scores: Scores, place: int, numbers: Sequence[int], prompt: str, label: str) -> Candidate:
     """Return the candidate of a run, with what it made of the rows with these numbers."""
     run = scores.runs[place]
-    chat = run.spec.chat
+    results, chat = run.results, run.spec.chat
     request = {"prompt": run.spec.text, "system": chat.system, "parameters": dict(chat.parameters)}
-    candidate = Candidate(run.model, prompt, label, request, run.totals)
+    candidate = Candidate(run.model, prompt, label, request, results.totals)
     for number in numbers:
         candidate.add(scores.of_row(number)[place])
         places = scores.places(number)
-        candidate.answers.append([None if run.answers[at] is None else scores.compared(run, at) for at in places])
-        candidate.errors.append([run.errors.get(at, "") for at in places])
-        candidate.texts.append([run.texts.get(at) for at in places])
-        candidate.seconds.append([run.seconds[at] for at in places])
+        candidate.answers.append([None if results.answers[at] is None else scores.compared(run, at) for at in places])
+        candidate.errors.append([results.errors.get(at, "") for at in places])
+        candidate.texts.append([results.texts.get(at) for at in places])
+        candidate.seconds.append([results.seconds[at] for at in places])
     return candidate
 
 

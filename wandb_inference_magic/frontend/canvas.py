@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..markup import Untrusted, fenced, safe_document, split_finished
@@ -191,6 +192,34 @@ class BlockCanvas:
         raise NotImplementedError
 
 
+@dataclass(slots=True)
+class _Growing:
+    """The outputs of a reply while it grows, and what is drawn in them.
+
+    Attributes
+    ----------
+    outputs : list of RedrawnOutput
+        All of them.
+    block : RedrawnOutput or None
+        The output of the growing block.
+    status_output : RedrawnOutput or None
+        The output below it: the status, or that the reply grows.
+    status : str
+        What `status_output` shows.
+    prefix : list of DocumentPart
+        What is above the text of the growing block: the folded reasoning, or space.
+    last_finished : str
+        The finished blocks that were drawn last.
+    """
+
+    outputs: list[RedrawnOutput] = field(default_factory=list)
+    block: RedrawnOutput | None = None
+    status_output: RedrawnOutput | None = None
+    status: str = ""
+    prefix: list[DocumentPart] = field(default_factory=list)
+    last_finished: str = ""
+
+
 class NotebookCanvas(BlockCanvas):
     """Draws a reply in a notebook: finished blocks are sent once, the last block again while it grows.
 
@@ -229,70 +258,66 @@ class NotebookCanvas(BlockCanvas):
         # What the user's code shows, while it runs, and what threads of the user print.
         self._users: UserOutput | None = None
         self._others = UserOutput(shell)
-        # All outputs, and those that pass: above something that the user's code has shown, and widgets.
-        self._outputs: list[RedrawnOutput] = []
-        self._passing: list[RedrawnOutput] = []
-        # The output of the growing block, and the one below it: the status, or that the reply grows.
-        self._block: RedrawnOutput | None = None
-        self._below: RedrawnOutput | None = None
-        self._says = ""
-        # The blocks left last.
-        self._left = ""
-        # What is above the text of the growing block: the folded reasoning, or space.
-        self._above: list[DocumentPart] = []
+        self._growing = _Growing()
+        # Outputs above something that the user's code has shown, and widgets. They are empty in the end.
+        self._temporary_outputs: list[RedrawnOutput] = []
 
     def status(self, text: str) -> None:
-        self._say(text, status_markdown(text))
+        self._set_status(text, status_markdown(text))
 
     def doing(self, text: str) -> None:
         self.status(text)
 
     def thinking(self, text: str, reasoning: str) -> None:
-        self._say(f"{text}{reasoning}", thinking_markdown(text, reasoning))
-        if self._left:
-            self._above = [_AS_TALL]
+        self._set_status(f"{text}{reasoning}", thinking_markdown(text, reasoning))
+        if self._growing.last_finished:
+            self._growing.prefix = [_AS_TALL]
 
     def thought(self, summary: str) -> None:
-        if not self._left and not self._open.strip():
-            self._above = thought_parts(summary, LATER)
+        if not self._growing.last_finished and not self._open.strip():
+            self._growing.prefix = thought_parts(summary, LATER)
 
-    def _say(self, says: str, markdown: str) -> None:
-        """Show a line below the growing block."""
+    def _set_status(self, status: str, markdown: str) -> None:
+        """Show a status below the growing block."""
+        growing = self._growing
         if not self._owns_cell:
             self._draw(self._document(self._open, [markdown]))
-        elif says != self._says:
-            self._says = says
-            self._below = self._put(self._below, {MARKDOWN: safe_document([markdown])})
+        elif status != growing.status:
+            growing.status = status
+            growing.status_output = self._put(growing.status_output, {MARKDOWN: safe_document([markdown])})
 
     def _leave(self, text: str) -> None:
         self._draw_open(text)
-        self._block, self._above, self._left = None, [], text
+        self._growing.block, self._growing.prefix, self._growing.last_finished = None, [], text
 
     def _draw_open(self, text: str) -> None:
         if not self._owns_cell:
             self._draw(self._document(text, [status_markdown(GROWING)]))
             return
-        if self._block is None:
+        growing = self._growing
+        if growing.block is None:
             # The block takes the place of the line below the last one, once that line is there again: at any moment
             # the output says that it grows, and none of its lines moves up.
-            if self._left and not self._above:
-                self._above = _less_space(self._left, text)
-            if self._below is None:
+            if growing.last_finished and not growing.prefix:
+                growing.prefix = _less_space(growing.last_finished, text)
+            if growing.status_output is None:
                 self.status(GROWING)
-            self._block, self._below, self._says = self._below, None, ""
+            growing.block, growing.status_output, growing.status = growing.status_output, None, ""
         self.status(GROWING)
-        self._put(self._block, self._document(text, [_END]))
+        self._put(growing.block, self._document(text, [_END]))
 
     def _document(self, text: str, below: list[DocumentPart]) -> dict[str, Any]:
         # Plain text is sent only with the complete reply, so that a front end that shows only plain text shows it once.
-        parts = [*self._above, self._part(text), "\n\n", *below] if text.strip() or self._above else below
+        prefix = self._growing.prefix
+        parts = [*prefix, self._part(text), "\n\n", *below] if text.strip() or prefix else below
         return {MARKDOWN: safe_document(parts, self._images).strip("\n") or BLANK}
 
     def _part(self, text: str) -> Untrusted:
         return Untrusted(text if self._format == "markdown" else fenced(safe_plain(text), "text"))
 
     def _draw(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
-        self._block = self._put(self._block or self._below, data, metadata)
+        growing = self._growing
+        growing.block = self._put(growing.block or growing.status_output, data, metadata)
 
     def _put(
         self, output: RedrawnOutput | None, data: dict[str, Any], metadata: dict[str, Any] | None = None
@@ -300,7 +325,7 @@ class NotebookCanvas(BlockCanvas):
         """Draw in an output, or in a new one. Return it."""
         if output is None:
             output = RedrawnOutput(self._shell, in_widget=self._is_in_widget)
-            self._outputs.append(output)
+            self._growing.outputs.append(output)
         with self._users.not_counted() if self._users is not None else nullcontext():
             output.draw(data, metadata)
         return output
@@ -316,7 +341,7 @@ class NotebookCanvas(BlockCanvas):
             self._users = around
             # Also after an interrupt: the partial reply is drawn then.
             if shown.is_shown and not self._is_in_widget:
-                self._go_on_below(is_cleared=shown.is_cleared)
+                self._continue_in_new_output(is_cleared=shown.is_cleared)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -326,24 +351,24 @@ class NotebookCanvas(BlockCanvas):
     def _leave_others(self) -> None:
         """Keep what threads of the user have printed in between."""
         if self._others.is_shown and self._owns_cell:
-            self._go_on_below(is_cleared=False)
+            self._continue_in_new_output(is_cleared=False)
 
-    def _go_on_below(self, *, is_cleared: bool) -> None:
-        """Go on below what the user's code has shown, in one output: the cell can no longer be cleared."""
+    def _continue_in_new_output(self, *, is_cleared: bool) -> None:
+        """Continue below what the user's code has shown, in one output: the cell can no longer be cleared."""
         self._owns_cell = self._prints_finished_blocks = False
-        self._passing = [] if is_cleared else [*self._passing, *self._outputs]
-        self._outputs, self._block, self._below, self._says, self._left, self._above = [], None, None, "", "", []
+        self._temporary_outputs = [] if is_cleared else [*self._temporary_outputs, *self._growing.outputs]
+        self._growing = _Growing()
         self._open, self._drawn = "", 0
 
-    def _blank_passing(self) -> None:
-        for output in self._passing:
+    def _clear_temporary_outputs(self) -> None:
+        for output in self._temporary_outputs:
             output.clear()
-        self._passing = []
+        self._temporary_outputs = []
 
     def finish(self, reply: Reply, rest: str) -> None:  # noqa: ARG002
         data = reply_bundle(reply, self._format, self._images)
         self._leave_others()
-        if len(self._outputs) > 1:
+        if len(self._growing.outputs) > 1:
             # Finished blocks are still shown. They stay on screen until the final output replaces them.
             self.clear()
         self._draw_final(data, {"wandb_inference": reply.facts()})
@@ -351,12 +376,12 @@ class NotebookCanvas(BlockCanvas):
     def _draw_final(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Draw what stays, in place of what was drawn before."""
         self._leave_others()
-        if self._outputs and self._is_final_new:
+        if self._growing.outputs and self._is_final_new:
             self.clear()
-            self._go_on_below(is_cleared=False)
+            self._continue_in_new_output(is_cleared=False)
         # Another one, such as the next choice in a picker, takes its place.
         self._is_final_new = False
-        self._blank_passing()
+        self._clear_temporary_outputs()
         self._draw(data, metadata)
 
     def preview(self, data: dict[str, Any], text: str) -> None:  # noqa: ARG002
@@ -365,7 +390,7 @@ class NotebookCanvas(BlockCanvas):
     def widget(self, widget: Any) -> None:
         output = RedrawnOutput(self._shell, in_widget=self._is_in_widget)
         output.draw({PLAIN: BLANK, WIDGET: widget_view(widget.model_id)})
-        self._passing.append(output)
+        self._temporary_outputs.append(output)
 
     def show(self, data: dict[str, Any]) -> None:
         self._draw_final(data)
@@ -377,7 +402,7 @@ class NotebookCanvas(BlockCanvas):
         self._leave_others()
         if self._owns_cell:
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
-            self._outputs, self._passing, self._block, self._below, self._says = [], [], None, None, ""
+            self._growing, self._temporary_outputs = _Growing(), []
 
     def append_below(self, data: dict[str, Any]) -> None:
         if data:
@@ -385,8 +410,8 @@ class NotebookCanvas(BlockCanvas):
 
     def discard(self) -> None:
         self._leave_others()
-        self._blank_passing()
-        if self._outputs and self._owns_cell:
+        self._clear_temporary_outputs()
+        if self._growing.outputs and self._owns_cell:
             self._shell.display_pub.clear_output(wait=False)  # type: ignore[no-untyped-call,unused-ignore]
-        elif self._block:
+        elif self._growing.block:
             self._draw({MARKDOWN: BLANK, PLAIN: BLANK})

@@ -16,7 +16,7 @@ from threading import Event, Lock, Semaphore, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from ..batch import PreparedRuns, RunPart, likely_mistakes
+from ..batch import PreparedRuns, RunPart, RunResults, likely_mistakes
 from ..config import CONCURRENCY, SETTING_NAMES, Key, WandbInference, check_key
 from ..errors import InferenceError, InferenceWarning, Interrupted, shortened
 from ..frames import (
@@ -193,8 +193,8 @@ def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec
             raise Interrupted(outcome.how_to_continue)
     if outcome.stopped is not None:
         raise outcome.stopped
-    run = next(iter(outcome.runs), None)
-    return _typed(partition.copy(deep=False), partition_spec, run.answers if run else [], run.errors if run else {})
+    results = next((run.results for run in outcome.runs), RunResults())
+    return _typed(partition.copy(deep=False), partition_spec, results.answers, results.errors)
 
 
 def _typed(frame: Any, partition_spec: PartitionSpec, answers: list[Any], errors: Mapping[int, str]) -> Any:

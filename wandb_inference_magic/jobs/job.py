@@ -367,7 +367,8 @@ class Job(JobEntry):
             return self._own_counts
         runs = list(self._runs)
         total = sum_or_none([run.total for run in runs])
-        return Counts(sum(run.done for run in runs), total, sum(run.failed for run in runs), cost_of(runs))
+        results = [run.results for run in runs]
+        return Counts(sum(one.done for one in results), total, sum(one.failed for one in results), cost_of(runs))
 
     def _write_record(self, state: str = "running") -> None:
         self._next_record = perf_counter() + SECONDS_BETWEEN_RECORDS
