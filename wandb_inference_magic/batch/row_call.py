@@ -128,7 +128,7 @@ class RowPrompts:
             redraw()
         self._all, self._prompts = rendered, iter(rendered)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Keep the prompts no longer, because the run has ended."""
         self._all, self._prompts = (), iter(())
         self._ahead.clear()

@@ -338,7 +338,7 @@ class Job(JobEntry):
 
     def _end(self, outcome: Outcome) -> None:
         for run in self._runs:
-            run.prompts.forget()
+            run.prompts.clear()
         self._seconds = perf_counter() - self._began
         if self._is_abandoned:
             self._write_record("cancelled")
