@@ -117,6 +117,12 @@ def test_a_hostile_formula_is_shown_as_code_unchanged(opener: str, closer: str) 
         (r"\[ \text{if $x > 0$ or y < 1} \]", r"$$ {\text{if }{x > 0}\text{ or y }{\lt}\text{ 1}} $$"),
         (r"$\text{m^2, CO_{2}, 50%}$", r"${\text{m}^{\text{2}}\text{, CO}_{\text{2}}\text{, 50}\%}$"),
         (r"$\text{costs \$5 {a}}$", r"$\text{costs \$5 {a}}$"),
+        # Lines outside of an environment, which MathJax 3 shows side by side.
+        ("\\[\na = b \\\\\nc\n\\]", "$$\\begin{gathered}\na = b \\\\\nc\n\\end{gathered}$$"),
+        (r"$a &= b \\ c &= d$", r"$\begin{aligned}a &= b \\ c &= d\end{aligned}$"),
+        (r"$\frac{a \\ b}{c} \{$ and $a \\$", r"$\frac{a \\ b}{c} \{$ and $a \\$"),
+        (r"$\begin{cases*} a \\ b \end{cases*}$", r"$\begin{cases*} a \\ b \end{cases*}$"),
+        (r"$a \tag{1} \\ b$", r"$a \tag{1} \\ b$"),
         # Signs that MathJax takes in texts only, and some that it does not take.
         (r"$5\,€ + \text{2 €} = ɛ$", r"$5\,\text{€} + \text{2 €} = \text{ɛ}$"),
         ("$a\u20d7$", "`$a\u20d7$`"),
@@ -178,4 +184,4 @@ def test_html_keeps_its_formulas_and_nothing_else() -> None:
     assert html == "<p>$a_1 * b_2 * c$ and</p>\n<p>$$\n\\begin{pmatrix} a\\\\b \\end{pmatrix}\n$$</p>\n"
     # Markdown removes one of two backslashes, which would turn a line break into a command.
     html = markdown_to_html(sanitize_markdown(r"$a\\mmlToken{mglyph}[src=/x]{}$"))
-    assert html == "<p>$a\\\\mmlToken{mglyph}[src=/x]{}$</p>\n"
+    assert html == "<p>$\\begin{gathered}a\\\\mmlToken{mglyph}[src=/x]{}\\end{gathered}$</p>\n"

@@ -79,6 +79,8 @@ ORDINARY = [
     # Arrows of chemistry, and the texts above and below one.
     r"$\ce{N2 + 3H2 <=> 2NH3}$",
     r"$\ce{A ->[H2O][\Delta] B}$",
+    # Lines outside of an environment.
+    "\\[\n2x + 3 = 7 \\\\\n2x = 4\n\\]",
     # A currency.
     r"$p = 5\,€$",
     # A formula of several lines in a quotation.
@@ -107,6 +109,7 @@ def test_ordinary_formulas_and_code_are_shown_as_meant(server: JupyterServer, wa
     expect(reply.locator("blockquote mjx-c.mjx-c3E")).to_have_count(0)
     # An arrow with two halves, in place of "less than", equals sign, "greater than".
     expect(reply.locator("mjx-container").nth(2).locator("mjx-c.mjx-c3C, mjx-c.mjx-c3D")).to_have_count(0)
+    expect(reply.locator("mjx-container mjx-mtable")).to_have_count(2)
     assert [text.strip() for text in reply.locator("pre code").all_inner_texts()] == SNIPPETS
     keep_screenshot(page, "maths-ordinary")
 

@@ -52,6 +52,11 @@ _NOT_TEXT: Final = re.compile(
 )
 # Currencies and phonetic letters: MathJax 3 shows an error in place of a formula that has them outside texts.
 _SIGNS: Final = re.compile(rf"{_TEXT.pattern}|(?P<signs>[\u0250-\u02af\u20a0-\u20cf]+)")
+_NESTING: Final = re.compile(
+    r"(?P<opens>\\begin\{[A-Za-z]+\*?\}|\{)|(?P<closes>\\end\{[A-Za-z]+\*?\}|\})|(?P<tag>\\tag(?![A-Za-z]))"
+    r"|(?P<line_end>\\\\)|(?P<column>&)|\\.",
+    re.DOTALL,
+)
 # The argument of mhchem's commands, in which `<=>` is an arrow, and two brackets are the texts above and below one.
 _CHEMICAL: Final = re.compile(r"(\\(?:ce|pu)\s*\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})")
 
@@ -102,8 +107,8 @@ def inline_text(found: re.Match[str]) -> str | None:
     if found["name"] is not None:
         return _checked(safe_as_text(found[0]))
     if (inner := found["round"] or found["single"] or _of_json(found["round_of_json"])) is not None:
-        return _checked(safe_as_text(inner.strip()), "$")
-    tex = safe_as_text(found["square"] or found["double"] or _of_json(found["square_of_json"]) or "")
+        return _checked(_in_lines(safe_as_text(inner.strip())), "$")
+    tex = _in_lines(safe_as_text(found["square"] or found["double"] or _of_json(found["square_of_json"]) or ""))
     # Within a paragraph, VS Code would read a delimiter at the start of a line as an opening one, up to the text's end.
     return _checked(f"{tex}{{}}" if tex.rstrip(" ").endswith("\n") else tex, "$$")
 
@@ -172,8 +177,26 @@ def block_lines(lines: list[str], opener: str) -> list[str] | None:
     before, _, rest = "\n".join(lines).partition(opener)
     inner, _, after = rest.rpartition(closer)
     tex = safe_as_text(inner)
-    shown = _checked(tex, "$$") if opener in CLOSERS else _checked(opener + tex + closer)
+    shown = _checked(_in_lines(tex), "$$") if opener in CLOSERS else _checked(opener + tex + closer)
     return None if shown is None else f"{before}{shown}{after}".split("\n")
+
+
+def _in_lines(tex: str) -> str:
+    r"""Return a formula with its lines in an environment: MathJax 3 shows the lines outside of one side by side."""
+    depth, is_broken, is_aligned = 0, False, False
+    for mark in _NESTING.finditer(tex):
+        if mark["opens"]:
+            depth += 1
+        elif mark["closes"]:
+            depth -= 1
+        elif not depth and mark["tag"]:
+            # It may not be in the environments below.
+            return tex
+        elif not depth:
+            is_aligned |= mark["column"] is not None
+            is_broken |= mark["line_end"] is not None and bool(tex[mark.end() :].strip())
+    name = "aligned" if is_aligned else "gathered"
+    return rf"\begin{{{name}}}{tex}\end{{{name}}}" if is_broken else tex
 
 
 def in_line(text: str) -> str:

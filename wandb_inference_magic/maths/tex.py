@@ -30,7 +30,7 @@ _TOKEN: Final = re.compile(r"\\([A-Za-z]+|[\s\S]|$)|[{}%#$]")
 _ADDRESS: Final = re.compile(r"://|www\.", re.IGNORECASE)
 # MathJax 3 fails at these. Unlike other signs, they are no text of their own.
 _COMBINING: Final = re.compile("[\u20d0-\u20ff]")
-_LENGTH: Final = r"\d{0,2}(?:\.\d{1,4})?\s*(?:em|ex|mu|pt|px|mm)"
+_LENGTH: Final = r"\d{0,2}(?:\.\d{1,4})?\s*(?:em|ex|mu|pt|px|mm|cm|in)"
 # mhchem has its own syntax: it splits two backslashes, and reads a backslash before a brace as a letter. So its
 # argument may hold only the backslashes of names and of spaces.
 _CHEMICAL: Final = r"(?:[^{}\\]|\\[A-Za-z,;: %_&#])"
@@ -49,7 +49,7 @@ _FORMS: Final = {
     "\\": re.compile(rf"\*?(?:\[\s*-?{_LENGTH}\s*\]|(?!\[))"),
     **dict.fromkeys(
         ("hspace", "hskip", "mspace", "mskip", "kern", "mkern"),
-        re.compile(rf"\s*(?:\{{\s*-?{_LENGTH}\s*\}}|-?{_LENGTH})"),
+        re.compile(rf"\*?\s*(?:\{{\s*-?{_LENGTH}\s*\}}|-?{_LENGTH})"),
     ),
     **dict.fromkeys(
         ("color", "textcolor"),
