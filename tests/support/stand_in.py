@@ -102,14 +102,14 @@ WRITTEN: Final = (
     Written("And three wheels?", calls=(("stock", '{"item": "wheel"}'),)),
     Written(
         "KeyError: 'wheel'",
-        "I cannot tell: the store has no item called “wheel”. Do you mean tyres? Then I can look those up.",
+        "I do not know: the store has no item called “wheel”. Do you mean tyres? I can look those up.",
     ),
     Written(
         "What do four tyres cost",
         calls=(("price", '{"item": "tyre", "currency": "NOK"}'), ("stock", '{"item": "tyre"}')),
     ),
     Written("12", "Yes: there are 12 bells in the store, so two are no problem."),
-    Written("40", "Four tyres cost 4 × 172.50 = **690 NOK**, and there are enough: 40 lie in the store."),
+    Written("40", "Four tyres cost 4 × 172.50 = **690 NOK**, and there are enough: 40 are in stock."),
 )
 
 
