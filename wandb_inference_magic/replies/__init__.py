@@ -12,6 +12,7 @@ from .forms import (
     ALL_REASONING,
     adds,
     error_in,
+    finish_in,
     first_choice,
     is_keep_alive,
     is_known_object,

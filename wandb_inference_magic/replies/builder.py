@@ -14,7 +14,9 @@ from ..text import hidden, redacted, safe_plain, whole
 from .endings import ENDS, finish_meaning
 from .forms import (
     SENT_BACK,
+    adds,
     delta_of,
+    finish_in,
     first_choice,
     is_known_object,
     plain_text,
@@ -162,10 +164,10 @@ class ReplyBuilder:
             if not is_known_object(chunk):
                 self._not_shown(chunk)
             return
-        self.finish_reason = finish_meaning(choice.get("finish_reason")) or self.finish_reason
+        self.finish_reason = finish_meaning(finish_in(choice)) or self.finish_reason
         self._add_logprobs(choice.get("logprobs"))
         delta = delta_of(choice)
-        if self.has_begun and not choice.get("delta") and "message" in choice:
+        if self.has_begun and "message" in choice and not adds(choice):
             if self._repeats(delta):
                 return
             delta = self._without_text_so_far(delta)

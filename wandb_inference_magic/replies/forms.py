@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ..text import json_or_none
-from .endings import is_broken
+from .endings import finish_meaning, is_broken
 
 TextKind = Literal["text", "reasoning", "refusal", "unknown"]
 
@@ -62,15 +62,19 @@ _ARGUMENTS: Final = ("arguments", "input", "parameters", "args")
 _OF_CALL: Final = ("index", "id", "type", "function", "name", *_ARGUMENTS)
 # Fields with parts that cannot be shown.
 NOT_SHOWN: Final = ("images", "image", "audio")
+# The fields of a choice or its delta that say how the reply ended, and those of a choice that have the word of the
+# service behind a gateway for it. Such a word counts only if it names an error: the gateway has translated it.
+_REASONS: Final = ("finish_reason", "finishReason", "finish_details")
+_NATIVE_REASONS: Final = ("native_finish_reason", "rawFinishReason")
 # The fields of a delta or a message that are read, or say nothing of the answer.
 _KNOWN: Final = frozenset(
     (*("role", "name", "extra_content", "object", "model"), *_METADATA, *_ADDING, *SENT_BACK, *SOURCES, *_HOLDERS)
-).union(NOT_SHOWN)
+).union(NOT_SHOWN, _REASONS)
 # The fields of a choice that are read, or say nothing of the answer.
 _OF_CHOICE: Final = frozenset(
     (
-        *("index", "delta", "message", "text", "finish_reason", "native_finish_reason", "stop_reason", "logprobs"),
-        *("finish_details", "usage", "error", "id", "object", "model", "token_ids", "stop_sequence", "matched_stop"),
+        *("index", "delta", "message", "text", *_REASONS, *_NATIVE_REASONS, "stop_reason", "logprobs"),
+        *("usage", "error", "id", "object", "model", "token_ids", "stop_sequence", "matched_stop"),
         *("content_filter_results", "content_filter_result", "content_filter_offsets", "prompt_token_ids", "seed"),
     )
 )
@@ -157,24 +161,33 @@ def with_first_choice(chunk: Mapping[str, Any], first: Any) -> tuple[Mapping[str
 
 
 def delta_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a choice adds to the reply: its `delta`, its `message`, or its `text` (older completions)."""
+    """Return what a choice adds to the reply: its `delta`, its `message`, or its `text` (older completions).
+
+    Some services send one of these that adds nothing, such as a delta with only a role, beside the one that does.
+    """
+    pieces = [one for name in ("delta", "message") if (one := _piece(choice.get(name))) is not None]
     text = {"content": choice["text"]} if isinstance(choice.get("text"), str) else {}
-    for name in ("delta", "message"):
-        piece = choice.get(name)
-        if isinstance(piece, list) and len(piece) == 1:
-            piece = piece[0]
-        if isinstance(piece, dict) and (piece or name == "message"):
-            # Some services add a delta with only a role.
-            return piece if any(map(piece.get, _ADDING)) else {**piece, **text}
-        if isinstance(piece, str):
-            return {"content": piece}
-    return text
+    adding = next((one for one in pieces if any(map(one.get, _ADDING))), None)
+    return {**(pieces[0] if pieces else {}), **text} if adding is None else adding
 
 
 def adds(choice: Mapping[str, Any]) -> bool:
     """Return whether a choice of a stream adds to the reply. A whole `message` at its end repeats it."""
-    delta = choice.get("delta") or {"content": choice.get("text")}
-    return isinstance(delta, str) or (isinstance(delta, dict) and any(delta.get(name) for name in _ADDING))
+    delta = _piece(choice.get("delta") or None) or {"content": choice.get("text")}
+    return any(map(delta.get, _ADDING))
+
+
+def _piece(value: object) -> Mapping[str, Any] | None:
+    value = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return {"content": value} if isinstance(value, str) else value if isinstance(value, dict) else None
+
+
+def finish_in(choice: Mapping[str, Any]) -> object:
+    """Return why the reply ended, wherever a choice says so: a reason that names an error before any other."""
+    delta = delta_of(choice)
+    reasons = [part[name] for part in (choice, delta) for name in _REASONS if part.get(name)]
+    broken = (one for one in (*reasons, *map(choice.get, _NATIVE_REASONS)) if is_broken(one))
+    return next(broken, None) or next(filter(finish_meaning, reasons), None)
 
 
 def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
@@ -345,7 +358,7 @@ def error_in(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
             return one
     if not _REPORTING.isdisjoint(chunk) and (error := _error_beside_choice(chunk)) is not None:
         return error
-    reason = choice.get("finish_reason")
+    reason = finish_in(choice)
     if not is_broken(reason):
         return None
     return reason if isinstance(reason, dict) else {"message": f"The reply ended with {reason!r}."}
