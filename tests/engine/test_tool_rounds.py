@@ -544,6 +544,65 @@ def test_reasoning_that_came_as_parts_goes_back_as_parts_or_is_left_out(api: Mod
     assert sent == [[thought, {"type": "text", "text": "Let me look."}], "Let me look."]
 
 
+@pytest.mark.parametrize(
+    ("name", "streamed", "blocks"),
+    [
+        (
+            "reasoning_details",
+            [
+                {"type": "reasoning.text", "text": "The user ", "format": "anthropic-claude-v1", "index": 0},
+                {"type": "reasoning.text", "text": "wants it", "format": "anthropic-claude-v1", "index": 0},
+                {"type": "reasoning.text", "signature": "s", "format": "anthropic-claude-v1", "index": 0},
+                {"type": "reasoning.encrypted", "data": "a", "format": "anthropic-claude-v1", "index": 1},
+                {"type": "reasoning.encrypted", "data": "b", "format": "anthropic-claude-v1", "index": 1},
+            ],
+            [
+                {
+                    "type": "reasoning.text",
+                    "text": "The user wants it",
+                    "format": "anthropic-claude-v1",
+                    "index": 0,
+                    "signature": "s",
+                },
+                {"type": "reasoning.encrypted", "data": "a", "format": "anthropic-claude-v1", "index": 1},
+                {"type": "reasoning.encrypted", "data": "b", "format": "anthropic-claude-v1", "index": 1},
+            ],
+        ),
+        (
+            "thinking_blocks",
+            [
+                {"type": "thinking", "thinking": "The user ", "signature": ""},
+                {"type": "thinking", "thinking": "wants it", "signature": ""},
+                {"type": "thinking", "thinking": "", "signature": "s"},
+                {"type": "thinking", "thinking": "Warm.", "signature": "t"},
+            ],
+            [
+                {"type": "thinking", "thinking": "The user wants it", "signature": "s"},
+                {"type": "thinking", "thinking": "Warm.", "signature": "t"},
+            ],
+        ),
+    ],
+    ids=["OpenRouter", "LiteLLM"],
+)
+def test_a_block_of_reasoning_that_came_in_pieces_goes_back_as_one(
+    api: ModuleType, service: Service, name: str, streamed: list[Any], blocks: list[Any]
+) -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+
+    def thinking(one: Answer) -> None:
+        one.start()
+        for piece in streamed:
+            one.event(chunk({name: [piece]}))
+        one.event(chunk({"tool_calls": [call]}, "tool_calls"))
+        one.event("[DONE]")
+        one.end()
+
+    service.then(thinking, Streamed(["Warm."]))
+    reply = api.chat("How is Paris?", tools=[weather])
+    assert (reply.text, reply.notices) == ("Warm.", ())
+    assert service.last.body["messages"][1][name] == blocks
+
+
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "reasoning_details", "content"])
 def test_the_reasoning_goes_back_with_the_results_of_tools_and_nowhere_else(
     api: ModuleType, service: Service, name: str

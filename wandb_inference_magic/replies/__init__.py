@@ -7,12 +7,11 @@ needs nearly all, so they are not imported lazily.
 from __future__ import annotations
 
 from .builder import ReplyBuilder, Timing
-from .endings import Completeness
+from .endings import Completeness, finish_in
 from .forms import (
     ALL_REASONING,
     adds,
     error_in,
-    finish_in,
     first_choice,
     is_keep_alive,
     is_known_object,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ..text import json_or_none
-from .endings import finish_meaning, is_broken
+from .endings import NATIVE_REASONS, REASONS, finish_in, is_broken
 
 TextKind = Literal["text", "reasoning", "refusal", "unknown"]
 
@@ -62,18 +62,14 @@ _ARGUMENTS: Final = ("arguments", "input", "parameters", "args")
 _OF_CALL: Final = ("index", "id", "type", "function", "name", *_ARGUMENTS)
 # Fields with parts that cannot be shown.
 NOT_SHOWN: Final = ("images", "image", "audio")
-# The fields of a choice or its delta that say how the reply ended, and those of a choice that have the word of the
-# service behind a gateway for it. Such a word counts only if it names an error: the gateway has translated it.
-_REASONS: Final = ("finish_reason", "finishReason", "finish_details")
-_NATIVE_REASONS: Final = ("native_finish_reason", "rawFinishReason")
 # The fields of a delta or a message that are read, or say nothing of the answer.
 _KNOWN: Final = frozenset(
     (*("role", "name", "extra_content", "object", "model"), *_METADATA, *_ADDING, *SENT_BACK, *SOURCES, *_HOLDERS)
-).union(NOT_SHOWN, _REASONS)
+).union(NOT_SHOWN, REASONS)
 # The fields of a choice that are read, or say nothing of the answer.
 _OF_CHOICE: Final = frozenset(
     (
-        *("index", "delta", "message", "text", *_REASONS, *_NATIVE_REASONS, "stop_reason", "logprobs"),
+        *("index", "delta", "message", "text", *REASONS, *NATIVE_REASONS, "stop_reason", "logprobs"),
         *("usage", "error", "id", "object", "model", "token_ids", "stop_sequence", "matched_stop"),
         *("content_filter_results", "content_filter_result", "content_filter_offsets", "prompt_token_ids", "seed"),
     )
@@ -161,10 +157,8 @@ def with_first_choice(chunk: Mapping[str, Any], first: Any) -> tuple[Mapping[str
 
 
 def delta_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a choice adds to the reply: its `delta`, its `message`, or its `text` (older completions).
-
-    Some services send one of these that adds nothing, such as a delta with only a role, beside the one that does.
-    """
+    """Return what a choice adds to the reply: its `delta`, its `message`, or its `text` (older completions)."""
+    # Some services send one of these that adds nothing, such as a delta with only a role, beside the one that does.
     pieces = [one for name in ("delta", "message") if (one := _piece(choice.get(name))) is not None]
     text = {"content": choice["text"]} if isinstance(choice.get("text"), str) else {}
     adding = next((one for one in pieces if any(map(one.get, _ADDING))), None)
@@ -180,14 +174,6 @@ def adds(choice: Mapping[str, Any]) -> bool:
 def _piece(value: object) -> Mapping[str, Any] | None:
     value = value[0] if isinstance(value, list) and len(value) == 1 else value
     return {"content": value} if isinstance(value, str) else value if isinstance(value, dict) else None
-
-
-def finish_in(choice: Mapping[str, Any]) -> object:
-    """Return why the reply ended, wherever a choice says so: a reason that names an error before any other."""
-    delta = delta_of(choice)
-    reasons = [part[name] for part in (choice, delta) for name in _REASONS if part.get(name)]
-    broken = (one for one in (*reasons, *map(choice.get, _NATIVE_REASONS)) if is_broken(one))
-    return next(broken, None) or next(filter(finish_meaning, reasons), None)
 
 
 def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
@@ -263,7 +249,7 @@ def _of_part(part: Mapping[str, Any], kind: TextKind) -> Iterator[tuple[TextKind
         return
     elif inner is not None:
         yield from _parts(inner, PARTS[named] if kind == "text" else kind)
-    elif field not in part:
+    elif field not in part and not part.get("signature"):
         yield "unknown", part
 
 
@@ -271,6 +257,26 @@ def thoughts_in(content: object) -> list[dict[str, Any]]:
     """Return the parts of a content that are reasoning, as they came."""
     parts = [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
     return [one for one in parts if PARTS.get(str(one.get("type")).lower()) == "reasoning"]
+
+
+def add_block(blocks: list[Any], part: Any) -> None:
+    """Add a part of reasoning that is sent back to the blocks before it. It may be a piece of the last one.
+
+    A block ends with its signature. What has no text comes whole.
+    """
+    last = blocks[-1] if blocks else None
+    if isinstance(part, dict) and isinstance(last, dict) and _is_piece(part, last):
+        blocks[-1] = {**last, **{name: value for name, value in part.items() if value}}
+        for name in (*_OWN_FIELDS.values(), *_OTHER_FIELDS):
+            if isinstance(new := part.get(name), str | list) and isinstance(last.get(name), type(new)):
+                blocks[-1][name] = last[name] + new
+    else:
+        blocks.append(part)
+
+
+def _is_piece(part: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
+    is_same = all(part.get(name) == last.get(name) for name in ("type", "index"))
+    return is_same and part.get("type") not in _TEXTLESS and not last.get("signature")
 
 
 def without_reasoning(message: Mapping[str, Any]) -> dict[str, Any]:
