@@ -347,11 +347,14 @@ def _number(index: Any) -> int | None:
 
 def usage_in(chunk: Mapping[str, Any]) -> object:
     """Return the token counts of a chunk, wherever they are: an object for `Usage.read`, or None."""
-    if usage := chunk.get("usage"):
-        return usage
     choice = first_choice(chunk) or {}
+    own = chunk.get("usage") or choice.get("usage") or delta_of(choice).get("usage")
     elsewhere = _at(chunk.get("x_groq"), "usage") or chunk.get("timings") or chunk.get("usageMetadata")
-    return choice.get("usage") or elsewhere
+    usage = own or elsewhere or _at(chunk.get("meta"), "tokens")
+    if isinstance(usage, dict) and not any(isinstance(one, int | float | str) for one in usage.values()):
+        # The counts are one level below.
+        return _at(usage, "usage") or _at(usage, "tokens") or usage
+    return usage
 
 
 def error_in(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
