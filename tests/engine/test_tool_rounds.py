@@ -498,6 +498,25 @@ def test_a_call_of_a_tool_that_is_written_as_text_is_reported(
     assert any("a call of a tool as text" in one for one in reply.notices) == is_call
 
 
+@pytest.mark.parametrize(("text", "is_reported"), [("", True), ("\n\n", True), ("The weather is fine.", False)])
+def test_a_call_of_a_tool_that_is_left_in_the_reasoning_is_reported_if_there_is_no_text(
+    api: ModuleType, service: Service, text: str, is_reported: bool
+) -> None:
+    thought = "I need it.\n<tool_call>\n<function=weather>\n<parameter=city>\nOslo\n</parameter>\n</function>\n"
+
+    def thinking(one: Answer) -> None:
+        one.start()
+        one.event(chunk({"reasoning": thought}))
+        one.event(chunk({"content": text}, "stop"))
+        one.event("[DONE]")
+        one.end()
+
+    service.then(thinking)
+    reply = api.chat("hi", tools=[weather])
+    assert reply.reasoning == thought
+    assert any("a call of a tool as text" in one for one in reply.notices) == is_reported
+
+
 def test_chat_takes_tools_schema_and_images_in_python(api: ModuleType, service: Service) -> None:
     service.then(calling(("weather", '{"city": "Paris"}')), Streamed(['{"ok": true}']), Streamed(['{"n": 1}']))
     reply = api.chat("Go", tools=[weather], schema="ok bool", think="low")
