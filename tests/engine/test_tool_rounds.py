@@ -498,6 +498,25 @@ def test_a_call_of_a_tool_that_is_written_as_text_is_reported(
     assert any("a call of a tool as text" in one for one in reply.notices) == is_call
 
 
+@pytest.mark.parametrize(("text", "is_reported"), [("", True), ("\n\n", True), ("The weather is fine.", False)])
+def test_a_call_of_a_tool_that_is_left_in_the_reasoning_is_reported_if_there_is_no_text(
+    api: ModuleType, service: Service, text: str, is_reported: bool
+) -> None:
+    thought = "I need it.\n<tool_call>\n<function=weather>\n<parameter=city>\nOslo\n</parameter>\n</function>\n"
+
+    def thinking(one: Answer) -> None:
+        one.start()
+        one.event(chunk({"reasoning": thought}))
+        one.event(chunk({"content": text}, "stop"))
+        one.event("[DONE]")
+        one.end()
+
+    service.then(thinking)
+    reply = api.chat("hi", tools=[weather])
+    assert reply.reasoning == thought
+    assert any("a call of a tool as text" in one for one in reply.notices) == is_reported
+
+
 def test_chat_takes_tools_schema_and_images_in_python(api: ModuleType, service: Service) -> None:
     service.then(calling(("weather", '{"city": "Paris"}')), Streamed(['{"ok": true}']), Streamed(['{"n": 1}']))
     reply = api.chat("Go", tools=[weather], schema="ok bool", think="low")
@@ -542,6 +561,65 @@ def test_reasoning_that_came_as_parts_goes_back_as_parts_or_is_left_out(api: Mod
     thought = {"type": "thinking", "thinking": "The user wants it warm.", "signature": "s"}
     sent = [one.body["messages"][1]["content"] for one in service.chats[1:]]
     assert sent == [[thought, {"type": "text", "text": "Let me look."}], "Let me look."]
+
+
+@pytest.mark.parametrize(
+    ("name", "streamed", "blocks"),
+    [
+        (
+            "reasoning_details",
+            [
+                {"type": "reasoning.text", "text": "The user ", "format": "anthropic-claude-v1", "index": 0},
+                {"type": "reasoning.text", "text": "wants it", "format": "anthropic-claude-v1", "index": 0},
+                {"type": "reasoning.text", "signature": "s", "format": "anthropic-claude-v1", "index": 0},
+                {"type": "reasoning.encrypted", "data": "a", "format": "anthropic-claude-v1", "index": 1},
+                {"type": "reasoning.encrypted", "data": "b", "format": "anthropic-claude-v1", "index": 1},
+            ],
+            [
+                {
+                    "type": "reasoning.text",
+                    "text": "The user wants it",
+                    "format": "anthropic-claude-v1",
+                    "index": 0,
+                    "signature": "s",
+                },
+                {"type": "reasoning.encrypted", "data": "a", "format": "anthropic-claude-v1", "index": 1},
+                {"type": "reasoning.encrypted", "data": "b", "format": "anthropic-claude-v1", "index": 1},
+            ],
+        ),
+        (
+            "thinking_blocks",
+            [
+                {"type": "thinking", "thinking": "The user ", "signature": ""},
+                {"type": "thinking", "thinking": "wants it", "signature": ""},
+                {"type": "thinking", "thinking": "", "signature": "s"},
+                {"type": "thinking", "thinking": "Warm.", "signature": "t"},
+            ],
+            [
+                {"type": "thinking", "thinking": "The user wants it", "signature": "s"},
+                {"type": "thinking", "thinking": "Warm.", "signature": "t"},
+            ],
+        ),
+    ],
+    ids=["OpenRouter", "LiteLLM"],
+)
+def test_a_block_of_reasoning_that_came_in_pieces_goes_back_as_one(
+    api: ModuleType, service: Service, name: str, streamed: list[Any], blocks: list[Any]
+) -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+
+    def thinking(one: Answer) -> None:
+        one.start()
+        for piece in streamed:
+            one.event(chunk({name: [piece]}))
+        one.event(chunk({"tool_calls": [call]}, "tool_calls"))
+        one.event("[DONE]")
+        one.end()
+
+    service.then(thinking, Streamed(["Warm."]))
+    reply = api.chat("How is Paris?", tools=[weather])
+    assert (reply.text, reply.notices) == ("Warm.", ())
+    assert service.last.body["messages"][1][name] == blocks
 
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "reasoning_details", "content"])

@@ -16,6 +16,7 @@ from ..replies import (
     Completeness,
     adds,
     error_in,
+    finish_in,
     first_choice,
     is_keep_alive,
     is_known_object,
@@ -207,7 +208,7 @@ class ChunkReader:
         if (error := error_in(chunk)) is not None:
             raise ServiceError(error, has_begun=self._has_begun)
         if (choice := first_choice(chunk)) is not None:
-            self.completeness.take(choice.get("finish_reason"), adds=adds(choice))
+            self.completeness.take(finish_in(choice), adds=adds(choice))
             self._stray = "" if adds(choice) else self._stray
         elif self._foreign is None and not is_known_object(chunk):
             self._foreign = chunk

@@ -201,7 +201,8 @@ class _ChatRun:
             self._send()
             last = self.call.built()
             tools = self.call.spec.tools
-            if tools is not None and not last.tool_calls and tools.is_called_in(last.text):
+            # A call that the service has left in the reasoning leaves the text empty.
+            if tools is not None and not last.tool_calls and tools.is_called_in(last.text.strip() or last.reasoning):
                 self.call.builder.notice(CALL_AS_TEXT)
             # The arguments of a call that was cut are not what the model wanted.
             if tools is None or not last.tool_calls or last.finish_reason in ("length", "content_filter"):

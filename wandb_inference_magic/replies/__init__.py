@@ -7,7 +7,7 @@ needs nearly all, so they are not imported lazily.
 from __future__ import annotations
 
 from .builder import ReplyBuilder, Timing
-from .endings import Completeness
+from .endings import Completeness, finish_in
 from .forms import (
     ALL_REASONING,
     adds,

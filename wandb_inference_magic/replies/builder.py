@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ..errors import shortened
 from ..messages import Reply, Usage, is_cut
 from ..text import hidden, redacted, safe_plain, whole
-from .endings import ENDS, finish_meaning
+from .endings import ENDS, finish_in, finish_meaning
 from .forms import (
     SENT_BACK,
+    add_block,
+    adds,
     delta_of,
     first_choice,
     is_known_object,
@@ -162,10 +164,10 @@ class ReplyBuilder:
             if not is_known_object(chunk):
                 self._not_shown(chunk)
             return
-        self.finish_reason = finish_meaning(choice.get("finish_reason")) or self.finish_reason
+        self.finish_reason = finish_meaning(finish_in(choice)) or self.finish_reason
         self._add_logprobs(choice.get("logprobs"))
         delta = delta_of(choice)
-        if self.has_begun and not choice.get("delta") and "message" in choice:
+        if self.has_begun and "message" in choice and not adds(choice):
             if self._repeats(delta):
                 return
             delta = self._without_text_so_far(delta)
@@ -174,10 +176,11 @@ class ReplyBuilder:
         for source in sources_in(chunk, delta):
             self._sources[source] = None
         for thought in thoughts_in(delta.get("content")):
-            self._add_thought(thought)
+            add_block(self._thoughts, thought)
         for name in SENT_BACK:
             if value := delta.get(name):
-                self._echo.setdefault(name, []).extend(value if isinstance(value, list) else [value])
+                for one in value if isinstance(value, list) else [value]:
+                    add_block(self._echo.setdefault(name, []), one)
         for position, part in enumerate(read_calls(delta)):
             self._mark_first()
             self._tools.add(part, position)
@@ -293,17 +296,6 @@ class ReplyBuilder:
         if self._has_tagged_thoughts is None and thought.strip():
             self._has_tagged_thoughts = begins_tag(thought.lstrip())
         return bool(self._has_tagged_thoughts) and (self._tags.is_within or begins_tag(thought.lstrip()))
-
-    def _add_thought(self, part: dict[str, Any]) -> None:
-        """Add a part of the content that is reasoning, or a piece of the last one."""
-        last = self._thoughts[-1] if self._thoughts else {}
-        if last.get("type") != part["type"] or "signature" in last:
-            self._thoughts.append(dict(part))
-            return
-        for name, value in part.items():
-            before = last.get(name)
-            is_more = name != "type" and isinstance(value, str | list) and isinstance(before, type(value))
-            last[name] = before + value if is_more else value
 
     def _add_text(self, kind: Literal["text", "reasoning"], text: str) -> None:
         if kind == "reasoning":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 BROKEN: Final = "error"
 # A complete reply ends with one of these, as the OpenAI API names them.
@@ -29,6 +30,19 @@ _MEANINGS: Final = (
     ("length", r".*(length|max\w*tokens|maxoutput|context|tokenlimit|cutoff|truncated|truncation|repetition).*"),
     ("stop", r".*(stop|eos).*"),
 )
+
+# The fields of a choice or its delta that say how the reply ended, and those that have the word of the service behind
+# a gateway for it. The gateway has translated that word: it counts only if it names an error.
+REASONS: Final = ("finish_reason", "finishReason", "finish_details")
+NATIVE_REASONS: Final = ("native_finish_reason", "rawFinishReason")
+
+
+def finish_in(choice: Mapping[str, Any]) -> object:
+    """Return why a reply ended, wherever a choice says so: a reason that names an error before any other."""
+    parts = [one for one in (choice, choice.get("delta"), choice.get("message")) if isinstance(one, dict)]
+    reasons = [part[name] for part in parts for name in REASONS if part.get(name)]
+    broken = (one for one in (*reasons, *map(choice.get, NATIVE_REASONS)) if is_broken(one))
+    return next(broken, None) or next(filter(finish_meaning, reasons), None)
 
 
 def finish_meaning(reason: object) -> str | None:

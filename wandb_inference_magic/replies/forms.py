@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ..text import json_or_none
-from .endings import is_broken
+from .endings import NATIVE_REASONS, REASONS, finish_in, is_broken
 
 TextKind = Literal["text", "reasoning", "refusal", "unknown"]
 
@@ -65,12 +65,12 @@ NOT_SHOWN: Final = ("images", "image", "audio")
 # The fields of a delta or a message that are read, or say nothing of the answer.
 _KNOWN: Final = frozenset(
     (*("role", "name", "extra_content", "object", "model"), *_METADATA, *_ADDING, *SENT_BACK, *SOURCES, *_HOLDERS)
-).union(NOT_SHOWN)
+).union(NOT_SHOWN, REASONS)
 # The fields of a choice that are read, or say nothing of the answer.
 _OF_CHOICE: Final = frozenset(
     (
-        *("index", "delta", "message", "text", "finish_reason", "native_finish_reason", "stop_reason", "logprobs"),
-        *("finish_details", "usage", "error", "id", "object", "model", "token_ids", "stop_sequence", "matched_stop"),
+        *("index", "delta", "message", "text", *REASONS, *NATIVE_REASONS, "stop_reason", "logprobs"),
+        *("usage", "error", "id", "object", "model", "token_ids", "stop_sequence", "matched_stop"),
         *("content_filter_results", "content_filter_result", "content_filter_offsets", "prompt_token_ids", "seed"),
     )
 )
@@ -158,23 +158,22 @@ def with_first_choice(chunk: Mapping[str, Any], first: Any) -> tuple[Mapping[str
 
 def delta_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a choice adds to the reply: its `delta`, its `message`, or its `text` (older completions)."""
+    # Some services send one of these that adds nothing, such as a delta with only a role, beside the one that does.
+    pieces = [one for name in ("delta", "message") if (one := _piece(choice.get(name))) is not None]
     text = {"content": choice["text"]} if isinstance(choice.get("text"), str) else {}
-    for name in ("delta", "message"):
-        piece = choice.get(name)
-        if isinstance(piece, list) and len(piece) == 1:
-            piece = piece[0]
-        if isinstance(piece, dict) and (piece or name == "message"):
-            # Some services add a delta with only a role.
-            return piece if any(map(piece.get, _ADDING)) else {**piece, **text}
-        if isinstance(piece, str):
-            return {"content": piece}
-    return text
+    adding = next((one for one in pieces if any(map(one.get, _ADDING))), None)
+    return {**(pieces[0] if pieces else {}), **text} if adding is None else adding
 
 
 def adds(choice: Mapping[str, Any]) -> bool:
     """Return whether a choice of a stream adds to the reply. A whole `message` at its end repeats it."""
-    delta = choice.get("delta") or {"content": choice.get("text")}
-    return isinstance(delta, str) or (isinstance(delta, dict) and any(delta.get(name) for name in _ADDING))
+    delta = _piece(choice.get("delta") or None) or {"content": choice.get("text")}
+    return any(map(delta.get, _ADDING))
+
+
+def _piece(value: object) -> Mapping[str, Any] | None:
+    value = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return {"content": value} if isinstance(value, str) else value if isinstance(value, dict) else None
 
 
 def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
@@ -250,7 +249,7 @@ def _of_part(part: Mapping[str, Any], kind: TextKind) -> Iterator[tuple[TextKind
         return
     elif inner is not None:
         yield from _parts(inner, PARTS[named] if kind == "text" else kind)
-    elif field not in part:
+    elif field not in part and not part.get("signature"):
         yield "unknown", part
 
 
@@ -258,6 +257,26 @@ def thoughts_in(content: object) -> list[dict[str, Any]]:
     """Return the parts of a content that are reasoning, as they came."""
     parts = [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
     return [one for one in parts if PARTS.get(str(one.get("type")).lower()) == "reasoning"]
+
+
+def add_block(blocks: list[Any], part: Any) -> None:
+    """Add a part of reasoning that is sent back to the blocks before it. It may be a piece of the last one.
+
+    A block ends with its signature. What has no text comes whole.
+    """
+    last = blocks[-1] if blocks else None
+    if isinstance(part, dict) and isinstance(last, dict) and _is_piece(part, last):
+        blocks[-1] = {**last, **{name: value for name, value in part.items() if value}}
+        for name in (*_OWN_FIELDS.values(), *_OTHER_FIELDS):
+            if isinstance(new := part.get(name), str | list) and isinstance(last.get(name), type(new)):
+                blocks[-1][name] = last[name] + new
+    else:
+        blocks.append(part)
+
+
+def _is_piece(part: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
+    is_same = all(part.get(name) == last.get(name) for name in ("type", "index"))
+    return is_same and part.get("type") not in _TEXTLESS and not last.get("signature")
 
 
 def without_reasoning(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,11 +347,14 @@ def _number(index: Any) -> int | None:
 
 def usage_in(chunk: Mapping[str, Any]) -> object:
     """Return the token counts of a chunk, wherever they are: an object for `Usage.read`, or None."""
-    if usage := chunk.get("usage"):
-        return usage
     choice = first_choice(chunk) or {}
+    own = chunk.get("usage") or choice.get("usage") or delta_of(choice).get("usage")
     elsewhere = _at(chunk.get("x_groq"), "usage") or chunk.get("timings") or chunk.get("usageMetadata")
-    return choice.get("usage") or elsewhere
+    usage = own or elsewhere or _at(chunk.get("meta"), "tokens")
+    if isinstance(usage, dict) and not any(isinstance(one, int | float | str) for one in usage.values()):
+        # The counts are one level below.
+        return _at(usage, "usage") or _at(usage, "tokens") or usage
+    return usage
 
 
 def error_in(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -345,7 +367,7 @@ def error_in(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
             return one
     if not _REPORTING.isdisjoint(chunk) and (error := _error_beside_choice(chunk)) is not None:
         return error
-    reason = choice.get("finish_reason")
+    reason = finish_in(choice)
     if not is_broken(reason):
         return None
     return reason if isinstance(reason, dict) else {"message": f"The reply ended with {reason!r}."}

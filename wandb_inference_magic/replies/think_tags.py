@@ -24,6 +24,9 @@ TAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "<longcat_think>": ("</longcat_think>",),
     "[think]": ("[/think]",),
     "<seed:think>": ("</seed:think>",),
+    "<mm:think>": ("</mm:think>",),
+    **{f"<{name}>": (f"</{name}>",) for name in ("思考", "反思", "推理")},
+    "<|think|>": ("<|end|><|begin|>assistant<|content|>",),
     "<|begin_of_thought|>": ("<|end_of_thought|>",),
     "◁think▷": ("◁/think▷",),
     "<|start_thinking|>": ("<|end_thinking|>",),
@@ -37,7 +40,7 @@ _BARE: Final = "analysis"
 _BARE_END: Final = ("assistantfinal",)
 # A template may open the block itself: then only the closing tag is received.
 _ALONE: Final = (
-    *("</think>", "</thinking>", "</longcat_think>", "[/think]", "</seed:think>", "◁/think▷"),
+    *("</think>", "</thinking>", "</longcat_think>", "[/think]", "</seed:think>", "</mm:think>", "◁/think▷"),
     *("[begin final response]", *_HARMONY),
 )
 # GLM's marks around its answer, which may be within a sentence: `It is <|begin_of_box|>4<|end_of_box|>.`
@@ -52,7 +55,7 @@ _ENDS: Final = (
     *("<|return|>", "<|call|>", "<|end|>", "<|end_response|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>"),
     *("<|endoftext|>", "<|end_of_text|>", "<|end_of_turn_token|>", "<end_of_turn>", "<eos>", "</s>"),
     *("<｜end▁of▁sentence｜>", "<|user|>", "<|observation|>", "[end final response]", _BOX_END),
-    "<|end_of_solution|>",
+    *("<|end_of_solution|>", "<｜dsml｜function_calls", "<｜dsml｜tool_calls"),
 )
 _TAGS_AND_HEADS: Final = (*TAGS, *_ALONE, *_HEADS, _BOX)
 _ALL: Final = (*_TAGS_AND_HEADS, *_ENDS)

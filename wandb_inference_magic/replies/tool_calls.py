@@ -55,8 +55,10 @@ class ToolCallBuilder:
         same_id = [one for one in self._calls if part.id and one.received_id == part.id]
         if same_id:
             # Several calls may have one id.
-            same = next((one for one in same_id if one.index == index), same_id[-1])
-            is_apart = index != same.index and bool(part.arguments) and _is_object(same.arguments)
+            same = next((one for one in reversed(same_id) if one.index == index), same_id[-1])
+            is_apart = _is_object(same.arguments) and (
+                bool(part.arguments) if index != same.index else _is_other_object(same.arguments, part.arguments)
+            )
             return None if _is_another(same, part) and (part.name != same.name or is_apart) else same
         if part.index is None and not part.name and not part.id and self._calls:
             return self._calls[-1]
@@ -109,6 +111,11 @@ def _with_part(arguments: str, part: str) -> str:
 
 def _is_object(text: str) -> bool:
     return text.rstrip().endswith("}") and isinstance(json_or_none(text), dict)
+
+
+def _is_other_object(arguments: str, part: str) -> bool:
+    """Return whether a part has all arguments of another call. Some services send an empty object before or after."""
+    return "{}" not in (arguments, part) and _is_object(part) and json_or_none(part) != json_or_none(arguments)
 
 
 def _decoded(arguments: str) -> str:
