@@ -9,13 +9,13 @@ from typing import Any, Final, Literal
 
 from .text import printable, redacted, safe_plain, wrapped
 
-LONGEST_QUOTE: Final = 200
+MAX_QUOTE_CHARS: Final = 200
 # Of the second and later lines of a sentence in a message.
 INDENT: Final = "  "
 MB: Final = 1_000_000
 # Only this many characters of a long text are read.
-LONGEST_READ: Final = 20_000
-LONGEST_SECRET: Final = 8000
+MAX_READ_CHARS: Final = 20_000
+MAX_SECRET_CHARS: Final = 8000
 
 Cause = Literal[
     "option",  # an option, a setting or the prompt is not valid; nothing was sent
@@ -269,16 +269,16 @@ def describe_exception(error: BaseException) -> str:
 def quoted(text: str) -> str:
     """Return a text from elsewhere for quoting in a message: made safe, on one line, short, without secrets."""
     # Redact before cutting: part of a key would not be recognised.
-    text = " ".join(_beginning(safe_plain(text[:LONGEST_READ])).split())
-    return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 1]}…"
+    text = " ".join(_beginning(safe_plain(text[:MAX_READ_CHARS])).split())
+    return text if len(text) <= MAX_QUOTE_CHARS else f"{text[: MAX_QUOTE_CHARS - 1]}…"
 
 
 def shortened(text: str, most: int = 40) -> str:
     """Return a text for showing in a message: at most `most` characters, without secrets."""
-    text = _beginning(text[:LONGEST_READ])
+    text = _beginning(text[:MAX_READ_CHARS])
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _beginning(text: str) -> str:
     """Return a text without secrets. A text that may have been cut loses its end too: part of a secret may be there."""
-    return redacted(text)[:-LONGEST_SECRET] if len(text) >= LONGEST_READ - LONGEST_SECRET else redacted(text)
+    return redacted(text)[:-MAX_SECRET_CHARS] if len(text) >= MAX_READ_CHARS - MAX_SECRET_CHARS else redacted(text)

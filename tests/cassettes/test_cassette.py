@@ -1049,7 +1049,7 @@ def test_kernels_that_rewrite_one_file_at_once_lose_no_line(tmp_path: Path) -> N
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("limit", ["MAX_LINE", "MAX_FILE"])
+@pytest.mark.parametrize("limit", ["MAX_LINE_BYTES", "MAX_FILE_BYTES"])
 def test_a_file_that_would_become_too_large_is_not_changed(
     old_file: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:

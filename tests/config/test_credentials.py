@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from wandb_inference_magic.config.credentials import (
     Key,
     KeySearch,
+    KeySource,
     Note,
-    Place,
     notebook_secrets,
     resolve_key,
 )
@@ -148,7 +148,7 @@ def test_an_invalid_key_is_noted_by_its_place_wherever_it_is(home: Path, place: 
     (home / ".netrc").write_text(f"machine api.wandb.ai login user password {bad}\n" if "netrc" in place else "")
     (home / "work/wandb/settings").write_text(f"[default]\napi_key = {bad}\n" if "settings" in place else "")
     (home / ".config/wandb/settings").unlink()
-    stores = [Place(place, lambda: bad)] if "Colab" in place else []
+    stores = [KeySource(place, lambda: bad)] if "Colab" in place else []
     found = resolve_key({"HOME": str(home)}, for_wandb=True, secrets=stores)
     if "netrc" in place and found.key is not None:
         # In a netrc file, straight quotes around a password are not part of it.
@@ -315,7 +315,7 @@ def test_secret_stores_come_last_and_a_failing_store_is_noted(tmp_path: Path) ->
     def fails() -> str:
         raise RuntimeError(SECRET)
 
-    stores = [Place("A", fails), Place("B", lambda: None), Place("C", lambda: " key-store ")]
+    stores = [KeySource("A", fails), KeySource("B", lambda: None), KeySource("C", lambda: " key-store ")]
     environ = {"HOME": str(tmp_path)}
     found = resolve_key(environ, for_wandb=True, secrets=stores)
     assert found.key == Key("key-store", "C")

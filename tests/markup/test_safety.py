@@ -104,6 +104,16 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        # JupyterLab takes maths out of code as well, and does not find its place again in highlighted code.
+        ("1. Run\n   ```r\n   a$b + c$d\n   ```", "1. Run\n   ```\n   a$b + c$d\n   ```"),
+        (
+            "- Run\n  ```r\n  a$b\n  ```\n- Or\n  ```r\n  c$d\n  ```",
+            "- Run\n  ```r\n  a$b\n  ```\n\n- Or\n  ```r\n  c$d\n  ```",
+        ),
+        (r"p \< 0.05 and \\< \<b>", r"p &lt; 0.05 and \\&lt; &lt;b>"),
+        # Brackets of text that a model has escaped, as Markdown made of HTML has them.
+        (r"See \[1\], use \[options\]", r"See \[1\], use \[options\]"),
+        ("- \\[ \\] a\n- \\[x\\] b\n\n\\[x\\]", "- \\[ \\] a\n- \\[x\\] b\n\n$$x$$"),
         (r"\(a_1\) and \( b \)", "$a_1$ and $b$"),
         (r"\[ x < y \]", r"$$ x \lt  y $$"),
         ("\\[\na\n+ b\n\\]", "$$\na\n+ b\n$$"),
@@ -272,7 +282,8 @@ def test_plain_text_contains_no_control_characters(text: str) -> None:
 
 @given(st.text(alphabet="<>![]()`$\\|-*_~#:/\n \tajx\"'=&;1.+") | st.text())
 def test_inline_text_is_literal(text: str) -> None:
-    tokens = list(parsed(safe_inline(text)))
+    # An empty element keeps MathJax from taking one of two backslashes.
+    tokens = list(parsed(safe_inline(text).replace("<span></span>", "")))
     assert {token.type for token in tokens} <= {"paragraph_open", "paragraph_close", "inline", "text", "code_inline"}
     shown = "".join(token.content for token in tokens if token.type in ("text", "code_inline"))
     assert shown == " ".join(safe_plain(text).split())

@@ -112,9 +112,23 @@ def test_a_hostile_formula_is_shown_as_code_unchanged(opener: str, closer: str) 
         # Rewritten: commands that MathJax does not know, and labels, which it would keep for other cells.
         (r"$\bm{x}$", r"$\boldsymbol{x}$"),
         ("\\begin{equation}\n\\label{eq:1} E = mc^2\n\\end{equation}", "\\begin{equation}\n E = mc^2\n\\end{equation}"),
+        # Text in a formula, with marks that only some renderers take there.
+        (r"$\text{true_pos} \mbox{R\&D}$", r"${\text{true}\_\text{pos}} {\mbox{R}\&\mbox{D}}$"),
+        (r"\[ \text{if $x > 0$ or y < 1} \]", r"$$ {\text{if }{x > 0}\text{ or y }{\lt}\text{ 1}} $$"),
+        (r"$\text{m^2, CO_{2}, 50%}$", r"${\text{m}^{\text{2}}\text{, CO}_{\text{2}}\text{, 50}\%}$"),
+        (r"$\text{costs \$5 {a}}$", r"$\text{costs \$5 {a}}$"),
+        # Arrows of chemistry, and the texts above and below one.
+        (r"$\ce{A <=> B <- C ->[x][\Delta] D}, a<b$", r"$\ce{A <=> B <- C ->[x][\Delta] D}, a\lt b$"),
+        (r"$\ce{<img src=x>}$", r"$\ce{\lt img src=x>}$"),
+        # Delimiters as in the text of a JSON answer.
+        (r"\\( x_1 = \\frac{a}{b} \\) and \\[ a * b = c \\]", r"$x_1 = \frac{a}{b}$ and $$ a * b = c $$"),
+        (r"the marks \\( and \\)", r"the marks `\(` and \\)"),
+        # In a quotation, JupyterLab takes its marks for a part of a formula of several lines.
+        ("> $$\n> a = b\n> $$\n> so", "> $$ a = b $$\n>\n>\n> so"),
+        ("> all $a\n> = b$ hold", "> all\n> $a = b$ hold"),
         # Text that only looks like the beginning of a formula.
         (r"C:\begin and \ref{x}", r"C:`\begin` and `\ref`&#123;x}"),
-        (r"\\(x\\)", r"`\(`x\\)"),
+        (r"\\(x", r"`\(`x"),
         ("&#36;x&#36; &dollar; &bsol;( &eacute; R&D", "&amp;#36;x&amp;#36; &amp;dollar; &amp;bsol;( &eacute; R&D"),
     ],
 )

@@ -204,6 +204,27 @@ def test_a_conversation_exported_as_a_page_sends_no_request(new_page: Page, tmp_
     keep_screenshot(new_page, "thread-page")
 
 
+def test_a_printed_conversation_shows_what_is_wide_or_folded(new_page: Page, tmp_path: Path) -> None:
+    numbers = range(25)
+    row = " | ".join(f"value_{number}" for number in numbers)
+    table = f"| {row} |\n|{'---|' * len(numbers)}\n| {row} |"
+    lines = "\n".join(f"line {number}" for number in range(120))
+    turn = Turn(f"Explain:\n\n```text\n{lines}\n```", f"{table}\n\n```text\n{'x' * 400}\n```")
+    file = export(Thread("talk", [turn]), str(tmp_path / "talk.html"))
+    new_page.set_viewport_size({"width": 700, "height": 900})
+    new_page.emulate_media(media="print")
+    new_page.goto(file.as_uri())
+    hidden = """() => [...document.querySelectorAll('pre, table, main')]
+        .filter(one => one.scrollWidth > one.clientWidth + 1 || one.getBoundingClientRect().right > innerWidth + 1)
+        .map(one => one.tagName)"""
+    assert new_page.evaluate(hidden) == []
+    expect(new_page.locator("details pre")).to_contain_text("line 119")
+    expect(new_page.locator("details pre")).to_be_visible()
+    box = new_page.locator("details pre").bounding_box()
+    assert box is not None
+    assert box["height"] > 120 * 10
+
+
 def test_several_models_are_shown_side_by_side(server: JupyterServer, wandb_hosts: Wandb, page: Page) -> None:
     """Columns of the same height at the same position, each rendered as a separate reply."""
 

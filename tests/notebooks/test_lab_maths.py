@@ -72,6 +72,42 @@ def test_each_allowed_name_is_drawn_without_an_error(
     keep_screenshot(page, "maths-names")
 
 
+ORDINARY = [
+    # Text in a formula, with marks that MathJax refuses there.
+    r"\[ \text{Recall} = \frac{\text{true_pos}}{\text{n_total}} + \texttt{R&D} + \text{50%} + \text{m^2} \]",
+    "$$\nf(x) = \\begin{cases} 0 & \\text{if x < 0} \\\\ 1 & \\text{if $x > 0$} \\end{cases}\n$$",
+    # Arrows of chemistry, and the texts above and below one.
+    r"$\ce{N2 + 3H2 <=> 2NH3}$",
+    r"$\ce{A ->[H2O][\Delta] B}$",
+    # A formula of several lines in a quotation.
+    "> **Theorem.** For all $a +\n> b = c$ holds\n>\n> $$\n> a = b + c\n> $$",
+    # Delimiters as in the text of a JSON answer.
+    r"\\( x_1 = \\frac{1}{2} \\)",
+]
+SNIPPETS = [
+    "df$total <- df$price * df$qty",
+    'const el = $("#a"); $(".b").hide();',
+    'latex = r"\\begin{x} a \\end{x}"',
+]
+
+
+def test_ordinary_formulas_and_code_are_shown_as_meant(server: JupyterServer, wandb_hosts: Wandb, page: Page) -> None:
+    code = "\n".join(f"1. Run:\n   ```javascript\n   {snippet}\n   ```" for snippet in SNIPPETS)
+    wandb_hosts.api.always = Streamed(["\n\n".join([*ORDINARY, code])])
+    lab = Lab.open(server, page, "ordinary.ipynb", ["%load_ext wandb_inference_magic", "%wbchat --once hi"])
+    lab.run(0)
+    lab.run(1)
+    reply = lab.output(1)
+    expect(reply.locator("mjx-container")).to_have_count(len(ORDINARY) + 1)
+    expect(reply.locator("mjx-merror, [data-mjx-error], mjx-mtext[style*='red']")).to_have_count(0)
+    # JupyterLab would draw the marks of the quotation as "greater than".
+    expect(reply.locator("blockquote mjx-c.mjx-c3E")).to_have_count(0)
+    # An arrow with two halves, in place of "less than", equals sign, "greater than".
+    expect(reply.locator("mjx-container").nth(2).locator("mjx-c.mjx-c3C, mjx-c.mjx-c3D")).to_have_count(0)
+    assert [text.strip() for text in reply.locator("pre code").all_inner_texts()] == SNIPPETS
+    keep_screenshot(page, "maths-ordinary")
+
+
 CELLS = [
     "%load_ext wandb_inference_magic\nrows = ['a', 'b']",
     "%wbchat hi",

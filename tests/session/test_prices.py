@@ -177,7 +177,7 @@ def test_calls_that_were_prepared_before_the_prices_came_get_their_cost(
 
 def test_a_call_that_is_counted_after_the_prices_came_has_its_cost() -> None:
     tracker = UsageTracker()
-    tracker.price_earlier(lambda endpoint, model: Price(1.0, 0.5) if endpoint == "wandb" else None)
+    tracker.price_past_calls(lambda endpoint, model: Price(1.0, 0.5) if endpoint == "wandb" else None)
     for endpoint in ("wandb", "http://other.example"):
         tracker.count(Call("test/a", endpoint, "answered", Usage(12, 3), cost=None))
     totals = {endpoint: (total.cost, total.unpriced) for endpoint, _, total in tracker.by_model()}

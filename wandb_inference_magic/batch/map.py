@@ -15,7 +15,7 @@ from ..concurrency import SECONDS_BETWEEN_LOOKS, InFlight
 from ..config import INTO
 from ..errors import InferenceError, Interrupted
 from ..frames import name_columns, read_rows, result_columns
-from ..session import JobRecord, Trace, forget_same
+from ..session import JobRecord, Trace, delete_same
 from ..text import counted
 from .cache import open_cache
 from .progress import cost_of
@@ -240,12 +240,12 @@ class PreparedRuns:
             self.close()
         if not interrupted and not command.is_listed and all(run.stopped is None for run in runs):
             # A job of this cell that another kernel left unfinished is done now.
-            forget_same(JobRecord(self._magic, **command.session.place()))
+            delete_same(JobRecord(self._magic, **command.session.job_origin()))
         notices = (
             *self._cache_notices,
             *(notice for run in runs for notice in run.all_notices),
             *(self._cache.notices if self._cache is not None else ()),
-            *trace.news(),
+            *trace.take_notices(),
             *reports_of(runs),
             *not_sent_again(runs),
         )

@@ -84,7 +84,7 @@ class CassetteRecorder:
         InferenceError
             If the request was not recorded and cannot be sent either.
         """
-        requested = (*_place(endpoint, str(request.url)), _document(request))
+        requested = (*_origin_and_path(endpoint, str(request.url)), _document(request))
         try:
             found = self.cassette.find(*requested)
             if found is None and endpoint.out_of_reach is not None:
@@ -117,7 +117,7 @@ def _body_class(kind: type) -> Any:
     return type(kind.__name__, (kind, library.SyncByteStream, library.AsyncByteStream), {})
 
 
-def _place(endpoint: Endpoint, url: str) -> tuple[str, str]:
+def _origin_and_path(endpoint: Endpoint, url: str) -> tuple[str, str]:
     """Return the endpoint of a request, and the path there."""
     own, requested = _address(endpoint.url), _address(url)
     if requested[:3] == own[:3] and requested[3].startswith(f"{own[3]}/"):
@@ -197,7 +197,7 @@ class _Recording:
 
     def __init__(self, requested: tuple[str, str, Any], place: int, add: Callable[[Exchange], str]) -> None:
         self._requested = requested
-        self._place = place
+        self._origin_and_path = place
         self._add = add
         self._timing = Timing(replayed=False)
         self._started = perf_counter()
@@ -281,6 +281,6 @@ class _Recording:
                     events=events,
                     status=self._response.status_code,
                     request_id=header_text(self._response.headers.get("x-request-id")),
-                    place=self._place,
+                    place=self._origin_and_path,
                 )
             )

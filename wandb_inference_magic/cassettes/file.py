@@ -42,16 +42,16 @@ from ..text import hidden, json_bytes, read_json_text, with_texts, with_whole_nu
 
 VERSION: Final = 2
 # In bytes.
-MAX_FILE: Final = 2_000_000_000
-MAX_LINE: Final = 64_000_000
+MAX_FILE_BYTES: Final = 2_000_000_000
+MAX_LINE_BYTES: Final = 64_000_000
 PIECE: Final = 1_000_000
 # Replaces a line that is too large. It cannot be parsed.
 TOO_LARGE: Final = b"!"
 # No reply takes longer than a day.
-LONGEST_SECONDS: Final = 86_400
-LONGEST_ADDRESS: Final = 2000
+MAX_SECONDS: Final = 86_400
+MAX_ADDRESS_CHARS: Final = 2000
 # The members that the events of version 1 may have: so many per byte of a line, plus a fixed number.
-MEMBERS_A_BYTE: Final = 3
+MEMBERS_PER_BYTE: Final = 3
 MEMBERS_SPARE: Final = 20_000
 HEADER: Final = f'{{"cassette": {VERSION}}}\n'.encode()
 # The members of a chunk's delta that hold text.
@@ -217,7 +217,7 @@ class Recorded:
 def read_cassette(path: Path) -> Recorded:
     """Read a file. A file that does not exist or is empty has no contents.
 
-    A line that cannot be read as an exchange, or is larger than `MAX_LINE`, is skipped, and its number is in
+    A line that cannot be read as an exchange, or is larger than `MAX_LINE_BYTES`, is skipped, and its number is in
     `damaged`.
 
     Raises
@@ -227,7 +227,7 @@ def read_cassette(path: Path) -> Recorded:
         format.
     """
     try:
-        check_file(path, MAX_FILE)
+        check_file(path, MAX_FILE_BYTES)
         with path.open("rb") as file:
             return _recorded(path, file)
     except FileNotFoundError:
@@ -262,9 +262,9 @@ def _recorded(path: Path, file: BinaryIO) -> Recorded:
 
 def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield each line and its length in bytes. A line that is too large is yielded as `TOO_LARGE` and its last byte."""
-    while line := file.readline(MAX_LINE + 1):
+    while line := file.readline(MAX_LINE_BYTES + 1):
         length = len(line)
-        if length <= MAX_LINE:
+        if length <= MAX_LINE_BYTES:
             yield line, length
             continue
         while not line.endswith(b"\n") and (line := file.readline(PIECE)):
@@ -306,20 +306,20 @@ def read_line(line: bytes, version: int) -> Exchange | None:
         events = _of_type(list, reply.get("events", []))
         # A kernel with an older version of this package may have added a line in its own format.
         is_old = version == 1 or any(isinstance(event[1], str) or event[2:] for event in events)
-        most_members = MEMBERS_SPARE + MEMBERS_A_BYTE * len(line)
+        most_members = MEMBERS_SPARE + MEMBERS_PER_BYTE * len(line)
         return Exchange(
             endpoint=_endpoint(members["endpoint"]),
             path=_of_type(str, members["path"]),
             request=members["request"],
-            seconds=_number(reply["seconds"], 0, LONGEST_SECONDS),
+            seconds=_number(reply["seconds"], 0, MAX_SECONDS),
             document=reply.get("json"),
             events=tuple(
-                (_number(at, 0, LONGEST_SECONDS), _of_type(dict, chunk))
+                (_number(at, 0, MAX_SECONDS), _of_type(dict, chunk))
                 for at, chunk in (_plain_events(events, most_members) if is_old else events)
             ),
             status=int(_number(_of_type(int, reply.get("status", 200)), 200, 599)),
             request_id=_request_id(reply.get("request_id")),
-            place=int(_number(_of_type(int, members.get("place", 0)), 0, MAX_FILE)),
+            place=int(_number(_of_type(int, members.get("place", 0)), 0, MAX_FILE_BYTES)),
         )
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"not an exchange: {error}") from None
@@ -342,7 +342,7 @@ def _endpoint(value: object) -> str:
     endpoint = _of_type(str, value)
     if endpoint not in ("wandb", "local"):
         parts = urlsplit(endpoint)
-        is_address = re.fullmatch(r"(?i:https?)://[^\s\x00-\x20@]+", endpoint) and len(endpoint) <= LONGEST_ADDRESS
+        is_address = re.fullmatch(r"(?i:https?)://[^\s\x00-\x20@]+", endpoint) and len(endpoint) <= MAX_ADDRESS_CHARS
         # Reading the port raises ValueError if it is not valid.
         if not is_address or not parts.hostname or parts.port == 0:
             raise ValueError("not an endpoint")

@@ -11,7 +11,7 @@ from time import sleep
 from typing import BinaryIO, Final
 
 from ..text import json_bytes, read_json_text
-from .file import MAX_FILE, MAX_LINE, VERSION, lines_of, read_line, version_of
+from .file import MAX_FILE_BYTES, MAX_LINE_BYTES, VERSION, lines_of, read_line, version_of
 
 # How many times a kernel waits for another one that is converting the file, and how long each time, in seconds.
 WAITS: Final = 200
@@ -41,7 +41,7 @@ def rewrite(path: Path) -> None:
                 new.write(json_bytes(read_json_text(header) | {"cassette": VERSION}) + b"\n")
                 for line, _ in lines:
                     new.write(_rewritten(line))
-                    if new.tell() > MAX_FILE:
+                    if new.tell() > MAX_FILE_BYTES:
                         raise OSError(EFBIG, f"As version {VERSION} it would be too large")
                 new.flush()
                 os.fsync(new.fileno())
@@ -80,7 +80,7 @@ def _rewritten(line: bytes) -> bytes:
         size = len(line)
         for event in exchange.events:
             size += len(json_bytes(event))
-            if size > MAX_LINE:
+            if size > MAX_LINE_BYTES:
                 raise ValueError("too large")
         written = json_bytes(members) + b"\n"
         read_line(written, VERSION)

@@ -17,7 +17,7 @@ from .ids import is_model_id
 from .models import Catalog, Model, Price
 
 # The limits in characters and in list items: a longer text is not a name, a description or a modality.
-LONGEST_TEXT: Final = 5000
+MAX_TEXT_CHARS: Final = 5000
 MAX_TEXTS: Final = 50
 # The members of a response to `GET /models` that may hold the list.
 LISTS: Final = ("data", "models", "items", "result", "results", "model_names")
@@ -160,7 +160,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _text(value: object) -> str:
-    return value[:LONGEST_TEXT] if isinstance(value, str) else ""
+    return value[:MAX_TEXT_CHARS] if isinstance(value, str) else ""
 
 
 def _date(value: object) -> str:

@@ -16,12 +16,12 @@ from ..errors import MB, InferenceError, quoted, too_large
 from .sse import is_stream
 
 # Limits in bytes after decompression: a whole completion, a stream, a list of models, the body of an error.
-MAX_WHOLE: Final = 64 * MB
-MAX_STREAMED: Final = 256 * MB
-MAX_LISTED: Final = 16 * MB
-MAX_REFUSED: Final = 1 * MB
+MAX_BODY_BYTES: Final = 64 * MB
+MAX_STREAM_BYTES: Final = 256 * MB
+MAX_LIST_BYTES: Final = 16 * MB
+MAX_ERROR_BYTES: Final = 1 * MB
 # Any other compressed body: calls of other paths that the user's code makes.
-MAX_UNPACKED: Final = 256 * MB
+MAX_UNPACKED_BYTES: Final = 256 * MB
 PIECE: Final = 65_536
 FIRST_ERROR: Final = 300
 
@@ -57,12 +57,12 @@ def bound(library: Any, request: Any, response: Any) -> Any:
 def _most(path: str, response: Any, encoding: str) -> float:
     """Return the maximum number of bytes to read from a body."""
     if response.status_code >= FIRST_ERROR:
-        return MAX_REFUSED
+        return MAX_ERROR_BYTES
     if path.endswith("/chat/completions"):
-        return MAX_STREAMED if is_stream(response) else MAX_WHOLE
+        return MAX_STREAM_BYTES if is_stream(response) else MAX_BODY_BYTES
     if path.endswith("/models"):
-        return MAX_LISTED
-    return MAX_UNPACKED if encoding else float("inf")
+        return MAX_LIST_BYTES
+    return MAX_UNPACKED_BYTES if encoding else float("inf")
 
 
 class BodyReader:

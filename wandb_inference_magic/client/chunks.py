@@ -27,14 +27,14 @@ from .sse import BEFORE_FIELD, DONE, ERROR_EVENTS, STRAY, Event, EventReader, de
 
 Chunk = Mapping[str, Any]
 
-LONGEST_DONE: Final = 10
+MAX_DONE_CHARS: Final = 10
 OTHER_ENDS: Final = ("DONE", "[END]", "[EOS]")
 # The names of events that end a stream.
 END_EVENTS: Final = ("done", "end", "complete", "completed")
 # The names of events that only inform, and the fields of data that does more.
 INFORMING: Final = ("info", "log", "notice", "progress", "status", "warning")
 _SAYING_MORE: Final = frozenset(("choices", "error", "errors"))
-LONGEST_STATUS: Final = 30
+MAX_STATUS_CHARS: Final = 30
 CHECK_ADDRESS: Final = "Check the endpoint with %wbconfig; its address usually ends in /v1."
 _ERROR_TEXT: Final = re.compile(r"error|exception|fail|denied|abort|memory", re.IGNORECASE)
 # Bytes that are enough to tell a stream from a document.
@@ -127,7 +127,7 @@ class ChunkReader:
         data, name = event.data.strip(), event.name
         if self.is_done or (not data and name not in ERROR_EVENTS):
             return
-        if len(data) <= LONGEST_DONE and data.strip('"').upper() in (DONE, *OTHER_ENDS):
+        if len(data) <= MAX_DONE_CHARS and data.strip('"').upper() in (DONE, *OTHER_ENDS):
             self.completeness.is_done = True
             return
         found = json_or_none(data)
@@ -168,7 +168,7 @@ class ChunkReader:
                 raise ServiceError({"message": text}, has_begun=self._has_begun)
             self._stray = self._stray or text
         # A word or two before a reply, such as `queued`, are a status.
-        if self._has_begun or not is_data or len(text) > LONGEST_STATUS:
+        if self._has_begun or not is_data or len(text) > MAX_STATUS_CHARS:
             yield {"line": text}
 
     def _read_document(self, data: bytes) -> Iterator[Chunk]:

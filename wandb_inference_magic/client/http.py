@@ -15,7 +15,7 @@ from ssl import PROTOCOL_TLS_CLIENT, SSLContext, create_default_context
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from ..concurrency import forget_in_children
+from ..concurrency import notify_after_fork
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
 from ..text import addresses, holds_key, redacted, with_texts
@@ -70,10 +70,10 @@ class Clients:
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
-        self.forget()
-        forget_in_children(self)
+        self.after_fork_in_child()
+        notify_after_fork(self)
 
-    def forget(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Start without clients: those that there are belong to the parent of this process."""
         self._lock = Lock()
         # Each with what it was built for.
@@ -159,12 +159,12 @@ def _built(sdk_class: type[Sdk], http_client: Any, options: ClientOptions) -> Sd
     import openai
 
     endpoint = options.endpoint
-    own_key, place = endpoint.key.reveal() if endpoint.key else None, _place_of(endpoint)
+    own_key, own_origin = endpoint.key.reveal() if endpoint.key else None, _origin_of(endpoint)
 
     class GuardedSecrets(sdk_class):  # type: ignore[valid-type,misc]
         def _build_request(self, options: Any, **how: Any) -> Any:
             request = super()._build_request(options, **how)
-            _refuse_keys(request, own_key if _place(request.url) == place else None)
+            _refuse_keys(request, own_key if _origin(request.url) == own_origin else None)
             return request
 
         # A service may quote a secret, and a traceback shows the error, also as the reason of an error of ours.
@@ -283,12 +283,12 @@ def _guard(endpoint: Endpoint) -> Sending:
     own: dict[str, str | None] = dict.fromkeys(from_environment)
     own |= {name: "application/json" for name in ("content-type", "accept") if name in own}
     own |= {"openai-organization": None, "openai-project": endpoint.project or None}
-    place = _place_of(endpoint)
+    own_origin = _origin_of(endpoint)
 
     @contextmanager
     def sending(request: Any) -> Iterator[None]:
         # The user's code may send to any address. The key goes only to the endpoint's scheme, host and port.
-        belongs = _place(request.url) == place
+        belongs = _origin(request.url) == own_origin
         own_key = f"Bearer {endpoint.key.reveal()}" if endpoint.key else None
         key = own_key if belongs else None
         given = request.headers.get("authorization")
@@ -326,10 +326,10 @@ def _refuse_keys(request: Any, own_key: str | None) -> None:
         raise error
 
 
-def _place_of(endpoint: Endpoint) -> tuple[str, bytes, int | None]:
+def _origin_of(endpoint: Endpoint) -> tuple[str, bytes, int | None]:
     library = http_library()
     try:
-        return _place(library.URL(endpoint.url))
+        return _origin(library.URL(endpoint.url))
     except (library.InvalidURL, ValueError) as error:
         raise InferenceError(
             "The endpoint's address cannot be used; nothing was sent.",
@@ -338,7 +338,7 @@ def _place_of(endpoint: Endpoint) -> tuple[str, bytes, int | None]:
         ) from None
 
 
-def _place(url: Any) -> tuple[str, bytes, int | None]:
+def _origin(url: Any) -> tuple[str, bytes, int | None]:
     """Return the scheme, host and port of a URL of the HTTP library. The host is encoded as it is sent."""
     return url.scheme, url.raw_host, url.port
 

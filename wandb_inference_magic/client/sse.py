@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from ..errors import MB, too_large
 
 # The maximum size of one event in bytes, so that a line without an end does not fill the memory.
-MAX_EVENT: Final = 32 * MB
+MAX_EVENT_BYTES: Final = 32 * MB
 DONE: Final = "[DONE]"
 # The name of an event made of a line that is no field.
 STRAY: Final = "stray"
@@ -109,8 +109,8 @@ class EventReader:
     def _hold(self, line: bytes) -> None:
         """Take a line of the data of an event."""
         self._held += len(line)
-        if self._held > MAX_EVENT:
-            raise too_large(MAX_EVENT)
+        if self._held > MAX_EVENT_BYTES:
+            raise too_large(MAX_EVENT_BYTES)
         self._in_json = self._in_json or (not self._data and _begins_json(line))
         self._data.append(line)
 
@@ -126,8 +126,8 @@ class EventReader:
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
         self._rest += chunk
-        if len(self._rest) > MAX_EVENT:
-            raise too_large(MAX_EVENT)
+        if len(self._rest) > MAX_EVENT_BYTES:
+            raise too_large(MAX_EVENT_BYTES)
         if b"\n" not in chunk and b"\r" not in chunk:
             return
         self._after_cr = self._rest.endswith(b"\r")

@@ -37,7 +37,7 @@ LISTING_SECONDS: Final = 30.0
 # Of a list of models.
 MAX_PAGES: Final = 50
 # As many bytes of a document that is not JSON are quoted.
-LONGEST_QUOTED: Final = 2000
+MAX_QUOTED_CHARS: Final = 2000
 FEED_SECONDS: Final = 5.0
 # A stream that only keeps the connection alive is waited for as long as so many time-outs.
 TIMEOUTS_OF_SILENCE: Final = 10
@@ -272,7 +272,7 @@ async def _fetch(client: openai.AsyncOpenAI, address: str, seconds: float) -> ob
     try:
         return read_json_text(data)
     except ValueError:
-        raise ValueError(describe_sent(data[:LONGEST_QUOTED].decode("utf-8", "replace"))) from None
+        raise ValueError(describe_sent(data[:MAX_QUOTED_CHARS].decode("utf-8", "replace"))) from None
 
 
 def _request_id(given: object) -> str | None:

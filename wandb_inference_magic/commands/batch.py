@@ -91,7 +91,7 @@ def run_batch(
         bar, preview = context.cell.is_interactive, is_notebook(context.shell)
         result = prepared.run(progress=partial(MapProgress, canvas, bar=bar, preview=preview))
         context.put(name, result.value)
-        shown = show(result, name, context.session.jobs.news())
+        shown = show(result, name, context.session.jobs.take_notices())
         canvas.clear()
         canvas.show(shown)
     if error := result.ended_early(name):

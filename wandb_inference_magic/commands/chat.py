@@ -180,7 +180,7 @@ def _finish(context: MagicContext, options: ChatOptions, reply: Reply) -> None:
     """Say which jobs have ended and which turns were removed, and put code into the next cells."""
     notices = [_remove_earlier_turns(context, reply.thread)]
     if not options.quiet:
-        notices += context.session.jobs.news()
+        notices += context.session.jobs.take_notices()
     if options.code is not None:
         blocks = reply.code_blocks if options.code == "all" else reply.code_blocks[:1]
         notices.append(next_cells.put(context.shell, blocks, context.cell))

@@ -46,7 +46,7 @@ def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
             remedy="Use them one after the other.",
         )
     if options.reset:
-        session.forget()
+        session.reset()
     values = {name: getattr(options, name) for name in SETTABLE if getattr(options, name) is not None}
     if values:
         _set(session, values, canvas)

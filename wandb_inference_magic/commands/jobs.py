@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..replies import CallProgress
 
 HEADINGS: Final = ("job", "what", "state", "done", "errors", "rate", "cost", "time left")
-ROWS_A_DRAWING: Final = 500
+ROWS_PER_REDRAW: Final = 500
 # The variable of a chat's job if none is named.
 CHAT_JOB: Final = "_wbjob"
 ACTIONS: Final = ("cancel", "pause", "resume", "result")
@@ -127,7 +127,7 @@ def _rendering(canvas: Canvas, total: int | None) -> Callable[[], None]:
     def redraw() -> None:
         nonlocal done
         done += 1
-        if done % ROWS_A_DRAWING == 0 and (line := describe_wait("preparing the prompts", perf_counter() - began)):
+        if done % ROWS_PER_REDRAW == 0 and (line := describe_wait("preparing the prompts", perf_counter() - began)):
             canvas.status(f"{line} · {done:,} of {total:,}" if total else line)
 
     return redraw
@@ -219,7 +219,7 @@ def follow(canvas: Canvas, job: Job) -> None:
         canvas.discard()
         raise Interrupted(f"Job {job.id} goes on. To end it: %wbjobs {job.id} --cancel") from None
     canvas.show(job.last_bundle())
-    job.seen()
+    job.mark_as_seen()
 
 
 def jobs_table(jobs: Sequence[JobEntry], left: Sequence[JobRecord]) -> dict[str, Any]:

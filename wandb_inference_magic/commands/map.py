@@ -30,9 +30,9 @@ _LAZY: Final = (
     "a Dask DataFrame: its rows are asked for when it is computed. What workers in other processes spend is not in "
     "%wbusage."
 )
-SHOWN_ERRORS: Final = 3
+MAX_ERRORS_SHOWN: Final = 3
 # How many of the rows with the same error are named.
-SHOWN_ROWS: Final = 5
+MAX_ROWS_SHOWN: Final = 5
 
 
 def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: str) -> None:
@@ -123,12 +123,12 @@ def _lines(outcome: RunsOutcome, name: str) -> Iterator[str]:
     for run in runs:
         for number, message in sorted(run.errors.items()):
             rows.setdefault(message, set()).add(number + 1)
-    for message, numbers in list(rows.items())[:SHOWN_ERRORS]:
+    for message, numbers in list(rows.items())[:MAX_ERRORS_SHOWN]:
         yield f"{_format_rows(sorted(numbers))}: {shortened(message, 200)}"
 
 
 def _format_rows(numbers: Sequence[int]) -> str:
     """Return the numbers of rows as text: `Row 3`, `Rows 1, 2, 3 and 7 more`."""
-    shown = ", ".join(f"{number:,}" for number in numbers[:SHOWN_ROWS])
-    more = f" and {len(numbers) - SHOWN_ROWS:,} more" if len(numbers) > SHOWN_ROWS else ""
+    shown = ", ".join(f"{number:,}" for number in numbers[:MAX_ROWS_SHOWN])
+    more = f" and {len(numbers) - MAX_ROWS_SHOWN:,} more" if len(numbers) > MAX_ROWS_SHOWN else ""
     return f"Row{'s' * (len(numbers) > 1)} {shown}{more}"

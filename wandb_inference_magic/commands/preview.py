@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REPLY: int = 1000
 # How many rows of a map are shown.
-SHOWN_PROMPTS: int = 3
+MAX_PROMPTS_SHOWN: int = 3
 
 
 def preview_bundle(requests: Sequence[PreparedRequest], *, stream: bool) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def rows_preview_bundle(previewed: Sequence[tuple[BatchRun, Estimate]], samples:
 
 def _first_prompts(run: BatchRun, samples: int) -> Iterator[str]:
     prompts = run.spec.prompts()
-    for row in islice(run.rows, 0, SHOWN_PROMPTS * samples, samples):
+    for row in islice(run.rows, 0, MAX_PROMPTS_SHOWN * samples, samples):
         try:
             yield _format_content(run.requests.request(prompts(row)).messages[-1])
         except InferenceError as error:

@@ -6,7 +6,7 @@ from threading import Event
 from time import monotonic, perf_counter
 from typing import Final
 
-LONGEST_SLICE: Final = 0.2
+MAX_SLICE_SECONDS: Final = 0.2
 
 
 class Clock:
@@ -28,4 +28,4 @@ def wait(seconds: float) -> None:
     until = monotonic() + seconds
     # In slices, because on Windows an interrupt is handled only between two waits.
     while (left := until - monotonic()) > 0:
-        Event().wait(min(left, LONGEST_SLICE))
+        Event().wait(min(left, MAX_SLICE_SECONDS))

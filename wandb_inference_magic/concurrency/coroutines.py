@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary, finalize
 
 from .event_loop import HAS_THREADS, SECONDS_TO_CANCEL, EventLoop, end_tasks
 from .interrupts import deferred_interrupts
-from .processes import forget_in_children
+from .processes import notify_after_fork
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,7 +33,7 @@ class CoroutineRunner:
         self._loops = WeakKeyDictionary()
         # Loops of the parent process. To close them would change what the parent waits for.
         self._of_parent: list[object] = []
-        forget_in_children(self)
+        notify_after_fork(self)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end, and return its result. It sees the context variables of the thread.
@@ -66,7 +66,7 @@ class CoroutineRunner:
             if not loop.is_closed():
                 _close(loop)
 
-    def forget(self) -> None:
+    def after_fork_in_child(self) -> None:
         self._lock = Lock()
         for loop, closing in self._loops.values():
             closing.detach()

@@ -13,7 +13,7 @@ from threading import Event, Lock, Thread, current_thread
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 
-from .processes import forget_in_children
+from .processes import notify_after_fork
 
 if TYPE_CHECKING:
     import asyncio
@@ -53,7 +53,7 @@ class EventLoop:
         self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
-        forget_in_children(self)
+        notify_after_fork(self)
 
     def run(
         self,
@@ -190,7 +190,7 @@ class EventLoop:
         if not thread.is_alive():
             loop.close()
 
-    def forget(self) -> None:
+    def after_fork_in_child(self) -> None:
         self._lock = Lock()
         self._loop = self._thread = None
 

@@ -13,24 +13,24 @@ from weakref import WeakSet
 _NAME: Final = "wandb_inference_magic"
 
 
-class Forgets(Protocol):
+class ForkAware(Protocol):
     """Holds something that belongs to this process, such as a thread or connections."""
 
-    def forget(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Leave it to the parent process. Called in a child process that was made by `fork`."""
 
 
-_holders: WeakSet[Forgets] = WeakSet()
+_holders: WeakSet[ForkAware] = WeakSet()
 
 
-def forget_in_children(holder: Forgets) -> None:
+def notify_after_fork(holder: ForkAware) -> None:
     """Call `holder.forget` in every child process that this one makes by `fork`."""
     _holders.add(holder)
 
 
-def _forget_all() -> None:
+def _notify_holders() -> None:
     for holder in list(_holders):
-        holder.forget()
+        holder.after_fork_in_child()
 
 
 # A fork waits for it. A thread that is forked away would never release what it holds, such as the lock of an import.
@@ -58,7 +58,7 @@ def _end_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_begin_fork, after_in_parent=_end_fork, after_in_child=_end_fork)
-    os.register_at_fork(after_in_child=_forget_all)
+    os.register_at_fork(after_in_child=_notify_holders)
 
 
 def pass_to_children(facts: Mapping[str, Any]) -> None:

@@ -22,13 +22,13 @@ from .key import Key, key_fault
 
 OWN_VARIABLE, *WANDB_VARIABLES = KEY_VARIABLES
 # In bytes. A netrc or settings file is at most a page of text.
-LONGEST_FILE: Final = 1_000_000
+MAX_FILE_BYTES: Final = 1_000_000
 # wandb 0.31 and newer write the second host to netrc, older versions the first.
 WANDB_HOSTS: Final = ("api.wandb.ai", "api.forge.coreweave.com")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class KeySource:
     """A place where a key may be: its name for users, a function that reads it (None if absent), and the part of it."""
 
     name: str
@@ -89,7 +89,7 @@ def resolve_key(
     environ: Mapping[str, str],
     *,
     for_wandb: bool,
-    secrets: Sequence[Place] | None = None,
+    secrets: Sequence[KeySource] | None = None,
     cached: dict[str, Key] | None = None,
 ) -> KeySearch:
     """Find the key for an endpoint.
@@ -101,7 +101,7 @@ def resolve_key(
     for_wandb : bool
         Whether the endpoint is W&B's own. A key found for W&B is used for no other endpoint. Other endpoints use
         `WANDB_INFERENCE_API_KEY` only.
-    secrets : sequence of Place, optional
+    secrets : sequence of KeySource, optional
         The stores to search last. Default: those of the notebook service that this runs in.
     cached : dict, optional
         The keys that the stores have returned, by source. Such a store is not read again, because it may ask the
@@ -110,11 +110,11 @@ def resolve_key(
     Returns
     -------
     KeySearch
-        With the key from the first place with a usable one, in the order of `_places`.
+        With the key from the first place with a usable one, in the order of `_key_sources`.
     """
     cached = {} if cached is None else cached
     stores = notebook_secrets(environ) if secrets is None else secrets
-    found = _search(_places(environ, for_wandb, stores, cached))
+    found = _search(_key_sources(environ, for_wandb, stores, cached))
     if found.key is not None and found.key.source in [store.name for store in stores]:
         cached[found.key.source] = found.key
     return found
@@ -124,7 +124,7 @@ def resolve_server_key(
     environ: Mapping[str, str],
     typed: Key | None = None,
     *,
-    secrets: Sequence[Place] | None = None,
+    secrets: Sequence[KeySource] | None = None,
     cached: dict[str, Key] | None = None,
 ) -> KeySearch:
     """Find the key for the W&B server that stores projects and traces: W&B's own, or the one in WANDB_BASE_URL.
@@ -144,14 +144,14 @@ def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(filter(None, (environ.get(name, "").strip() for name in KEY_VARIABLES)))
 
 
-def _search(places: Iterable[Place]) -> KeySearch:
+def _search(sources: Iterable[KeySource]) -> KeySearch:
     """Look for the first place with a usable key, and note why the others have none."""
     # A netrc file is searched for two machines: each note and each name counts once.
     notes: dict[Note, None] = {}
     empty: dict[str, None] = {}
-    for place in places:
+    for source in sources:
         try:
-            found = place.read()
+            found = source.read()
             # A line break around a key comes from a file or a paste that was not meant: it is reported, not removed.
             value = found.strip(" \t") if isinstance(found, str) and found.strip() else ""
             if fault := key_fault(value):
@@ -162,24 +162,24 @@ def _search(places: Iterable[Place]) -> KeySearch:
             # Only the type: the message of a parser may quote the line with the key.
             if not isinstance(error, _UnusableError):
                 error = _UnusableError("not read", f"could not be read ({type(error).__name__})")
-            notes[Note(error.kind, f"{place.name} {error}")] = None
+            notes[Note(error.kind, f"{source.name} {error}")] = None
             continue
         if value:
-            return KeySearch(Key(value, f"{place.name}{place.part}"), tuple(notes))
-        empty[place.name] = None
+            return KeySearch(Key(value, f"{source.name}{source.part}"), tuple(notes))
+        empty[source.name] = None
     if empty:
         notes[Note("other", f"nothing in {', '.join(empty)}")] = None
     return KeySearch(None, tuple(notes))
 
 
-def _places(
-    environ: Mapping[str, str], for_wandb: bool, stores: Sequence[Place], cached: Mapping[str, Key]
-) -> Iterator[Place]:
+def _key_sources(
+    environ: Mapping[str, str], for_wandb: bool, stores: Sequence[KeySource], cached: Mapping[str, Key]
+) -> Iterator[KeySource]:
     yield _variable(environ, OWN_VARIABLE)
     if not for_wandb:
         return
     if other := other_host(environ.get("WANDB_BASE_URL", "")):
-        yield Place("WANDB_BASE_URL", partial(_of_another_host, other))
+        yield KeySource("WANDB_BASE_URL", partial(_of_another_host, other))
         return
     for name in WANDB_VARIABLES:
         yield _variable(environ, name)
@@ -187,17 +187,17 @@ def _places(
     for machine in WANDB_HOSTS:
         yield _netrc(environ, home, machine)
     for path in settings_files(environ, home):
-        yield Place(shown_path(path, home), partial(_from_settings, path))
+        yield KeySource(shown_path(path, home), partial(_from_settings, path))
     for store in stores:
         given = cached.get(store.name)
-        yield Place(store.name, given.reveal) if given else store
+        yield KeySource(store.name, given.reveal) if given else store
 
 
-def _variable(environ: Mapping[str, str], name: str) -> Place:
-    return Place(name, partial(environ.get, name))
+def _variable(environ: Mapping[str, str], name: str) -> KeySource:
+    return KeySource(name, partial(environ.get, name))
 
 
-def _netrc(environ: Mapping[str, str], home: Path, machine: str) -> Place:
+def _netrc(environ: Mapping[str, str], home: Path, machine: str) -> KeySource:
     """Return the place in the netrc file that wandb reads too."""
     path, windows = home / ".netrc", home / "_netrc"
     if named := environ.get("NETRC"):
@@ -205,7 +205,7 @@ def _netrc(environ: Mapping[str, str], home: Path, machine: str) -> Place:
     # Unlike `Path.exists`, `os.path.exists` does not raise for a folder that cannot be read.
     elif os.path.exists(windows) and not os.path.exists(path):  # noqa: PTH110
         path = windows
-    return Place(shown_path(path, home), partial(_from_netrc, path, machine), f" ({machine})")
+    return KeySource(shown_path(path, home), partial(_from_netrc, path, machine), f" ({machine})")
 
 
 def _of_another_host(host: str) -> NoReturn:
@@ -252,7 +252,7 @@ def _from_netrc(path: Path, machine: str) -> str | None:
     import netrc
 
     # Check the file first: `netrc.netrc` would block on a pipe, and read an endless file without limit.
-    read_file(path, LONGEST_FILE)
+    read_file(path, MAX_FILE_BYTES)
     hosts = netrc.netrc(str(path)).hosts
     # Not `authenticators`, which falls back to the `default` entry, a key for some other host.
     return hosts[machine][2] if machine in hosts else None
@@ -276,7 +276,7 @@ def read_settings(path: Path) -> Mapping[str, str]:
     import configparser
 
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(read_file(path, LONGEST_FILE).decode("utf-8-sig"))
+    parser.read_string(read_file(path, MAX_FILE_BYTES).decode("utf-8-sig"))
     return parser["default"] if parser.has_section("default") else {}
 
 
@@ -291,14 +291,14 @@ def _from_settings(path: Path) -> str | None:
 # Secrets of notebook services --------------------------------------------------------------------------
 
 
-def notebook_secrets(environ: Mapping[str, str]) -> tuple[Place, ...]:
+def notebook_secrets(environ: Mapping[str, str]) -> tuple[KeySource, ...]:
     """Return the secret stores of the notebook service that this runs in, or none. Import nothing."""
     stores = []
     if "google.colab" in sys.modules:
-        stores.append(Place("Colab secrets", _from_colab))
+        stores.append(KeySource("Colab secrets", _from_colab))
     # A module in `sys.modules` may have no spec, for which `find_spec` raises.
     if "KAGGLE_KERNEL_RUN_TYPE" in environ and ("kaggle_secrets" in sys.modules or find_spec("kaggle_secrets")):
-        stores.append(Place("Kaggle secrets", _from_kaggle))
+        stores.append(KeySource("Kaggle secrets", _from_kaggle))
     return tuple(stores)
 
 

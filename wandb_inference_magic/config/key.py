@@ -13,7 +13,7 @@ from ..text import remember
 # The source of a key that was asked for.
 TYPED: Final = "typed in"
 # A JWT with many claims has a few thousand characters; servers take about 8,000 in a header.
-LONGEST_KEY: Final = 8000
+MAX_KEY_CHARS: Final = 8000
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -102,5 +102,5 @@ _FAULTS: Final = (
     (r"(?i)^https?://", "is an address"),
     (r"^\*+$", "is the placeholder that is shown instead of a key"),
     (r"[^\x21-\x7e]", "contains a character that cannot be part of a key"),
-    (rf".{{{LONGEST_KEY + 1}}}", f"is longer than {LONGEST_KEY:,} characters"),
+    (rf".{{{MAX_KEY_CHARS + 1}}}", f"is longer than {MAX_KEY_CHARS:,} characters"),
 )

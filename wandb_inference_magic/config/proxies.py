@@ -30,7 +30,7 @@ class Proxy:
     address: str = field(repr=False)
 
     @property
-    def place(self) -> str:
+    def host_and_port(self) -> str:
         """Its host and port, for a message."""
         return self.address.rpartition("@")[2].split("://")[-1].partition("/")[0]
 

@@ -251,7 +251,7 @@ class ModelCall:
             parts = [*parts, answer] if self._has_received else [*parts[:-1], answer]
         reply = added_up(parts)
         reply = replace(reply, notices=notices_below(reply, *self.sent.notices))
-        self._command.session.models.price_later(reply)
+        self._command.session.models.price_when_known(reply)
         return reply
 
     def built(self, incomplete: str = "") -> Reply:

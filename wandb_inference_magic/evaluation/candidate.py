@@ -89,7 +89,7 @@ def portable(value: Any) -> Any:
     return plain(value)
 
 
-def fill_in_the_worst(candidates: Sequence[Candidate], least: float) -> list[str]:
+def impute_worst_score(candidates: Sequence[Candidate], least: float) -> list[str]:
     """Give a row without a score the worst of all: to leave it out would favour the candidate that failed.
 
     Parameters

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 PREFERRED: Final = ScoreMeasure("share of rows that the judge prefers")
 # Its agreement with people is a figure of at least so many pairs.
-FEWEST_PAIRS: Final = 10
+MIN_PAIRS: Final = 10
 # So much of the error of a request is shown.
-MAX_OF_ERROR: Final = 300
+MAX_ERROR_CHARS: Final = 300
 _SHAPE: Final = "better first|second"
 # The question is in parts because it may have images. A line that a block ends is joined to the next.
 _TEXT: Final = """\
@@ -111,7 +111,7 @@ class Judgement:
         None for few pairs: they say little, and the interval would hide that.
         """
         ours, theirs = self._labelled()
-        return cohen_kappa(ours, theirs) if len(ours) >= FEWEST_PAIRS else None
+        return cohen_kappa(ours, theirs) if len(ours) >= MIN_PAIRS else None
 
     def _labelled(self) -> tuple[list[int], list[int]]:
         ours, theirs = [], []
@@ -161,7 +161,7 @@ class Judgement:
         failed = f"{counted(self.failed, 'pair')} {'has' if self.failed == 1 else 'have'} no judgement"
         if not self.reasons:
             return f"{failed}."
-        first = shortened(next(iter(self.reasons.values())), MAX_OF_ERROR)
+        first = shortened(next(iter(self.reasons.values())), MAX_ERROR_CHARS)
         return f"{failed}; requests about {counted(len(self.reasons), 'row')} failed, the first with: {first}"
 
     def _chance(self) -> str:

@@ -17,7 +17,7 @@ from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
 from ..statistics import BOOTSTRAP, SHARE, Comparison, bootstrap, compare_pairs, paired, share_interval
 from ..text import counted, sum_or_none
-from .candidate import fill_in_the_worst, frame_of, portable
+from .candidate import frame_of, impute_worst_score, portable
 from .plot import Bars, Figures, MimeBundle, Plot, bar, bars_of
 from .review import Review
 from .scorers import SCORERS, Scorer, score_samples, span, unknown_score
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from .candidate import Candidate
     from .judge import Judgement
 
-SHOWN_ERRORS: Final = 3
-SHOWN_PAIRS: Final = 3
+MAX_ERRORS_SHOWN: Final = 3
+MAX_PAIRS_SHOWN: Final = 3
 # How the notices about its publication begin.
 PUBLISHED: Final = "Published: "
 NOT_PUBLISHED: Final = "Not published: "
@@ -215,7 +215,7 @@ class Evaluation(MimeBundle):
             for answers, errors, truth in zip(one.answers, one.errors, truths, strict=True):
                 given = [NO_VALUE if error else each for each, error in zip(answers, errors, strict=True)]
                 one.add(score_samples(self.scorer, self.kind, given, truth, found))
-        found |= dict.fromkeys(fill_in_the_worst(candidates, span(truths)))
+        found |= dict.fromkeys(impute_worst_score(candidates, span(truths)))
         judged = self.judged
         if judged is not None:
             ours = dict(zip(map(id, self.candidates), candidates, strict=True))
@@ -306,8 +306,8 @@ class Evaluation(MimeBundle):
             if why is not None
         ]
         if failed:
-            more = f" And {len(failed) - SHOWN_ERRORS:,} more: see .rows." if len(failed) > SHOWN_ERRORS else ""
-            shown = " ".join(failed[:SHOWN_ERRORS])
+            more = f" And {len(failed) - MAX_ERRORS_SHOWN:,} more: see .rows." if len(failed) > MAX_ERRORS_SHOWN else ""
+            shown = " ".join(failed[:MAX_ERRORS_SHOWN])
             lines.append(f"{len(failed):,} failed or cut, counted as not right. {shown}{more}")
         is_scored = self._has_truth and not self._has_no_score and not self.scorer.measure.is_error
         if is_scored and len(failed) < len(self.source) and not any(any(one.scores) for one in self.candidates):
@@ -340,8 +340,8 @@ class Evaluation(MimeBundle):
             return f"Decided with the last of {rows}."
         if len(unclear) == len(self.found):
             return f"Not decided: {rows} asked."
-        more = f", and {counted(len(unclear) - SHOWN_PAIRS, 'more pair')}" if len(unclear) > SHOWN_PAIRS else ""
-        return f"Not decided between {'; '.join(unclear[:SHOWN_PAIRS])}{more}: {rows} asked."
+        more = f", and {counted(len(unclear) - MAX_PAIRS_SHOWN, 'more pair')}" if len(unclear) > MAX_PAIRS_SHOWN else ""
+        return f"Not decided between {'; '.join(unclear[:MAX_PAIRS_SHOWN])}{more}: {rows} asked."
 
     def to_weave(self, project: str) -> str:
         """Publish it in a W&B Weave project: a Dataset, an Evaluation for each candidate, and a leaderboard of them.

@@ -23,8 +23,8 @@ TRUTH: Final = "truth"
 SKIP: Final = "skip"
 # The most rows of the table that is saved with a notebook, and the most characters of a value that are shown.
 MAX_ROWS: Final = 50
-MAX_IN_CELL: Final = 60
-MAX_IN_CARD: Final = 10_000
+MAX_CELL_CHARS: Final = 60
+MAX_CARD_CHARS: Final = 10_000
 
 
 class Reviewed(Protocol):
@@ -147,9 +147,9 @@ class Review(MimeBundle):
         rows = [
             (
                 str(card.row),
-                *(shortened(text, MAX_IN_CELL) for _, text in card.columns),
-                "" if card.truth is None else shortened(readable(card.truth), MAX_IN_CELL),
-                *(shortened(readable(one), MAX_IN_CELL) for one in card.answers),
+                *(shortened(text, MAX_CELL_CHARS) for _, text in card.columns),
+                "" if card.truth is None else shortened(readable(card.truth), MAX_CELL_CHARS),
+                *(shortened(readable(one), MAX_CELL_CHARS) for one in card.answers),
                 *([""] * (most - len(card.answers))),
                 str(self.choices.get(card.row, "")),
             )
@@ -217,5 +217,5 @@ def _card(evaluation: Reviewed, row: int) -> Card:
 
 def _cut(text: str) -> str:
     text = safe_plain(text)
-    more = len(text) - MAX_IN_CARD
-    return text if more <= 0 else f"{text[:MAX_IN_CARD]} [... {more:,} more characters]"
+    more = len(text) - MAX_CARD_CHARS
+    return text if more <= 0 else f"{text[:MAX_CARD_CHARS]} [... {more:,} more characters]"

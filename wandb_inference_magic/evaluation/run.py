@@ -15,7 +15,7 @@ from ..frames import NO_VALUE, ONLY, ListRows, part_of
 from ..prompts import THE_PROMPT, is_missing
 from ..statistics import SEED, are_decided
 from ..text import counted
-from .candidate import Candidate, fill_in_the_worst
+from .candidate import Candidate, impute_worst_score
 from .judge import check_judge, estimate_judge, judge
 from .result import Evaluation
 from .scorers import cannot_start, score_samples, span
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .spec import EvaluationSpec
 
 # With --stop-when-clear, whether it is decided is looked at after so many rows.
-ROWS_A_LOOK: Final = 8
+ROWS_PER_CHECK: Final = 8
 # The name of the prompt of the cell.
 OWN: Final = "prompt"
 
@@ -74,7 +74,7 @@ class Scores:
     def is_decided(self) -> bool:
         """Return whether the first rows, in their order, decide the comparison. Late rows are waited for."""
         while self.decided_after is None and self.runs:
-            end = self._looked + ROWS_A_LOOK
+            end = self._looked + ROWS_PER_CHECK
             if end > len(self.rows) or not all(map(self.done, range(self._looked, end))):
                 return False
             looked_at = [self.of_row(number) for number in range(self._looked, end)]
@@ -90,7 +90,7 @@ class Scores:
         """Return whether a run is so far ahead that a row more could be one that need not be asked."""
         if self.is_decided() or any(run.stopped is not None for run in self.runs):
             return False
-        return started >= (self._looked + ROWS_A_LOOK) * self.spec.samples
+        return started >= (self._looked + ROWS_PER_CHECK) * self.spec.samples
 
     def of_row(self, number: int) -> list[RowScores]:
         """Return the scores of a row that is done, for each run.
@@ -300,7 +300,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             for place, (prompt, label) in enumerate(zip(prompts, labels, strict=True))
         ]
         truths = [spec.right_answer(known[number]) for number in numbers]
-        of_scores = (*scores.notices, *fill_in_the_worst(candidates, span(truths)))
+        of_scores = (*scores.notices, *impute_worst_score(candidates, span(truths)))
         return Evaluation(
             candidates,
             [known[number] for number in numbers],

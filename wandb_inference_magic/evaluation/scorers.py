@@ -19,9 +19,9 @@ from ..statistics import SHARE, ScoreMeasure
 
 # A scorer's errors can differ by row: no more of them are shown.
 MAX_NOTICES: Final = 5
-LONGEST_TRUTH: Final = 40
+MAX_TRUTH_CHARS: Final = 40
 # Of a larger number, no float would hold the square, and the interval is made of squares.
-LARGEST_EXPONENT: Final = 100
+MAX_EXPONENT: Final = 100
 # A cosine of equal vectors may be a little more or less than 1, with floats of 32 bits 1.0000001.
 ROUNDING: Final = 1e-6
 _IS_ASYNC: Final = "is async: it returns no number."
@@ -121,7 +121,7 @@ def score_samples(
         return RowScores()
     if scorer.measure.is_error and as_number(truth) is None:
         if len(notices) < MAX_NOTICES:
-            shown = quoted(shortened(str(truth), LONGEST_TRUTH))
+            shown = quoted(shortened(str(truth), MAX_TRUTH_CHARS))
             notices[f"The truth {shown} is not a number: such rows are left out of the score."] = None
         return RowScores()
     scores: list[float | None] = []
@@ -262,7 +262,7 @@ def span(truths: Sequence[Any]) -> float:
 def as_number(value: Any) -> Decimal | None:
     """Return the number that a value is, or that a text consists of; None if it is none."""
     number = number_of(plain(value))
-    return number if number is not None and number.is_finite() and number.adjusted() < LARGEST_EXPONENT else None
+    return number if number is not None and number.is_finite() and number.adjusted() < MAX_EXPONENT else None
 
 
 SCORERS: Final = {

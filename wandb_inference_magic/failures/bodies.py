@@ -40,8 +40,8 @@ _STATUS_OF_TYPE: Final = {name: status for status, names in TYPES_OF_STATUS.item
 JSON_REFUSED: Final = "json_validate_failed"
 # Blanks, and a byte order mark.
 BEFORE_JSON: Final = " \t\r\n\ufeff"
-DEEPEST: Final = 6
-LONGEST_MESSAGE: Final = 2000
+MAX_DEPTH: Final = 6
+MAX_MESSAGE_CHARS: Final = 2000
 # The seconds, in these fields.
 _WAITS: Final = {
     **dict.fromkeys(("retry_after", "retry_after_seconds", "estimated_time", "retryDelay"), 1.0),
@@ -91,7 +91,7 @@ def read_error(body: object) -> ErrorBody:
     objects = list(_objects(_unpacked(body)))
     types = [str(one[name]) for one in objects for name in TYPES if isinstance(one.get(name), str)]
     code = _code(objects)
-    message = " ".join(_message(body)[:LONGEST_MESSAGE].split())
+    message = " ".join(_message(body)[:MAX_MESSAGE_CHARS].split())
     is_page = isinstance(body, str) and _PAGE.match(body[:20_000]) is not None
     named, status = " ".join(types).lower(), code or _status(types)
     generated = next(filter(None, map(_generated, objects)), "" if JSON_REFUSED in named else None)
@@ -113,7 +113,7 @@ def _unpacked(value: object) -> object:
 
 def _objects(value: object, depth: int = 0) -> Iterator[Mapping[str, Any]]:
     """Yield the objects of a body, the outermost first."""
-    if depth > DEEPEST:
+    if depth > MAX_DEPTH:
         return
     if isinstance(value, Mapping):
         yield value
@@ -126,7 +126,7 @@ def _objects(value: object, depth: int = 0) -> Iterator[Mapping[str, Any]]:
 
 def _message(body: object, depth: int = 0) -> str:
     value = _unpacked(body)
-    if value is None or isinstance(value, bool) or depth > DEEPEST:
+    if value is None or isinstance(value, bool) or depth > MAX_DEPTH:
         return ""
     if isinstance(value, str):
         return _text(value)
@@ -147,7 +147,7 @@ def _message(body: object, depth: int = 0) -> str:
         # The fields of the request, with what is wrong with each.
         found = "; ".join(f"{name}: {_message(one, depth + 1)}" for name, one in value.items())
     # Of a form that is not known: quoted as it is.
-    return found or (_as_json(value)[:LONGEST_MESSAGE] if value else "")
+    return found or (_as_json(value)[:MAX_MESSAGE_CHARS] if value else "")
 
 
 def _generated(value: Mapping[str, Any]) -> str:

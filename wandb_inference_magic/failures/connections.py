@@ -195,7 +195,7 @@ def _of_proxy(proxy: Proxy, network: _NetworkErrors, endpoint: Endpoint) -> Infe
     is_encrypted = proxy.address.lower().startswith("https:")
     if "SSLError" in network.kinds:
         # To the proxy, or through it to the endpoint. OpenSSL may name the host.
-        names_proxy = f"'{urlsplit(f'//{proxy.place}').hostname}'" in network.message
+        names_proxy = f"'{urlsplit(f'//{proxy.host_and_port}').hostname}'" in network.message
         is_of_proxy = endpoint.url.startswith("http:") or names_proxy
         if not is_encrypted or not (is_of_proxy or network.speaks_no_tls):
             return None
@@ -208,7 +208,7 @@ def _of_proxy(proxy: Proxy, network: _NetworkErrors, endpoint: Endpoint) -> Infe
         return None
     else:
         why, is_transient = _describe_unreachable(network)
-    what = f"The proxy {proxy.place} in {proxy.variable} could not be reached; nothing was sent."
+    what = f"The proxy {proxy.host_and_port} in {proxy.variable} could not be reached; nothing was sent."
     return _error(what, why, remedy, is_transient=is_transient)
 
 
@@ -219,7 +219,7 @@ def _proxy_refused(proxy: Proxy, message: str, endpoint: Endpoint) -> InferenceE
             f"Write its user name and password into {proxy.variable}, as `user:password@` before the host, with "
             "special characters percent-encoded. Then restart the kernel."
         )
-    what = f"{endpoint.label} could not be reached through the proxy {proxy.place} in {proxy.variable}."
+    what = f"{endpoint.label} could not be reached through the proxy {proxy.host_and_port} in {proxy.variable}."
     why = f'The proxy answered "{quoted(library_message(message))}".'
     return _error(what, why, remedy, is_transient=message.startswith(("502", "503", "504")))
 
@@ -283,11 +283,13 @@ def _of_tls(network: _NetworkErrors, proxy: Proxy | None, origin: str, *, has_be
 
 
 def _middlebox(proxy: Proxy | None) -> str:
-    return f"The proxy {proxy.place} in {proxy.variable}" if proxy is not None else "A proxy"
+    return f"The proxy {proxy.host_and_port} in {proxy.variable}" if proxy is not None else "A proxy"
 
 
 def _via_proxy(proxy: Proxy | None) -> str:
-    return f" The connection goes through the proxy {proxy.place} in {proxy.variable}." if proxy is not None else ""
+    if proxy is None:
+        return ""
+    return f" The connection goes through the proxy {proxy.host_and_port} in {proxy.variable}."
 
 
 def _other_address(endpoint: Endpoint, scheme: str) -> str:

@@ -14,7 +14,7 @@ from ..text import duration, hidden, library_message
 from .bodies import ErrorBody, read_error
 from .causes import CAUSES, ErrorForm, refuses_format
 from .connections import NO_PROXY_REMEDY, describe_connection_failure, describe_proxy
-from .retries import LONGEST_SECONDS, requested_delay
+from .retries import MAX_SECONDS, requested_delay
 from .service_error import ServiceError
 
 if TYPE_CHECKING:
@@ -117,12 +117,12 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
         "page": body.is_page,
     }
     searched = f"{message} {body.types}".strip()
-    asks_to_wait = wait is not None and wait <= LONGEST_SECONDS
+    asks_to_wait = wait is not None and wait <= MAX_SECONDS
     form = next(one for one in CAUSES if one.fits(status, searched, places, asks_to_wait=asks_to_wait))
     fields = _fields(form, status, context)
     why = [form.why.format_map(fields), f'It said: "{quoted(message)}"' if message else ""]
     remedy, affects_all = form.remedy.format_map(fields), form.affects_all
-    if wait is not None and wait > LONGEST_SECONDS and form.waits:
+    if wait is not None and wait > MAX_SECONDS and form.waits:
         why.append(f"It asks to wait {duration(wait)} before the next try, which is longer than this package waits.")
         # Any other request would be refused too.
         remedy, affects_all = f"Run it again in {duration(wait)}, or choose another model with %wbmodels.", True

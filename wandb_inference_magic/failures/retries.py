@@ -23,15 +23,15 @@ IMMEDIATELY: Final[Waits] = ((0.0, 0.1), *SHORT)
 FAILING: Final[Waits] = ((1.5, 2.5), (8.0, 12.0), (30.0, 60.0))
 OVERLOADED: Final[Waits] = ((1.5, 2.5), (13.0, 17.0), (60.0, 120.0))
 # The shortest wait that a service can ask for: with 0 s all tries would be used up immediately.
-SHORTEST_SECONDS: Final = 1.0
+MIN_SECONDS: Final = 1.0
 # The longest wait that a user can be expected to accept. If the service asks for more, the error is reported.
-LONGEST_SECONDS: Final = 120.0
+MAX_SECONDS: Final = 120.0
 # What varies of a wait that the service asks for.
 JITTER: Final = 0.25
 # A longer one is a mistake in the header.
-LONGEST_MEANT: Final = 366 * 86400.0
+MAX_PLAUSIBLE_SECONDS: Final = 366 * 86400.0
 # A longer text is none that says how long to wait. Searching it would take long.
-LONGEST_TEXT: Final = 200
+MAX_TEXT_CHARS: Final = 200
 # Numbers above these are seconds or milliseconds since 1970, not spans.
 _MOMENTS: Final = 1e9
 _MILLISECONDS: Final = 1e11
@@ -66,7 +66,7 @@ def retry_delay(error: InferenceError, tries: int, max_retries: int) -> float | 
     return None if not error.retryable or tries > max_retries else delay_after(error, tries)
 
 
-def delay_after(error: InferenceError, tries: int, longest: float = LONGEST_SECONDS) -> float | None:
+def delay_after(error: InferenceError, tries: int, longest: float = MAX_SECONDS) -> float | None:
     """Return the seconds to wait before the next try, or None if the service asks for longer than `longest`."""
     wait = error.retry_after
     if wait is None:
@@ -74,7 +74,7 @@ def delay_after(error: InferenceError, tries: int, longest: float = LONGEST_SECO
         return uniform(*waits[min(tries, len(waits)) - 1])
     if wait > longest:
         return None
-    return max(wait, SHORTEST_SECONDS) + uniform(0, max(wait * JITTER, SHORTEST_SECONDS))
+    return max(wait, MIN_SECONDS) + uniform(0, max(wait * JITTER, MIN_SECONDS))
 
 
 def requested_delay(headers: Mapping[str, str]) -> float | None:
@@ -121,7 +121,7 @@ def read_retry_after(text: str | None, unit: float = 1.0, now: float | None = No
     milliseconds since 1970; or a date (RFC 9110, section 10.2.3, or ISO 8601). `unit` is that of a number without one,
     in seconds; `now` is the time in seconds since 1970, by default that of this machine.
     """
-    if not text or len(text) > LONGEST_TEXT:
+    if not text or len(text) > MAX_TEXT_CHARS:
         return None
     now = time() if now is None else now
     with suppress(ValueError):
@@ -145,4 +145,4 @@ def _moment(text: str) -> float | None:
 
 def _plausible(seconds: float) -> float | None:
     """Return a number of seconds that is not negative, or None if it is no time that a service can mean."""
-    return max(0.0, seconds) if seconds < LONGEST_MEANT else None
+    return max(0.0, seconds) if seconds < MAX_PLAUSIBLE_SECONDS else None

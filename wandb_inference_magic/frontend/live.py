@@ -25,7 +25,7 @@ QUIET_SECONDS: Final = 0.8
 SETTLE_SECONDS: Final = 1.0
 # The characters of a line of reasoning, and how many of its last ones are kept to be shown.
 LINE: Final = 80
-LONGEST_ENDING: Final = 2000
+MAX_ENDING_CHARS: Final = 2000
 
 
 class Spinner(Listener):
@@ -204,7 +204,7 @@ class LiveUpdater(Spinner):
             self._show_status(describe_wait(f"waiting for {model}", waited))
             return
         self._tokens_thought += estimate("".join(new))
-        self._ending = f"{self._ending}{''.join(new)}"[-LONGEST_ENDING:]
+        self._ending = f"{self._ending}{''.join(new)}"[-MAX_ENDING_CHARS:]
         self._ending_shown += sum(map(len, new))
         line = describe_wait(f"{model} is thinking", waited)
         # Draw whole lines, not each word: what is sent stays in proportion to the reasoning.

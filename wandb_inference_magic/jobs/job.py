@@ -18,7 +18,7 @@ from ..catalog import usd
 from ..concurrency import SECONDS_BETWEEN_LOOKS, deferred_interrupts
 from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened, without_thread
 from ..rendering import line_bundle
-from ..session import JobEntry, JobRecord, RecordFile, forget_same
+from ..session import JobEntry, JobRecord, RecordFile, delete_same
 from ..text import counted, duration, sum_or_none
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ class Job(JobEntry):
         self._began = perf_counter()
         self._seconds = 0.0
         keeps = bool(self._runs) and all(run.keeps_answers for run in self._runs)
-        place = command.session.place()
-        self._record = JobRecord(what, variable, started=time(), unit=unit or "rows", keeps_answers=keeps, **place)
+        origin = command.session.job_origin()
+        self._record = JobRecord(what, variable, started=time(), unit=unit or "rows", keeps_answers=keeps, **origin)
         self._file = RecordFile()
 
     def start(self, show: Callable[[Job], None] | None = None, redraw: Callable[[], object] = lambda: None) -> None:
@@ -134,7 +134,7 @@ class Job(JobEntry):
                 one.cancel()
                 one.join(SECONDS_TO_END)
         with deferred_interrupts():
-            forget_same(self._record)
+            delete_same(self._record)
             jobs.add(self)
             try:
                 self._write_record()
@@ -157,7 +157,7 @@ class Job(JobEntry):
         """
         self._command.session.jobs.add(self)
         self._run()
-        self.seen()
+        self.mark_as_seen()
         if self._outcome and isinstance(self._outcome.error, KeyboardInterrupt):
             raise self._outcome.error
 
@@ -252,7 +252,7 @@ class Job(JobEntry):
                     raise TimeoutError(f"Job {self.id} has not ended after {seconds:g} s: {self._progress_text()}.")
         except KeyboardInterrupt:
             raise Interrupted(f"Job {self.id} goes on; wait() waits for it again.") from None
-        self.seen()
+        self.mark_as_seen()
         outcome = self._outcome
         assert outcome is not None
         if isinstance(outcome.error, KeyboardInterrupt):
@@ -263,9 +263,9 @@ class Job(JobEntry):
             raise outcome.error
         return outcome.value
 
-    def seen(self) -> None:
+    def mark_as_seen(self) -> None:
         """Announce the end of the job no more."""
-        self._command.session.jobs.seen(self)
+        self._command.session.jobs.stop_announcing(self)
 
     def pause(self) -> None:
         """Send no more requests until `resume`. Those in flight are waited for.
@@ -349,7 +349,7 @@ class Job(JobEntry):
             self._outcome = outcome
             for view in list(self._views):
                 self._draw_on(view, partial(view.end, line=self.describe()), self.last_bundle())
-        self._command.session.jobs.ended(self, self.news)
+        self._command.session.jobs.announce_end(self, self.end_notice)
         self.end()
 
     def _draw_on(self, view: JobView, draw: Callable[[dict[str, Any]], None], bundle: dict[str, Any]) -> None:
@@ -388,7 +388,7 @@ class Job(JobEntry):
         """Return what takes the place of the job's line when it has ended; until then the line."""
         return (self._outcome.shown if self._outcome else None) or self.bundle()
 
-    def news(self) -> str:
+    def end_notice(self) -> str:
         """Return in one sentence how the job ended."""
         text = self._progress_text(state=False)
         return f"Job {self.id} ({self.what}) is {self.state}: {text}. See %wbjobs {self.id}."

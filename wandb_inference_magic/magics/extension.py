@@ -57,7 +57,7 @@ def load(shell: InteractiveShell, execution: object) -> None:
     kept = current_session() if _unloaded not in (None, execution) else None
     session = kept or start_session(WandbInference(parent=shell), partial(_ask_secret, shell))
     session.is_interactive, session.show_job = partial(_is_interactive, shell), partial(_show_job, shell)
-    session.place = partial(_place, shell)
+    session.job_origin = partial(_job_origin, shell)
     magics = InferenceMagics(shell, session)
     session.origin = magics.origin
     registered = shell.magics_manager.magics
@@ -147,7 +147,7 @@ def _is_interactive(shell: InteractiveShell) -> bool:
     return ExecutionInfo.running(shell).is_interactive if is_notebook(shell) else is_terminal(sys.stdin)
 
 
-def _place(shell: InteractiveShell) -> dict[str, Any]:
+def _job_origin(shell: InteractiveShell) -> dict[str, Any]:
     """Return where a job is started, as far as that is known."""
     from ..frontend import ExecutionInfo
 

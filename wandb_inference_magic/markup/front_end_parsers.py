@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, product
 from typing import Final
 
@@ -23,6 +23,9 @@ _NBCONVERT_STEP: Final = re.compile(
     r"|(?P<mark>(?<!\\)\$\$|\\\\[(\[]|\\begin\{[a-z]*\*?\})",
     re.MULTILINE,
 )
+# In these, a placeholder is one word, except in maths.
+_TEX: Final = ("latex", "tex")
+_TEX_MATHS: Final = re.compile(r"\$|\\[(\[]")
 _MANY: Final = 200
 _MAX_UNSURE: Final = 3
 # Replaces a dollar in code during the search for maths: a character that no text holds (a Unicode noncharacter).
@@ -44,11 +47,14 @@ class Reading:
         the resulting page is not searched for maths.
     keeps_dollars : bool
         Whether the Markdown parser itself leaves maths unchanged.
+    is_open : bool
+        Whether the text ends within what may be maths, if more text follows.
     """
 
     markdown: str
     maths: tuple[str, ...] | None = None
     keeps_dollars: bool = False
+    is_open: bool = field(default=False, compare=False)
 
 
 def readings(markdown: str, unsure: Sequence[int] = (), fences: Sequence[range] = ()) -> Iterator[Reading | None]:
@@ -70,6 +76,19 @@ def readings(markdown: str, unsure: Sequence[int] = (), fences: Sequence[range] 
         for code in (None, fences):
             found.append(_nbconvert_reading(markdown, marks, code, with_round=with_round, place=place))
     yield from dict.fromkeys(found)
+
+
+def maths_in_code(fence: str, language: str) -> tuple[bool, bool]:
+    """Return whether JupyterLab shows a placeholder in a fenced block, and whether later text may be maths with it.
+
+    It takes maths out of code as well, leaves a placeholder, and puts the maths back after the code is highlighted. In
+    most languages it does not find the placeholder then.
+    """
+    if "$" not in fence and "\\" not in fence:
+        return False, False
+    reading = _lab_reading(_hide_dollars(fence))
+    keeps_placeholders = language in _TEX and _TEX_MATHS.search(fence) is None
+    return reading is None or (bool(reading.maths) and not keeps_placeholders), reading is None or reading.is_open
 
 
 def _hide_dollars(markdown: str) -> str:
@@ -112,7 +131,7 @@ def _lab_reading(markdown: str) -> Reading | None:
     if closer is not None and last:
         _take(pieces, start, last, maths)
     whole = "".join(pieces).replace(_HIDDEN_DOLLAR, "$")
-    return Reading(whole, tuple(map(_put_back, maths)))
+    return Reading(whole, tuple(map(_put_back, maths)), is_open=closer is not None)
 
 
 def _take(pieces: list[str], start: int, end: int, maths: list[str]) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 _LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
 # What GitHub's Markdown turns into a link by itself. The link continues to the next space, whatever comes before it.
 _BARE_LINK: Final = re.compile(r"(?P<scheme>https?|ftp|www)(?P<mark>:(?=//)|\.)", re.IGNORECASE)
-LARGEST_DATA_IMAGE: Final = 2_700_000
+MAX_DATA_IMAGE_CHARS: Final = 2_700_000
 _DATA_IMAGE: Final = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+", re.IGNORECASE)
 
 
@@ -30,7 +30,7 @@ def host_of(url: str) -> str:
 def may_load(url: str, allowed: frozenset[str]) -> bool:
     """Whether an image may load: a small one embedded in the text, or one from an allowed host."""
     if _DATA_IMAGE.fullmatch(url):
-        return len(url) <= LARGEST_DATA_IMAGE
+        return len(url) <= MAX_DATA_IMAGE_CHARS
     return bool(allowed) and url.lower().startswith(("http://", "https://")) and host_of(url) in allowed
 
 

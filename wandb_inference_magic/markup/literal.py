@@ -49,7 +49,9 @@ def quotation(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return unlinked(_ACTIVE.sub(r"\\\g<0>", text.translate(_ENTITIES)))
+    escaped = _ACTIVE.sub(r"\\\g<0>", text.translate(_ENTITIES))
+    # MathJax takes one of two backslashes from the page, and one before a dollar, unless an element is between them.
+    return unlinked(re.sub(r"&#92;(?=&#92;|\\\$)", r"&#92;<span></span>", escaped))
 
 
 def dollars_apart(markdown: str) -> str:
@@ -109,7 +111,7 @@ def literal(text: str, *, apart: bool = False) -> str:
 
     `apart` tells whether its dollars could make maths with others.
     """
-    text = _REFERENCE.sub(_harmless_reference, text).replace("<", "&lt;")
+    text = _REFERENCE.sub(_harmless_reference, text)
     text = _BRACKET_MARK.sub(lambda found: f"&#{ord(found[0])};", text)
     # nbconvert reads this as a heading, even without a space after it.
     text = re.sub(r"^( *)#(?=#*[^#\s])", r"\1\\#", text, flags=re.MULTILINE)
@@ -117,8 +119,17 @@ def literal(text: str, *, apart: bool = False) -> str:
     dollar = DOLLAR_APART if apart else DOLLAR
     # One tilde is "about", and some parsers strike out what is between two of them. Pandoc, which makes PDF files,
     # passes commands on to TeX, and reads attributes in braces.
-    escaped = {"$": dollar, r"\$": dollar, "`": r"\`", "~": r"\~", "\\": "&#92;", "{": "&#123;"}
-    form = r"\\(?![A-Za-z]).|[$`{\\]|(?<!~)~(?!~)"
+    escaped = {
+        "$": dollar,
+        r"\$": dollar,
+        "`": r"\`",
+        "~": r"\~",
+        "\\": "&#92;",
+        "{": "&#123;",
+        "<": "&lt;",
+        r"\<": "&lt;",
+    }
+    form = r"\\(?![A-Za-z]).|[$`{\\<]|(?<!~)~(?!~)"
     return re.sub(form, lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
 
 

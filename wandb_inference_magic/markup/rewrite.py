@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from ..maths import rules as maths
 from ..text import safe_plain
 from .cells import ROW_OF_DASHES, keep_cells
+from .front_end_parsers import maths_in_code
 from .links import host_of, is_link, linked, may_load, quoted_url, unlinked
 from .literal import dollars_apart, fence_around, literal, literal_line, maths_as_code, safe_inline, tex_marks
 from .parser import CODE, block_parser, expanded, top_blocks
@@ -62,12 +63,15 @@ class Rewriting:
         self._tokens = block_parser().parse(expanded(text) + "\n", self._env)
         # How far each line has been rewritten. The cells of a table row share one line.
         self._cursors = [0] * len(self._lines)
+        self._quotations = 0
         self._enter_table(slice(0))
 
     def result(self) -> str:
         self._refuse_confusing_fences()
         for token in self._tokens:
-            if token.tag == "table":
+            if token.tag == "blockquote":
+                self._quotations += token.nesting
+            elif token.tag == "table":
                 self._enter_table(slice(*token.map) if token.map else slice(0))
             elif token.map is not None:
                 self._rewrite(token, *token.map)
@@ -173,14 +177,23 @@ class Rewriting:
         fence = fence_around(token.content, token.markup)
         closing = re.sub(r"[^>]", " ", prefix) + fence
         is_closed = end - start - 1 > token.content.count("\n")
-        self._lines[start] = f"{before}{prefix}{fence}{_language(token.info)}"
+        language = _language(token.info)
+        is_cut, is_open = maths_in_code("\n".join([f"{prefix}{fence}", *self._lines[start + 1 : end]]), language)
+        self._lines[start] = f"{before}{prefix}{fence}{'' if is_cut else language}"
         self._lines[end - 1] = closing if is_closed else f"{self._lines[end - 1]}\n{closing}"
+        if is_open and not self._quotations:
+            after = "\n".join(takewhile(str.strip, self._source[end:]))
+            # Maths ends with its paragraph.
+            self._lines[end - 1] += "\n" if "$" in after or "\\" in after else ""
 
     def _rewrite_maths(self, token: Token, start: int, end: int) -> None:
         """Keep display maths. If it is not ordinary maths, show it as code, as received."""
-        lines = maths.block_lines(self._lines[start:end], token.markup)
         contents = token.content.split("\n")
         prefixes = [self._lines[start + n].rstrip().removesuffix(content) for n, content in enumerate(contents)]
+        if self._quotations:
+            # JupyterLab would take the marks of a quotation between its lines for a part of the formula.
+            self._lines[start:end] = [prefixes[0] + " ".join(contents), *(prefix.rstrip() for prefix in prefixes[1:])]
+        lines = maths.block_lines(self._lines[start:end], token.markup)
         if lines is not None:
             self._lines[start:end] = lines
         elif token.level or any(prefixes):
@@ -194,7 +207,8 @@ class Rewriting:
     def _fence_off(self, start: int, end: int, language: str = "") -> None:
         """Put a fence around lines."""
         fence = fence_around("\n".join(self._lines[start:end]))
-        self._lines[start] = f"{fence}{language}\n{self._lines[start]}"
+        is_cut, _ = maths_in_code("\n".join(self._lines[start:end]), language)
+        self._lines[start] = f"{fence}{'' if is_cut else language}\n{self._lines[start]}"
         self._lines[end - 1] += f"\n{fence}"
 
     def _rewrite_indented_code(self, token: Token, start: int, end: int) -> None:
@@ -244,6 +258,7 @@ class Rewriting:
             text = _without(crossing, text)
             if start < len(content) or (crossing and self._table):
                 text = _apart(text, replacement, has_active_code=bool(crossing))
+            text = text.rstrip(" ") if replacement.startswith("\n") else text
             # Two adjacent pieces of code would become one. Another parser could read code as part of a link's address.
             joins = (text or parts[-1]).endswith("`") or (crossing and _LINK_BEFORE.search(parts[-1] + text))
             parts += [f"{text} " if joins and replacement.startswith("`") else text, replacement]
@@ -274,6 +289,8 @@ class Rewriting:
             words = _without("`[]", literal(span.source[1:-1]))
             return f"[{words}]({quoted_url(href)})" if is_link(href) else literal(span.source)
         shown = maths.in_line(span.token.content) if self._in_line else span.token.content
+        if self._quotations and "\n" in shown:
+            shown = "\n" * shown.count("\n") + shown.replace("\n", " ")
         return maths.in_cell(shown) if self._table else shown
 
     def _image(self, span: Span, *, in_link: bool) -> str:

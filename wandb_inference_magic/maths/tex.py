@@ -13,8 +13,8 @@ from typing import Final
 from . import tex_names as names
 
 # Limits within which MathJax needs only a moment.
-LONGEST: Final = 8000
-DEEPEST: Final = 30
+MAX_CHARS: Final = 8000
+MAX_DEPTH: Final = 30
 MAX_ENVIRONMENTS: Final = 40
 MAX_CELLS: Final = 1000
 
@@ -77,7 +77,7 @@ def is_ordinary_maths(tex: str) -> bool:
     """
     if _ADDRESS.search(tex) is not None:
         return False
-    if len(tex) > LONGEST or tex.count("&") > MAX_CELLS or tex.count(r"\begin") > MAX_ENVIRONMENTS:
+    if len(tex) > MAX_CHARS or tex.count("&") > MAX_CELLS or tex.count(r"\begin") > MAX_ENVIRONMENTS:
         return False
     depth, position = 0, 0
     while (token := _TOKEN.search(tex, position)) is not None:
@@ -90,6 +90,6 @@ def is_ordinary_maths(tex: str) -> bool:
             return False
         else:
             depth += 1 if token[0] == "{" else -1
-            if not 0 <= depth <= DEEPEST:
+            if not 0 <= depth <= MAX_DEPTH:
                 return False
     return depth == 0

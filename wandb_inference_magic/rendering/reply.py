@@ -26,18 +26,18 @@ HTML: Final = "text/html"
 # Some front ends reject an empty Markdown output.
 BLANK: Final = " "
 # The most characters shown of a tool call, and of its result.
-SHOWN: Final = 200
+MAX_TOOL_CALL_CHARS: Final = 200
 
 
 # The last characters of the reasoning that are shown while a model thinks, and how: two lines, the last ones.
-SHOWN_REASONING: Final = 400
+MAX_REASONING_CHARS: Final = 400
 LAST_LINES: Final = (
     "display: flex; flex-direction: column-reverse; overflow: hidden; height: 2.5em; line-height: 1.25; "
     "font-size: 80%; border-left: 3px solid; padding-left: 0.8em"
 )
 
 # So many characters of a source's address are shown as the text of its link.
-MAX_OF_SOURCE: Final = 100
+MAX_SOURCE_CHARS: Final = 100
 
 # The blocks of a page that have a direction.
 DIRECTED: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "table", "ul"})
@@ -148,13 +148,13 @@ def format_tool_call(call: ToolCall) -> str:
         arguments = read_json_text(call.arguments or "{}")
         if isinstance(arguments, dict):
             shown = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-    return shortened(f"{call.name}({shown})", SHOWN)
+    return shortened(f"{call.name}({shown})", MAX_TOOL_CALL_CHARS)
 
 
 def step_markdown(step: ToolStep) -> str:
     """Return a tool call and its result as a line of Markdown, not yet made safe."""
     arrow = "→" if step.ok else "✗"
-    return f"- {_code(format_tool_call(step.call))} {arrow} {_code(shortened(step.result, SHOWN))}"
+    return f"- {_code(format_tool_call(step.call))} {arrow} {_code(shortened(step.result, MAX_TOOL_CALL_CHARS))}"
 
 
 def _code(text: str) -> str:
@@ -202,7 +202,7 @@ def _is_in_reasoning(reply: Reply) -> bool:
 def _footer(reply: Reply) -> list[DocumentPart]:
     lines = [safe_inline(notice) for notice in reply.notices]
     if reply.sources:
-        links = [linked(safe_inline(shortened(text, MAX_OF_SOURCE)), address) for text, address in _sources(reply)]
+        links = [linked(safe_inline(shortened(text, MAX_SOURCE_CHARS)), address) for text, address in _sources(reply)]
         lines.append(f"Sources: {' '.join(links)}")
     trace = f" · {linked('trace', reply.trace)}" if reply.trace else ""
     lines.append(safe_inline(footer(reply)) + trace)
@@ -250,8 +250,8 @@ def thinking_markdown(text: str, reasoning: str) -> str:
 
 def ending(reasoning: str) -> str:
     """Return the last words of reasoning on one line: as many as two lines of a wide window hold."""
-    text = " ".join(safe_plain(reasoning[-2 * SHOWN_REASONING :]).split())
-    return text if len(text) <= SHOWN_REASONING else f"… {text[-SHOWN_REASONING:].partition(' ')[2]}"
+    text = " ".join(safe_plain(reasoning[-2 * MAX_REASONING_CHARS :]).split())
+    return text if len(text) <= MAX_REASONING_CHARS else f"… {text[-MAX_REASONING_CHARS:].partition(' ')[2]}"
 
 
 def markdown_to_html(markdown: str, *, is_page: bool = False) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 # In bytes. A conversation may contain images.
-MAX_IMPORTED: Final = 64_000_000
+MAX_FILE_BYTES: Final = 64_000_000
 # The kinds of parts that are text, each with the name of its text.
 _TEXTS: Final = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 # The roles of other tools, by those that they have here.
@@ -85,7 +85,7 @@ def import_(name: str, file: str) -> Imported:
     """
     path = expanded(file)
     try:
-        return from_messages(name, _document(read_file(path, MAX_IMPORTED)))
+        return from_messages(name, _document(read_file(path, MAX_FILE_BYTES)))
     except OSError as error:
         raise _not_usable("read", path, error) from None
     except ValueError as error:

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from .think_tags import TaggedText
 
 # How many unknown parts of a reply are reported, and how much of each is quoted.
-MAX_UNKNOWN: Final = 3
-MAX_QUOTED: Final = 100
+MAX_UNKNOWN_FIELDS: Final = 3
+MAX_QUOTED_CHARS: Final = 100
 # The characters from which a last piece that equals all before it is taken for a repetition.
 LONG_ENOUGH: Final = 40
 # A model that thinks does so for longer.
-SHORTEST_SECONDS: Final = 0.05
+MIN_SECONDS: Final = 0.05
 _NO_CALL: Final = "The reply ends with a call of a tool, but it has none in a form that can be read."
 _UNKNOWN_END: Final = "The service ended the reply with {!r}, whose meaning is not known: the reply may not be whole."
 
@@ -140,7 +140,7 @@ class ReplyBuilder:
             return None
         end = self.now() if self._thinks_to is None else self._thinks_to
         # A reply that came in one piece does not say.
-        return end - self._thinks_from if end - self._thinks_from > SHORTEST_SECONDS else None
+        return end - self._thinks_from if end - self._thinks_from > MIN_SECONDS else None
 
     @property
     def seconds(self) -> float:
@@ -333,7 +333,7 @@ class ReplyBuilder:
     def _not_shown(self, value: object) -> None:
         """Report a part of unknown form, once for each kind of part."""
         kind = str(value.get("type") or next(iter(value), "")) if isinstance(value, Mapping) else type(value).__name__
-        if len(self._unknown) < MAX_UNKNOWN and kind not in self._unknown:
+        if len(self._unknown) < MAX_UNKNOWN_FIELDS and kind not in self._unknown:
             notice = f"A part of the reply is of an unknown form and is not shown: {_beginning(value)}"
             self._unknown[kind] = notice
 
@@ -437,4 +437,6 @@ class ReplyBuilder:
 
 def _beginning(value: object) -> str:
     """Return the beginning of a JSON value, for a notice."""
-    return shortened(safe_plain(json.dumps(value, ensure_ascii=False, default=repr)[:MAX_QUOTED]), MAX_QUOTED)
+    return shortened(
+        safe_plain(json.dumps(value, ensure_ascii=False, default=repr)[:MAX_QUOTED_CHARS]), MAX_QUOTED_CHARS
+    )

@@ -58,7 +58,7 @@ _TAGS_AND_HEADS: Final = (*TAGS, *_ALONE, *_HEADS, _BOX)
 _ALL: Final = (*_TAGS_AND_HEADS, *_ENDS)
 _CASELESS: Final = re.IGNORECASE | re.ASCII
 _FIRST: Final = "<[◁"
-_LONGEST: Final = max(map(len, _ALL))
+_MAX_TAG_CHARS: Final = max(map(len, _ALL))
 _FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 # Invisible characters count as blank.
 BLANK: Final = " \t\r\n\ufeff\u200b"
@@ -254,7 +254,7 @@ def begins_tag(text: str) -> bool:
 
 def _beginning(text: str, tags: Sequence[str]) -> int:
     """Return the length of the end of a text that may be the beginning of a tag."""
-    end = text[-_LONGEST:].translate(_ASCII_LOWER)
+    end = text[-_MAX_TAG_CHARS:].translate(_ASCII_LOWER)
     for at, character in enumerate(end):
         if (character in _FIRST or tags is _BARE_END) and any(tag.startswith(end[at:]) for tag in tags):
             return len(end) - at

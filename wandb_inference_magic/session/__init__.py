@@ -11,7 +11,7 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .command import Command
-    from .job_records import JobRecord, RecordFile, forget_same, unfinished
+    from .job_records import JobRecord, RecordFile, delete_same, unfinished
     from .jobs import JobEntry
     from .limiter import Share
     from .models import has_no_list

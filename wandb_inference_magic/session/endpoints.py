@@ -53,9 +53,9 @@ class Keys:
 
     def __init__(self, ask_secret: Callable[[str], str | None] | None = None) -> None:
         self.ask_secret = ask_secret
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Discard the keys that were typed or came from secret stores."""
         self._typed: dict[str, Key] = {}
         # Keys found in the secrets of Colab or Kaggle, by source. A store may ask the user each time it is read.

@@ -11,7 +11,7 @@ from time import time
 from typing import Any, Final
 from uuid import uuid4
 
-from ..concurrency import forget_in_children
+from ..concurrency import notify_after_fork
 from ..config import cache_folder, read_file, replace_file
 from ..text import read_json_text
 
@@ -19,8 +19,8 @@ FOLDER: Final = "jobs"
 # Where files cannot be locked, a record that was not written for so long is taken for that of a killed kernel.
 LEASE_SECONDS: Final = 90.0
 KEPT_SECONDS: Final = 30 * 86_400.0
-MAX_BYTES: Final = 10_000
-LONGEST_TEXT: Final = 200
+MAX_RECORD_BYTES: Final = 10_000
+MAX_TEXT_CHARS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class RecordFile:
         self._name = f"{uuid4().hex}.json"
         self._descriptor: int | None = None
         # A child process would hold the lock after this one has ended.
-        forget_in_children(self)
+        notify_after_fork(self)
 
     def write(self, record: JobRecord) -> None:
         """Write the record in place of the one before."""
@@ -100,7 +100,7 @@ class RecordFile:
         self._descriptor = None
 
     # In a child process, the lock is left to the parent.
-    forget = release
+    after_fork_in_child = release
 
 
 def folder() -> Path:
@@ -119,7 +119,7 @@ def unfinished() -> list[JobRecord]:
     return sorted(found, key=lambda one: one.started)
 
 
-def forget_same(record: JobRecord) -> None:
+def delete_same(record: JobRecord) -> None:
     """Remove the records of earlier runs of the same cell, because it is run again, or was run to its end."""
     for path, one in _records() if record.cell else ():
         if one.is_same_cell(record) and _is_left(path, one):
@@ -157,7 +157,7 @@ def _records() -> list[tuple[Path, JobRecord]]:
     with suppress(OSError):
         for path in folder().glob("*.json"):
             with suppress(OSError, ValueError, TypeError):
-                found.append((path, _read(read_json_text(read_file(path, MAX_BYTES).decode()))))
+                found.append((path, _read(read_json_text(read_file(path, MAX_RECORD_BYTES).decode()))))
     return found
 
 
@@ -168,7 +168,9 @@ def _read(kept: Any) -> JobRecord:
         raise TypeError("not a record")
     if not (0 <= kept["started"] <= time() + 86_400 and kept["done"] >= 0 and kept["total"] >= 0):
         raise ValueError("not a record of now")
-    return JobRecord(**{name: kept[name][:LONGEST_TEXT] if kind is str else kept[name] for name, kind in known.items()})
+    return JobRecord(
+        **{name: kept[name][:MAX_TEXT_CHARS] if kind is str else kept[name] for name, kind in known.items()}
+    )
 
 
 def _lock(path: Path) -> int | None:

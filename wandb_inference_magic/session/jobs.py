@@ -11,7 +11,7 @@ from threading import Event, Lock
 from time import monotonic
 from typing import Final
 
-from ..concurrency import forget_in_children
+from ..concurrency import notify_after_fork
 from ..errors import InferenceError
 
 # How long the end of the kernel waits for jobs to end.
@@ -62,10 +62,10 @@ class Jobs:
 
     def __init__(self) -> None:
         self._last = 0
-        self.forget()
-        forget_in_children(self)
+        self.after_fork_in_child()
+        notify_after_fork(self)
 
-    def forget(self) -> None:
+    def after_fork_in_child(self) -> None:
         # In a child process, they run in its parent.
         self._jobs: dict[int, JobEntry] = {}
         self._to_announce: dict[int, Callable[[], str]] = {}
@@ -111,21 +111,21 @@ class Jobs:
             raise InferenceError(f"There is no job {number}.", why=f"Jobs: {shown}.", remedy="%wbjobs shows them.")
         return found
 
-    def ended(self, job: JobEntry, news: Callable[[], str]) -> None:
-        """Announce the end of a job with the next reply or map, by the sentence that `news` returns."""
+    def announce_end(self, job: JobEntry, notice: Callable[[], str]) -> None:
+        """Announce the end of a job with the next reply or map, by the sentence that `notice` returns."""
         with self._lock:
-            self._to_announce[job.id] = news
+            self._to_announce[job.id] = notice
 
-    def seen(self, job: JobEntry) -> None:
+    def stop_announcing(self, job: JobEntry) -> None:
         """Announce a job no more: its result was looked at."""
         with self._lock:
             self._to_announce.pop(job.id, None)
 
-    def news(self) -> tuple[str, ...]:
+    def take_notices(self) -> tuple[str, ...]:
         """Return what is to be announced, once."""
         with self._lock:
             ended, self._to_announce = self._to_announce, {}
-        return tuple(news() for news in ended.values())
+        return tuple(notice() for notice in ended.values())
 
     def close(self) -> None:
         """End all jobs, because the session ends."""

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
-from ..concurrency import Clock, forget_in_children
+from ..concurrency import Clock, notify_after_fork
 from ..failures import delay_after
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # While a service fails for everyone, rows wait for it at least this long before they are given up.
 OUTAGE_SECONDS: Final = 900.0
 # A try that takes longer, for example because the machine sleeps, counts as much of an outage.
-LONGEST_TRY: Final = 120.0
+MAX_TRY_SECONDS: Final = 120.0
 # These never depend on the request: too many requests, and gateways without a service behind them.
 SERVICE_STATUSES: Final = (429, 502, 503, 504, 529)
 
@@ -35,10 +35,10 @@ class Limiters:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.forget()
-        forget_in_children(self)
+        self.after_fork_in_child()
+        notify_after_fork(self)
 
-    def forget(self) -> None:
+    def after_fork_in_child(self) -> None:
         # In a child process, the requests in flight are its parent's.
         self._lock = Lock()
         # A limiter lives as long as one of its shares.
@@ -155,7 +155,7 @@ class Limiter:
         if sent <= self._cut_at:
             # It says nothing new: others have reported it.
             return True
-        self._waited += min(now - sent, LONGEST_TRY)
+        self._waited += min(now - sent, MAX_TRY_SECONDS)
         if self._waited >= OUTAGE_SECONDS:
             return None
         self._tries += 1

@@ -80,9 +80,9 @@ class Models:
         self._on_prices = on_prices
         # The replies whose price is not known yet.
         self._unpriced: WeakSet[Reply] = WeakSet()
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Discard the fetched lists."""
         # Another thread of the parent process may have held it.
         self._lock = Lock()
@@ -208,14 +208,14 @@ class Models:
             unpriced, self._unpriced = list(self._unpriced), WeakSet()
         self._on_prices(self._price_in_feed)
         for reply in unpriced:
-            self.price_later(reply)
+            self.price_when_known(reply)
         return feed
 
     def _price_in_feed(self, endpoint: str, model: str) -> Price | None:
         found = self._feed.get(model) if self._feed and endpoint == "wandb" else None
         return found.price if found else None
 
-    def price_later(self, reply: Reply) -> None:
+    def price_when_known(self, reply: Reply) -> None:
         """Set the cost of a reply whose price was not known, now or when it is."""
         if reply.cost is not None:
             return

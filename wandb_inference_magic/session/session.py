@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .tracing import TracerSlot
 
 # In bytes.
-LONGEST_SETTINGS: Final = 1_000_000
+MAX_SETTINGS_BYTES: Final = 1_000_000
 # The libraries that send our requests.
 LOGGERS: Final = ("asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "openai")
 
@@ -95,7 +95,7 @@ class SettingsFile:
         with suppress(OSError, ValueError):
             written_at = self._path.stat().st_mtime_ns
             if written_at != self._read_at:
-                facts = json.loads(read_file(self._path, LONGEST_SETTINGS))
+                facts = json.loads(read_file(self._path, MAX_SETTINGS_BYTES))
                 self._read_at = written_at
                 return facts if isinstance(facts, dict) else None
         return None
@@ -145,7 +145,7 @@ class Session:
         # Shows a job as the value of a cell, where there is a front end: takes the Job.
         self.show_job: Callable[[Any], None] | None = None
         # Where a job is started: fields of its JobRecord.
-        self.place: Callable[[], dict[str, Any]] = dict
+        self.job_origin: Callable[[], dict[str, Any]] = dict
         # The running cell, for the turn of a chat from Python.
         self.origin: Callable[[], messages.Origin] = lambda: messages.Origin()
         # Whether someone may be looking, who can wait for a job.
@@ -197,7 +197,7 @@ class Session:
         """What is known about the models of each endpoint."""
         from .models import Models
 
-        return Models(lambda price: self.usage.price_earlier(price))
+        return Models(lambda price: self.usage.price_past_calls(price))
 
     @built_once
     def threads(self) -> messages.Threads:
@@ -236,11 +236,11 @@ class Session:
 
         return WrittenColumns()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Reset what was set in this session: settings, typed keys, fetched lists, the trace."""
         self.settings.reset()
-        self.keys.forget()
-        self.models.forget()
+        self.keys.clear()
+        self.models.clear()
         self.tracing.close()
         self.clients.close()
 

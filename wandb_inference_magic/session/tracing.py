@@ -36,11 +36,11 @@ INSTALL_COMMAND: Final = 'pip install "wandb-inference-magic[weave]"'
 class Trace:
     """The trace of one call: a link to it, the output and a summary. `link` is empty if the call is not traced.
 
-    `news` returns notices about the tracing for the user, once. `error` is reported in place of the one raised.
+    `take_notices` returns notices about the tracing for the user, once. `error` is reported in place of the one raised.
     """
 
     link: str = ""
-    news: Callable[[], tuple[str, ...]] = lambda: ()
+    take_notices: Callable[[], tuple[str, ...]] = lambda: ()
     output: dict[str, Any] | None = None
     summary: dict[str, Any] = field(default_factory=dict)
     error: BaseException | None = None
@@ -48,7 +48,7 @@ class Trace:
     def record(self, reply: Reply) -> None:
         """Record a reply, and add the link and the notices to it."""
         reply.trace = self.link
-        reply.notices = (*reply.notices, *self.news())
+        reply.notices = (*reply.notices, *self.take_notices())
         self.output = {"text": reply.text, "reasoning": reply.reasoning, **reply.facts()}
         self.summary = {"cost_usd": reply.cost, "seconds": reply.seconds, "calls": reply.calls}
 
@@ -79,11 +79,11 @@ class TracerSlot:
         with self._lock:
             # A tracer with no key or a wrong key has given up, so start a new one.
             key = self._keys.for_server() if project else None
-            theirs = None if project else _users_client()
-            if self._tracer is not None and not self._tracer.is_for(project, key, theirs):
+            user_client = None if project else _users_client()
+            if self._tracer is not None and not self._tracer.is_for(project, key, user_client):
                 self.close()
-            if self._tracer is None and (project or theirs is not None):
-                self._tracer = Tracer(project, key, self._keys.secrets, theirs)
+            if self._tracer is None and (project or user_client is not None):
+                self._tracer = Tracer(project, key, self._keys.secrets, user_client)
             return self._tracer
 
     @contextmanager
@@ -131,7 +131,7 @@ class Tracer:
         The key for W&B, found as for chats. Weave itself looks in fewer places.
     secrets : callable
         Returns the secrets, no part of which may be traced.
-    theirs : object, optional
+    user_client : object, optional
         The client that the user has made with `weave.init`, if that is to be used.
     done : str
         What is done with it, for messages.
@@ -140,20 +140,20 @@ class Tracer:
     project: str
     key: Key | None
     secrets: Callable[[], Collection[str]]
-    theirs: Any = None
+    user_client: Any = None
     done: str = "traced"
 
     def __post_init__(self) -> None:
-        self._client = self.theirs
+        self._client = self.user_client
         self._has_failed = False
         self._has_reported = False
         self._handler = _WarningHandler()
         # What is to be undone in the end.
         self._opened = ExitStack()
 
-    def is_for(self, project: str, key: Key | None, theirs: Any) -> bool:
+    def is_for(self, project: str, key: Key | None, user_client: Any) -> bool:
         """Return whether this tracer was made for these."""
-        return (self.project, self.key) == (project, key) and self.theirs is theirs
+        return (self.project, self.key) == (project, key) and self.user_client is user_client
 
     def is_connected_to(self, project: str) -> bool:
         """Return whether it is connected to a project, by a client of ours or of the user."""
@@ -197,12 +197,12 @@ class Tracer:
             ) from None
 
     def _connect(self, weave: Any, key: str) -> Any:
-        theirs = weave.get_client()
-        if theirs is not None:
-            if f"{theirs.entity}/{theirs.project}" == self.project:
-                return theirs
+        user_client = weave.get_client()
+        if user_client is not None:
+            if f"{user_client.entity}/{user_client.project}" == self.project:
+                return user_client
             raise InferenceError(
-                f"Weave is tracing in {theirs.entity}/{theirs.project} already.",
+                f"Weave is tracing in {user_client.entity}/{user_client.project} already.",
                 remedy="End that first: weave.finish().",
             )
         logger = logging.getLogger("weave")
@@ -256,7 +256,7 @@ class Tracer:
     @contextmanager
     def op(self, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any]) -> Iterator[tuple[Trace, Any]]:
         """Trace the `with` block as a call. Give its trace, and Weave's own call object or None."""
-        trace = Trace(news=self._news)
+        trace = Trace(take_notices=self._take_notices)
         with self._call(name, inputs, trace, attributes={"wandb_inference": dict(attributes)}) as call:
             yield trace, call
 
@@ -300,7 +300,7 @@ class Tracer:
         except Exception as failure:  # noqa: BLE001 - whatever Weave raises
             self._handler.report(describe_exception(failure))
 
-    def _news(self) -> tuple[str, ...]:
+    def _take_notices(self) -> tuple[str, ...]:
         """Return the first error as a notice, once."""
         if not self._handler.error_text or self._has_reported:
             return ()

@@ -27,7 +27,7 @@ SHARED_REMEDY: Final = (
     "Raise the limit with %wbconfig --budget, or start again with another --budget-file."
 )
 # A shorter reply is useless: a call that can pay only for fewer tokens is refused.
-FEWEST_TOKENS: Final = 16
+MIN_REPLY_TOKENS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Budget:
         reserved, left = self.reserved, self.left
         if left is None or reserved <= ROUNDING:
             return False
-        worst = _WorstCase(request, Reservation.checked_price(request), 1, FEWEST_TOKENS, WHOLE)
+        worst = _WorstCase(request, Reservation.checked_price(request), 1, MIN_REPLY_TOKENS, WHOLE)
         worst.fit(0.0)
         return worst.usd <= left + reserved + ROUNDING
 
@@ -165,7 +165,7 @@ def _most_of_reply(request: PreparedRequest) -> int:
     known, tokens = request.known, request.prompt_tokens
     room = known.context - tokens - tokens // 8 if known and known.context else REPLY_TOKENS
     most = known.max_output if known and known.max_output else REPLY_TOKENS
-    return max(min(room, most, REPLY_TOKENS), FEWEST_TOKENS)
+    return max(min(room, most, REPLY_TOKENS), MIN_REPLY_TOKENS)
 
 
 WHOLE: Final = BudgetPart()
@@ -192,7 +192,7 @@ class Reservation:
         request: PreparedRequest,
         *,
         wanted: int = 1,
-        least: int = FEWEST_TOKENS,
+        least: int = MIN_REPLY_TOKENS,
         part: BudgetPart = WHOLE,
         after: int = 0,
     ) -> None:

@@ -11,7 +11,7 @@ from time import time
 from typing import Final
 from uuid import uuid4
 
-from ..concurrency import forget_in_children
+from ..concurrency import notify_after_fork
 from ..errors import InferenceError, quoted
 from .usage import ROUNDING
 
@@ -56,10 +56,10 @@ class SharedSpending:
         self._path = path
         self._now = now
         self._kernel = uuid4().hex
-        self.forget()
-        forget_in_children(self)
+        self.after_fork_in_child()
+        notify_after_fork(self)
 
-    def forget(self) -> None:
+    def after_fork_in_child(self) -> None:
         # In a child process, the parent renews the reservations of its calls, and adds what it owes.
         self._lock = Lock()
         self._calls: set[str] = set()

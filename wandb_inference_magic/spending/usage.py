@@ -11,7 +11,7 @@ from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..concurrency import forget_in_children
+from ..concurrency import notify_after_fork
 from ..errors import is_unsent
 from ..failures import may_have_run
 from ..messages import Usage, estimate, writing_seconds
@@ -124,9 +124,9 @@ class UsageTracker:
     _later: Callable[[str, str], Price | None] = field(default=lambda _endpoint, _model: None)
 
     def __post_init__(self) -> None:
-        forget_in_children(self)
+        notify_after_fork(self)
 
-    def forget(self) -> None:
+    def after_fork_in_child(self) -> None:
         # Another thread of the parent may have held the lock. The calls in flight are the parent's.
         self._lock, self._reserved = Lock(), {}
         self._dropped = SimpleQueue()
@@ -153,7 +153,7 @@ class UsageTracker:
                 call = replace(call, cost=call.usage.cost(price))
             self.totals.setdefault((call.endpoint, call.model), Total()).add(call)
 
-    def price_earlier(self, price: Callable[[str, str], Price | None]) -> None:
+    def price_past_calls(self, price: Callable[[str, str], Price | None]) -> None:
         """Add the cost of the calls whose price was not known, now and when they are counted.
 
         `price` takes the endpoint's name and the model's id.

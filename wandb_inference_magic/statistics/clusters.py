@@ -20,7 +20,7 @@ FLIPS: Final = 9999
 MAX_STEPS: Final = 2_000_000
 _CLOSE: Final = 1e-9
 # From so many rows for each different value on, drawing how often each value comes is quicker than drawing rows.
-ROWS_A_VALUE: Final = 12
+ROWS_PER_VALUE: Final = 12
 # Up to here, the expansion of Student's quantile is too small where many comparisons are corrected for.
 FEW_DEGREES: Final = 15
 
@@ -64,7 +64,7 @@ def sign_flip(differences: Sequence[float], samples: int = 1) -> float:
 def _flipped(random: Random, magnitudes: Sequence[float]) -> Iterator[float]:
     """Yield the sums of random subsets, each magnitude taken with a chance of one half, `FLIPS` times."""
     counts = Counter(magnitudes)
-    if len(counts) * ROWS_A_VALUE > len(magnitudes):
+    if len(counts) * ROWS_PER_VALUE > len(magnitudes):
         tables = _subset_sums(magnitudes)
         for _ in range(FLIPS):
             yield sum(map(getitem, tables, random.randbytes(len(tables))))
@@ -129,7 +129,7 @@ def bootstrap(values: Sequence[float], alpha: float = ALPHA) -> tuple[float, flo
 def _drawn_mean(random: Random, values: Sequence[float], counts: Counter[float]) -> float:
     """Return the mean of as many values as there are, drawn from them with replacement."""
     rows = rest = len(values)
-    if len(counts) * ROWS_A_VALUE > rows:
+    if len(counts) * ROWS_PER_VALUE > rows:
         return fmean(random.choices(values, k=rows))
     left, total = rows, 0.0
     for value, count in counts.items():

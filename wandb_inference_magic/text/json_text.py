@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-DEEPEST: Final = 100
+MAX_DEPTH: Final = 100
 MANY_VALUES: Final = 4_000_000
 # In digits.
-LONGEST_INTEGER: Final = 1000
+MAX_INTEGER_DIGITS: Final = 1000
 # Some servers do not escape a tab or a line end in a string.
 _LENIENT: Final = json.JSONDecoder(strict=False)
 # The methods that write a value as JSON has it.
@@ -49,7 +49,7 @@ _ESCAPED_SLASH: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\/")
 _PYTHON_ESCAPE: Final = re.compile(r"\\(?:\\|'|x([0-9a-f]{2})|U([0-9a-f]{8}))")
 _PYTHON_WORDS: Final = {"true": "True", "false": "False", "null": "None"}
 # In characters.
-LONGEST_LOOSE: Final = 200_000
+MAX_LOOSE_CHARS: Final = 200_000
 
 
 def json_bytes(document: Any) -> bytes:
@@ -122,7 +122,7 @@ def read_json_text(text: str | bytes) -> Any:
         document = _loaded(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if brackets > DEEPEST:
+    if brackets > MAX_DEPTH:
         _check_depth(document)
     return document
 
@@ -135,7 +135,7 @@ def read_loose_json(text: str) -> Any:
     ValueError
         If the text is something else.
     """
-    if text[:1] not in ("{", "[") or len(text) > LONGEST_LOOSE:
+    if text[:1] not in ("{", "[") or len(text) > MAX_LOOSE_CHARS:
         raise ValueError("not JSON")
     text = with_backslashes(_PYTHON_ESCAPE.sub(_as_json_escape, text))
     pieces: list[str] = []
@@ -246,7 +246,7 @@ def _loaded(text: str) -> Any:
 
 
 def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < LONGEST_INTEGER else float(digits)
+    return int(digits) if len(digits) < MAX_INTEGER_DIGITS else float(digits)
 
 
 _DECODER: Final = json.JSONDecoder(parse_int=_integer)
@@ -257,7 +257,7 @@ def _check_depth(document: Any) -> None:
     level, depth = [document] if isinstance(document, dict | list) else [], 0
     while level:
         depth += 1
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise ValueError("nested too deeply")
         inner = (value for one in level for value in (one.values() if isinstance(one, dict) else one))
         level = [value for value in inner if isinstance(value, dict | list)]

@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 HIDDEN: Final = "(hidden)"
-SHORTEST_SECRET: Final = 8
+MIN_SECRET_CHARS: Final = 8
 # What the documentation of servers that need no key says to give in its place.
 _PLACEHOLDERS: Final = frozenset(
     [
@@ -37,7 +37,7 @@ _PLACEHOLDERS: Final = frozenset(
     ]
 )
 # A shorter piece of a password is an ordinary word.
-SHORTEST_PIECE: Final = 3
+MIN_PIECE_CHARS: Final = 3
 # For a key of at least LONG_KEY characters, its pieces of KEY_PIECE characters are secret too.
 LONG_KEY: Final = 20
 KEY_PIECE: Final = 12
@@ -74,7 +74,7 @@ def remember(secret: str) -> None:
 
 def is_secret(key: str) -> bool:
     """Return whether a key is one: those that are given to local servers (`none`, `lm-studio`) are ordinary words."""
-    return len(key) >= SHORTEST_SECRET and key.lower() not in _PLACEHOLDERS
+    return len(key) >= MIN_SECRET_CHARS and key.lower() not in _PLACEHOLDERS
 
 
 def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
@@ -264,7 +264,7 @@ def _patterns(environ: Mapping[str, str]) -> Iterator[str]:
     pieces: set[str] = set()
     for _, address in addresses(environ):
         user, password = user_and_password(address)
-        if len(password) >= SHORTEST_PIECE:
+        if len(password) >= MIN_PIECE_CHARS:
             whole.update(_forms(password))
         if user:
             whole.update(_forms(f"{user}:{password}"))
@@ -277,7 +277,7 @@ def _patterns(environ: Mapping[str, str]) -> Iterator[str]:
 def _password_pieces(address: str) -> set[str]:
     password = user_and_password(address)[1]
     cut = (re.split(separators, form) for form in (password, unquote(password)) for separators in _SEPARATORS)
-    return {piece for pieces in cut for piece in pieces if len(piece) >= SHORTEST_PIECE}
+    return {piece for pieces in cut for piece in pieces if len(piece) >= MIN_PIECE_CHARS}
 
 
 _SEPARATORS: Final = (r"[#?/@%:\\\s\[\]]+", r"[\W_]+")
@@ -293,4 +293,4 @@ def _forms(secret: str) -> frozenset[str]:
         data = one.encode("utf-8", "replace")
         written |= {quote(data, safe=""), quote(data), b64encode(data).decode(), json.dumps(one)[1:-1], repr(one)[1:-1]}
         written |= {repr(data)[2:-1], json.dumps(one, ensure_ascii=False)[1:-1]}
-    return frozenset(one for one in written if len(one) >= SHORTEST_PIECE)
+    return frozenset(one for one in written if len(one) >= MIN_PIECE_CHARS)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..session import Session
 
 # So many rows has the table that a front end without widgets shows. It is saved in each notebook.
-MAX_BESIDE: Final = 100
+MAX_LIST_ROWS: Final = 100
 RELOADED: Final = (
     "If the line below names another model, run the cell again: it has not changed since the page was reloaded."
 )
@@ -83,7 +83,7 @@ def _show_models(context: MagicContext, options: ModelsOptions, text: str, canva
         canvas.show(models_table(models, catalog, endpoint, in_use, numbered=not is_notebook(shell)))
         return
     picker = Picker(context, catalog, options, text)
-    table = models_table(models, catalog, endpoint, in_use, most=MAX_BESIDE)
+    table = models_table(models, catalog, endpoint, in_use, most=MAX_LIST_ROWS)
     canvas.show({WIDGET: widget_view(picker.widget.model_id), **table})
     picker.show_choice()
 
