@@ -820,9 +820,41 @@ def test_a_field_that_allows_null_and_is_left_out_is_null(kind: Any, answer: str
     assert schema_of(kind).read(answer) == read
 
 
+class Spare(TypedDict, total=False):
+    tags: list[str]
+
+
+class Defaults(BaseModel):
+    n: int
+    mood: Mood = Mood.GOOD
+    tags: list[str] = []
+    point: Point = Point(0.0)
+    spare: Spare = {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        ({"tags": None, "mood": None}, Defaults(n=1)),
+        ({"point": {"x": 2, "y": None}, "spare": {"tags": None}}, Defaults(n=1, point=Point(2.0), spare={})),
+    ],
+)
+def test_null_for_a_field_with_a_default_counts_as_left_out(answer: dict[str, Any], read: Defaults) -> None:
+    assert schema_of(Defaults).read(json.dumps({"n": 1, **answer})) == read
+
+
+def test_null_that_a_validator_refuses_is_not_left_out() -> None:
+    class Checked(BaseModel):
+        m: Annotated[int | None, AfterValidator(lambda value: Mood(value))] = 5
+
+    with pytest.raises(Mismatch, match="m: Value error, None is not a valid Mood"):
+        schema_of(Checked).read('{"m": null}')
+
+
 @pytest.mark.parametrize(
     ("kind", "answer", "problems"),
     [
+        ("name?, n int", '{"name": "x", "n": null}', ("n: Input should be a valid integer, not None",)),
         ("name, note text?", '{"note": "x"}', ("name: Field required",)),
         ("name, note text?", '{"nam": "Ann"}', ("name: Field required", "note: Field required")),
         ("name?, note?", "{}", ("name: Field required", "note: Field required")),

@@ -51,7 +51,7 @@ _NO_VALUE: Final = ("", "null", "none", "n/a")
 _RULES: Final = ("type", "enum", "const", "format", "anyOf", "oneOf")
 # A list in a text may have numbers in texts. An alternative could change back what another one has changed.
 ROUNDS: Final = 3
-# Stands for a null where a JSON schema wants another value: the field may be one that is not required.
+# Stands for a null where another value is wanted: the field may be one that is not required.
 _LEFT_OUT: Final = object()
 # The keywords whose values are values, and those that have schemas by names of the user's.
 _VALUES: Final = ("default", "const", "enum", "examples")
@@ -230,6 +230,8 @@ def _of_alternatives(error: JsonSchemaValueException, root: Mapping[str, Any], p
 def read_in_any_form(adapter: TypeAdapter[T], value: Any, names: frozenset[str], rounds: int = ROUNDS) -> T:
     """Return what a JSON value stands for: as it is, with parts in other forms, or with nulls for missing fields.
 
+    A null where a field wants another value counts as left out: defaults are not sent, and all fields are asked for.
+
     Parameters
     ----------
     adapter : TypeAdapter
@@ -271,6 +273,9 @@ def with_other_forms(value: Any, error: ValidationError) -> Any:
 def _form_in(error: Any) -> tuple[Sequence[Any], Any, list[Any]]:
     """Return the path of an error of pydantic, the value there, and the values that it can stand for."""
     given, wanted = error["input"], _WANTED.get(error["type"], "")
+    if given is None and (wanted == "enum" or error["type"].endswith("_type")):
+        # Not where a validator of the user's refuses null.
+        return error["loc"], given, [_LEFT_OUT]
     if wanted in _OF_VALUES and isinstance(given, str) and folded(given) in _NO_VALUE:
         # It fits where the field allows null.
         return error["loc"], given, [None]
