@@ -114,6 +114,32 @@ class Level(Enum):
     HIGH = 2
 
 
+class Step(Enum):
+    """Its values are no values of JSON."""
+
+    UP = (0, 1)
+    DAY = date(2026, 1, 2)
+    HALF = Decimal("0.5")
+
+    @classmethod
+    def _missing_(cls, value: Any) -> Step:
+        return cls[value.upper()]
+
+
+class Good(BaseModel):
+    mood: Literal[Mood.GOOD]
+    why: str
+
+
+class Bad(BaseModel):
+    mood: Literal[Mood.BAD]
+    how: int
+
+
+class Moods(BaseModel):
+    seen: list[Annotated[Good | Bad, Field(discriminator="mood")]]
+
+
 class Stars(Enum):
     ONE = np.int64(1)
     TWO = np.int64(2)
@@ -139,6 +165,14 @@ KINDS: list[tuple[Any, str, Any]] = [
     (Literal[1, 2], '{"value": "2"}', 2),
     (Literal[np.int64(1), np.int64(2)], '{"value": 2}', 2),  # type: ignore[valid-type]
     (Stars, '{"value": 2}', Stars.TWO),
+    (list[Step], '[[0, 1], "2026-01-02", "0.5", 0.5, "up"]', [Step.UP, Step.DAY, Step.HALF, Step.HALF, Step.UP]),
+    (TypeAdapter(Literal[Mood.GOOD, 3]), '{"value": "good"}', Mood.GOOD),
+    (dict[Literal[1, 2], Step], '{"2": [0, 1]}', {2: Step.UP}),
+    (
+        Moods,
+        '{"seen": [{"mood": "good", "why": "x"}, {"mood": "bad", "how": "1"}]}',
+        Moods(seen=[Good(mood=Mood.GOOD, why="x"), Bad(mood=Mood.BAD, how=1)]),
+    ),
     ({"enum": np.array([1, 2])}, '{"value": 2}', 2),
     (Bounded, '{"stars": 2, "tags": ["a"]}', Bounded(stars=2, tags=["a"])),
     (Literal[True] | None, '{"value": "true"}', True),
@@ -828,7 +862,7 @@ class Defaults(BaseModel):
     n: int
     mood: Mood = Mood.GOOD
     tags: list[str] = []
-    point: Point = Point(0.0)
+    point: Point = Field(default_factory=lambda: Point(0.0))
     spare: Spare = {}
 
 
@@ -875,6 +909,7 @@ PROBLEMS: list[tuple[Any, str, list[str]]] = [
     (Movie, '{"title": "A"}', ["year: Field required"]),
     (list[Movie], '[{"title": [1], "year": 1}]', ["0.title: Input should be a valid string, not [1]"]),
     (Literal[1, 2], '{"value": "true"}', ["Input should be 1 or 2, not 'true'"]),
+    (Good, '{"mood": "bad", "why": "x"}', ["mood: Input should be \"good\", not 'bad'"]),
     (Literal[1, 2] | date, '{"value": "7"}', ["Input should be 1 or 2, not '7'"]),
     ("n int, d date", '{"n": "5,000", "d": "May 5, 2024"}', ["not '5,000'", "not 'May 5, 2024'"]),
     (Movie, "no json", ["the answer is not JSON"]),

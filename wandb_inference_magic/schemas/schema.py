@@ -283,7 +283,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     from pydantic import PydanticUserError, TypeAdapter
     from pydantic.errors import PydanticSchemaGenerationError
 
-    from .generators import ObjectSchemaGenerator, SentSchemaGenerator, reads_values_itself, with_lists
+    from .generators import ObjectSchemaGenerator, SentSchemaGenerator, for_json, reads_values_itself
 
     if not isinstance(annotation, TypeAdapter) and not _is_usable(annotation):
         is_type = isinstance(annotation, type)
@@ -296,7 +296,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         raise _no_schema("It has a type in quotes: define the type first, and write its name without quotes.")
     try:
         is_adapter = isinstance(annotation, TypeAdapter)
-        adapter = annotation if is_adapter else with_lists(TypeAdapter(with_known_typed_dicts(annotation)))
+        adapter = for_json(annotation if is_adapter else TypeAdapter(with_known_typed_dicts(annotation)))
         json_schema = adapter.json_schema(schema_generator=SentSchemaGenerator)
         described = adapter.json_schema(by_alias=False, schema_generator=ObjectSchemaGenerator)
     except PydanticSchemaGenerationError:

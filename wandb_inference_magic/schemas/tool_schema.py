@@ -232,7 +232,7 @@ def _arguments(parameters: Iterable[inspect.Parameter], *, takes_others: bool) -
     from pydantic import ConfigDict, Field, TypeAdapter
     from typing_extensions import NotRequired, TypedDict
 
-    from .generators import with_lists
+    from .generators import for_json
 
     fields: dict[str, Any] = {}
     for parameter in parameters:
@@ -247,7 +247,7 @@ def _arguments(parameters: Iterable[inspect.Parameter], *, takes_others: bool) -
     arguments = make("Arguments", fields)
     # Not "allow": a dataclass among the parameters would inherit it and receive attributes that it does not have.
     arguments.__pydantic_config__ = ConfigDict(extra="ignore" if takes_others else "forbid")
-    return with_lists(TypeAdapter(arguments))
+    return for_json(TypeAdapter(arguments))
 
 
 def _schema(
