@@ -894,6 +894,18 @@ def test_null_that_a_validator_refuses_is_not_left_out() -> None:
         ("name?, note?", "{}", ("name: Field required", "note: Field required")),
         ("name, age int?", '{"name": "Ann", "Age": 5}', ("age: Field required",)),
         ("name?, note?", '{"persons": 2}', ("name: Field required", "note: Field required")),
+        # What can be read in another form is no problem.
+        (
+            "e good|bad, n int?",
+            '{"e": "GOOD", "n": "**LOW**"}',
+            ("n: Input should be a valid integer, unable to parse string as an integer, not '**LOW**'",),
+        ),
+        (FORMS, '{"n": "1,000", "m": "good.", "d": "soon", "b": "Yes."}', ("d: date is expected, not 'soon'",)),
+        (
+            FORMS,
+            '{"n": null, "m": "fine"}',
+            ("n: integer is expected, not None", "m: one of ['good', 'bad'] is expected, not 'fine'"),
+        ),
     ],
 )
 def test_what_else_is_missing_is_a_mismatch(kind: Any, answer: str, problems: tuple[str, ...]) -> None:
@@ -911,7 +923,7 @@ PROBLEMS: list[tuple[Any, str, list[str]]] = [
     (Literal[1, 2], '{"value": "true"}', ["Input should be 1 or 2, not 'true'"]),
     (Good, '{"mood": "bad", "why": "x"}', ["mood: Input should be \"good\", not 'bad'"]),
     (Literal[1, 2] | date, '{"value": "7"}', ["Input should be 1 or 2, not '7'"]),
-    ("n int, d date", '{"n": "5,000", "d": "May 5, 2024"}', ["not '5,000'", "not 'May 5, 2024'"]),
+    ("n int, d date", '{"n": "5,00", "d": "May 5, 2024"}', ["not '5,00'", "not 'May 5, 2024'"]),
     (Movie, "no json", ["the answer is not JSON"]),
     (Movie, '{"title" "a"}', ["the answer is not JSON: Expecting ':' delimiter: line 1 column 10 (char 9)"]),
     ("a int", '{"a": true}', ["a: Input should be a number, not true"]),
