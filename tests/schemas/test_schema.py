@@ -32,7 +32,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import core_schema
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import NotRequired, TypeAliasType, TypedDict
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.frames.columns import plain
@@ -82,6 +82,10 @@ class Mood(Enum):
     BAD = "bad"
 
 
+Choice = TypeAliasType("Choice", Literal["yes", "no"])
+Id = typing.NewType("Id", int)
+
+
 class Node(BaseModel):
     value: int
     children: list[Node] = []
@@ -91,6 +95,7 @@ NAMES: dict[str, Any] = {
     "Person": Person,
     "Point": Point,
     "Movie": Movie,
+    "Id": Id,
     "fields": "name, age int",
     "shape": {"type": "object", "properties": {"n": {"type": "integer"}}},
     "number": 3,
@@ -165,6 +170,8 @@ KINDS: list[tuple[Any, str, Any]] = [
     (Literal[1, 2], '{"value": "2"}', 2),
     (Literal[np.int64(1), np.int64(2)], '{"value": 2}', 2),  # type: ignore[valid-type]
     (Stars, '{"value": 2}', Stars.TWO),
+    (Choice, '{"value": "no"}', "no"),
+    (Id, '{"value": 3}', 3),
     (list[Step], '[[0, 1], "2026-01-02", "0.5", 0.5, "up"]', [Step.UP, Step.DAY, Step.HALF, Step.HALF, Step.UP]),
     (TypeAdapter(Literal[Mood.GOOD, 3]), '{"value": "good"}', Mood.GOOD),
     (dict[Literal[1, 2], Step], '{"2": [0, 1]}', {2: Step.UP}),
@@ -497,9 +504,11 @@ def test_a_list_of_fields_has_records(text: str, names: list[str]) -> None:
 
 
 def test_a_field_can_have_a_type_of_the_notebook() -> None:
-    schema = read_schema("at Point, movies list[Movie], where Point|text", NAMES)
-    answer = '{"at": {"x": 1, "y": 2}, "movies": [{"title": "A", "year": 1}], "where": "there"}'
-    assert schema.read(answer) == {"at": Point(1, 2), "movies": [{"title": "A", "year": 1}], "where": "there"}
+    schema = read_schema("at Point, movies list[Movie], where Point|text, by Id?", NAMES)
+    answer = '{"at": {"x": 1, "y": 2}, "movies": [{"title": "A", "year": 1}], "where": "there", "by": 7}'
+    assert schema.read(answer) == {
+        "at": Point(1, 2), "movies": [{"title": "A", "year": 1}], "where": "there", "by": 7,
+    }  # fmt: skip
 
 
 def test_a_short_form_in_python_knows_no_types_of_the_program() -> None:
