@@ -258,10 +258,11 @@ def test_several_candidates_are_summed_up_around_the_best(api: ModuleType, servi
     )
 
 
+@pytest.mark.parametrize("kind", [list, np.array, set])
 @pytest.mark.parametrize("scorer", ["equal", "f1"])
-def test_lists_that_went_through_csv_are_read(api: ModuleType, service: Service, scorer: str) -> None:
+def test_lists_that_went_through_csv_are_read(api: ModuleType, service: Service, scorer: str, kind: Any) -> None:
     service.always = completion('{"tags": ["refund", "it\'s, odd"]}')
-    frame = pd.DataFrame({"text": ["p"], "tags": [["refund", "it's, odd"]]})
+    frame = pd.DataFrame({"text": ["p"], "tags": [kind(["refund", "it's, odd"])]})
     again = pd.read_csv(StringIO(frame.to_csv(index=False)))
     found = evaluated(api, again, models="test/x", truth="tags", schema="tags list", scorer=scorer)
     assert found.summary.right.tolist() == [1]

@@ -32,7 +32,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import core_schema
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import NotRequired, TypeAliasType, TypedDict
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.frames.columns import plain
@@ -82,6 +82,10 @@ class Mood(Enum):
     BAD = "bad"
 
 
+Choice = TypeAliasType("Choice", Literal["yes", "no"])
+Id = typing.NewType("Id", int)
+
+
 class Node(BaseModel):
     value: int
     children: list[Node] = []
@@ -91,6 +95,7 @@ NAMES: dict[str, Any] = {
     "Person": Person,
     "Point": Point,
     "Movie": Movie,
+    "Id": Id,
     "fields": "name, age int",
     "shape": {"type": "object", "properties": {"n": {"type": "integer"}}},
     "number": 3,
@@ -112,6 +117,32 @@ def objects(node: Any) -> Iterator[dict[str, Any]]:
 class Level(Enum):
     LOW = 1
     HIGH = 2
+
+
+class Step(Enum):
+    """Its values are no values of JSON."""
+
+    UP = (0, 1)
+    DAY = date(2026, 1, 2)
+    HALF = Decimal("0.5")
+
+    @classmethod
+    def _missing_(cls, value: Any) -> Step:
+        return cls[value.upper()]
+
+
+class Good(BaseModel):
+    mood: Literal[Mood.GOOD]
+    why: str
+
+
+class Bad(BaseModel):
+    mood: Literal[Mood.BAD]
+    how: int
+
+
+class Moods(BaseModel):
+    seen: list[Annotated[Good | Bad, Field(discriminator="mood")]]
 
 
 class Stars(Enum):
@@ -139,6 +170,16 @@ KINDS: list[tuple[Any, str, Any]] = [
     (Literal[1, 2], '{"value": "2"}', 2),
     (Literal[np.int64(1), np.int64(2)], '{"value": 2}', 2),  # type: ignore[valid-type]
     (Stars, '{"value": 2}', Stars.TWO),
+    (Choice, '{"value": "no"}', "no"),
+    (Id, '{"value": 3}', 3),
+    (list[Step], '[[0, 1], "2026-01-02", "0.5", 0.5, "up"]', [Step.UP, Step.DAY, Step.HALF, Step.HALF, Step.UP]),
+    (TypeAdapter(Literal[Mood.GOOD, 3]), '{"value": "good"}', Mood.GOOD),
+    (dict[Literal[1, 2], Step], '{"2": [0, 1]}', {2: Step.UP}),
+    (
+        Moods,
+        '{"seen": [{"mood": "good", "why": "x"}, {"mood": "bad", "how": "1"}]}',
+        Moods(seen=[Good(mood=Mood.GOOD, why="x"), Bad(mood=Mood.BAD, how=1)]),
+    ),
     ({"enum": np.array([1, 2])}, '{"value": 2}', 2),
     (Bounded, '{"stars": 2, "tags": ["a"]}', Bounded(stars=2, tags=["a"])),
     (Literal[True] | None, '{"value": "true"}', True),
@@ -463,9 +504,11 @@ def test_a_list_of_fields_has_records(text: str, names: list[str]) -> None:
 
 
 def test_a_field_can_have_a_type_of_the_notebook() -> None:
-    schema = read_schema("at Point, movies list[Movie], where Point|text", NAMES)
-    answer = '{"at": {"x": 1, "y": 2}, "movies": [{"title": "A", "year": 1}], "where": "there"}'
-    assert schema.read(answer) == {"at": Point(1, 2), "movies": [{"title": "A", "year": 1}], "where": "there"}
+    schema = read_schema("at Point, movies list[Movie], where Point|text, by Id?", NAMES)
+    answer = '{"at": {"x": 1, "y": 2}, "movies": [{"title": "A", "year": 1}], "where": "there", "by": 7}'
+    assert schema.read(answer) == {
+        "at": Point(1, 2), "movies": [{"title": "A", "year": 1}], "where": "there", "by": 7,
+    }  # fmt: skip
 
 
 def test_a_short_form_in_python_knows_no_types_of_the_program() -> None:
@@ -820,14 +863,58 @@ def test_a_field_that_allows_null_and_is_left_out_is_null(kind: Any, answer: str
     assert schema_of(kind).read(answer) == read
 
 
+class Spare(TypedDict, total=False):
+    tags: list[str]
+
+
+class Defaults(BaseModel):
+    n: int
+    mood: Mood = Mood.GOOD
+    tags: list[str] = []
+    point: Point = Field(default_factory=lambda: Point(0.0))
+    spare: Spare = {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        ({"tags": None, "mood": None}, Defaults(n=1)),
+        ({"point": {"x": 2, "y": None}, "spare": {"tags": None}}, Defaults(n=1, point=Point(2.0), spare={})),
+    ],
+)
+def test_null_for_a_field_with_a_default_counts_as_left_out(answer: dict[str, Any], read: Defaults) -> None:
+    assert schema_of(Defaults).read(json.dumps({"n": 1, **answer})) == read
+
+
+def test_null_that_a_validator_refuses_is_not_left_out() -> None:
+    class Checked(BaseModel):
+        m: Annotated[int | None, AfterValidator(lambda value: Mood(value))] = 5
+
+    with pytest.raises(Mismatch, match="m: Value error, None is not a valid Mood"):
+        schema_of(Checked).read('{"m": null}')
+
+
 @pytest.mark.parametrize(
     ("kind", "answer", "problems"),
     [
+        ("name?, n int", '{"name": "x", "n": null}', ("n: Input should be a valid integer, not None",)),
         ("name, note text?", '{"note": "x"}', ("name: Field required",)),
         ("name, note text?", '{"nam": "Ann"}', ("name: Field required", "note: Field required")),
         ("name?, note?", "{}", ("name: Field required", "note: Field required")),
         ("name, age int?", '{"name": "Ann", "Age": 5}', ("age: Field required",)),
         ("name?, note?", '{"persons": 2}', ("name: Field required", "note: Field required")),
+        # What can be read in another form is no problem.
+        (
+            "e good|bad, n int?",
+            '{"e": "GOOD", "n": "**LOW**"}',
+            ("n: Input should be a valid integer, unable to parse string as an integer, not '**LOW**'",),
+        ),
+        (FORMS, '{"n": "1,000", "m": "good.", "d": "soon", "b": "Yes."}', ("d: date is expected, not 'soon'",)),
+        (
+            FORMS,
+            '{"n": null, "m": "fine"}',
+            ("n: integer is expected, not None", "m: one of ['good', 'bad'] is expected, not 'fine'"),
+        ),
     ],
 )
 def test_what_else_is_missing_is_a_mismatch(kind: Any, answer: str, problems: tuple[str, ...]) -> None:
@@ -843,8 +930,9 @@ PROBLEMS: list[tuple[Any, str, list[str]]] = [
     (Movie, '{"title": "A"}', ["year: Field required"]),
     (list[Movie], '[{"title": [1], "year": 1}]', ["0.title: Input should be a valid string, not [1]"]),
     (Literal[1, 2], '{"value": "true"}', ["Input should be 1 or 2, not 'true'"]),
+    (Good, '{"mood": "bad", "why": "x"}', ["mood: Input should be \"good\", not 'bad'"]),
     (Literal[1, 2] | date, '{"value": "7"}', ["Input should be 1 or 2, not '7'"]),
-    ("n int, d date", '{"n": "5,000", "d": "May 5, 2024"}', ["not '5,000'", "not 'May 5, 2024'"]),
+    ("n int, d date", '{"n": "5,00", "d": "May 5, 2024"}', ["not '5,00'", "not 'May 5, 2024'"]),
     (Movie, "no json", ["the answer is not JSON"]),
     (Movie, '{"title" "a"}', ["the answer is not JSON: Expecting ':' delimiter: line 1 column 10 (char 9)"]),
     ("a int", '{"a": true}', ["a: Input should be a number, not true"]),

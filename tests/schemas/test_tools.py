@@ -429,6 +429,7 @@ def test_a_default_that_is_not_json_is_used_but_not_sent(default: object) -> Non
         (int | str, "4", "4"),
         (Literal["a", "b"], "b", "b"),
         (Colour, "blue", Colour.BLUE),
+        (Literal[Colour.RED], "red", Colour.RED),
         (list[Point], [{"x": 1}, {"x": 2, "y": 3}], [Point(1), Point(2, 3)]),
         (dict[str, date], {"a": "2026-10-07"}, {"a": date(2026, 10, 7)}),
         (tuple[int, str], [1, "a"], (1, "a")),

@@ -212,12 +212,13 @@ def _items(value: Any) -> list[Any]:
     """Return the items of a set or a list, or of a text that holds one: in JSON or Python, or with commas between."""
     if is_missing(value):
         return []
-    value = sorted(value, key=str) if isinstance(value, AnySet) else plain(value, computed=False)
+    value = value if isinstance(value, AnySet) else plain(value, computed=False)
     if isinstance(value, str):
         try:
             value = read_nested(value)
         except ValueError:
             value = [one for part in value.split(",") if (one := part.strip())]
+    value = sorted(value, key=str) if isinstance(value, AnySet) else value
     return list(value) if isinstance(value, list) else [value]
 
 

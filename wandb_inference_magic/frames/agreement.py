@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 # Numbers that were read with missing ones, and written again: 1 became 1.0.
 _WHOLE: Final = re.compile(r"(-?\d+)\.0+")
-# What Python writes of lists and dicts of texts, numbers, booleans and None. NumPy writes no commas between texts.
-_PYTHON: Final = re.compile(
-    r"""(?:'(?:[^'\\\n]|\\[\\'"nrtxuU])*'|"(?:[^"\\\n]|\\[\\'"nrtxuU])*")(?!\s*['"])"""
-    r"""|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|True|False|None|[\[\](){},:\s]"""
-)
+_TEXT: Final = r"""(?:'(?:[^'\\\n]|\\[\\'"nrtxuU])*'|"(?:[^"\\\n]|\\[\\'"nrtxuU])*")"""
+# What Python writes of lists, sets and dicts of texts, numbers, booleans and None.
+_PYTHON: Final = re.compile(_TEXT + r"""(?!['"])|-?\d+(?:\.\d*)?(?:e[+-]?\d+)?|True|False|None|[\[\](){},:\s]""")
+# NumPy writes no commas between the items of an array, and types around values in a list or a dict.
+_GAP: Final = re.compile(_TEXT + r"|(?<=[^\s\[({,:])(?P<gap>\s+)(?=[^\s\])},:])")
+_NUMPY: Final = re.compile(r"\b(?:array|np\.\w+)\(([^()]*?)(?:,\s*dtype=[\w<>']+)?\)")
 LONGEST_PYTHON: Final = 100_000
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 # So many digits of a float are what was meant: 0.1 + 0.2 is 0.30000000000000004.
@@ -60,12 +61,12 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     kind = kind or Kind(ANY)
     if is_missing(one) or is_missing(other):
         return is_missing(one) and is_missing(other)
-    if isinstance(one, AnySet) or isinstance(other, AnySet):
-        return _same_sets(plain(one, computed=False), plain(other, computed=False), kind.item)
-    one, other = plain(one, computed=False), plain(other, computed=False)
+    one, other = (each if isinstance(each, AnySet) else plain(each, computed=False) for each in (one, other))
     if isinstance(one, str) != isinstance(other, str):
         # A text is read as what the other value is.
         one, other = (_read(one, other), other) if isinstance(one, str) else (one, _read(other, one))
+    if isinstance(one, AnySet) or isinstance(other, AnySet):
+        return _same_sets(plain(one, computed=False), plain(other, computed=False), kind.item)
     if kind.name == BOOLEAN or isinstance(one, bool) or isinstance(other, bool):
         return _same_booleans(one, other)
     if isinstance(one, dict) and isinstance(other, dict):
@@ -86,8 +87,7 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     return (_is_fraction(one) or _is_fraction(other)) and _FLOAT.plus(ours) == _FLOAT.plus(theirs)
 
 
-def _same_sets(one: Any, other: Any, kind: Kind | None) -> bool:
-    ours, theirs = (_read(value, []) if isinstance(value, str) else value for value in (one, other))
+def _same_sets(ours: Any, theirs: Any, kind: Kind | None) -> bool:
     if not isinstance(ours, list) or not isinstance(theirs, list):
         return False
     pairs = ((ours, theirs), (theirs, ours))
@@ -134,7 +134,7 @@ def _shortest(value: Any) -> Decimal | None:
 def _read(text: str, beside: Any) -> Any:
     """Return a text as a value of the type of another one, or the text itself if it is none."""
     with suppress(ValueError, InvalidOperation):
-        if isinstance(beside, dict | list):
+        if isinstance(beside, dict | list | AnySet):
             return read_nested(text)
         if isinstance(beside, _Time):
             kind = next(one for one in (datetime, date, time, timedelta) if isinstance(beside, one))
@@ -151,7 +151,7 @@ def _read(text: str, beside: Any) -> Any:
 
 
 def read_nested(text: str) -> Any:
-    """Return the document in a JSON text, or the list or dict in a text as Python and pandas write it.
+    """Return the document in a JSON text, or the list, set or dict in a text as Python, pandas and NumPy write it.
 
     Raises
     ------
@@ -161,16 +161,18 @@ def read_nested(text: str) -> Any:
     try:
         return read_json_text(text)
     except ValueError:
-        written = text.strip()
-        if written[:1] not in ("[", "{", "(") or len(written) > LONGEST_PYTHON or _PYTHON.sub("", written):
+        if len(text) > LONGEST_PYTHON:
+            raise
+        written = _GAP.sub(lambda found: ", " if found["gap"] else found[0], _NUMPY.sub(r"\1", text.strip()))
+        if written[:1] not in ("[", "{", "(") or _PYTHON.sub("", written):
             raise
     try:
         value = literal_eval(written)
     except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ValueError("neither JSON nor Python") from error
-    if not isinstance(value, list | tuple | dict):
-        raise ValueError("neither a list nor a dict")
-    return plain(value)
+    if not isinstance(value, list | tuple | dict | set):
+        raise ValueError("neither a list, a set nor a dict")
+    return value if isinstance(value, set) else plain(value)
 
 
 @cache

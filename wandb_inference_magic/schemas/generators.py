@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from copy import copy
+from enum import Enum
 from inspect import iscoroutinefunction
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar, get_args, get_origin
 
 from pydantic import PydanticUserError, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import SchemaValidator
+from pydantic_core import SchemaValidator, core_schema, to_jsonable_python
 from typing_extensions import NotRequired, Required, get_type_hints
 
 from ..text import as_json
@@ -139,26 +141,78 @@ def reads_values_itself(schema: Any) -> bool:
     return any(node.get("type") in ("function-before", "function-wrap", "function-plain") for node in _nodes(schema))
 
 
-def with_lists(adapter: TypeAdapter[T]) -> TypeAdapter[T]:
-    """Return an adapter that makes a list of each `Iterable`: pydantic checks its items when they are used."""
-    if all(node.get("type") != "generator" for node in _nodes(adapter.core_schema)):
+def for_json(adapter: TypeAdapter[T]) -> TypeAdapter[T]:
+    """Return an adapter that reads all JSON that its schema describes. Its schema is the same.
+
+    It makes a list of each `Iterable`, whose items pydantic checks only when they are used. It reads the members of an
+    enum or a `Literal` as the schema has them: pydantic reads no date, tuple or plain `Literal[Mood.GOOD]` from JSON.
+    """
+    changed = _for_json(adapter.core_schema)
+    if changed == adapter.core_schema:
         return adapter
-    adapter.core_schema = _with_lists(adapter.core_schema)
+    adapter = copy(adapter)
     try:
         # Newer versions would use the validators that the models inside have already.
-        adapter.validator = SchemaValidator(adapter.core_schema, _use_prebuilt=False)
+        adapter.validator = SchemaValidator(changed, _use_prebuilt=False)
     except TypeError:
-        adapter.validator = SchemaValidator(adapter.core_schema)
+        adapter.validator = SchemaValidator(changed)
     return adapter
 
 
-def _with_lists(schema: Any) -> Any:
+def _for_json(schema: Any, *, is_key: bool = False) -> Any:
     if isinstance(schema, list | tuple):
-        return type(schema)(map(_with_lists, schema))
+        return type(schema)(_for_json(one, is_key=is_key) for one in schema)
     if not isinstance(schema, Mapping):
         return schema
-    kept = {name: one if name in _NO_SCHEMAS else _with_lists(one) for name, one in schema.items()}
-    return {**kept, "type": "list"} if kept.get("type") == "generator" else kept
+    kept = {
+        name: one if name in _NO_SCHEMAS else _for_json(one, is_key=is_key or name == "keys_schema")
+        for name, one in schema.items()
+    }
+    kind = kept.get("type")
+    if kind == "generator":
+        return {**kept, "type": "list"}
+    if kind == "tagged-union":
+        return {**kept, "choices": {_value_of(tag): one for tag, one in kept["choices"].items()}}
+    return _of_members(kept, is_key=is_key) if kind in ("enum", "literal") else kept
+
+
+def _of_members(node: dict[str, Any], *, is_key: bool) -> dict[str, Any]:
+    """Return an enum or literal of pydantic's core as one that reads the JSON of its members, also as a key's text."""
+    held: Any = {name: one for name, one in node.items() if name != "ref"}
+    members: list[Any] = node["members"] if node["type"] == "enum" else node["expected"]
+    try:
+        forms = [to_jsonable_python(_as_python(_value_of(one))) for one in members]
+    except ValueError:
+        return node  # JSON has no such values: the JSON schema cannot be made either
+    if is_key:
+        forms = [form if isinstance(form, str) else json.dumps(form) for form in forms]
+    own = SchemaValidator(held)
+    if all(_reads(own, form, one) for form, one in zip(forms, members, strict=True)):
+        return node
+
+    def member_of(value: Any) -> Any:
+        found = (one for form, one in zip(forms, members, strict=True) if type(form) is type(value) and form == value)
+        return next(found, value)
+
+    expected = " or ".join(json.dumps(form, ensure_ascii=False) for form in forms)
+    return {
+        "type": "custom-error",
+        "schema": core_schema.no_info_before_validator_function(member_of, held),
+        "custom_error_type": "enum",
+        "custom_error_context": {"expected": expected},
+        **({"ref": node["ref"]} if "ref" in node else {}),
+    }
+
+
+def _reads(validator: Any, form: Any, member: Any) -> bool:
+    try:
+        return bool(validator.validate_json(json.dumps(form)) == member)
+    except Exception:  # noqa: BLE001 - `_missing_` of the user's class can raise anything
+        return False
+
+
+def _value_of(member: Any) -> Any:
+    return member.value if isinstance(member, Enum) else member
 
 
 def _nodes(schema: Any) -> Iterator[Mapping[str, Any]]:

@@ -19,7 +19,7 @@ from ..errors import LEAVING, InferenceError, describe_exception, did_you_mean, 
 from ..libraries import check_libraries
 from ..messages import inner_json, json_in
 from ..text import as_json, json_values, read_json_text, with_backslashes
-from .annotations import has_quoted_name, with_known_typed_dicts
+from .annotations import has_quoted_name, is_annotation, with_known_typed_dicts
 from .short_form import annotation_of
 from .validation import (
     compile_reader,
@@ -196,7 +196,7 @@ def read_schema(text: str, names: Mapping[str, Any] | None) -> Schema:
     tree = _annotation(text)
     types = None
     if names is not None:
-        types = {name: value for name, value in names.items() if isinstance(value, type) or typing.get_origin(value)}
+        types = {name: value for name, value in names.items() if is_annotation(value)}
     names = names or {}
     if tree is None:
         return _of_text(text, types)
@@ -275,7 +275,7 @@ def _is_usable(value: object) -> bool:
     if isinstance(value, type) and typing.get_origin(value) is None:
         known = (BaseModel, Enum, date, time, timedelta, Decimal, *_BUILTINS)
         return is_dataclass(value) or issubclass(value, known) or hasattr(value, "__get_pydantic_core_schema__")
-    return typing.get_origin(value) is not None or value is Any
+    return is_annotation(value) or value is Any
 
 
 def _of_annotation(annotation: Any, name: str) -> Schema:
@@ -283,7 +283,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     from pydantic import PydanticUserError, TypeAdapter
     from pydantic.errors import PydanticSchemaGenerationError
 
-    from .generators import ObjectSchemaGenerator, SentSchemaGenerator, reads_values_itself, with_lists
+    from .generators import ObjectSchemaGenerator, SentSchemaGenerator, for_json, reads_values_itself
 
     if not isinstance(annotation, TypeAdapter) and not _is_usable(annotation):
         is_type = isinstance(annotation, type)
@@ -296,7 +296,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         raise _no_schema("It has a type in quotes: define the type first, and write its name without quotes.")
     try:
         is_adapter = isinstance(annotation, TypeAdapter)
-        adapter = annotation if is_adapter else with_lists(TypeAdapter(with_known_typed_dicts(annotation)))
+        adapter = for_json(annotation if is_adapter else TypeAdapter(with_known_typed_dicts(annotation)))
         json_schema = adapter.json_schema(schema_generator=SentSchemaGenerator)
         described = adapter.json_schema(by_alias=False, schema_generator=ObjectSchemaGenerator)
     except PydanticSchemaGenerationError:

@@ -60,8 +60,10 @@ class Tool:
             # Pydantic says in its own way what is wrong.
             self.arguments.validate_json(raw)
             raise
-        read = {name: value for name, value in self._validated(given).items() if value is not LEFT_OUT}
-        if problems := [*misread_values(self.definition["function"]["parameters"], given)]:
+        schema = self.definition["function"]["parameters"]
+        validated = read_in_any_form(self.arguments, given, property_names(schema))
+        read = {name: value for name, value in validated.items() if value is not LEFT_OUT}
+        if problems := [*misread_values(schema, given)]:
             raise ValueError("; ".join(problems))
         # `functools.singledispatch` looks at the first argument.
         is_dispatched = hasattr(self.function, "dispatch") and hasattr(self.function, "registry")
@@ -74,22 +76,6 @@ class Tool:
         if taken := _bound(self.function).keys() & others.keys():
             raise ValueError(f"the user has set {', '.join(sorted(taken))}")
         return positional, read | others
-
-    def _validated(self, given: Any) -> dict[str, Any]:
-        from pydantic import ValidationError
-
-        names = property_names(self.definition["function"]["parameters"])
-        try:
-            return read_in_any_form(self.arguments, given, names)
-        except ValidationError:
-            # Models write null for what they leave to the function.
-            left_out = {one.name for one in self.parameters if one.default is not one.empty}
-            nulls = {name for name in left_out & given.keys() if given[name] is None} if isinstance(given, dict) else ()
-            if not nulls:
-                raise
-            return read_in_any_form(
-                self.arguments, {name: one for name, one in given.items() if name not in nulls}, names
-            )
 
     def _read_others(self, given: Mapping[str, Any]) -> dict[str, Any]:
         if self.others is None:
@@ -246,7 +232,7 @@ def _arguments(parameters: Iterable[inspect.Parameter], *, takes_others: bool) -
     from pydantic import ConfigDict, Field, TypeAdapter
     from typing_extensions import NotRequired, TypedDict
 
-    from .generators import with_lists
+    from .generators import for_json
 
     fields: dict[str, Any] = {}
     for parameter in parameters:
@@ -261,7 +247,7 @@ def _arguments(parameters: Iterable[inspect.Parameter], *, takes_others: bool) -
     arguments = make("Arguments", fields)
     # Not "allow": a dataclass among the parameters would inherit it and receive attributes that it does not have.
     arguments.__pydantic_config__ = ConfigDict(extra="ignore" if takes_others else "forbid")
-    return with_lists(TypeAdapter(arguments))
+    return for_json(TypeAdapter(arguments))
 
 
 def _schema(

@@ -51,7 +51,7 @@ _NO_VALUE: Final = ("", "null", "none", "n/a")
 _RULES: Final = ("type", "enum", "const", "format", "anyOf", "oneOf")
 # A list in a text may have numbers in texts. An alternative could change back what another one has changed.
 ROUNDS: Final = 3
-# Stands for a null where a JSON schema wants another value: the field may be one that is not required.
+# Stands for a null where another value is wanted: the field may be one that is not required.
 _LEFT_OUT: Final = object()
 # The keywords whose values are values, and those that have schemas by names of the user's.
 _VALUES: Final = ("default", "const", "enum", "examples")
@@ -78,22 +78,6 @@ class _NoDocuments(dict[str, Any]):
         raise ValueError("it refers to another document, which is not fetched")
 
 
-def compile_check(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Callable[[Any], list[str]]:
-    """Return a function that lists how a value does not fit a schema, one line with the path for each problem.
-
-    Raises
-    ------
-    ValueError
-        If it is not a schema, or refers to another document.
-    """
-    errors_in = _compiled(schema)
-
-    def check(value: Any) -> list[str]:
-        return [line for error in errors_in(value) for line in _described(error, schema, path)]
-
-    return check
-
-
 def compile_reader(schema: Mapping[str, Any]) -> Callable[[Any], tuple[Any, list[str]]]:
     """Return a function that returns a value as the schema has it, and how it does not fit.
 
@@ -115,7 +99,9 @@ def compile_reader(schema: Mapping[str, Any]) -> Callable[[Any], tuple[Any, list
             errors = errors_in(held)
         if not errors:
             return held, []
-        return value, [line for error in problems for line in _described(error, schema, ())]
+        left = [error.path for error in errors]
+        kept = [error for error in problems if _is_within(error.path, left)] or problems
+        return value, [line for error in kept for line in _described(error, schema, ())]
 
     return read
 
@@ -220,8 +206,11 @@ def _described(error: JsonSchemaValueException, root: Mapping[str, Any], within:
 def _of_alternatives(error: JsonSchemaValueException, root: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
     """Return the first problem of the closest alternative, or nothing if one fits or cannot be checked."""
     shared = {keyword: root[keyword] for keyword in _SHARED if keyword in root}
+    found: list[list[str]] = []
     try:
-        found = [compile_check(shared | one, path)(error.value) for one in error.rule_definition]
+        for one in error.rule_definition:
+            inner = shared | one
+            found.append([line for each in _compiled(inner)(error.value) for line in _described(each, inner, path)])
     except (ValueError, TypeError):
         return []
     return min(found, key=len, default=[])[:1]
@@ -229,6 +218,10 @@ def _of_alternatives(error: JsonSchemaValueException, root: Mapping[str, Any], p
 
 def read_in_any_form(adapter: TypeAdapter[T], value: Any, names: frozenset[str], rounds: int = ROUNDS) -> T:
     """Return what a JSON value stands for: as it is, with parts in other forms, or with nulls for missing fields.
+
+    Models write `Positive.` for `positive`, `2,100,000` and `**5**` for numbers, 4 for a text and a list as JSON in a
+    text, and pydantic does not read `"3"` as one of `Literal[1, 2, 3]`. A null where a field wants another value counts
+    as left out: defaults are not sent, and all fields are asked for.
 
     Parameters
     ----------
@@ -241,7 +234,7 @@ def read_in_any_form(adapter: TypeAdapter[T], value: Any, names: frozenset[str],
     Raises
     ------
     ValidationError
-        That of the value as it is.
+        About the parts of the value that fit in no form, as they are.
     """
     from pydantic import ValidationError
 
@@ -249,28 +242,37 @@ def read_in_any_form(adapter: TypeAdapter[T], value: Any, names: frozenset[str],
         # Validate as JSON: in JSON a date is a string, but as a Python value a string is not a date.
         return adapter.validate_json(whole(json.dumps(value, ensure_ascii=False)).encode())
     except ValidationError as error:
-        if rounds and (changed := with_other_forms(value, error)) is not None:
-            with suppress(ValidationError):
+        reported, errors = error, error.errors(include_url=False)
+        if rounds and (changed := _replaced(value, map(_form_in, errors))) is not None:
+            try:
                 return read_in_any_form(adapter, changed, names, rounds - 1)
+            except ValidationError as other:
+                reported = _without_read(error, [one["loc"] for one in other.errors(include_url=False)])
         if (filled := with_missing_nulls(value, error, names)) is not None:
             with suppress(ValidationError):
                 return read_in_any_form(adapter, filled, names, 0)
-        raise
+        raise reported from None
 
 
-def with_other_forms(value: Any, error: ValidationError) -> Any:
-    """Return a copy of a value in which each part in another form that means the same is as pydantic wants it.
+def _without_read(error: ValidationError, left: Sequence[Sequence[Any]]) -> ValidationError:
+    """Return an error without its parts that are at none of the places that are left."""
+    from pydantic_core import PydanticCustomError
 
-    Models write `Positive.` for `positive`, `2,100,000` and `**5**` for numbers, 4 for a text and a list as JSON in a
-    text, and pydantic does not read `"3"` as one of `Literal[1, 2, 3]`. `error` is what it said of the value. None if
-    there is no such part, or it could be several values.
-    """
-    return _replaced(value, map(_form_in, error.errors(include_url=False)))
+    kept = [one for one in error.errors(include_url=False) if _is_within(one["loc"], left)]
+    details: Any = [{**one, "type": PydanticCustomError(one["type"], one["msg"])} for one in kept]
+    return type(error).from_exception_data(error.title, details) if kept else error
+
+
+def _is_within(path: Sequence[Any], places: Sequence[Sequence[Any]]) -> bool:
+    return any(path[: len(place)] == place for place in places)
 
 
 def _form_in(error: Any) -> tuple[Sequence[Any], Any, list[Any]]:
     """Return the path of an error of pydantic, the value there, and the values that it can stand for."""
     given, wanted = error["input"], _WANTED.get(error["type"], "")
+    if given is None and (wanted == "enum" or error["type"].endswith("_type")):
+        # Not where a validator of the user's refuses null.
+        return error["loc"], given, [_LEFT_OUT]
     if wanted in _OF_VALUES and isinstance(given, str) and folded(given) in _NO_VALUE:
         # It fits where the field allows null.
         return error["loc"], given, [None]
