@@ -20,7 +20,7 @@ from typing import Any, Final
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded
 from ..messages import has_named_columns, is_container, public_items
-from ..text import counted, safe_plain, shortest
+from ..text import counted, safe_plain, shortest, written
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -380,7 +380,7 @@ class _Cell:
         if (text := own_text(value)) is not None:
             return text
         if is_container(value) and isinstance(value, Mapping):
-            return {str(name): self.of(one) for name, one in islice(public_items(value), LONGEST_CELL)}
+            return {written(name): self.of(one) for name, one in islice(public_items(value), LONGEST_CELL)}
         if is_container(value):
             return [self.of(one) for one in islice(items_in(value), LONGEST_CELL)]
         if isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
@@ -394,7 +394,7 @@ def _text(value: Any) -> str:
     """Return the text of a value in a cell: its own, or its type where that says nothing."""
     if hasattr(type(value), "columns") and hasattr(type(value), "shape"):
         return f"[{type(value).__name__}, {counted(len(value), 'row')}]"
-    text = str(value)
+    text = written(value)
     return f"[{type(value).__name__}]" if says_nothing(text) else without_addresses(text)
 
 
