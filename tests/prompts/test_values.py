@@ -238,6 +238,18 @@ def test_an_object_without_source_shows_its_signature() -> None:
     assert text_of(json).startswith("module json\n\nJSON (JavaScript Object Notation)")
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (enum.Enum("Mark", {"GOOD": 1, "BAD": "b"}), "Mark(GOOD=1, BAD='b')"),
+        (pydantic.create_model("Made", a=(int, ...), b=(str, "c")), "Made(*, a: int, b: str = 'c') -> None"),
+        (type("Made", (int,), {"__doc__": "Count it."}), "Made(...)\n\nCount it."),
+    ],
+)
+def test_a_class_without_source_shows_nothing_of_the_one_that_it_is_made_from(kind: type, text: str) -> None:
+    assert text_of(kind) == text
+
+
 def test_an_exception_shows_its_traceback() -> None:
     try:
         halve("x")  # type: ignore[arg-type]
