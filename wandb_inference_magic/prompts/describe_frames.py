@@ -37,8 +37,11 @@ MAX_VALUES: Final = 100
 MAX_DIMENSIONS: Final = 3
 LINE_WIDTH: Final = 120
 LONGEST_ARRAY: Final = 5000
-# Where an object is in the memory: of Python, hashlib, pyarrow, Mock.
-_PLACE: Final = r"(?:(?: at | @ | address=)0x[0-9a-fA-F]{6,}|(?<= object) at [0-9a-fA-F]{8,}| id='\d{6,}')"
+# Where an object is in the memory: of Python, hashlib, pyarrow, Mock, Jinja2; of ctypes, longer than an error's number.
+_PLACE: Final = (
+    r"(?:(?: at | @ | address=)0x[0-9a-fA-F]{6,}|(?<= object) at [0-9a-fA-F]{8,}"
+    r"| (?:id='\d{6,}'|memory:[0-9a-f]{8,}|\(0x[0-9a-fA-F]{9,}\)))"
+)
 _SAYS_NOTHING: Final = re.compile(rf"<[\w.<>, '=-]*{_PLACE}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>")
 _ADDRESS: Final = re.compile(_PLACE)
 # The packages and the types of `pd.NA`, `pd.NaT` and `np.ma.masked`.
