@@ -286,6 +286,22 @@ def test_values_that_json_does_not_have_are_described() -> None:
     assert text_of(deque([1, 2])) == "[1, 2]"
 
 
+class Pairs(UserDict[str, int]):
+    """A mapping that may have a key several times, as of multidict."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["a", "a", "a", "b"])
+
+    def getall(self, key: str) -> tuple[int, ...]:
+        return (1, 2, 3) if key == "a" else (4,)
+
+
+@pytest.mark.parametrize("value", [Pairs(a=1, b=4), httpx.QueryParams("a=1&a=2&a=3&b=4")])
+def test_a_key_that_a_mapping_has_several_times_has_all_its_values(value: Any) -> None:
+    for text in (text_of(value), json_of(value), str(render("{{ x }}", {"x": value}))):
+        assert text.replace('"', "") == "{a: [1, 2, 3], b: 4}"
+
+
 def _nested(depth: int) -> list[Any]:
     value: list[Any] = []
     for _ in range(depth):
