@@ -6,6 +6,7 @@ import builtins
 import re
 from collections import UserDict, defaultdict
 from decimal import Decimal
+from enum import Enum, IntEnum
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,28 @@ def test_sets_in_a_set_and_missing_values_have_one_order_too() -> None:
     sets = {frozenset({"pear"}), frozenset({"fig", "apple"}), frozenset({"cherry"}), frozenset[str]()}
     assert rendered("{{ x }}", x=sets) == '[["apple", "fig"], ["cherry"], ["pear"], []]'
     assert rendered("{{ x }}", x={2.0, 3.0, float("nan"), 1.0}) == "[1.0, 2.0, 3.0, null]"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{ x }} {{ 'x' ~ x }} {{ x | upper }} {{ str(x) }}", "alpha xalpha ALPHA alpha"),
+        ("{{ '%s' % x }} {{ '{} {!s}'.format(x, x) }} {{ kind | join }}", "alpha alpha alpha alpha"),
+        ("{{ {x: [x]} }} {{ {x: x} | tojson }} {{ df }}", '{"alpha": ["alpha"]} {"alpha": "alpha"} alpha'),
+        ("{{ n }} {{ 'x' ~ n }} {{ '%d' % n }} {{ {n: n} }}", '1 x1 1 {"1": 1}'),
+        ("{{ own }} {{ 'x' ~ own }} {{ '%d' % own }} {{ {own: own} }}", 'one xone 1 {"one": 1}'),
+    ],
+)
+def test_a_member_of_an_enumeration_of_texts_or_numbers_is_its_value(text: str, expected: str) -> None:
+    """A schema made of it has the values as choices, not the names."""
+    kind = Enum("Label", {"A": "alpha"}, type=str)
+    member = next(iter(kind))
+    counts = Enum("Count", {"ONE": 1}, type=int)
+    own: Any = IntEnum("Own", {"ONE": 1})
+    own.__str__ = lambda _: "one"
+    frame = pd.DataFrame({"x": pd.Series([member], dtype=object)})
+    names = {"x": member, "kind": kind, "n": next(iter(counts)), "own": own.ONE, "df": frame}
+    assert rendered(text, **names).replace("DataFrame, 1 row x 1 column:\nColumns: x (str)\n\nx\n", "") == expected
 
 
 def test_a_container_in_a_text_is_json() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ctypes
 import enum
 import hashlib
 import io
@@ -12,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 from array import array
 from collections import ChainMap, OrderedDict, UserDict, UserList, UserString, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +33,7 @@ import IPython.core.interactiveshell
 import IPython.display
 import IPython.utils.capture
 import ipywidgets
+import jinja2
 import matplotlib
 import narwhals as nw
 import numpy as np
@@ -238,6 +241,18 @@ def test_an_object_without_source_shows_its_signature() -> None:
     assert text_of(json).startswith("module json\n\nJSON (JavaScript Object Notation)")
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (enum.Enum("Mark", {"GOOD": 1, "BAD": "b"}), "Mark(GOOD=1, BAD='b')"),
+        (pydantic.create_model("Made", a=(int, ...), b=(str, "c")), "Made(*, a: int, b: str = 'c') -> None"),
+        (type("Made", (int,), {"__doc__": "Count it."}), "Made(...)\n\nCount it."),
+    ],
+)
+def test_a_class_without_source_shows_nothing_of_the_one_that_it_is_made_from(kind: type, text: str) -> None:
+    assert text_of(kind) == text
+
+
 def test_an_exception_shows_its_traceback() -> None:
     try:
         halve("x")  # type: ignore[arg-type]
@@ -269,6 +284,22 @@ def test_values_that_json_does_not_have_are_described() -> None:
     assert text_of([10**5000]) == '["an integer of about 4,983 digits"]'
     assert text_of(10**5000) == "an integer of about 4,983 digits"
     assert text_of(deque([1, 2])) == "[1, 2]"
+
+
+class Pairs(UserDict[str, int]):
+    """A mapping that may have a key several times, as of multidict."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["a", "a", "a", "b"])
+
+    def getall(self, key: str) -> tuple[int, ...]:
+        return (1, 2, 3) if key == "a" else (4,)
+
+
+@pytest.mark.parametrize("value", [Pairs(a=1, b=4), httpx.QueryParams("a=1&a=2&a=3&b=4")])
+def test_a_key_that_a_mapping_has_several_times_has_all_its_values(value: Any) -> None:
+    for text in (text_of(value), json_of(value), str(render("{{ x }}", {"x": value}))):
+        assert text.replace('"', "") == "{a: [1, 2, 3], b: 4}"
 
 
 def _nested(depth: int) -> list[Any]:
@@ -1237,6 +1268,7 @@ CAPTURED = {"data": {"text/plain": "a frame"}}
         (DAYS.to_frame().groupby("n"), ".mean()"),
         (httpx.Response(200, text="found"), ".json()"),
         (click.Command("cli", callback=lambda: None), ".callback"),
+        (zipfile.ZipFile(io.BytesIO(), "w"), ".read(name)"),
         (IPython.utils.capture.CapturedIO(io.StringIO("printed"), None, [CAPTURED]), ".stdout"),
     ],
     ids=lambda one: type(one).__name__,
@@ -1248,7 +1280,18 @@ def test_an_object_whose_text_has_none_of_its_data_is_refused(template: str, val
     assert remedy in refused.value.remedy
 
 
-@pytest.mark.parametrize("name", ["bokeh.model.Model", "openpyxl.cell.cell.Cell", "ibis.expr.types.generic.Value"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bokeh.model.Model",
+        "datasets.arrow_dataset.DatasetInfoMixin",
+        "h5py.Dataset",
+        "ibis.expr.types.generic.Value",
+        "networkx.Graph",
+        "openpyxl.cell.cell.Cell",
+        "xarray.core.groupby.GroupBy",
+    ],
+)
 def test_a_chart_or_a_cell_whose_text_is_its_name_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     module, _, kind = name.rpartition(".")
     base = type(kind, (), {"__repr__": lambda _: "figure(id='p1006', ...)"})
@@ -1270,7 +1313,8 @@ class Nothing:
 @pytest.mark.parametrize(
     "value",
     [Nothing(), object(), (one for one in "ab"), iter([1]), map(str, [1]), sys.__stdout__,
-     Mock(), Mock(name="a"), hashlib.sha256(), pa.py_buffer(b""), pa.table({"a": [1]}).to_reader(),
+     Mock(), Mock(name="a"), ctypes.byref(ctypes.c_int()), jinja2.Template("x"),
+     hashlib.sha256(), pa.py_buffer(b""), pa.table({"a": [1]}).to_reader(),
      IPython.core.interactiveshell.ExecutionResult(None), [Nothing()], {"a": (one for one in "ab")}, IPython.display.Video("https://ok.example/a.mp4")],
     ids=lambda one: type(one).__name__,
 )  # fmt: skip
@@ -1296,7 +1340,9 @@ def test_a_value_of_dask_that_is_not_computed_is_refused(made: str) -> None:
             as_prompt(one)
 
 
-@pytest.mark.parametrize("text", ["<p>at 0x1f2e3d</p>", "<Response [200]>", "<Axes: xlabel='x'>", "<an object>"])
+@pytest.mark.parametrize(
+    "text", ["<p>at 0x1f2e3d</p>", "<Response [200]>", "<Axes: xlabel='x'>", "<an object>", "denied (0x80070005)"]
+)
 def test_a_text_or_a_repr_that_says_something_is_kept(text: str) -> None:
     assert text_of(text) == text
     assert text_of(type("Own", (), {"__str__": lambda _: text})()) == text

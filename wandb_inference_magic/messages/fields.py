@@ -17,6 +17,8 @@ from ..imports import is_instance
 # Sequences with a text of their own.
 _NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
 DEEPEST: Final = 500
+# The method that returns all values of a key: of multidict and WebOb, of Werkzeug, Starlette and Django, of httpx.
+_ALL_OF_KEY: Final = ("getall", "getlist", "get_list")
 _SCALARS: Final = frozenset((str, int, float, bool, bytes, date, datetime, type(None)))
 
 
@@ -225,10 +227,17 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
 
 
 def public_items(value: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
-    """Return the items of a mapping, without those that its own text hides."""
+    """Return the items of a mapping, without those that its own text hides.
+
+    Where a mapping may have a key several times, as the query of an address, such a key has the list of its values.
+    """
     if any(is_instance(value, name) for name in ("httpx.Headers", "httpx2.Headers")):
         return [(key, one) for key, one in value.items() if key not in ("authorization", "proxy-authorization")]
-    return value.items()
+    name = next((name for name in _ALL_OF_KEY if hasattr(type(value), name)), None)
+    if name is None:
+        return value.items()
+    found = ((key, list(getattr(value, name)(key))) for key in dict.fromkeys(value))
+    return [(key, ones[0] if len(ones) == 1 else ones) for key, ones in found]
 
 
 def is_container(value: object) -> bool:

@@ -37,11 +37,20 @@ _TAGS: Final = re.compile(r"<[^>]*>")
 _IDS: Final = re.compile(r"""(<\w[^<>]*?)\sid=(?:"[^"]*"|'[^']*')""")
 
 _RESPONSE: Final = "Put its text or its data into the prompt: .text or .json()."
+_RESULT: Final = "Put a result of it into the prompt, such as .mean()."
 _EXPORT: Final = "Put its data into the prompt, or the path of a picture of it:"
 # Types whose own text has a setting, and none of the data: what to put into the prompt in place of such a value.
 NO_DATA: Final = {
     # What `groupby`, `rolling` and `resample` give.
-    "pandas.core.base.SelectionMixin": "Put a result of it into the prompt, such as .mean().",
+    "pandas.core.base.SelectionMixin": _RESULT,
+    "xarray.core.groupby.GroupBy": _RESULT,
+    "xarray.computation.rolling.Rolling": _RESULT,
+    "xarray.computation.rolling.Coarsen": _RESULT,
+    "xarray.computation.weighted.Weighted": _RESULT,
+    "datasets.arrow_dataset.DatasetInfoMixin": "Put its rows into the prompt: .take(20).to_pandas().",
+    "h5py.Dataset": "Put its values into the prompt: dataset[()].",
+    "networkx.Graph": "Put its edges into the prompt: list(graph.edges(data=True)).",
+    "zipfile.ZipFile": "Put a file of it into the prompt: .read(name).",
     "ibis.expr.types.generic.Value": "Put its result into the prompt: .execute().",
     "requests.Response": _RESPONSE,
     "httpx.Response": _RESPONSE,

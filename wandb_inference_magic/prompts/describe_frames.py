@@ -20,7 +20,7 @@ from typing import Any, Final
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded
 from ..messages import has_named_columns, is_container, public_items
-from ..text import counted, safe_plain, shortest
+from ..text import counted, safe_plain, shortest, written
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -37,8 +37,11 @@ MAX_VALUES: Final = 100
 MAX_DIMENSIONS: Final = 3
 LINE_WIDTH: Final = 120
 LONGEST_ARRAY: Final = 5000
-# Where an object is in the memory: of Python, hashlib, pyarrow, Mock.
-_PLACE: Final = r"(?:(?: at | @ | address=)0x[0-9a-fA-F]{6,}|(?<= object) at [0-9a-fA-F]{8,}| id='\d{6,}')"
+# Where an object is in the memory: of Python, hashlib, pyarrow, Mock, Jinja2; of ctypes, longer than an error's number.
+_PLACE: Final = (
+    r"(?:(?: at | @ | address=)0x[0-9a-fA-F]{6,}|(?<= object) at [0-9a-fA-F]{8,}"
+    r"| (?:id='\d{6,}'|memory:[0-9a-f]{8,}|\(0x[0-9a-fA-F]{9,}\)))"
+)
 _SAYS_NOTHING: Final = re.compile(rf"<[\w.<>, '=-]*{_PLACE}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>")
 _ADDRESS: Final = re.compile(_PLACE)
 # The packages and the types of `pd.NA`, `pd.NaT` and `np.ma.masked`.
@@ -380,7 +383,7 @@ class _Cell:
         if (text := own_text(value)) is not None:
             return text
         if is_container(value) and isinstance(value, Mapping):
-            return {str(name): self.of(one) for name, one in islice(public_items(value), LONGEST_CELL)}
+            return {written(name): self.of(one) for name, one in islice(public_items(value), LONGEST_CELL)}
         if is_container(value):
             return [self.of(one) for one in islice(items_in(value), LONGEST_CELL)]
         if isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
@@ -394,7 +397,7 @@ def _text(value: Any) -> str:
     """Return the text of a value in a cell: its own, or its type where that says nothing."""
     if hasattr(type(value), "columns") and hasattr(type(value), "shape"):
         return f"[{type(value).__name__}, {counted(len(value), 'row')}]"
-    text = str(value)
+    text = written(value)
     return f"[{type(value).__name__}]" if says_nothing(text) else without_addresses(text)
 
 

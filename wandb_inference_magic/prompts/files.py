@@ -15,6 +15,7 @@ import re
 import textwrap
 import traceback
 from contextlib import suppress
+from enum import EnumMeta
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
@@ -364,7 +365,13 @@ def describe_source(value: Any) -> str:
     signature = "(...)"
     with suppress(ValueError, TypeError):
         signature = str(inspect.signature(value))
-    return f"{getattr(value, '__qualname__', value.__name__)}{signature}\n\n{inspect.getdoc(value) or ''}".rstrip()
+    if isinstance(value, EnumMeta):
+        members: Any = value.__members__
+        signature = f"({', '.join(f'{name}={one.value!r}' for name, one in members.items())})"
+    # The documentation that a class inherits says nothing of it.
+    is_documented = not isinstance(value, type) or vars(value).get("__doc__")
+    documentation = inspect.getdoc(value) if is_documented else ""
+    return f"{getattr(value, '__qualname__', value.__name__)}{signature}\n\n{documentation or ''}".rstrip()
 
 
 def _source_in_cells(kind: type) -> str:

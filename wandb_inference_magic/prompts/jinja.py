@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import ModuleType, NoneType
 from typing import Any, Final
 
-from jinja2 import Environment, StrictUndefined, Undefined, UndefinedError, nodes
+from jinja2 import Environment, StrictUndefined, TemplateSyntaxError, Undefined, UndefinedError, nodes
 from jinja2.utils import missing
 from typing_extensions import override
 
@@ -173,7 +173,9 @@ def _adapted(tree: nodes.Template) -> nodes.Template:
 
 
 def _adapt(node: nodes.Node) -> None:
-    """Put the filters for missing values around what a node uses."""
+    """Put the filters for missing values around what a node uses. Refuse other templates."""
+    if isinstance(node, nodes.Include | nodes.Extends | nodes.Import | nodes.FromImport):
+        raise TemplateSyntaxError("another template cannot be used here: it would not have these names", node.lineno)
     if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
         node.node.attr = _CALLED + node.node.attr
     elif isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name):

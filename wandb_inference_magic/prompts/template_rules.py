@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from ..imports import is_instance, loaded
 from ..messages import is_container, shows_private_fields
+from ..text import member_value
 from .describe_frames import in_order, is_missing, python_of, says_nothing, unwrapped, without_addresses
 from .images import Image, TextOfImages, image_inside
 from .value_spans import MarkedText, check_images
@@ -96,7 +97,7 @@ def text_or_empty(value: Any) -> Any:
         return value
     shown = in_place_of_str(value)
     if shown is None and isinstance(value, (str, int, float)):
-        return value
+        return member_value(value)
     if shown is None and is_container(value):
         shown = json_of(value)
     # A path and an exception are often parts of a sentence: their own texts are.
@@ -270,7 +271,9 @@ class _Braces(Formatter):
 
     @override
     def convert_field(self, value: Any, conversion: Any) -> Any:
-        return value if is_missing(value) or not conversion else super().convert_field(_printable(value), conversion)
+        if is_missing(value) or not conversion:
+            return value
+        return super().convert_field(text_or_empty(value) if conversion == "s" else _printable(value), conversion)
 
     @override
     def format_field(self, value: Any, format_spec: str) -> str:

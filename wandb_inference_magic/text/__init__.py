@@ -11,6 +11,7 @@ from .figures import (
     duration,
     figure,
     is_number,
+    member_value,
     shortest,
     sum_or_none,
     ungrouped,

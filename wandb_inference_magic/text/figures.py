@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from enum import Enum
 from functools import lru_cache
 from math import isfinite
 from struct import pack, unpack
@@ -29,7 +30,21 @@ def written(value: object) -> str:
     """Return the text of a value. Of an integer that Python does not convert to text it is the number of digits."""
     if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
         return f"an integer of about {value.bit_length() * 3 // 10:,} digits"
-    return str(value)
+    return str(member_value(value))
+
+
+def member_value(value: Any) -> Any:
+    """Return the text or the number of a member of an enumeration that has such a type. Return any other value itself.
+
+    The `str` of a member of `class Label(str, Enum)` is its name: `Label.GOOD`.
+    """
+    if isinstance(value, Enum):
+        if isinstance(value, str):
+            return str.__str__(value)
+        # A method of the user says what a number means. Python's own differ between its versions.
+        if isinstance(value, int | float) and getattr(type(value).__str__, "__module__", "") == "enum":
+            return int(value) if isinstance(value, int) else float(value)
+    return value
 
 
 def figure(number: float) -> str:
