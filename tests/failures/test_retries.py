@@ -366,3 +366,89 @@ def test_a_service_that_refuses_streamed_counts_is_asked_without_them(
     assert [api.chat("hi").text for _ in range(2)] == ["Four it is."] * 2
     # Once for the endpoint.
     assert ["stream_options" in one.body for one in service.chats] == [True, False, False]
+
+
+# Pydantic's error as vLLM sends it: a text that quotes the request, and with it whatever the user wrote.
+QUOTING = (
+    "[{'type': 'value_error', 'loc': ('body', 'top_logprobs'), 'msg': 'Value error, when using `top_logprobs`, "
+    "`logprobs` must be true.', 'input': {'messages': [{'role': 'user', 'content': 'Invalid API key'}], "
+    "'stream_options': {'include_usage': True}, 'response_format': {}}, 'ctx': {'error': ValueError('x')}}]"
+)
+
+
+def test_what_an_error_quotes_of_the_request_is_not_what_it_says(api: ModuleType, service: Service) -> None:
+    service.then(refused(400, QUOTING))
+    with pytest.raises(InferenceError, match=r'said: "top_logprobs: Value .* be true\."') as raised:
+        api.chat("hi", schema="a int")
+    assert raised.value.cause == "request"
+    assert len(service.chats) == 1
+    api.chat("hi")
+    assert all("stream_options" in one.body for one in service.chats)
+
+
+def test_a_change_of_a_request_that_does_not_help_is_not_kept(api: ModuleType, service: Service) -> None:
+    service.then(*[refused(400, "Unknown argument: stream_options, top_k")] * 2)
+    with pytest.raises(InferenceError, match="top_k"):
+        api.chat("hi")
+    api.chat("hi")
+    assert ["stream_options" in one.body for one in service.chats] == [True, False, True]
+
+
+def lookup(city: str) -> str:
+    """Return the weather."""
+    return "sunny"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "thinking is enabled but reasoning_content is missing in assistant tool call message at index {}",
+        "Missing `reasoning_content` field in the assistant message at message index {}.",
+        "assistant message {} with tool_calls must include reasoning_content",
+        "The `reasoning_content` in the thinking mode must be passed back to the API.",
+    ],
+)
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_a_service_that_misses_the_reasoning_gets_it_in_each_message_with_calls(
+    api: ModuleType, service: Service, said: str, name: str
+) -> None:
+    """A model may call a tool without a thought. The field that is missing then is not left out everywhere."""
+    thoughts = iter(["I look.", ""])
+
+    def answer(one: Answer) -> None:
+        called = [message for message in one.received.body["messages"] if message.get("tool_calls")]
+        if any("reasoning_content" not in message for message in called):
+            refused(400, said.format(1))(one)
+            return
+        one.start()
+        if (thought := next(thoughts, None)) is not None:
+            call = {"index": 0, "id": "a", "function": {"name": "lookup", "arguments": '{"city": "Oslo"}'}}
+            one.event(chunk({name: thought, "tool_calls": [call]}, "tool_calls"))
+        else:
+            one.event(chunk({"content": "Sunny."}, "stop"))
+        one.end()
+
+    service.always = answer
+    assert api.chat("Oslo?", tools=[lookup]).text == "Sunny."
+    sent = [message for message in service.last.body["messages"] if message.get("tool_calls")]
+    assert [message["reasoning_content"] for message in sent] == ["I look.", ""]
+    tries = len(service.chats)
+    thoughts = iter([""])
+    assert api.chat("Oslo?", tools=[lookup]).text == "Sunny."
+    # Once for the endpoint.
+    assert len(service.chats) == tries + 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "messages: text content blocks must be non-empty",
+        "The text field in the ContentBlock object at messages.1.content.0 is blank. Add text to the text field.",
+    ],
+)
+def test_a_service_that_refuses_an_empty_text_beside_calls_gets_none(
+    api: ModuleType, service: Service, said: str
+) -> None:
+    service.then(calling(("lookup", '{"city": "Oslo"}')), refused(400, said), completion("Sunny."))
+    assert api.chat("Oslo?", tools=[lookup]).text == "Sunny."
+    assert [one.body["messages"][1]["content"] for one in service.chats[1:]] == ["", None]

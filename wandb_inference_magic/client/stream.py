@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from functools import cache, partial
+from functools import cache, partial, reduce
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from urllib.parse import urlencode
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from ..config import FEED_URL
 from ..errors import InferenceError, quoted
-from ..failures import BROKE_OFF, ServiceError
+from ..failures import BROKE_OFF, REASONING_IS_MISSING, ServiceError, read_error
 from ..replies import ALL_REASONING, error_in, thoughts_in, without_reasoning
 from ..text import read_json_text, whole, with_texts
 from .chunks import ChunkReader, describe_sent
@@ -45,9 +45,14 @@ TIMEOUTS_OF_SILENCE: Final = 10
 SECONDS_TO_DRAIN: Final = 0.1
 # After a `finish_reason` the token counts and `[DONE]` are waited for this long.
 SECONDS_AFTER_FINISH: Final = 10.0
-# The clients of services that cannot stream token counts, and of those that take no reasoning back.
-_without_usage: Final[WeakSet[openai.AsyncOpenAI]] = WeakSet()
-_without_reasoning: Final[WeakSet[openai.AsyncOpenAI]] = WeakSet()
+# A change of what the user has not set in a request.
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+# The changes with which the service of a client has accepted a request.
+_changes: Final[WeakKeyDictionary[openai.AsyncOpenAI, tuple[Change, ...]]] = WeakKeyDictionary()
+# What Anthropic's and Amazon's models say of a message that has only calls of tools.
+_EMPTY_TEXT: Final = r"content blocks? must be non-?empty|text field .{0,80}is blank"
+# What comes before the name of a field that is also a word: "400 tokens for reasoning".
+_BEFORE_NAME: Final = r"""(["'`.:\]] ?|\b(field|argument|property|key) )"""
 STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -172,35 +177,72 @@ async def stream_chat(
 
 
 async def _begin(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
-    """Post a request in the form that the service takes."""
+    """Post a request in the form that the service takes. What it accepts is kept for the client."""
     import openai
 
-    if client in _without_usage:
-        body = {name: value for name, value in body.items() if name != "stream_options"}
-    if client in _without_reasoning:
-        body = {**body, "messages": [without_reasoning(message) for message in body["messages"]]}
-    try:
-        return await _post(client, body)
-    except openai.APIStatusError as error:
-        if error.status_code not in (400, 422):
-            raise
-        # The SDK leaves out of its message what is no object.
-        error_text = f"{error} {error.body}"
-        # The user has set neither: older services refuse the option, and some refuse the reasoning of their own model.
-        if "stream_options" in body and "stream_options" in error_text:
-            _without_usage.add(client)
-        elif _refuses_reasoning(body["messages"], error_text):
-            _without_reasoning.add(client)
+    kept = changes = _changes.get(client, ())
+    while True:
+        sent = reduce(lambda changed, change: change(changed), changes, body)
+        try:
+            response = await _post(client, sent)
+        except openai.APIStatusError as error:
+            change = _change_for(error, sent) if error.status_code in (400, 422) else None
+            if change is None or change(sent) == sent or (change is _leave_out_reasoning and _add_reasoning in changes):
+                raise
+            if change is _add_reasoning:
+                changes = tuple(one for one in changes if one is not _leave_out_reasoning)
+            changes = (*changes, change)
         else:
-            raise
-        return await _begin(client, body)
+            if changes != kept:
+                _changes[client] = changes
+            return response
 
 
-def _refuses_reasoning(messages: Sequence[Mapping[str, Any]], error_text: str) -> bool:
+def _change_for(error: openai.APIStatusError, sent: dict[str, Any]) -> Change | None:
+    """Return the change that an error calls for: older services refuse `stream_options`, and some the reasoning."""
+    # Only its own words: some services quote the request.
+    message = read_error(error.response.text or error.body).message
+    if "stream_options" in sent and "stream_options" in message:
+        return _leave_out_usage
+    if re.search(REASONING_IS_MISSING, message):
+        return _add_reasoning
+    if _refuses_reasoning(sent["messages"], message):
+        return _leave_out_reasoning
+    return _leave_out_empty_text if re.search(_EMPTY_TEXT, message) else None
+
+
+def _leave_out_usage(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != "stream_options"}
+
+
+def _leave_out_reasoning(body: dict[str, Any]) -> dict[str, Any]:
+    return {**body, "messages": [without_reasoning(message) for message in body["messages"]]}
+
+
+def _add_reasoning(body: dict[str, Any]) -> dict[str, Any]:
+    """Give each message with calls of tools a `reasoning_content`: its reasoning, else an empty text."""
+
+    def changed(message: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not message.get("tool_calls"):
+            return message
+        texts = (message[name] for name in ALL_REASONING if isinstance(message.get(name), str))
+        return {**message, "reasoning_content": message.get("reasoning_content") or next(texts, "")}
+
+    return {**body, "messages": list(map(changed, body["messages"]))}
+
+
+def _leave_out_empty_text(body: dict[str, Any]) -> dict[str, Any]:
+    def changed(message: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**message, "content": None} if message.get("tool_calls") and not message["content"] else message
+
+    return {**body, "messages": list(map(changed, body["messages"]))}
+
+
+def _refuses_reasoning(messages: Sequence[Mapping[str, Any]], message: str) -> bool:
     """Return whether an error names a field of reasoning that was sent back. `reasoning_effort` is a parameter."""
     sent = {name for message in messages for name in ALL_REASONING if name in message}
     sent |= {"content" for message in messages if thoughts_in(message.get("content"))}
-    return any(re.search(rf"\b{name}\b", error_text) for name in sent)
+    return any(re.search(rf"\b{name}\b" if "_" in name else rf"{_BEFORE_NAME}{name}\b", message) for name in sent)
 
 
 async def _post(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
+    from .bodies import read_error
+    from .causes import REASONING_IS_MISSING
     from .connections import BROKE_OFF, GATEWAY_TIMEOUTS, may_have_run
     from .convert import FailureContext, to_inference_error
     from .retries import delay_after, retry_delay

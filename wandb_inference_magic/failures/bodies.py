@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,6 +54,11 @@ _PAGE: Final = re.compile(
 # Its first line of data. There may be other fields before it.
 _EVENT: Final = re.compile(r"(?:(?:event|id|retry):[^\n]*\n)*data:[ \t]*(.*)")
 _TITLE: Final = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
+# Pydantic's errors as Python writes them. They also quote the request: `'input': {...}`, `input_value={...}`.
+_PYDANTIC: Final = re.compile(
+    r"""\{'type': '[^']*', 'loc': \(([^)]*)\), 'msg': ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", re.DOTALL
+)
+_INPUT: Final = re.compile(r" *\[type=\w+, input_value=.{0,2000}?, input_type=\w+\]", re.DOTALL)
 _WAIT: Final = re.compile(
     rf"(?:try again|retry|wait)\D{{0,30}}?((?:\d+(?:\.\d+)?\s*{UNITS}\s*)+)",
     re.IGNORECASE,
@@ -167,12 +172,21 @@ def _message_of_object(value: Mapping[str, Any], depth: int) -> str:
     messages = list(filter(None, (_message(value.get(name), depth + 1) for name in MESSAGE_FIELDS)))
     # A short name of the error, beside what it means.
     found = ": ".join(messages[:2]) if isinstance(value.get("error"), str) else next(iter(messages), "")
-    named = ".".join(str(one) for one in place if one != "body")
-    return f"{named}: {found}" if named and found else found
+    return _with_place(map(str, place), found)
+
+
+def _with_place(place: Iterable[str], message: str) -> str:
+    named = ".".join(one for one in place if one != "body")
+    return f"{named}: {message}" if named and message else message
 
 
 def _text(text: str) -> str:
-    """Return a text, the title of a web page, or the text of another document with tags."""
+    """Return a text without what it quotes of the request; of a document with tags, its title or its text."""
+    start = text.find("[{'type': '")
+    if errors := _PYDANTIC.findall(text[start : start + 20_000])[:3] if start >= 0 else ():
+        places = [_with_place(re.findall(r"\w+", place), message[1:-1]) for place, message in errors]
+        return text[:start] + "; ".join(places)
+    text = _INPUT.sub("", text)
     if not text.lstrip().startswith("<"):
         return text
     title = _TITLE.search(text[:20_000])

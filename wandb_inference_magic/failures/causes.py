@@ -126,6 +126,11 @@ _PASSING: Final = (
     r"|(please retry|retry (later|after))(?! (after )?(check|verif|fix|correct|chang))"
     r"|(tokens|requests) per (second|minute|hour)|token_quota_exceeded"
 )
+# What a service says where it needs the reasoning back, and an assistant's message has none.
+REASONING_IS_MISSING: Final = (
+    r"(?i)\breasoning(_content)?\W.{0,80}\bpassed back|\breasoning_content\W.{0,20}\b(missing|required)"
+    r"|\b(missing|must (include|have|contain)|requires?)\W.{0,20}\breasoning_content"
+)
 # The statuses and the words of a refused response format. The schema of a function is another matter.
 _FORMAT_STATUSES: Final = (None, 400, 404, 415, 422, 424, 500, 501)
 _FORMAT: Final = (
@@ -284,8 +289,8 @@ CAUSES: Final = (
     _not_accepted(
         "Run the cell with --once or --new, or switch its thinking off: --think off.",
         (400, 422, None),
-        r"reasoning(_content)?\W.{0,80}\bpassed back",
-        why="The reasoning of earlier turns is not sent, and this model needs it.",
+        REASONING_IS_MISSING,
+        why="This model needs its reasoning back. That of earlier turns is not sent.",
         affects_all=False,
     ),
     _failing((400,), r"model has crashed|process has terminated", waits=FAILING),
