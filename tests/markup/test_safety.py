@@ -117,7 +117,8 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
         ("Set $HOME or `$PATH`, or `${A}`.", "Set \\$HOME or `$PATH`, or `${A}`."),
         ("In PHP $x is `$y`, and $z$ and $`a`$", "In PHP <span>\\$</span>x is `$y`, and $z$ and $`a`$"),
         # Brackets of text that a model has escaped, as Markdown made of HTML has them.
-        (r"See \[1\], use \[options\]", r"See \[1\], use \[options\]"),
+        (r"See \[1\], use \[an option\]", r"See \[1\], use \[an option\]"),
+        (r"It is \[ 42 \]", r"It is $$ 42 $$"),
         ("- \\[ \\] a\n- \\[x\\] b\n\n\\[x\\]", "- \\[ \\] a\n- \\[x\\] b\n\n$$x$$"),
         (r"\(a_1\) and \( b \)", "$a_1$ and $b$"),
         (r"\[ x < y \]", r"$$ x \lt  y $$"),

@@ -292,10 +292,12 @@ class Rewriting:
             href = str(span.token.attrs["href"])
             words = _without("`[]", literal(span.source[1:-1]))
             return f"[{words}]({quoted_url(href)})" if is_link(href) else literal(span.source)
-        shown = maths.in_line(span.token.content) if self._in_line else span.token.content
+        from ..maths.portable import in_cell, in_line
+
+        shown = in_line(span.token.content) if self._in_line else span.token.content
         if self._quotations and "\n" in shown:
             shown = "\n" * shown.count("\n") + shown.replace("\n", " ")
-        return maths.in_cell(shown) if self._table else shown
+        return in_cell(shown) if self._table else shown
 
     def _image(self, span: Span, *, in_link: bool) -> str:
         url = str(span.token.attrs["src"])

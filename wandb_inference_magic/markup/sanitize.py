@@ -60,7 +60,7 @@ def safe_document(parts: Sequence[DocumentPart], allow_images_from: Collection[s
     tags = tags_in("".join(part for part in parts if isinstance(part, str)))
     attempts = [
         partial(_each, parts, lambda text: Rewriting(text, allowed).result()),
-        # With display maths within a paragraph as inline maths: see `maths.in_line`.
+        # With display maths within a paragraph as inline maths: see `maths.portable.in_line`.
         partial(_each, parts, lambda text: Rewriting(text, allowed, in_line=True).result()),
         *([partial(_each, parts, partial(sanitize_markdown, allow_images_from=allowed))] if len(parts) > 1 else []),
         partial(_narrowed, parts, allowed),

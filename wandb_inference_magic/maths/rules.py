@@ -33,32 +33,11 @@ _INLINE: Final = re.compile(
 )
 # What a formula has between delimiters with two backslashes, which are in text about delimiters as well.
 _TEX_OF_JSON: Final = re.compile(r"[=^_+<>]|\\\\[A-Za-z]|^\s*\w\s*$")
-_WORDS: Final = re.compile(r"[\w\s.,:'-]*")
+# What is in the brackets of a text. A formula between display marks has spaces within them.
+_WORDS: Final = re.compile(r"\s*|[\w.,:'-](?:[\w\s.,:'-]*[\w.,:'-])?")
 _BRACKET: Final = re.compile(r"(?:\\(?:left|right|[Bb]igg?[lmr]?)\s*)?[()[\]]")
 _OPENER: Final = re.compile(r"\\\[|\$\$|\\begin\{[A-Za-z]+\*?\}")
 CLOSERS: Final = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]", r"\\(": r"\\)", r"\\[": r"\\]"}
-# A name that models use and MathJax does not know, and labels, which show nothing.
-_BOLD: Final = re.compile(r"\\bm(?![A-Za-z])")
-# Bars, and what they must not be confused with: a line break, and the text in a formula.
-_BAR: Final = re.compile(r"\\text[a-z]*\s*\{[^{}]*\}|\\\\|\\?\|")
-_LABEL: Final = re.compile(r"\\label\s*\{[\w:.\- ]{1,60}\}")
-# Text within a formula, and what the renderers of formulas do not all take in it: JupyterLab's refuses `_`, nbconvert's
-# shows the backslash of `\_`, and `\lt` belongs to formulas.
-_TEXT: Final = re.compile(
-    r"(?P<command>\\(?:text(?:rm|up|normal|it|bf|sf|tt)?|mbox|hbox|emph))\s*\{(?P<body>(?:[^{}\\^_]|\\[^A-Za-z]|[\^_](?:\{[^{}\\]*\})?)*)\}"
-)
-_NOT_TEXT: Final = re.compile(
-    r"(?P<script>[_^])\{(?P<braced>[^{}]*)\}|\^(?P<raised>[^\s{}\\])|\\?(?P<mark>[_&#%])|(?P<less><)|\$(?P<maths>[^$]+)\$"
-)
-# Currencies and phonetic letters: MathJax 3 shows an error in place of a formula that has them outside texts.
-_SIGNS: Final = re.compile(rf"{_TEXT.pattern}|(?P<signs>[\u0250-\u02af\u20a0-\u20cf]+)")
-_NESTING: Final = re.compile(
-    r"(?P<opens>\\begin\{[A-Za-z]+\*?\}|\{)|(?P<closes>\\end\{[A-Za-z]+\*?\}|\})|(?P<tag>\\tag(?![A-Za-z]))"
-    r"|(?P<line_end>\\\\)|(?P<column>&)|\\.",
-    re.DOTALL,
-)
-# The argument of mhchem's commands, in which `<=>` is an arrow, and two brackets are the texts above and below one.
-_CHEMICAL: Final = re.compile(r"(\\(?:ce|pu)\s*\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})")
 
 
 def match_inline(text: str, position: int, end: int) -> re.Match[str] | None:
@@ -104,115 +83,35 @@ def _closes_unopened(tex: str) -> bool:
 
 def inline_text(found: re.Match[str]) -> str | None:
     """Return matched maths in the delimiters that Jupyter renders; None if it is not ordinary maths."""
+    # Imported with the first formula, as what checks it: a first chat does not wait until their patterns are compiled.
+    from .portable import of_json, portable_environment, portable_formula
+
     if found["name"] is not None:
-        return _checked(safe_as_text(found[0]))
-    if (inner := found["round"] or found["single"] or _of_json(found["round_of_json"])) is not None:
-        return _checked(_in_lines(safe_as_text(inner.strip())), "$")
-    tex = _in_lines(safe_as_text(found["square"] or found["double"] or _of_json(found["square_of_json"]) or ""))
+        return _checked(portable_environment(found[0]))
+    if inner := found["round"] or found["single"] or of_json(found["round_of_json"]):
+        return _checked(portable_formula(inner.strip()), "$")
+    tex = portable_formula(found["square"] or found["double"] or of_json(found["square_of_json"]))
     # Within a paragraph, VS Code would read a delimiter at the start of a line as an opening one, up to the text's end.
     return _checked(f"{tex}{{}}" if tex.rstrip(" ").endswith("\n") else tex, "$$")
 
 
-def _of_json(tex: str | None) -> str | None:
-    """Return a formula with one backslash for two, as in the text of a JSON answer, unless it has names with one."""
-    is_doubled = tex is not None and re.search(r"(?<!\\)\\[A-Za-z]", tex) is None
-    return tex.replace(r"\\", "\\") if tex is not None and is_doubled else tex
-
-
 def _checked(tex: str, mark: str = "") -> str | None:
-    # Imported with the first formula: a first chat does not wait until its patterns are compiled.
     from .tex import is_ordinary_maths
 
     return f"{mark}{tex}{mark}" if is_ordinary_maths(tex) else None
 
 
-def safe_as_text(inner: str) -> str:
-    """Return LaTeX with the same meaning that is harmless if a front end reads it as text."""
-    inner = _SIGNS.sub(_text_apart, _LABEL.sub("", _BOLD.sub(r"\\boldsymbol", inner)))
-    inner = inner.replace("![", "!{}[").replace("~~", "~{}~")
-    # Every second piece is chemical.
-    return "".join(
-        _harmless(piece, *(("<(?=[A-Za-z/!?])", "(:") if number % 2 else ("<", "([:")))
-        for number, piece in enumerate(_CHEMICAL.split(inner))
-    )
-
-
-def _harmless(piece: str, tag: str, after_bracket: str) -> str:
-    """Return LaTeX without what may begin a tag, and with `{}` between `]` and the given characters."""
-    return re.sub(rf"\](?=[{re.escape(after_bracket)}])", "]{}", re.sub(tag, r"\\lt ", piece))
-
-
-def _text_apart(found: re.Match[str]) -> str:
-    r"""Return a text command with what is not text between pieces of text: `\text{a_b}` as `\text{a}\_\text{b}`."""
-    command, body = found["command"], found["body"]
-    if command is None:
-        return rf"\text{{{found['signs']}}}"
-    parts, position = [], 0
-
-    def add(text: str) -> None:
-        if text:
-            parts.append(f"{command}{{{text}}}")
-
-    for one in _NOT_TEXT.finditer(body):
-        add(body[position : one.start()])
-        position = one.end()
-        if one["mark"]:
-            parts.append(f"\\{one['mark']}")
-        elif one["less"]:
-            parts.append(r"{\lt}")
-        elif one["maths"]:
-            parts.append(f"{{{one['maths']}}}")
-        else:
-            script = _SIGNS.sub(_text_apart, f"{command}{{{one['braced'] or one['raised'] or ''}}}")
-            parts.append(f"{one['script'] or '^'}{{{script}}}")
-    if not parts:
-        return found[0]
-    add(body[position:])
-    return f"{{{''.join(parts)}}}"
-
-
 def block_lines(lines: list[str], opener: str) -> list[str] | None:
     r"""Return the source lines of a display block with `$$` for `\[` and `\]`; None if it is not ordinary maths."""
+    from .portable import portable_environment, portable_formula
+
     closer = closer_of(opener)
     before, _, rest = "\n".join(lines).partition(opener)
     inner, _, after = rest.rpartition(closer)
-    tex = safe_as_text(inner)
-    shown = _checked(_in_lines(tex), "$$") if opener in CLOSERS else _checked(opener + tex + closer)
+    is_formula = opener in CLOSERS
+    tex = portable_formula(inner) if is_formula else portable_environment(f"{opener}{inner}{closer}")
+    shown = _checked(tex, "$$" if is_formula else "")
     return None if shown is None else f"{before}{shown}{after}".split("\n")
-
-
-def _in_lines(tex: str) -> str:
-    r"""Return a formula with its lines in an environment: MathJax 3 shows the lines outside of one side by side."""
-    depth, is_broken, is_aligned = 0, False, False
-    for mark in _NESTING.finditer(tex):
-        if mark["opens"]:
-            depth += 1
-        elif mark["closes"]:
-            depth -= 1
-        elif not depth and mark["tag"]:
-            # It may not be in the environments below.
-            return tex
-        elif not depth:
-            is_aligned |= mark["column"] is not None
-            is_broken |= mark["line_end"] is not None and bool(tex[mark.end() :].strip())
-    name = "aligned" if is_aligned else "gathered"
-    return rf"\begin{{{name}}}{tex}\end{{{name}}}" if is_broken else tex
-
-
-def in_line(text: str) -> str:
-    """Return display maths as inline maths; any other text unchanged."""
-    return rf"$\displaystyle {text[2:-2].strip()}$" if text.startswith("$$") else text
-
-
-def in_cell(text: str) -> str:
-    r"""Return maths without `|`: front ends that read it before the table would take the backslash of `\|` for TeX."""
-
-    def without(found: re.Match[str]) -> str:
-        name = {"|": r"\vert", r"\|": r"\Vert"}.get(found[0])
-        space = " " if text[found.end() : found.end() + 1].isalpha() else ""
-        return found[0].replace("|", "\u2223") if name is None else name + space
-
-    return _BAR.sub(without, text)
 
 
 def closer_of(opener: str) -> str:
