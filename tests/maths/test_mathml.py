@@ -71,9 +71,12 @@ def test_the_letters_of_upright_names_are_upright() -> None:
         (r"\operatorname*{arg\,max}_\theta \operatorname{top-k} + a_{\max x}", "arg max_θ top-k + a_(max x)"),
         (r"25\,^\circ\text{C} = 77^\circ F", "25 °C = 77°F"),
         (r"{}_nC_k + \underset{k}{a+b}", "ₙCₖ + (a + b)ₖ"),
+        # Each line of its own.
+        (r"\begin{aligned} a &= \frac{1}{2} \\ &\le \sqrt{x} \end{aligned}", "a = 1/2\n≤ √x"),
+        ("\n\\begin{gather*}\na = b \\\\\nc\n\\end{gather*}\n", "a = b\nc"),
     ],
 )
-def test_a_formula_is_a_line_of_text(tex: str, text: str) -> None:
+def test_a_formula_is_text(tex: str, text: str) -> None:
     assert to_text(f"${tex}$") == text
 
 
@@ -86,10 +89,12 @@ def test_names_of_operators_and_groups_of_digits_are_whole() -> None:
     "tex",
     [
         r"\begin{pmatrix} a & b \\ c & d \end{pmatrix}",
+        r"\begin{aligned} a &= \begin{cases} 1 \\ 2 \end{cases} \\ b \end{aligned}",
+        r"x = \begin{gathered} a \\ b \end{gathered}",
         *[r"\binom nk", r"\overline{AB}", r"\underbrace{1+1}_{2}", r"\underline{x}"],
     ],
 )
-def test_a_formula_of_several_lines_is_not_a_line_of_text(tex: str) -> None:
+def test_a_formula_with_parts_of_several_lines_is_no_text(tex: str) -> None:
     assert to_mathml(f"${tex}$")
     assert to_text(f"${tex}$") is None
 

@@ -274,14 +274,14 @@ class SafeMarkdown(Markdown):
 def _terminal_tokens(token: Token) -> Iterator[Token]:
     """Yield a token as rich can show it."""
     if token.type == "maths_block":
-        line = replace(token, type="inline", children=[_maths_token(token)])
+        line = replace(token, type="inline", children=[*_maths_tokens(token)])
         yield from (
             replace(token, type="paragraph_open", nesting=1),
             line,
             replace(token, type="paragraph_close", nesting=-1),
         )
     elif token.type == "maths":
-        yield _maths_token(token)
+        yield from _maths_tokens(token)
     elif token.type == "image":
         yield replace(token, type="text", tag="", content=f"[image: {token.content}]", children=None)
     elif token.type != "html_inline":
@@ -291,9 +291,13 @@ def _terminal_tokens(token: Token) -> Iterator[Token]:
         yield replace(token, children=children)
 
 
-def _maths_token(token: Token) -> Token:
-    """Return maths as text with the characters that Unicode has or, if that is not possible, as code."""
+def _maths_tokens(token: Token) -> Iterator[Token]:
+    """Yield maths as text with the characters that Unicode has or, if that is not possible, as code."""
     text = to_text(token.content)
     if text is None:
-        return replace(token, type="code_inline", tag="code", block=False)
-    return replace(token, type="text", content=text, block=False)
+        yield replace(token, type="code_inline", tag="code", block=False)
+        return
+    for number, line in enumerate(text.split("\n")):
+        if number:
+            yield replace(token, type="hardbreak", tag="br", content="", block=False)
+        yield replace(token, type="text", content=line, block=False)

@@ -40,6 +40,10 @@ _ENVIRONMENT: Final = re.compile(
 _OUTER: Final = re.compile(
     r"\s*\\begin\{(?:equation|displaymath)\*?\}(.*)\\end\{(?:equation|displaymath)\*?\}\s*", re.DOTALL
 )
+# One formula a line.
+_LINES: Final = re.compile(
+    r"\s*\\begin\{(?P<name>aligned|gathered|split|(?:align|gather|eqnarray)\*?)\}(?:(?!\\begin)[\s\S])*\\end\{(?P=name)\}\s*"
+)
 # Of an operator's name it takes letters and spaces, and of a number no group of digits.
 _OPERATOR: Final = re.compile(r"\\operatorname\s*(?P<star>\*?)\s*\{(?P<name>[^{}]*)\}")
 _SPACE: Final = re.compile(r"\\[,:; ]|~| ")
@@ -70,10 +74,14 @@ def to_mathml(source: str) -> str | None:
 
 
 def to_text(source: str) -> str | None:
-    """Return a formula with its delimiters as one line of text; None if that would not say the same."""
+    """Return a formula with its delimiters as text, a line for each of its own; None if that would not say the same."""
     converted = _converted(source)
+    if converted is None:
+        return None
+    is_lines = _LINES.fullmatch(source.strip("$")) is not None
+    rows = converted.iter("mtr") if is_lines else [converted]
     try:
-        return None if converted is None else " ".join(_to_text(converted).split())
+        return "\n".join(" ".join("".join(map(_to_text, row)).split()) for row in rows)
     except ValueError:
         return None
 
