@@ -3,9 +3,12 @@
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, strategies as st
 
+from wandb_inference_magic.client import ChunkReader
 from wandb_inference_magic.client.sse import EventReader
+from wandb_inference_magic.failures import ServiceError
 
 WHOLE = (
     'data: {"text": "caf\u00e9 \u2028 end"}\n\n'
@@ -37,6 +40,12 @@ def test_any_cut_gives_the_same_events(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(WHOLE)]
     parts = [WHOLE[low:high] for low, high in pairwise(edges)]
     assert list(data_of(parts)) == EVENTS
+
+
+def test_an_error_without_data_says_nothing() -> None:
+    with pytest.raises(ServiceError) as raised:
+        list(ChunkReader().feed(b"event: error\n\n"))
+    assert raised.value.body == {}
 
 
 def test_bytes_that_are_not_utf8_are_replaced() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
+import openai
 import pytest
 from kernels import Kernel, failing
 from service import MODEL, Answer, Service, completion, refused
@@ -12,7 +15,7 @@ from service import MODEL, Answer, Service, completion, refused
 from wandb_inference_magic.catalog import Catalog
 from wandb_inference_magic.config import Endpoint
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.failures import FailureContext, to_inference_error
+from wandb_inference_magic.failures import FailureContext, ServiceError, to_inference_error
 from wandb_inference_magic.session import current_session
 
 KEY = "endpoint-secret-0123456789"
@@ -66,11 +69,134 @@ def test_an_exception_handled_by_the_users_code_is_not_reported_as_a_connection_
     assert "Nothing answers" not in error
 
 
+CONTEXT = FailureContext(Endpoint("custom", "http://localhost/v1"), "m", Catalog((), live=False))
+
+
+def error_of(body: object) -> InferenceError:
+    """Return the error for one that a service sends in place of a reply."""
+    return to_inference_error(ServiceError(body, has_begun=False), CONTEXT)
+
+
 def test_an_exception_that_nobody_foresaw_says_nothing_about_the_prompt() -> None:
-    context = FailureContext(Endpoint("custom", "http://localhost/v1"), "m", Catalog((), live=False))
-    error = to_inference_error(RuntimeError("odd"), context)
+    error = to_inference_error(RuntimeError("odd"), CONTEXT)
     assert "RuntimeError: odd" in str(error)
     assert not error.is_lasting
+
+
+TOO_LONG, QUOTA, PROMPT, UNKNOWN = (
+    "Shorten the prompt (",
+    "spending limit is used up",
+    "refused this prompt",
+    "not know",
+)
+# What services say, whom of the rows of a map it concerns, and what is made of it.
+SAID = [
+    (400, "Input length 131393 exceeds the maximum allowed input length of 131040 tokens.", False, TOO_LONG),
+    (400, "Invalid request: Your request exceeded model token limit: 262144 (requested: 269030)", False, TOO_LONG),
+    (400, "Prompt 超长", False, TOO_LONG),
+    (400, "The input token count (1196265) exceeds the maximum number of tokens allowed (1048575).", False, TOO_LONG),
+    (422, "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000", False, TOO_LONG),
+    (422, "Input validation error: `inputs` must have less than 4095 tokens. Given: 5000", False, TOO_LONG),
+    (400, "prompt token count of 130000 exceeds the limit of 128000", False, TOO_LONG),
+    (400, "Please reduce your prompt; or completion length.", False, TOO_LONG),
+    (400, "Total tokens of image and text exceed max message tokens", False, TOO_LONG),
+    (400, "The total number of tokens exceeds the model's limit", False, TOO_LONG),
+    (400, "tokens in request more than max tokens allowed", False, TOO_LONG),
+    (500, "Input length (40000) exceeds limit 32768", False, TOO_LONG),
+    (413, "Request body too large for gpt-4o model. Max size: 8000 tokens.", False, TOO_LONG),
+    (400, "Max length reached!", False, TOO_LONG),
+    (400, "The prompt (33000 tokens) is longer than what the model can handle (32768)", False, TOO_LONG),
+    (
+        400,
+        "max_tokens is too large: 200000. It supports at most 128000 completion tokens",
+        False,
+        "Leave out or change",
+    ),
+    (403, "Out of call volume quota. Quota will be replenished in 4.05:23:10.", True, QUOTA),
+    (429, {"message": "Hard cap", "code": "terminal_quota_exhausted"}, True, QUOTA),
+    (429, "Requests per day limit exceeded - too many requests sent.", True, QUOTA),
+    (429, "Too many tokens per day, please wait before trying again.", True, QUOTA),
+    (429, "Your request reached organization TPD rate limit, current: 1505273, limit: 1500000", True, QUOTA),
+    (
+        429,
+        "Rate limit reached on tokens per day (TPD): Limit 100, Used 97. Please try again in 9m38s.",
+        True,
+        "9 min 38 s",
+    ),
+    (429, "Requests per minute limit exceeded", False, "too many requests at once"),
+    (429, "已达到 5 小时的使用上限。您的限额将在 2026-11-30 03:12:22 重置。", True, QUOTA),
+    (403, {"message": "预扣费额度失败, 用户剩余额度: ＄0.01", "code": "insufficient_user_quota"}, True, QUOTA),
+    (403, "[sk-x***y] 该令牌额度已用尽 TokenStatusExhausted", True, QUOTA),
+    (403, "user quota is not enough", True, QUOTA),
+    (403, {"reason": "NOT_ENOUGH_BALANCE", "message": "not enough balance"}, True, QUOTA),
+    (403, "Sorry, your account balance is insufficient", True, QUOTA),
+    (403, "The request failed because your account has an overdue balance.", True, QUOTA),
+    (403, {"message": "Token quota for this instance has been reached", "code": "token_quota_reached"}, True, QUOTA),
+    (403, "AI Gateway requires a valid credit card on file", True, "Ask an administrator of the account"),
+    (404, "Your account 210 has not activated the model doubao-x.", True, "does not let this key use"),
+    (
+        503,
+        {"message": "No available channel for model m under group default", "code": "model_not_found"},
+        True,
+        UNKNOWN,
+    ),
+    (503, "当前分组 default 下对于模型 m 无可用渠道", True, UNKNOWN),
+    (
+        404,
+        "This is not a chat model and thus not supported in the v1/chat/completions endpoint.",
+        True,
+        "does not chat",
+    ),
+    (404, "This model is only supported in v1/responses and not in v1/chat/completions.", True, "does not chat"),
+    (
+        403,
+        {"code": "The caller does not have permission", "error": "Content violates usage guidelines."},
+        False,
+        PROMPT,
+    ),
+    (498, "Unsafe Request: blocked due to potential violations of the Usage Guidelines.", False, PROMPT),
+    (400, "Content Exists Risk", False, PROMPT),
+    (451, {"message": "The content you provided is blocked.", "type": "censorship_blocked"}, False, PROMPT),
+    (400, {"code": "SensitiveContentDetected", "message": "It may contain sensitive information."}, False, PROMPT),
+    (424, "Prompt blocked due to security configurations", False, PROMPT),
+    (400, "Request contains text fields that are blocked: PROHIBITED_CONTENT", False, PROMPT),
+    (400, "Prompt injection detected", False, PROMPT),
+    (400, "PII detected in prompt: EMAIL_ADDRESS", False, PROMPT),
+    (400, {"code": "request_timeout", "message": "stream disconnected before completion"}, False, "at the moment"),
+    (416, "max_completion_tokens is limited to 8000 for this model", False, "Leave out or change"),
+    (400, {"message": "Unsupported value", "param": "temperature"}, False, '"temperature: Unsupported value"'),
+    (400, {"message": "Invalid temperature", "param": "temperature"}, False, '"Invalid temperature"'),
+    (400, {"message": "Param Incorrect", "param": "reasoning_content must be passed back"}, False, "--think off"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "affects_all", "says"), SAID)
+def test_what_services_say_is_understood(status: int, body: str | dict[str, str], affects_all: bool, says: str) -> None:
+    error = error_of({"error": {"message": body} if isinstance(body, str) else body, "http_status_code": status})
+    assert says in str(error)
+    assert error.status == status
+    assert error.affects_all is affects_all
+    assert error.retryable is (says in ("too many requests at once", "9 min 38 s", "at the moment"))
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(400, {"message": "Invalid input", "param": "response_format"}), (500, {"message": "Stop: ParserTooComplex"})],
+)
+def test_a_response_format_is_refused_in_other_words(status: int, error: dict[str, str]) -> None:
+    assert error_of({"error": error, "http_status_code": status}).refuses_format
+
+
+def test_a_certificate_of_a_form_that_new_pythons_refuse_is_not_said_to_be_unknown() -> None:
+    refusal: Any = ssl.SSLCertVerificationError(1, "certificate verify failed: Missing Authority Key Identifier")
+    refusal.reason, refusal.verify_code = "CERTIFICATE_VERIFY_FAILED", 85
+    request: Any = SimpleNamespace(content=b"")
+    failure = openai.APIConnectionError(request=request)
+    failure.__cause__ = refusal
+    error = str(to_inference_error(failure, CONTEXT))
+    assert "Missing Authority Key Identifier" in error
+    assert "or use Python 3.12" in error
+    assert "SSL_CERT_FILE" not in error
 
 
 @pytest.fixture

@@ -442,6 +442,27 @@ def test_a_service_that_misses_the_reasoning_gets_it_in_each_message_with_calls(
 @pytest.mark.parametrize(
     "said",
     [
+        "messages.1.content.0: Invalid `signature` in `thinking` block",
+        "Corrupted thought signature.",
+        "The encrypted content rRZE could not be verified.",
+    ],
+)
+def test_reasoning_that_has_become_invalid_is_left_out(api: ModuleType, service: Service, said: str) -> None:
+    def thinking(one: Answer) -> None:
+        one.start()
+        thought = [{"type": "reasoning.text", "text": "I look.", "signature": "a", "index": 0}]
+        call = {"index": 0, "id": "a", "function": {"name": "lookup", "arguments": '{"city": "Oslo"}'}}
+        one.event(chunk({"reasoning_details": thought, "tool_calls": [call]}, "tool_calls"))
+        one.end()
+
+    service.then(thinking, refused(400, said), completion("Sunny."))
+    assert api.chat("Oslo?", tools=[lookup]).text == "Sunny."
+    assert ["reasoning_details" in one.body["messages"][1] for one in service.chats[1:]] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
         "messages: text content blocks must be non-empty",
         "The text field in the ContentBlock object at messages.1.content.0 is blank. Add text to the text field.",
     ],

@@ -36,6 +36,9 @@ END_EVENTS: Final = ("done", "end", "complete", "completed")
 INFORMING: Final = ("info", "log", "notice", "progress", "status", "warning")
 _SAYING_MORE: Final = frozenset(("choices", "error", "errors"))
 MAX_STATUS_CHARS: Final = 30
+OBJECT_OF_CHUNK: Final = "chat.completion.chunk"
+# The fields in which gateways wrap a reply.
+ENVELOPES: Final = ("data", "result", "response")
 CHECK_ADDRESS: Final = "Check the endpoint with %wbconfig; its address usually ends in /v1."
 _ERROR_TEXT: Final = re.compile(r"error|exception|fail|denied|abort|memory", re.IGNORECASE)
 # Bytes that are enough to tell a stream from a document.
@@ -136,7 +139,8 @@ class ChunkReader:
         if name in END_EVENTS or _is_end(found):
             self.completeness.is_done = True
         if name in ERROR_EVENTS or name.endswith(("Exception", "_error", ".error", ".failed")):
-            raise ServiceError({"type": name, "message": found or data}, has_begun=self._has_begun)
+            error = {"type": name, "message": found or data} if data else {}
+            raise ServiceError(error, has_begun=self._has_begun)
         if name in INFORMING and not (isinstance(found, dict) and found.keys() & _SAYING_MORE):
             yield {"line": data}
         elif objects := _objects(found) or _documents(data):
@@ -161,7 +165,7 @@ class ChunkReader:
             if self._has_ended and _BEGUN_OBJECT.match(text):
                 raise _cut_off()
             if is_data and text[:1] in ("{", "[", "<"):
-                if not self._has_begun:
+                if not self._has_begun and OBJECT_OF_CHUNK not in text:
                     raise _not_a_reply(text)
                 why = f'It sent a line in an unexpected form: "{quoted(text)}"'
                 raise _unusable("A part of the reply could not be read.", why, retryable=True)
@@ -224,8 +228,22 @@ def _is_end(found: Any) -> bool:
 def _objects(found: Any) -> list[Chunk]:
     """Return a JSON value that is an object, or a list of objects, as a list; empty for any other value."""
     if isinstance(found, Mapping):
-        return [found]
-    return found if isinstance(found, list) and all(isinstance(one, Mapping) for one in found) else []
+        return [_unwrapped(found)]
+    return (
+        list(map(_unwrapped, found))
+        if isinstance(found, list) and all(isinstance(one, Mapping) for one in found)
+        else []
+    )
+
+
+def _unwrapped(found: Mapping[str, Any]) -> Chunk:
+    """Return an object, or the reply in it with the fields beside: `{"success": true, "data": {"choices": []}}`."""
+    if "choices" in found:
+        return found
+    wrapping = (name for name in ENVELOPES if isinstance(inner := found.get(name), Mapping) and "choices" in inner)
+    if (name := next(wrapping, None)) is None:
+        return found
+    return {**{key: value for key, value in found.items() if key != name}, **found[name]}
 
 
 def _documents(data: str) -> list[Chunk]:

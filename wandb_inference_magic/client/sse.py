@@ -70,6 +70,8 @@ class EventReader:
         self._after_cr = False
         self._name = ""
         self._data: list[bytes] = []
+        # Some services write what is wrong into a comment.
+        self._comment = b""
         self._held = 0
         # Whether the lines that follow belong to JSON that has begun, and whether it has begun without `data:`.
         self._in_json = self._is_bare = False
@@ -95,6 +97,8 @@ class EventReader:
             self._hold(line[5:].removeprefix(b" "))
         elif line.startswith(b"event:"):
             self._name = decoded(line[6:], self._charset).strip()
+        elif line.startswith(b":") and self._name in ERROR_EVENTS:
+            self._comment = self._comment or line[1:].strip()
         elif line.startswith(b"error:"):
             yield Event("error", decoded(line[6:], self._charset).strip())
         elif _begins_json(line):
@@ -117,8 +121,8 @@ class EventReader:
     def _end(self) -> Iterator[Event]:
         """Yield the event that is held, if there is one."""
         if self._data or self._name in ERROR_EVENTS:
-            yield Event(self._name, decoded(b"\n".join(self._data), self._charset))
-        self._name, self._held, self._in_json, self._is_bare = "", 0, False, False
+            yield Event(self._name, decoded(b"\n".join(self._data) or self._comment, self._charset))
+        self._name, self._comment, self._held, self._in_json, self._is_bare = "", b"", 0, False, False
         self._data.clear()
 
     def _lines(self, chunk: bytes) -> Iterator[bytes]:

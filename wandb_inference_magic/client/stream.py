@@ -53,6 +53,11 @@ _changes: Final[WeakKeyDictionary[openai.AsyncOpenAI, tuple[Change, ...]]] = Wea
 _EMPTY_TEXT: Final = r"content blocks? must be non-?empty|text field .{0,80}is blank"
 # What comes before the name of a field that is also a word: "400 tokens for reasoning".
 _BEFORE_NAME: Final = r"""(["'`.:\]] ?|\b(field|argument|property|key) )"""
+# What services say of reasoning that a gateway has changed on its way.
+_BROKEN_REASONING: Final = (
+    r"(?i)\b(invalid|corrupted)\b.{0,20}\bsignature|\bsignature\b.{0,20}\b(not valid|invalid)"
+    r"|\bencrypted content\b.{0,80}\bcould not be"
+)
 STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -239,10 +244,11 @@ def _leave_out_empty_text(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuses_reasoning(messages: Sequence[Mapping[str, Any]], message: str) -> bool:
-    """Return whether an error names a field of reasoning that was sent back. `reasoning_effort` is a parameter."""
+    """Return whether an error is about reasoning that was sent back. `reasoning_effort` is a parameter."""
     sent = {name for message in messages for name in ALL_REASONING if name in message}
     sent |= {"content" for message in messages if thoughts_in(message.get("content"))}
-    return any(re.search(rf"\b{name}\b" if "_" in name else rf"{_BEFORE_NAME}{name}\b", message) for name in sent)
+    patterns = (rf"\b{name}\b" if "_" in name else rf"{_BEFORE_NAME}{name}\b" for name in sent)
+    return bool(sent) and any(re.search(one, message) for one in (_BROKEN_REASONING, *patterns))
 
 
 async def _post(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:

@@ -18,7 +18,9 @@ MESSAGE_FIELDS: Final = (
 )
 # The fields that have the place in the request.
 PLACES: Final = ("loc", "path", "location")
-STATUSES: Final = ("code", "status", "status_code", "statusCode", "http_code", "http_status", "error_code")
+STATUSES: Final = (
+    *("code", "status", "status_code", "statusCode", "http_code", "http_status", "http_status_code", "error_code"),
+)
 TYPES: Final = ("type", "code", "status", "error_type", "errorType", "object", "__type")
 # The types of error that stand for a status. Only letters and digits count.
 TYPES_OF_STATUS: Final = {
@@ -172,7 +174,11 @@ def _message_of_object(value: Mapping[str, Any], depth: int) -> str:
     messages = list(filter(None, (_message(value.get(name), depth + 1) for name in MESSAGE_FIELDS)))
     # A short name of the error, beside what it means.
     found = ": ".join(messages[:2]) if isinstance(value.get("error"), str) else next(iter(messages), "")
-    return _with_place(map(str, place), found)
+    param = value.get("param")
+    if not isinstance(param, str) or param in ("None", "null") or param in found:
+        return _with_place(map(str, place), found)
+    # Mostly the name of the parameter; some services write a sentence there.
+    return ": ".join(filter(None, (found, param))) if " " in param else _with_place([param], found)
 
 
 def _with_place(place: Iterable[str], message: str) -> str:

@@ -87,18 +87,26 @@ class ErrorForm:
 
 
 _QUOTA: Final = (
-    r"insufficient[_ ]?(quota|balance|credit|funds)|exceeded[_ ](your[_ ])?current[_ ]quota|credit balance"
+    r"insufficient[_ ]?(user[_ ])?(quota|balance|credit|funds)|exceeded[_ ](your[_ ])?current[_ ]quota|credit balance"
     r"|out of credit|(no|any) credits|billing[_ ](hard[_ ])?limit|spending[_ ]limit|payment required"
     r"|add (more )?credits"
-    r"|(monthly|weekly|daily) ((usage )?limit|(\w+ )?quota)|usage limit|key limit exceeded|included credits"
-    r"|used up your|arrear|account is not active|check your billing|account .{0,40}suspended|per-?day|recharge"
+    r"|(monthly|weekly|daily) (\w+ )?(limit|quota)|usage limit|key limit exceeded|included credits"
+    r"|used up your|arrear|overdue|account is not active|check your billing|account .{0,40}suspended|recharge"
+    # A time beside it says more.
+    r"|per-?day|(\b(tokens|requests) per day\b|\btpd\b)(?!.*try again in)"
+    r"|not enough (balance|quota|credit)|(balance|quota) is (not enough|insufficient|exhausted)|call volume quota"
+    r"|terminal_quota|token_quota_reached|(consumption|free tier|set inference)[_ ]limit|run out of credit"
     r"|(free tier|trial|credits?|allowance) (.{0,40} )?(exhausted|used up|expired)"
-    r"|budget[_ ](has been |is |was )?exceeded|(exceed\w*|over|max) (\w+ )?budget|余额不足|欠费"
+    r"|budget[_ ](has been |is |was )?exceeded|(exceed\w*|over|max) (\w+ )?budget"
+    r"|余额不足|欠费|额度(不足|失败|已用尽)|使用上限"
 )
 _TOO_LONG: Final = (
     r"context[_ ](length|size|window)|exceed\w* (the )?(available |maximum |model'?s? )*context|too many tokens"
-    r"|(prompt|input|message)s? (is |are )?too (long|large)|maximum (context|prompt|input)|reduce the length"
-    r"|n_keep >= n_ctx|request too large|range of input length|context shift is disabled"
+    r"|(prompt|input|message)s? (is |are )?too (long|large)|maximum (allowed )?(context|prompt|input)|reduce the length"
+    r"|n_keep >= n_ctx|(request|body|entity|payload) too large|range of input length|context shift is disabled"
+    r"|exceed\w* model token limit|(token count|number of tokens|tokens of image and text)\b.{0,30}\bexceed"
+    r"|(input|prompt) length .{0,20}\bexceed|`inputs`.{0,30} must (be <=|have less than)|tokens in request more than"
+    r"|reduce your (prompt|message|input)|prompt .{0,30}is longer than|max length reached|超长|过长"
 )
 _UNABLE: Final = (
     r"(is|are) not supported|not supported by|unsupported|does(n't| not) support|not implemented"
@@ -136,7 +144,7 @@ _FORMAT_STATUSES: Final = (None, 400, 404, 415, 422, 424, 500, 501)
 _FORMAT: Final = (
     r"^(?!.*(for function|input_schema|prompt was|polic|moderat|safety|flagged)).*("
     r"response[_ ]?(format|schema)|mime type|json[_ ](object|mode)|schema|structured|guided|grammar"
-    r"|output_(format|config)|llguidance)"
+    r"|output_(format|config)|llguidance|parsertoocomplex)"
 )
 # Rows of the same kind.
 _key = partial(ErrorForm, "key", "{service} did not accept the key.", "{key_remedy}", why="{who}")
@@ -171,18 +179,19 @@ CAUSES: Final = (
         "refused",
         "{service} refused this prompt.",
         "Change the prompt, or choose another model with %wbmodels.",
-        (400, 403, 406, 422, 446, 451, 500, None),
+        (400, 403, 406, 422, 424, 446, 451, 498, 500, None),
         r"moderation|flagged|content[_ ]?(policy|filter|management)|responsible ?ai|safety (system|policy|filter)"
-        r"|inappropriate content|guardrail|data_inspection_failed|sensitive content|new_sensitive|prohibited content"
-        r"|敏感内容",
+        r"|inappropriate content|guardrail|data_inspection_failed|sensitive[ _]?(content|information)|new_sensitive"
+        r"|prohibited[_ ](content|words)|content exists risk|censorship|prompt injection|pii detected|敏感内容"
+        r"|(prompt|response) blocked due to|violat\w+ .{0,40}(guideline|us(e|age) polic|terms of)|policy_violation",
         affects_all=False,
     ),
     ErrorForm(
         "refused",
         "{service} does not let this key use the model {model!r}.",
         "Choose a model that it may use, or ask who runs the service.",
-        (400, 401, 403, None),
-        r"model_access_denied|not allowed to access (this )?model|can only access models",
+        (400, 401, 403, 404, None),
+        r"model_access_denied|not allowed to access (this )?model|can only access models|not activated the model",
     ),
     _key((401, 407)),
     _key(
@@ -234,7 +243,7 @@ CAUSES: Final = (
         "Ask an administrator of the account whether it may use this model.",
         (403,),
         r"^\W*$|forbidden|permission|access|authori[sz]ed|account|subscription|project|\bkey\b|attention required"
-        r"|organi[sz]ation must be|verify your|allow-?list|from (this|your) ip",
+        r"|organi[sz]ation must be|verify your|credit card|payment|allow-?list|from (this|your) ip",
     ),
     _refused("Ask the people who run it whether this key may use it.", (403,), at="list"),
     _refused(
@@ -265,7 +274,16 @@ CAUSES: Final = (
         why="Its address may be wrong (it usually ends in /v1), or it does not list what it serves.",
         at="list",
     ),
+    ErrorForm(
+        "model",
+        "{service} does not chat with the model {model!r}.",
+        "Choose another one with %wbmodels.",
+        (400, 404, None),
+        r"not a chat model|only supported in v1/responses|does not support chat\b",
+    ),
     _unknown_model((400, 404, 410, 422, 500, None), _UNKNOWN_MODEL + "|the requested resource was not found"),
+    # Of gateways that have no service for it.
+    _unknown_model((503,), r"model_not_found|no available channel for model|下.{0,4}模型.*无可用渠道"),
     _unknown_model((404, 410), at="wandb"),
     _unknown_either(
         (404, 405, 410),
@@ -293,9 +311,9 @@ CAUSES: Final = (
         why="This model needs its reasoning back. That of earlier turns is not sent.",
         affects_all=False,
     ),
-    _failing((400,), r"model has crashed|process has terminated", waits=FAILING),
+    _failing((400,), r"model has crashed|process has terminated|request_timeout", waits=FAILING),
     _not_accepted(_CHANGE, (500, 501, 502, 503, None), _UNABLE),
-    _not_accepted(_CHANGE, (400, 404, 405, 413, 415, 422, 501)),
+    _not_accepted(_CHANGE, (400, 404, 405, 413, 415, 416, 422, 501)),
     _too_many(_FEWER, (429,), why="The limit counts requests in flight per project, user and model.", at="wandb"),
     _too_many(_FEWER, (429,)),
     _failing((503, 529), waits=OVERLOADED),

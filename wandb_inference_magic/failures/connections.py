@@ -32,6 +32,12 @@ REFUSED: Final = {
     9: "Its certificate is not valid yet: check the clock of this machine.",
     62: "Its certificate is for another host name: check the address.",
     64: "Its certificate is not for this IP address: use the host name that it is for.",
+    # Extensions that are missing or wrong.
+    **dict.fromkeys(
+        range(79, 95),
+        "Its certificate, or its authority's, has a form that Python refuses from version 3.13 on: ask the people who "
+        "run it for a new one, or use Python 3.12.",
+    ),
 }
 # What OpenSSL says where only this connection broke: it was cut, or bytes were changed on their way.
 _TRANSIENT_TLS: Final = r"UNEXPECTED_EOF|EOF occurred|ALERT_INTERNAL_ERROR|BAD_RECORD_MAC"
