@@ -11,6 +11,7 @@ from contextlib import suppress
 from copy import copy
 from enum import Enum
 from inspect import iscoroutinefunction
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar, get_args, get_origin
 
@@ -113,6 +114,15 @@ class ObjectSchemaGenerator(_JsonGenerator):
 
     def dataclass_args_schema(self, schema: Any) -> dict[str, Any]:
         return self._with_computed(super().dataclass_args_schema(schema), schema)
+
+    def function_after_schema(self, schema: Any) -> dict[str, Any]:
+        # The user's function may make other values of those that the model chooses from. Pydantic's own takes `value`.
+        is_users = not isinstance(schema["function"]["function"], attrgetter)
+        return (
+            {}
+            if is_users and schema["schema"]["type"] in ("enum", "literal")
+            else super().function_after_schema(schema)
+        )
 
     def _with_computed(self, made: dict[str, Any], schema: Any) -> dict[str, Any]:
         """Add the computed fields, which pydantic lists only in what it writes."""
