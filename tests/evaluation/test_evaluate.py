@@ -456,6 +456,12 @@ def test_truths_that_the_schema_does_not_allow_are_refused(
         ("label date", "2024-01-05", ["2024-01-05.", date(2024, 1, 5), "`2024-01-05T00:00:00`"], ""),
         ("label datetime", "2024-01-05T10:00", ["2024-01-05 10:00", "2024-01-05T10:00Z", "2024-01-05"], ""),
         (Annotated[Mark, AfterValidator(lambda one: one.name)], 1, ["A", "B", "A"], ""),
+        (
+            create_model("Mark", label=(Annotated[int, AfterValidator(hex)], ...)),
+            {"label": 1},
+            ["0x1", "0x2", "0x3"],
+            "",
+        ),
     ],
 )
 def test_truths_that_the_schema_does_not_allow_are_counted(

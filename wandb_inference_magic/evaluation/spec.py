@@ -24,7 +24,7 @@ from ..frames import (
     schema_kinds,
 )
 from ..prompts import is_missing
-from ..schemas import Mismatch
+from ..schemas import VALIDATED, Mismatch
 from ..text import read_json_text
 from .scorers import SCORERS, as_number, cannot_start
 
@@ -207,10 +207,12 @@ class EvaluationSpec:
     def never_right(self, truths: Sequence[Any]) -> list[Any]:
         """Return the truths beside which no answer can be right, because the schema allows no such value.
 
-        A function of the user knows the form of the truth, and other scorers do not compare whole values.
+        A scorer or a validator of the user's may know the form of the truth, and other scorers do not compare whole
+        values: then it is none.
         """
         name, kind = self.compared_field
-        if name is None or self.scorer not in (SCORERS["equal"], SCORERS["exact"]):
+        is_whole = self.scorer in (SCORERS["equal"], SCORERS["exact"])
+        if name is None or not is_whole or (self._schema and VALIDATED in str(self._schema.object_schema)):
             return []
         choices = self._choices(name)
         return [one for one in truths if not is_missing(one) and not can_mean(one, kind, choices)]

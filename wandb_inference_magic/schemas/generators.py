@@ -22,6 +22,7 @@ from typing_extensions import NotRequired, Required, get_type_hints
 
 from ..text import as_json
 from .docstrings import target_of
+from .validation import VALIDATED
 
 T = TypeVar("T")
 
@@ -116,13 +117,12 @@ class ObjectSchemaGenerator(_JsonGenerator):
         return self._with_computed(super().dataclass_args_schema(schema), schema)
 
     def function_after_schema(self, schema: Any) -> dict[str, Any]:
-        # The user's function may make other values of those that the model chooses from. Pydantic's own takes `value`.
-        is_users = not isinstance(schema["function"]["function"], attrgetter)
-        return (
-            {}
-            if is_users and schema["schema"]["type"] in ("enum", "literal")
-            else super().function_after_schema(schema)
-        )
+        # Pydantic's own function takes the `value` of an enum.
+        is_own = isinstance(schema["function"]["function"], attrgetter)
+        return super().function_after_schema(schema) | ({} if is_own else {VALIDATED: True})
+
+    def function_wrap_schema(self, schema: Any) -> dict[str, Any]:
+        return super().function_wrap_schema(schema) | {VALIDATED: True}
 
     def _with_computed(self, made: dict[str, Any], schema: Any) -> dict[str, Any]:
         """Add the computed fields, which pydantic lists only in what it writes."""
