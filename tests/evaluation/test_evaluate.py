@@ -10,18 +10,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from decimal import Context, Decimal, Inexact, localcontext
+from enum import Enum
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from evaluations import evaluate
-from pydantic import BaseModel, Field, HttpUrl, SecretStr, computed_field, create_model
+from pydantic import AfterValidator, BaseModel, Field, HttpUrl, SecretStr, computed_field, create_model
 from service import Answer, Service, completion, refused, usage
 
 from wandb_inference_magic.errors import InferenceError
@@ -30,6 +32,11 @@ from wandb_inference_magic.evaluation.run import Scores
 from wandb_inference_magic.statistics import ScoreMeasure, compare_pairs, paired
 
 FRAME = pd.DataFrame({"text": list("abcd"), "label": ["good", "good", "bad", "bad"]})
+
+
+class Mark(Enum):
+    A = 1
+    B = 2
 
 
 def by_model(service: Service, **answers: str) -> None:
@@ -411,6 +418,60 @@ def test_a_whole_answer_is_not_compared_with_a_value(api: ModuleType, service: S
     with pytest.raises(InferenceError, match=r"does not say which one it holds[\s\S]*--field label"):
         evaluated(api, FRAME.rename(columns={"label": "truth"}), truth="truth", schema="label good|bad, why")
     assert service.chats == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "truths", "said"),
+    [
+        ("label good|bad", [1, 0], "The first is 1; the schema allows good, bad."),
+        ("label good|bad?", ["positive", "negative"], "The first is 'positive'; the schema allows good, bad."),
+        (Mark, ["A", "B"], "The first is 'A'; the schema allows 1, 2."),
+        ("label int", ["five", "six"], "The first is 'five'."),
+        ("label bool", ["it is", "it is not"], "The first is 'it is'."),
+        ("label date", ["Jan 5, 2024", "05/01/2024"], "The first is 'Jan 5, 2024'."),
+    ],
+)
+def test_truths_that_the_schema_does_not_allow_are_refused(
+    api: ModuleType, service: Service, schema: Any, truths: list[Any], said: str
+) -> None:
+    frame = pd.DataFrame({"text": ["p", "q"], "label": truths})
+    with pytest.raises(InferenceError, match=f"No answer can be right.*{re.escape(said)} Nothing was sent"):
+        evaluated(api, frame, schema=schema)
+    assert service.chats == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer", "truths", "never"),
+    [
+        (
+            "label good|bad",
+            "good",
+            ["Good.", "bad", "ood"],
+            "In 1 row, label has a value",
+        ),
+        (Mark, 1, [Mark.A, 2, "1"], ""),
+        ("label yes|no", "yes", [True, 0, "YES"], ""),
+        ("label int", 1, ["1,000", 2.0, True], ""),
+        ("label float", 1, ["five", "1e3", "x"], "In 2 rows, label has a value"),
+        ("label date", "2024-01-05", ["2024-01-05.", date(2024, 1, 5), "`2024-01-05T00:00:00`"], ""),
+        ("label datetime", "2024-01-05T10:00", ["2024-01-05 10:00", "2024-01-05T10:00Z", "2024-01-05"], ""),
+        (Annotated[Mark, AfterValidator(lambda one: one.name)], 1, ["A", "B", "A"], ""),
+        (
+            create_model("Mark", label=(Annotated[int, AfterValidator(hex)], ...)),
+            {"label": 1},
+            ["0x1", "0x2", "0x3"],
+            "",
+        ),
+    ],
+)
+def test_truths_that_the_schema_does_not_allow_are_counted(
+    api: ModuleType, service: Service, schema: Any, answer: Any, truths: list[Any], never: str
+) -> None:
+    service.always = completion(json.dumps(answer if "Mark" in str(schema) else {"label": answer}))
+    frame = pd.DataFrame({"text": ["p", "q", "r"], "label": truths}, dtype=object)
+    found = str(evaluated(api, frame, schema=schema))
+    assert never in found
+    assert ("does not allow" in found) == bool(never)
 
 
 @pytest.mark.parametrize(

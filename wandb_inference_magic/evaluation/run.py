@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import comb
 from random import Random
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..batch import BatchResult, PreparedBatch, PreparedRuns
 from ..errors import InferenceError, shortened
-from ..frames import NO_VALUE, ONLY, ListRows, part_of
+from ..frames import NO_VALUE, ONLY, ListRows, part_of, plain
 from ..prompts import THE_PROMPT, is_missing
 from ..statistics import SEED, are_decided
 from ..text import counted
@@ -157,10 +157,15 @@ def tasks_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, Bat
     return [(rows, batch, model) for rows, batch in of_prompts for model in models]
 
 
-def notices_of(spec: EvaluationSpec) -> list[str]:
-    """Return what to say of the prompts before anything is sent."""
+def notices_of(spec: EvaluationSpec, known: Iterable[Row]) -> list[str]:
+    """Return what to say of the prompts and of the known answers before anything is sent."""
     names = [name for name, batch in spec.batches.items() if batch.mentions(spec.truth)]
-    return [f"The model sees the right answers: {_described(name)} names {spec.truth}." for name in names]
+    notices = [f"The model sees the right answers: {_described(name)} names {spec.truth}." for name in names]
+    if never := spec.never_right([spec.right_answer(row) for row in known]):
+        example = shortened(repr(plain(never[0])))
+        has = f"In {counted(len(never), 'row')}, {spec.truth} has a value that the schema does not allow, such as"
+        notices.append(f"{has} {example}: no answer can be right there.")
+    return notices
 
 
 def _described(name: str) -> str:
@@ -183,7 +188,7 @@ def start_dry_evaluation(
     known, left_out = known_rows(spec, rows)
     tasks = tasks_of(spec, list(known.values()))
     previewed = PreparedRuns(command, tasks, magic="wbeval", use_cache=use_cache).look()
-    notices = notices_of(spec)
+    notices = notices_of(spec, known.values())
     if left_out:
         notices.append(f"{counted(left_out, 'row')} without a value in {spec.truth} left out.")
     if spec.samples > 1:
@@ -242,7 +247,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         if self._judge is not None:
             check_judge(command, self._judge, self.runs[0])
         self._scores.start(self.runs)
-        self.runs[0].results.notice(*notices_of(spec))
+        self.runs[0].results.notice(*notices_of(spec, self._known))
 
     def run(self, progress: Progress | None = None) -> EvaluationResult:
         with self._command.listed(f"evaluation of {counted(len(self._known), 'row')}"):

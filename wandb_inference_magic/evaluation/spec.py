@@ -9,9 +9,22 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean, shortened, visible
-from ..frames import BOOLEAN, ONLY, STRUCT, Kind, are_yes_and_no, json_text, part_of, plain, read_nested, schema_kinds
+from ..frames import (
+    BOOLEAN,
+    ONLY,
+    STRUCT,
+    Kind,
+    are_yes_and_no,
+    can_mean,
+    choices_of,
+    json_text,
+    part_of,
+    plain,
+    read_nested,
+    schema_kinds,
+)
 from ..prompts import is_missing
-from ..schemas import Mismatch
+from ..schemas import VALIDATED, Mismatch
 from ..text import read_json_text
 from .scorers import SCORERS, as_number, cannot_start
 
@@ -80,8 +93,12 @@ class EvaluationSpec:
         name = wanted if wanted in kinds else next(iter(kinds)) if len(kinds) == 1 else None
         if name is None:
             return name, Kind(STRUCT, kinds)
-        field = part_of(part_of(self._schema.object_schema, "properties"), name) if self._schema else None
-        return name, Kind(BOOLEAN) if are_yes_and_no(part_of(field, "enum")) else kinds[name]
+        return name, Kind(BOOLEAN) if are_yes_and_no(self._choices(name)) else kinds[name]
+
+    def _choices(self, field: str) -> list[Any] | None:
+        """Return the values that a field can have, or the answer as a whole, if the schema lists them."""
+        whole = self._schema.object_schema if self._schema else None
+        return choices_of(whole if field == ONLY else part_of(part_of(whole, "properties"), field), whole)
 
     def right_answer(self, row: Row) -> Any:
         """Return what the answers to a row are compared with: its truth, or that field of it. None if it is not known.
@@ -153,8 +170,8 @@ class EvaluationSpec:
     def check_truths(self, truths: Sequence[Any]) -> None:
         """Raise if no answer could be right, whatever the models say.
 
-        The scorer needs numbers and no truth is one; or whole answers would be compared with truths that have no
-        fields.
+        The scorer needs numbers and no truth is one; the schema allows none of the truths; or whole answers would be
+        compared with truths that have no fields.
 
         Raises
         ------
@@ -168,6 +185,15 @@ class EvaluationSpec:
                 f"the first value is {shortened(repr(plain(given[0])))}.",
                 "Make it a column of numbers, or choose another scorer.",
             )
+        never = self.never_right(given)
+        if given and len(never) == len(given) and self.judge is None:
+            choices = self._choices(str(self.compared_field[0]))
+            allowed = f"; the schema allows {shortened(', '.join(map(str, choices)))}" if choices else ""
+            raise cannot_start(
+                f"No answer can be right: {self.truth!r} has no value that the schema allows. "
+                f"The first is {shortened(repr(plain(given[0])))}{allowed}.",
+                "Convert the values of the column, or change the schema.",
+            )
         fields = self._fields
         if self.compared_field[0] is not None or len(fields) < 2 or self.scorer is not SCORERS.get(self.scorer.name):
             return
@@ -177,3 +203,16 @@ class EvaluationSpec:
                 f"The schema has {len(fields)} fields, and {self.truth!r} does not say which one it holds.",
                 f"Name it: --field {fields[0]} (in Python: field={fields[0]!r}).",
             )
+
+    def never_right(self, truths: Sequence[Any]) -> list[Any]:
+        """Return the truths beside which no answer can be right, because the schema allows no such value.
+
+        A scorer or a validator of the user's may know the form of the truth, and other scorers do not compare whole
+        values: then it is none.
+        """
+        name, kind = self.compared_field
+        is_whole = self.scorer in (SCORERS["equal"], SCORERS["exact"])
+        if name is None or not is_whole or (self._schema and VALIDATED in str(self._schema.object_schema)):
+            return []
+        choices = self._choices(name)
+        return [one for one in truths if not is_missing(one) and not can_mean(one, kind, choices)]

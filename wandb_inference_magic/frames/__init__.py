@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .agreement import NO_VALUE, are_yes_and_no, means_same, number_of, read_nested
+    from .agreement import NO_VALUE, are_yes_and_no, can_mean, means_same, number_of, read_nested
     from .columns import (
         ONLY,
         ColumnNames,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         schema_kinds,
         typed_column,
     )
-    from .kinds import ANY, BOOLEAN, STRUCT, Kind
+    from .kinds import ANY, BOOLEAN, STRUCT, Kind, choices_of
     from .names import WrittenColumns, name_columns
     from .native_columns import pandas_array
     from .records import part_of

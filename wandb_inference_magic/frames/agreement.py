@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from ast import literal_eval
-from collections.abc import Set as AnySet
+from collections.abc import Sequence, Set as AnySet
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Context, Decimal, InvalidOperation
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..prompts import is_missing
 from ..text import bare, boolean_of, folded, is_number, read_json_text, shortest, ungrouped
 from .columns import json_text, plain
-from .kinds import ANY, BOOLEAN, Kind
+from .kinds import ANY, BOOLEAN, DATE, DECIMAL, DURATION, FLOAT, INT53, INT64, TIME, TIMESTAMP_ANY, Kind
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -36,6 +36,14 @@ _FLOAT: Final = Context(prec=15, traps=[])
 # Stands for an answer or a known value that there is not.
 NO_VALUE: Final = object()
 _Time = date | time | timedelta
+# A value of each type that a text may be read as.
+_EXAMPLES: Final = {
+    **dict.fromkeys((INT53, INT64, FLOAT, DECIMAL), 0),
+    DATE: date.min,
+    TIME: time.min,
+    TIMESTAMP_ANY: datetime.min,
+    DURATION: timedelta(0),
+}
 
 
 def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
@@ -85,6 +93,19 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     if ours == theirs or ours == _shortest(other) or theirs == _shortest(one):
         return True
     return (_is_fraction(one) or _is_fraction(other)) and _FLOAT.plus(ours) == _FLOAT.plus(theirs)
+
+
+def can_mean(value: Any, kind: Kind, choices: Sequence[Any] | None) -> bool:
+    """Return whether some value of a type can mean the same as a known value, or one of the choices if there are any.
+
+    It is true if that cannot be told.
+    """
+    if choices is not None or kind.name == BOOLEAN:
+        return any(means_same(one, value, kind) for one in (choices or (True, False)))
+    text, example = plain(value), _EXAMPLES.get(kind.name)
+    if example is None or not isinstance(text, str):
+        return True
+    return not all(isinstance(_read(one, example), str) for one in (text, _folded(text)))
 
 
 def _same_sets(ours: Any, theirs: Any, kind: Kind | None) -> bool:

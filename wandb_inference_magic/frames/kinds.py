@@ -137,6 +137,29 @@ def kind_of_schema(schema: Any, root: Any = None, within: tuple[str, ...] = ()) 
     return reduce(widened, allowed, _ANY)
 
 
+def choices_of(schema: Any, root: Any = None, within: tuple[str, ...] = ()) -> list[Any] | None:
+    """Return the values other than null that a JSON schema allows, if it lists them; else None.
+
+    Parameters
+    ----------
+    schema, root, within
+        See `kind_of_schema`.
+    """
+    root = schema if root is None else root
+    if not isinstance(schema, Mapping):
+        return None
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        return None if reference in within else choices_of(_found(reference, root), root, (*within, reference))
+    if "const" in schema or "enum" in schema:
+        allowed = [schema["const"]] if "const" in schema else _listed(schema["enum"])
+        return [one for one in allowed if one is not None]
+    if schema.get("type") == "null":
+        return []
+    found = [choices_of(one, root, within) for one in _listed(schema.get("anyOf")) + _listed(schema.get("oneOf"))]
+    return None if not found or None in found else [one for choices in found for one in choices or ()]
+
+
 def _struct(schema: Mapping[str, Any], of: Callable[[Any], Kind]) -> Kind:
     properties = schema.get("properties")
     known = properties if isinstance(properties, Mapping) else {}

@@ -12,5 +12,6 @@ from ..imports import lazy_exports
 if TYPE_CHECKING:
     from .schema import Mismatch, Schema, ValidatorError, read_schema, schema_of
     from .tools import ResultText, Toolbox, read_tools, toolbox_of
+    from .validation import VALIDATED
 
 __getattr__ = lazy_exports(__name__)

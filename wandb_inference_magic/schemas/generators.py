@@ -11,6 +11,7 @@ from contextlib import suppress
 from copy import copy
 from enum import Enum
 from inspect import iscoroutinefunction
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar, get_args, get_origin
 
@@ -21,6 +22,7 @@ from typing_extensions import NotRequired, Required, get_type_hints
 
 from ..text import as_json
 from .docstrings import target_of
+from .validation import VALIDATED
 
 T = TypeVar("T")
 
@@ -113,6 +115,14 @@ class ObjectSchemaGenerator(_JsonGenerator):
 
     def dataclass_args_schema(self, schema: Any) -> dict[str, Any]:
         return self._with_computed(super().dataclass_args_schema(schema), schema)
+
+    def function_after_schema(self, schema: Any) -> dict[str, Any]:
+        # Pydantic's own function takes the `value` of an enum.
+        is_own = isinstance(schema["function"]["function"], attrgetter)
+        return super().function_after_schema(schema) | ({} if is_own else {VALIDATED: True})
+
+    def function_wrap_schema(self, schema: Any) -> dict[str, Any]:
+        return super().function_wrap_schema(schema) | {VALIDATED: True}
 
     def _with_computed(self, made: dict[str, Any], schema: Any) -> dict[str, Any]:
         """Add the computed fields, which pydantic lists only in what it writes."""

@@ -91,7 +91,7 @@ class Schema:
     object_schema : mapping
         The JSON schema of what `check` returns. It differs from what is sent: fields have the names of the attributes,
         named tuples are objects, decimals have the format `decimal`, and a text has a format only if it becomes a
-        Python value of that kind, such as a date.
+        Python value of that kind, such as a date. VALIDATED marks what a validator may have changed.
     """
 
     name: str

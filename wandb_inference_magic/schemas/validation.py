@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
+# The keyword in an object's schema for a value of which a validator of the user's may make another one.
+VALIDATED: Final = "x-validated"
 # The formats of texts that pydantic also reads from numbers.
 TIMES: Final = ("date", "date-time", "time")
 # The values in pydantic's list of those that are allowed, as Python writes them.
