@@ -39,6 +39,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 import PIL.Image
+import PIL.ImageSequence
 import PIL.PngImagePlugin
 import polars as pl
 import pyarrow as pa
@@ -905,6 +906,31 @@ def test_a_model_with_a_field_that_has_no_json_form_is_its_fields() -> None:
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
 def test_a_matrix_is_an_array() -> None:
     assert text_of(np.asmatrix([[1, 2]])) == text_of(np.array([[1, 2]]))
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
+def test_a_pil_image_of_several_pages_is_refused_unless_one_is_chosen(kind: str) -> None:
+    pages = [PIL.Image.new("RGB", (4, 3), color) for color in ("red", "green", "blue")]
+    data = io.BytesIO()
+    pages[0].save(data, kind, save_all=True, append_images=pages[1:])
+    with PIL.Image.open(data) as picture:
+        with pytest.raises(InferenceError, match="has 3 pages or frames") as refused:
+            as_prompt(picture)
+        assert "image.copy()" in refused.value.remedy
+        assert len({str(as_prompt(page.copy())) for page in PIL.ImageSequence.Iterator(picture)}) == 3
+        picture.seek(1)
+        assert picture_of(picture).size == (4, 3)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG", "MPO"])
+def test_a_pil_image_of_one_page_or_a_photo_with_its_preview_is_an_image(kind: str) -> None:
+    data, picture = io.BytesIO(), PIL.Image.new("RGB", (4, 3), "red")
+    picture.save(data, kind, save_all=True, append_images=[picture.resize((2, 2))] if kind == "MPO" else [])
+    with PIL.Image.open(data) as opened:
+        opened.load()
+        assert picture_of(opened).size == (4, 3)
+    # The file is closed, the picture is loaded.
+    assert kind == "MPO" or picture_of(opened).size == (4, 3)
 
 
 def test_a_grey_picture_with_its_alpha_multiplied_in_is_an_image() -> None:
