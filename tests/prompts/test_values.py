@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import ctypes
 import enum
 import hashlib
@@ -466,7 +467,7 @@ UNUSUAL_FRAMES: list[tuple[str, Any, list[str]]] = [
     ("nothing", pd.DataFrame(), [""]),
     ("kinds", pd.DataFrame({"c": pd.Categorical(["u"]), "d": [pd.Timestamp("2026-01-02")], "l": [[1, 2]]}),
      ["c,d,l", 'u,2026-01-02 00:00:00,"[1, 2]"']),
-    ("arrays in cells", pd.DataFrame({"a": [np.array([1, 2])]}), ["a", "[1 2]"]),
+    ("arrays in cells", pd.DataFrame({"a": [np.array([1, 2])]}), ["a", '"[1, 2]"']),
     ("series", pd.Series([1.5, None], name="score"), ["score", "1.5", '""']),
     ("series with index", pd.Series([1], index=["x"]), ["index,values", "x,1"]),
     ("polars series", pl.Series("n", [1, 2]), ["n", "1", "2"]),
@@ -1122,6 +1123,31 @@ def test_an_image_in_the_form_of_a_dataset_is_an_image() -> None:
     content = render("{{ pictures }}", {"pictures": [{"bytes": data, "path": None}, {"bytes": data, "path": "b.png"}]})
     assert [part["type"] for part in content] == ["image_url", "image_url"]
     assert text_of({"bytes": b"no image", "path": "a.png"}) == '{"bytes": "[8 bytes]", "path": "a.png"}'
+
+
+def test_the_users_print_options_of_numpy_are_not_used() -> None:
+    array = np.array([1 / 3, 0.0001, np.nan])
+    text = text_of(array)
+    with np.printoptions(precision=2, suppress=True, threshold=2, sign="+", nanstr="-", floatmode="fixed"):
+        assert text_of(array) == text
+    assert "0.0001" in text
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ({"a": np.int64(1), "b": np.bool_(True), "c": np.array([1, 2])}, {"a": 1, "b": True, "c": [1, 2]}),
+        ([np.float32(0.1), np.int8(3), np.float64("inf"), np.nan], [0.1, 3, "inf", None]),
+        ({np.int64(3)}, [3]),
+        (np.array([1.5, 2]), [1.5, 2.0]),
+        (np.array([["a"], ["b"]]), [["a"], ["b"]]),
+        (np.array(["2026-01-02"], dtype="datetime64[D]"), ["2026-01-02"]),
+    ],
+)
+def test_a_cell_of_numpys_values_is_json_as_one_of_pythons(cell: Any, text: Any) -> None:
+    frames: list[Any] = [pd.Series([None, cell]), pd.DataFrame({"c": [None, cell]})]
+    for frame in [*frames, pl.DataFrame({"c": pl.Series([None, cell], dtype=pl.Object)})]:
+        assert json.loads(list(csv.reader(text_of(frame).splitlines()))[-1][0]) == text
 
 
 def test_a_huge_array_is_not_copied() -> None:

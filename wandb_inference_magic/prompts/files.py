@@ -27,8 +27,8 @@ from ..config import expanded, working_folder
 from ..errors import InferenceError, did_you_mean, quoted, shortened
 from ..text import counted, safe_plain, written
 from . import images
-from .charts import text_in_notebooks
-from .describe_frames import refuse_uncomputed, says_nothing, without_addresses
+from .charts import refuse_uncomputed, text_in_notebooks
+from .describe_frames import says_nothing, without_addresses
 from .value_spans import LEFT_OUT, CutText
 
 if TYPE_CHECKING:
