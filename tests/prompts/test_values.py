@@ -295,11 +295,12 @@ def test_an_object_without_source_shows_its_signature() -> None:
     [
         (enum.Enum("Mark", {"GOOD": 1, "BAD": "b"}), "Mark(GOOD=1, BAD='b')"),
         (pydantic.create_model("Made", a=(int, ...), b=(str, "c")), "Made(*, a: int, b: str = 'c') -> None"),
-        (type("Made", (int,), {"__doc__": "Count it."}), "Made(...)\n\nCount it."),
+        (type("Made", (Plain,), {"__doc__": "Count it.", "__init__": lambda self, n: None}), "Made(n)\n\nCount it."),
     ],
 )
 def test_a_class_without_source_shows_nothing_of_the_one_that_it_is_made_from(kind: type, text: str) -> None:
-    assert text_of(kind) == text
+    # Python 3.10 has this documentation for each enumeration.
+    assert text_of(kind).removesuffix("\n\nAn enumeration.") == text
 
 
 def test_an_exception_shows_its_traceback() -> None:
