@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import zipfile
 from pathlib import Path
 
 import PIL.Image
@@ -59,6 +60,23 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         as_prompt(pipe)
     with pytest.raises(InferenceError, match="a pipe or a device"):
         read_image(str(pipe), {})
+
+
+def test_a_path_in_an_archive_or_of_a_scan_is_read_as_one_on_the_disk(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        for name, text in (("a.txt", "hello"), ("empty.txt", ""), ("d/b.txt", "x"), ("c.pdf", "%PDF-1")):
+            archive.writestr(name, text)
+    folder = zipfile.Path(str(tmp_path / "z.zip"))
+    assert as_prompt(folder) == "a.txt\nc.pdf\nd/\nempty.txt"
+    assert [as_prompt(folder / name) for name in ("a.txt", "empty.txt")] == ["hello", ""]
+    assert as_prompt([folder / "a.txt"]) == f'["{folder / "a.txt"}"]'
+    for name, why in (("c.pdf", "It is a PDF document"), ("none.txt", "There is no such file")):
+        with pytest.raises(InferenceError, match=why):
+            as_prompt(folder / name)
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "g.txt").write_text("of a scan")
+    with os.scandir(tmp_path / "f") as found:
+        assert [as_prompt(one) for one in found] == ["of a scan"]
 
 
 def test_a_name_that_no_file_can_have_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import ctypes
 import enum
 import hashlib
@@ -39,6 +40,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 import PIL.Image
+import PIL.ImageSequence
 import PIL.PngImagePlugin
 import polars as pl
 import pyarrow as pa
@@ -232,6 +234,53 @@ def test_all_rows_of_a_result_of_sql_are_sent(result: object, text: str) -> None
     assert text_of(result) == json_of(result) == text
 
 
+class DjangoModel:
+    """As of Django: its text has none of its fields."""
+
+    _meta = SimpleNamespace(concrete_fields=[SimpleNamespace(attname=name) for name in ("id", "title", "deferred")])
+
+    def __init__(self, title: str) -> None:
+        self.id, self.title = 1, title
+
+    def __str__(self) -> str:
+        return "Model object (1)"
+
+
+class Named(DjangoModel):
+    def __str__(self) -> str:
+        return self.title
+
+
+class QuerySet:
+    """As of Django: its text has the first rows only."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return f"<QuerySet {self._rows[:1]}>"
+
+
+def test_a_query_of_django_is_all_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "django.db.models.query", SimpleNamespace(QuerySet=QuerySet))
+    monkeypatch.setitem(sys.modules, "django.db.models.base", SimpleNamespace(Model=DjangoModel))
+    for rows, text in (
+        (["a", "b"], '["a", "b"]'),
+        ([DjangoModel("a"), Named("b")], '[{"id": 1, "title": "a"}, "b"]'),
+        ([], "[]"),
+    ):
+        value = QuerySet(rows)
+        assert text_of(value) == json_of(value) == render("{{ '' ~ v }}", {"v": value}) == text
+    assert text_of(DjangoModel("a")) == '{"id": 1, "title": "a"}'
+    assert text_of(Named("b")) == "b"
+
+
 def test_rows_of_a_result_of_sql_that_are_left_out_are_counted() -> None:
     assert text_of(ResultSet(["a"], [(1,)] * 3000)).endswith('"[... 2,000 more left out ...]"\n]')
 
@@ -246,11 +295,12 @@ def test_an_object_without_source_shows_its_signature() -> None:
     [
         (enum.Enum("Mark", {"GOOD": 1, "BAD": "b"}), "Mark(GOOD=1, BAD='b')"),
         (pydantic.create_model("Made", a=(int, ...), b=(str, "c")), "Made(*, a: int, b: str = 'c') -> None"),
-        (type("Made", (int,), {"__doc__": "Count it."}), "Made(...)\n\nCount it."),
+        (type("Made", (Plain,), {"__doc__": "Count it.", "__init__": lambda self, n: None}), "Made(n)\n\nCount it."),
     ],
 )
 def test_a_class_without_source_shows_nothing_of_the_one_that_it_is_made_from(kind: type, text: str) -> None:
-    assert text_of(kind) == text
+    # Python 3.10 has this documentation for each enumeration.
+    assert text_of(kind).removesuffix("\n\nAn enumeration.") == text
 
 
 def test_an_exception_shows_its_traceback() -> None:
@@ -418,7 +468,7 @@ UNUSUAL_FRAMES: list[tuple[str, Any, list[str]]] = [
     ("nothing", pd.DataFrame(), [""]),
     ("kinds", pd.DataFrame({"c": pd.Categorical(["u"]), "d": [pd.Timestamp("2026-01-02")], "l": [[1, 2]]}),
      ["c,d,l", 'u,2026-01-02 00:00:00,"[1, 2]"']),
-    ("arrays in cells", pd.DataFrame({"a": [np.array([1, 2])]}), ["a", "[1 2]"]),
+    ("arrays in cells", pd.DataFrame({"a": [np.array([1, 2])]}), ["a", '"[1, 2]"']),
     ("series", pd.Series([1.5, None], name="score"), ["score", "1.5", '""']),
     ("series with index", pd.Series([1], index=["x"]), ["index,values", "x,1"]),
     ("polars series", pl.Series("n", [1, 2]), ["n", "1", "2"]),
@@ -907,6 +957,31 @@ def test_a_matrix_is_an_array() -> None:
     assert text_of(np.asmatrix([[1, 2]])) == text_of(np.array([[1, 2]]))
 
 
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
+def test_a_pil_image_of_several_pages_is_refused_unless_one_is_chosen(kind: str) -> None:
+    pages = [PIL.Image.new("RGB", (4, 3), color) for color in ("red", "green", "blue")]
+    data = io.BytesIO()
+    pages[0].save(data, kind, save_all=True, append_images=pages[1:])
+    with PIL.Image.open(data) as picture:
+        with pytest.raises(InferenceError, match="has 3 pages or frames") as refused:
+            as_prompt(picture)
+        assert "image.copy()" in refused.value.remedy
+        assert len({str(as_prompt(page.copy())) for page in PIL.ImageSequence.Iterator(picture)}) == 3
+        picture.seek(1)
+        assert picture_of(picture).size == (4, 3)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG", "MPO"])
+def test_a_pil_image_of_one_page_or_a_photo_with_its_preview_is_an_image(kind: str) -> None:
+    data, picture = io.BytesIO(), PIL.Image.new("RGB", (4, 3), "red")
+    picture.save(data, kind, save_all=True, append_images=[picture.resize((2, 2))] if kind == "MPO" else [])
+    with PIL.Image.open(data) as opened:
+        opened.load()
+        assert picture_of(opened).size == (4, 3)
+    # The file is closed, the picture is loaded.
+    assert kind == "MPO" or picture_of(opened).size == (4, 3)
+
+
 def test_a_grey_picture_with_its_alpha_multiplied_in_is_an_image() -> None:
     picture = picture_of(PIL.Image.new("LA", (2, 2), (100, 255)).convert("La"))
     assert (picture.mode, picture.getpixel((0, 0))) == ("LA", (100, 255))
@@ -1049,6 +1124,31 @@ def test_an_image_in_the_form_of_a_dataset_is_an_image() -> None:
     content = render("{{ pictures }}", {"pictures": [{"bytes": data, "path": None}, {"bytes": data, "path": "b.png"}]})
     assert [part["type"] for part in content] == ["image_url", "image_url"]
     assert text_of({"bytes": b"no image", "path": "a.png"}) == '{"bytes": "[8 bytes]", "path": "a.png"}'
+
+
+def test_the_users_print_options_of_numpy_are_not_used() -> None:
+    array = np.array([1 / 3, 0.0001, np.nan])
+    text = text_of(array)
+    with np.printoptions(precision=2, suppress=True, threshold=2, sign="+", nanstr="-", floatmode="fixed"):
+        assert text_of(array) == text
+    assert "0.0001" in text
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ({"a": np.int64(1), "b": np.bool_(True), "c": np.array([1, 2])}, {"a": 1, "b": True, "c": [1, 2]}),
+        ([np.float32(0.1), np.int8(3), np.float64("inf"), np.nan], [0.1, 3, "inf", None]),
+        ({np.int64(3)}, [3]),
+        (np.array([1.5, 2]), [1.5, 2.0]),
+        (np.array([["a"], ["b"]]), [["a"], ["b"]]),
+        (np.array(["2026-01-02"], dtype="datetime64[D]"), ["2026-01-02"]),
+    ],
+)
+def test_a_cell_of_numpys_values_is_json_as_one_of_pythons(cell: Any, text: Any) -> None:
+    frames: list[Any] = [pd.Series([None, cell]), pd.DataFrame({"c": [None, cell]})]
+    for frame in [*frames, pl.DataFrame({"c": pl.Series([None, cell], dtype=pl.Object)})]:
+        assert json.loads(list(csv.reader(text_of(frame).splitlines()))[-1][0]) == text
 
 
 def test_a_huge_array_is_not_copied() -> None:

@@ -71,6 +71,16 @@ def refuse_without_data(value: object) -> NoReturn:
     )
 
 
+def refuse_uncomputed(value: object) -> None:
+    """Raise InferenceError for a value of Dask that is no frame: its text says how it is computed, not what it is."""
+    kind = type(value)
+    if hasattr(kind, "__dask_graph__") and kind.__module__.partition(".")[0] in ("dask", "dask_expr"):
+        raise InferenceError(
+            f"The {kind.__name__} of Dask has no value before it is computed.",
+            remedy="Put its result into the prompt: .compute().",
+        )
+
+
 def describe_altair(chart: Any) -> str:
     """Describe an Altair chart by its Vega-Lite specification."""
     specification = without(_specification(chart), "$schema", "config")

@@ -37,6 +37,9 @@ MAX_VALUES: Final = 100
 MAX_DIMENSIONS: Final = 3
 LINE_WIDTH: Final = 120
 LONGEST_ARRAY: Final = 5000
+# Those of NumPy itself: the user's `np.set_printoptions` are for what is shown.
+_OF_NUMBERS: Final[dict[str, Any]] = {"precision": 8, "suppress": False, "sign": "-", "floatmode": "maxprec"}
+_PRINT_OPTIONS: Final = _OF_NUMBERS | {"nanstr": "nan", "infstr": "inf", "legacy": False}
 # Where an object is in the memory: of Python, hashlib, pyarrow, Mock, Jinja2; of ctypes, longer than an error's number.
 _PLACE: Final = (
     r"(?:(?: at | @ | address=)0x[0-9a-fA-F]{6,}|(?<= object) at [0-9a-fA-F]{8,}"
@@ -205,16 +208,6 @@ def describe_pandas(value: Any, *, is_head: bool = False) -> str:
     )
 
 
-def refuse_uncomputed(value: object) -> None:
-    """Raise InferenceError for a value of Dask that is no frame: its text says how it is computed, not what it is."""
-    kind = type(value)
-    if hasattr(kind, "__dask_graph__") and kind.__module__.partition(".")[0] in ("dask", "dask_expr"):
-        raise InferenceError(
-            f"The {kind.__name__} of Dask has no value before it is computed.",
-            remedy="Put its result into the prompt: .compute().",
-        )
-
-
 def describe_dask(value: Any) -> str:
     """Describe a DataFrame or a Series of Dask by its first rows. Only these are computed."""
     return describe_pandas(value.head(HEAD_ROWS, npartitions=-1), is_head=True)
@@ -263,7 +256,8 @@ def describe_array(array: Any) -> str:
     # With many dimensions, three values at each end of each dimension are still too many.
     ends = 3 if array.ndim <= MAX_DIMENSIONS else 1
     of_objects: Any = {"object": _item}
-    with np.printoptions(threshold=MAX_VALUES, edgeitems=ends, linewidth=LINE_WIDTH, formatter=of_objects):
+    limits: Any = {"threshold": MAX_VALUES, "edgeitems": ends, "linewidth": LINE_WIDTH, "formatter": of_objects}
+    with np.printoptions(**_PRINT_OPTIONS, **limits):
         shown = without_addresses(str(array if array.ndim <= 2 * MAX_DIMENSIONS else array.reshape(-1)))
     if len(shown) > LONGEST_ARRAY:
         shown = f"{shown[:LONGEST_ARRAY]} [...]"
@@ -358,7 +352,7 @@ def _cell(value: Any) -> str:
     if (text := own_text(value)) is None:
         if isinstance(value, bytes | bytearray | memoryview):
             return size_of(value)
-        if is_container(value):
+        if _has_items(value):
             with suppress(ValueError, RecursionError):
                 value = json.dumps(_Cell().of(value), ensure_ascii=False)
         text = _text(value)
@@ -367,6 +361,10 @@ def _cell(value: Any) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}[...]"
+
+
+def _has_items(value: Any) -> bool:
+    return is_container(value) or (is_instance(value, "numpy.ndarray") and value.ndim > 0)
 
 
 class _Cell:
@@ -384,8 +382,11 @@ class _Cell:
             return text
         if is_container(value) and isinstance(value, Mapping):
             return {written(name): self.of(one) for name, one in islice(public_items(value), LONGEST_CELL)}
-        if is_container(value):
+        if _has_items(value):
             return [self.of(one) for one in islice(items_in(value), LONGEST_CELL)]
+        if is_instance(value, "numpy.generic") and (kind := value.dtype.kind) in "biuf":
+            # The shortest decimals, which for a float of 32 bits are not those of Python's float.
+            value = float(str(value)) if kind == "f" else bool(value) if kind == "b" else int(value)
         if isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
             return value
         if isinstance(value, bytes | bytearray | memoryview):

@@ -27,8 +27,8 @@ from ..config import expanded, working_folder
 from ..errors import InferenceError, did_you_mean, quoted, shortened
 from ..text import counted, safe_plain, written
 from . import images
-from .charts import text_in_notebooks
-from .describe_frames import refuse_uncomputed, says_nothing, without_addresses
+from .charts import refuse_uncomputed, text_in_notebooks
+from .describe_frames import says_nothing, without_addresses
 from .value_spans import LEFT_OUT, CutText
 
 if TYPE_CHECKING:
@@ -123,6 +123,10 @@ def describe_file(value: object, *, is_whole: bool = False) -> Any:
     """
     if isinstance(value, Path):
         return _describe_path(value, is_whole=is_whole)
+    if isinstance(value, os.DirEntry):
+        return _describe_path(Path(value), is_whole=is_whole)
+    if _is_like_path(value):
+        return _describe_traversable(value, is_whole=is_whole)
     if not isinstance(value, bytes | bytearray | memoryview | BytesIO):
         return None
     data = value.getvalue() if isinstance(value, BytesIO) else bytes(value)
@@ -153,6 +157,23 @@ def _describe_path(value: Path, *, is_whole: bool) -> str | Image:
         why = getattr(error, "strerror", None) or str(error)
         raise _unreadable(str(path), why, "Check its name and folder.") from None
     return _text(data, str(path), path.suffix, is_whole=is_whole)
+
+
+def _is_like_path(value: object) -> bool:
+    """Return whether a value is the path of a file that is not on the disk: in an archive, or of a package."""
+    return all(hasattr(type(value), name) for name in ("is_dir", "is_file", "iterdir", "read_bytes"))
+
+
+def _describe_traversable(value: Any, *, is_whole: bool) -> str | Image:
+    """Return what `_describe_path` returns of a path that is not on the disk."""
+    try:
+        if value.is_dir():
+            return _names_in(value, is_whole=is_whole)
+        data = value.read_bytes()
+    except (OSError, LookupError, ValueError) as error:
+        why = "There is no such file." if isinstance(error, FileNotFoundError | KeyError) else str(error)
+        raise _unreadable(str(value), why, "Check its name and folder.") from None
+    return images.image_from_bytes(data) or _text(data, str(value), Path(value.name).suffix, is_whole=is_whole)
 
 
 def no_image_file(text: str) -> InferenceError | None:
@@ -308,7 +329,7 @@ def _utf16_without_mark(start: bytes) -> str | None:
     return None
 
 
-def _names_in(folder: Path, *, is_whole: bool) -> str:
+def _names_in(folder: Any, *, is_whole: bool) -> str:
     names = sorted(f"{one.name}/" if one.is_dir() else one.name for one in folder.iterdir())
     if is_whole or len(names) <= MAX_ENTRIES:
         return "\n".join(names)

@@ -35,6 +35,8 @@ _MARKS: Final = {"png": b"IEND", "jpeg": b"\xff\xd9"}
 _GIF_END: Final = b";"
 # What may say how an image is to be turned: EXIF in its forms, and XMP.
 _METADATA: Final = (b"Exif", b"eXIf", b"EXIF", b"Raw profile type exif", b"tiff:Orientation")
+# The formats of PIL whose frames are pages or an animation. Those of a photo (MPO) are versions of it.
+_OF_PAGES: Final = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")
 _SIGNATURES: Final = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 
 
@@ -239,17 +241,32 @@ def image_from_pillow(picture: Any) -> Image:
     Raises
     ------
     InferenceError
-        If PIL cannot read it: it is closed, empty, or its file is cut off.
+        If PIL cannot read it: it is closed, empty, or its file is cut off. If it has several pages and is at the first
+        one, because the user may not know of the others.
     """
     try:
         with quiet("PIL"):
-            return _drawn(picture)
+            drawn = _drawn(picture)
     except Exception as error:  # noqa: BLE001 - PIL raises many kinds
         raise InferenceError(
             "A PIL image cannot be put into a prompt.",
             why=f"PIL says: {quoted(describe_exception(error))}.",
             remedy="Open it again, and do not close it before the cell has run.",
         ) from None
+    if (pages := _pages_of(picture)) > 1 and not picture.tell():
+        raise InferenceError(
+            f"A PIL image has {pages} pages or frames. Only the first would be sent.",
+            remedy="Write {{ image.copy() }} for the first. For all, make a list in a cell, pages = [page.copy() for "
+            "page in PIL.ImageSequence.Iterator(image)], and write {{ pages }}.",
+        )
+    return drawn
+
+
+def _pages_of(picture: Any) -> int:
+    # A file that is closed has no others to read.
+    with suppress(Exception):
+        return int(picture.n_frames) if picture.format in _OF_PAGES else 1
+    return 1
 
 
 def _drawn(picture: Any) -> Image:

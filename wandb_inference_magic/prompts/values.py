@@ -84,6 +84,9 @@ def as_prompt(value: object) -> str | Image:
         return convert(value)
     if _record_of(value) is not None or hasattr(type(value), "model_dump") or is_container(value):
         return _json(value)
+    content: str | Image | None = describe_file(value)
+    if content is not None:
+        return content
     return images.image_from_png(value) or images.image_from_artist(value) or describe_object(value)
 
 
