@@ -66,7 +66,8 @@ def test_typical_formulas_of_models_stay_maths(topic: str) -> None:
 def test_each_allowed_name_is_maths() -> None:
     for name, tex in allowed_names().items():
         assert is_ordinary_maths(tex), name
-        assert sanitize_markdown(f"${tex}$") == f"${tex}$", name
+        # KaTeX does not know this name.
+        assert sanitize_markdown(f"${tex}$") == f"${tex}$".replace(r"\mbox", r"\text"), name
 
 
 def test_two_backslashes_in_mhchem_do_not_become_a_command() -> None:
@@ -113,7 +114,7 @@ def test_a_hostile_formula_is_shown_as_code_unchanged(opener: str, closer: str) 
         (r"$\bm{x}$", r"$\boldsymbol{x}$"),
         ("\\begin{equation}\n\\label{eq:1} E = mc^2\n\\end{equation}", "\\begin{equation}\n E = mc^2\n\\end{equation}"),
         # Text in a formula, with marks that only some renderers take there.
-        (r"$\text{true_pos} \mbox{R\&D}$", r"${\text{true}\_\text{pos}} {\mbox{R}\&\mbox{D}}$"),
+        (r"$\text{true_pos} \mbox{R\&D}$", r"${\text{true}\_\text{pos}} {\text{R}\&\text{D}}$"),
         (r"\[ \text{if $x > 0$ or y < 1} \]", r"$$ {\text{if }{x > 0}\text{ or y }{\lt}\text{ 1}} $$"),
         (r"$\text{m^2, CO_{2}, 50%}$", r"${\text{m}^{\text{2}}\text{, CO}_{\text{2}}\text{, 50}\%}$"),
         (r"$\text{costs \$5 {a}}$", r"$\text{costs \$5 {a}}$"),
@@ -135,6 +136,11 @@ def test_a_hostile_formula_is_shown_as_code_unchanged(opener: str, closer: str) 
         # In a quotation, JupyterLab takes its marks for a part of a formula of several lines.
         ("> $$\n> a = b\n> $$\n> so", "> $$ a = b $$\n>\n>\n> so"),
         ("> all $a\n> = b$ hold", "> all\n> $a = b$ hold"),
+        # VS Code reads `$$` at the start of a line as a block, and no dollar before a letter as the end of a formula.
+        (r"\[a = b\].", "<span></span>$$a = b$$."),
+        ("$$ a = b $$  \n$$c$$ and", "$$ a = b $$\n<span></span>$$c$$ and"),
+        ("so $$a$$ and", "so $$a$$ and"),
+        (r"the $n$th, \(k\)th, $x$.", r"the $n\text{th}$, $k\text{th}$, $x$."),
         # Text that only looks like the beginning of a formula.
         (r"C:\begin and \ref{x}", r"C:`\begin` and `\ref`&#123;x}"),
         (r"\\(x", r"`\(`x"),

@@ -39,6 +39,9 @@ _DEFINITION: Final = re.compile(r"^ *:[ \t]", re.MULTILINE)
 _ACTIVE: Final = "active"
 # Marks that have no meaning in a row's cells beyond the columns of its table, which only some parsers read as text.
 _EMPHASIS: Final = "`~*_"
+# What follows a formula: its line's end, and letters that VS Code would not let follow a dollar.
+_BLANKS: Final = re.compile(r" *(?=\n|\Z)")
+_LETTERS: Final = re.compile(r"[A-Za-z]+")
 _CONTAINERS: Final = ("bullet_list_open", "ordered_list_open", "blockquote_open")
 _BEGUN_APART: Final = ("table_open", "heading_open", "hr", *_CONTAINERS)
 
@@ -276,8 +279,28 @@ class Rewriting:
                 raise CannotRewriteError
             yield span.start, span.start + 1, "[" if is_link(href) else ""
             yield span.label_end, span.end, _destination(href)
+        elif span.kind in ("maths", "no_maths"):
+            yield self._maths_edit(span, content)
         else:
             yield span.start, span.end, self._shown(span, in_link=span.start in labels)
+
+    def _maths_edit(self, span: Span, content: str) -> tuple[int, int, str]:
+        """Return what replaces a formula, and with it letters or blanks that follow it."""
+        from ..maths.portable import in_cell, in_line, with_letters
+
+        shown, end = in_line(span.token.content) if self._in_line else span.token.content, span.end
+        if self._quotations and "\n" in shown:
+            shown = "\n" * shown.count("\n") + shown.replace("\n", " ")
+        if shown.endswith("$$"):
+            # VS Code reads it at the start of a line as a block, which ends with a line that ends with it.
+            begins_line = not self._table and not content[: span.start].rpartition("\n")[2].strip(" ")
+            if blanks := _BLANKS.match(content, end):
+                end = blanks.end()
+            elif begins_line:
+                shown = f"<span></span>{shown}"
+        elif shown.endswith("$") and (letters := _LETTERS.match(content, end)):
+            shown, end = with_letters(shown, letters[0]), letters.end()
+        return span.start, end, in_cell(shown) if self._table else shown
 
     def _shown(self, span: Span, *, in_link: bool) -> str:
         """Return what replaces an element other than a link with a label."""
@@ -288,16 +311,9 @@ class Rewriting:
             return dollars_apart(safe_inline(span.source)).replace(r"\|", "&#124;" if self._table else r"\|")
         if span.kind == "image":
             return self._image(span, in_link=in_link)
-        if span.kind == "autolink":
-            href = str(span.token.attrs["href"])
-            words = _without("`[]", literal(span.source[1:-1]))
-            return f"[{words}]({quoted_url(href)})" if is_link(href) else literal(span.source)
-        from ..maths.portable import in_cell, in_line
-
-        shown = in_line(span.token.content) if self._in_line else span.token.content
-        if self._quotations and "\n" in shown:
-            shown = "\n" * shown.count("\n") + shown.replace("\n", " ")
-        return in_cell(shown) if self._table else shown
+        href = str(span.token.attrs["href"])
+        words = _without("`[]", literal(span.source[1:-1]))
+        return f"[{words}]({quoted_url(href)})" if is_link(href) else literal(span.source)
 
     def _image(self, span: Span, *, in_link: bool) -> str:
         url = str(span.token.attrs["src"])

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# A name that models use and MathJax does not know, and labels, which show nothing.
-_BOLD: Final = re.compile(r"\\bm(?![A-Za-z])")
+# Names that models use and MathJax or KaTeX does not know, and labels, which show nothing.
+_OTHER_NAMES: Final = {"bm": r"\boldsymbol", "mbox": r"\text"}
+_NAMES: Final = re.compile(rf"\\({'|'.join(_OTHER_NAMES)})(?![A-Za-z])")
 # Bars, and what they must not be confused with: a line break, and the text in a formula.
 _BAR: Final = re.compile(r"\\text[a-z]*\s*\{[^{}]*\}|\\\\|\\?\|")
 _LABEL: Final = re.compile(r"\\label\s*\{[\w:.\- ]{1,60}\}")
@@ -39,7 +40,8 @@ def portable_formula(tex: str) -> str:
 
 def portable_environment(inner: str) -> str:
     """Return a formula as `portable_formula` does, without an environment for its lines."""
-    inner = _SIGNS.sub(_text_apart, _LABEL.sub("", _BOLD.sub(r"\\boldsymbol", inner)))
+    inner = _NAMES.sub(lambda found: _OTHER_NAMES[found[1]], _LABEL.sub("", inner))
+    inner = _SIGNS.sub(_text_apart, inner)
     inner = inner.replace("![", "!{}[").replace("~~", "~{}~")
     # Every second piece is chemical.
     return "".join(
@@ -103,6 +105,11 @@ def _in_lines(tex: str) -> str:
 def in_line(text: str) -> str:
     """Return display maths as inline maths; any other text unchanged."""
     return rf"$\displaystyle {text[2:-2].strip()}$" if text.startswith("$$") else text
+
+
+def with_letters(formula: str, letters: str) -> str:
+    """Return a formula in dollars with the letters that follow it, as in "$n$th", within it."""
+    return rf"{formula[:-1]}\text{{{letters}}}$"
 
 
 def in_cell(text: str) -> str:

@@ -111,7 +111,8 @@ def block_lines(lines: list[str], opener: str) -> list[str] | None:
     is_formula = opener in CLOSERS
     tex = portable_formula(inner) if is_formula else portable_environment(f"{opener}{inner}{closer}")
     shown = _checked(tex, "$$" if is_formula else "")
-    return None if shown is None else f"{before}{shown}{after}".split("\n")
+    # To VS Code, blanks after it would be text within it.
+    return None if shown is None else f"{before}{shown}{after.rstrip(' ')}".split("\n")
 
 
 def closer_of(opener: str) -> str:

@@ -32,6 +32,8 @@ COUNTS: Final = (
         "promptTokenCount",
         "inputTokens",
         "promptTokens",
+        "prompt_token_count",
+        "inputTokenCount",
     ),
     (
         "completion_tokens",
@@ -41,6 +43,8 @@ COUNTS: Final = (
         "candidatesTokenCount",
         "outputTokens",
         "completionTokens",
+        "candidates_token_count",
+        "outputTokenCount",
     ),
 )
 
@@ -59,6 +63,7 @@ REASONING_COUNTS: Final = (
     "output_tokens_details.reasoning_tokens",
     "reasoning_tokens",
     "thoughtsTokenCount",
+    "thoughts_token_count",
 )
 
 # Parts of the prompt that Anthropic's API, and Bedrock's, do not count in `input_tokens`.
@@ -66,7 +71,7 @@ APART: Final = (
     ("cache_read_input_tokens", "cacheReadInputTokens"),
     ("cache_creation_input_tokens", "cacheWriteInputTokens"),
 )
-TOTALS: Final = ("total_tokens", "totalTokenCount", "totalTokens")
+TOTALS: Final = ("total_tokens", "totalTokenCount", "totalTokens", "total_token_count")
 
 CHARACTERS_PER_TOKEN: Final = 4
 # The model wraps each message in a few tokens.

@@ -93,6 +93,8 @@ _STATES: Final = ("code", "Code", "status", "type", "object", "status_code", "ev
 # The fields by which a chunk can report an error beside a choice.
 _ERRORS: Final = ("errors", "error_message", "error_msg")
 _REPORTING: Final = frozenset((*_CODES, *_ERRORS, "success", "base_resp"))
+# The other fields of a chunk that have token counts.
+_USAGE: Final = ("timings", "usageMetadata", "usage_metadata", "amazon-bedrock-invocationMetrics")
 # What these fields say where nothing is wrong.
 _FINE: Final = re.compile(r"|0(\.0)?|2\d\d(\.0)?|none|null|false|ok|success|true|no ?error", re.IGNORECASE)
 # Words beside a code that is a service's own for success.
@@ -349,7 +351,7 @@ def usage_in(chunk: Mapping[str, Any]) -> object:
     """Return the token counts of a chunk, wherever they are: an object for `Usage.read`, or None."""
     choice = first_choice(chunk) or {}
     own = chunk.get("usage") or choice.get("usage") or delta_of(choice).get("usage")
-    elsewhere = _at(chunk.get("x_groq"), "usage") or chunk.get("timings") or chunk.get("usageMetadata")
+    elsewhere = next((chunk[name] for name in _USAGE if chunk.get(name)), None) or _at(chunk.get("x_groq"), "usage")
     usage = own or elsewhere or _at(chunk.get("meta"), "tokens")
     if isinstance(usage, dict) and not any(isinstance(one, int | float | str) for one in usage.values()):
         # The counts are one level below.

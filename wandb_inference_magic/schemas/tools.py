@@ -45,10 +45,12 @@ class ResultText:
     images: int = 0
 
 
-# How models begin the call of a tool, in the forms of Hermes and Qwen, Llama, Mistral, DeepSeek, Kimi and others.
+# How models begin the call of a tool, in the forms of Hermes and Qwen, Llama, Mistral, DeepSeek, Kimi, gpt-oss, Cohere
+# and others.
 _CALL: Final = re.compile(
-    r"<[|｜]?(?:tool|function)s?[_▁ ]?call|<function=|<[|｜]python_tag|\[TOOL_CALLS\]|<tool_use>|<invoke name=|"
-    r"```tool_c|functools\[",
+    r"<[|｜]?(?:start_|longcat_)?(?:tool|function)s?[_▁ ]?call|<function=|<[|｜]python_tag|\[TOOL_CALLS\]|<tool_use>|"
+    r"<invoke name=|```tool_c|functools\[|<｜DSML｜(?:function|tool)_calls|<\|channel\|>commentary to=|"
+    r"<\|open\|>tools?_?call|<\|START_ACTION|\A\s*\[[\w.]+\([\s\S]*\)\]\s*\Z",
     re.IGNORECASE,
 )
 _ARGUMENTS: Final = {"arguments", "parameters"}
