@@ -126,15 +126,6 @@ def test_a_recorded_reply_is_not_compressed_whatever_the_user_asks_for(
     assert service.last.headers["accept-encoding"] == "identity"
 
 
-def test_a_closed_client_is_built_again(api: ModuleType, service: Service) -> None:
-    with api.client() as first:
-        pass
-    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-    service.always = completion("Good.")
-    assert api.client() is not first
-    assert api.client().chat.completions.create(**asked).choices[0].message.content == "Good."
-
-
 def test_a_key_that_the_users_code_gives_is_sent(start_api: Callable[..., ModuleType], service: Service) -> None:
     api = start_api(**service.environment, WANDB_INFERENCE_API_KEY="its-own")
     service.always = completion("Good.")
@@ -161,6 +152,20 @@ def test_one_client_is_shared_and_rebuilt_only_when_its_settings_change(kernel: 
     assert service.last.body["max_tokens"] == 5
     assert service.last.body["top_k"] == 3
     assert service.last.body["model"] == "test/model-b"
+
+
+def test_a_client_that_one_thread_closes_stays_open_for_the_others(
+    start_api: Callable[..., ModuleType], service: Service
+) -> None:
+    api = start_api(**service.environment)
+    kept = api.client()
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    with api.client() as mine, mine.with_options(timeout=5) as copied:
+        mine.chat.completions.create(**asked)
+        copied.chat.completions.create(**asked)
+    kept.chat.completions.create(**asked)
+    assert api.client() is kept
+    assert len(service.chats) == 3
 
 
 INVALID_CALLS = {

@@ -263,6 +263,18 @@ def test_the_users_own_weave_tracing_works(tracing_kernel: Kernel, service: Serv
     assert tracing_kernel.value("weave.get_client() is mine")
 
 
+def test_attributes_that_the_user_has_set_are_on_each_call(tracing_kernel: Kernel, traces: TraceServer) -> None:
+    tracing_kernel.run(f"{OWN_WEAVE_PROJECT}\nfrom wandb_inference_magic import chat, map_prompts")
+    calls = "chat('hi')\n    map_prompts(['a'], '{{ text }}', cache=False)"
+    run = tracing_kernel.run(f"with weave.attributes({{'env': 'class'}}):\n    {calls}\nchat('no more')")
+    assert run.ok, run.text
+    tracing_kernel.run(FLUSH)
+    names = ("wbchat", "model_call", "wbmap")
+    traced = sorted((one for name in names for one in traces.named(name)), key=lambda one: str(one["started_at"]))
+    assert [one["attributes"].get("env") for one in traced] == ["class"] * 4 + [None] * 2
+    assert ["wandb_inference" in one["attributes"] for one in traced] == [True, False] * 3
+
+
 def test_calls_from_python_are_traced_like_the_magics(
     tracing_kernel: Kernel, service: Service, traces: TraceServer
 ) -> None:

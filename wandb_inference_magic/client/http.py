@@ -101,7 +101,6 @@ class Clients:
         built_for = (options, options.endpoint.out_of_reach is None, _environment())
         with self._lock:
             before, client = self._clients.get(kind, (None, None))
-            # A user may close it, as `with client() as ...` does.
             if client is None or before != built_for or client.is_closed():
                 built = build()
                 if client is not None:
@@ -116,7 +115,7 @@ class Clients:
             clients = [*self._replaced, *(client for _, client in self._clients.values())]
             self._clients, self._replaced = {}, []
         for client in clients:
-            if (closing := client.close()) is not None:
+            if (closing := getattr(client, "close_connections", client.close)()) is not None:
                 self._loop.run(closing)
 
 

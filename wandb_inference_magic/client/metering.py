@@ -61,7 +61,7 @@ class Meter(Protocol):
 
 
 def metered_client(meter: Meter) -> type[OpenAI]:
-    """Return a subclass of the SDK's client that asks `meter` before each attempt.
+    """Return a subclass of the SDK's client that asks `meter` before each attempt, and that its users share.
 
     The SDK builds a request for each attempt, from options of its own, and does not convert the errors of that.
     """
@@ -84,6 +84,13 @@ def metered_client(meter: Meter) -> type[OpenAI]:
                 raise
             request.extensions[CALL] = call
             return request
+
+        def close(self) -> None:
+            """Do nothing: other threads may use the client. Idle connections end by themselves."""
+
+        def close_connections(self) -> None:
+            """Close the client for all of its users."""
+            super().close()
 
     return MeteredOpenAI
 

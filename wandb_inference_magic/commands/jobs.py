@@ -185,11 +185,13 @@ def _act(context: MagicContext, action: str, job: Job, options: JobsOptions) -> 
     if action == "cancel":
         job.cancel()
         return line_bundle(f"Job {job.id} is being cancelled. What was answered is kept.")
+    if job.cancelled.is_set():
+        return line_bundle(f"Job {job.id} is being cancelled.")
     if action == "pause":
         job.pause()
         return line_bundle(f"Job {job.id} sends no more requests. To go on: %wbjobs {job.id} --resume")
-    goes_on = job.resume()
-    return line_bundle(f"Job {job.id} {'goes on' if goes_on else 'is being cancelled'}.")
+    job.resume()
+    return line_bundle(f"Job {job.id} goes on.")
 
 
 def _result(job: Job) -> Any:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markdown import CodeBlock, Markdown
+from rich.markdown import CodeBlock, Markdown, TableElement
 from rich.segment import Segment
 from rich.syntax import Syntax
+from rich.table import Table
 from rich.text import Text
 
 from ..concurrency import deferred_interrupts
@@ -259,10 +260,25 @@ class _Code(CodeBlock):
         yield Syntax(str(self.text).rstrip(), self.lexer_name, theme=self.theme, word_wrap=True)
 
 
+class _Table(TableElement):
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for table in super().__rich_console__(console, options):
+            if isinstance(table, Table):
+                # rich would cut a word that is wider than its column.
+                for column in table.columns:
+                    column.overflow = "fold"
+            yield table
+
+
 class SafeMarkdown(Markdown):
     """Renders untrusted Markdown, read as for a notebook: HTML is text, addresses are visible, and maths is text."""
 
-    elements: ClassVar[dict[str, Any]] = {**Markdown.elements, "fence": _Code, "code_block": _Code}
+    elements: ClassVar[dict[str, Any]] = {
+        **Markdown.elements,
+        "fence": _Code,
+        "code_block": _Code,
+        "table_open": _Table,
+    }
 
     def __init__(self, text: str) -> None:
         super().__init__("", hyperlinks=False, code_theme=THEME)

@@ -257,14 +257,18 @@ class Tracer:
     def op(self, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any]) -> Iterator[tuple[Trace, Any]]:
         """Trace the `with` block as a call. Give its trace, and Weave's own call object or None."""
         trace = Trace(take_notices=self._take_notices)
-        with self._call(name, inputs, trace, attributes={"wandb_inference": dict(attributes)}) as call:
+        both = {**_users_attributes(), "wandb_inference": dict(attributes)}
+        with self._call(name, inputs, trace, attributes=both) as call:
             yield trace, call
 
     @contextmanager
     def child(self, parent: Any, request: PreparedRequest, seen: ObservedCall) -> Iterator[None]:
         """Trace the request made inside the `with` block as a call inside `parent`, Weave's own call object."""
         trace = Trace()
-        with self._call("model_call", request.flat_body, trace, parent=parent, use_stack=False):
+        # This runs in another thread, without the user's context. Weave has added attributes of its own.
+        own = ("wandb_inference", "weave")
+        users = {key: value for key, value in dict(parent.attributes or {}).items() if key not in own}
+        with self._call("model_call", request.flat_body, trace, parent=parent, use_stack=False, attributes=users):
             try:
                 yield
             finally:
@@ -370,6 +374,13 @@ def _users_client() -> Any:
     """Return the client that the user has made with `weave.init`, or None. Weave is not imported for that."""
     get_client = getattr(sys.modules.get("weave"), "get_client", None)
     return None if get_client is None else get_client()
+
+
+def _users_attributes() -> dict[str, Any]:
+    """Return the attributes that the user's code has set with `weave.attributes`, at this place in it."""
+    context = sys.modules.get("weave.trace.context.call_context")
+    attributes = getattr(context, "call_attributes", None)
+    return {} if attributes is None else dict(attributes.get())
 
 
 def _weave(nothing_done: str) -> Any:
