@@ -217,7 +217,7 @@ def test_variables_of_the_user_are_completed(kernel_with_models: Kernel) -> None
 
 @pytest.mark.short
 def test_ipython_completes_everything_else(kernel_with_models: Kernel) -> None:
-    kernel_with_models.run("some_variable = 1\nopen('some_file.txt', 'w').close()")
+    kernel_with_models.run("some_variable = 1\nheld = {'some_key': 1}\nopen('some_file.txt', 'w').close()")
     expected = {
         "some_var|": ["some_variable"],
         "%%wbchat\nsome_var|": ["%%wbchat\nsome_variable"],
@@ -231,6 +231,9 @@ def test_ipython_completes_everything_else(kernel_with_models: Kernel) -> None:
         # Text may be anything.
         "%wbchat --system some_f|": ["%wbchat --system some_file.txt"],
         "%wbchat hello some_f|": ["%wbchat hello some_file.txt"],
+        # An image may be a file, and a frame an expression.
+        "%wbchat --image some_f|": ["%wbchat --image some_file.txt"],
+        '%%wbmap held["|': ['%%wbmap held["some_key'],
     }
     assert differences(kernel_with_models, expected) == {}
 

@@ -25,6 +25,7 @@ def test_code_blocks_are_found_with_their_language() -> None:
         CodeBlock("sh", "echo $HOME"),
         CodeBlock("", "plain"),
     )
+    assert code_blocks("\ufeff```python\nx\n```") == (CodeBlock("python", "x"),)
     assert code_blocks("- a list:\n\n  ```python\n  in_it()\n  ```\n") == (CodeBlock("python", "in_it()"),)
     assert code_blocks("no code") == ()
     assert str(code_blocks(TWO_BLOCKS)[0]) == "x = 1\nx"
@@ -92,6 +93,8 @@ TABLE = (
     [
         (TABLE, None, [("Paris", 2102650, 105.4), ("Rome", 2748109, 1285.0)]),
         ("|n|z|\n|-|-|\n|1,5|01234|\n|12,25|99999|", None, [("1,5", "01234"), ("12,25", "99999")]),
+        ("\ufeff|p|q|\n|-|-|\n|0,123|1,234|\n|0,001|5|", None, [("0,123", "1,234"), ("0,001", "5")]),
+        ("|p|q|\n|-|-|\n|0,5|1.5|\n|a|2|", None, [("0,5", 1.5), ("a", 2.0)]),
         ("|n|z|\n|-|-|\n|+1,234.5|1_0|\n|-7|20|", None, [(1234.5, "1_0"), (-7.0, "20")]),
         ("|n|z|\n|-|-|\n|\u22127|\u221207|\n|1|20|", None, [(-7, "\u221207"), (1, "20")]),
         ("|n|\n|-|\n|0.5|\n|0|", None, [(0.5,), (0.0,)]),

@@ -111,6 +111,10 @@ class Offers:
         # A dash begins an option, so the value before it is missing.
         matching = [] if word.startswith("-") else _matching(names, fragment)
         written = {text: names[name] for name in matching if (text := _written(name, quote)) is not None}
+        # An image may be a file, and a frame an expression, in which IPython completes keys and attributes.
+        is_expression = value.completes == "value" or (value.completes == "variable" and re.search(r"\W", word))
+        if not written and is_expression:
+            return _nothing()
         return _result(fragment, written, value.completes or "value")
 
     def _names(self, value: Value) -> Mapping[str, str | None] | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Leading zeros carry meaning, as do the plus of a phone number and the E of a name. Python would ignore underscores,
 # and read names such as Nan.
 _NO_NUMBER: Final = re.compile(r"[+\u2010\u2011\u2212-]?0\d|.*_|\+\d{7}|\d+[eE]\d|[+-]?[a-zA-Z]")
+_DECIMAL_COMMA: Final = re.compile(r"[+\u2010-\u2013\u2212-]?(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))")
 # How a table's cell says, in a column of numbers, that there is none.
 _NO_VALUE: Final = frozenset(("", "-", "\N{EN DASH}", "\N{EM DASH}", "n/a", "na", "nan", "none", "null"))
 
@@ -43,9 +44,14 @@ def code_blocks(markdown: str) -> tuple[CodeBlock, ...]:
     """Return the fenced and indented code blocks of a Markdown text, in order, without their final newline."""
     return tuple(
         CodeBlock(token.info.split()[0] if token.info.split() else "", token.content.removesuffix("\n"))
-        for token in _parser().parse(markdown)
+        for token in _parser().parse(_shown(markdown))
         if token.type in ("fence", "code_block")
     )
+
+
+def _shown(markdown: str) -> str:
+    """Return Markdown without the marks of byte order, which front ends do not show: one may be before a block."""
+    return markdown.replace("\ufeff", "")
 
 
 def json_in(text: str) -> Any:
@@ -144,7 +150,7 @@ def to_records(text: str, parsed: Any = None) -> Records | None:
 
     # The table comes before JSON: bracketed text beside the table would be read as JSON.
     for source in sources:
-        if (table := next(_tables(_parser().parse(keep_cells(source))), None)) is not None:
+        if (table := next(_tables(_parser().parse(keep_cells(_shown(source)))), None)) is not None:
             return table
     if lines := _json_lines(sources):
         return Records(lines)
@@ -215,7 +221,13 @@ def _tables(tokens: Sequence[Token]) -> Iterator[Records]:
         elif token.type == "table_close":
             heads, *body = rows
             names = _distinct(heads)
-            columns = [_typed([row[number] for row in body]) for number in range(len(heads))]
+            # Then 1,234 in the same table is not a thousand.
+            has_decimal_commas = any(_DECIMAL_COMMA.fullmatch(cell.strip()) for row in body for cell in row)
+            cells_of = [[row[number] for row in body] for number in range(len(heads))]
+            columns = [
+                cells if has_decimal_commas and any("," in cell for cell in cells) else _typed(cells)
+                for cells in cells_of
+            ]
             yield Records([dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)], names)
 
 

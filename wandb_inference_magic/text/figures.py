@@ -58,8 +58,9 @@ def sum_or_none(numbers: Sequence[Number | None]) -> Number | None:
     return sum(known) if len(known) == len(numbers) else None
 
 
-# 2,102,650 is a number. 1,5 does not match: the comma can be a decimal comma. Nor does 2 102: it may be two numbers.
-_GROUPED: Final = re.compile(r"[+-]?\d{1,3}([,\u00a0\u2009\u202f])\d{3}(?:\1\d{3})*(?:\.\d+)?")
+# 2,102,650 is a number. 1,5 does not match: the comma can be a decimal comma. Nor does 2 102: it may be two
+# numbers. 0,123 has a decimal comma.
+_GROUPED: Final = re.compile(r"[+-]?[1-9]\d{0,2}([,\u00a0\u2009\u202f])\d{3}(?:\1\d{3})*(?:\.\d+)?")
 
 _MINUS: Final = re.compile(r"^[\u2010-\u2013\u2212](?=[\d.])")
 
