@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, strategies as st
 from service import Answer, Service
 
-from wandb_inference_magic.batch.run_results import SHOWN_REPORTS
+from wandb_inference_magic.batch.run_results import MAX_REPORTS_SHOWN
 from wandb_inference_magic.client import ChunkReader
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.failures import ServiceError
@@ -156,7 +156,7 @@ def as_map(api: ModuleType, form: Form) -> None:
         check_error(error, form.error)
         return
     reported = " ".join(str(one.message) for one in warned)
-    assert all(one in reported for one in form.expected.get("notices", ())[:SHOWN_REPORTS])
+    assert all(one in reported for one in form.expected.get("notices", ())[:MAX_REPORTS_SHOWN])
     (row,) = frame.to_dict("records")
     if not form.error and form.expected.get("text"):
         assert row["reply"] == form.expected["text"]

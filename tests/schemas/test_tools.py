@@ -39,7 +39,7 @@ from wandb_inference_magic.messages.reply import ToolCall, ToolStep
 from wandb_inference_magic.prompts import Image
 from wandb_inference_magic.schemas import tools
 from wandb_inference_magic.schemas.tool_schema import describe
-from wandb_inference_magic.schemas.tools import LONGEST_RESULT, Toolbox, read_tools, toolbox_of
+from wandb_inference_magic.schemas.tools import MAX_RESULT_CHARS, Toolbox, read_tools, toolbox_of
 
 pytestmark = pytest.mark.short
 
@@ -936,9 +936,9 @@ def test_a_long_result_is_cut_visibly() -> None:
 
     done = step(long)
     assert done.ok
-    assert done.result.startswith("x" * LONGEST_RESULT + "\n…")
+    assert done.result.startswith("x" * MAX_RESULT_CHARS + "\n…")
     assert "20,000 of 53,210" in done.result
-    assert len(done.result) < LONGEST_RESULT + 100
+    assert len(done.result) < MAX_RESULT_CHARS + 100
     assert done.notices == (
         "The result of the tool long was cut: the model got the first 20,000 of 53,210 characters.",
     )

@@ -22,7 +22,7 @@ from wandb_inference_magic.config.key import Key, check_key
 from wandb_inference_magic.config.settings import WANDB_URL
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.failures.convert import FailureContext, to_inference_error
-from wandb_inference_magic.text.redaction import hidden, redacted
+from wandb_inference_magic.text.redaction import redacted, redacted_value
 
 KEY = "wandb_v1_S3CRET/s3cret+S3CRET=="
 MARK = "Zq7xK"
@@ -77,7 +77,7 @@ def test_an_error_contains_no_key_in_any_encoding(written: str) -> None:
     shown = "\n".join((str(error), repr(error), str(error.args), str(error.request_id), *error._render_traceback_()))
     assert "3cret" not in shown.lower()
     assert "(hidden)" in shown
-    assert written not in str(hidden({"a": [written]}, (KEY,)))
+    assert written not in str(redacted_value({"a": [written]}, (KEY,)))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_long_fragments_of_a_key_are_hidden_in_any_encoding(written: str) -> Non
     # In lower case, this letter is two characters.
     assert redacted(f"İ Wrong key: {written}!", {"WANDB_API_KEY": LONG_SECRET}) == f"İ {shown}"
     # base64 mixes the prefix into the first characters: those few are not part of the secret.
-    for found in (shown, str(hidden(f"Wrong key: {written}!", (LONG_SECRET,)))):
+    for found in (shown, str(redacted_value(f"Wrong key: {written}!", (LONG_SECRET,)))):
         kept = found.replace("(hidden)", "|").removeprefix("Wrong key: ").removesuffix("!")
         assert "|" in kept
         assert all(len(one) < 16 for one in kept.split("|"))
@@ -205,7 +205,7 @@ def test_long_fragments_of_a_key_are_hidden_in_any_encoding(written: str) -> Non
 def test_a_key_that_servers_take_in_place_of_one_changes_no_reply(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_INFERENCE_API_KEY", key)
     text = f"You can ask me {key}."
-    assert hidden(text, (key,)) == text == redacted(text)
+    assert redacted_value(text, (key,)) == text == redacted(text)
 
 
 def test_a_short_prefix_and_suffix_of_a_key_are_shown() -> None:

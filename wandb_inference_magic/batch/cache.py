@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..config import cache_folder, check_file
 from ..errors import MB, quoted, shortened
-from ..text import read_json_text, whole
+from ..text import read_json_text, without_surrogates
 
 if TYPE_CHECKING:
     from ..config import Resolved
@@ -29,7 +29,7 @@ T = TypeVar("T")
 FILE: Final = "answers.sqlite"
 # In bytes. A row that is larger is not read.
 MAX_FILE: Final = 10**12
-LONGEST_ANSWER: Final = 64_000_000
+MAX_ANSWER_BYTES: Final = 64_000_000
 # The most keys in one statement: older versions of SQLite take 999 values.
 MAX_AT_ONCE: Final = 300
 # How long to wait while another kernel is writing.
@@ -291,7 +291,7 @@ def _row(key: str, answer: Answer) -> tuple[str, str, float]:
     # An error is first in the text: see `_REPLACES`.
     stored = {name: value for name, value in {"error": "", **asdict(answer)}.items() if value}
     # A lone surrogate, for example in an error that quotes one, cannot be encoded as UTF-8.
-    return key, whole(json.dumps(stored, ensure_ascii=False)), time()
+    return key, without_surrogates(json.dumps(stored, ensure_ascii=False)), time()
 
 
 def _insert(file: sqlite3.Connection, rows: Sequence[tuple[str, str, float]]) -> None:
@@ -309,7 +309,7 @@ def _in_parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
 def _found(file: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Answer]:
     marks = ", ".join("?" * len(keys))
     query = f"select question, answer from answers where question in ({marks}) and length(answer) <= ?"
-    with closing(file.execute(query, (*keys, LONGEST_ANSWER))) as rows:
+    with closing(file.execute(query, (*keys, MAX_ANSWER_BYTES))) as rows:
         return {key: answer for key, stored in rows if (answer := _read(stored)) is not None}
 
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from .run import BatchRun
 
 PREVIEWED: Final = 3
-SHOWN_CHARACTERS: Final = 120
+MAX_CHARS_SHOWN: Final = 120
 # The fields of a schema that are shown.
-SHOWN_FIELDS: Final = 8
+MAX_FIELDS_SHOWN: Final = 8
 SECONDS_BETWEEN_DRAWINGS: Final = 0.25
 STILL_ASKED: Final = "⏳ The first answers. The other rows are still running."
 
@@ -142,11 +142,11 @@ def first_answers(run: BatchRun) -> list[tuple[str, ...]]:
 
 def _shown_fields(run: BatchRun) -> list[str]:
     schema = run.spec.chat.schema
-    return [] if schema is None else list(schema.fields)[:SHOWN_FIELDS]
+    return [] if schema is None else list(schema.fields)[:MAX_FIELDS_SHOWN]
 
 
 def _shown(value: Any) -> str:
-    return "" if value is None else shortened(" ".join(str(value).split()), SHOWN_CHARACTERS)
+    return "" if value is None else shortened(" ".join(str(value).split()), MAX_CHARS_SHOWN)
 
 
 def answers_bundle(runs: Sequence[BatchRun], most: int | None = None, *, below: str = "") -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # The reason of a row that a run has not come to, or that it was interrupted at.
 UNANSWERED: Final = "Not answered yet."
-SHOWN_REPORTS: Final = 2
+MAX_REPORTS_SHOWN: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +212,6 @@ def not_sent_again(runs: Sequence[RunResults]) -> Iterator[str]:
 def reports_of(runs: Sequence[RunResults]) -> Iterator[str]:
     """Yield what the replies report, such as a part of unknown form or unusual token counts, each once."""
     reports = list(dict.fromkeys(report for run in runs for report in run.reports))
-    yield from reports[:SHOWN_REPORTS]
-    if (more := len(reports) - SHOWN_REPORTS) > 0:
+    yield from reports[:MAX_REPORTS_SHOWN]
+    if (more := len(reports) - MAX_REPORTS_SHOWN) > 0:
         yield f"Not shown: {counted(more, 'more such report')}."

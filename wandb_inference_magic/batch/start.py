@@ -38,7 +38,7 @@ SAMPLE: Final = 20
 LOOKED_FOR: Final = 2000
 # How many rows are tried before a template is taken for wrong.
 MAX_TRIED: Final = 10
-SHOWN_COLUMNS: Final = 10
+MAX_COLUMNS_SHOWN: Final = 10
 # The tokens of a short answer, used if nothing else is known.
 USUAL_REPLY_TOKENS: Final = 100
 
@@ -128,7 +128,7 @@ def likely_mistakes(
     columns = [name for name in columns if name not in spec.hidden]
     names = spec.column_names()
     if length != 1 and columns and not names & known:
-        shown = ", ".join(columns[:SHOWN_COLUMNS]) + ", ..." * (len(columns) > SHOWN_COLUMNS)
+        shown = ", ".join(columns[:MAX_COLUMNS_SHOWN]) + ", ..." * (len(columns) > MAX_COLUMNS_SHOWN)
         braced = [name for name in re.findall(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})", spec.text) if name in columns]
         name = braced[0] if braced else columns[0]
         means = "" if spec.raw else f" A column is written with doubled braces: {{{{ {in_template(name)} }}}}."

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from ..config import absolute, replace_file
 from ..errors import InferenceError, did_you_mean, shortened
 from ..messages import ADDED_JSON_MODE, CURRENT_CALL, without_json_mode
-from ..text import counted, hidden
+from ..text import counted, redacted_value
 from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, unusable, without_call_ids, without_secrets
 from .upgrade import rewrite
 
@@ -191,7 +191,7 @@ class Cassette:
         if not self.replays:
             self._check_failure()
             return None
-        request = hidden(request, self._secrets())
+        request = redacted_value(request, self._secrets())
         requested = (endpoint, path, request)
         keys = [key_of(*requested)]
         if ADDED_JSON_MODE.get():
@@ -270,7 +270,7 @@ class Cassette:
 
         For a row of a map these are the rows above it. A row that is tried again has the same place again.
         """
-        key = key_of(endpoint, path, hidden(request, self._secrets()))
+        key = key_of(endpoint, path, redacted_value(request, self._secrets()))
         _, row = CURRENT_CALL.get()
         with self._lock:
             count = self._requests.get(key, 0)

@@ -38,7 +38,7 @@ from urllib.parse import urlsplit
 
 from ..config import check_file
 from ..errors import InferenceError, quoted
-from ..text import hidden, json_bytes, read_json_text, with_texts, with_whole_numbers
+from ..text import json_bytes, read_json_text, redacted_value, with_texts, with_whole_numbers
 
 VERSION: Final = 2
 # In bytes.
@@ -130,14 +130,16 @@ def _digest_of_picture(text: str) -> str:
 def without_secrets(exchange: Exchange, secrets: Collection[str]) -> Exchange:
     """Return an exchange with each secret hidden, including one that is split across several chunks."""
     # A copy, which is changed below.
-    chunks = [hidden(chunk, ()) for _, chunk in exchange.events]
+    chunks = [redacted_value(chunk, ()) for _, chunk in exchange.events]
     _hide_across(chunks, secrets)
     return replace(
         exchange,
-        request=hidden(exchange.request, secrets),
-        document=hidden(exchange.document, secrets),
-        request_id=hidden(exchange.request_id, secrets),
-        events=tuple((at, hidden(chunk, secrets)) for (at, _), chunk in zip(exchange.events, chunks, strict=True)),
+        request=redacted_value(exchange.request, secrets),
+        document=redacted_value(exchange.document, secrets),
+        request_id=redacted_value(exchange.request_id, secrets),
+        events=tuple(
+            (at, redacted_value(chunk, secrets)) for (at, _), chunk in zip(exchange.events, chunks, strict=True)
+        ),
     )
 
 
@@ -148,8 +150,8 @@ def _hide_across(chunks: Sequence[Any], secrets: Collection[str]) -> None:
         for text, holder, name in _texts(chunk):
             texts.setdefault(text, []).append((holder, name))
     for parts in texts.values():
-        text = hidden("".join(holder[name] for holder, name in parts), secrets)
-        if text == "".join(hidden(holder[name], secrets) for holder, name in parts):
+        text = redacted_value("".join(holder[name] for holder, name in parts), secrets)
+        if text == "".join(redacted_value(holder[name], secrets) for holder, name in parts):
             continue
         for holder, name in parts:
             # The first chunk gets the whole text: how the text was split would show where the secret was.

@@ -21,7 +21,7 @@ from ..config import FEED_URL
 from ..errors import InferenceError, quoted
 from ..failures import BROKE_OFF, REASONING_IS_MISSING, ServiceError, read_error
 from ..replies import ALL_REASONING, error_in, thoughts_in, without_reasoning
-from ..text import read_json_text, whole, with_texts
+from ..text import read_json_text, with_texts, without_surrogates
 from .chunks import ChunkReader, describe_sent
 from .sse import ADDED_LIMIT, EXTENSION
 
@@ -258,7 +258,7 @@ async def _post(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
         return await post(body=body)
     except UnicodeEncodeError:
         # A lone surrogate, for example half of an emoji in a value of the notebook, has no UTF-8 form.
-        return await post(body=with_texts(body, whole))
+        return await post(body=with_texts(body, without_surrogates))
 
 
 async def fetch_model_list(client: openai.AsyncOpenAI) -> object:

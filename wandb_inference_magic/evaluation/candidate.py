@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..frames import ANY, Kind, column_of, plain, with_label, with_pandas_columns
 from ..messages import data_frame
 from ..prompts import is_missing
-from ..text import counted, figure
+from ..text import counted, three_digits
 
 if TYPE_CHECKING:
     from ..batch import RunTotals
@@ -115,7 +115,7 @@ def impute_worst_score(candidates: Sequence[Candidate], least: float) -> list[st
             each.scores[place] = worst
         if missing:
             rows = counted(len(missing), "row")
-            notices.append(f"{each.label} gave no number on {rows}: each counts as an error of {figure(worst)}.")
+            notices.append(f"{each.label} gave no number on {rows}: each counts as an error of {three_digits(worst)}.")
     return notices
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..rendering import PLAIN, table_bundle
 from ..statistics import SHARE, whole
-from ..text import figure, safe_plain
+from ..text import safe_plain, three_digits
 
 if TYPE_CHECKING:
     from ..statistics import ScoreMeasure
@@ -56,7 +56,7 @@ def bars_of(facts: Sequence[Mapping[str, Any]], measure: ScoreMeasure) -> Bars:
         shares = [(one["share"], one["low"], one["high"]) for one in facts]
         return Bars("share", "0 to 100 %", [Figures(_percent(*each), *each) for each in shares])
     most = (max(one["score_high"] or one["score"] or 0.0 for one in facts) or 1.0) if measure.is_error else 1.0
-    return Bars(measure.name, f"0 to {figure(most)}", [_score_figures(one, most) for one in facts])
+    return Bars(measure.name, f"0 to {three_digits(most)}", [_score_figures(one, most) for one in facts])
 
 
 def _score_figures(facts: Mapping[str, Any], most: float) -> Figures:
@@ -64,8 +64,10 @@ def _score_figures(facts: Mapping[str, Any], most: float) -> Figures:
     if score is None:
         return Figures("unknown", None, 0.0, 0.0)
     if low is None:
-        return Figures(figure(score), score / most, score / most, score / most)
-    return Figures(f"{figure(score)} ({figure(low)} to {figure(high)})", score / most, low / most, high / most)
+        return Figures(three_digits(score), score / most, score / most, score / most)
+    return Figures(
+        f"{three_digits(score)} ({three_digits(low)} to {three_digits(high)})", score / most, low / most, high / most
+    )
 
 
 def _percent(share: float | None, low: float, high: float) -> str:

@@ -93,7 +93,7 @@ class Publication:
             for path, least in (("share", False), *measured, ("cost_usd", True), ("seconds", True))
         ]
         about = f"Candidates compared by {self.truth} with %%wbeval."
-        weave.publish(boards.Leaderboard(name=name, description=self.tracer.hidden(about), columns=columns))
+        weave.publish(boards.Leaderboard(name=name, description=self.tracer.redacted(about), columns=columns))
         client = weave.get_client()
         urls = import_quietly("weave.trace.urls")
         return str(urls.leaderboard_path(client.entity, client.project, name))
@@ -107,7 +107,7 @@ class Publication:
             **candidate.request,
         }
         logger = import_quietly("weave").EvaluationLogger(
-            name=self.tracer.hidden(candidate.label),
+            name=self.tracer.redacted(candidate.label),
             model=self._as_json(model, _text),
             dataset=dataset,
             # The same for all candidates: a leaderboard joins those with the same dataset and attributes.
@@ -146,7 +146,7 @@ class Publication:
             str(name): None if is_missing(value) else json.loads(text_of(value), parse_constant=lambda _: None)
             for name, value in values.items()
         }
-        return dict(self.tracer.hidden(found))
+        return dict(self.tracer.redacted(found))
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from ..config import WANDB_URL
 from ..errors import InferenceError, describe_exception, inference_error_in, quoted, without_thread
-from ..text import duration, hidden, library_message
+from ..text import duration, library_message, redacted_value
 from .bodies import ErrorBody, read_error
 from .causes import CAUSES, ErrorForm, refuses_format
 from .connections import NO_PROXY_REMEDY, describe_connection_failure, describe_proxy
@@ -107,7 +107,7 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
     wait = body.wait if wait is None else wait
     key = context.endpoint.key
     # An error may be shown and saved with the notebook. Remove the key, in case the service repeats it.
-    message = hidden(body.message, (key.reveal(),) if key else ())
+    message = redacted_value(body.message, (key.reveal(),) if key else ())
     is_wandb = context.endpoint.is_wandb
     places = {
         "": True,

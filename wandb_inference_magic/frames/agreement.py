@@ -14,7 +14,7 @@ from struct import pack, unpack
 from typing import TYPE_CHECKING, Any, Final
 
 from ..prompts import is_missing
-from ..text import bare, boolean_of, folded, is_number, read_json_text, shortest, ungrouped
+from ..text import boolean_of, folded, is_number, plain_number, read_json_text, shortest_float, without_marks
 from .columns import json_text, plain
 from .kinds import ANY, BOOLEAN, DATE, DECIMAL, DURATION, FLOAT, INT53, INT64, TIME, TIMESTAMP_ANY, Kind
 
@@ -29,7 +29,7 @@ _PYTHON: Final = re.compile(_TEXT + r"""(?!['"])|-?\d+(?:\.\d*)?(?:e[+-]?\d+)?|T
 # NumPy writes no commas between the items of an array, and types around values in a list or a dict.
 _GAP: Final = re.compile(_TEXT + r"|(?<=[^\s\[({,:])(?P<gap>\s+)(?=[^\s\])},:])")
 _NUMPY: Final = re.compile(r"\b(?:array|np\.\w+)\(([^()]*?)(?:,\s*dtype=[\w<>']+)?\)")
-LONGEST_PYTHON: Final = 100_000
+MAX_PYTHON_CHARS: Final = 100_000
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 # So many digits of a float are what was meant: 0.1 + 0.2 is 0.30000000000000004.
 _FLOAT: Final = Context(prec=15, traps=[])
@@ -148,7 +148,7 @@ def _shortest(value: Any) -> Decimal | None:
     """Return the shortest decimals of a float that comes from one of 32 bits, as numbers in a frame may; else None."""
     with suppress(OverflowError):
         if isinstance(value, float) and isfinite(value) and unpack("f", pack("f", value))[0] == value:
-            return Decimal(repr(shortest(value, "float32")))
+            return Decimal(repr(shortest_float(value, "float32")))
     return None
 
 
@@ -166,7 +166,7 @@ def _read(text: str, beside: Any) -> Any:
             kind = date if kind is datetime and _DAY.fullmatch(text.strip()) else kind
             return _adapter(kind).validate_python(text.strip())
         if isinstance(beside, int | float | Decimal) and not isinstance(beside, bool):
-            number = Decimal(ungrouped(bare(text)))
+            number = Decimal(plain_number(without_marks(text)))
             return text if number.is_nan() else number
     return text
 
@@ -182,7 +182,7 @@ def read_nested(text: str) -> Any:
     try:
         return read_json_text(text)
     except ValueError:
-        if len(text) > LONGEST_PYTHON:
+        if len(text) > MAX_PYTHON_CHARS:
             raise
         written = _GAP.sub(lambda found: ", " if found["gap"] else found[0], _NUMPY.sub(r"\1", text.strip()))
         if written[:1] not in ("[", "{", "(") or _PYTHON.sub("", written):
@@ -215,6 +215,6 @@ def _moment(value: _Time, beside: _Time) -> Any:
 
 def _folded(value: Any) -> str:
     text = value if isinstance(value, str) else json_text(value)
-    number = folded(ungrouped(bare(text)))
+    number = folded(plain_number(without_marks(text)))
     whole = _WHOLE.fullmatch(number)
     return whole[1] if whole else number

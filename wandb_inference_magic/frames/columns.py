@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..imports import is_instance, loaded
 from ..messages import record_fields
-from ..text import whole
+from ..text import without_surrogates
 from . import kinds
 from .kinds import Kind, finalized, kind_of_schema, widened
 
@@ -139,7 +139,7 @@ def json_text(value: Any) -> str:
 
     found = json.dumps(value, ensure_ascii=False, default=text)
     # A lone surrogate can be escaped.
-    return found if whole(found) == found else json.dumps(value, default=text)
+    return found if without_surrogates(found) == found else json.dumps(value, default=text)
 
 
 # Columns ------------------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ class _Converter:
         if kind.name == kinds.TIMESTAMP_UTC and value.tzinfo is None:
             self.reports["times with a time zone and times without one: those without are read as UTC"] = None
             return value.replace(tzinfo=timezone.utc)
-        if kind.name == kinds.STRING and (text := whole(value)) != value:
+        if kind.name == kinds.STRING and (text := without_surrogates(value)) != value:
             self.reports[HALVES] = None
             return text
         return value

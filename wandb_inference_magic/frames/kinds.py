@@ -9,7 +9,7 @@ from decimal import Context, Decimal
 from functools import reduce
 from typing import Any, Final
 
-from ..text import whole
+from ..text import without_surrogates
 
 # The names of the types, as Arrow has them. Of its 64-bit integers, `int53` are those that every float holds.
 ANY: Final = "any"
@@ -35,7 +35,7 @@ JSON: Final = "JSON"
 # A decimal column has 38 digits, this many of them after the point.
 SCALE: Final = 10
 EXACT_IN_FLOAT: Final = 2**53
-DEEPEST: Final = 30
+MAX_DEPTH: Final = 30
 MAX_FIELDS: Final = 1000
 MIXED: Final = "values of several types"
 # What a type becomes of which no values decide more.
@@ -205,7 +205,7 @@ def widened(kind: Kind, value: Any, depth: int = 0) -> Kind:
     """Return the type that holds a plain value besides the values of `kind`; `kind` itself if it does."""
     if value is None or kind.name == JSON:
         return kind
-    if depth == DEEPEST and isinstance(value, dict | list):
+    if depth == MAX_DEPTH and isinstance(value, dict | list):
         return _json("objects that are nested too deeply")
     if isinstance(value, dict):
         base = Kind(STRUCT, item=_ANY) if kind.name == ANY else kind
@@ -225,7 +225,7 @@ def _with_fields(kind: Kind, value: Mapping[str, Any], depth: int) -> Kind:
     new: dict[str, Kind] = {}
     for name, one in value.items():
         known = kind.fields.get(name)
-        if known is None and (whole(name) != name or "\0" in name):
+        if known is None and (without_surrogates(name) != name or "\0" in name):
             return _json("names of fields that no column can have")
         old = known or kind.item or _ANY
         if (found := widened(old, one, depth + 1)) is not known:

@@ -7,7 +7,7 @@ from hashlib import sha256
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..text import whole
+from ..text import without_surrogates
 from .columns import ONLY, ColumnNames, json_text, plain, schema_kinds
 
 if TYPE_CHECKING:
@@ -77,7 +77,10 @@ def name_columns(
     """
     # Its own characters: a member of an Enum would give its name.
     into = str.__str__(into)
-    wishes = {name: into if name == ONLY else whole(name).replace("\0", "\ufffd") for name in schema_kinds(schema)}
+    wishes = {
+        name: into if name == ONLY else without_surrogates(name).replace("\0", "\ufffd")
+        for name in schema_kinds(schema)
+    }
     suffixes = _suffixes(models)
     errors = [error_column(f"{into}{suffix}") for suffix in suffixes]
     texts = [f"{into}{suffix}_text" for suffix in suffixes]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance
 from ..messages import data_frame
-from ..text import shortest, whole
+from ..text import shortest_float, without_surrogates
 from .columns import HALVES
 from .native_columns import arrow_array, built, pandas_array, polars_series
 from .records import TEXT, FrameRow, Row as Row, as_list, as_row, as_table, column_names, storable
@@ -188,7 +188,7 @@ class FrameRows:
         for values, label in zip(rows, self._index if self._label_names else repeat(None), strict=False):
             row = FrameRow(zip(self.columns, values, strict=True))
             for place, kind in self._short_floats:
-                row[self.columns[place]] = shortest(values[place], kind)
+                row[self.columns[place]] = shortest_float(values[place], kind)
             for place in self._objects:
                 row[self.columns[place]] = as_list(values[place])
             if self._label_names:
@@ -356,7 +356,9 @@ class ListRows:
             frame = data_frame(rows := [storable(row) for row in self._drawn], None if self._drawn else [*self._names])
         except InferenceError:
             return [_merged(row, number, added, dropped) for number, row in enumerate(rows)], []
-        cut = dict.fromkeys(whole(str(name)) for row in rows for name, one in row.items() if _is_cut(name, one))
+        cut = dict.fromkeys(
+            without_surrogates(str(name)) for row in rows for name, one in row.items() if _is_cut(name, one)
+        )
         frame, notices = with_pandas_columns(frame.drop(columns=[name for name in dropped if name in frame]), added)
         return frame, [*(f"{name!r} holds {HALVES}." for name in cut), *notices]
 
@@ -369,7 +371,7 @@ def _text_length(row: Row) -> int:
 
 
 def _is_cut(*values: Any) -> bool:
-    return any(isinstance(value, str) and whole(value) != value for value in values)
+    return any(isinstance(value, str) and without_surrogates(value) != value for value in values)
 
 
 def _merged(row: Row, number: int, columns: Mapping[str, TypedColumn], dropped: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import InferenceError, Interrupted
 from ..markup import fenced
 from ..prompts import cut, without_folders
-from ..text import hidden, redacted, safe_plain
+from ..text import redacted, redacted_value, safe_plain
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -64,7 +64,7 @@ class LastError:
         lines = traceback.TracebackException(type(error), error, trace).format()
         text = safe_plain(without_folders(self._with_cell_names("".join(lines)))).strip()
         # Hidden before they are cut: part of a key is not found.
-        text, source = map(redacted, hidden([text, self._source(error, trace)], self._secrets()))
+        text, source = map(redacted, redacted_value([text, self._source(error, trace)], self._secrets()))
         parts = [f"The error:\n\n{fenced(cut(text, tokens), 'text')}"]
         if source:
             parts.insert(0, f"The cell:\n\n{fenced(cut(source, tokens), 'python')}")

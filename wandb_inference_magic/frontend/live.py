@@ -12,7 +12,7 @@ from ..errors import Interrupted
 from ..messages import estimate
 from ..rendering import thought
 from ..replies import CallProgress, Listener, ReplyBuilder
-from ..text import counted, duration, hidden, without_secrets
+from ..text import counted, duration, redacted_value, without_secrets
 
 if TYPE_CHECKING:
     from ..concurrency import Interrupts
@@ -149,7 +149,7 @@ class LiveUpdater(Spinner):
 
     def finish(self, reply: Reply) -> None:
         """Draw the reply in its final form."""
-        rest = hidden(self._received(), self._builder.secrets)
+        rest = redacted_value(self._received(), self._builder.secrets)
         self._fold()
         self._canvas.finish(reply, rest)
 

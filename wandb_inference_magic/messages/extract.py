@@ -13,7 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import InferenceError
-from ..text import json_or_none, json_values, read_json_text, read_loose_json, ungrouped, with_backslashes
+from ..text import json_or_none, json_values, plain_number, read_json_text, read_loose_json, with_backslashes
 from .fields import record_fields
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _typed(cells: list[str]) -> list[Any]:
     given = [cell for cell in cells if cell.strip().lower() not in _NO_VALUE]
     if not given or any(_NO_NUMBER.match(cell) for cell in given) or _are_versions(given):
         return list(cells)
-    plain = [ungrouped(cell) if cell.strip().lower() not in _NO_VALUE else None for cell in cells]
+    plain = [plain_number(cell) if cell.strip().lower() not in _NO_VALUE else None for cell in cells]
     for kind in (int, float):
         try:
             return [None if cell is None else kind(cell) for cell in plain]

@@ -16,7 +16,7 @@ from ..imports import is_instance, loaded
 
 # Sequences with a text of their own.
 _NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
-DEEPEST: Final = 500
+MAX_DEPTH: Final = 500
 _DJANGO_MODEL: Final = "django.db.models.base.Model"
 # The method that returns all values of a key: of multidict and WebOb, of Werkzeug, Starlette and Django, of httpx.
 _ALL_OF_KEY: Final = ("getall", "getlist", "get_list")
@@ -147,7 +147,7 @@ def _walk(values: Iterable[Any], parts_of: Callable[[Any], Iterable[Any]]) -> It
         depth, one = left.pop()
         if id(one) in seen:
             continue
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise RecursionError
         seen[id(one)] = one
         yield one

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ..errors import InferenceError
-from ..text import counted, duration, sum_or_none, whole
+from ..text import counted, duration, sum_or_none, without_surrogates
 from . import display
 from .content import Message  # noqa: TC001
 from .extract import CodeBlock, code_blocks, to_records
@@ -233,7 +233,7 @@ class Reply:
             "request_id": self.request_id,
             "calls": self.calls,
             # A front end takes no message with half a character.
-            "thread": None if self.thread is None else whole(self.thread),
+            "thread": None if self.thread is None else without_surrogates(self.thread),
             "turn": self.turn,
             "earlier_messages": self.earlier_messages,
             "replayed": self.replayed,

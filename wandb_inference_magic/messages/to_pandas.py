@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InferenceError, describe_exception, quoted
 from ..libraries import unusable_library
-from ..text import whole
+from ..text import without_surrogates
 
 
 def data_frame(
@@ -53,7 +53,7 @@ def data_frame(
 
 
 def _whole(value: Any) -> Any:
-    return whole(value) if isinstance(value, str) else value
+    return without_surrogates(value) if isinstance(value, str) else value
 
 
 def _are_whole(values: Sequence[Any]) -> bool:

@@ -24,8 +24,8 @@ from .value_spans import LEFT_OUT, CutText
 # The points of a list, or rows of a table, that are shown.
 MAX_POINTS: Final = 20
 ONE_LINE: Final = 100
-LONGEST_TEXT: Final = 2000
-LONGEST_GEOMETRY: Final = 2000
+MAX_TEXT_CHARS: Final = 2000
+MAX_GEOMETRY_CHARS: Final = 2000
 GEOMETRY: Final = "shapely.geometry.base.BaseGeometry"
 # The methods of IPython's protocol that give a text, and the types of a bundle.
 _SHOWN_AS: Final = ("markdown", "latex", "html")
@@ -136,7 +136,7 @@ def _short(value: Any) -> Any:
         return shown if len(value) <= MAX_POINTS else [*shown, _more(len(value))]
     if is_missing(value):
         return None
-    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+    if isinstance(value, str) and len(value) > MAX_TEXT_CHARS:
         # A picture, as the address of its data.
         return f"{value[:ONE_LINE]}{LEFT_OUT.format(f'{len(value) - ONE_LINE:,} characters')}"
     # JSON has no number for infinity.
@@ -174,11 +174,11 @@ def _lines(value: Any, indent: str) -> str:
 def describe_geometry(value: Any) -> str:
     """Return a geometry of shapely as WKT. A long one is cut, and its bounds are given."""
     text = str(value.wkt)
-    if len(text) <= LONGEST_GEOMETRY:
+    if len(text) <= MAX_GEOMETRY_CHARS:
         return text
     bounds = ", ".join(f"{one:.6g}" for one in value.bounds)
-    left_out = LEFT_OUT.format(f"{len(text) - LONGEST_GEOMETRY:,} characters")
-    return CutText(f"{value.geom_type} with bounds ({bounds})\n{text[:LONGEST_GEOMETRY]} {left_out}")
+    left_out = LEFT_OUT.format(f"{len(text) - MAX_GEOMETRY_CHARS:,} characters")
+    return CutText(f"{value.geom_type} with bounds ({bounds})\n{text[:MAX_GEOMETRY_CHARS]} {left_out}")
 
 
 def text_in_notebooks(value: object) -> str:

@@ -20,23 +20,23 @@ from typing import Any, Final
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded
 from ..messages import has_named_columns, is_container, public_items
-from ..text import counted, safe_plain, shortest, written
+from ..text import counted, safe_plain, shortest_float, str_of
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
 MAX_COLUMNS: Final = 50
 MAX_NAMES: Final = 200
-LONGEST_CELL: Final = 200
+MAX_CELL_CHARS: Final = 200
 # Counting missing values reads every cell.
 MAX_COUNTED: Final = 5_000_000
 # The number of values read to decide whether an object column holds strings.
 MAX_INFERRED: Final = 100_000
-LONGEST_REPR: Final = 500
+MAX_REPR_CHARS: Final = 500
 # Of an array.
 MAX_VALUES: Final = 100
 MAX_DIMENSIONS: Final = 3
 LINE_WIDTH: Final = 120
-LONGEST_ARRAY: Final = 5000
+MAX_ARRAY_CHARS: Final = 5000
 # Those of NumPy itself: the user's `np.set_printoptions` are for what is shown.
 _OF_NUMBERS: Final[dict[str, Any]] = {"precision": 8, "suppress": False, "sign": "-", "floatmode": "maxprec"}
 _PRINT_OPTIONS: Final = _OF_NUMBERS | {"nanstr": "nan", "infstr": "inf", "legacy": False}
@@ -89,7 +89,7 @@ def is_missing(value: object) -> bool:
 
 def python_of(scalar: Any) -> Any:
     """Return a scalar of pyarrow as a value of Python."""
-    return shortest(scalar.as_py(), str(scalar.type))
+    return shortest_float(scalar.as_py(), str(scalar.type))
 
 
 def unwrapped(value: Any) -> Any:
@@ -259,8 +259,8 @@ def describe_array(array: Any) -> str:
     limits: Any = {"threshold": MAX_VALUES, "edgeitems": ends, "linewidth": LINE_WIDTH, "formatter": of_objects}
     with np.printoptions(**_PRINT_OPTIONS, **limits):
         shown = without_addresses(str(array if array.ndim <= 2 * MAX_DIMENSIONS else array.reshape(-1)))
-    if len(shown) > LONGEST_ARRAY:
-        shown = f"{shown[:LONGEST_ARRAY]} [...]"
+    if len(shown) > MAX_ARRAY_CHARS:
+        shown = f"{shown[:MAX_ARRAY_CHARS]} [...]"
     return f"array of shape {array.shape}, {array.dtype}{_array_summary(array)}\n{shown}"
 
 
@@ -343,7 +343,7 @@ def _columns(names: Sequence[str], types: Sequence[str], missing: Sequence[int],
 
 
 def _cells(row: Sequence[Any], kinds: Sequence[str]) -> list[str]:
-    return [_cell(shortest(value, kind)) for value, kind in zip_longest(row, kinds, fillvalue="")][: len(row)]
+    return [_cell(shortest_float(value, kind)) for value, kind in zip_longest(row, kinds, fillvalue="")][: len(row)]
 
 
 def _cell(value: Any) -> str:
@@ -360,7 +360,7 @@ def _cell(value: Any) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}[...]"
+    return text if len(text) <= MAX_CELL_CHARS else f"{text[:MAX_CELL_CHARS]}[...]"
 
 
 def _has_items(value: Any) -> bool:
@@ -371,7 +371,7 @@ class _Cell:
     """Converts a container in a cell to JSON types, and any other value to text, as far as a cell shows it."""
 
     def __init__(self) -> None:
-        self._left = LONGEST_CELL
+        self._left = MAX_CELL_CHARS
 
     def of(self, value: Any) -> Any:
         # Each part is at least one character of the text.
@@ -381,9 +381,9 @@ class _Cell:
         if (text := own_text(value)) is not None:
             return text
         if is_container(value) and isinstance(value, Mapping):
-            return {written(name): self.of(one) for name, one in islice(public_items(value), LONGEST_CELL)}
+            return {str_of(name): self.of(one) for name, one in islice(public_items(value), MAX_CELL_CHARS)}
         if _has_items(value):
-            return [self.of(one) for one in islice(items_in(value), LONGEST_CELL)]
+            return [self.of(one) for one in islice(items_in(value), MAX_CELL_CHARS)]
         if is_instance(value, "numpy.generic") and (kind := value.dtype.kind) in "biuf":
             # The shortest decimals, which for a float of 32 bits are not those of Python's float.
             value = float(str(value)) if kind == "f" else bool(value) if kind == "b" else int(value)
@@ -398,7 +398,7 @@ def _text(value: Any) -> str:
     """Return the text of a value in a cell: its own, or its type where that says nothing."""
     if hasattr(type(value), "columns") and hasattr(type(value), "shape"):
         return f"[{type(value).__name__}, {counted(len(value), 'row')}]"
-    text = written(value)
+    text = str_of(value)
     return f"[{type(value).__name__}]" if says_nothing(text) else without_addresses(text)
 
 
@@ -442,4 +442,4 @@ def without_addresses(text: str) -> str:
 
 def says_nothing(text: str) -> bool:
     """Return whether a repr names only a type, or a type and an address."""
-    return _SAYS_NOTHING.fullmatch(text[:LONGEST_REPR]) is not None
+    return _SAYS_NOTHING.fullmatch(text[:MAX_REPR_CHARS]) is not None

@@ -25,7 +25,7 @@ from urllib.request import url2pathname
 
 from ..config import expanded, working_folder
 from ..errors import InferenceError, did_you_mean, quoted, shortened
-from ..text import counted, safe_plain, written
+from ..text import counted, safe_plain, str_of
 from . import images
 from .charts import refuse_uncomputed, text_in_notebooks
 from .describe_frames import says_nothing, without_addresses
@@ -34,7 +34,7 @@ from .value_spans import LEFT_OUT, CutText
 if TYPE_CHECKING:
     from .images import Image
 
-LONGEST_FILE: Final = 10_000_000
+MAX_FILE_BYTES: Final = 10_000_000
 MAX_ENTRIES: Final = 200
 # The end of a file's name, by which a text is taken for a path.
 _SUFFIX: Final = re.compile(r"\.[A-Za-z]\w{0,4}$")
@@ -152,7 +152,7 @@ def _describe_path(value: Path, *, is_whole: bool) -> str | Image:
         if (image := images.image_at(path)) is not None:
             return image
         with path.open("rb") as file:
-            data = file.read(-1 if is_whole else LONGEST_FILE + 1)
+            data = file.read(-1 if is_whole else MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise _unreadable(str(path), why, "Check its name and folder.") from None
@@ -263,12 +263,12 @@ def _kind(start: bytes, suffix: str) -> tuple[str, str]:
 
 
 def _text(data: bytes, name: str, suffix: str = "", *, is_whole: bool) -> str:
-    """Return the text that the bytes stand for, of all of them or of `LONGEST_FILE`."""
+    """Return the text that the bytes stand for, of all of them or of `MAX_FILE_BYTES`."""
     kind, remedy = _kind(data[:4096], suffix)
     if kind:
         raise _unreadable(name, f"It is {kind}, not text.", remedy)
-    is_whole = is_whole or len(data) <= LONGEST_FILE
-    data = data if is_whole else data[:LONGEST_FILE]
+    is_whole = is_whole or len(data) <= MAX_FILE_BYTES
+    data = data if is_whole else data[:MAX_FILE_BYTES]
     encoding = _encoding(data, is_whole=is_whole)
     if encoding is None and _CONTROLS.search(data[:4096]):
         raise _unreadable(name, "It holds no text.", "Read it yourself and put what matters into the prompt.")
@@ -360,7 +360,7 @@ def describe_object(value: object) -> str:
     refuse_uncomputed(value)
     if callable(value) and inspect.isroutine(wrapped := getattr(value, "__wrapped__", None)):
         return describe_source(wrapped)
-    if not says_nothing(text := safe_plain(written(value))):
+    if not says_nothing(text := safe_plain(str_of(value))):
         return without_addresses(text)
     if shown := text_in_notebooks(value):
         return shown

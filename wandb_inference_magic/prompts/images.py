@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from ..messages import Content
 
 # In pixels. Models scale larger images down, but the request would carry every pixel.
-LONGEST_SIDE: Final = 2048
-LONGEST_FIGURE: Final = 1600
-LARGEST_FILE: Final = 20_000_000
-LARGEST_PNG: Final = 2_000_000
+MAX_SIDE_PIXELS: Final = 2048
+MAX_FIGURE_PIXELS: Final = 1600
+MAX_FILE_BYTES: Final = 20_000_000
+MAX_PNG_BYTES: Final = 2_000_000
 # Where the metadata of a file is looked for: at its start, or in WebP at its end.
-LONGEST_HEAD: Final = 200_000
+MAX_HEAD_BYTES: Final = 200_000
 IMAGE_TYPES: Final = ("image/png", "image/jpeg")
 ORIENTATION: Final = 0x0112
 FIGURE: Final = "matplotlib.figure.Figure"
@@ -122,7 +122,7 @@ def image_from_record(value: object) -> Image | None:
 
 def _turned(data: bytes) -> Image | None:
     """Return the image of a file that says in its metadata that it is to be turned; None for any other."""
-    if not any(mark in data[:LONGEST_HEAD] or mark in data[-LONGEST_HEAD:] for mark in _METADATA):
+    if not any(mark in data[:MAX_HEAD_BYTES] or mark in data[-MAX_HEAD_BYTES:] for mark in _METADATA):
         return None
     with suppress(Exception), quiet("PIL"):
         # Without PIL, or where PIL cannot read it, the file is sent as it is.
@@ -160,9 +160,9 @@ def image_at(path: Path) -> Image | None:
                 return None
     except (OSError, ValueError):
         return None
-    if path.stat().st_size > LARGEST_FILE:
+    if path.stat().st_size > MAX_FILE_BYTES:
         raise InferenceError(
-            f"The image {path} is larger than {LARGEST_FILE // 1_000_000} MB.",
+            f"The image {path} is larger than {MAX_FILE_BYTES // 1_000_000} MB.",
             remedy="Make it smaller; an image opened with PIL is scaled down automatically.",
         )
     return image_from_bytes(path.read_bytes())
@@ -199,7 +199,7 @@ def image_from_figure(value: Any) -> Image:
     # The axes of a subfigure name that subfigure, which names the whole figure.
     figure = value.figure.figure
     drawn = BytesIO()
-    dpi = min(figure.dpi, LONGEST_FIGURE / max(*figure.get_size_inches(), 0.1))
+    dpi = min(figure.dpi, MAX_FIGURE_PIXELS / max(*figure.get_size_inches(), 0.1))
     with quiet("matplotlib", "PIL"):
         figure.savefig(drawn, format="png", dpi=dpi)
     return _image("png", drawn.getvalue())
@@ -273,10 +273,10 @@ def _drawn(picture: Any) -> Image:
     from PIL import ImageOps
 
     copy = _plain_mode(ImageOps.exif_transpose(picture) or picture)
-    copy.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    copy.thumbnail((MAX_SIDE_PIXELS, MAX_SIDE_PIXELS))
     drawn = BytesIO()
     copy.save(drawn, format="PNG")
-    if drawn.tell() <= LARGEST_PNG or "A" in copy.mode:
+    if drawn.tell() <= MAX_PNG_BYTES or "A" in copy.mode:
         return _image("png", drawn.getvalue())
     drawn = BytesIO()
     copy.convert("RGB").save(drawn, format="JPEG", quality=90)

@@ -31,7 +31,7 @@ from typing import Any, Final, TypeVar
 from ..errors import InferenceError
 from ..imports import is_instance, loaded
 from ..messages import dumped_model, is_container, is_opaque_tuple, public_items, record_fields, shows_private_fields
-from ..text import LARGEST_INTEGER, shortest, written
+from ..text import MAX_INTEGER, shortest_float, str_of
 from . import charts, describe_frames as frames, images
 from .files import (
     describe_exception,
@@ -49,9 +49,9 @@ Converter = Callable[..., str | Image]
 C = TypeVar("C", bound=Converter)
 MAX_ITEMS: Final = 1000
 MAX_NODES: Final = 20_000
-DEEPEST: Final = 20
+MAX_DEPTH: Final = 20
 # Each level takes some of Python's limit of 1,000 calls.
-DEEPEST_OF_WHOLE: Final = 120
+MAX_DEPTH_OF_WHOLE: Final = 120
 ONE_LINE: Final = 100
 # The types of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
 _TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
@@ -219,13 +219,13 @@ class _Plain:
         if frames.is_missing(value):
             return None
         if isinstance(value, (int, float, str)) and as_prompt.dispatch(type(value)) in _OURS:
-            if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
-                return written(value)
+            if isinstance(value, int) and abs(value) >= MAX_INTEGER:
+                return str_of(value)
             # JSON has no number for infinity.
             return str(value) if isinstance(value, float) and isinf(value) else value
         if id(value) in self._above:
             return "..."
-        if len(self._above) > (DEEPEST if self._is_limited else DEEPEST_OF_WHOLE) or self._nodes > self._most_nodes:
+        if len(self._above) > (MAX_DEPTH if self._is_limited else MAX_DEPTH_OF_WHOLE) or self._nodes > self._most_nodes:
             self.has_left_out = True
             return "..."
         self._above.append(id(value))
@@ -283,7 +283,7 @@ class _Plain:
         part = value[: self._most_items]
         items = part.to_pylist() if hasattr(part, "to_pylist") else part.tolist()
         # The floats of a list of Python have 64 bits.
-        kept = [self.of(one) for one in shortest(items, str(getattr(part, "dtype", None) or part.type))]
+        kept = [self.of(one) for one in shortest_float(items, str(getattr(part, "dtype", None) or part.type))]
         return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
 
     def _text_of(self, shown: str | Image) -> str:
@@ -301,7 +301,7 @@ class _Plain:
     def _of_dict(self, value: Mapping[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         for key, one in islice(public_items(value), self._most_items):
-            name = written(key)
+            name = str_of(key)
             # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
             kept[name if name not in kept else repr(key)] = self.of(one)
         return kept if len(value) <= self._most_items else {**kept, "...": self._more(len(value))}
@@ -387,7 +387,7 @@ def to_prompt(value: object) -> str | Image:
     value = frames.unwrapped(value)
     convert = as_prompt.dispatch(type(value))
     if convert is _ANY and type(value) in (int, float, bool) and not frames.is_missing(value):
-        return written(value)
+        return str_of(value)
     shown: object = convert(value)
     if convert in _OURS or isinstance(shown, str | Image):
         return shown  # type: ignore[return-value]

@@ -15,7 +15,7 @@ from ..config import expanded, read_file, replace_file
 from ..errors import InferenceError, quoted
 from ..markup import safe_document, safe_inline
 from ..messages import Thread, Turn, part_text, parts_of, texts_of
-from ..text import counted, json_or_none, read_json_text, safe_plain, whole, without_keys
+from ..text import counted, json_or_none, read_json_text, safe_plain, without_keys, without_surrogates
 from .reply import markdown_to_html
 from .turn_parts import thread_parts
 
@@ -57,7 +57,7 @@ def export(thread: Thread, file: str) -> Path:
             remedy="Give the file the ending .md or .html to read it, or .json for OpenAI messages.",
         )
     try:
-        replace_file(path, without_keys(whole(write(thread))).encode())
+        replace_file(path, without_keys(without_surrogates(write(thread))).encode())
     except OSError as error:
         raise _not_usable("written", path, error) from None
     return path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..errors import shortened
 from ..messages import Reply, Usage, is_cut
-from ..text import hidden, redacted, safe_plain, whole
+from ..text import redacted, redacted_value, safe_plain, without_surrogates
 from .endings import ENDS, finish_in, finish_meaning
 from .forms import (
     SENT_BACK,
@@ -253,7 +253,7 @@ class ReplyBuilder:
             return
         self._mark_first()
         if kind == "refusal":
-            self.refusal += whole(value)
+            self.refusal += without_surrogates(value)
         elif kind == "reasoning" and not (name == "thought" and self._are_tagged(value)):
             if name not in ("content", "thought", *SENT_BACK):
                 self._echo.setdefault(name, []).append(value)
@@ -338,7 +338,11 @@ class ReplyBuilder:
             not_shown = (f"The reply has fields of unknown names, which are not shown: {_beginning(self._unread)}",)
         if end == "tool_calls" and not self._tools.calls:
             return (*not_shown, _NO_CALL)
-        return not_shown if end is None or end in ENDS else (*not_shown, _UNKNOWN_END.format(shortened(whole(end))))
+        return (
+            not_shown
+            if end is None or end in ENDS
+            else (*not_shown, _UNKNOWN_END.format(shortened(without_surrogates(end))))
+        )
 
     @property
     def reasoning_to_send_back(self) -> Message:
@@ -351,22 +355,22 @@ class ReplyBuilder:
             text = [{"type": "text", "text": self.text}] if self.text else []
             return message | {"content": [*self._thoughts, *text]}
         is_tagged = not message and self._tags.has_found and bool(self.reasoning)
-        return {"content": whole("".join(self._content))} if is_tagged else message
+        return {"content": without_surrogates("".join(self._content))} if is_tagged else message
 
     def _whole(self, kind: str, piece: str) -> str:
         """Return a piece with whole characters only. The first half of a split character is kept for the next piece."""
         piece = self._halves.pop(kind, "") + piece
         if "\ud800" <= piece[-1] <= "\udbff":
             self._halves[kind], piece = piece[-1], piece[:-1]
-        return whole(piece)
+        return without_surrogates(piece)
 
     def _joined(self, kind: str, pieces: Sequence[str]) -> str:
         held_kind, held = self._tags.held
-        text = "".join(pieces) + whole(self._halves.get(kind, "") + (held if held_kind == kind else ""))
+        text = "".join(pieces) + without_surrogates(self._halves.get(kind, "") + (held if held_kind == kind else ""))
         return self._without_keys(text)
 
     def _without_keys(self, text: str) -> str:
-        return str(hidden(text, self.secrets)) if self.secrets else text
+        return str(redacted_value(text, self.secrets)) if self.secrets else text
 
     def _mark_first(self) -> None:
         if self.first_at is None:
@@ -408,7 +412,7 @@ class ReplyBuilder:
             if self.model not in ("", asked_model)
             else asked_model,
             endpoint=endpoint,
-            finish_reason=None if self.finish_reason is None else whole(self.finish_reason),
+            finish_reason=None if self.finish_reason is None else without_surrogates(self.finish_reason),
             incomplete=incomplete,
             usage=self.usage,
             usage_is_estimate=self.usage_is_estimate,
@@ -417,9 +421,9 @@ class ReplyBuilder:
             seconds_to_first=None if self.first_at is None else self.first_at - self.started,
             seconds_thinking=self.seconds_thinking,
             messages=tuple(messages),
-            sources=tuple(map(whole, self._sources)),
+            sources=tuple(map(without_surrogates, self._sources)),
             request_id=self.request_id,
-            id=None if self.id is None else whole(self.id),
+            id=None if self.id is None else without_surrogates(self.id),
             notices=(*self.notices, *self.reports, *([f"Not recorded: {not_recorded}"] if not_recorded else [])),
             replayed=self.is_replayed,
             # A budget does not apply to a replayed reply.

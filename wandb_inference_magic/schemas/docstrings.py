@@ -8,7 +8,7 @@ import re
 from types import WrapperDescriptorType
 from typing import Any, Final
 
-LONGEST_DESCRIPTION: Final = 1_000
+MAX_DESCRIPTION_CHARS: Final = 1_000
 # Stands for a summary where there is none.
 _NO_SUMMARY: Final = "-"
 # The sections of a docstring that are about the whole function, and of use to a model.
@@ -80,7 +80,7 @@ def _own_docstring(value: Any) -> str:
 
 def _cut(text: str) -> str:
     text = text.strip()
-    return text if len(text) <= LONGEST_DESCRIPTION else f"{text[: LONGEST_DESCRIPTION - 1]}…"
+    return text if len(text) <= MAX_DESCRIPTION_CHARS else f"{text[: MAX_DESCRIPTION_CHARS - 1]}…"
 
 
 def target_of(function: Any) -> object:

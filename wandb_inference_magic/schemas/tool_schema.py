@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, g
 
 from ..errors import InferenceError, quoted
 from ..imports import is_instance
-from ..text import as_json, read_json_text, whole, with_texts
+from ..text import as_json, read_json_text, with_texts, without_surrogates
 from .annotations import with_known_typed_dicts
 from .docstrings import read_docstring, target_of
 from .validation import copy_without, misread_values, property_names, read_in_any_form
@@ -22,7 +22,7 @@ from .validation import copy_without, misread_values, property_names, read_in_an
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-LONGEST_DEFAULT: Final = 1_000
+MAX_DEFAULT_CHARS: Final = 1_000
 # Half of a character, as an escape. The escape of a whole one matches too.
 _ESCAPED_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
 LEFT_OUT: Final = inspect.Parameter.empty
@@ -91,8 +91,8 @@ def _without_halves(text: str) -> str:
     """Return JSON without lone surrogates, which have no UTF-8 form: pydantic refuses them, also as escapes."""
     if _ESCAPED_HALF.search(text):
         with suppress(ValueError):
-            return json.dumps(with_texts(read_json_text(text), whole), ensure_ascii=False)
-    return whole(text)
+            return json.dumps(with_texts(read_json_text(text), without_surrogates), ensure_ascii=False)
+    return without_surrogates(text)
 
 
 def describe(function: object, name: str) -> Tool:
@@ -281,4 +281,4 @@ def _default_in_schema(default: object) -> dict[str, Any]:
         text = json.dumps(value, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
         return {}  # JSON cannot express it; the schema still shows that there is a default
-    return {"default": value} if len(text) <= LONGEST_DEFAULT else {}
+    return {"default": value} if len(text) <= MAX_DEFAULT_CHARS else {}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..concurrency import coroutines
 from ..errors import InferenceError, describe_exception, did_you_mean, quoted
 from ..messages import ToolStep
-from ..text import counted, json_or_none, whole
+from ..text import counted, json_or_none, without_surrogates
 from .tool_schema import Tool, describe, name_of
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from ..messages import ToolCall
 
-LONGEST_RESULT: Final = 20_000
-LONGEST_NAME: Final = 64
+MAX_RESULT_CHARS: Final = 20_000
+MAX_NAME_CHARS: Final = 64
 _WHOSE: Final = "The result of the tool {}"
 _REMEDY: Final = "Let the tool return a text, numbers, a list or a dict."
 MAX_PROBLEMS: Final = 8
@@ -101,11 +101,11 @@ class Toolbox:
         name = self.name_of(call)
         text, notices, ok = self._answer(call, name)
         seconds = perf_counter() - started
-        if len(text) > LONGEST_RESULT:
+        if len(text) > MAX_RESULT_CHARS:
             notices.append(f"{_WHOSE.format(name)} was cut: the model got {_cut_to(text)}.")
-            text = f"{text[:LONGEST_RESULT]}\n… (cut: {_cut_to(text)})"
+            text = f"{text[:MAX_RESULT_CHARS]}\n… (cut: {_cut_to(text)})"
         # A lone surrogate cannot be sent.
-        return ToolStep(call, whole(text), ok, seconds, notices=tuple(notices))
+        return ToolStep(call, without_surrogates(text), ok, seconds, notices=tuple(notices))
 
     def name_of(self, call: ToolCall) -> str:
         """Return the name of the tool that a model means: some write `functions.weather:0`, or marks after the name.
@@ -116,7 +116,7 @@ class Toolbox:
         if name in self._tools:
             return name
         named = {part for part in (*_PARTS_OF_NAME.split(name), name.replace(".", "_")) if part in self._tools}
-        return named.pop() if len(named) == 1 else re.sub(r"[^A-Za-z0-9_-]", "_", name)[:LONGEST_NAME] or "_"
+        return named.pop() if len(named) == 1 else re.sub(r"[^A-Za-z0-9_-]", "_", name)[:MAX_NAME_CHARS] or "_"
 
     def is_called_in(self, text: str) -> bool:
         """Return whether a text is, or has marks of, a call of one of the tools, as models are trained to write it."""
@@ -297,4 +297,4 @@ def _is_users(filename: str) -> bool:
 
 
 def _cut_to(text: str) -> str:
-    return f"the first {LONGEST_RESULT:,} of {len(text):,} characters"
+    return f"the first {MAX_RESULT_CHARS:,} of {len(text):,} characters"

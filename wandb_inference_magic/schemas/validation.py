@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import shortened
 from ..messages import inner_json
-from ..text import bare, boolean_of, folded, is_number, json_or_none, ungrouped, whole
+from ..text import boolean_of, folded, is_number, json_or_none, plain_number, without_marks, without_surrogates
 
 if TYPE_CHECKING:
     from fastjsonschema import JsonSchemaValueException
@@ -242,7 +242,7 @@ def read_in_any_form(adapter: TypeAdapter[T], value: Any, names: frozenset[str],
 
     try:
         # Validate as JSON: in JSON a date is a string, but as a Python value a string is not a date.
-        return adapter.validate_json(whole(json.dumps(value, ensure_ascii=False)).encode())
+        return adapter.validate_json(without_surrogates(json.dumps(value, ensure_ascii=False)).encode())
     except ValidationError as error:
         reported, errors = error, error.errors(include_url=False)
         if rounds and (changed := _replaced(value, map(_form_in, errors))) is not None:
@@ -358,7 +358,7 @@ def _meant(value: Any, wanted: str) -> list[Any]:
     if wanted == "null":
         return [None] if folded(value) in _NO_VALUE else []
     if wanted == "number":
-        return [ungrouped(bare(value))]
+        return [plain_number(without_marks(value))]
     if wanted == "boolean":
         return [folded(value)]
     # Pydantic would read a number as seconds of 1970.
@@ -368,7 +368,7 @@ def _meant(value: Any, wanted: str) -> list[Any]:
 def _meant_of(value: Any, allowed: Sequence[Any]) -> list[Any]:
     """Return those of the allowed values that a value can stand for."""
     text = value if isinstance(value, str) else json.dumps(value)
-    found = json_or_none(bare(text).lower())
+    found = json_or_none(without_marks(text).lower())
     if isinstance(found, int | float):
         numbers = [one for one in allowed if one == found and isinstance(one, bool) == isinstance(found, bool)]
         if numbers:

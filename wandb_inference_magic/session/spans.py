@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from ..config import port_of
 from ..errors import quoted
 from ..messages import content_text
-from ..text import hidden
+from ..text import redacted_value
 
 if TYPE_CHECKING:
     from ..messages import Message, PreparedRequest, Reply
@@ -75,7 +75,7 @@ def span(
     except BaseException as error:
         failure = seen.error or error
         opened.set_attribute("error.type", type(failure).__name__)
-        message = hidden(quoted(str(failure)), secrets)
+        message = redacted_value(quoted(str(failure)), secrets)
         opened.set_status(api.Status(api.StatusCode.ERROR, message))
         raise
     finally:
@@ -83,7 +83,7 @@ def span(
             if seen.reply is not None:
                 opened.set_attributes(_reply_attributes(seen.reply))
                 if os.environ.get(CONTENT_SWITCH, "").strip().lower() in CONTENT_IN_SPANS:
-                    opened.set_attributes(hidden(_content(request.messages, seen.reply), secrets))
+                    opened.set_attributes(redacted_value(_content(request.messages, seen.reply), secrets))
         with suppress(Exception):
             opened.end()
 

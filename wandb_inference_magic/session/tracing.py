@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..config import resolve_server_key
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import import_quietly, no_warnings
-from ..text import hidden, library_message
+from ..text import library_message, redacted_value
 
 if TYPE_CHECKING:
     from ..config import Key
@@ -225,8 +225,8 @@ class Tracer:
                     # What the user's own clients send meanwhile is no part of a publication.
                     **({} if self.done == "traced" else {"implicitly_patch_integrations": False}),
                 },
-                postprocess_inputs=self.hidden,
-                postprocess_output=self.hidden,
+                postprocess_inputs=self.redacted,
+                postprocess_output=self.redacted,
             )
         # Weave would print its messages into the running cell. They are reported once instead.
         for handler in logger.handlers:
@@ -236,9 +236,9 @@ class Tracer:
         self._opened.callback(_finish, client)
         return client
 
-    def hidden(self, value: Any) -> Any:
+    def redacted(self, value: Any) -> Any:
         """Return a value without secrets, in case a prompt or a reply contains one."""
-        return hidden(value, self.secrets())
+        return redacted_value(value, self.secrets())
 
     @property
     def is_to_start(self) -> bool:
@@ -281,7 +281,7 @@ class Tracer:
         call = None
         if self._client is not None:
             with self._reported():
-                call = self._client.create_call(name, self.hidden(dict(inputs)), **options)
+                call = self._client.create_call(name, self.redacted(dict(inputs)), **options)
                 trace.link = str(call.ui_url)
         error: BaseException | None = None
         try:
@@ -293,8 +293,8 @@ class Tracer:
             if call is not None:
                 with self._reported():
                     call.summary = {**(call.summary or {}), "wandb_inference": trace.summary}
-                    shown = None if error is None else _renamed(error, self.hidden(str(error)))
-                    self._client.finish_call(call, output=self.hidden(trace.output), exception=shown)
+                    shown = None if error is None else _renamed(error, self.redacted(str(error)))
+                    self._client.finish_call(call, output=self.redacted(trace.output), exception=shown)
 
     @contextmanager
     def _reported(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ from math import ceil, floor, isfinite, isnan, log10
 from statistics import fmean
 from typing import Final
 
-from ..text import counted, figure
+from ..text import counted, three_digits
 from . import sequential
 from .clusters import bootstrap, difference_interval, sign_flip
 from .intervals import ALPHA, holm, mcnemar, rows_needed, tango
@@ -44,7 +44,7 @@ class ScoreMeasure:
     def format(self, value: float) -> str:
         """Return a difference as text, without its unit: for shares, as points."""
         if self.is_error:
-            return figure(value)
+            return three_digits(value)
         # Tenths where whole points would hide which side of 0 they are on.
         points = value * 100
         texts = (whole(points), f"{points:.1f}", f"{points:.2g}")

@@ -6,18 +6,18 @@ This is the lowest layer.
 from __future__ import annotations
 
 from .figures import (
-    LARGEST_INTEGER,
+    MAX_INTEGER,
     counted,
     duration,
-    figure,
     is_number,
     member_value,
-    shortest,
+    plain_number,
+    shortest_float,
+    str_of,
     sum_or_none,
-    ungrouped,
-    written,
+    three_digits,
 )
-from .folded import bare, boolean_of, folded
+from .folded import boolean_of, folded, without_marks
 from .json_text import (
     as_json,
     json_bytes,
@@ -28,16 +28,16 @@ from .json_text import (
     with_backslashes,
     with_whole_numbers,
 )
-from .plain import is_terminal, printable, safe_plain, whole, wrapped
+from .plain import is_terminal, printable, safe_plain, without_surrogates, wrapped
 from .redaction import (
     KEY_VARIABLES,
     addresses,
-    hidden,
     holds_key,
     known_keys,
     library_message,
     passwords_in,
     redacted,
+    redacted_value,
     remember,
     with_texts,
     without_keys,

@@ -12,7 +12,7 @@ from struct import pack, unpack
 from typing import Any, Final, TypeVar
 
 # Python refuses to convert much larger integers to text.
-LARGEST_INTEGER: Final = 10**1000
+MAX_INTEGER: Final = 10**1000
 Number = TypeVar("Number", int, float)
 
 # How `struct` packs them, by their names in a type, and more than the decimals that a float of 32 bits needs.
@@ -26,9 +26,9 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def written(value: object) -> str:
+def str_of(value: object) -> str:
     """Return the text of a value. Of an integer that Python does not convert to text it is the number of digits."""
-    if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
+    if isinstance(value, int) and abs(value) >= MAX_INTEGER:
         return f"an integer of about {value.bit_length() * 3 // 10:,} digits"
     return str(member_value(value))
 
@@ -47,7 +47,7 @@ def member_value(value: Any) -> Any:
     return value
 
 
-def figure(number: float) -> str:
+def three_digits(number: float) -> str:
     """Return a number in three digits, a large one as a whole one: `0.123`, `12,346`."""
     return f"{number:,.0f}" if 999.5 <= abs(number) < 1e15 else f"{number or 0.0:.3g}"
 
@@ -74,7 +74,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def ungrouped(number: str) -> str:
+def plain_number(number: str) -> str:
     """Return the text of a number as Python writes it: without commas or narrow spaces between groups of three digits.
 
     Its sign may be a typographic minus, hyphen or dash. Any other text stays as it is.
@@ -84,7 +84,7 @@ def ungrouped(number: str) -> str:
     return number.replace(groups[1], "") if groups else number
 
 
-def shortest(value: Any, kind: str) -> Any:
+def shortest_float(value: Any, kind: str) -> Any:
     """Return a float of 32 or 16 bits as the float with its shortest decimals: 19.99, not 19.989999771118164.
 
     `kind` is its type, as `float32` or `Float16`, or that of a list or a dict of such floats, as `List(Float32)`. A

@@ -42,11 +42,11 @@ def folded(text: str) -> str:
     characters are composed.
     """
     # Marks around the whole come before those within it. Folding may take an accent apart.
-    plain = bare(bare(normalize("NFC", text.replace("\r\n", "\n"))).translate(_PLAIN))
+    plain = without_marks(without_marks(normalize("NFC", text.replace("\r\n", "\n"))).translate(_PLAIN))
     return normalize("NFC", plain.casefold())
 
 
-def bare(text: str) -> str:
+def without_marks(text: str) -> str:
     """Return a text without outer blanks, final full stops, and marks or the fences of a block around the whole."""
     while True:
         text = text.strip().rstrip(_STOPS).rstrip()

@@ -54,7 +54,7 @@ def printable(text: str, stream: TextIO | None = None) -> str:
     return text if text.isascii() else text.encode(encoding, "replace").decode(encoding)
 
 
-def whole(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """Return a text of whole characters: surrogate pairs are joined, lone surrogates are replaced."""
     if _SURROGATES.search(text) is None:
         return text

@@ -1,7 +1,7 @@
 """The one place that removes secrets from text: keys, and the user names and passwords in addresses.
 
 Errors pass through `redacted` when they are created and when they are shown. Recorded or traced data passes through
-`hidden`, which removes known secrets from a JSON value.
+`redacted_value`, which removes known secrets from a JSON value.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def library_message(text: str) -> str:
     return redacted(text)
 
 
-def hidden(value: Any, secrets: Collection[str]) -> Any:
+def redacted_value(value: Any, secrets: Collection[str]) -> Any:
     """Return a JSON value whose strings have no secrets and no longer pieces of a key; see `is_secret`."""
 
     def without(text: str) -> str:
@@ -140,7 +140,7 @@ def _without_forms(text: str, secrets: Collection[str]) -> str:
 
 def without_keys(value: Any) -> Any:
     """Return a JSON value without the keys of this process: a prompt that has one is shown and saved without it."""
-    return hidden(value, known_keys())
+    return redacted_value(value, known_keys())
 
 
 def without_secrets(text: str, secrets: Collection[str]) -> tuple[str, str]:
