@@ -137,7 +137,7 @@ def test_the_rows_are_published_without_what_values_hide_and_alike_in_each_proce
             "photo": PIL.Image.new("L", (2, 2), shade),
         }
         logins = {"login": Login("ann", "hunter2"), "logins": [Login("ann", "hunter2")]}
-        tracer: Any = SimpleNamespace(hidden=lambda found: found)
+        tracer: Any = SimpleNamespace(redacted=lambda found: found)
         scorer: Any = None
         return Publication(tracer, [{**values, **logins}], "q", scorer, {})._rows
 

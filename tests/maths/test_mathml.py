@@ -91,6 +91,7 @@ def test_names_of_operators_and_groups_of_digits_are_whole() -> None:
         r"\begin{pmatrix} a & b \\ c & d \end{pmatrix}",
         r"\begin{aligned} a &= \begin{cases} 1 \\ 2 \end{cases} \\ b \end{aligned}",
         r"x = \begin{gathered} a \\ b \end{gathered}",
+        *[r"\sum\limits x", r"\max\limits f(x)"],
         *[r"\binom nk", r"\overline{AB}", r"\underbrace{1+1}_{2}", r"\underline{x}"],
     ],
 )

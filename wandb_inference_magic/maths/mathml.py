@@ -82,7 +82,8 @@ def to_text(source: str) -> str | None:
     rows = converted.iter("mtr") if is_lines else [converted]
     try:
         return "\n".join(" ".join("".join(map(_to_text, row)).split()) for row in rows)
-    except ValueError:
+    except (IndexError, ValueError):
+        # It makes an element without its parts of `\sum\limits x`.
         return None
 
 
