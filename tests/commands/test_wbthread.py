@@ -248,7 +248,7 @@ def test_the_formulas_of_a_page_need_no_script() -> None:
     hostile = r"$\text{<img src=x>}$ and $\href{javascript:alert(1)}{x}$ and $\sqrt{x}$ and $\ce{H2O}$, or $5 and $6."
     page = to_html(Thread("main", [Turn("hi", hostile)]))
     assert '<math display="inline"><mrow><msqrt>' in page
-    assert "<mo>&lt;</mo></mrow><mtext>img src=x&gt;</mtext>" in page
+    assert "<mtext>img\xa0src=x&gt;</mtext>" in page
     assert "<code>$\\ce{H2O}$</code>" in page
     assert "<img" not in page
     assert "href" not in page.replace("\\href", "")
