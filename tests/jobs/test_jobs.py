@@ -322,6 +322,16 @@ def test_a_chat_runs_beside_the_notebook_without_history(kernel: Kernel, held: H
     assert kernel.run("%wbthread").text.splitlines()[2].split() == ["main", "←", "current", "0", "0"]
 
 
+def test_chats_in_the_background_hold_no_other_chat_up(kernel: Kernel, held: Held, service: Service) -> None:
+    assert run(kernel, "%%wbchat --bg -o first\nOne").ok
+    assert held.asked.wait(60)
+    service.then(completion("At once."))
+    assert "At once." in run(kernel, "%wbchat Two").text
+    assert kernel.value("first.state") == "running"
+    held.may.set()
+    assert kernel.value("first.wait(60).text") == "of One"
+
+
 @pytest.mark.parametrize("option", ["--tools print", "--code", "--thread other", "--new", "-m test/a -m test/b"])
 def test_options_that_need_the_cell_are_refused(kernel: Kernel, service: Service, option: str) -> None:
     refused_run = run(kernel, f"%%wbchat --bg {option}\nHello")

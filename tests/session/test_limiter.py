@@ -19,7 +19,8 @@ class Slots:
     """Holders of slots. Each holds its slot until it is released."""
 
     def __init__(self, most: int | None, limiter: Limiter | None = None) -> None:
-        self.share = Share(limiter or Limiter(), most)
+        # A chat in a cell does not wait for a failing service.
+        self.share = Share(limiter or Limiter(), most, waits_for_service=most is not None)
         self.held: list[int] = []
         self.released: dict[int, asyncio.Event] = {}
 

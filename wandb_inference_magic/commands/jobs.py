@@ -46,7 +46,7 @@ def start_chat(
     command, name = context.command, name or CHAT_JOB
     # What can be refused is refused before the cell ends.
     request = prepare_request(command, spec)
-    share = command.session.limiters.share(request.endpoint.url, request.model, 1)
+    share = command.session.limiters.share(request.endpoint.url, request.model, in_background=True)
 
     def work(job: Job) -> Outcome:
         job.count(Counts(0, 1))

@@ -283,7 +283,7 @@ class ModelCall:
     def delay_after(self, error: InferenceError, tries: int) -> float | None:
         """Return the seconds to wait before the next try, or None if there is no next try."""
         most = self._command.settings.max_retries
-        if most and self.share.most is not None:
+        if most and self.share.waits_for_service:
             must_wait = self.share.limiter.failed(error, self.sent_at, may_be_prompt=self.is_alone)
             if must_wait is None:
                 return None

@@ -44,7 +44,7 @@ class Limiters:
         # A limiter lives as long as one of its shares.
         self._limiters: WeakValueDictionary[tuple[str, str], Limiter] = WeakValueDictionary()
 
-    def share(self, url: str, model: str, most: int | None = None) -> Share:
+    def share(self, url: str, model: str, most: int | None = None, *, in_background: bool = False) -> Share:
         """Return a share of a model's slots.
 
         Parameters
@@ -53,14 +53,17 @@ class Limiters:
             The endpoint and the model.
         most : int, optional
             The most requests that may be in flight for the share. A chat has none: it makes one at a time.
+        in_background : bool
+            Whether it is a chat that is not waited for.
         """
         with self._lock:
             limiter = self._limiters.get((url, model))
             if limiter is None:
                 self._limiters[url, model] = limiter = Limiter(self._clock)
-        if most is not None:
+        share = Share(limiter, most, waits_for_service=most is not None or in_background)
+        if share.waits_for_service:
             limiter.renew()
-        return Share(limiter, most)
+        return share
 
 
 class Limiter:
@@ -220,13 +223,15 @@ class Share:
     limiter : Limiter
         It limits all shares of a model together.
     most : int or None
-        The most requests that may be in flight for this share. With None, it does not wait for a failing service:
-        someone is waiting for its answer.
+        The most requests that may be in flight for this share. A chat has none, and does not limit others.
+    waits_for_service : bool
+        Whether it waits for a failing service. A chat in a cell does not: someone is waiting for its answer.
     """
 
-    def __init__(self, limiter: Limiter, most: int | None) -> None:
+    def __init__(self, limiter: Limiter, most: int | None, *, waits_for_service: bool = True) -> None:
         self.limiter = limiter
         self.most = most
+        self.waits_for_service = waits_for_service
         self.taken = 0
         self.queue: deque[asyncio.Future[None]] = deque()
         self.is_paused = False
@@ -256,7 +261,9 @@ class Share:
             self.queue.popleft()
         if not self.queue or self.is_paused:
             return False
-        return self.most is None or (self.taken < self.most and not self.limiter.is_waiting)
+        if self.waits_for_service and self.limiter.is_waiting:
+            return False
+        return self.most is None or self.taken < self.most
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
