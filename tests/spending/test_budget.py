@@ -344,6 +344,13 @@ def test_cached_answers_are_used_under_a_budget_and_cost_nothing(kernel_with_cat
     assert "1 kept from before" in kernel.run("%%wbmap more\n{{ text }}").text
 
 
+def test_usage_is_shown_when_the_endpoint_cannot_be_used(kernel: Kernel) -> None:
+    assert kernel.run("%wbchat hi").ok
+    kernel.run("import os; os.environ['WANDB_INFERENCE_BASE_URL'] = 'nonsense://'")
+    assert not kernel.run("%wbchat hi").ok
+    assert "test/model-a" in kernel.run("%wbusage").text
+
+
 ROWS = [f"row {number}" for number in range(20)]
 
 

@@ -103,10 +103,11 @@ def _notes(session: Session, total: Total) -> Iterator[str]:
         yield f"The endpoint did not count the tokens of {counted(total.estimates, 'call')}: those are estimates."
     if total.unpriced:
         yield "Some prices are not known."
-    source = session.models.known(Command(session, dry=True).endpoint).as_of
-    if total.cost and source:
-        yield f"Prices: {source}."
-    # A file that cannot be used is reported by the next call, not by this table.
+    # An endpoint or a file that cannot be used is reported by the next call, not by this table.
+    with suppress(InferenceError):
+        source = session.models.known(Command(session, dry=True).endpoint).as_of
+        if total.cost and source:
+            yield f"Prices: {source}."
     with suppress(InferenceError):
         file = session.settings.budget_file
         if file and (estimated := session.spending(file).estimated()):
