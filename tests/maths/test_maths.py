@@ -137,7 +137,9 @@ def test_a_hostile_formula_is_shown_as_code_unchanged(opener: str, closer: str) 
         ("> $$\n> a = b\n> $$\n> so", "> $$ a = b $$\n>\n>\n> so"),
         ("> all $a\n> = b$ hold", "> all\n> $a = b$ hold"),
         # VS Code reads `$$` at the start of a line as a block, and no dollar before a letter as the end of a formula.
-        (r"\[a = b\].", "<span></span>$$a = b$$."),
+        (r"\[a = b\] c", "<span></span>$$a = b$$ c"),
+        # A mark of punctuation would be on a line of its own.
+        ("\\[a = b\\].\nso $$c$$, $$d$$;e", "$$a = b.$$\nso $$c,$$ $$d$$;e"),
         ("$$ a = b $$  \n$$c$$ and", "$$ a = b $$\n<span></span>$$c$$ and"),
         ("so $$a$$ and", "so $$a$$ and"),
         (r"the $n$th, \(k\)th, $x$.", r"the $n\text{th}$, $k\text{th}$, $x$."),

@@ -41,6 +41,7 @@ _ACTIVE: Final = "active"
 _EMPHASIS: Final = "`~*_"
 # What follows a formula: its line's end, and letters that VS Code would not let follow a dollar.
 _BLANKS: Final = re.compile(r" *(?=\n|\Z)")
+_PUNCTUATION: Final = re.compile(r"[.,;](?=\s|\Z)")
 _LETTERS: Final = re.compile(r"[A-Za-z]+")
 _CONTAINERS: Final = ("bullet_list_open", "ordered_list_open", "blockquote_open")
 _BEGUN_APART: Final = ("table_open", "heading_open", "hr", *_CONTAINERS)
@@ -294,6 +295,9 @@ class Rewriting:
         if shown.endswith("$$"):
             # VS Code reads it at the start of a line as a block, which ends with a line that ends with it.
             begins_line = not self._table and not content[: span.start].rpartition("\n")[2].strip(" ")
+            if mark := _PUNCTUATION.match(content, end):
+                # It would be on a line of its own.
+                shown, end = f"{shown[:-2]}{mark[0]}$$", mark.end()
             if blanks := _BLANKS.match(content, end):
                 end = blanks.end()
             elif begins_line:
