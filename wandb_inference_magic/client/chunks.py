@@ -229,11 +229,9 @@ def _objects(found: Any) -> list[Chunk]:
     """Return a JSON value that is an object, or a list of objects, as a list; empty for any other value."""
     if isinstance(found, Mapping):
         return [_unwrapped(found)]
-    return (
-        list(map(_unwrapped, found))
-        if isinstance(found, list) and all(isinstance(one, Mapping) for one in found)
-        else []
-    )
+    if isinstance(found, list) and all(isinstance(one, Mapping) for one in found):
+        return list(map(_unwrapped, found))
+    return []
 
 
 def _unwrapped(found: Mapping[str, Any]) -> Chunk:

@@ -32,6 +32,10 @@ _NESTING: Final = re.compile(
 # The argument of mhchem's commands, in which `<=>` is an arrow, and two brackets are the texts above and below one.
 _CHEMICAL: Final = re.compile(r"(\\(?:ce|pu)\s*\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})")
 
+_TAG: Final = re.compile(r"<(?=[A-Za-z/!?])")
+_LINK: Final = re.compile(r"\](?=[(:])")
+_LINK_OR_REFERENCE: Final = re.compile(r"\](?=[(\[:])")
+
 
 def portable_formula(tex: str) -> str:
     """Return a formula of the same meaning that each front end draws, and that is harmless if one reads it as text."""
@@ -45,14 +49,14 @@ def portable_environment(inner: str) -> str:
     inner = inner.replace("![", "!{}[").replace("~~", "~{}~")
     # Every second piece is chemical.
     return "".join(
-        _harmless(piece, *(("<(?=[A-Za-z/!?])", "(:") if number % 2 else ("<", "([:")))
-        for number, piece in enumerate(_CHEMICAL.split(inner))
+        _harmless(piece, is_chemical=bool(number % 2)) for number, piece in enumerate(_CHEMICAL.split(inner))
     )
 
 
-def _harmless(piece: str, tag: str, after_bracket: str) -> str:
-    """Return LaTeX without what may begin a tag, and with `{}` between `]` and the given characters."""
-    return re.sub(rf"\](?=[{re.escape(after_bracket)}])", "]{}", re.sub(tag, r"\\lt ", piece))
+def _harmless(piece: str, *, is_chemical: bool) -> str:
+    """Return LaTeX without what may begin a tag, and with `{}` after a `]` that may end the label of a link."""
+    piece = _TAG.sub(r"\\lt ", piece) if is_chemical else piece.replace("<", r"\lt ")
+    return (_LINK if is_chemical else _LINK_OR_REFERENCE).sub("]{}", piece)
 
 
 def _text_apart(found: re.Match[str]) -> str:
