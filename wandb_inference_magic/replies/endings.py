@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 BROKEN: Final = "error"
@@ -59,6 +60,8 @@ def is_broken(reason: object) -> bool:
     return _meaning(_text(reason)) == BROKEN
 
 
+# Every chunk may name a reason, and almost all name the same few.
+@lru_cache(maxsize=64)
 def _meaning(text: str) -> str | None:
     letters = _letters(text)
     return next((meaning for meaning, pattern in _MEANINGS if letters and re.fullmatch(pattern, letters)), None)
