@@ -158,7 +158,9 @@ def test_the_kernel_survives_interrupts_at_random_moments(kernel: Kernel, servic
 
 def test_a_job_survives_interrupts_of_other_cells_at_random_moments(kernel: Kernel, service: Service) -> None:
     moments, rows = random.Random(11), 6 * INTERRUPTS
-    cells = ("import time; time.sleep(60)", "%wbjobs 1", "%wbchat --once hi")
+    # A signal that comes just before a sleep is seen after it: each sleep is short.
+    sleeping = "import time\nfor _ in range(600): time.sleep(0.1)"
+    cells = (sleeping, "%wbjobs 1", "%wbchat --once hi")
     left = Semaphore(0)
 
     def answer(one: Answer) -> None:
@@ -315,7 +317,7 @@ def test_answers_that_arrived_while_rows_were_read_are_kept(kernel: Kernel, serv
         "    while current_session().usage.total().calls < 25:\n"
         "        time.sleep(0.01)\n"
         "    print('reading', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    for _ in range(600): time.sleep(0.1)\n"
         "mine = rows()"
     )
     run = kernel.interrupt_at("%%wbmap mine -o out --no-cache\n{{ text }}?", "reading")

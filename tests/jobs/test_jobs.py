@@ -218,7 +218,7 @@ def test_a_child_process_does_not_hide_what_a_killed_kernel_left(api: ModuleType
 def test_interrupting_ends_the_following_and_no_job(mapping: Kernel, held: Held) -> None:
     followed = mapping.interrupt_at("%wbjobs 1", "job 1")
     assert "Job 1 goes on. To end it: %wbjobs 1 --cancel" in followed.error
-    # Linux may give the signal to another thread, which does not end a sleep of this one.
+    # A signal that comes just before a sleep is seen after it: each sleep is short.
     waiting = "import time; print('now', flush=True)\nfor _ in range(600): time.sleep(0.1)"
     assert mapping.interrupt_at(waiting, "now").reply["ename"] == "KeyboardInterrupt"
     held.may.set()
