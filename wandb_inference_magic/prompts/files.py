@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import codecs
 import inspect
+import json
 import linecache
 import os
 import re
@@ -41,20 +42,8 @@ _SUFFIX: Final = re.compile(r"\.[A-Za-z]\w{0,4}$")
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 # An encoding that the text itself names, as XML, HTML and Python have it.
 _DECLARED: Final = re.compile(rb"""(?:encoding|charset|coding)\s*[=:]\s*["']?([\w.-]{2,30})""")
-# In a text in cp1252: letters that are not plain in a row, and bytes that hardly occur.
-_RUN: Final = re.compile(rb"[\xa1-\xff]{4,}")
-_RARE: Final = re.compile(
-    rb"[\x81-\x83\x86-\x89\x8b\x8d\x8f\x90\x98\x9b\x9d]|(?<=[a-z\x8a\x9a\x9f])(?:[\x8a\x8e\x9f]|\xa7(?=[a-z]))"
-)
-# The escapes by which a text in 7 bits changes to another script, and the encodings that have them.
-_TO_SCRIPT: Final = re.compile(rb"\x1b\$(?:[@AB]|\([CD]|\)C)")
-_IN_7_BITS: Final = ("iso2022_kr", "iso2022_jp_ext", "iso2022_jp_2")
-_BOMS: Final = {
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
+# The escapes by which a text in 7 bits, as in Japanese mail, changes to another script. It would be valid UTF-8.
+_TO_SCRIPT: Final = re.compile(rb"\x1b\$(?:[@AB]|\([CD])")
 # The names of cells, in a terminal and in a kernel.
 _CELL: Final = re.compile(r"^<ipython-input-|ipykernel_\d+")
 # The folders of installed packages in the line of a frame.
@@ -245,7 +234,7 @@ def _kind_at(path: Path) -> str:
     if not start:
         return "an empty file"
     kind, _ = _kind(start, path.suffix)
-    return kind or ("text" if _encoding(start, is_whole=False) else "a file of another kind")
+    return kind or ("a file of another kind" if _decoded(start, is_whole=False) is None else "text")
 
 
 def _kind(start: bytes, suffix: str) -> tuple[str, str]:
@@ -269,63 +258,32 @@ def _text(data: bytes, name: str, suffix: str = "", *, is_whole: bool) -> str:
         raise _unreadable(name, f"It is {kind}, not text.", remedy)
     is_whole = is_whole or len(data) <= MAX_FILE_BYTES
     data = data if is_whole else data[:MAX_FILE_BYTES]
-    encoding = _encoding(data, is_whole=is_whole)
-    if encoding is None and _CONTROLS.search(data[:4096]):
+    text = _decoded(data, is_whole=is_whole)
+    if text is None and _CONTROLS.search(data[:4096]):
         raise _unreadable(name, "It holds no text.", "Read it yourself and put what matters into the prompt.")
-    if encoding is None:
-        remedy = 'Decode it yourself: path.read_text(encoding="...") or data.decode("...").'
+    if text is None:
+        remedy = 'Decode it yourself: path.read_text(encoding="cp1252"), for example, or data.decode("...").'
         raise _unreadable(name, "It is text in an unknown encoding.", remedy)
-    # The cut may be inside a character.
-    text = codecs.getincrementaldecoder(encoding)("replace").decode(data, final=is_whole)
     # As when the file is read as text: the same prompt on every system, also where Git changes line ends.
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text if is_whole else CutText(f"{text}\n{LEFT_OUT.format('the rest of the file')}")
 
 
-def _encoding(data: bytes, *, is_whole: bool) -> str | None:
-    """Return the encoding of a text; None if it is no text, or its encoding cannot be told.
+def _decoded(data: bytes, *, is_whole: bool) -> str | None:
+    """Return the text in a file's data; None if it is no text, or its encoding cannot be told.
 
-    It is what a byte order mark says, or ISO-2022 by its escapes, as in Japanese mail, or UTF-8, or what the text
-    itself declares, or cp1252, used by older Windows programs in the west of Europe and America.
+    The encoding is what a byte order mark or the nulls of its first letters say, or UTF-8, or what the text itself
+    declares. Others are not guessed: a wrong guess would be sent as other words.
     """
-    for mark, encoding in _BOMS.items():
-        if data.startswith(mark):
-            return encoding
-    if b"\x00" in data:
-        return _utf16_without_mark(data[:4096])
-    in_7_bits = _IN_7_BITS if _TO_SCRIPT.search(data[:100_000]) else ()
-    for encoding in (*in_7_bits, "utf-8", _declared(data[:1024])):
-        try:
-            codecs.getincrementaldecoder(encoding)().decode(data, final=is_whole)
-        except (UnicodeDecodeError, LookupError):
-            continue
-        return "utf-8-sig" if encoding == "utf-8" else encoding
-    return "cp1252" if _is_western(data[:100_000]) and not _CONTROLS.search(data[:4096]) else None
-
-
-def _is_western(data: bytes) -> bool:
-    """Return whether a text in one byte a letter is in cp1252: most letters are plain, and others stand between them.
-
-    In the encodings of other scripts they follow each other, or bytes are used that such a text hardly has.
-    """
-    others = sum(byte >= 0x80 for byte in data)
-    letters = sum(bytes([byte]).isalpha() for byte in data)
-    in_runs = sum(len(run) for run in _RUN.findall(data) if len(set(run)) > 1)
-    return others <= letters and in_runs + len(_RARE.findall(data)) <= others / 10
-
-
-def _declared(start: bytes) -> str:
-    found = _DECLARED.search(start)
-    return found[1].decode() if found else ""
-
-
-def _utf16_without_mark(start: bytes) -> str | None:
-    """Return UTF-16 for a text whose every other byte is mostly null, as that of most Western texts is."""
-    pairs = len(start) // 2
-    for encoding, first in (("utf-16-le", 1), ("utf-16-be", 0)):
-        nulls = start[first::2].count(0)
-        if nulls > 0.7 * pairs and not _CONTROLS.search(start[1 - first :: 2]):
-            return encoding
+    if _TO_SCRIPT.search(data[:100_000]):
+        return None
+    declared = _DECLARED.search(data[:1024])
+    for encoding in (json.detect_encoding(data), declared[1].decode() if declared else ""):
+        with suppress(UnicodeDecodeError, LookupError):
+            # The cut may be inside a character.
+            text = codecs.getincrementaldecoder(encoding)().decode(data, final=is_whole)
+            # Bytes that are no text can be valid in any encoding.
+            return None if b"\x00" in data and _CONTROLS.search(text[:4096].encode()) else text
     return None
 
 
