@@ -49,7 +49,7 @@ _CELL: Final = re.compile(r"^<ipython-input-|ipykernel_\d+")
 # The folders of installed packages in the line of a frame.
 _PACKAGES: Final = re.compile(r'File "[^"\n]*[\\/](?:site|dist)-packages[\\/]')
 
-_PDF: Final = b"%PDF-"
+_PDF: Final = "a PDF document"
 _ZIP: Final = "a ZIP archive"
 _UNPACK: Final = "Unpack it, and put the path of a file from it into the prompt."
 _CONVERT: Final = (
@@ -72,7 +72,7 @@ _BY_SUFFIX: Final = {
     ".npz": ("a NumPy archive", "Load it with numpy.load, and put an array of it into the prompt."),
 }
 _BY_SIGNATURE: Final = (
-    (_PDF, "a PDF document", "Extract its text first, for example with pypdf, and put that into the prompt."),
+    (b"%PDF-", _PDF, "Extract its text first, for example with pypdf, and put that into the prompt."),
     ((b"PK\x03\x04", b"PK\x05\x06"), _ZIP, _UNPACK),
     (b"PAR1", "a Parquet file", "Read it with pandas.read_parquet, and put the frame into the prompt."),
     (b"ARROW1", "an Arrow file", "Read it with pandas.read_feather, and put the frame into the prompt."),
@@ -91,9 +91,7 @@ _BY_SIGNATURE: Final = (
     ((b"II*\x00", b"MM\x00*"), "a TIFF image", _CONVERT),
     (b"\x00\x00\x01\x00", "an icon", _CONVERT),
     (b"8BPS", "a Photoshop image", _CONVERT),
-    (b"ID3", "an audio file", _TRANSCRIBE),
-    (b"OggS", "an audio file", _TRANSCRIBE),
-    (b"fLaC", "an audio file", _TRANSCRIBE),
+    ((b"ID3", b"OggS", b"fLaC"), "an audio file", _TRANSCRIBE),
     (b"RIFF", "an audio or video file", _TRANSCRIBE),
     (b"\x7fELF", "a program", "Put its source into the prompt."),
 )  # fmt: skip
@@ -110,12 +108,11 @@ def describe_file(value: object, *, is_whole: bool = False) -> Any:
     InferenceError
         If it has neither.
     """
-    if isinstance(value, Path):
+    if isinstance(value, Path | os.DirEntry):
+        return _describe_path(home_resolved(Path(value)), is_whole=is_whole)
+    # A path that is not on the disk: in an archive, or of a package.
+    if all(hasattr(type(value), name) for name in ("is_dir", "is_file", "iterdir", "read_bytes")):
         return _describe_path(value, is_whole=is_whole)
-    if isinstance(value, os.DirEntry):
-        return _describe_path(Path(value), is_whole=is_whole)
-    if _is_like_path(value):
-        return _describe_traversable(value, is_whole=is_whole)
     if not isinstance(value, bytes | bytearray | memoryview | BytesIO):
         return None
     data = value.getvalue() if isinstance(value, BytesIO) else bytes(value)
@@ -123,7 +120,7 @@ def describe_file(value: object, *, is_whole: bool = False) -> Any:
     return images.image_from_bytes(data) or _text(data, name, is_whole=is_whole)
 
 
-def _describe_path(value: Path, *, is_whole: bool) -> str | Image:
+def _describe_path(path: Any, *, is_whole: bool) -> str | Image:
     """Return the text of a file, its image, or the names in a folder.
 
     Raises
@@ -131,38 +128,22 @@ def _describe_path(value: Path, *, is_whole: bool) -> str | Image:
     InferenceError
         For a path that cannot be read, or whose file is neither text nor an image.
     """
-    path = home_resolved(value)
+    is_on_disk = isinstance(path, Path)
     try:
         if path.is_dir():
             return _names_in(path, is_whole=is_whole)
-        if path.exists() and not path.is_file():
+        if is_on_disk and path.exists() and not path.is_file():
             # A pipe or a device may have no end, or nothing to read.
             raise _unreadable(str(path), "It is not a file with contents.", "Read it yourself first.")
-        if (image := images.image_at(path)) is not None:
+        if is_on_disk and (image := images.image_at(path)) is not None:
             return image
         with path.open("rb") as file:
-            data = file.read(-1 if is_whole else MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise _unreadable(str(path), why, "Check its name and folder.") from None
-    return _text(data, str(path), path.suffix, is_whole=is_whole)
-
-
-def _is_like_path(value: object) -> bool:
-    """Return whether a value is the path of a file that is not on the disk: in an archive, or of a package."""
-    return all(hasattr(type(value), name) for name in ("is_dir", "is_file", "iterdir", "read_bytes"))
-
-
-def _describe_traversable(value: Any, *, is_whole: bool) -> str | Image:
-    """Return what `_describe_path` returns of a path that is not on the disk."""
-    try:
-        if value.is_dir():
-            return _names_in(value, is_whole=is_whole)
-        data = value.read_bytes()
+            data = file.read(-1 if is_whole or not is_on_disk else MAX_FILE_BYTES + 1)
     except (OSError, LookupError, ValueError) as error:
-        why = "There is no such file." if isinstance(error, FileNotFoundError | KeyError) else str(error)
-        raise _unreadable(str(value), why, "Check its name and folder.") from None
-    return images.image_from_bytes(data) or _text(data, str(value), Path(value.name).suffix, is_whole=is_whole)
+        is_missing = isinstance(error, FileNotFoundError | KeyError)
+        why = getattr(error, "strerror", None) or ("There is no such file." if is_missing else str(error))
+        raise _unreadable(str(path), why, "Check its name and folder.") from None
+    return images.image_from_bytes(data) or _text(data, str(path), Path(path.name).suffix, is_whole=is_whole)
 
 
 def no_image_file(text: str) -> InferenceError | None:
@@ -245,8 +226,7 @@ def _kind(start: bytes, suffix: str) -> tuple[str, str]:
         return "an audio or video file", _TRANSCRIBE
     for signature, kind, remedy in _BY_SIGNATURE:
         # Letters can also begin a text.
-        is_word = isinstance(signature, bytes) and signature.isascii() and signature != _PDF
-        if start.startswith(signature) and not (is_word and not _CONTROLS.search(start)):
+        if start.startswith(signature) and (kind == _PDF or _CONTROLS.search(start)):
             return _BY_SUFFIX.get(suffix.lower(), (kind, remedy)) if kind == _ZIP else (kind, remedy)
     return "", ""
 
