@@ -369,11 +369,7 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None, *, has
         labels = labels_of(owner)
         near = labels or (dir(owner) if type(owner).__module__ != "builtins" else [])
         call = f"Write {name}()." if inspect.isroutine(getattr(owner, name, None)) else ""
-        others = (
-            ""
-            if call
-            else _of_levels(name, labels) or _nearest(name, near, in_row=has_row and owner is names.get("row"))
-        )
+        others = "" if call else _nearest(name, near, in_row=has_row and owner is names.get("row"))
         return others or f"{call} {_listed('It has', labels)}".strip()
     if not has_row and (message := _column_of(name, names, least=1)):
         return message
@@ -381,8 +377,6 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None, *, has
     if message := _nearest(name, known, in_row=has_row):
         return message
     if has_row:
-        if message := _of_levels(name, labels_of(names["row"])):
-            return message
         return f"{_listed('The columns are', labels_of(names['row']))} {DEFINE}"
     return _column_of(name, names, least=0.6) or DEFINE
 
@@ -393,12 +387,6 @@ def _nearest(name: str, known: Iterable[str], *, in_row: bool) -> str:
     unlike = [written for one in near if (written := in_template(one)) != one] if in_row else ()
     message = f"Did you mean {' or '.join(map(visible, near))}?" if near else ""
     return f"{message} Write {' or '.join(f'{{{{ {one} }}}}' for one in unlike)}." if unlike else message
-
-
-def _of_levels(name: str, labels: Iterable[str]) -> str:
-    """Return how a column is written whose name has several levels, of which `name` is the first; empty if none is."""
-    found = next((label for label in labels if label.startswith(f"({name!r}, ")), "")
-    return f"It has several levels: write row[{found[1:-1]}]." if found else ""
 
 
 def in_template(name: str) -> str:
