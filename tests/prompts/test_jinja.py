@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import re
 from collections import UserDict, defaultdict
 from decimal import Decimal
 from enum import Enum, IntEnum

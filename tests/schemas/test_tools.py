@@ -496,18 +496,12 @@ class OldSize(typing.TypedDict):
     width: int
 
 
-@dataclass
-class Box:
-    size: OldSize
-
-
 @pytest.mark.parametrize(
     ("annotation", "sent", "expected"),
     [
         (OldSize, {"width": "1"}, {"width": 1}),
         (dict[str, OldSize | None], {"a": None}, {"a": None}),
         (Annotated[list[OldSize], "all"], [{"width": 1}], [{"width": 1}]),
-        (Box, {"size": {"width": 1}}, Box({"width": 1})),
     ],
 )
 def test_a_typed_dict_of_typing_is_a_parameter(annotation: Any, sent: object, expected: object) -> None:

@@ -83,8 +83,8 @@ def refuse_uncomputed(value: object) -> None:
 
 def describe_altair(chart: Any) -> str:
     """Describe an Altair chart by its Vega-Lite specification."""
-    # A chart of more than 5,000 rows has a specification only where that limit is lifted, and another transformer of the
-    # user may write the data to a file.
+    # A chart of more than 5,000 rows has a specification only where that limit is lifted. Another transformer of
+    # the user may write the data to a file.
     with sys.modules["altair"].data_transformers.enable("default", max_rows=None):
         specification = without(chart.to_dict(), "$schema", "config")
     return f"Altair chart, as Vega-Lite:\n{_format(specification)}"
