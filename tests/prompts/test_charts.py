@@ -36,20 +36,6 @@ def test_an_altair_chart_is_its_specification_with_the_start_of_its_data() -> No
     assert alt.data_transformers.options == {}
 
 
-def test_a_small_altair_chart_is_described_with_the_settings_of_the_user() -> None:
-    """They are those of all threads: two that change them at the same time could leave them changed."""
-    seen: list[dict[str, Any]] = []
-
-    class Chart(alt.Chart):
-        def to_dict(self, *values: Any, **options: Any) -> Any:
-            seen.append(dict(alt.data_transformers.options))
-            return super().to_dict(*values, **options)
-
-    assert "Altair" in as_prompt(Chart(FRAME.head(3)).mark_line().encode(x="a:Q"))
-    assert seen
-    assert not any(seen)
-
-
 @pytest.mark.parametrize("transformer", ["json", "csv"])
 def test_an_altair_chart_writes_no_file(transformer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import re
 from collections import UserDict, defaultdict
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -225,15 +224,6 @@ def test_a_row_has_columns_and_no_attributes(source: Any, name: str) -> None:
             rendered(text, row=row)
     found = rendered("{{ row.get('text') }} {{ row.keys() | list | last }} {{ row.items() | list | last }}", row=row)
     assert found == 'a text ["text", "a"]'
-
-
-@pytest.mark.parametrize("text", ["{{ row.size }}", "{{ row['size']['mean'] }}", "{{ size }}"])
-def test_a_column_of_several_levels_is_answered_with_how_it_is_written(text: str) -> None:
-    columns = pd.MultiIndex.from_tuples([("size", "mean"), ("size", "max")])
-    row = next(iter(read_rows(pd.DataFrame([[1, 2]], columns=columns))))
-    with pytest.raises(InferenceError, match=re.escape("write row['size', 'mean'].")):
-        Template(text, has_row=True).render({"row": row})
-    assert rendered("{{ row['size', 'mean'] }}", row=row) == "1"
 
 
 def test_an_attribute_that_an_object_does_not_have_is_answered_with_a_near_one() -> None:

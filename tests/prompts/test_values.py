@@ -1238,10 +1238,6 @@ def test_a_path_becomes_the_contents_of_its_file(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("\ufeffcafé", encoding="utf-8")
     (tmp_path / "picture.dat").write_bytes(png())
     (tmp_path / "binary.bin").write_bytes(b"\x00\x01\x02")
-    for encoding in ("cp1252", "utf-16"):
-        (tmp_path / "other").write_bytes("café".encode(encoding))
-        assert text_of(tmp_path / "other") == "café"
-    (tmp_path / "other").unlink()
     assert text_of(tmp_path / "words.txt") == "café"
     assert picture_of(tmp_path / "picture.dat").size == (4, 3)
     assert text_of(tmp_path) == "binary.bin\npicture.dat\nwords.txt"
@@ -1676,13 +1672,13 @@ def test_the_json_of_a_frame_has_its_index_where_that_has_a_name_or_labels() -> 
     assert json.loads(json_of(frame.groupby(["city", "year"]).sum()))[2] == {"city": "Rome", "year": 2, "units": 3}
     assert json.loads(json_of(frame.describe()))[0]["index"] == "count"
     assert json.loads(json_of(frame[frame.units > 1]))[0] == {"city": "Rome", "year": 1, "units": 2}
-    named = frame.set_index("city", drop=False)
-    assert json.loads(json_of(named))[0] == {"city (index)": "Paris", "city": "Paris", "year": 1, "units": 1}
 
 
-@pytest.mark.parametrize("kind", ["pandas", "pyarrow"])
+@pytest.mark.parametrize("kind", ["pandas", "pyarrow", "index"])
 def test_two_columns_of_one_name_are_refused_where_one_would_be_lost(kind: str) -> None:
     twice: Any = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    if kind == "index":
+        twice = pd.DataFrame({"a": [1]}).set_index("a", drop=False)
     if kind == "pyarrow":
         twice = pa.table([[1], [2]], names=["a", "a"])
     with pytest.raises(InferenceError, match="two columns with the same name") as refused:

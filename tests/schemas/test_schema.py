@@ -17,7 +17,6 @@ from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-import pydantic
 import pytest
 from hypothesis import given, strategies as st
 from pydantic import (
@@ -608,41 +607,6 @@ def test_a_typed_dict_keeps_its_constraints() -> None:
     assert schema.read('{"score": 5, "actors": [{"name": "A", "films": []}]}')["score"] == 5
     with pytest.raises(Mismatch, match="greater than or equal to 5"):
         schema.read('{"score": 4, "actors": []}')
-
-
-@dataclass(frozen=True)
-class Cast:
-    """Who plays."""
-
-    lead: Actor
-    others: dict[str, Annotated[list[Actor | None], "unordered"]]
-    understudy: typing.Optional[Actor] = None  # noqa: UP045
-    seats: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Evening:
-    name: str
-    cast: Cast
-    encore: Movie | None = None
-
-    def __post_init__(self) -> None:
-        self.name = self.name.title()
-
-
-def test_a_dataclass_can_have_typed_dicts_in_it() -> None:
-    lead = {"name": "A", "films": []}
-    cast = {"lead": lead, "others": {"x": [lead, None]}}
-    schema = schema_of(Evening)
-    assert schema.name == "Evening"
-    if tuple(map(int, pydantic.VERSION.split(".")[:2])) > (2, 7):
-        # Pydantic 2.7 takes no description of a dataclass from its docstring.
-        assert "Who plays." in json.dumps(schema.json_schema)
-    found = schema.read(json.dumps({"name": "gala", "cast": cast}))
-    assert found == Evening("Gala", Cast(lead, {"x": [lead, None]}))
-    assert (type(found), type(found.cast)) == (Evening, Cast)
-    with pytest.raises(Mismatch, match=r"cast\.lead\.films"):
-        schema.read(json.dumps({"name": "gala", "cast": {"lead": {"name": "A"}, "others": {}}}))
 
 
 class Billed(TypedDict):

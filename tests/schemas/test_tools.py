@@ -302,20 +302,6 @@ def test_a_decorator_that_takes_names_only_gets_them() -> None:
     assert step(wrapped, '{"a": 1}').result == "3"
 
 
-def test_a_function_that_looks_at_its_first_argument_gets_it_by_position() -> None:
-    @functools.singledispatch
-    def tool(value: int | str, times: int = 2) -> str:
-        """Repeat."""
-        return f"other {value}"
-
-    @tool.register
-    def _(value: int, times: int = 2) -> str:
-        return f"{value * times}"
-
-    assert step(tool, '{"value": 4}').result == "8"
-    assert step(tool, '{"value": 4, "times": 3}').result == "12"
-
-
 def test_a_docstring_that_cannot_be_parsed_is_the_description() -> None:
     def tool(a, b):
         """Do it.
@@ -496,18 +482,12 @@ class OldSize(typing.TypedDict):
     width: int
 
 
-@dataclass
-class Box:
-    size: OldSize
-
-
 @pytest.mark.parametrize(
     ("annotation", "sent", "expected"),
     [
         (OldSize, {"width": "1"}, {"width": 1}),
         (dict[str, OldSize | None], {"a": None}, {"a": None}),
         (Annotated[list[OldSize], "all"], [{"width": 1}], [{"width": 1}]),
-        (Box, {"size": {"width": 1}}, Box({"width": 1})),
     ],
 )
 def test_a_typed_dict_of_typing_is_a_parameter(annotation: Any, sent: object, expected: object) -> None:
@@ -1367,6 +1347,6 @@ def test_a_number_is_no_date_of_a_tool() -> None:
         return str(at)
 
     tool = describe(remind, "remind")
-    assert tool.read('{"at": "2024-01-05T10:00"}') == ([], {"at": datetime(2024, 1, 5, 10)})
+    assert tool.read({"at": "2024-01-05T10:00"}) == ([], {"at": datetime(2024, 1, 5, 10)})
     with pytest.raises(ValueError, match="in ISO form, not '2024'"):
-        tool.read('{"at": "2024"}')
+        tool.read({"at": "2024"})

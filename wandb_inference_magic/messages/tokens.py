@@ -22,56 +22,22 @@ if TYPE_CHECKING:
 # A larger number is not a valid token count for one call.
 MAX_TOKENS: Final = 10**9
 
-# The names of the counts of prompt and reply. The first that is there counts.
+# The names of the counts of prompt and reply, also as `promptTokens`. The first that is there counts.
 COUNTS: Final = (
-    (
-        "prompt_tokens",
-        "input_tokens",
-        "prompt_eval_count",
-        "prompt_n",
-        "promptTokenCount",
-        "inputTokens",
-        "promptTokens",
-        "prompt_token_count",
-        "inputTokenCount",
-    ),
-    (
-        "completion_tokens",
-        "output_tokens",
-        "eval_count",
-        "predicted_n",
-        "candidatesTokenCount",
-        "outputTokens",
-        "completionTokens",
-        "candidates_token_count",
-        "outputTokenCount",
-    ),
+    ("prompt_tokens", "input_tokens", "prompt_token_count", "input_token_count", "prompt_eval_count", "prompt_n"),
+    ("completion_tokens", "output_tokens", "candidates_token_count", "output_token_count", "eval_count", "predicted_n"),
 )
-
 CACHED_COUNTS: Final = (
-    "prompt_tokens_details.cached_tokens",
-    "input_tokens_details.cached_tokens",
-    "prompt_cache_hit_tokens",
-    "cached_tokens",
-    "num_cached_tokens",
-    "cache_read_input_tokens",
-    "cacheReadInputTokens",
+    *("prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens", "prompt_cache_hit_tokens"),
+    *("cached_tokens", "num_cached_tokens", "cache_read_input_tokens"),
 )
-
 REASONING_COUNTS: Final = (
-    "completion_tokens_details.reasoning_tokens",
-    "output_tokens_details.reasoning_tokens",
-    "reasoning_tokens",
-    "thoughtsTokenCount",
-    "thoughts_token_count",
+    *("completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens"),
+    *("reasoning_tokens", "thoughts_token_count"),
 )
-
+TOTALS: Final = ("total_tokens", "total_token_count")
 # Parts of the prompt that Anthropic's API, and Bedrock's, do not count in `input_tokens`.
-APART: Final = (
-    ("cache_read_input_tokens", "cacheReadInputTokens"),
-    ("cache_creation_input_tokens", "cacheWriteInputTokens"),
-)
-TOTALS: Final = ("total_tokens", "totalTokenCount", "totalTokens", "total_token_count")
+APART: Final = (("cache_read_input_tokens",), ("cache_creation_input_tokens", "cache_write_input_tokens"))
 
 CHARACTERS_PER_TOKEN: Final = 4
 # The model wraps each message in a few tokens.
@@ -128,8 +94,9 @@ class Usage:
             return None
         if not isinstance(chunk, Mapping):
             raise ValueError(_shown(chunk))
-        prompt, completion = (None if one is None else _count(one) for one in (_first(chunk, one) for one in COUNTS))
-        total = _first(chunk, TOTALS)
+        given = {_plain(name): value for name, value in chunk.items()}
+        prompt, completion = (None if one is None else _count(one) for one in (_first(given, one) for one in COUNTS))
+        total = _first(given, TOTALS)
         if prompt is None and completion is None and total is not None:
             raise ValueError(f"only a total of {_shown(total)}")
         if completion is None and prompt is not None and total is not None:
@@ -137,12 +104,12 @@ class Usage:
         if prompt is None or completion is None:
             return None
         if "prompt_tokens" not in chunk:
-            prompt += sum(_count(_first(chunk, names) or 0) for names in APART)
-        reasoning = _count_or_0(_first(chunk, REASONING_COUNTS))
+            prompt += sum(_count(_first(given, names) or 0) for names in APART)
+        reasoning = _count_or_0(_first(given, REASONING_COUNTS))
         if _count_or_0(total) > prompt + completion:
             # Google's and xAI's APIs count the reasoning apart, or only in the total. It is paid for too.
             completion = _count_or_0(total) - prompt
-        cached = _count_or_0(_first(chunk, CACHED_COUNTS))
+        cached = _count_or_0(_first(given, CACHED_COUNTS))
         return cls(prompt, completion, cached if cached <= prompt else 0, min(reasoning, completion))
 
 
@@ -150,15 +117,20 @@ class Usage:
 _counts: Final[Callable[[Usage], tuple[int, ...]]] = attrgetter(*(field.name for field in fields(Usage)))
 
 
-def _first(chunk: Mapping[str, Any], names: Iterable[str]) -> object:
+def _plain(name: str) -> str:
+    """Return the name of a count as services do not write it differently: `promptTokens` is `prompt_tokens`."""
+    return name.replace("_", "").lower()
+
+
+def _first(given: Mapping[str, Any], names: Iterable[str]) -> object:
     """Return the value of the first name that is there, one that is not 0 if there is one.
 
-    A name with a dot is that of a field within a field.
+    A name with a dot is that of a field within a field. `given` has the values by their plain names.
     """
     zero = None
     for name in names:
         outer, _, inner = name.partition(".")
-        value = chunk.get(outer)
+        value = given.get(_plain(outer))
         if inner:
             value = value.get(inner) if isinstance(value, Mapping) else None
         if value is not None and value != 0:

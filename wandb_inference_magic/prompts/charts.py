@@ -83,23 +83,11 @@ def refuse_uncomputed(value: object) -> None:
 
 def describe_altair(chart: Any) -> str:
     """Describe an Altair chart by its Vega-Lite specification."""
-    specification = without(_specification(chart), "$schema", "config")
+    # A chart of more than 5,000 rows has a specification only where that limit is lifted. Another transformer of
+    # the user may write the data to a file.
+    with sys.modules["altair"].data_transformers.enable("default", max_rows=None):
+        specification = without(chart.to_dict(), "$schema", "config")
     return f"Altair chart, as Vega-Lite:\n{_format(specification)}"
-
-
-def _specification(chart: Any) -> Any:
-    transformers = sys.modules["altair"].data_transformers
-    if transformers.active == "default":
-        try:
-            return chart.to_dict()
-        except Exception as error:
-            if type(error).__name__ != "MaxRowsError":
-                raise
-    # A chart of more than 5,000 rows has a specification only where that limit is lifted. Another transformer of the
-    # user may write the data to a file. The setting is that of all threads: two that change it at the same time could
-    # leave it changed, so other charts do without.
-    with transformers.enable("default", max_rows=None):
-        return chart.to_dict()
 
 
 def describe_plotly(figure: Any) -> str:

@@ -122,7 +122,7 @@ def records_of(value: Any) -> Any:
     if is_instance(value, STYLER):
         value = styled(value)
     if is_instance(value, "pandas.DataFrame") and _has_labels(value.index):
-        value = value.reset_index(names=_names_of_levels(value))
+        value = value.reset_index(allow_duplicates=True)
     packages = {kind.__module__.partition(".")[0] for kind in type(value).__mro__}
     if not packages & {"pandas", "polars", "pyarrow"} and not hasattr(type(value), "__arrow_c_stream__"):
         return value
@@ -148,13 +148,6 @@ def styled(value: Any) -> Any:
 def _has_labels(index: Any) -> bool:
     """Return whether an index of pandas has more than the numbers of rows."""
     return any(name is not None for name in index.names) or index.dtype.kind not in "iu"
-
-
-def _names_of_levels(frame: Any) -> list[Any]:
-    """Return the names of the levels of an index as columns, beside those that the frame has."""
-    names = [f"level_{place}" if name is None else name for place, name in enumerate(frame.index.names)]
-    names = ["index"] if names == ["level_0"] else names
-    return [f"{name} (index)" if name in frame.columns else name for name in names]
 
 
 def labels_of(value: object) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import codecs
 import inspect
+import json
 import linecache
 import os
 import re
@@ -41,26 +42,14 @@ _SUFFIX: Final = re.compile(r"\.[A-Za-z]\w{0,4}$")
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 # An encoding that the text itself names, as XML, HTML and Python have it.
 _DECLARED: Final = re.compile(rb"""(?:encoding|charset|coding)\s*[=:]\s*["']?([\w.-]{2,30})""")
-# In a text in cp1252: letters that are not plain in a row, and bytes that hardly occur.
-_RUN: Final = re.compile(rb"[\xa1-\xff]{4,}")
-_RARE: Final = re.compile(
-    rb"[\x81-\x83\x86-\x89\x8b\x8d\x8f\x90\x98\x9b\x9d]|(?<=[a-z\x8a\x9a\x9f])(?:[\x8a\x8e\x9f]|\xa7(?=[a-z]))"
-)
-# The escapes by which a text in 7 bits changes to another script, and the encodings that have them.
-_TO_SCRIPT: Final = re.compile(rb"\x1b\$(?:[@AB]|\([CD]|\)C)")
-_IN_7_BITS: Final = ("iso2022_kr", "iso2022_jp_ext", "iso2022_jp_2")
-_BOMS: Final = {
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
+# The escapes by which a text in 7 bits, as in Japanese mail, changes to another script. It would be valid UTF-8.
+_TO_SCRIPT: Final = re.compile(rb"\x1b\$(?:[@AB]|\([CD])")
 # The names of cells, in a terminal and in a kernel.
 _CELL: Final = re.compile(r"^<ipython-input-|ipykernel_\d+")
 # The folders of installed packages in the line of a frame.
 _PACKAGES: Final = re.compile(r'File "[^"\n]*[\\/](?:site|dist)-packages[\\/]')
 
-_PDF: Final = b"%PDF-"
+_PDF: Final = "a PDF document"
 _ZIP: Final = "a ZIP archive"
 _UNPACK: Final = "Unpack it, and put the path of a file from it into the prompt."
 _CONVERT: Final = (
@@ -83,7 +72,7 @@ _BY_SUFFIX: Final = {
     ".npz": ("a NumPy archive", "Load it with numpy.load, and put an array of it into the prompt."),
 }
 _BY_SIGNATURE: Final = (
-    (_PDF, "a PDF document", "Extract its text first, for example with pypdf, and put that into the prompt."),
+    (b"%PDF-", _PDF, "Extract its text first, for example with pypdf, and put that into the prompt."),
     ((b"PK\x03\x04", b"PK\x05\x06"), _ZIP, _UNPACK),
     (b"PAR1", "a Parquet file", "Read it with pandas.read_parquet, and put the frame into the prompt."),
     (b"ARROW1", "an Arrow file", "Read it with pandas.read_feather, and put the frame into the prompt."),
@@ -102,9 +91,7 @@ _BY_SIGNATURE: Final = (
     ((b"II*\x00", b"MM\x00*"), "a TIFF image", _CONVERT),
     (b"\x00\x00\x01\x00", "an icon", _CONVERT),
     (b"8BPS", "a Photoshop image", _CONVERT),
-    (b"ID3", "an audio file", _TRANSCRIBE),
-    (b"OggS", "an audio file", _TRANSCRIBE),
-    (b"fLaC", "an audio file", _TRANSCRIBE),
+    ((b"ID3", b"OggS", b"fLaC"), "an audio file", _TRANSCRIBE),
     (b"RIFF", "an audio or video file", _TRANSCRIBE),
     (b"\x7fELF", "a program", "Put its source into the prompt."),
 )  # fmt: skip
@@ -121,12 +108,11 @@ def describe_file(value: object, *, is_whole: bool = False) -> Any:
     InferenceError
         If it has neither.
     """
-    if isinstance(value, Path):
+    if isinstance(value, Path | os.DirEntry):
+        return _describe_path(home_resolved(Path(value)), is_whole=is_whole)
+    # A path that is not on the disk: in an archive, or of a package.
+    if all(hasattr(type(value), name) for name in ("is_dir", "is_file", "iterdir", "read_bytes")):
         return _describe_path(value, is_whole=is_whole)
-    if isinstance(value, os.DirEntry):
-        return _describe_path(Path(value), is_whole=is_whole)
-    if _is_like_path(value):
-        return _describe_traversable(value, is_whole=is_whole)
     if not isinstance(value, bytes | bytearray | memoryview | BytesIO):
         return None
     data = value.getvalue() if isinstance(value, BytesIO) else bytes(value)
@@ -134,7 +120,7 @@ def describe_file(value: object, *, is_whole: bool = False) -> Any:
     return images.image_from_bytes(data) or _text(data, name, is_whole=is_whole)
 
 
-def _describe_path(value: Path, *, is_whole: bool) -> str | Image:
+def _describe_path(path: Any, *, is_whole: bool) -> str | Image:
     """Return the text of a file, its image, or the names in a folder.
 
     Raises
@@ -142,38 +128,22 @@ def _describe_path(value: Path, *, is_whole: bool) -> str | Image:
     InferenceError
         For a path that cannot be read, or whose file is neither text nor an image.
     """
-    path = home_resolved(value)
+    is_on_disk = isinstance(path, Path)
     try:
         if path.is_dir():
             return _names_in(path, is_whole=is_whole)
-        if path.exists() and not path.is_file():
+        if is_on_disk and path.exists() and not path.is_file():
             # A pipe or a device may have no end, or nothing to read.
             raise _unreadable(str(path), "It is not a file with contents.", "Read it yourself first.")
-        if (image := images.image_at(path)) is not None:
+        if is_on_disk and (image := images.image_at(path)) is not None:
             return image
         with path.open("rb") as file:
-            data = file.read(-1 if is_whole else MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise _unreadable(str(path), why, "Check its name and folder.") from None
-    return _text(data, str(path), path.suffix, is_whole=is_whole)
-
-
-def _is_like_path(value: object) -> bool:
-    """Return whether a value is the path of a file that is not on the disk: in an archive, or of a package."""
-    return all(hasattr(type(value), name) for name in ("is_dir", "is_file", "iterdir", "read_bytes"))
-
-
-def _describe_traversable(value: Any, *, is_whole: bool) -> str | Image:
-    """Return what `_describe_path` returns of a path that is not on the disk."""
-    try:
-        if value.is_dir():
-            return _names_in(value, is_whole=is_whole)
-        data = value.read_bytes()
+            data = file.read(-1 if is_whole or not is_on_disk else MAX_FILE_BYTES + 1)
     except (OSError, LookupError, ValueError) as error:
-        why = "There is no such file." if isinstance(error, FileNotFoundError | KeyError) else str(error)
-        raise _unreadable(str(value), why, "Check its name and folder.") from None
-    return images.image_from_bytes(data) or _text(data, str(value), Path(value.name).suffix, is_whole=is_whole)
+        is_missing = isinstance(error, FileNotFoundError | KeyError)
+        why = getattr(error, "strerror", None) or ("There is no such file." if is_missing else str(error))
+        raise _unreadable(str(path), why, "Check its name and folder.") from None
+    return images.image_from_bytes(data) or _text(data, str(path), Path(path.name).suffix, is_whole=is_whole)
 
 
 def no_image_file(text: str) -> InferenceError | None:
@@ -245,7 +215,7 @@ def _kind_at(path: Path) -> str:
     if not start:
         return "an empty file"
     kind, _ = _kind(start, path.suffix)
-    return kind or ("text" if _encoding(start, is_whole=False) else "a file of another kind")
+    return kind or ("a file of another kind" if _decoded(start, is_whole=False) is None else "text")
 
 
 def _kind(start: bytes, suffix: str) -> tuple[str, str]:
@@ -256,8 +226,7 @@ def _kind(start: bytes, suffix: str) -> tuple[str, str]:
         return "an audio or video file", _TRANSCRIBE
     for signature, kind, remedy in _BY_SIGNATURE:
         # Letters can also begin a text.
-        is_word = isinstance(signature, bytes) and signature.isascii() and signature != _PDF
-        if start.startswith(signature) and not (is_word and not _CONTROLS.search(start)):
+        if start.startswith(signature) and (kind == _PDF or _CONTROLS.search(start)):
             return _BY_SUFFIX.get(suffix.lower(), (kind, remedy)) if kind == _ZIP else (kind, remedy)
     return "", ""
 
@@ -269,63 +238,32 @@ def _text(data: bytes, name: str, suffix: str = "", *, is_whole: bool) -> str:
         raise _unreadable(name, f"It is {kind}, not text.", remedy)
     is_whole = is_whole or len(data) <= MAX_FILE_BYTES
     data = data if is_whole else data[:MAX_FILE_BYTES]
-    encoding = _encoding(data, is_whole=is_whole)
-    if encoding is None and _CONTROLS.search(data[:4096]):
+    text = _decoded(data, is_whole=is_whole)
+    if text is None and _CONTROLS.search(data[:4096]):
         raise _unreadable(name, "It holds no text.", "Read it yourself and put what matters into the prompt.")
-    if encoding is None:
-        remedy = 'Decode it yourself: path.read_text(encoding="...") or data.decode("...").'
+    if text is None:
+        remedy = 'Decode it yourself: path.read_text(encoding="cp1252"), for example, or data.decode("...").'
         raise _unreadable(name, "It is text in an unknown encoding.", remedy)
-    # The cut may be inside a character.
-    text = codecs.getincrementaldecoder(encoding)("replace").decode(data, final=is_whole)
     # As when the file is read as text: the same prompt on every system, also where Git changes line ends.
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text if is_whole else CutText(f"{text}\n{LEFT_OUT.format('the rest of the file')}")
 
 
-def _encoding(data: bytes, *, is_whole: bool) -> str | None:
-    """Return the encoding of a text; None if it is no text, or its encoding cannot be told.
+def _decoded(data: bytes, *, is_whole: bool) -> str | None:
+    """Return the text in a file's data; None if it is no text, or its encoding cannot be told.
 
-    It is what a byte order mark says, or ISO-2022 by its escapes, as in Japanese mail, or UTF-8, or what the text
-    itself declares, or cp1252, used by older Windows programs in the west of Europe and America.
+    The encoding is what a byte order mark or the nulls of its first letters say, or UTF-8, or what the text itself
+    declares. Others are not guessed: a wrong guess would be sent as other words.
     """
-    for mark, encoding in _BOMS.items():
-        if data.startswith(mark):
-            return encoding
-    if b"\x00" in data:
-        return _utf16_without_mark(data[:4096])
-    in_7_bits = _IN_7_BITS if _TO_SCRIPT.search(data[:100_000]) else ()
-    for encoding in (*in_7_bits, "utf-8", _declared(data[:1024])):
-        try:
-            codecs.getincrementaldecoder(encoding)().decode(data, final=is_whole)
-        except (UnicodeDecodeError, LookupError):
-            continue
-        return "utf-8-sig" if encoding == "utf-8" else encoding
-    return "cp1252" if _is_western(data[:100_000]) and not _CONTROLS.search(data[:4096]) else None
-
-
-def _is_western(data: bytes) -> bool:
-    """Return whether a text in one byte a letter is in cp1252: most letters are plain, and others stand between them.
-
-    In the encodings of other scripts they follow each other, or bytes are used that such a text hardly has.
-    """
-    others = sum(byte >= 0x80 for byte in data)
-    letters = sum(bytes([byte]).isalpha() for byte in data)
-    in_runs = sum(len(run) for run in _RUN.findall(data) if len(set(run)) > 1)
-    return others <= letters and in_runs + len(_RARE.findall(data)) <= others / 10
-
-
-def _declared(start: bytes) -> str:
-    found = _DECLARED.search(start)
-    return found[1].decode() if found else ""
-
-
-def _utf16_without_mark(start: bytes) -> str | None:
-    """Return UTF-16 for a text whose every other byte is mostly null, as that of most Western texts is."""
-    pairs = len(start) // 2
-    for encoding, first in (("utf-16-le", 1), ("utf-16-be", 0)):
-        nulls = start[first::2].count(0)
-        if nulls > 0.7 * pairs and not _CONTROLS.search(start[1 - first :: 2]):
-            return encoding
+    if _TO_SCRIPT.search(data[:100_000]):
+        return None
+    declared = _DECLARED.search(data[:1024])
+    for encoding in (json.detect_encoding(data), declared[1].decode() if declared else ""):
+        with suppress(UnicodeDecodeError, LookupError):
+            # The cut may be inside a character.
+            text = codecs.getincrementaldecoder(encoding)().decode(data, final=is_whole)
+            # Bytes that are no text can be valid in any encoding.
+            return None if b"\x00" in data and _CONTROLS.search(text[:4096].encode()) else text
     return None
 
 

@@ -13,7 +13,6 @@ from functools import cached_property
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from unicodedata import normalize
-from uuid import uuid4
 
 from ..errors import InferenceError, describe_exception, near_names, quoted, shortened, visible
 from ..libraries import check_libraries
@@ -21,7 +20,7 @@ from ..messages import texts_of
 from .describe_frames import columns_of, is_missing, labels_of
 from .files import no_image_file
 from .images import Image, TextOfImages, image_inside, with_images
-from .value_spans import CutText, MarkedText, ValueText, cut, image_place, joined_with_images, without
+from .value_spans import CutText, MarkedText, ValueText, cut, image_place, joined_with_images
 from .values import Whole, image_of, require_image, to_prompt, whole_prompt
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ T = TypeVar("T")
 _PIECE: Final = re.compile(
     r"""
       \{\{ (?: .*? \}\} )?
+    | \{% [-+]? \s* raw \s* -? %\} .*? \{% [-+]? \s* endraw \s* [-+]? %\}
     | \{\# (?! \#*[\d}] ) .*? \#\}
     | \{% [-+]? [ \t]* [a-z]+ \b [^\n]*? %\}
     | \{% [-+]? \s* (?: block | call | elif | else | filter | for | if | macro | raw | set | with | end[a-z]+ ) \b
@@ -60,8 +60,8 @@ _OF_IPYTHON: Final = ("In", "Out")
 # The most columns or keys named in a message.
 MAX_LISTED: Final = 12
 _TEMPLATE: Final = "<template>"
-# A marker that occurs in no text except where it is inserted.
-_APART: Final = f"\ue000{uuid4().hex}\ue001"
+# How Jinja2 is told that something is text. With `+` it keeps the blanks and the line end beside it.
+_AS_TEXT: Final = "{{%+ raw %}}{}{{%+ endraw +%}}"
 
 
 def is_template(text: str) -> bool:
@@ -114,7 +114,7 @@ class Template:
         self._cuts = 0
         self._environment = _environment(self._piece)
         self._undefined = self._environment.undefined
-        self._text = _PIECE.sub(_apart, text)
+        self._text = _PIECE.sub(lambda piece: _AS_TEXT.format(piece[0]) if piece["text"] else piece[0], text)
         self._remedy = AS_IT_STANDS if what.startswith(THE_PROMPT) else IN_A_LINE
         self._compiled = _evaluated(self._compile, {}, what, self._remedy, has_row=has_row)
 
@@ -180,8 +180,6 @@ class Template:
         pieces = _evaluated(
             lambda: [*self._compiled.generate(_passed(used))], names, self._what, self._remedy, has_row=self._has_row
         )
-        if _APART in self._text:
-            pieces = [without(_APART, piece) for piece in pieces]
         parts = [image.part for image in self._images]
         content = _evaluated(lambda: joined_with_images(pieces, parts), {}, self._what)
         for text in texts_of(content)[:1]:
@@ -214,11 +212,6 @@ class Template:
         short = shown if is_whole or self._tokens is None else cut(shown, self._tokens)
         self._cuts += short is not shown or isinstance(shown, CutText)
         return str.__str__(short) if is_whole else ValueText(short)
-
-
-def _apart(piece: re.Match[str]) -> str:
-    """Split text that Jinja2 would take for the start of a comment or a block, by inserting a marker."""
-    return piece[0] if piece["text"] is None else f"{piece[0][0]}{_APART}{piece[0][1]}"
 
 
 def render_text(text: str, names: Mapping[str, Any], *, tokens: int | None, what: str) -> str:
@@ -376,11 +369,7 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None, *, has
         labels = labels_of(owner)
         near = labels or (dir(owner) if type(owner).__module__ != "builtins" else [])
         call = f"Write {name}()." if inspect.isroutine(getattr(owner, name, None)) else ""
-        others = (
-            ""
-            if call
-            else _of_levels(name, labels) or _nearest(name, near, in_row=has_row and owner is names.get("row"))
-        )
+        others = "" if call else _nearest(name, near, in_row=has_row and owner is names.get("row"))
         return others or f"{call} {_listed('It has', labels)}".strip()
     if not has_row and (message := _column_of(name, names, least=1)):
         return message
@@ -388,8 +377,6 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None, *, has
     if message := _nearest(name, known, in_row=has_row):
         return message
     if has_row:
-        if message := _of_levels(name, labels_of(names["row"])):
-            return message
         return f"{_listed('The columns are', labels_of(names['row']))} {DEFINE}"
     return _column_of(name, names, least=0.6) or DEFINE
 
@@ -400,12 +387,6 @@ def _nearest(name: str, known: Iterable[str], *, in_row: bool) -> str:
     unlike = [written for one in near if (written := in_template(one)) != one] if in_row else ()
     message = f"Did you mean {' or '.join(map(visible, near))}?" if near else ""
     return f"{message} Write {' or '.join(f'{{{{ {one} }}}}' for one in unlike)}." if unlike else message
-
-
-def _of_levels(name: str, labels: Iterable[str]) -> str:
-    """Return how a column is written whose name has several levels, of which `name` is the first; empty if none is."""
-    found = next((label for label in labels if label.startswith(f"({name!r}, ")), "")
-    return f"It has several levels: write row[{found[1:-1]}]." if found else ""
 
 
 def in_template(name: str) -> str:

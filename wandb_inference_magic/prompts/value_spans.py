@@ -77,13 +77,6 @@ class MarkedText(str):
         yield self[end:]
 
 
-def without(part: str, piece: str) -> str:
-    """Return a piece of a rendered template without a part, wherever it is."""
-    if isinstance(piece, MarkedText):
-        return MarkedText.joined(without(part, one) for one in piece.pieces())
-    return type(piece)(piece.replace(part, ""))
-
-
 def image_place(number: int) -> str:
     """Return what stands for an image in a text until the text is complete."""
     return _PLACE.format(number)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import typing
-from dataclasses import Field, field, fields, is_dataclass, make_dataclass
 from functools import reduce
 from operator import or_
 from types import UnionType
@@ -31,9 +29,8 @@ def has_quoted_name(annotation: Any) -> bool:
 def with_known_typed_dicts(annotation: Any) -> Any:
     """Replace each TypedDict of `typing`, which pydantic refuses before Python 3.12, with a copy that it accepts.
 
-    A dataclass or TypedDict with such a field is replaced as well. The values of a dataclass are still of the user's
-    class. The user's own classes are not changed. Remove this function and the code below it when Python 3.12 is the
-    oldest supported version.
+    A TypedDict with such a field is replaced as well. The user's own classes are not changed. Remove this function and
+    the code below it when Python 3.12 is the oldest supported version.
 
     Raises
     ------
@@ -49,8 +46,6 @@ def _converted(annotation: Any, within: tuple[Any, ...]) -> Any:
     if is_typeddict(annotation):
         return _converted_typed_dict(annotation, within)
     origin: Any = get_origin(annotation)
-    if isinstance(annotation, type) and origin is None and is_dataclass(annotation):
-        return _converted_dataclass(annotation, within)
     if origin in (None, Literal):
         return annotation
     if origin is Annotated:
@@ -88,42 +83,3 @@ def _converted_typed_dict(annotation: Any, within: tuple[Any, ...]) -> Any:
         if hasattr(annotation, name):
             setattr(new_type, name, getattr(annotation, name))
     return new_type
-
-
-def _converted_dataclass(annotation: type[Any], within: tuple[Any, ...]) -> Any:
-    from pydantic import AfterValidator
-
-    if annotation in within:
-        return annotation
-    try:
-        hints = typing.get_type_hints(annotation, include_extras=True)
-    except (NameError, TypeError):
-        return annotation  # pydantic reports it
-    converted = {one.name: _converted(hints[one.name], (*within, annotation)) for one in fields(annotation)}
-    changed = [one for one in fields(annotation) if converted[one.name] != hints[one.name]]
-    if not changed:
-        return annotation
-    made: Any = annotation
-    new_type = make_dataclass(
-        annotation.__name__,
-        [(one.name, converted[one.name], _like(one)) for one in changed],
-        bases=(annotation,),
-        namespace={"__doc__": annotation.__doc__, "__module__": annotation.__module__},
-        frozen=made.__dataclass_params__.frozen,
-    )
-
-    def as_users_own(value: Any) -> Any:
-        own = object.__new__(annotation)
-        names = dict.fromkeys((*(one.name for one in fields(annotation)), *vars(value)))
-        for name in names:
-            if hasattr(value, name):
-                object.__setattr__(own, name, getattr(value, name))
-        return own
-
-    return Annotated[new_type, AfterValidator(as_users_own)]
-
-
-def _like(one: Field[Any]) -> Any:
-    """Return a field for another dataclass."""
-    names = ("default", "default_factory", "init", "repr", "hash", "compare", "metadata", "kw_only")
-    return field(**{name: getattr(one, name) for name in names})

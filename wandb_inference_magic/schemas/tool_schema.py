@@ -8,13 +8,12 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, get_type_hints
 
 from ..errors import InferenceError, quoted
 from ..imports import is_instance
-from ..text import as_json, read_json_text, with_texts, without_surrogates
+from ..text import as_json
 from .annotations import with_known_typed_dicts
 from .docstrings import read_docstring, target_of
 from .validation import copy_without, misread_values, property_names, read_in_any_form
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 MAX_DEFAULT_CHARS: Final = 1_000
-# Half of a character, as an escape. The escape of a whole one matches too.
-_ESCAPED_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
 LEFT_OUT: Final = inspect.Parameter.empty
 TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -51,26 +48,17 @@ class Tool:
     parameters: Sequence[inspect.Parameter]
     others: inspect.Parameter | None
 
-    def read(self, text: str) -> tuple[list[object], dict[str, object]]:
+    def read(self, given: Any) -> tuple[list[object], dict[str, object]]:
         """Read the arguments that the model wrote. Raise ValueError (or its subclass, pydantic's ValidationError)."""
-        raw = _without_halves(text) if text.strip() else "{}"
-        try:
-            given = read_json_text(raw)
-        except ValueError:
-            # Pydantic says in its own way what is wrong.
-            self.arguments.validate_json(raw)
-            raise
         schema = self.definition["function"]["parameters"]
         validated = read_in_any_form(self.arguments, given, property_names(schema))
         read = {name: value for name, value in validated.items() if value is not LEFT_OUT}
         if problems := [*misread_values(schema, given)]:
             raise ValueError("; ".join(problems))
-        # `functools.singledispatch` looks at the first argument.
-        is_dispatched = hasattr(self.function, "dispatch") and hasattr(self.function, "registry")
         positional = [
             read.pop(parameter.name, parameter.default)
-            for number, parameter in enumerate(self.parameters)
-            if parameter.kind is parameter.POSITIONAL_ONLY or (is_dispatched and not number)
+            for parameter in self.parameters
+            if parameter.kind is parameter.POSITIONAL_ONLY
         ]
         others = self._read_others(given)
         if taken := _bound(self.function).keys() & others.keys():
@@ -85,14 +73,6 @@ class Tool:
         known = {parameter.name for parameter in self.parameters}
         others = {name: value for name, value in given.items() if name not in known}
         return TypeAdapter(dict[str, self.others.annotation]).validate_python(others)  # type: ignore[name-defined]
-
-
-def _without_halves(text: str) -> str:
-    """Return JSON without lone surrogates, which have no UTF-8 form: pydantic refuses them, also as escapes."""
-    if _ESCAPED_HALF.search(text):
-        with suppress(ValueError):
-            return json.dumps(with_texts(read_json_text(text), without_surrogates), ensure_ascii=False)
-    return without_surrogates(text)
 
 
 def describe(function: object, name: str) -> Tool:

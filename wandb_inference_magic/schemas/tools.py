@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..concurrency import coroutines
 from ..errors import InferenceError, describe_exception, did_you_mean, quoted
 from ..messages import ToolStep
-from ..text import counted, json_or_none, without_surrogates
+from ..text import counted, json_or_none, read_json_text, with_texts, without_surrogates
 from .tool_schema import Tool, describe, name_of
 
 if TYPE_CHECKING:
@@ -138,8 +138,12 @@ class Toolbox:
         from pydantic import ValidationError
 
         try:
+            given = with_texts(read_json_text(call.arguments.strip() or "{}"), without_surrogates)
+        except ValueError as error:
+            return f"The arguments are not JSON: {error}.", [], False
+        try:
             try:
-                positional, named = tool.read(call.arguments)
+                positional, named = tool.read(given)
             except ValidationError as error:
                 return _problems(error), [], False
             result = tool.function(*positional, **named)
@@ -258,8 +262,6 @@ def _problems(error: ValidationError) -> str:
     """Return a text for the model about what is wrong with the arguments it wrote."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     first = problems[0]
-    if not first["loc"] and first["type"] == "json_invalid":
-        return f"The arguments are not JSON: {first['msg'].removeprefix('Invalid JSON: ')}."
     if not first["loc"] and first["type"] == "dict_type":
         return "The arguments are not a JSON object."
     lines = [f"- {quoted('.'.join(map(str, each['loc'])))}: {quoted(each['msg'])}" for each in problems]
