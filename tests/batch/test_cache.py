@@ -6,10 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from shutil import rmtree
-from threading import Thread
 from types import ModuleType
 
 import pytest
@@ -92,23 +89,6 @@ def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, ending: str)
     assert aside.read_bytes() == NO_DATABASE
 
 
-@pytest.mark.parametrize("what", ["file", "folder", "moved"])
-def test_answers_are_kept_in_a_new_file_if_the_file_is_gone(tmp_path: Path, what: str) -> None:
-    """Someone has deleted it, or another kernel has set it aside because it was damaged."""
-    path = tmp_path / "cache" / "answers.sqlite"
-    cache = AnswerCache(path)
-    cache.put({"before": Answer("good")})
-    if what == "folder":
-        rmtree(path.parent)
-    elif what == "file":
-        path.unlink()
-    else:
-        path.replace(path.with_name("aside"))
-    cache.put({"k": Answer("good")})
-    cache.close()
-    assert contents(path) == {"k": '{"text": "good"}'}
-
-
 def test_a_file_with_another_table_is_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     with sqlite3.connect(path) as file:
@@ -134,38 +114,6 @@ def test_a_file_that_is_damaged_while_it_is_open_is_set_aside(tmp_path: Path) ->
     assert "malformed" in cache.notices[0]
     assert len(cache.notices) == 1
     cache.close()
-
-
-@pytest.fixture
-def switching_often() -> Iterator[None]:
-    seconds = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(seconds)
-
-
-@pytest.mark.usefixtures("switching_often")
-def test_several_that_find_the_same_damage_begin_one_new_file(tmp_path: Path) -> None:
-    """None renames the new file of another, with the answers in it."""
-    for number in range(40):
-        path = tmp_path / f"{number}" / "answers.sqlite"
-        path.parent.mkdir()
-        path.write_bytes(NO_DATABASE)
-        found: list[str] = []
-
-        def use(key: str, path: Path = path, found: list[str] = found) -> None:
-            cache = AnswerCache(path)
-            cache.put({key: Answer("good")})
-            found.extend(cache.notices)
-            cache.close()
-
-        threads = [Thread(target=use, args=(key,)) for key in "abcd"]
-        for one in threads:
-            one.start()
-        for one in threads:
-            one.join(60)
-        assert len(found) == 1
-        assert sorted(contents(path)) == list("abcd")
 
 
 def test_the_least_recently_used_answers_go_when_the_cache_is_too_large(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ import json
 import pickle
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -105,52 +103,6 @@ def test_an_evaluation_can_be_pickled(api: ModuleType, service: Service, options
     assert str(again) == str(found)
     pd.testing.assert_frame_equal(again.rows, found.rows)
     assert str(again.reviewed()) == str(found.reviewed())
-
-
-CELL = """
-from enum import Enum
-from pydantic import BaseModel
-
-class Word(Enum):
-    good = "good"
-    bad = "bad"
-
-class Answered(BaseModel):
-    label: Word
-    why: str
-
-def close(answer, truth):
-    return 1.0 if answer.label is truth.label else 0.25
-"""
-
-
-def test_what_only_the_notebook_knows_is_pickled_as_what_it_came_to(
-    api: ModuleType, service: Service, tmp_path: Path
-) -> None:
-    notebook = vars(sys.modules["__main__"])
-    exec(CELL, notebook)
-    answered, close = notebook["Answered"], notebook["close"]
-    by_model(service, x="good good bad bad", y="good bad bad -")
-    frame = FRAME.assign(truth=[answered(label=word, why="") for word in FRAME.label])
-    found = evaluated(api, frame, truth="truth", schema=answered, scorer=close)
-    found.review().decide(1, 1)
-    lambdas = evaluated(api, scorer=lambda answer, truth: 0.5)
-    (tmp_path / "kept").write_bytes(pickle.dumps([pickle.dumps(found), pickle.dumps(lambdas)]))
-    code = (
-        "import pickle, sys\n"
-        "for kept in pickle.load(open('kept', 'rb')):\n"
-        "    found = pickle.loads(kept)\n"
-        "    print(found, found.rows.to_string(), found.comparisons, len(found.review().cards))\n"
-        "    found.by_hand[0] = 1\n"
-        "    try: found.reviewed()\n"
-        "    except Exception as error: print(type(error).__name__, error)\n"
-    )
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert not run.stderr
-    assert "mean close" in run.stdout and "mean <lambda>" in run.stdout
-    assert found.sentences in run.stdout
-    assert "{'label': 'good', 'why': 'test/x'}" in run.stdout
-    assert run.stdout.count("InferenceError The scorer is a function of another notebook: its scores are known") == 2
 
 
 def test_the_comparison_says_what_four_rows_do_not_tell(api: ModuleType, service: Service) -> None:

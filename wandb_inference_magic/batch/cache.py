@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import partial
@@ -124,24 +124,11 @@ class AnswerCache:
         self._most_seconds = None if most_days is None else most_days * 86_400
         self._lock = Lock()
         self._used: set[str] = set()
-        with self._opening():
-            try:
-                self._open()
-            except sqlite3.DatabaseError as error:
-                self._begin_anew(error)
-
-    @contextmanager
-    def _opening(self) -> Iterator[None]:
-        """Hold a lock of all kernels: while a file is opened or renamed, no other may be put in its place."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self.path.with_name(f"{FILE}.lock")
-        with ExitStack() as stack:
-            # SQLite's own lock: it works on every system, also between threads, and ends with the process. Without
-            # one, in a folder that cannot be written for example, opening the file says what is wrong.
-            with suppress(sqlite3.Error):
-                lock = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)
-                stack.enter_context(closing(lock)).execute("begin exclusive")
-            yield
+        try:
+            self._open()
+        except sqlite3.DatabaseError as error:
+            self._begin_anew(error)
 
     def _open(self) -> None:
         with suppress(FileExistsError):
@@ -172,7 +159,7 @@ class AnswerCache:
         if type(error) is not sqlite3.DatabaseError:
             raise error
         self._file.close()
-        # If it is another file by now, or is being renamed, another kernel does so.
+        # If it is another file by now, another kernel has renamed it.
         with suppress(FileNotFoundError):
             if self.path.stat().st_ino == self._inode:
                 self._set_aside(shortened(str(error).removeprefix(f"{self.path}: "), 100))
@@ -192,19 +179,8 @@ class AnswerCache:
             try:
                 return work(self._file)
             except sqlite3.DatabaseError as error:
-                with self._opening():
-                    self._begin_anew(error)
+                self._begin_anew(error)
                 return work(self._file)
-
-    def _open_if_moved(self) -> None:
-        """Begin another file if this one was deleted, or another kernel has set it aside."""
-        with self._lock:
-            with suppress(FileNotFoundError):
-                if self.path.stat().st_ino == self._inode:
-                    return
-            self._file.close()
-            with self._opening():
-                self._open()
 
     def find(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return the answers that are stored under keys and can be read."""
@@ -221,7 +197,6 @@ class AnswerCache:
 
     def put(self, answers: Mapping[str, Answer]) -> None:
         """Store answers by their keys. They replace earlier ones; a failure replaces only a failure."""
-        self._open_if_moved()
         for some in _in_parts(list(answers)):
             self._do(partial(_insert, rows=[_row(key, answers[key]) for key in some]))
         self._used.update(answers)

@@ -110,11 +110,8 @@ class BatchResult(Generic[T]):
 
 def _shared_prompts(tasks: Sequence[tuple[Rows, BatchSpec, str | None]]) -> list[RowPrompts]:
     """Return the prompts of each run. All models get the same, also of a template that is not deterministic."""
-    keys = [(id(rows), id(spec)) for rows, spec, _ in tasks]
-    of_specs = {
-        key: RowPrompts(rows, spec).shared(keys.count(key)) for key, (rows, spec, _) in zip(keys, tasks, strict=True)
-    }
-    return [of_specs[key].pop() for key in keys]
+    of_specs: dict[tuple[int, int], RowPrompts] = {}
+    return [of_specs.setdefault((id(rows), id(spec)), RowPrompts(rows, spec)).shared() for rows, spec, _ in tasks]
 
 
 class PreparedRuns:

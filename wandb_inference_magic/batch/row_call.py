@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice, tee
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..engine import ModelCall, does_not_fit, for_prompt, relax_response_format, repair_request
 from ..errors import InferenceError, describe_exception, quoted
@@ -39,7 +38,10 @@ LEAST_REPLY_TOKENS: Final = 1024
 class _NotRead:
     """Stands for the rows from one on that cannot be read."""
 
-    error: Exception
+    error: InferenceError
+
+
+Prompts = Iterator["Content | InferenceError | _NotRead"]
 
 
 class RowPrompts:
@@ -52,37 +54,28 @@ class RowPrompts:
     """
 
     def __init__(self, rows: Rows, spec: BatchSpec) -> None:
-        self._rows, self._render = rows, cache(lambda: replace(spec, columns=tuple(rows.columns)).renderer())
-        self._prompts = self._rendered()
-        # Those that were rendered before their turn.
-        self._ahead: deque[Content | InferenceError | _NotRead] = deque()
+        self._render = cache(lambda: replace(spec, columns=tuple(rows.columns)).renderer())
+        # A copy of it looks ahead: what that has rendered comes again here.
+        (self._prompts,) = tee(_rendered(rows, self._render), 1)
         self._all: Sequence[Content | InferenceError] = ()
 
-    def shared(self, runs: int) -> list[RowPrompts]:
-        """Return the prompts for several runs: each row is rendered once for all of them, before any has begun."""
-        others = [copy(self) for _ in range(runs)]
-        for other, prompts in zip(others, tee(self._prompts, runs), strict=True):
-            other._prompts, other._ahead = prompts, deque()
-        return others
+    def shared(self) -> RowPrompts:
+        """Return the prompts for another run over the rows, before any has begun: each row is rendered once for all."""
+        other = copy(self)
+        other._prompts = copy(self._prompts)
+        return other
 
-    def next(self, number: int) -> Content | InferenceError | None:
+    def next(self) -> Content | InferenceError | None:
         """Return the prompt of the next row, or why it has none; None if there are no more rows.
-
-        Parameters
-        ----------
-        number : int
-            The number of the row, from 1, for the message.
 
         Raises
         ------
         InferenceError
             If the row cannot be read.
         """
-        prompt = self._ahead.popleft() if self._ahead else next(self._prompts, None)
+        prompt = next(self._prompts, None)
         if isinstance(prompt, _NotRead):
-            # No other comes after it.
-            self._ahead.append(prompt)
-            raise not_drawn(prompt.error, number) from None
+            raise prompt.error
         return None if prompt is None else _not_empty(prompt)
 
     def ahead(self, most: int) -> list[Content | InferenceError]:
@@ -90,29 +83,27 @@ class RowPrompts:
 
         A row that cannot be read is reported then.
         """
-        self._look_ahead(most)
-        return [_not_empty(one) for one in islice(self._ahead, most) if not isinstance(one, _NotRead)]
+        return [_not_empty(one) for one in islice(copy(self._prompts), most) if not isinstance(one, _NotRead)]
 
-    def first(self, most: int) -> Content:
-        """Return the prompt of the first row that has one, which may be empty. `next` reports the others.
+    def first(self, most: int) -> Content | None:
+        """Return the prompt of the first row that has one, which may be empty; None if there are no rows.
+
+        `next` reports the rows before it.
 
         Raises
         ------
         InferenceError
             That of the first row, if none of the first `most` rows has a prompt: the template is wrong.
         """
-        for number in range(most):
-            self._look_ahead(number + 1)
-            if number == len(self._ahead):
-                break
-            if not isinstance(prompt := self._ahead[number], InferenceError | _NotRead):
-                return prompt
-        if isinstance(first := self._ahead[0], _NotRead):
-            raise not_drawn(first.error, 1)
-        raise cast("InferenceError", first)
-
-    def _look_ahead(self, most: int) -> None:
-        self._ahead.extend(islice(self._prompts, max(most - len(self._ahead), 0)))
+        errors = []
+        for prompt in islice(copy(self._prompts), most):
+            found = prompt.error if isinstance(prompt, _NotRead) else prompt
+            if not isinstance(found, InferenceError):
+                return found
+            errors.append(found)
+        if errors:
+            raise errors[0]
+        return None
 
     def render_all(self, redraw: Callable[[], object]) -> None:
         """Read all rows and render their prompts now, in the calling thread. `redraw` is called for each.
@@ -123,15 +114,14 @@ class RowPrompts:
             If a row cannot be read.
         """
         rendered: list[Content | InferenceError] = []
-        while (prompt := self.next(len(rendered) + 1)) is not None:
+        while (prompt := self.next()) is not None:
             rendered.append(prompt)
             redraw()
-        self._all, self._prompts = rendered, iter(rendered)
+        self._all, (self._prompts,) = rendered, tee(rendered, 1)
 
     def clear(self) -> None:
         """Keep the prompts no longer, because the run has ended."""
-        self._all, self._prompts = (), iter(())
-        self._ahead.clear()
+        self._all, (self._prompts,) = (), tee((), 1)
 
     def of(self, number: int, row: Row) -> Content:
         """Return the prompt of a row, as it was rendered if all were. The number is counted from 0.
@@ -146,16 +136,24 @@ class RowPrompts:
             raise prompt
         return prompt
 
-    def _rendered(self) -> Iterator[Content | InferenceError | _NotRead]:
-        try:
-            for row in self._rows:
-                try:
-                    prompt: Content | InferenceError = self._render()(row)
-                except InferenceError as error:
-                    prompt = error
-                yield prompt
-        except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
-            yield _NotRead(error)
+
+def _rendered(rows: Rows, renderer: Callable[[], Callable[[Row], Content]]) -> Prompts:
+    number = 1
+    try:
+        for row in rows:
+            try:
+                prompt: Content | InferenceError = renderer()(row)
+            except InferenceError as error:
+                prompt = error
+            yield prompt
+            number += 1
+    except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+        why = quoted(describe_exception(error))
+        not_read = InferenceError(
+            f"Row {number} cannot be read: the source of the rows raised {why}.",
+            remedy="Fix it and run the cell again.",
+        )
+        yield _NotRead(not_read)
 
 
 def _not_empty(prompt: Content | InferenceError) -> Content | InferenceError:
@@ -166,15 +164,6 @@ def _not_empty(prompt: Content | InferenceError) -> Content | InferenceError:
     except InferenceError as error:
         return error
     return prompt
-
-
-def not_drawn(error: Exception, number: int) -> InferenceError:
-    """Return the error for a row that its source does not give."""
-    why = quoted(describe_exception(error))
-    return InferenceError(
-        f"Row {number} cannot be read: the source of the rows raised {why}.",
-        remedy="Fix it and run the cell again.",
-    )
 
 
 class RowRequests:

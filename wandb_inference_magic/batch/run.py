@@ -178,7 +178,7 @@ class BatchRun:
         """Read the next row. Return None if there is none, or if it needs no request and no look at the disk."""
         try:
             is_enough = self.is_enough is not None and self.is_enough()
-            prompt = None if is_enough else self.prompts.next(len(self.results.answers) + 1)
+            prompt = None if is_enough else self.prompts.next()
         except InferenceError as error:
             self.stopped = error
             return None

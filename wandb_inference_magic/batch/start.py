@@ -19,7 +19,6 @@ from ..prompts import in_template
 from ..spending import Reservation
 from ..text import counted, sum_or_none
 from .cached_answers import CachedAnswers
-from .row_call import not_drawn
 from .run import BatchRun
 from .spec import ROW
 
@@ -91,15 +90,11 @@ def start(
         If the run cannot succeed: no key, an unknown model, a first row that cannot be read, or a template that fails
         on all of the first rows.
     """
-    try:
-        row = next(iter(rows), None)
-        spec = replace(spec, columns=tuple(rows.columns))
-    except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
-        raise not_drawn(error, 1) from None
-    if row is None:
-        return None
+    spec = replace(spec, columns=tuple(rows.columns))
     try:
         prompt = prompts.first(MAX_TRIED)
+        if prompt is None:
+            return None
         first = prepare_request(command, replace(spec.chat, prompt=prompt, model=model, thread=None))
     except InferenceError as error:
         if rows.is_used_up:

@@ -22,7 +22,6 @@ from ..evaluation import (
     PreparedEvaluation,
     named_prompts,
     scorer_of,
-    start_dry_evaluation,
 )
 from ..frames import read_rows
 from ..frontend import Spinner
@@ -55,8 +54,8 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
     spec = _spec(context, command, options, text)
     if options.dry_run:
         rows = rows_to_look_at(value, options.limit)
-        previewed = start_dry_evaluation(command, rows, spec, use_cache=not options.no_cache)
-        canvas.show(rows_preview_bundle(previewed, spec.samples))
+        prepared = PreparedEvaluation(command, rows, spec, use_cache=not options.no_cache)
+        canvas.show(rows_preview_bundle(prepared.look(), spec.samples))
         return
     name = options.output or OUTPUT
     refuse_frame_as_output(context.names, value, name, by="job" if options.bg else "evaluation")

@@ -6,6 +6,6 @@ An evaluation needs nearly all modules, so they are not imported lazily.
 from __future__ import annotations
 
 from .result import NOT_PUBLISHED, PUBLISHED, Evaluation
-from .run import PreparedEvaluation, named_prompts, start_dry_evaluation
+from .run import PreparedEvaluation, named_prompts
 from .scorers import SCORERS, scorer_of
 from .spec import EvaluationSpec

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Container, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ..frames import ANY, Kind, column_of, plain, with_label, with_pandas_columns
 from ..messages import data_frame
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
     from ..batch import RunTotals
     from ..frames import Row, TypedColumn
     from .scorers import RowScores
-
-# The module of what the cells of a notebook define.
-NOTEBOOK: Final = b"__main__"
 
 
 @dataclass
@@ -46,9 +41,6 @@ class Candidate:
     samples: list[Sequence[float | None]] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
     right: list[float | None] = field(default_factory=list)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "answers": [[portable(one) for one in each] for each in self.answers]}
 
     def add(self, scores: RowScores) -> None:
         """Add the scores of the next row."""
@@ -79,14 +71,6 @@ class Candidate:
             "error": self.failures,
             **({"text": [next(filter(None, each), None) for each in self.texts]} if any(map(any, self.texts)) else {}),
         }
-
-
-def portable(value: Any) -> Any:
-    """Return a value as another process can unpickle it: one of a type of the notebook becomes plain."""
-    with suppress(Exception):
-        if NOTEBOOK not in pickle.dumps(value):
-            return value
-    return plain(value)
 
 
 def impute_worst_score(candidates: Sequence[Candidate], least: float) -> list[str]:

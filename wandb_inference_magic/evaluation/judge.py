@@ -234,20 +234,20 @@ def _question_part(part: Mapping[str, Any]) -> Any:
     return part["text"] if "text" in part else f"[{part['type']}]"
 
 
-def estimate_judge(command: Command, model: str, run: BatchRun, pairs: int, candidates: Sequence[Estimate]) -> Estimate:
-    """Return an estimate of judging so many pairs, each twice, from those of the candidates. Raise as `check_judge`."""
-    request = check_judge(command, model, run)
+def estimate_judge(command: Command, request: PreparedRequest, pairs: int, candidates: Sequence[Estimate]) -> Estimate:
+    """Return an estimate of judging so many pairs, each twice, from a request and the candidates' estimates."""
     seen = fmean(one.prompt_tokens + 2 * one.reply_tokens for one in candidates)
     return estimate_calls(command, request, 2 * pairs, request.prompt_tokens + seen)
 
 
-def check_judge(command: Command, model: str, run: BatchRun) -> PreparedRequest:
+def request_to_judge(command: Command, judge: str, run: BatchRun) -> PreparedRequest:
     """Return a request to a judge, before the candidates are paid for. Raise if it cannot be asked.
 
     Parameters
     ----------
     command : Command
-    model : str
+    judge : str
+        The model, or its short name.
     run : BatchRun
         That of a candidate. The judge has to read images if the first prompt has one.
 
@@ -258,7 +258,9 @@ def check_judge(command: Command, model: str, run: BatchRun) -> PreparedRequest:
     """
     images = [part for part in parts_of(run.first.messages[-1]["content"]) if part.get("type") == "image_url"]
     prompt = [{"type": "text", "text": _TEXT}, *images] if images else _TEXT
-    return prepare_request(command, replace(_spec(run.spec).chat, prompt=prompt, model=model, thread=None))
+    return prepare_request(
+        command, replace(_spec(run.spec).chat, prompt=prompt, model=command.model_id(judge), thread=None)
+    )
 
 
 def _spec(base: BatchSpec) -> BatchSpec:

@@ -17,10 +17,10 @@ from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
 from ..statistics import BOOTSTRAP, SHARE, Comparison, bootstrap, compare_pairs, paired, share_interval
 from ..text import counted, sum_or_none
-from .candidate import frame_of, impute_worst_score, portable
+from .candidate import frame_of, impute_worst_score
 from .plot import Bars, Figures, MimeBundle, Plot, bar, bars_of
 from .review import Review
-from .scorers import SCORERS, Scorer, score_samples, span, unknown_score
+from .scorers import SCORERS, Scorer, score_samples, span
 
 if TYPE_CHECKING:
     from ..frames import Row
@@ -95,15 +95,6 @@ class Evaluation(MimeBundle):
     originals: dict[int, Any] = field(default_factory=dict)
     # How many truths `by_hand` has changed. The scores follow it.
     corrected: int | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {
-            **vars(self),
-            "source": [with_values(row, _portable_values(row)) for row in self.source],
-            "truths": [portable(one) for one in self.truths],
-            "by_hand": _portable_values(self.by_hand),
-            "originals": _portable_values(self.originals),
-        }
 
     @cached_property
     def found(self) -> list[Comparison]:
@@ -198,8 +189,6 @@ class Evaluation(MimeBundle):
 
     def reviewed(self) -> Evaluation:
         """Return the Evaluation with the truth that `review()` has corrected. Nothing is sent."""
-        if self.scorer.score is unknown_score and self.by_hand:
-            unknown_score()
         originals = {number: self.truths[number] for number in self.by_hand} | self.originals
         changed = originals | self.by_hand
         truths = [changed.get(number, truth) for number, truth in enumerate(self.truths)]
@@ -436,10 +425,6 @@ def _record(comparison: Comparison) -> dict[str, Any]:
 
 def _joined(names: Sequence[str], word: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
-
-
-def _portable_values(values: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {name: portable(one) for name, one in values.items()}
 
 
 def _known(values: Sequence[float | None]) -> list[float]:

@@ -9,14 +9,14 @@ from random import Random
 from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ..batch import BatchResult, PreparedBatch, PreparedRuns
+from ..batch import BatchResult, PreparedBatch
 from ..errors import InferenceError, shortened
 from ..frames import NO_VALUE, ONLY, ListRows, part_of, plain
 from ..prompts import THE_PROMPT, is_missing
 from ..statistics import SEED, are_decided
 from ..text import counted
 from .candidate import Candidate, impute_worst_score
-from .judge import check_judge, estimate_judge, judge
+from .judge import estimate_judge, judge, request_to_judge
 from .result import Evaluation
 from .scorers import cannot_start, score_samples, span
 
@@ -173,39 +173,6 @@ def _described(name: str) -> str:
     return THE_PROMPT if name == OWN else f"{THE_PROMPT} {shortened(name)!r}"
 
 
-def start_dry_evaluation(
-    command: Command, rows: Rows, spec: EvaluationSpec, *, use_cache: bool
-) -> list[tuple[BatchRun, Estimate]]:
-    """Return runs to look at and not to send, with what each would take, as `PreparedRuns.look`.
-
-    The notices of the first say what else there is to know, such as what a judge would take.
-
-    Raises
-    ------
-    InferenceError
-        If it cannot start.
-    """
-    known, left_out = known_rows(spec, rows)
-    tasks = tasks_of(spec, list(known.values()))
-    previewed = PreparedRuns(command, tasks, magic="wbeval", use_cache=use_cache).look()
-    notices = notices_of(spec, known.values())
-    if left_out:
-        notices.append(f"{counted(left_out, 'row')} without a value in {spec.truth} left out.")
-    if spec.samples > 1:
-        notices.append(f"They are {counted(len(known), 'row')}, each asked {spec.samples:,} times.")
-    if spec.judge is not None and previewed:
-        pairs = comb(len(previewed), 2) * len(known)
-        judging = command.model_id(spec.judge)
-        takes = estimate_judge(command, judging, previewed[0][0], pairs, [expected for _, expected in previewed]).takes
-        notice = f"Then {judging} judges at most {counted(pairs, 'pair')} of answers, each twice. This costs extra"
-        notices.append(f"{notice}: {takes}.")
-    if spec.stop_when_clear:
-        notices.append("That is for all rows; it stops when the comparison is decided.")
-    for run, _ in previewed[:1]:
-        run.results.notice(*notices)
-    return previewed
-
-
 @dataclass(frozen=True, slots=True)
 class EvaluationResult(BatchResult[Evaluation]):
     """The Evaluation, also of one that ended early, and what came of its runs."""
@@ -241,13 +208,30 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             raise cannot_start("There are no rows.", "Give a frame that has some.")
         if not known:
             raise cannot_start(f"No row has a value in {spec.truth!r}.", "Fill in the right answer of some rows.")
-        self._judge = None if spec.judge is None else command.model_id(spec.judge)
         self._scores = Scores(spec, self._known)
         super().__init__(command, tasks_of(spec, self._known), magic="wbeval", use_cache=use_cache)
-        if self._judge is not None:
-            check_judge(command, self._judge, self.runs[0])
+        # A request to the judge: it cannot be refused after the candidates are paid for.
+        self._judging = None if spec.judge is None else request_to_judge(command, spec.judge, self.runs[0])
         self._scores.start(self.runs)
         self.runs[0].results.notice(*notices_of(spec, self._known))
+
+    def look(self) -> list[tuple[BatchRun, Estimate]]:
+        """Return the runs with what each would take. The notices say what else there is to know, as of a judge."""
+        spec, known, previewed = self._spec, self._known, super().look()
+        notices = []
+        if self._left_out:
+            notices.append(f"{counted(self._left_out, 'row')} without a value in {spec.truth} left out.")
+        if spec.samples > 1:
+            notices.append(f"They are {counted(len(known), 'row')}, each asked {spec.samples:,} times.")
+        if self._judging is not None:
+            pairs = comb(len(previewed), 2) * len(known)
+            takes = estimate_judge(self._command, self._judging, pairs, [one for _, one in previewed]).takes
+            judges = f"Then {self._judging.model} judges at most {counted(pairs, 'pair')} of answers, each twice."
+            notices.append(f"{judges} This costs extra: {takes}.")
+        if spec.stop_when_clear:
+            notices.append("That is for all rows; it stops when the comparison is decided.")
+        self.runs[0].results.notice(*notices)
+        return previewed
 
     def run(self, progress: Progress | None = None) -> EvaluationResult:
         with self._command.listed(f"evaluation of {counted(len(self._known), 'row')}"):
@@ -267,11 +251,11 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             evaluation, outcome = self._so_far(outcome.notices, only_scored=True), replace(outcome, interrupted=True)
         finally:
             self._scores.cancelled = None
-        if self._judge is not None and not outcome.interrupted and outcome.stopped is None:
+        if self._judging is not None and not outcome.interrupted and outcome.stopped is None:
             try:
                 evaluation.judged, judging = judge(
                     self._command,
-                    self._judge,
+                    self._judging.model,
                     evaluation.candidates,
                     self._scores.runs,
                     evaluation.source,

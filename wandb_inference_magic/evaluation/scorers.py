@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Sequence, Set as AnySet
 from contextlib import suppress
 from dataclasses import dataclass
@@ -55,37 +54,14 @@ class Scorer:
         return self.measure != SHARE
 
     def __reduce__(self) -> tuple[Callable[..., Scorer], tuple[Any, ...]]:
-        """Pickle a function of the user by its name: where it is not found again, the scores are still known."""
+        """Pickle a scorer of ours by its name: unpickled, it is the same object."""
         if SCORERS.get(self.name) is self:
             return scorer_of, (self.name,)
-        try:
-            score = pickle.dumps(self.score)
-        except Exception:  # noqa: BLE001 - a lambda, or what the user's own types raise
-            score = b""
-        return _unpickled, (self.name, score, self.measure)
+        return Scorer, (self.name, self.score, self.measure)
 
     def is_right(self, score: float | None) -> bool:
         """Return whether a score is that of a right answer."""
         return score is not None and (score == 0 if self.measure.is_error else score >= 1)
-
-
-def _unpickled(name: str, score: bytes, measure: ScoreMeasure) -> Scorer:
-    with suppress(Exception):
-        return Scorer(name, pickle.loads(score), measure)
-    return Scorer(name, unknown_score, measure)
-
-
-def unknown_score(*_: Any) -> float:
-    """Stand for a function that was not pickled with an Evaluation.
-
-    Raises
-    ------
-    InferenceError
-    """
-    raise InferenceError(
-        "The scorer is a function of another notebook: its scores are known, but new ones cannot be computed.",
-        remedy="Score the corrected truth in the notebook that has the function.",
-    )
 
 
 class RowScores(NamedTuple):

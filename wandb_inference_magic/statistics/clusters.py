@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import cos, pi, sin, sqrt, tan
 from operator import getitem
 from random import Random
@@ -19,8 +18,6 @@ FLIPS: Final = 9999
 # Above this many steps, sums of whole numbers are drawn and not enumerated.
 MAX_STEPS: Final = 2_000_000
 _CLOSE: Final = 1e-9
-# From so many rows for each different value on, drawing how often each value comes is quicker than drawing rows.
-ROWS_PER_VALUE: Final = 12
 # Up to here, the expansion of Student's quantile is too small where many comparisons are corrected for.
 FEW_DEGREES: Final = 15
 
@@ -57,20 +54,10 @@ def sign_flip(differences: Sequence[float], samples: int = 1) -> float:
     random, magnitudes = Random(SEED), [abs(one) for one in scaled if one]
     size = sum(magnitudes)
     least = seen - _CLOSE * max(size, 1.0)
-    extreme = sum(abs(size - 2 * flipped) >= least for flipped in _flipped(random, magnitudes))
+    tables = _subset_sums(magnitudes)
+    flipped = (sum(map(getitem, tables, random.randbytes(len(tables)))) for _ in range(FLIPS))
+    extreme = sum(abs(size - 2 * one) >= least for one in flipped)
     return (1 + extreme) / (1 + FLIPS)
-
-
-def _flipped(random: Random, magnitudes: Sequence[float]) -> Iterator[float]:
-    """Yield the sums of random subsets, each magnitude taken with a chance of one half, `FLIPS` times."""
-    counts = Counter(magnitudes)
-    if len(counts) * ROWS_PER_VALUE > len(magnitudes):
-        tables = _subset_sums(magnitudes)
-        for _ in range(FLIPS):
-            yield sum(map(getitem, tables, random.randbytes(len(tables))))
-        return
-    for _ in range(FLIPS):
-        yield sum(size * random.getrandbits(count).bit_count() for size, count in counts.items())
 
 
 def _subset_sums(sizes: Sequence[float]) -> list[list[float]]:
@@ -115,49 +102,15 @@ def bootstrap(values: Sequence[float], alpha: float = ALPHA) -> tuple[float, flo
         One for each row: the mean of its samples.
     alpha : float
     """
-    rows, random, counts = len(values), Random(SEED), Counter(values)
-    if len(counts) < 2:
+    rows, random = len(values), Random(SEED)
+    if len(set(values)) < 2:
         # Few equal rows are no certainty, and they do not say how far others may lie.
         return float("-inf"), float("inf")
-    means = sorted(_drawn_mean(random, values, counts) for _ in range(RESAMPLES))
+    means = sorted(fmean(random.choices(values, k=rows)) for _ in range(RESAMPLES))
     wide = sqrt(rows / (rows - 1)) * t_value(alpha, rows - 1)
     outside = NormalDist().cdf(-wide) * (RESAMPLES - 1)
     mean, half = fmean(values), t_value(alpha, rows - 1) * stdev(values) / sqrt(rows)
     return min(_at(means, outside), mean - half), max(_at(means, RESAMPLES - 1 - outside), mean + half)
-
-
-def _drawn_mean(random: Random, values: Sequence[float], counts: Counter[float]) -> float:
-    """Return the mean of as many values as there are, drawn from them with replacement."""
-    rows = rest = len(values)
-    if len(counts) * ROWS_PER_VALUE > rows:
-        return fmean(random.choices(values, k=rows))
-    left, total = rows, 0.0
-    for value, count in counts.items():
-        drawn = _binomial(random, left, count / rest)
-        total += value * drawn
-        left, rest = left - drawn, rest - count
-    return total / rows
-
-
-def _binomial(random: Random, trials: int, chance: float) -> int:
-    """Return how many of some trials succeed, each with the same chance.
-
-    A trial succeeds if a random number is below the chance. Their binary digits are compared one by one, for all trials
-    that the digits so far have not decided.
-    """
-    successes = 0
-    while trials and chance:
-        if chance >= 1:
-            return successes + trials
-        chance *= 2
-        ones = random.getrandbits(trials).bit_count()
-        if chance >= 1:
-            successes += trials - ones
-            chance -= 1
-            trials = ones
-        else:
-            trials -= ones
-    return successes
 
 
 def _at(ordered: Sequence[float], place: float) -> float:
