@@ -202,8 +202,11 @@ class Interrupted(KeyboardInterrupt):
     `partial` is as in InferenceError.
     """
 
-    partial: Any = None
     is_plain = False
+
+    def __init__(self, what: str = "Run the cell again when you like.", *, partial: Any = None) -> None:
+        super().__init__(what)
+        self.partial = partial
 
     def _render_traceback_(self) -> list[str]:
         head, _, rest = wrapped(f"Interrupted. {self}", INDENT).partition(".")

@@ -82,29 +82,25 @@ def run_chat(
     command.listener = listener
     with _cleared_on_error(listener):
         request = prepare_request(command, spec, origin)
-    complete: Reply | None = None
-    try:
-        with (
-            command.deferred_interrupts(f"chat with {request.model}") as interrupts,
-            Reservation(command.budget) as reservation,
-        ):
-            with _cleared_on_error(listener):
-                reservation.reserve(request)
-            remedy = UNFIT_REMEDY.format(place=place)
-            call = ModelCall(command, spec, request, reservation, remedy=remedy, share=share)
-            run = _ChatRun(command, call, listener, interrupts, place, is_of_job=share is not None)
-            complete = run.traced()
-            if share is None:
-                command.session.last_reply = complete
-            _record(command.session, spec, request, complete, origin)
-            if after is not None:
-                after(complete)
-            listener.finish(complete)
-    except KeyboardInterrupt:
-        if complete is None:
-            raise
-        raise _interrupted_late(complete, place) from None
-    return complete
+    with (
+        command.deferred_interrupts(f"chat with {request.model}") as interrupts,
+        Reservation(command.budget) as reservation,
+    ):
+        with _cleared_on_error(listener):
+            reservation.reserve(request)
+        remedy = UNFIT_REMEDY.format(place=place)
+        call = ModelCall(command, spec, request, reservation, remedy=remedy, share=share)
+        run = _ChatRun(command, call, listener, interrupts, place, is_of_job=share is not None)
+        reply = run.traced()
+        if share is None:
+            command.session.last_reply = reply
+        _record(command.session, spec, request, reply, origin)
+        thread = f" and in the thread {reply.thread}" if reply.thread else ""
+        interrupts.late = Interrupted(f"The reply is complete: it is in {place}{thread}.", partial=reply)
+        if after is not None:
+            after(reply)
+        listener.finish(reply)
+    return reply
 
 
 @contextmanager
@@ -115,14 +111,6 @@ def _cleared_on_error(listener: Listener) -> Iterator[None]:
     except (InferenceError, KeyboardInterrupt):
         listener.discard()
         raise
-
-
-def _interrupted_late(reply: Reply, place: str) -> Interrupted:
-    """Return the error for an interrupt that arrived after the whole reply."""
-    thread = f" and in the thread {reply.thread}" if reply.thread else ""
-    interrupted = Interrupted(f"The reply is complete: it is in {place}{thread}.")
-    interrupted.partial = reply
-    return interrupted
 
 
 @dataclass(eq=False, slots=True)
@@ -152,9 +140,7 @@ class _ChatRun:
         except KeyboardInterrupt:
             partial = self._keep_partial("interrupted", trace)
             kept = f"The partial reply is in {self.place}" if _holds_something(partial) else "Nothing has arrived yet"
-            interrupted = Interrupted(f"{kept}; the thread is unchanged.")
-            interrupted.partial = partial
-            raise interrupted from None
+            raise Interrupted(f"{kept}; the thread is unchanged.", partial=partial) from None
         except InferenceError as error:
             error.partial = self._keep_partial(INCOMPLETE.get(error.cause, "the reply broke off"), trace)
             raise

@@ -8,16 +8,13 @@ from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from ..errors import Interrupted
 from ..messages import estimate
 from ..rendering import thought
 from ..replies import CallProgress, Listener, ReplyBuilder
 from ..text import counted, duration, redacted_value, without_secrets
 
 if TYPE_CHECKING:
-    from ..concurrency import Interrupts
     from ..messages import Reply
-    from ..session import Command
     from .canvas import Canvas
 
 # No status line is shown if the reply starts within this time.
@@ -69,35 +66,6 @@ def cleared_on_error(canvas: Canvas) -> Iterator[None]:
     except BaseException:
         canvas.discard()
         raise
-
-
-@contextmanager
-def shown_whole(command: Command, canvas: Canvas, what: str, place: str) -> Iterator[Interrupts]:
-    """Defer interrupts inside the `with` block, which shows a result, so that one leaves all of the result or none.
-
-    Parameters
-    ----------
-    command : Command
-    canvas : Canvas
-    what : str
-        What the block does, for the list of jobs.
-    place : str
-        Where the user finds the result, for an interrupt that arrives when it is shown.
-
-    Raises
-    ------
-    Interrupted
-        For an interrupt that arrives when the result is shown.
-    """
-    is_shown = False
-    try:
-        with command.deferred_interrupts(what) as interrupts, cleared_on_error(canvas):
-            yield interrupts
-            is_shown = True
-    except KeyboardInterrupt:
-        if not is_shown:
-            raise
-        raise Interrupted(f"The result is shown, and in {place}.") from None
 
 
 class LiveUpdater(Spinner):
