@@ -58,32 +58,12 @@ class Interrupts:
                 yield
                 return
             self.check()
-            with self._noting_dropped():
-                deferring = signal.signal(signal.SIGINT, self._handler)
-                try:
-                    yield
-                finally:
-                    signal.signal(signal.SIGINT, deferring)
+            deferring = signal.signal(signal.SIGINT, self._handler)
+            try:
+                yield
+            finally:
+                signal.signal(signal.SIGINT, deferring)
         self.check()
-
-    @contextmanager
-    def _noting_dropped(self) -> Iterator[None]:
-        """Note an interrupt that Python drops: in a finalizer, or a callback of the garbage collector or a weakref."""
-        before = sys.unraisablehook
-
-        def note(dropped: Any) -> None:
-            if issubclass(dropped.exc_type, KeyboardInterrupt):
-                self._since = monotonic()
-            else:
-                before(dropped)
-
-        sys.unraisablehook = note
-        try:
-            yield
-        finally:
-            # The user's code may have put another one there.
-            if sys.unraisablehook is note:
-                sys.unraisablehook = before
 
     def _defer(self, number: int, frame: FrameType | None) -> None:
         if self._since is None:
