@@ -14,9 +14,10 @@ from ..batch import BatchSpec, MapProgress
 from ..engine import spec_from_options
 from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened
 from ..frames import read_rows
-from ..frontend import cleared_on_error, is_notebook
+from ..frontend import is_notebook
 from ..jobs import batch_job, is_dask
 from ..prompts import how_to_define
+from ..replies import cleared_on_error
 from .jobs import begin
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ requested once more, or if the model does not accept a schema and is asked for J
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InferenceError, Interrupted, quoted
 from ..messages import Turn
 from ..rendering import format_tool_call, step_markdown
-from ..replies import Listener
+from ..replies import Listener, cleared_on_error
 from ..schemas import Mismatch
 from ..spending import Reservation
 from ..text import counted
@@ -80,13 +80,13 @@ def run_chat(
     """
     listener = listener or Listener()
     command.listener = listener
-    with _cleared_on_error(listener):
+    with cleared_on_error(listener):
         request = prepare_request(command, spec, origin)
     with (
         command.deferred_interrupts(f"chat with {request.model}") as interrupts,
         Reservation(command.budget) as reservation,
     ):
-        with _cleared_on_error(listener):
+        with cleared_on_error(listener):
             reservation.reserve(request)
         remedy = UNFIT_REMEDY.format(place=place)
         call = ModelCall(command, spec, request, reservation, remedy=remedy, share=share)
@@ -101,16 +101,6 @@ def run_chat(
             after(reply)
         listener.finish(reply)
     return reply
-
-
-@contextmanager
-def _cleared_on_error(listener: Listener) -> Iterator[None]:
-    """Remove the status line of what was waited for if the `with` block raises: nothing was sent."""
-    try:
-        yield
-    except (InferenceError, KeyboardInterrupt):
-        listener.discard()
-        raise
 
 
 @dataclass(eq=False, slots=True)

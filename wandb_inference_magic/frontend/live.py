@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..messages import estimate
 from ..rendering import thought
-from ..replies import CallProgress, Listener, ReplyBuilder
+from ..replies import CallProgress, Listener, ReplyBuilder, cleared_on_error
 from ..text import counted, duration, redacted_value, without_secrets
 
 if TYPE_CHECKING:
@@ -56,16 +56,6 @@ class Spinner(Listener):
         if line and line != self._status:
             self._status = line
             self._canvas.status(line)
-
-
-@contextmanager
-def cleared_on_error(canvas: Canvas) -> Iterator[None]:
-    """Remove what a canvas shows if the `with` block raises: for example, what was waited for before the error."""
-    try:
-        yield
-    except BaseException:
-        canvas.discard()
-        raise
 
 
 class LiveUpdater(Spinner):
