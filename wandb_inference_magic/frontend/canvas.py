@@ -336,12 +336,13 @@ class NotebookCanvas(BlockCanvas):
             self._users = around
             # Also after an interrupt: the partial reply is drawn then.
             if shown.is_shown and not self._is_in_widget:
-                self._continue_in_new_output(is_cleared=shown.is_cleared)
+                self._continue_in_new_output()
 
-    def _continue_in_new_output(self, *, is_cleared: bool) -> None:
+    def _continue_in_new_output(self) -> None:
         """Continue below what the user's code has shown, in one output: the cell can no longer be cleared."""
         self._owns_cell = self._prints_finished_blocks = False
-        self._temporary_outputs = [] if is_cleared else [*self._temporary_outputs, *self._growing.outputs]
+        # If that has cleared the cell, front ends ignore what is drawn in them.
+        self._temporary_outputs += self._growing.outputs
         self._growing = _Growing()
         self._open, self._drawn = "", 0
 
@@ -361,7 +362,7 @@ class NotebookCanvas(BlockCanvas):
         """Draw what stays, in place of what was drawn before."""
         if self._growing.outputs and self._is_final_new:
             self.clear()
-            self._continue_in_new_output(is_cleared=False)
+            self._continue_in_new_output()
         # Another one, such as the next choice in a picker, takes its place.
         self._is_final_new = False
         self._clear_temporary_outputs()
