@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from ..markup import Untrusted, fenced, safe_document, split_finished
 from ..rendering import (
@@ -70,8 +70,8 @@ def _less_space(above: str, text: str) -> list[DocumentPart]:
     return [f'<div style="margin-bottom: -{space}em"></div>\n\n']
 
 
-class Canvas(Protocol):
-    """Where one reply is drawn."""
+class Canvas:
+    """Where one reply is drawn. This one draws nothing."""
 
     def status(self, text: str) -> None:
         """Show a status line while there is no text."""
@@ -131,7 +131,7 @@ def is_notebook(shell: InteractiveShell) -> bool:
     return hasattr(shell, "kernel")
 
 
-class BlockCanvas:
+class BlockCanvas(Canvas):
     """Draws a reply block by block: a finished block once, the last block again while it grows.
 
     Parameters
@@ -259,9 +259,6 @@ class NotebookCanvas(BlockCanvas):
 
     def status(self, text: str) -> None:
         self._set_status(text, status_markdown(text))
-
-    def doing(self, text: str) -> None:
-        self.status(text)
 
     def thinking(self, text: str, reasoning: str) -> None:
         self._set_status(f"{text}{reasoning}", thinking_markdown(text, reasoning))

@@ -56,24 +56,12 @@ def is_dumb(kind: str, system: str) -> bool:
 class _Printing(Canvas):
     """Behaviour shared by the terminal canvases: printed text stays, and other output is printed below it."""
 
-    def status(self, text: str) -> None:
-        """Do nothing: a printed status could not be removed."""
-
-    def thought(self, summary: str) -> None:
-        """Do nothing: the reasoning is in the Reply."""
-
-    def widget(self, widget: Any) -> None:
-        """Do nothing: a terminal has none."""
-
     def show(self, data: dict[str, Any]) -> None:
         self.discard()
         print(printable(data[PLAIN]))
 
     def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:  # noqa: ARG002
         self.show({PLAIN: "\n\n".join(one.whole for one in columns)})
-
-    def clear(self) -> None:
-        """Do nothing: printed text stays."""
 
     def append_below(self, data: dict[str, Any]) -> None:
         if data:
@@ -218,7 +206,10 @@ class _Unpadded:
 
 
 class PlainCanvas(_Printing):
-    """Prints a reply as plain text while it arrives, then the footer, for pipes, files and dumb terminals."""
+    """Prints a reply as plain text while it arrives, then the footer, for pipes, files and dumb terminals.
+
+    It shows no status: one that is printed could not be removed.
+    """
 
     def __init__(self) -> None:
         self._ends_line = True
@@ -227,9 +218,6 @@ class PlainCanvas(_Printing):
     def append(self, text: str) -> None:
         self._has_text = True
         self._print(safe_plain(text))
-
-    def flush(self) -> None:
-        """Do nothing: text is printed as it arrives."""
 
     def step(self, markdown: str) -> None:
         self._has_text = False
