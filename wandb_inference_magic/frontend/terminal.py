@@ -136,12 +136,7 @@ class RichCanvas(BlockCanvas, _Printing):
         self._console.print()
 
     def _print(self, what: RenderableType) -> None:
-        """Print without the spaces with which rich pads its lines, because they would be copied with the text."""
-        with self._console.capture() as captured:
-            self._console.print(what)
-        lines = captured.get().rstrip().split("\n")
-        self._console.file.write("\n".join(line.rstrip() for line in lines) + "\n")
-        self._console.file.flush()
+        self._console.print(_Unpadded(what))
 
     def finish(self, reply: Reply, rest: str) -> None:
         self.discard()
@@ -188,18 +183,23 @@ class RichCanvas(BlockCanvas, _Printing):
 
 
 class _Unpadded:
-    """Draws without the spaces with which rich pads its lines.
+    """Draws without the spaces with which rich pads its lines, and without blank lines at the end.
 
-    What the terminal shows of a key, such as `^C`, stands behind the last line, and would be on a line of its own.
+    They would be copied with the text. What the terminal shows of a key, such as `^C`, stands behind the last line, and
+    would be on a line of its own.
     """
 
     def __init__(self, what: RenderableType) -> None:
         self._what = what
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in console.render_lines(self._what, options, pad=False):
+        lines = console.render_lines(self._what, options, pad=False)
+        for line in lines:
             while line and not line[-1].text.strip(" "):
                 line.pop()
+        while lines and not lines[-1]:
+            lines.pop()
+        for line in lines:
             if line:
                 yield from (*line[:-1], line[-1]._replace(text=line[-1].text.rstrip(" ")))
             yield Segment.line()
