@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import py_compile
 import sys
 import warnings
@@ -107,15 +106,3 @@ def test_what_the_user_has_frozen_stays_frozen() -> None:
         assert 0 < gc.get_freeze_count() <= frozen
     finally:
         gc.unfreeze()
-
-
-@pytest.mark.short
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork.")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_process_that_is_forked_meanwhile_has_its_collector() -> None:
-    with without_collections():
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0 if gc.isenabled() else 1)
-        _, status = os.waitpid(pid, 0)
-    assert status == 0

@@ -40,7 +40,7 @@ def _interrupted_in_one_line() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted("Run the cell again when you like.") from None
+        raise Interrupted from None
 
 
 def client() -> OpenAI:
@@ -358,18 +358,10 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
         _warn(notice)
     if background:
         return _begun(command, batch_job(command, what, prepared, place=lambda *_: "`partial` of this error"))
-    value: Any = None
-    try:
-        with command.deferred_interrupts(what):
-            result = prepared.run()
-            value = result.value
-    except KeyboardInterrupt:
-        if value is None:
-            raise
-        # It arrived while the result was being made.
-        interrupted = Interrupted("The result is complete: it is the `partial` of this error.")
-        interrupted.partial = value
-        raise interrupted from None
+    with command.deferred_interrupts(what) as interrupts:
+        result = prepared.run()
+        complete = "The result is complete: it is the `partial` of this error."
+        interrupts.late = Interrupted(complete, partial=result.value)
     try:
         for notice in result.notices:
             if notice not in prepared.notices:

@@ -125,7 +125,7 @@ class InferenceError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Where Dask is loaded, its causes would be pickled too, and the SDK's errors cannot be unpickled.
         self.__cause__ = self.__context__ = None
-        return _rebuild, (dict(self.__dict__),)
+        return type(self), self.args, self.__dict__
 
     def _render_traceback_(self) -> list[str]:
         if self.show_traceback:
@@ -202,8 +202,11 @@ class Interrupted(KeyboardInterrupt):
     `partial` is as in InferenceError.
     """
 
-    partial: Any = None
     is_plain = False
+
+    def __init__(self, what: str = "Run the cell again when you like.", *, partial: Any = None) -> None:
+        super().__init__(what)
+        self.partial = partial
 
     def _render_traceback_(self) -> list[str]:
         head, _, rest = wrapped(f"Interrupted. {self}", INDENT).partition(".")
@@ -217,13 +220,6 @@ def _styled(line: str, style: str = "1") -> str:
     """
     is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return line if is_plain else f"\x1b[{style}m{line}\x1b[0m"
-
-
-def _rebuild(state: dict[str, object]) -> InferenceError:
-    """Restore an error from its pickled state. joblib and multiprocessing pass exceptions this way."""
-    error = InferenceError(str(state["what"]), cause="reply")
-    error.__dict__.update(state)
-    return error
 
 
 def too_large(most: float) -> InferenceError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -105,22 +104,17 @@ def quiet(*names: str) -> Iterator[None]:
                 logger.setLevel(level)
 
 
-# Whether the collector is paused for imports.
-_is_paused = False
-
-
 @contextmanager
 def without_collections() -> Iterator[None]:
     """Pause Python's garbage collector, in all threads, while much is imported.
 
-    A collection in the middle of it takes as long as 40 ms and finds nothing: what is imported stays.
+    A collection in the middle of it takes as long as 40 ms and finds nothing: what is imported stays. A process must
+    not be forked meanwhile: it would have no collector.
     """
-    global _is_paused
     if not gc.isenabled():
         yield
         return
     gc.disable()
-    _is_paused = True
     try:
         yield
     finally:
@@ -128,19 +122,7 @@ def without_collections() -> Iterator[None]:
         if not gc.get_freeze_count():
             gc.freeze()
             gc.unfreeze()
-        _resume()
-
-
-def _resume() -> None:
-    global _is_paused
-    if _is_paused:
-        _is_paused = False
         gc.enable()
-
-
-if hasattr(os, "register_at_fork"):
-    # The thread that would do so is the parent's.
-    os.register_at_fork(after_in_child=_resume)
 
 
 def import_quietly(name: str) -> ModuleType:

@@ -187,15 +187,11 @@ def read_line(
     # IPython takes `%wbchat?` for a request for help, and `%wbchat ?` for a line.
     if rest in ("?", "??"):
         raise HelpRequested
-    last: Option | None = None
     while (rest := _with_plain_dashes(rest, known)) and (text in ("words", "expression") or _OPTION.match(rest)):
         before, is_option = rest, _OPTION.match(rest)
         if text == "expression" and not is_option:
-            if words and (several := _how_several(last, rest)):
-                raise _refused(f"{shortened(rest)!r} follows the value of an option.", several)
             word, rest = next_part(rest)
             words.append(word)
-            last = None
             continue
         word, rest = next_word(rest)
         if not is_option:
@@ -212,7 +208,7 @@ def read_line(
             raise HelpRequested
         if flag not in known:
             raise _unknown(magic, flag, known)
-        last = one = known[flag]
+        one = known[flag]
         if one.value is None:
             if equals:
                 what = f"The option {flag} takes no value"
@@ -230,7 +226,7 @@ def read_line(
             raise _refused(f"The option {one.name} is given twice.", "Give it once.")
         values[one.field] = (*values.get(one.field, ()), value) if one.repeats else value
     if rest and text == "none":
-        raise _stray(magic, rest, known, last)
+        raise _stray(magic, rest, known)
     return declared(**values), " ".join([*words, rest]).strip() if words else rest
 
 
@@ -380,7 +376,7 @@ def _key_in_cell(what: str) -> InferenceError:
     return _refused(f"{what}, and no key is accepted in a cell: cells are saved and shared.", remedy)
 
 
-def _stray(magic: str, rest: str, known: dict[str, Any], last: Option | None) -> InferenceError:
+def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
     if "--key" in known and not _MAY_BE_KEY.search(rest):
         return _refused(
             f"{magic} takes options only: its line cannot have other text or a comment.",
@@ -391,19 +387,9 @@ def _stray(magic: str, rest: str, known: dict[str, Any], last: Option | None) ->
         return _key_in_cell(f"{magic} takes options only")
     if magic.startswith("%%"):
         below = f"Put the prompt on the lines below, or use {magic[1:]} for a prompt on one line."
-        remedy = DOUBLE_QUOTES if rest.count("'") % 2 else f"{_how_several(last, rest)} {below}".strip()
+        remedy = DOUBLE_QUOTES if rest.count("'") % 2 else below
         return _refused(f"The {magic} line takes options only; found {shortened(rest)!r}.", remedy)
     return _refused(f"{magic} does not take {shortened(rest)!r}.", f"`{magic}?` lists its options.")
-
-
-def _how_several(last: Option | None, rest: str) -> str:
-    """Return how the last option takes several values, if one word follows it; empty if it takes one."""
-    words = [one.startswith("-") for one in rest.split()[:2]]
-    if last is None or last.value is None or words not in ([False], [False, True]):
-        return ""
-    if last.repeats:
-        return f"To give several, write {last.name} before each: {last.name} A {last.name} B."
-    return f"To give several, put commas between them: {last.name} A,B." if "," in last.value.name else ""
 
 
 def _refused(what: str, remedy: str) -> InferenceError:

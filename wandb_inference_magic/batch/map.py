@@ -96,15 +96,12 @@ class BatchResult(Generic[T]):
         Its `partial` is the value. `place` is where the user finds that.
         """
         message = f"{self.found} {place}. {self.outcome.how_to_continue}"
-        error: InferenceError | Interrupted
         if self.outcome.interrupted:
-            error = Interrupted(message)
-        elif self.outcome.stopped is not None:
-            error = self.outcome.stopped
+            return Interrupted(message, partial=self.value)
+        error = self.outcome.stopped
+        if error is not None:
             error.remedy = f"{error.remedy} {message}".strip()
-        else:
-            return None
-        error.partial = self.value
+            error.partial = self.value
         return error
 
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..batch import BatchSpec, MapProgress
 from ..engine import spec_from_options
-from ..errors import InferenceError, describe_exception, quoted, shortened
+from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened
 from ..frames import read_rows
-from ..frontend import cleared_on_error, is_notebook, shown_whole
+from ..frontend import is_notebook
 from ..jobs import batch_job, is_dask
 from ..prompts import how_to_define
+from ..replies import cleared_on_error
 from .jobs import begin
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def run_batch(
             job = batch_job(context.command, what, prepare(), place=place, summary=summary, variable=name)
             begin(context, job, name, canvas)
         return
-    with shown_whole(context.command, canvas, what, name) as interrupts:
+    # An interrupt leaves all of the result or none.
+    with context.command.deferred_interrupts(what) as interrupts, cleared_on_error(canvas):
         with interrupts.allowed():
             prepared = prepare()
         bar, preview = context.cell.is_interactive, is_notebook(context.shell)
@@ -94,6 +96,7 @@ def run_batch(
         shown = show(result, name, context.session.jobs.take_notices())
         canvas.clear()
         canvas.show(shown)
+        interrupts.late = Interrupted(f"The result is shown, and in {name}.", partial=result.value)
     if error := result.ended_early(name):
         raise error
 

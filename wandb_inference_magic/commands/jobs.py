@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import Counts
 from ..catalog import usd
 from ..engine import prepare_request, run_chat
 from ..errors import InferenceError, Interrupted
-from ..frontend import describe_progress, describe_wait
+from ..frontend import describe_progress
 from ..jobs import Job, Outcome, why_in_foreground
 from ..rendering import line_bundle, reply_bundle, table_bundle
 from ..replies import Listener
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from ..replies import CallProgress
 
 HEADINGS: Final = ("job", "what", "state", "done", "errors", "rate", "cost", "time left")
-ROWS_PER_REDRAW: Final = 500
 # The variable of a chat's job if none is named.
 CHAT_JOB: Final = "_wbjob"
 ACTIONS: Final = ("cancel", "pause", "resume", "result")
@@ -110,7 +108,8 @@ def begin(context: MagicContext, job: Job, name: str, canvas: Canvas, *, quiet: 
             if not quiet:
                 show_job(context.shell, job)
 
-        job.start(show, _rendering(canvas, job.total))
+        with context.command.listener.waiting("preparing the prompts") as redraw:
+            job.start(show, redraw)
         return
     context.put(name, job)
     job.start_in_foreground()
@@ -118,19 +117,6 @@ def begin(context: MagicContext, job: Job, name: str, canvas: Canvas, *, quiet: 
         canvas.show(job.last_bundle())
         canvas.append_below(line_bundle(why))
     job.wait()
-
-
-def _rendering(canvas: Canvas, total: int | None) -> Callable[[], None]:
-    """Return a function to call for each prompt that is rendered: it shows how many are, now and then."""
-    began, done = perf_counter(), 0
-
-    def redraw() -> None:
-        nonlocal done
-        done += 1
-        if done % ROWS_PER_REDRAW == 0 and (line := describe_wait("preparing the prompts", perf_counter() - began)):
-            canvas.status(f"{line} · {done:,} of {total:,}" if total else line)
-
-    return redraw
 
 
 def manage(context: MagicContext, options: JobsOptions, text: str) -> None:

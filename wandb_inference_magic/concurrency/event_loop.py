@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread, current_thread
 from time import sleep
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from .processes import notify_after_fork
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .interrupts import Interrupts
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 K = TypeVar("K")
 
 CLOSED: Final = "The session was closed while this was waiting."
@@ -123,8 +122,6 @@ class EventLoop:
         self, coroutines: Sequence[tuple[Coroutine[Any, Any, T], Callable[[], object] | None]]
     ) -> list[Running[T]]:
         """Start coroutines, each with what is called when it ends. The loop's thread is woken once for all of them."""
-        if not HAS_THREADS:
-            return [_RunningHere(coroutine, ended) for coroutine, ended in coroutines]
         with self._explained():
             try:
                 loop = self._start()
@@ -132,15 +129,18 @@ class EventLoop:
                 for coroutine, _ in coroutines:
                     coroutine.close()
                 raise
-        running = [_RunningInThread(loop, coroutine, ended) for coroutine, ended in coroutines]
+        running = [Running(loop, coroutine, ended) for coroutine, ended in coroutines]
 
         def begin() -> None:
             for one in running:
                 one.begin()
 
-        # This also copies the context variables of the calling thread.
-        loop.call_soon_threadsafe(begin)
-        return [*running]
+        if HAS_THREADS:
+            # This also copies the context variables of the calling thread.
+            loop.call_soon_threadsafe(begin)
+        else:
+            begin()
+        return running
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -152,13 +152,15 @@ class EventLoop:
             raise explained from None
 
     def _start(self) -> asyncio.AbstractEventLoop:
-        """Start the thread if necessary, and return its loop."""
+        """Start the thread if necessary, and return its loop. In Pyodide, return the loop that is there."""
+        # Imported on first use, because every package imports this module.
+        import asyncio
+
+        if not HAS_THREADS:
+            return asyncio.get_event_loop()
         with self._lock:
             if self._loop is not None:
                 return self._loop
-            # Imported on first use, because every package imports this module.
-            import asyncio
-
             # It would log which selector it uses.
             logger = logging.getLogger("asyncio")
             disabled, logger.disabled = logger.disabled, True
@@ -181,7 +183,7 @@ class EventLoop:
             loop, thread, self._loop = self._loop, self._thread, None
         if loop is None or thread is None:
             return
-        ending = _RunningInThread(loop, _end_all(loop))
+        ending = Running(loop, _end_all(loop))
         loop.call_soon_threadsafe(ending.begin)
         ending.wait(SECONDS_TO_CANCEL)
         with suppress(RuntimeError):
@@ -195,25 +197,16 @@ class EventLoop:
         self._loop = self._thread = None
 
 
-class Running(Protocol[T_co]):
-    """A coroutine that runs on the event loop."""
+class Running(Generic[T]):
+    """A coroutine that runs on the event loop of another thread or, in Pyodide, on that of the only thread.
 
-    def wait(self, seconds: float, wake: Event | None = None) -> bool:
-        """Wait until the coroutine has ended, or the time is over. Return whether it has ended.
-
-        With `wake`, it waits for that event only, and clears it. Start the coroutine with `ended=wake.set`, so that its
-        end sets the event too.
-        """
-
-    def cancel(self) -> None:
-        """Cancel the coroutine. Call it once: a second time would cancel what it does to end, such as closing."""
-
-    def result(self) -> T_co:
-        """Return the result of a coroutine that has ended, or raise its error."""
-
-
-class _RunningInThread(Generic[T]):
-    """A coroutine that runs on the event loop of another thread."""
+    Parameters
+    ----------
+    loop : AbstractEventLoop
+    coroutine : coroutine
+    ended : callable, optional
+        Called when it ends.
+    """
 
     def __init__(
         self,
@@ -224,33 +217,43 @@ class _RunningInThread(Generic[T]):
         self._loop = loop
         self._coroutine = coroutine
         self._ended = ended
-        self._task: asyncio.Task[T | None] | None = None
+        self.task: asyncio.Task[T | None] | None = None
         self._stopped: BaseException | None = None
         self._over = Event()
 
     def begin(self) -> None:
         """Start the coroutine. Runs on the event loop."""
-        self._task = self._loop.create_task(self._run())
-        self._task.add_done_callback(self._end)
+        self.task = self._loop.create_task(self._run())
+        self.task.add_done_callback(self._end)
 
     def wait(self, seconds: float, wake: Event | None = None) -> bool:
-        if not self._over.is_set():
+        """Wait until the coroutine has ended, or the time is over. Return whether it has ended.
+
+        With `wake`, it waits for that event only, and clears it. Start the coroutine with `ended=wake.set`, so that its
+        end sets the event too.
+        """
+        if not HAS_THREADS:
+            # Nothing can set an event meanwhile.
+            _wait_here([self], seconds)
+        elif not self._over.is_set():
             (wake or self._over).wait(seconds)
             if wake is not None:
                 wake.clear()
         return self._over.is_set() or self._loop.is_closed()
 
     def cancel(self) -> None:
+        """Cancel the coroutine. Call it once: a second time would cancel what it does to end, such as closing."""
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._cancel)
 
     def result(self) -> T:
+        """Return the result of a coroutine that has ended, or raise its error."""
         if self._stopped is not None:
             raise self._stopped
-        if self._task is None or not self._task.done():
+        if self.task is None or not self.task.done():
             raise RuntimeError(CLOSED)
         try:
-            return cast("T", self._task.result())
+            return cast("T", self.task.result())
         except BaseException as error:
             # A task of the user's code can also be cancelled by that code.
             if error.args == (CLOSED,):
@@ -267,8 +270,8 @@ class _RunningInThread(Generic[T]):
 
     def _cancel(self) -> None:
         # It has begun: what was given to the loop first runs first.
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
     def _end(self, task: asyncio.Task[T | None]) -> None:
         if not task.cancelled():
@@ -279,29 +282,6 @@ class _RunningInThread(Generic[T]):
         self._over.set()
         if self._ended is not None:
             self._ended()
-
-
-class _RunningHere(Generic[T]):
-    """A coroutine that runs on Pyodide's event loop, which can run while the only thread waits for it."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, T], ended: Callable[[], object] | None = None) -> None:
-        import asyncio
-
-        self.task = asyncio.ensure_future(coroutine)
-        # Marks an error as seen, in case no command waits for it.
-        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        if ended is not None:
-            self.task.add_done_callback(lambda _: ended())
-
-    def wait(self, seconds: float, wake: Event | None = None) -> bool:  # noqa: ARG002 - nothing can set it meanwhile
-        _wait_here({self.task}, seconds)
-        return self.task.done()
-
-    def cancel(self) -> None:
-        self.task.cancel()
-
-    def result(self) -> T:
-        return self.task.result()
 
 
 class InFlight(Generic[K]):
@@ -333,8 +313,7 @@ class InFlight(Generic[K]):
         After a wait, `gather` is how long to wait for others: each change between two threads costs time.
         """
         if not HAS_THREADS:
-            tasks = {one.task for one in self._running.values() if isinstance(one, _RunningHere)}
-            _wait_here(tasks, seconds if self._ended.empty() else 0)
+            _wait_here(self._running.values(), seconds if self._ended.empty() else 0)
             seconds = 0
         with suppress(Empty):
             key = self._ended.get(timeout=seconds) if seconds else self._ended.get_nowait()
@@ -386,10 +365,11 @@ def can_wait() -> bool:
     return HAS_THREADS or bool(import_module("pyodide.ffi").can_run_sync())
 
 
-def _wait_here(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
-    """Run Pyodide's event loop until the first of the tasks has ended, or the time is over."""
+def _wait_here(running: Iterable[Running[Any]], seconds: float) -> None:
+    """Run Pyodide's event loop until the first of the coroutines has ended, or the time is over."""
     import asyncio
 
+    tasks = {one.task for one in running if one.task is not None}
     if tasks:
         waiting: Coroutine[Any, Any, object] = asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     else:

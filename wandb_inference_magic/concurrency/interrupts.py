@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from threading import Event, current_thread, main_thread
 from time import monotonic
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 # A second interrupt is not deferred if the first has waited for this long.
 SECONDS_OF_PATIENCE: Final = 2.0
 
 
 class Interrupts:
-    """The interrupts that arrive while `deferred_interrupts` is active, and a cancellation from another thread."""
+    """The interrupts that arrive while `deferred_interrupts` is active, and a cancellation from another thread.
+
+    Attributes
+    ----------
+    late : KeyboardInterrupt or None
+        The error that the block raises for an interrupt, once its result is complete. It says where the result is.
+    """
 
     def __init__(
         self,
@@ -27,6 +32,7 @@ class Interrupts:
         self._handler = handler
         self._cancelled = cancelled or Event()
         self._user_code = user_code
+        self.late: KeyboardInterrupt | None = None
         self._since: float | None = None
 
     def check(self) -> None:
@@ -52,32 +58,12 @@ class Interrupts:
                 yield
                 return
             self.check()
-            with self._noting_dropped():
-                deferring = signal.signal(signal.SIGINT, self._handler)
-                try:
-                    yield
-                finally:
-                    signal.signal(signal.SIGINT, deferring)
+            deferring = signal.signal(signal.SIGINT, self._handler)
+            try:
+                yield
+            finally:
+                signal.signal(signal.SIGINT, deferring)
         self.check()
-
-    @contextmanager
-    def _noting_dropped(self) -> Iterator[None]:
-        """Note an interrupt that Python drops: in a finalizer, or a callback of the garbage collector or a weakref."""
-        before = sys.unraisablehook
-
-        def note(dropped: Any) -> None:
-            if issubclass(dropped.exc_type, KeyboardInterrupt):
-                self._since = monotonic()
-            else:
-                before(dropped)
-
-        sys.unraisablehook = note
-        try:
-            yield
-        finally:
-            # The user's code may have put another one there.
-            if sys.unraisablehook is note:
-                sys.unraisablehook = before
 
     def _defer(self, number: int, frame: FrameType | None) -> None:
         if self._since is None:
@@ -114,13 +100,18 @@ def deferred_interrupts(
         Returns a context manager for each block in which interrupts are allowed.
     """
     handler = signal.getsignal(signal.SIGINT) if current_thread() is main_thread() else None
-    if not callable(handler):
-        yield Interrupts(None, cancelled, user_code)
-        return
-    interrupts = Interrupts(handler, cancelled, user_code)
-    signal.signal(signal.SIGINT, interrupts._defer)
+    interrupts = Interrupts(handler if callable(handler) else None, cancelled, user_code)
     try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    interrupts.check()
+        if not callable(handler):
+            yield interrupts
+            return
+        signal.signal(signal.SIGINT, interrupts._defer)
+        try:
+            yield interrupts
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        interrupts.check()
+    except KeyboardInterrupt:
+        if interrupts.late is None:
+            raise
+        raise interrupts.late from None

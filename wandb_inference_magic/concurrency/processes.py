@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from threading import RLock, local
+from threading import RLock
 from typing import Any, Final, Protocol
 from weakref import WeakSet
 
@@ -35,9 +35,6 @@ def _notify_holders() -> None:
 
 # A fork waits for it. A thread that is forked away would never release what it holds, such as the lock of an import.
 _forkless: Final = RLock()
-# Whether the thread that forks has the lock.
-_forking: Final = local()
-SECONDS_TO_FORK: Final = 10.0
 
 
 @contextmanager
@@ -47,17 +44,8 @@ def without_forks() -> Iterator[None]:
         yield
 
 
-def _begin_fork() -> None:
-    _forking.has_lock = _forkless.acquire(timeout=SECONDS_TO_FORK)
-
-
-def _end_fork() -> None:
-    if _forking.has_lock:
-        _forkless.release()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_begin_fork, after_in_parent=_end_fork, after_in_child=_end_fork)
+    os.register_at_fork(before=_forkless.acquire, after_in_parent=_forkless.release, after_in_child=_forkless.release)
     os.register_at_fork(after_in_child=_notify_holders)
 
 

@@ -7,8 +7,8 @@ requested once more, or if the model does not accept a schema and is asked for J
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InferenceError, Interrupted, quoted
 from ..messages import Turn
 from ..rendering import format_tool_call, step_markdown
-from ..replies import Listener
+from ..replies import Listener, cleared_on_error
 from ..schemas import Mismatch
 from ..spending import Reservation
 from ..text import counted
@@ -80,49 +80,27 @@ def run_chat(
     """
     listener = listener or Listener()
     command.listener = listener
-    with _cleared_on_error(listener):
+    with cleared_on_error(listener):
         request = prepare_request(command, spec, origin)
-    complete: Reply | None = None
-    try:
-        with (
-            command.deferred_interrupts(f"chat with {request.model}") as interrupts,
-            Reservation(command.budget) as reservation,
-        ):
-            with _cleared_on_error(listener):
-                reservation.reserve(request)
-            remedy = UNFIT_REMEDY.format(place=place)
-            call = ModelCall(command, spec, request, reservation, remedy=remedy, share=share)
-            run = _ChatRun(command, call, listener, interrupts, place, is_of_job=share is not None)
-            complete = run.traced()
-            if share is None:
-                command.session.last_reply = complete
-            _record(command.session, spec, request, complete, origin)
-            if after is not None:
-                after(complete)
-            listener.finish(complete)
-    except KeyboardInterrupt:
-        if complete is None:
-            raise
-        raise _interrupted_late(complete, place) from None
-    return complete
-
-
-@contextmanager
-def _cleared_on_error(listener: Listener) -> Iterator[None]:
-    """Remove the status line of what was waited for if the `with` block raises: nothing was sent."""
-    try:
-        yield
-    except (InferenceError, KeyboardInterrupt):
-        listener.discard()
-        raise
-
-
-def _interrupted_late(reply: Reply, place: str) -> Interrupted:
-    """Return the error for an interrupt that arrived after the whole reply."""
-    thread = f" and in the thread {reply.thread}" if reply.thread else ""
-    interrupted = Interrupted(f"The reply is complete: it is in {place}{thread}.")
-    interrupted.partial = reply
-    return interrupted
+    with (
+        command.deferred_interrupts(f"chat with {request.model}") as interrupts,
+        Reservation(command.budget) as reservation,
+    ):
+        with cleared_on_error(listener):
+            reservation.reserve(request)
+        remedy = UNFIT_REMEDY.format(place=place)
+        call = ModelCall(command, spec, request, reservation, remedy=remedy, share=share)
+        run = _ChatRun(command, call, listener, interrupts, place, is_of_job=share is not None)
+        reply = run.traced()
+        if share is None:
+            command.session.last_reply = reply
+        _record(command.session, spec, request, reply, origin)
+        thread = f" and in the thread {reply.thread}" if reply.thread else ""
+        interrupts.late = Interrupted(f"The reply is complete: it is in {place}{thread}.", partial=reply)
+        if after is not None:
+            after(reply)
+        listener.finish(reply)
+    return reply
 
 
 @dataclass(eq=False, slots=True)
@@ -152,9 +130,7 @@ class _ChatRun:
         except KeyboardInterrupt:
             partial = self._keep_partial("interrupted", trace)
             kept = f"The partial reply is in {self.place}" if _holds_something(partial) else "Nothing has arrived yet"
-            interrupted = Interrupted(f"{kept}; the thread is unchanged.")
-            interrupted.partial = partial
-            raise interrupted from None
+            raise Interrupted(f"{kept}; the thread is unchanged.", partial=partial) from None
         except InferenceError as error:
             error.partial = self._keep_partial(INCOMPLETE.get(error.cause, "the reply broke off"), trace)
             raise

@@ -71,17 +71,12 @@ def run_comparison(
             if error is not None and error.cause == "budget":
                 raise _too_expensive(one.model, error, sum(other.usd for other in reservations[:number]))
         inputs = trace_inputs(specs[0], *(one.model for one in contenders))
-        replies = None
-        try:
-            with (
-                command.deferred_interrupts(f"comparison of {len(specs)} models") as interrupts,
-                command.traced("wbchat", inputs, {}, interrupts) as trace,
-            ):
-                replies = _compared(command, listener, contenders, trace, interrupts, place)
-        except KeyboardInterrupt:
-            if replies is None:
-                raise
-            raise Interrupted(f"The replies are complete: they are in {place}.") from None
+        with (
+            command.deferred_interrupts(f"comparison of {len(specs)} models") as interrupts,
+            command.traced("wbchat", inputs, {}, interrupts) as trace,
+        ):
+            replies = _compared(command, listener, contenders, trace, interrupts, place)
+            interrupts.late = Interrupted(f"The replies are complete: they are in {place}.", partial=replies)
     errors = [one.progress.error for one in contenders]
     if errors[0] is not None and None not in errors:
         raise InferenceError(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from ..markup import Untrusted, fenced, safe_document, split_finished
 from ..rendering import (
@@ -70,8 +70,8 @@ def _less_space(above: str, text: str) -> list[DocumentPart]:
     return [f'<div style="margin-bottom: -{space}em"></div>\n\n']
 
 
-class Canvas(Protocol):
-    """Where one reply is drawn."""
+class Canvas:
+    """Where one reply is drawn. This one draws nothing."""
 
     def status(self, text: str) -> None:
         """Show a status line while there is no text."""
@@ -103,10 +103,6 @@ class Canvas(Protocol):
         """Return a context manager for a block that runs the user's code. What that shows stays in the cell."""
         return nullcontext()
 
-    def watched(self) -> AbstractContextManager[None]:
-        """Return a context manager for the block that draws. What threads of the user print meanwhile stays too."""
-        return nullcontext()
-
     def discard(self) -> None:
         """Remove the status. Called when there is no reply."""
 
@@ -135,7 +131,7 @@ def is_notebook(shell: InteractiveShell) -> bool:
     return hasattr(shell, "kernel")
 
 
-class BlockCanvas:
+class BlockCanvas(Canvas):
     """Draws a reply block by block: a finished block once, the last block again while it grows.
 
     Parameters
@@ -255,18 +251,14 @@ class NotebookCanvas(BlockCanvas):
         self._shell = shell
         self._format = format
         self._images = allow_images_from
-        # What the user's code shows, while it runs, and what threads of the user print.
+        # What the user's code shows, while it runs.
         self._users: UserOutput | None = None
-        self._others = UserOutput(shell)
         self._growing = _Growing()
         # Outputs above something that the user's code has shown, and widgets. They are empty in the end.
         self._temporary_outputs: list[RedrawnOutput] = []
 
     def status(self, text: str) -> None:
         self._set_status(text, status_markdown(text))
-
-    def doing(self, text: str) -> None:
-        self.status(text)
 
     def thinking(self, text: str, reasoning: str) -> None:
         self._set_status(f"{text}{reasoning}", thinking_markdown(text, reasoning))
@@ -341,22 +333,13 @@ class NotebookCanvas(BlockCanvas):
             self._users = around
             # Also after an interrupt: the partial reply is drawn then.
             if shown.is_shown and not self._is_in_widget:
-                self._continue_in_new_output(is_cleared=shown.is_cleared)
+                self._continue_in_new_output()
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        with self._others.watched_printing():
-            yield
-
-    def _leave_others(self) -> None:
-        """Keep what threads of the user have printed in between."""
-        if self._others.is_shown and self._owns_cell:
-            self._continue_in_new_output(is_cleared=False)
-
-    def _continue_in_new_output(self, *, is_cleared: bool) -> None:
+    def _continue_in_new_output(self) -> None:
         """Continue below what the user's code has shown, in one output: the cell can no longer be cleared."""
         self._owns_cell = self._prints_finished_blocks = False
-        self._temporary_outputs = [] if is_cleared else [*self._temporary_outputs, *self._growing.outputs]
+        # If that has cleared the cell, front ends ignore what is drawn in them.
+        self._temporary_outputs += self._growing.outputs
         self._growing = _Growing()
         self._open, self._drawn = "", 0
 
@@ -367,7 +350,6 @@ class NotebookCanvas(BlockCanvas):
 
     def finish(self, reply: Reply, rest: str) -> None:  # noqa: ARG002
         data = reply_bundle(reply, self._format, self._images)
-        self._leave_others()
         if len(self._growing.outputs) > 1:
             # Finished blocks are still shown. They stay on screen until the final output replaces them.
             self.clear()
@@ -375,10 +357,9 @@ class NotebookCanvas(BlockCanvas):
 
     def _draw_final(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Draw what stays, in place of what was drawn before."""
-        self._leave_others()
         if self._growing.outputs and self._is_final_new:
             self.clear()
-            self._continue_in_new_output(is_cleared=False)
+            self._continue_in_new_output()
         # Another one, such as the next choice in a picker, takes its place.
         self._is_final_new = False
         self._clear_temporary_outputs()
@@ -399,7 +380,6 @@ class NotebookCanvas(BlockCanvas):
         self._draw_final(side_by_side_bundle(columns, self._images), metadata)
 
     def clear(self) -> None:
-        self._leave_others()
         if self._owns_cell:
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
             self._growing, self._temporary_outputs = _Growing(), []
@@ -409,7 +389,6 @@ class NotebookCanvas(BlockCanvas):
             self._shell.display_pub.publish(data, {})
 
     def discard(self) -> None:
-        self._leave_others()
         self._clear_temporary_outputs()
         if self._growing.outputs and self._owns_cell:
             self._shell.display_pub.clear_output(wait=False)  # type: ignore[no-untyped-call,unused-ignore]

@@ -8,16 +8,13 @@ from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from ..errors import Interrupted
 from ..messages import estimate
 from ..rendering import thought
-from ..replies import CallProgress, Listener, ReplyBuilder
+from ..replies import CallProgress, Listener, ReplyBuilder, cleared_on_error
 from ..text import counted, duration, redacted_value, without_secrets
 
 if TYPE_CHECKING:
-    from ..concurrency import Interrupts
     from ..messages import Reply
-    from ..session import Command
     from .canvas import Canvas
 
 # No status line is shown if the reply starts within this time.
@@ -50,54 +47,11 @@ class Spinner(Listener):
         """Return a context manager for a block that runs the user's code. What that shows stays in the cell."""
         return self._canvas.user_code()
 
-    def watched(self) -> AbstractContextManager[None]:
-        """Return a context manager for the block that draws. What threads of the user print meanwhile stays too."""
-        return self._canvas.watched()
-
     def _show_status(self, line: str) -> None:
         """Show a line, unless it is empty or was shown last."""
         if line and line != self._status:
             self._status = line
             self._canvas.status(line)
-
-
-@contextmanager
-def cleared_on_error(canvas: Canvas) -> Iterator[None]:
-    """Remove what a canvas shows if the `with` block raises: for example, what was waited for before the error."""
-    try:
-        yield
-    except BaseException:
-        canvas.discard()
-        raise
-
-
-@contextmanager
-def shown_whole(command: Command, canvas: Canvas, what: str, place: str) -> Iterator[Interrupts]:
-    """Defer interrupts inside the `with` block, which shows a result, so that one leaves all of the result or none.
-
-    Parameters
-    ----------
-    command : Command
-    canvas : Canvas
-    what : str
-        What the block does, for the list of jobs.
-    place : str
-        Where the user finds the result, for an interrupt that arrives when it is shown.
-
-    Raises
-    ------
-    Interrupted
-        For an interrupt that arrives when the result is shown.
-    """
-    is_shown = False
-    try:
-        with command.deferred_interrupts(what) as interrupts, cleared_on_error(canvas):
-            yield interrupts
-            is_shown = True
-    except KeyboardInterrupt:
-        if not is_shown:
-            raise
-        raise Interrupted(f"The result is shown, and in {place}.") from None
 
 
 class LiveUpdater(Spinner):

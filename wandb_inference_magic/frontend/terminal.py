@@ -56,24 +56,12 @@ def is_dumb(kind: str, system: str) -> bool:
 class _Printing(Canvas):
     """Behaviour shared by the terminal canvases: printed text stays, and other output is printed below it."""
 
-    def status(self, text: str) -> None:
-        """Do nothing: a printed status could not be removed."""
-
-    def thought(self, summary: str) -> None:
-        """Do nothing: the reasoning is in the Reply."""
-
-    def widget(self, widget: Any) -> None:
-        """Do nothing: a terminal has none."""
-
     def show(self, data: dict[str, Any]) -> None:
         self.discard()
         print(printable(data[PLAIN]))
 
     def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:  # noqa: ARG002
         self.show({PLAIN: "\n\n".join(one.whole for one in columns)})
-
-    def clear(self) -> None:
-        """Do nothing: printed text stays."""
 
     def append_below(self, data: dict[str, Any]) -> None:
         if data:
@@ -148,12 +136,7 @@ class RichCanvas(BlockCanvas, _Printing):
         self._console.print()
 
     def _print(self, what: RenderableType) -> None:
-        """Print without the spaces with which rich pads its lines, because they would be copied with the text."""
-        with self._console.capture() as captured:
-            self._console.print(what)
-        lines = captured.get().rstrip().split("\n")
-        self._console.file.write("\n".join(line.rstrip() for line in lines) + "\n")
-        self._console.file.flush()
+        self._console.print(_Unpadded(what))
 
     def finish(self, reply: Reply, rest: str) -> None:
         self.discard()
@@ -200,25 +183,33 @@ class RichCanvas(BlockCanvas, _Printing):
 
 
 class _Unpadded:
-    """Draws without the spaces with which rich pads its lines.
+    """Draws without the spaces with which rich pads its lines, and without blank lines at the end.
 
-    What the terminal shows of a key, such as `^C`, stands behind the last line, and would be on a line of its own.
+    They would be copied with the text. What the terminal shows of a key, such as `^C`, stands behind the last line, and
+    would be on a line of its own.
     """
 
     def __init__(self, what: RenderableType) -> None:
         self._what = what
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in console.render_lines(self._what, options, pad=False):
+        lines = console.render_lines(self._what, options, pad=False)
+        for line in lines:
             while line and not line[-1].text.strip(" "):
                 line.pop()
+        while lines and not lines[-1]:
+            lines.pop()
+        for line in lines:
             if line:
                 yield from (*line[:-1], line[-1]._replace(text=line[-1].text.rstrip(" ")))
             yield Segment.line()
 
 
 class PlainCanvas(_Printing):
-    """Prints a reply as plain text while it arrives, then the footer, for pipes, files and dumb terminals."""
+    """Prints a reply as plain text while it arrives, then the footer, for pipes, files and dumb terminals.
+
+    It shows no status: one that is printed could not be removed.
+    """
 
     def __init__(self) -> None:
         self._ends_line = True
@@ -227,9 +218,6 @@ class PlainCanvas(_Printing):
     def append(self, text: str) -> None:
         self._has_text = True
         self._print(safe_plain(text))
-
-    def flush(self) -> None:
-        """Do nothing: text is printed as it arrives."""
 
     def step(self, markdown: str) -> None:
         self._has_text = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,11 @@ if TYPE_CHECKING:
 
 
 class UserOutput:
-    """Whether the user's code has shown something in the cell, so that the cell's output is not only a reply.
-
-    `is_cleared` is true if it has removed all output of the cell.
-    """
+    """Whether the user's code has shown something in the cell, so that the cell's output is not only a reply."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
-        self.is_shown = self.is_cleared = False
+        self.is_shown = False
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -33,25 +30,20 @@ class UserOutput:
                 stack.callback(publisher.unregister_hook, self._note_message)
             yield
 
-    def watched_printing(self) -> AbstractContextManager[None]:
-        """Return a context manager for a block in which what is printed is watched, but not what is displayed."""
-        return _noting_writes(self._note)
-
     @contextmanager
     def not_counted(self) -> Iterator[None]:
         """Take nothing that is shown inside the `with` block for the user's."""
-        before = self.is_shown, self.is_cleared
+        before = self.is_shown
         try:
             yield
         finally:
-            self.is_shown, self.is_cleared = before
+            self.is_shown = before
 
     def _note(self) -> None:
         self.is_shown = True
 
     def _note_message(self, message: Any) -> Any:
         self.is_shown = True
-        self.is_cleared = self.is_cleared or message["msg_type"] == "clear_output"
         return message
 
 

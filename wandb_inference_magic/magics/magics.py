@@ -45,7 +45,7 @@ def _reported(method: Method) -> Method:
         except KeyboardInterrupt as error:
             self.last_error.failing()
             if not isinstance(error, Interrupted):
-                error = Interrupted("Run the cell again when you like.")
+                error = Interrupted()
             error.is_plain = self._has_no_colours()
             raise error.with_traceback(None) from None
         except InferenceError as error:

@@ -20,4 +20,4 @@ from .forms import (
     with_first_choice,
     without_reasoning,
 )
-from .listener import CallProgress, Listener
+from .listener import CallProgress, Listener, cleared_on_error

@@ -5,11 +5,11 @@ All methods are called by the thread that runs the cell, so that the output belo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..concurrency import SECONDS_BETWEEN_LOOKS
 from .builder import ReplyBuilder
@@ -63,10 +63,6 @@ class Listener:
         """Return a context manager for a block that runs the user's code. What that shows must stay."""
         return nullcontext()
 
-    def watched(self) -> AbstractContextManager[None]:
-        """Return a context manager for the whole command. What threads of the user show meanwhile must stay."""
-        return nullcontext()
-
     def start(self, progress: CallProgress, *others: CallProgress) -> None:
         """Follow other calls from now on."""
 
@@ -87,3 +83,20 @@ class Listener:
 
     def discard(self) -> None:
         """Remove the waiting status, because no reply was received."""
+
+
+class Discards(Protocol):
+    """Something that shows a waiting status: a Listener, or a front end's canvas."""
+
+    def discard(self) -> None:
+        """Remove it."""
+
+
+@contextmanager
+def cleared_on_error(shown: Discards) -> Iterator[None]:
+    """Remove what is shown if the `with` block raises: for example, what was waited for before the error."""
+    try:
+        yield
+    except BaseException:
+        shown.discard()
+        raise

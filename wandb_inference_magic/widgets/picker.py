@@ -20,9 +20,10 @@ from ..catalog import (
 )
 from ..config import SESSION
 from ..errors import InferenceError, did_you_mean
-from ..frontend import WIDGET, Spinner, cleared_on_error, is_notebook, widget_view
+from ..frontend import WIDGET, Spinner, is_notebook, widget_view
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
+from ..replies import cleared_on_error
 from ..session import Command
 
 if TYPE_CHECKING:
