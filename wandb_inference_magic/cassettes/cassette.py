@@ -21,7 +21,6 @@ from ..errors import InferenceError, did_you_mean, shortened
 from ..messages import ADDED_JSON_MODE, CURRENT_CALL, without_json_mode
 from ..text import counted, redacted_value
 from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, unusable, without_call_ids, without_secrets
-from .upgrade import rewrite
 
 if TYPE_CHECKING:
     from ..config import Mode, Pace
@@ -116,7 +115,8 @@ class Cassette:
         self._used: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
         # The equal rows of each command, by the key of their requests.
         self._equal_rows: WeakKeyDictionary[object, dict[str, _EqualRows]] = WeakKeyDictionary()
-        self._is_prepared = False
+        # The version of the file, once it is ready to be added to.
+        self._version: int | None = None
         self._failure: InferenceError | None = None
         if mode != "record":
             for exchange in found.exchanges:
@@ -281,10 +281,9 @@ class Cassette:
     def add(self, exchange: Exchange) -> str:
         """Record an exchange without secrets. Return why it could not be recorded; then no more requests are sent."""
         exchange = without_secrets(exchange, self._secrets())
-        line = line_of(exchange)
         with self._lock:
             try:
-                self._write(line)
+                self._write(exchange)
                 self._used_by_asking().add(self._take(exchange, is_new=True))
             except OSError as error:
                 self._failure = unusable(self.path, error)
@@ -292,20 +291,21 @@ class Cassette:
                 self._failure = error
             return "" if self._failure is None else str(self._failure)
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, exchange: Exchange) -> None:
         """Append a line in a single write, because another kernel may be adding to the file."""
-        if not self._is_prepared:
-            if self.mode == "record":
-                # An earlier take is kept until the first exchange of this one is on disk.
-                replace_file(self.path, HEADER + line)
-                self._is_prepared = True
-                return
-            self._prepare()
-            self._is_prepared = True
+        if self._version is None and self.mode == "record":
+            # An earlier take is kept until the first exchange of this one is on disk.
+            replace_file(self.path, HEADER + line_of(exchange))
+            self._version = VERSION
+            return
+        if self._version is None:
+            self._version = self._prepare()
         with self.path.open("ab", buffering=0) as file:
-            if not file.seek(0, SEEK_END):
+            if file.seek(0, SEEK_END):
+                line = line_of(exchange, self._version)
+            else:
                 # The file was deleted, or replaced by an empty one.
-                line = HEADER + line
+                line, self._version = HEADER + line_of(exchange), VERSION
             written = file.write(line) or 0
             if written < len(line):
                 # The disk is full. What follows a part of a line could not be read.
@@ -313,13 +313,10 @@ class Cassette:
                     file.truncate(end - written)
                 raise OSError(ENOSPC, os.strerror(ENOSPC))
 
-    def _prepare(self) -> None:
-        """Write the header of a new file, or cut off a last line left by a crash."""
+    def _prepare(self) -> int:
+        """Write the header of a new file, or cut off a last line left by a crash. Return the version of the file."""
         self.path.touch()
         found = read_cassette(self.path)
-        if found.version < VERSION:
-            rewrite(self.path)
-            return
         with self.path.open("r+b") as file:
             size = file.seek(0, SEEK_END)
             # If the file is larger than when it was read, another kernel has added to it.
@@ -331,6 +328,7 @@ class Cassette:
                 file.write(HEADER)
             elif file.read(1) != b"\n":
                 file.write(b"\n")
+        return found.version
 
     def _take(self, exchange: Exchange, *, is_new: bool = False) -> int:
         """Keep an exchange, before those whose equal requests were asked later. Return its number."""
