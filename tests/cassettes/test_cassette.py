@@ -27,6 +27,7 @@ from service import Answer, Service, Streamed, Wandb, calling, chunk, completion
 
 from wandb_inference_magic.cassettes.cassette import Cassette
 from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of, read_cassette, without_secrets
+from wandb_inference_magic.cassettes.upgrade import rewrite
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.session import current_session
 
@@ -888,13 +889,13 @@ def test_an_invalid_line_is_reported_and_skipped(tmp_path: Path, name: str, vers
     assert found.damaged == (3,)
     assert len(found.exchanges) == 2
     assert "line 3 cannot be read" in str(Cassette(path, "replay", "at-once"))
-    # The line keeps its place when an exchange is added.
+    # The line keeps its place when an exchange is added, also when the file is rewritten.
     extra = Exchange("wandb", "/x", {"n": 9}, 0.1, {})
     Cassette(path, "auto", "at-once").add(extra)
     assert path.read_bytes().splitlines()[2] == HOSTILE[name].encode(errors="surrogatepass")
     assert read_cassette(path).damaged == (3,)
     assert read_cassette(path).exchanges == (*found.exchanges, extra)
-    assert read_cassette(path).version == version
+    assert read_cassette(path).version == 2
 
 
 # Version 1 ---------------------------------------------------------------------------------------------------------
@@ -938,45 +939,46 @@ def test_a_file_of_version_1_is_read_without_being_changed(old_file: Path) -> No
     assert old_file.read_bytes() == before
 
 
-def streamed(number: int) -> Exchange:
-    """Return an exchange with chunks that have other members than those before them."""
-    return Exchange("wandb", "/chat/completions", {"n": number}, 0.5, events=PLAIN_EVENTS)
-
-
 @pytest.mark.parametrize("end", ["", "\n", '\n{"endpoint": "wan'])
-def test_a_file_of_version_1_is_added_to_in_its_own_form(old_file: Path, end: str) -> None:
+def test_recording_rewrites_a_file_of_version_1(old_file: Path, end: str) -> None:
     old_file.write_text("\n".join(OLD_LINES) + end)
-    cassette = Cassette(old_file, "auto", "at-once")
-    for exchange in (EXTRA, streamed(1), streamed(2)):
-        assert cassette.add(exchange) == ""
-    assert old_file.read_text().startswith("\n".join(OLD_LINES) + "\n")
+    old_file.chmod(0o640)
+    Cassette(old_file, "auto", "at-once").add(EXTRA)
+    written = lines_except(old_file, 3)
+    assert written[0] == {"cassette": 2, "by": "0.9"}
+    assert written[1] == {**json.loads(OLD_LINES[1]), "reply": {**json.loads(OLD_LINES[1])["reply"], "events": plain()}}
+    assert written[2] == {"note": "hi"}
     found = read_cassette(old_file)
-    assert (found.version, found.damaged) == (1, (4,))
-    assert [one.events for one in found.exchanges[:2]] == [PLAIN_EVENTS, ()]
-    assert found.exchanges[2:] == (EXTRA, streamed(1), streamed(2))
+    assert (found.version, found.damaged) == (2, (4,))
+    assert [one.events for one in found.exchanges] == [PLAIN_EVENTS, (), ()]
+    assert found.exchanges[-1] == EXTRA
+    assert old_file.stat().st_mode & 0o777 == 0o640
+    assert [one.name for one in old_file.parent.iterdir()] == [old_file.name]
+
+
+def lines_except(path: Path, damaged: int) -> list[Any]:
+    """Return the documents in the lines of a file, except blank lines and the line with this number."""
+    found = enumerate(path.read_text().split("\n"))
+    return [json.loads(line) for number, line in found if line and number != damaged]
+
+
+def plain() -> list[Any]:
+    return [[at, chunk] for at, chunk in PLAIN_EVENTS]
 
 
 @pytest.mark.parametrize("name", ["local", "record", "auto"])
-def test_what_version_1_holds_can_be_added_to_it(tmp_path: Path, name: str) -> None:
+def test_rewriting_version_1_as_version_2_keeps_all_exchanges(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes((FIXTURES / f"{name}.jsonl").read_bytes())
     before = read_cassette(path)
-    cassette = Cassette(path, "auto", "at-once")
-    for exchange in before.exchanges:
-        cassette.add(exchange)
+    rewrite(path)
     after = read_cassette(path)
-    assert (after.version, after.damaged) == (1, ())
-    assert after.exchanges == before.exchanges * 2
-
-
-def test_a_file_of_version_1_that_is_deleted_meanwhile_is_begun_in_version_2(old_file: Path) -> None:
-    cassette = Cassette(old_file, "auto", "at-once")
-    cassette.add(EXTRA)
-    old_file.unlink()
-    cassette.add(streamed(1))
-    cassette.add(streamed(2))
-    found = read_cassette(old_file)
-    assert (found.version, found.damaged, found.exchanges) == (2, (), (streamed(1), streamed(2)))
+    assert (before.version, after.version) == (1, 2)
+    assert after.exchanges == before.exchanges
+    again = path.read_bytes()
+    rewrite(path)
+    assert path.read_bytes() == again
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_record_replaces_a_file_of_version_1(old_file: Path) -> None:
@@ -994,7 +996,7 @@ def test_a_link_to_a_file_of_version_1_stays_a_link(old_file: Path) -> None:
 
 def test_exchanges_added_in_the_meantime_are_kept(old_file: Path) -> None:
     first, second = (Cassette(old_file, "auto", "at-once") for _ in range(2))
-    # A kernel with an older version adds to the file as well.
+    # A kernel with an older version adds to the file before it is rewritten, and after.
     old_line = f"{OLD_LINES[1]}\n"
     with old_file.open("a") as file:
         file.write(old_line)
@@ -1023,7 +1025,7 @@ cassette.find("wandb", "/x", None)
 """
 
 
-def test_kernels_that_add_to_one_file_of_version_1_at_once_lose_no_line(tmp_path: Path) -> None:
+def test_kernels_that_rewrite_one_file_at_once_lose_no_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     header, rest = (FIXTURES / "record.jsonl").read_bytes().split(b"\n", 1)
     path.write_bytes(header + b"\n" + rest * 10)
@@ -1040,11 +1042,44 @@ def test_kernels_that_add_to_one_file_of_version_1_at_once_lose_no_line(tmp_path
         kernel.stdin.flush()
     assert [kernel.communicate()[0] is not None and kernel.returncode for kernel in kernels] == [0] * 4
     found = read_cassette(path)
-    assert (found.version, found.damaged) == (1, ())
+    assert (found.version, found.damaged) == (2, ())
     assert found.exchanges[: len(before)] == before
     added = sorted((one.request["by"], one.request["n"]) for one in found.exchanges[len(before) :])
     assert added == sorted((str(by), number) for by in range(4) for number in range(20))
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("limit", ["MAX_LINE_BYTES", "MAX_FILE_BYTES"])
+def test_a_file_that_would_become_too_large_is_not_changed(
+    old_file: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    # As differences each event has a few bytes. In version 2 each one contains the long text.
+    events = [[0, {**FIRST, "long": "x" * 1000}], *[[0, "a"]] * 500]
+    with old_file.open("a") as file:
+        file.write(changed_line(reply_events=events) + "\n")
+    before = old_file.read_bytes()
+    monkeypatch.setattr(f"wandb_inference_magic.cassettes.upgrade.{limit}", 100_000)
+    cassette = Cassette(old_file, "auto", "at-once")
+    cassette.add(EXTRA)
+    with pytest.raises(InferenceError, match="would be too large"):
+        cassette.find("wandb", "/x", {})
+    assert old_file.read_bytes() == before
+    assert [one.name for one in old_file.parent.iterdir()] == [old_file.name]
+
+
+def test_a_file_left_by_a_crash_is_reported(old_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leftover = old_file.with_name("old.jsonl.new")
+    leftover.touch()
+    monkeypatch.setattr("wandb_inference_magic.cassettes.upgrade.WAITS", 1)
+    cassette = Cassette(old_file, "auto", "at-once")
+    cassette.add(EXTRA)
+    with pytest.raises(InferenceError, match=r"old\.jsonl\.new exists: delete it"):
+        cassette.find("wandb", "/x", {})
+    assert leftover.exists(), "it may belong to another kernel"
+    leftover.unlink()
+    cassette = Cassette(old_file, "auto", "at-once")
+    cassette.add(EXTRA)
+    assert read_cassette(old_file).exchanges[-1] == EXTRA
 
 
 def test_lines_that_are_not_text_are_skipped(tmp_path: Path) -> None:

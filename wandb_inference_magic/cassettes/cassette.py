@@ -21,6 +21,7 @@ from ..errors import InferenceError, did_you_mean, shortened
 from ..messages import ADDED_JSON_MODE, CURRENT_CALL, without_json_mode
 from ..text import counted, redacted_value
 from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, unusable, without_call_ids, without_secrets
+from .upgrade import rewrite
 
 if TYPE_CHECKING:
     from ..config import Mode, Pace
@@ -115,8 +116,7 @@ class Cassette:
         self._used: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
         # The equal rows of each command, by the key of their requests.
         self._equal_rows: WeakKeyDictionary[object, dict[str, _EqualRows]] = WeakKeyDictionary()
-        # The version of the file, once it is ready to be added to.
-        self._version: int | None = None
+        self._is_prepared = False
         self._failure: InferenceError | None = None
         if mode != "record":
             for exchange in found.exchanges:
@@ -281,9 +281,10 @@ class Cassette:
     def add(self, exchange: Exchange) -> str:
         """Record an exchange without secrets. Return why it could not be recorded; then no more requests are sent."""
         exchange = without_secrets(exchange, self._secrets())
+        line = line_of(exchange)
         with self._lock:
             try:
-                self._write(exchange)
+                self._write(line)
                 self._used_by_asking().add(self._take(exchange, is_new=True))
             except OSError as error:
                 self._failure = unusable(self.path, error)
@@ -291,21 +292,20 @@ class Cassette:
                 self._failure = error
             return "" if self._failure is None else str(self._failure)
 
-    def _write(self, exchange: Exchange) -> None:
+    def _write(self, line: bytes) -> None:
         """Append a line in a single write, because another kernel may be adding to the file."""
-        if self._version is None and self.mode == "record":
-            # An earlier take is kept until the first exchange of this one is on disk.
-            replace_file(self.path, HEADER + line_of(exchange))
-            self._version = VERSION
-            return
-        if self._version is None:
-            self._version = self._prepare()
+        if not self._is_prepared:
+            if self.mode == "record":
+                # An earlier take is kept until the first exchange of this one is on disk.
+                replace_file(self.path, HEADER + line)
+                self._is_prepared = True
+                return
+            self._prepare()
+            self._is_prepared = True
         with self.path.open("ab", buffering=0) as file:
-            if file.seek(0, SEEK_END):
-                line = line_of(exchange, self._version)
-            else:
+            if not file.seek(0, SEEK_END):
                 # The file was deleted, or replaced by an empty one.
-                line, self._version = HEADER + line_of(exchange), VERSION
+                line = HEADER + line
             written = file.write(line) or 0
             if written < len(line):
                 # The disk is full. What follows a part of a line could not be read.
@@ -313,10 +313,13 @@ class Cassette:
                     file.truncate(end - written)
                 raise OSError(ENOSPC, os.strerror(ENOSPC))
 
-    def _prepare(self) -> int:
-        """Write the header of a new file, or cut off a last line left by a crash. Return the version of the file."""
+    def _prepare(self) -> None:
+        """Write the header of a new file, or cut off a last line left by a crash."""
         self.path.touch()
         found = read_cassette(self.path)
+        if found.version < VERSION:
+            rewrite(self.path)
+            return
         with self.path.open("r+b") as file:
             size = file.seek(0, SEEK_END)
             # If the file is larger than when it was read, another kernel has added to it.
@@ -328,7 +331,6 @@ class Cassette:
                 file.write(HEADER)
             elif file.read(1) != b"\n":
                 file.write(b"\n")
-        return found.version
 
     def _take(self, exchange: Exchange, *, is_new: bool = False) -> int:
         """Keep an exchange, before those whose equal requests were asked later. Return its number."""

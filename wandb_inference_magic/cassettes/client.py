@@ -197,7 +197,7 @@ class _Recording:
 
     def __init__(self, requested: tuple[str, str, Any], place: int, add: Callable[[Exchange], str]) -> None:
         self._requested = requested
-        self._place = place
+        self._origin_and_path = place
         self._add = add
         self._timing = Timing(replayed=False)
         self._started = perf_counter()
@@ -281,6 +281,6 @@ class _Recording:
                     events=events,
                     status=self._response.status_code,
                     request_id=header_text(self._response.headers.get("x-request-id")),
-                    place=self._place,
+                    place=self._origin_and_path,
                 )
             )

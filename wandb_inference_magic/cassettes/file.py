@@ -22,8 +22,7 @@ received.
 
 In version 1 an event holds what differs from the previous event. If only the text differs, this is the new text.
 Otherwise it is an object with the changed members and, if members were removed, a list of their names. Such a file can
-be replayed, and added to in its own form: an added event is the whole chunk, and the names of the members that the
-previous chunk has and it has not.
+be replayed. It is converted to version 2 before an exchange is added to it.
 """
 
 from __future__ import annotations
@@ -182,29 +181,21 @@ def _numbered(value: object) -> Iterator[tuple[dict[str, Any], int]]:
 # Writing ---------------------------------------------------------------------------------------------------------
 
 
-def line_of(exchange: Exchange, version: int = VERSION) -> bytes:
-    """Return an exchange as a line of a file of a version."""
+def line_of(exchange: Exchange) -> bytes:
+    """Return an exchange as a line of the file."""
     reply: dict[str, Any] = {"seconds": exchange.seconds}
     if exchange.status != 200:
         reply["status"] = exchange.status
     if exchange.request_id:
         reply["request_id"] = exchange.request_id
     if exchange.events:
-        reply["events"] = exchange.events if version == VERSION else list(_old_events(exchange.events))
+        reply["events"] = exchange.events
     else:
         reply["json"] = exchange.document
     members: dict[str, Any] = {"endpoint": exchange.endpoint, "path": exchange.path, "request": exchange.request}
     if exchange.place:
         members["place"] = exchange.place
     return json_bytes(members | {"reply": reply}) + b"\n"
-
-
-def _old_events(events: Iterable[Event]) -> Iterator[tuple[float, dict[str, Any], list[str]]]:
-    """Yield events as events of version 1."""
-    before: dict[str, Any] = {}
-    for at, chunk in events:
-        yield at, chunk, [name for name in before if name not in chunk]
-        before = chunk
 
 
 # Reading ---------------------------------------------------------------------------------------------------------
@@ -315,6 +306,8 @@ def read_line(line: bytes, version: int) -> Exchange | None:
     reply = members["reply"]
     try:
         events = _of_type(list, reply.get("events", []))
+        # A kernel with an older version of this package may have added a line in its own format.
+        is_old = version == 1 or any(isinstance(event[1], str) or event[2:] for event in events)
         most_members = MEMBERS_SPARE + MEMBERS_PER_BYTE * len(line)
         return Exchange(
             endpoint=_endpoint(members["endpoint"]),
@@ -324,7 +317,7 @@ def read_line(line: bytes, version: int) -> Exchange | None:
             document=reply.get("json"),
             events=tuple(
                 (_number(at, 0, MAX_SECONDS), _of_type(dict, chunk))
-                for at, chunk in (events if version == VERSION else _plain_events(events, most_members))
+                for at, chunk in (_plain_events(events, most_members) if is_old else events)
             ),
             status=int(_number(_of_type(int, reply.get("status", 200)), 200, 599)),
             request_id=_request_id(reply.get("request_id")),
