@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
@@ -677,3 +678,36 @@ def test_a_cassette_without_the_reasoning_that_goes_back_is_replayed(
     current_session().settings.set(cassette_mode="replay")
     assert api.chat("How is Paris?", tools=[weather]).text == "Warm."
     assert len(service.chats) == 2
+
+
+THREAD = """
+from pathlib import Path
+from threading import Thread
+def train(go, done):
+    go.read_text()
+    print("epoch 1")
+    done.write_text("")
+Thread(target=train, args=(Path({go!r}), Path({done!r}))).start()
+"""
+
+
+def test_what_a_thread_prints_while_a_reply_streams_stays_in_the_cell(
+    kernel: Kernel, service: Service, tmp_path: Path
+) -> None:
+    """The kernel sends it to the cell that runs."""
+    go, done, gate = tmp_path / "go", tmp_path / "done", Event()
+    # To open one waits for the other side.
+    for pipe in (go, done):
+        os.mkfifo(pipe)
+    kernel.run(THREAD.format(go=str(go), done=str(done)))
+    service.then(Streamed(["One.\n\nTwo.\n\n", "Three."], gate=gate, hold_after=1))
+
+    def act() -> None:
+        go.write_text("")
+        done.read_text()
+        gate.set()
+
+    run = kernel.run_and_do("%wbchat --once hi", act, "Two.")
+    assert run.ok, run.error
+    assert "epoch 1" in run.text
+    assert [run.text.count(word) for word in ("One.", "Two.", "Three.")] == [1, 1, 1]

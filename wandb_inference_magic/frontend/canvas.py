@@ -103,6 +103,10 @@ class Canvas:
         """Return a context manager for a block that runs the user's code. What that shows stays in the cell."""
         return nullcontext()
 
+    def watched(self) -> AbstractContextManager[None]:
+        """Return a context manager for the block that draws. What threads of the user print meanwhile stays too."""
+        return nullcontext()
+
     def discard(self) -> None:
         """Remove the status. Called when there is no reply."""
 
@@ -251,8 +255,9 @@ class NotebookCanvas(BlockCanvas):
         self._shell = shell
         self._format = format
         self._images = allow_images_from
-        # What the user's code shows, while it runs.
+        # What the user's code shows, while it runs, and what threads of the user print.
         self._users: UserOutput | None = None
+        self._others = UserOutput(shell)
         self._growing = _Growing()
         # Outputs above something that the user's code has shown, and widgets. They are empty in the end.
         self._temporary_outputs: list[RedrawnOutput] = []
@@ -335,6 +340,16 @@ class NotebookCanvas(BlockCanvas):
             if shown.is_shown and not self._is_in_widget:
                 self._continue_in_new_output()
 
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        with self._others.watched_printing():
+            yield
+
+    def _leave_others(self) -> None:
+        """Keep what threads of the user have printed in between."""
+        if self._others.is_shown and self._owns_cell:
+            self._continue_in_new_output()
+
     def _continue_in_new_output(self) -> None:
         """Continue below what the user's code has shown, in one output: the cell can no longer be cleared."""
         self._owns_cell = self._prints_finished_blocks = False
@@ -350,6 +365,7 @@ class NotebookCanvas(BlockCanvas):
 
     def finish(self, reply: Reply, rest: str) -> None:  # noqa: ARG002
         data = reply_bundle(reply, self._format, self._images)
+        self._leave_others()
         if len(self._growing.outputs) > 1:
             # Finished blocks are still shown. They stay on screen until the final output replaces them.
             self.clear()
@@ -357,6 +373,7 @@ class NotebookCanvas(BlockCanvas):
 
     def _draw_final(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Draw what stays, in place of what was drawn before."""
+        self._leave_others()
         if self._growing.outputs and self._is_final_new:
             self.clear()
             self._continue_in_new_output()
@@ -380,6 +397,7 @@ class NotebookCanvas(BlockCanvas):
         self._draw_final(side_by_side_bundle(columns, self._images), metadata)
 
     def clear(self) -> None:
+        self._leave_others()
         if self._owns_cell:
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
             self._growing, self._temporary_outputs = _Growing(), []
@@ -389,6 +407,7 @@ class NotebookCanvas(BlockCanvas):
             self._shell.display_pub.publish(data, {})
 
     def discard(self) -> None:
+        self._leave_others()
         self._clear_temporary_outputs()
         if self._growing.outputs and self._owns_cell:
             self._shell.display_pub.clear_output(wait=False)  # type: ignore[no-untyped-call,unused-ignore]

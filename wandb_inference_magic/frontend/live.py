@@ -47,6 +47,10 @@ class Spinner(Listener):
         """Return a context manager for a block that runs the user's code. What that shows stays in the cell."""
         return self._canvas.user_code()
 
+    def watched(self) -> AbstractContextManager[None]:
+        """Return a context manager for the block that draws. What threads of the user print meanwhile stays too."""
+        return self._canvas.watched()
+
     def _show_status(self, line: str) -> None:
         """Show a line, unless it is empty or was shown last."""
         if line and line != self._status:

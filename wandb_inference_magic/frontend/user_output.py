@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,10 @@ class UserOutput:
                 publisher.register_hook(self._note_message)
                 stack.callback(publisher.unregister_hook, self._note_message)
             yield
+
+    def watched_printing(self) -> AbstractContextManager[None]:
+        """Return a context manager for a block in which what is printed is watched, but not what is displayed."""
+        return _noting_writes(self._note)
 
     @contextmanager
     def not_counted(self) -> Iterator[None]:

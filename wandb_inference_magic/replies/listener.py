@@ -63,6 +63,10 @@ class Listener:
         """Return a context manager for a block that runs the user's code. What that shows must stay."""
         return nullcontext()
 
+    def watched(self) -> AbstractContextManager[None]:
+        """Return a context manager for the whole command. What threads of the user show meanwhile must stay."""
+        return nullcontext()
+
     def start(self, progress: CallProgress, *others: CallProgress) -> None:
         """Follow other calls from now on."""
 

@@ -187,6 +187,7 @@ class Command:
         try:
             with (
                 self.listed(what),
+                self.listener.watched(),
                 deferred_interrupts(self.cancelled, lambda: self.listener.user_code()) as self._interrupts,
             ):
                 yield self._interrupts
