@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from shutil import rmtree
 from types import ModuleType
 
 import pytest
@@ -87,6 +88,23 @@ def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, ending: str)
     (aside,) = (one for one in tmp_path.glob("answers.sqlite.damaged-*") if not one.name.endswith("-wal"))
     assert aside.name in notice
     assert aside.read_bytes() == NO_DATABASE
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "moved"])
+def test_answers_are_kept_in_a_new_file_if_the_file_is_gone(tmp_path: Path, what: str) -> None:
+    """Someone has deleted it, or another kernel has set it aside because it was damaged."""
+    path = tmp_path / "cache" / "answers.sqlite"
+    cache = AnswerCache(path)
+    cache.put({"before": Answer("good")})
+    if what == "folder":
+        rmtree(path.parent)
+    elif what == "file":
+        path.unlink()
+    else:
+        path.replace(path.with_name("aside"))
+    cache.put({"k": Answer("good")})
+    cache.close()
+    assert contents(path) == {"k": '{"text": "good"}'}
 
 
 def test_a_file_with_another_table_is_set_aside(tmp_path: Path) -> None:

@@ -182,6 +182,16 @@ class AnswerCache:
                 self._begin_anew(error)
                 return work(self._file)
 
+    def _open_if_moved(self) -> None:
+        """Begin another file if this one was deleted, or another kernel has set it aside."""
+        with self._lock:
+            with suppress(FileNotFoundError):
+                if self.path.stat().st_ino == self._inode:
+                    return
+            self._file.close()
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._open()
+
     def find(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return the answers that are stored under keys and can be read."""
         found: dict[str, Answer] = {}
@@ -197,6 +207,7 @@ class AnswerCache:
 
     def put(self, answers: Mapping[str, Answer]) -> None:
         """Store answers by their keys. They replace earlier ones; a failure replaces only a failure."""
+        self._open_if_moved()
         for some in _in_parts(list(answers)):
             self._do(partial(_insert, rows=[_row(key, answers[key]) for key in some]))
         self._used.update(answers)
