@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+import sniffio
 
 from wandb_inference_magic.concurrency import EventLoop, InFlight
+from wandb_inference_magic.concurrency.coroutines import CoroutineRunner
 
 
 @pytest.fixture
@@ -38,6 +40,26 @@ def test_cancelled_coroutines_can_end_what_they_do(loop: EventLoop) -> None:
     loop.run(begun())
     in_flight.cancel()
     assert sorted(closed) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("runner", [EventLoop, CoroutineRunner])
+def test_a_coroutine_is_found_to_run_on_asyncio_whatever_runs_the_code_around_it(
+    runner: type[EventLoop | CoroutineRunner],
+) -> None:
+    """AnyIO and Trio name what they run, and the HTTP library takes its locks and sockets from what is named."""
+
+    async def library() -> str:
+        return sniffio.current_async_library()
+
+    running = runner()
+    of_context, sniffio.thread_local.name = sniffio.current_async_library_cvar.set("trio"), "trio"
+    try:
+        assert running.run(library()) == "asyncio"
+        assert sniffio.current_async_library() == "trio"
+    finally:
+        sniffio.current_async_library_cvar.reset(of_context)
+        sniffio.thread_local.name = None
+        running.close()
 
 
 @pytest.mark.parametrize("is_scheduled", [False, True])

@@ -29,13 +29,14 @@ def test_an_interrupt_of_the_users_code_comes_at_once() -> None:
     assert steps == []
 
 
-def test_an_interrupt_in_a_coroutine_comes_where_it_is_looked_for() -> None:
-    """Asyncio's handler cancels the task: it would have an effect at its next `await` only.
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_an_interrupt_in_a_coroutine_comes_where_it_is_looked_for(loop: str) -> None:
+    """Asyncio's handler cancels the task, and Trio's notes the interrupt: both have an effect later only.
 
     In another process: in this one Playwright's loop may be running, which keeps `asyncio.run` from starting one.
     """
-    code = """
-import asyncio, signal
+    code = f"""
+import signal, {loop}
 from wandb_inference_magic.concurrency import deferred_interrupts
 
 async def run():
@@ -45,7 +46,7 @@ async def run():
     print("not reached")
 
 try:
-    asyncio.run(run())
+    {loop}.run({"run()" if loop == "asyncio" else "run"})
 except KeyboardInterrupt:
     print("interrupted")
 """

@@ -132,6 +132,13 @@ def test_a_span_is_a_child_of_the_users_span(run: Callable[..., list[Any]], serv
     assert run(SET_UP + around + print_result)[1] is True
 
 
+def test_a_provider_with_a_class_of_the_name_of_the_api_is_used(run: Callable[..., list[Any]]) -> None:
+    """Logfire's is also called so."""
+    set_up = SET_UP.replace("memory, provider", "class ProxyTracerProvider(TracerProvider): ...\nmemory, provider")
+    set_up = set_up.replace("TracerProvider()\n", "ProxyTracerProvider()\n")
+    assert len(run(set_up + CHAT + PRINT_SPANS)[1]) == 1
+
+
 def test_opentelemetry_is_not_imported_if_it_is_not_used(service: Service, environment: dict[str, str]) -> None:
     print_result = "\nprint(json.dumps([name for name in sys.modules if name.startswith('opentelemetry')]))"
     code = "import json, sys" + CHAT + print_result

@@ -262,7 +262,8 @@ class Running(Generic[T]):
 
     async def _run(self) -> T | None:
         try:
-            return await self._coroutine
+            with other_library_aside():
+                return await self._coroutine
         except (KeyboardInterrupt, SystemExit) as stopped:
             # They would end the loop and its thread.
             self._stopped = stopped
@@ -282,6 +283,24 @@ class Running(Generic[T]):
         self._over.set()
         if self._ended is not None:
             self._ended()
+
+
+@contextmanager
+def other_library_aside() -> Iterator[None]:
+    """Let asyncio be found as what runs the coroutines of this context, also if the code around it runs on Trio.
+
+    The HTTP library looks for it by sniffio, with which AnyIO and Trio name what they run.
+    """
+    if (sniffio := sys.modules.get("sniffio")) is None:
+        yield
+        return
+    of_context = sniffio.current_async_library_cvar.set(None)
+    of_thread, sniffio.thread_local.name = sniffio.thread_local.name, None
+    try:
+        yield
+    finally:
+        sniffio.thread_local.name = of_thread
+        sniffio.current_async_library_cvar.reset(of_context)
 
 
 class InFlight(Generic[K]):

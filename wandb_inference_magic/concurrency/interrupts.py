@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from threading import Event, current_thread, main_thread
@@ -42,9 +43,10 @@ class Interrupts:
         if self._since is not None and self._handler is not None:
             self._since = None
             # The handler that was there before: Python's own raises KeyboardInterrupt. Asyncio's cancels the task that
-            # runs this, which would have no effect before this returns.
-            self._handler(signal.SIGINT, None)
-            if _runs_loop():
+            # runs this, and Trio's notes the interrupt: both would have no effect before this returns.
+            if not _in_trio():
+                self._handler(signal.SIGINT, None)
+            if _in_trio() or _runs_loop():
                 raise KeyboardInterrupt
 
     @contextmanager
@@ -71,6 +73,13 @@ class Interrupts:
         elif monotonic() - self._since > SECONDS_OF_PATIENCE and self._handler is not None:
             # What should have looked at it by now hangs.
             self._handler(number, frame)
+
+
+def _in_trio() -> bool:
+    """Return whether this thread runs Trio, which would also raise an interrupt again that its handler has noted."""
+    with suppress(RuntimeError):
+        return (trio := sys.modules.get("trio")) is not None and trio.lowlevel.current_trio_token() is not None
+    return False
 
 
 def _runs_loop() -> bool:

@@ -29,8 +29,10 @@ API: Final = "opentelemetry.trace"
 # The switch of the conventions for the content of messages, which is sensitive. Its values with content in spans.
 CONTENT_SWITCH: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 CONTENT_IN_SPANS: Final = ("true", "span_only", "span_and_event")
-# The providers of the API while none is configured.
-NOT_CONFIGURED: Final = ("ProxyTracerProvider", "NoOpTracerProvider", "DefaultTracerProvider")
+# The providers of the API while none is configured. Others have classes of these names too, such as Logfire.
+NOT_CONFIGURED: Final = tuple(
+    f"{API}.{name}" for name in ("ProxyTracerProvider", "NoOpTracerProvider", "DefaultTracerProvider")
+)
 # Parameters of a request, by the name of their attribute.
 _SAME_NAME: Final = ("temperature", "max_tokens", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty")
 PARAMETERS: Final = {**{name: name for name in _SAME_NAME}, "n": "choice.count", "stop": "stop_sequences"}
@@ -42,7 +44,8 @@ def open_telemetry() -> Any:
     if not is_used or find_spec("opentelemetry") is None:
         return None
     api = import_module(API)
-    if type(api.get_tracer_provider()).__name__ in NOT_CONFIGURED:
+    provider = type(api.get_tracer_provider())
+    if f"{provider.__module__}.{provider.__name__}" in NOT_CONFIGURED:
         return None
     return api.get_tracer("wandb_inference_magic")
 
