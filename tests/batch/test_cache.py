@@ -107,6 +107,28 @@ def test_answers_are_kept_in_a_new_file_if_the_file_is_gone(tmp_path: Path, what
     assert contents(path) == {"k": '{"text": "good"}'}
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork.")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_a_forked_child_keeps_is_on_disk(tmp_path: Path) -> None:
+    """SQLite in the child would take the file for one that it holds already, and the parent would delete its log."""
+    path, (begun, begins), (closed, closes) = tmp_path / "answers.sqlite", os.pipe(), os.pipe()
+    cache = AnswerCache(path)
+    cache.put({"parent's": Answer("good")})
+    pid = os.fork()
+    if pid == 0:
+        childs = AnswerCache(path)
+        childs.put({"child's": Answer("good")})
+        os.write(begins, b".")
+        os.read(closed, 1)
+        childs.put({"child's last": Answer("good")})
+        os._exit(0)
+    os.read(begun, 1)
+    cache.close()
+    os.write(closes, b".")
+    os.waitpid(pid, 0)
+    assert set(contents(path)) == {"parent's", "child's", "child's last"}
+
+
 def test_a_file_with_another_table_is_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     with sqlite3.connect(path) as file:

@@ -16,6 +16,7 @@ from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from ..concurrency import close_in_forks
 from ..config import cache_folder, check_file
 from ..errors import MB, quoted, shortened
 from ..text import read_json_text, without_surrogates
@@ -124,46 +125,65 @@ class AnswerCache:
         self._most_seconds = None if most_days is None else most_days * 86_400
         self._lock = Lock()
         self._used: set[str] = set()
+        # None while it is closed: between two uses, a fork closes it.
+        self._file: sqlite3.Connection | None = None
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             self._open()
         except sqlite3.DatabaseError as error:
             self._begin_anew(error)
+        close_in_forks(self)
 
-    def _open(self) -> None:
+    def before_fork(self) -> None:
+        """Close the file: SQLite in a child process would take it for one that the child holds, and lock nothing."""
+        self._lock.acquire()
+        self._close_file()
+
+    def after_fork(self) -> None:
+        """Allow the file to be opened again."""
+        self._lock.release()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def _open(self) -> sqlite3.Connection:
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         check_file(self.path, MAX_FILE)
         self._inode = self.path.stat().st_ino
         # Each statement is its own transaction, so that a written answer survives if the kernel is killed.
-        self._file = sqlite3.connect(self.path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
+        file = sqlite3.connect(self.path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
         # Text that is not UTF-8 is not an answer, but must not raise an error.
-        self._file.text_factory = lambda data: data.decode("utf-8", "replace")
+        file.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
             # This does not wait. The mode belongs to the file: it is enough if another kernel is setting it.
             with suppress(sqlite3.OperationalError):
-                self._file.execute("pragma journal_mode = wal")
+                file.execute("pragma journal_mode = wal")
             # This is safe if this program crashes. If the machine crashes, the last answers may be lost.
-            self._file.execute("pragma synchronous = normal")
-            self._file.execute(_TABLE)
-            self._file.execute(_CLAIMS)
-            if [row[1] for row in self._file.execute("pragma table_info(answers)")] != COLUMNS:
+            file.execute("pragma synchronous = normal")
+            file.execute(_TABLE)
+            file.execute(_CLAIMS)
+            if [row[1] for row in file.execute("pragma table_info(answers)")] != COLUMNS:
                 raise sqlite3.DatabaseError("its table has other columns")
         except sqlite3.Error as error:
-            self._file.close()
+            file.close()
             raise type(error)(f"{self.path}: {error}") from None
+        self._file = file
+        return file
 
-    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
-        """Rename a damaged file and open a new one. Raise an error that is not about damage, such as a full disk."""
+    def _begin_anew(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
+        """Rename a damaged file and return a new one. Raise an error that is not about damage, such as a full disk."""
         # The others, such as OperationalError, are of subclasses.
         if type(error) is not sqlite3.DatabaseError:
             raise error
-        self._file.close()
+        self._close_file()
         # If it is another file by now, another kernel has renamed it.
         with suppress(FileNotFoundError):
             if self.path.stat().st_ino == self._inode:
                 self._set_aside(shortened(str(error).removeprefix(f"{self.path}: "), 100))
-        self._open()
+        return self._open()
 
     def _set_aside(self, reason: str) -> None:
         aside = self.path.with_name(f"{FILE}.damaged-{datetime.now():%Y%m%d-%H%M%S}")
@@ -177,10 +197,9 @@ class AnswerCache:
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
             try:
-                return work(self._file)
+                return work(self._file or self._open())
             except sqlite3.DatabaseError as error:
-                self._begin_anew(error)
-                return work(self._file)
+                return work(self._begin_anew(error))
 
     def _open_if_moved(self) -> None:
         """Begin another file if this one was deleted, or another kernel has set it aside."""
@@ -188,7 +207,7 @@ class AnswerCache:
             with suppress(FileNotFoundError):
                 if self.path.stat().st_ino == self._inode:
                     return
-            self._file.close()
+            self._close_file()
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._open()
 
@@ -246,12 +265,12 @@ class AnswerCache:
             try:
                 # An error here loses no answer: the limits are applied the next time.
                 with suppress(sqlite3.Error):
-                    self._apply_limits()
+                    self._apply_limits(self._file or self._open())
             finally:
-                self._file.close()
+                self._close_file()
 
-    def _apply_limits(self) -> None:
-        file, now = self._file, time()
+    def _apply_limits(self, file: sqlite3.Connection) -> None:
+        now = time()
         file.execute("begin immediate")
         file.execute("create temp table used (question text primary key) without rowid")
         file.executemany("insert into used values (?)", ((key,) for key in self._used))

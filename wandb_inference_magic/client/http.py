@@ -15,7 +15,7 @@ from ssl import PROTOCOL_TLS_CLIENT, SSLContext, create_default_context
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from ..concurrency import notify_after_fork
+from ..concurrency import notify_after_fork, without_forks
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
 from ..text import addresses, holds_key, redacted, with_texts
@@ -102,7 +102,9 @@ class Clients:
         with self._lock:
             before, client = self._clients.get(kind, (None, None))
             if client is None or before != built_for or client.is_closed():
-                built = build()
+                # A child process that is forked meanwhile would wait for ever for the import of the SDK to end.
+                with without_forks():
+                    built = build()
                 if client is not None:
                     self._replaced.append(client)
                 self._clients[kind] = built_for, built

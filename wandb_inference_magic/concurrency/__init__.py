@@ -15,4 +15,12 @@ from .event_loop import (
     can_wait,
 )
 from .interrupts import Interrupts, deferred_interrupts
-from .processes import handed_down, has_children, may_have_children, notify_after_fork, pass_to_children, without_forks
+from .processes import (
+    close_in_forks,
+    handed_down,
+    has_children,
+    may_have_children,
+    notify_after_fork,
+    pass_to_children,
+    without_forks,
+)

@@ -20,17 +20,46 @@ class ForkAware(Protocol):
         """Leave it to the parent process. Called in a child process that was made by `fork`."""
 
 
+class ClosedInForks(Protocol):
+    """Holds something that no process may have while it is forked, such as a file of SQLite."""
+
+    def before_fork(self) -> None:
+        """Close it, and keep it closed."""
+
+    def after_fork(self) -> None:
+        """Allow it to be opened. Called in both processes."""
+
+
 _holders: WeakSet[ForkAware] = WeakSet()
+_closed_in_forks: WeakSet[ClosedInForks] = WeakSet()
+# Those that are closed for the fork that is being made.
+_closed: Final[list[ClosedInForks]] = []
 
 
 def notify_after_fork(holder: ForkAware) -> None:
-    """Call `holder.forget` in every child process that this one makes by `fork`."""
+    """Call `holder.after_fork_in_child` in every child process that this one makes by `fork`."""
     _holders.add(holder)
+
+
+def close_in_forks(holder: ClosedInForks) -> None:
+    """Call `holder.before_fork` and `holder.after_fork` around every `fork` of this process."""
+    _closed_in_forks.add(holder)
 
 
 def _notify_holders() -> None:
     for holder in list(_holders):
         holder.after_fork_in_child()
+
+
+def _close() -> None:
+    _closed.extend(_closed_in_forks)
+    for holder in _closed:
+        holder.before_fork()
+
+
+def _allow_to_open() -> None:
+    while _closed:
+        _closed.pop().after_fork()
 
 
 # A fork waits for it. A thread that is forked away would never release what it holds, such as the lock of an import.
@@ -45,6 +74,8 @@ def without_forks() -> Iterator[None]:
 
 
 if hasattr(os, "register_at_fork"):
+    # What is called before a fork is called in the reverse order: first of all, the fork waits.
+    os.register_at_fork(before=_close, after_in_parent=_allow_to_open, after_in_child=_allow_to_open)
     os.register_at_fork(before=_forkless.acquire, after_in_parent=_forkless.release, after_in_child=_forkless.release)
     os.register_at_fork(after_in_child=_notify_holders)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..concurrency import without_forks
 from ..errors import InferenceError, describe_exception, quoted
 from ..libraries import unusable_library
 from ..text import without_surrogates
@@ -32,7 +33,9 @@ def data_frame(
         When pandas is not installed, or cannot be imported.
     """
     try:
-        import pandas as pd
+        # A child process that is forked while a job imports it would wait for ever for the import to end.
+        with without_forks():
+            import pandas as pd
 
         make = pd.DataFrame
     except Exception as error:  # noqa: BLE001 - an old pandas beside a new NumPy raises ValueError, for example
