@@ -201,7 +201,6 @@ def test_a_photo_that_needs_no_turning_is_sent_as_the_file_is(tmp_path: Path) ->
         ("number +", "unexpected"),
         (f"{'x' * 300}.png", "File name too long"),
         ("gone/", "There is no file gone"),
-        ("loop.png", "loop.png is a link to a file that is not there"),
         ("/gone.png", "There is no file /gone.png. Nothing was sent"),
     ],
 )
@@ -217,7 +216,6 @@ def test_an_image_option_says_what_is_wrong(
     ):
         (tmp_path / name).write_bytes(data)
     (tmp_path / "folder").mkdir()
-    (tmp_path / "loop.png").symlink_to("gone.png")
     with pytest.raises(InferenceError) as refused:
         read_image(option, {"number": 1, "named": "nope.png"})
     assert message in refused.value.what

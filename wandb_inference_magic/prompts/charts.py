@@ -43,6 +43,7 @@ _EXPORT: Final = "Put its data into the prompt, or the path of a picture of it:"
 NO_DATA: Final = {
     # What `groupby`, `rolling` and `resample` give.
     "pandas.core.base.SelectionMixin": _RESULT,
+    "dask.base.DaskMethodsMixin": "Put its result into the prompt: .compute().",
     "xarray.core.groupby.GroupBy": _RESULT,
     "xarray.computation.rolling.Rolling": _RESULT,
     "xarray.computation.rolling.Coarsen": _RESULT,
@@ -69,16 +70,6 @@ def refuse_without_data(value: object) -> NoReturn:
         f"The text of a value of type {type(value).__name__} has none of its data.",
         remedy=next(remedy for name, remedy in NO_DATA.items() if is_instance(value, name)),
     )
-
-
-def refuse_uncomputed(value: object) -> None:
-    """Raise InferenceError for a value of Dask that is no frame: its text says how it is computed, not what it is."""
-    kind = type(value)
-    if hasattr(kind, "__dask_graph__") and kind.__module__.partition(".")[0] in ("dask", "dask_expr"):
-        raise InferenceError(
-            f"The {kind.__name__} of Dask has no value before it is computed.",
-            remedy="Put its result into the prompt: .compute().",
-        )
 
 
 def describe_altair(chart: Any) -> str:

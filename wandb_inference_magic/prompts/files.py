@@ -16,7 +16,6 @@ import re
 import textwrap
 import traceback
 from contextlib import suppress
-from enum import EnumMeta
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +27,7 @@ from ..config import expanded, working_folder
 from ..errors import InferenceError, did_you_mean, quoted, shortened
 from ..text import counted, safe_plain, str_of
 from . import images
-from .charts import refuse_uncomputed, text_in_notebooks
+from .charts import text_in_notebooks
 from .describe_frames import says_nothing, without_addresses
 from .value_spans import LEFT_OUT, CutText
 
@@ -159,10 +158,6 @@ def no_image_file(text: str) -> InferenceError | None:
     try:
         path = home_resolved(text)
         is_there = path.exists()
-        if path.is_symlink() and not is_there:
-            return _no_file(
-                f"{path} is a link to a file that is not there", "Make the link again, or name another file."
-            )
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         return _no_file(f"{shortened(text)} cannot be read: {why}", "Check its name and folder.") if is_path else None
@@ -295,7 +290,6 @@ def describe_object(value: object) -> str:
     InferenceError
         If it has no such text either.
     """
-    refuse_uncomputed(value)
     if callable(value) and inspect.isroutine(wrapped := getattr(value, "__wrapped__", None)):
         return describe_source(wrapped)
     if not says_nothing(text := safe_plain(str_of(value))):
@@ -324,9 +318,6 @@ def describe_source(value: Any) -> str:
     signature = "(...)"
     with suppress(ValueError, TypeError):
         signature = str(inspect.signature(value))
-    if isinstance(value, EnumMeta):
-        members: Any = value.__members__
-        signature = f"({', '.join(f'{name}={one.value!r}' for name, one in members.items())})"
     # The documentation that a class inherits says nothing of it.
     is_documented = not isinstance(value, type) or vars(value).get("__doc__")
     documentation = inspect.getdoc(value) if is_documented else ""

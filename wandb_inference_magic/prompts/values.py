@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
-from functools import lru_cache, partial, singledispatch
+from functools import lru_cache, singledispatch
 from io import BytesIO, StringIO
 from itertools import islice
 from math import isinf
@@ -181,8 +181,6 @@ def json_of(value: Any, indent: int | None = None) -> str:
 def _record_of(value: Any) -> dict[str, Any] | None:
     if is_instance(value, "plotly.basedatatypes.BasePlotlyType"):
         return charts.without(value.to_plotly_json(), "template")
-    if isinstance(value, partial):
-        return {"func": value.func, "args": value.args, "keywords": value.keywords}
     return record_fields(value, private=False)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from html import escape
 from importlib.resources import files
@@ -15,7 +14,7 @@ from ..config import expanded, read_file, replace_file
 from ..errors import InferenceError, quoted
 from ..markup import safe_document, safe_inline
 from ..messages import Thread, Turn, part_text, parts_of, texts_of
-from ..text import counted, json_or_none, read_json_text, safe_plain, without_keys, without_surrogates
+from ..text import counted, read_json_text, safe_plain, without_keys, without_surrogates
 from .reply import markdown_to_html
 from .turn_parts import thread_parts
 
@@ -85,7 +84,7 @@ def import_(name: str, file: str) -> Imported:
     """
     path = expanded(file)
     try:
-        return from_messages(name, _document(read_file(path, MAX_FILE_BYTES)))
+        return from_messages(name, read_json_text(read_file(path, MAX_FILE_BYTES)))
     except OSError as error:
         raise _not_usable("read", path, error) from None
     except ValueError as error:
@@ -94,22 +93,6 @@ def import_(name: str, file: str) -> Imported:
             why=quoted(str(error)),
             remedy='It is a JSON file with a list of messages: [{"role": "user", "content": "..."}, ...].',
         ) from None
-
-
-def _document(data: bytes) -> Any:
-    """Return the JSON document of a file. Raise ValueError, which says what else the file holds."""
-    # PowerShell writes UTF-16.
-    text = data.decode("utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
-    try:
-        return read_json_text(text)
-    except ValueError as error:
-        lines = [json_or_none(line) for line in text.splitlines() if line.strip()]
-        if len(lines) > 1 and all(isinstance(one, dict) for one in lines):
-            raise ValueError(f"It holds {len(lines):,} documents, one on each line: keep one of them.") from None
-        if getattr(error, "pos", None) == 0:
-            # Where it breaks off explains nothing.
-            raise ValueError("It is not JSON.") from None
-        raise
 
 
 def to_messages(thread: Thread) -> list[Message]:

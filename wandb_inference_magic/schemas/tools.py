@@ -201,9 +201,6 @@ def read_tools(words: str, namespace: Mapping[str, Any], show: Callable[[object]
             "A tool's name is missing." if any(names) else "No tool is named.",
             remedy="Name functions of this notebook, with commas between them: --tools f,g",
         )
-    for position, name in enumerate(names):
-        if name in names[:position]:
-            raise InferenceError(f"The tool {quoted(name)} is named twice.", remedy="Name each tool once.")
     return Toolbox([describe(_look_up(name, namespace), name.replace(".", "_")) for name in names], show)
 
 
@@ -278,10 +275,7 @@ def _failure(error: BaseException) -> str:
     message = "".join(traceback.format_exception_only(type(error), error)).strip()
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     lines = [f"  in {frame.name}, line {frame.lineno}: {quoted(frame.line or '')}" for frame in frames[-MAX_FRAMES:]]
-    # Those of a group, such as of an `asyncio.TaskGroup`.
-    inner = [one for one in getattr(error, "exceptions", ()) if isinstance(one, BaseException)][:MAX_FRAMES]
-    of_group = [f"  {line}" for one in inner for line in _failure(one).split("\n")]
-    return "\n".join([message, *of_group, *lines])
+    return "\n".join([message, *lines])
 
 
 @functools.cache
