@@ -175,26 +175,6 @@ def test_what_a_paused_job_has_sent_is_not_asked_again(
     assert claims() == 0
 
 
-def test_a_question_that_a_paused_job_must_repeat_is_asked_by_another_map(
-    beside: ModuleType, service: Service, thread: ThreadPoolExecutor
-) -> None:
-    held = Held()
-    service.always = held
-    schema = {"type": "object", "properties": {"m": {"type": "integer"}}, "required": ["m"]}
-    job = beside.map_prompts(rows(1), "{{ n }}", background=True, schema=schema)
-    assert held.arrived.wait(SECONDS)
-    job.pause()
-    beside_it = thread.submit(beside.map_prompts, rows(1), "{{ n }}", schema=schema)
-    # What it has sent is answered, and does not fit the schema. While it is paused, it cannot ask for a repair.
-    service.always = completion('{"m": 7}')
-    held.may.set()
-    assert beside_it.result(SECONDS).m.tolist() == [7]
-    job.resume()
-    assert job.wait(SECONDS).m.tolist() == [7]
-    assert len(service.chats) == 2
-    assert claims() == 0
-
-
 def test_a_map_in_the_rows_of_a_map_may_ask_the_same(api: ModuleType, service: Service) -> None:
     service.always = completion("yes")
 

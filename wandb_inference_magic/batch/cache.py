@@ -219,11 +219,6 @@ class AnswerCache:
         self._used.update(found)
         return found
 
-    @property
-    def version(self) -> int:
-        """A number that changes when another kernel, or another run of this one, has written to the file."""
-        return self._do(lambda file: _pragma(file, "data_version"))
-
     def put(self, answers: Mapping[str, Answer]) -> None:
         """Store answers by their keys. They replace earlier ones; a failure replaces only a failure."""
         self._open_if_moved()

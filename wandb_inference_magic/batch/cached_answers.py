@@ -1,4 +1,4 @@
-"""The cache of answers as one run uses it: the keys of its rows, their answers, and which questions it may send."""
+"""The cache of answers as one run uses it: the keys of its rows, and their answers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError, shortened
 from ..rendering import why_flawed
@@ -17,13 +17,8 @@ from .cache import Answer
 
 if TYPE_CHECKING:
     from ..messages import Message, PreparedRequest, Reply
-    from ..session import Share
     from .cache import AnswerCache
-    from .row_call import RowCall
     from .spec import RunPart
-
-# While so many rows of a run wait for the answers of other runs, it reads no further ones.
-MAX_WAITING: Final = 100
 
 
 def key_of(endpoint: str, body: Mapping[str, Any]) -> str:
@@ -68,8 +63,6 @@ class CachedAnswers:
         # Failures that may be those of every row, as long as none is answered.
         self._unsure: dict[str, Answer] = {}
         self._is_served = False
-        # The version of the file when it was last looked at.
-        self._version = 0
 
     def key(self, message: Message) -> str:
         """Return the key of the request with this message."""
@@ -119,18 +112,6 @@ class CachedAnswers:
             found = self.cache.find([*keys, *older])
         return {key: answer for key in keys if (answer := found.get(key) or found.get(self._older.get(key, "")))}
 
-    def look(self, share: Share) -> tuple[object, int]:
-        """Look whether another kernel has written to the disk. Return the state. It takes time: not for each row."""
-        # What is wrong with the file is reported when it is next read or written.
-        with suppress(OSError, sqlite3.Error):
-            self._version = 0 if self.cache is None else self.cache.version
-        return share.limiter.latest_end, self._version
-
-    def state(self, share: Share) -> tuple[object, int]:
-        """Return what changes when an answer has come to the disk: of this kernel, or of others by the last look."""
-        # For a part of a cluster's map, the row before may have waited for a permit.
-        return (share.limiter.latest_end, self._version) if self._part is None else self.look(share)
-
     def replacement_key(self, key: str, cached: Answer) -> str:
         """Return the key of what is asked in place of an answer on disk that does not fit the schema any more."""
         return sha256(f"{key} in place of {cached.text}".encode("utf-8", "surrogatepass")).hexdigest()
@@ -172,46 +153,6 @@ class CachedAnswers:
             yield
         except (OSError, sqlite3.Error) as error:
             self.cache, self.failure = None, f"Answers are no longer kept on disk: {shortened(str(error), 100)}."
-
-
-class QuestionClaims:
-    """The questions that one run sends: no other run does before their answers are on disk. Without a cache all may.
-
-    Parameters
-    ----------
-    share : Share
-    answers : CachedAnswers
-
-    Attributes
-    ----------
-    waiting : list of RowCall
-        The rows whose questions other runs are asking.
-    """
-
-    def __init__(self, share: Share, answers: CachedAnswers) -> None:
-        self._share, self._answers = share, answers
-        self.waiting: list[RowCall] = []
-        # The keys of rows that have ended, whose results are not on disk yet.
-        self._ended: list[str] = []
-
-    def claim(self, row: RowCall) -> bool:
-        """Return whether the run may send a row's question. Then no other run does, until its answer is there."""
-        has_cache = self._answers.cache is not None
-        row.is_claimed = has_cache and self._share.claim(row.key)
-        return row.is_claimed or not has_cache
-
-    def give_up(self, row: RowCall) -> None:
-        """End the claim of a question that the run does not send."""
-        self._share.give_up_claim(row.key)
-
-    def end_once_written(self, row: RowCall) -> None:
-        """End the claim of a row that has ended with the next call of `end_written`."""
-        self._ended.append(row.key)
-
-    def end_written(self) -> None:
-        """End the claims of rows that have ended, whose results are on disk now. Other runs may look for them."""
-        while self._ended:
-            self._share.end_claim(self._ended.pop())
 
 
 def _numbered(key: str, before: int) -> str:

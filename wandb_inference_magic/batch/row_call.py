@@ -253,8 +253,6 @@ class RowCall(ModelCall):
         self.request = request
         self.number = number
         self.key = key
-        # The state of the answers before its answer was looked for on disk.
-        self.seen: object = None
         self.was_sent = False
         # Whether no other run may ask its question meanwhile, and whether one does all the same: this one was paused.
         self.is_claimed = self.is_taken_over = False
@@ -311,11 +309,7 @@ class RowCall(ModelCall):
             self.was_sent = True
             if not self.is_repaired:
                 self.sent = run.requests.in_current_form(self.sent)
-            try:
-                await self._send_in_turn(client)
-            except BaseException:
-                self.share.mark_unsent(self.key)
-                raise
+            await self._send_in_turn(client)
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
         relaxed = super().relaxed(error)

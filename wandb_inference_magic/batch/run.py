@@ -16,7 +16,7 @@ from ..concurrency import Interrupts
 from ..errors import InferenceError
 from ..rendering import why_empty
 from ..schemas import Mismatch, ValidatorError
-from .cached_answers import MAX_WAITING, CachedAnswers, QuestionClaims
+from .cached_answers import CachedAnswers
 from .row_call import RowBudget, RowCall, RowPrompts, RowRequests
 from .run_results import RunResults
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # The run ends after this many failures in a row, or after as many as may be in flight, if that is more.
 MAX_FAILURES: Final = 10
+# While so many rows of a run wait for the answers of other runs, it reads no further ones.
+MAX_WAITING: Final = 100
 # Rows are read for this long before those that were read are sent.
 SECONDS_TO_READ: Final = 0.005
 
@@ -60,13 +62,16 @@ class BatchRun:
         self.requests = RowRequests(self.first, self.spec.chat.schema)
         self.together = self.together or (self,)
         self._cached_answers = CachedAnswers(self.cache, self.first, self.seen, self.spec.part)
-        self._claims = QuestionClaims(self.share, self._cached_answers)
         self._budget = RowBudget(self)
         # With `distinct`: the number of the first row with each key.
         self._first_of: dict[str, int] = {}
         self._has_drawn_all = False
-        # Rows that wait for a slot or for the budget.
+        # Rows whose questions other runs are asking.
+        self._waiting: list[RowCall] = []
+        # Rows that wait for a slot or for the budget. No other run asks their questions, or those of rows in flight.
         self._pending: deque[RowCall] = deque()
+        # The keys of rows that have ended, whose results are not on disk yet.
+        self._ended_keys: list[str] = []
         self.in_flight: set[RowCall] = set()
         # Whether rows are started before there is a slot for them: the next request then never waits for this thread.
         # A budget is divided among the rows that are started, and a row that waits for its slot would hold a permit.
@@ -100,7 +105,7 @@ class BatchRun:
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to do."""
-        no_more = self.stopped is not None or (self._has_drawn_all and not self._claims.waiting)
+        no_more = self.stopped is not None or (self._has_drawn_all and not self._waiting)
         return no_more and not self.in_flight and not self._pending
 
     def start_rows(self, send: Callable[[RowCall], None]) -> bool:
@@ -114,22 +119,16 @@ class BatchRun:
         if self.stopped is not None:
             self._forget_pending()
             return False
-        if self.share.is_paused:
+        if self.share.is_paused or not self.free:
             return False
         before = len(self.results.answers), self._has_drawn_all
-        if self._pending:
-            self._cached_answers.look(self.share)
-        else:
+        if not self._pending:
             self._prepare_rows()
         has_started = False
-        while self._pending and self.free:
+        while self._pending and self.free and self._budget.reserve(self._pending[0]):
             row = self._pending[0]
-            if self._needs_request(row):
-                if not self._budget.reserve(row):
-                    self._claims.give_up(row)
-                    break
-                self.in_flight.add(row)
-                send(row)
+            self.in_flight.add(row)
+            send(row)
             self._pending.popleft()
             # Not before: another thread may look at the state while the next row is tried.
             has_started, self._budget.is_waiting = True, False
@@ -140,18 +139,14 @@ class BatchRun:
         for row in self._pending:
             # A row whose start was interrupted is in flight already.
             if row not in self.in_flight:
-                self._claims.give_up(row)
+                self.share.end_claim(row.key)
         self._pending.clear()
         self._budget.is_waiting = False
 
     def _prepare_rows(self) -> None:
-        """Read the next rows, as many as may be started now but at least one, and look for their answers on disk."""
-        if (row := next(filter(self._may_send, self._claims.waiting), None)) is not None:
-            # No other run is asking its question any more.
-            self._claims.waiting.remove(row)
-            self._pending.append(row)
-            return
-        if self._has_drawn_all or len(self._claims.waiting) >= MAX_WAITING:
+        """Read the next rows, as many as may be started now, if there are none that have waited for another run."""
+        self._admit(self._waiting)
+        if self._pending or self._has_drawn_all or len(self._waiting) >= MAX_WAITING:
             return
         rows: list[RowCall] = []
         try:
@@ -159,12 +154,26 @@ class BatchRun:
                 self._read_rows(rows)
         finally:
             # Also if the user's code is interrupted: what is on disk is in the result.
-            self._pending.extend(self._not_cached(rows))
+            self._admit(rows)
+
+    def _admit(self, rows: Sequence[RowCall]) -> None:
+        """Claim the questions of rows, and take the answers that are on disk. The other rows are sent, or wait."""
+        claimed = [row for row in rows if self._claim(row)]
+        self._waiting = [row for row in dict.fromkeys((*self._waiting, *rows)) if row not in claimed]
+        cached = self._cached_answers.find([row.key for row in claimed])
+        for row in claimed:
+            if (found := cached.get(row.key)) is None or not self._take_cached(row, found):
+                self._pending.append(row)
+
+    def _claim(self, row: RowCall) -> bool:
+        """Return whether the run may send a row's question. Then no other run does, until its answer is on disk."""
+        row.is_claimed = self.keeps_answers and self.share.claim(row.key)
+        return row.is_claimed or self.is_nested or not self.keeps_answers
 
     def _read_rows(self, rows: list[RowCall]) -> None:
         # One at a time where the next row depends on the answers so far, or may take long to come.
         can_read_ahead = self.total is not None and self.must_wait is None and self.is_enough is None
-        most = max(self.free, 1) if can_read_ahead else 1
+        most = self.free if can_read_ahead else 1
         until = perf_counter() + SECONDS_TO_READ
         while len(rows) < most and not self._has_drawn_all and self.stopped is None:
             if self.must_wait is not None and self.must_wait(len(self.results.answers)):
@@ -206,16 +215,8 @@ class BatchRun:
         place = None if self.command.cassette is None else self._cached_answers.count(request.messages[-1])
         return RowCall(self, request, number, key, place)
 
-    def _not_cached(self, rows: Sequence[RowCall]) -> list[RowCall]:
-        """Take the answers that are on disk, and return the rows that have none there."""
-        seen = self._cached_answers.look(self.share)
-        cached = self._cached_answers.find([row.key for row in rows])
-        for row in rows:
-            row.seen = seen
-        return [row for row in rows if (found := cached.get(row.key)) is None or not self._take_cached(row, found)]
-
     def _take_cached(self, row: RowCall, cached: Answer) -> bool:
-        """Use what was found on disk for a row, and return whether it is its result."""
+        """Use what was found on disk for a row. Return False if its request must be sent."""
         try:
             self.results.answers[row.number] = row.read(cached)
         except ValidatorError as error:
@@ -226,28 +227,19 @@ class BatchRun:
             self.results.fail_row(row.number, error, cached.text)
             self.results.failed_before.add(row.number)
         except Mismatch:
-            if row.is_claimed or row.is_repaired:
+            if row.is_repaired:
                 return False
             # A validator is stricter than when it was kept: what is asked in its place is kept beside it.
+            self.share.end_claim(row.key)
             row.key = self._cached_answers.replacement_key(row.key, cached)
-            found = self._cached_answers.find([row.key]).get(row.key)
-            return found is not None and self._take_cached(row, found)
+            self._waiting.append(row)
+            return True
         self.results.report(*cached.reports)
         self.results.seconds[row.number] = cached.seconds
         self.results.end_row(row.number)
         self.results.cached += 1
-        self._claims.end_once_written(row)
+        self.share.end_claim(row.key)
         return True
-
-    def _needs_request(self, row: RowCall) -> bool:
-        """Claim a row's question. Return False if another run asks it, or has put its answer on disk meanwhile."""
-        if not self._may_send(row):
-            self._claims.waiting.append(row)
-            return False
-        return row.seen == self._cached_answers.state(self.share) or bool(self._not_cached([row]))
-
-    def _may_send(self, row: RowCall) -> bool:
-        return self._claims.claim(row) or self.is_nested
 
     def end(self, row: RowCall, failure: Exception | None) -> bool:
         """Store the result of a row whose request has ended. Return whether another one must be sent for it."""
@@ -296,7 +288,6 @@ class BatchRun:
                 value = row.parsed()
         except Mismatch as mismatch:
             row.begin_repair(mismatch, is_last=self.stopped is not None)
-            self.share.mark_unsent(row.key)
             return None
         reply = row.reply()
         if not reply.text.strip() and value is None:
@@ -342,20 +333,21 @@ class BatchRun:
         self.release(row)
         if not self.is_halted:
             # Its calls are counted already: another one is made for it.
-            self._claims.waiting.append(RowCall(self, row.request, row.number, row.key, row.place))
+            self._waiting.append(RowCall(self, row.request, row.number, row.key, row.place))
         return False
 
     def keep_answers(self) -> None:
         """Write the results of rows that have ended to disk. Then they are done, and other runs may look for them."""
         self._cached_answers.write()
         self.results.end_written()
-        self._claims.end_written()
+        while self._ended_keys:
+            self.share.end_claim(self._ended_keys.pop())
 
     def release(self, row: RowCall) -> None:
         """Count a row's requests, and give its slot, its permit and its reservation back."""
         if row in self.in_flight:
             self.in_flight.discard(row)
-            self._claims.end_once_written(row)
+            self._ended_keys.append(row.key)
             row.reservation.release()
             for call in row.calls():
                 self.results.count(call)
@@ -396,7 +388,7 @@ class BatchRun:
             return ""
         if self._budget.is_waiting:
             return "calls in progress have reserved the rest of the budget"
-        return "another map or job is asking the same question" if self._claims.waiting and not self._pending else ""
+        return "another map or job is asking the same question" if self._waiting and not self._pending else ""
 
     @property
     def waits(self) -> tuple[str, float]:
@@ -422,4 +414,5 @@ class BatchRun:
     @property
     def is_at_last_row(self) -> bool:
         """Whether one row is left: no other one can show whether the service or the row is to blame."""
-        return len(self.in_flight) == 1 and self._has_drawn_all and not self._claims.waiting and not self._pending
+        has_read_all = self._has_drawn_all or len(self.results.answers) == self.total
+        return len(self.in_flight) == 1 and has_read_all and not self._waiting and not self._pending

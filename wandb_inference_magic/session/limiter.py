@@ -87,8 +87,6 @@ class Limiter:
         # The share that has claimed a question, by the question's key. Changed in the threads of the runs.
         self.claims: dict[str, Share] = {}
         self.claims_lock = Lock()
-        # Another object after each claim that has ended: the answer may be on disk now.
-        self.latest_end = object()
         # Those that have a slot or wait for one.
         self._shares: list[Share] = []
         # As many as the shares want, unless the service has refused some.
@@ -292,8 +290,6 @@ class Share:
 
         A paused share loses the claim of a question that it has not sent.
         """
-        if not key:
-            return True
         with self.limiter.claims_lock:
             owner = self.limiter.claims.setdefault(key, self)
             if owner.is_paused and key not in owner.sent:
@@ -302,31 +298,18 @@ class Share:
 
     def mark_sent(self, key: str) -> bool:
         """Note that the question of this key is sent now. Return False if this share has lost its claim."""
-        if not key:
-            return True
         with self.limiter.claims_lock:
             is_ours = self.limiter.claims.get(key) is self
             if is_ours:
                 self.sent.add(key)
         return is_ours
 
-    def mark_unsent(self, key: str) -> None:
-        """Note that the question of this key is not in flight any more, and will be sent once more."""
-        self.sent.discard(key)
-
-    def give_up_claim(self, key: str) -> None:
-        """End the claim of a question that this share does not send."""
+    def end_claim(self, key: str) -> None:
+        """End the claim of a question: its result is on disk, if it is kept, or this share does not send it."""
         with self.limiter.claims_lock:
             self.sent.discard(key)
             if self.limiter.claims.get(key) is self:
                 del self.limiter.claims[key]
-
-    def end_claim(self, key: str) -> None:
-        """End the claim of a question whose result is on disk, if it is kept."""
-        if self.limiter.claims.get(key) is self:
-            # Before another run may claim it.
-            self.limiter.latest_end = object()
-        self.give_up_claim(key)
 
     def pause(self) -> None:
         """Give no more slots to this share. Requests in flight go on."""
