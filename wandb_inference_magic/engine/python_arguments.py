@@ -15,15 +15,12 @@ from ..text import as_json
 
 
 class Takes(NamedTuple):
-    """What an argument takes: in words, as a check, and what to do about another value."""
+    """What an argument takes: in words, as a check, and what to do about another value. Most take None as well."""
 
     says: str
     accepts: Callable[[Any], bool]
     remedy: str = ""
-
-
-def _or_none(says: str, accepts: Callable[[Any], bool], remedy: str = "") -> Takes:
-    return Takes(f"{says}, or None", lambda value: value is None or accepts(value), remedy)
+    or_none: bool = True
 
 
 def _is_text(value: Any) -> bool:
@@ -52,70 +49,70 @@ def _is_whole(value: Any, least: float = -inf, most: float = inf) -> bool:
     return not isinstance(value, bool) and isinstance(value, Integral) and least <= int(value) <= most
 
 
+def _within(low: float, high: float) -> Callable[[Any], bool]:
+    return lambda value: not isinstance(value, bool) and isinstance(value, Real) and low <= float(value) <= high
+
+
 _COLUMN: Final = Takes(
-    "a column's name", lambda value: _is_text(value) and value != "", 'Give it as a text, that of a column 0 as "0".'
+    "a column's name",
+    lambda value: _is_text(value) and value != "",
+    'Give it as a text, that of a column 0 as "0".',
+    or_none=False,
 )
-_SWITCH: Final = Takes("True or False", _is_switch)
+_SWITCH: Final = Takes("True or False", _is_switch, or_none=False)
 # Checked where it is used, with a message of its own.
 _ANY: Final = Takes("anything", lambda _: True)
+_MODEL: Final = Takes("the id of a model", lambda value: _is_text(value) and not names_several(value))
 _MODELS: Final = Takes("the id of a model, or several", lambda value: _is_text(value) or _is_series(value))
-_GIVE_OR_LEAVE_OUT: Final = "Give such a number, or leave it out."
 PROMPT: Final = Takes(
     "a text",
     _is_text,
     "Write the value into a text; `as_prompt(value)` gives the text that {{ value }} has in a cell.",
+    or_none=False,
 )
 # Where an argument of a function takes something else than that of the others.
-ONE_MODEL: Final = _or_none("the id of one model", _is_text, "map_prompts and evaluate take several.")
-MAYBE_PROMPT: Final = _or_none(*PROMPT)
+ONE_MODEL: Final = Takes("the id of one model", _is_text, "map_prompts and evaluate take several.")
+MAYBE_PROMPT: Final = PROMPT._replace(or_none=True)
 
 TAKES: Final[Mapping[str, Takes]] = {
     **dict.fromkeys(("background", "cache", "distinct", "json", "repair"), _SWITCH),
     **dict.fromkeys(("retry_failed", "stop_when_clear", "stream"), _SWITCH),
     **dict.fromkeys(("into", "truth"), _COLUMN),
-    **dict.fromkeys(("model", "models"), _or_none(*_MODELS)),
-    "concurrency": Takes(
-        "a whole number from 1 to 1,000", lambda value: value is None or _is_whole(value, 1, 1000), _GIVE_OR_LEAVE_OUT
-    ),
-    "field": _or_none("the name of a field", _is_text),
+    **dict.fromkeys(("model", "models"), _MODELS),
+    "concurrency": Takes("a whole number from 1 to 1,000", lambda value: _is_whole(value, 1, 1000)),
+    "field": Takes("the name of a field", _is_text),
     "frame": _ANY,
-    "images": _or_none("a list of images", _is_list, "For one image: images=[image]."),
-    "judge": _or_none("the id of a model", _is_text),
-    "limit": Takes("a whole number from 0 on", lambda value: value is None or _is_whole(value, 0), _GIVE_OR_LEAVE_OUT),
-    "names": _or_none(
+    "images": Takes("a list of images", _is_list, "For one image: images=[image]."),
+    "judge": _MODEL,
+    "limit": Takes("a whole number from 0 on", lambda value: _is_whole(value, 0)),
+    "names": Takes(
         "a dict of values by their names", lambda value: isinstance(value, Mapping) and all(map(_is_text, value))
     ),
     "prompt": PROMPT,
-    "prompts": _or_none(
+    "prompts": Takes(
         "a template, a list of them, or a dict of them by name",
         lambda value: isinstance(value, Mapping) or _is_text(value) or _is_series(value),
     ),
-    "samples": Takes("a whole number from 1 on", lambda value: _is_whole(value, 1), _GIVE_OR_LEAVE_OUT),
+    "samples": Takes("a whole number from 1 on", lambda value: _is_whole(value, 1), or_none=False),
     "schema": _ANY,
-    "scorer": _or_none(
+    "scorer": Takes(
         "a scorer's name, or a function of an answer and the truth", lambda value: _is_text(value) or callable(value)
     ),
-    "system": _or_none("a text", _is_text),
-    "think": _or_none(f"one of {', '.join(map(repr, THINK))}", _is_text),
-    "thread": _or_none("a thread's name", lambda value: _is_text(value) and bool(value.strip())),
-    "tools": _or_none("a function, or a list of functions", lambda value: callable(value) or _is_series(value)),
+    "system": Takes("a text", _is_text),
+    "think": Takes(f"one of {', '.join(map(repr, THINK))}", _is_text),
+    "thread": Takes("a thread's name", lambda value: _is_text(value) and bool(value.strip())),
+    "tools": Takes("a function, or a list of functions", lambda value: callable(value) or _is_series(value)),
 }
-
-
-def _within(low: float, high: float) -> Callable[[Any], bool]:
-    return lambda value: not isinstance(value, bool) and isinstance(value, Real) and low <= float(value) <= high
-
-
-_TOKENS: Final = _or_none("a whole number above 0", lambda value: _is_whole(value, 1))
+_TOKENS: Final = Takes("a whole number above 0", lambda value: _is_whole(value, 1))
 # Parameters of the service that options have too, with the same limits, and one that takes no type, as `schema` does.
 PARAMETERS: Final[Mapping[str, Takes]] = {
-    "temperature": _or_none("a number from {} to {}".format(*TEMPERATURES), _within(*TEMPERATURES)),
-    "top_p": _or_none("a number from 0 to 1", _within(0, 1)),
+    "temperature": Takes("a number from {} to {}".format(*TEMPERATURES), _within(*TEMPERATURES)),
+    "top_p": Takes("a number from 0 to 1", _within(0, 1)),
     "max_tokens": _TOKENS,
     "max_completion_tokens": _TOKENS,
     "response_format": Takes("a dict", lambda value: not _is_type(value), "For a type, give it as `schema`."),
-    "seed": _or_none("a whole number", _is_whole),
-    "stop": _or_none("a text, or a list of texts", lambda value: _is_text(value) or _is_series(value)),
+    "seed": Takes("a whole number", _is_whole),
+    "stop": Takes("a text, or a list of texts", lambda value: _is_text(value) or _is_series(value)),
 }
 
 
@@ -148,12 +145,9 @@ def model_list(name: str, models: str | Iterable[str] | None) -> list[str]:
         If one of them is no text, or several ids in one.
     """
     found = [models] if isinstance(models, str) else list(() if models is None else models)
+    takes = _MODEL._replace(remedy="Give several as a list.", or_none=False)
     for one in found:
-        _check(
-            name,
-            one,
-            Takes(_MODELS.says, lambda one: _is_text(one) and not names_several(one), "Give several as a list."),
-        )
+        _check(name, one, takes)
     return found
 
 
@@ -185,7 +179,8 @@ def _json_value(name: str, value: Any) -> Any:
 
 
 def _check(name: str, value: Any, takes: Takes) -> None:
-    if not takes.accepts(value):
+    if not takes.accepts(value) and not (takes.or_none and value is None):
+        says = f"{takes.says}, or None" if takes.or_none else takes.says
         raise InferenceError(
-            f"{name} is {shortened(repr(value))}: it must be {takes.says}. Nothing was sent.", remedy=takes.remedy
+            f"{name} is {shortened(repr(value))}: it must be {says}. Nothing was sent.", remedy=takes.remedy
         )

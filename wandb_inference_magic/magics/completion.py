@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from ..concurrency import HAS_THREADS
-from ..config import WANDB_URL, Endpoint, is_wandb, notebook_secrets, resolve_key
+from ..config import WANDB_URL, Endpoint, is_wandb, notebook_secrets
 from ..errors import InferenceError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Offers:
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
         self._shell = shell
         self._session = session
-        self._fetches: dict[str, Thread] = {}
+        self._fetching: Thread | None = None
 
     def at(self, code: str, line: int, column: int) -> Result:
         """Return the completions at a line and column of a cell. If there are none, IPython's own apply."""
@@ -153,7 +153,7 @@ class Offers:
             return {endpoint.default_model: "free"}
         catalog = self._session.models.known(endpoint)
         if HAS_THREADS and not catalog.live and (not endpoint.is_wandb or endpoint.key is not None):
-            self._fetch(endpoint).join(_PATIENCE)
+            self._fetch().join(_PATIENCE)
             catalog = self._session.models.known(endpoint)
         # JupyterLab breaks the facts at a space, and draws the second line over the next id.
         return {model.id: format_short(model).replace(" ", "\N{NO-BREAK SPACE}") for model in catalog.models}
@@ -166,24 +166,18 @@ class Offers:
         """
         name = self._session.settings.resolve().endpoint
         url = WANDB_URL if name in ("auto", "wandb") else name
-        if (
-            is_wandb(url)
-            and notebook_secrets(os.environ)
-            and resolve_key(os.environ, for_wandb=True, secrets=()).key is None
-        ):
+        if is_wandb(url) and notebook_secrets(os.environ):
             return Endpoint("wandb", url)
         from ..session import Command
 
         return Command(self._session, dry=True).endpoint
 
-    def _fetch(self, endpoint: Endpoint) -> Thread:
+    def _fetch(self) -> Thread:
         """Return the thread that fetches the endpoint's models into the session. Start it unless one is running."""
-        thread = self._fetches.get(endpoint.url)
-        if thread is None or not thread.is_alive():
-            thread = Thread(target=self._fill, name="wandb-inference-models", daemon=True)
-            self._fetches[endpoint.url] = thread
-            thread.start()
-        return thread
+        if self._fetching is None or not self._fetching.is_alive():
+            self._fetching = Thread(target=self._fill, name="wandb-inference-models", daemon=True)
+            self._fetching.start()
+        return self._fetching
 
     def _fill(self) -> None:
         from ..session import Command
