@@ -27,7 +27,8 @@ from traitlets.config import Config
 
 from wandb_inference_magic.arguments import ConfigOptions
 from wandb_inference_magic.catalog import Catalog
-from wandb_inference_magic.client.http import _certificates, http_library
+from wandb_inference_magic.client import http_library
+from wandb_inference_magic.client.http import _certificates
 from wandb_inference_magic.commands.config import configure
 from wandb_inference_magic.config import Endpoint, WandbInference
 from wandb_inference_magic.errors import InferenceError

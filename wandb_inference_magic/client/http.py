@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from ..concurrency import notify_after_fork
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
 from ..text import addresses, holds_key, redacted, with_texts
-from .bodies import NOT_PACKED
+from .bodies import NOT_PACKED, http_library
 from .transport import transport
 
 if TYPE_CHECKING:
@@ -44,8 +43,8 @@ class Recorder(Protocol):
     def records(self) -> bool:
         """Whether requests may be sent over the network."""
 
-    def http_class(self, base: type, endpoint: Endpoint) -> type:
-        """Return a subclass of an HTTP client whose `send` uses the cassette."""
+    def transport(self, below: Any, endpoint: Endpoint) -> Any:
+        """Return a transport that uses the cassette, above one that sends requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,24 +136,22 @@ def build_own_client(options: ClientOptions) -> AsyncOpenAI:
     import openai
 
     # First: it imports the SDK again, and so reports that its import has failed in another thread meanwhile.
-    sending = _guard(options.endpoint)
-    http_class = _with_recorder(openai.DefaultAsyncHttpxClient, options)
-    return _built(openai.AsyncOpenAI, _http_client(http_class, options, sending), options)
+    own = _transport(options, is_async=True)
+    return _built(openai.AsyncOpenAI, openai.DefaultAsyncHttpxClient, own, options)
 
 
 def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
     """Return a synchronous client, whose calls `meter` counts."""
     import openai
 
-    from .metering import metered_client, metered_http
+    from .metering import metered_client, metered_transport
 
-    sending = _guard(options.endpoint)
     # Outermost, because calls that a cassette answers are counted too.
-    http_class = metered_http(_with_recorder(openai.DefaultHttpxClient, options), http_library())
-    return _built(metered_client(meter), _http_client(http_class, options, sending), options)
+    own = metered_transport(_transport(options, is_async=False))
+    return _built(metered_client(meter), openai.DefaultHttpxClient, own, options)
 
 
-def _built(sdk_class: type[Sdk], http_client: Any, options: ClientOptions) -> Sdk:
+def _built(sdk_class: type[Sdk], http_class: type, own: Any, options: ClientOptions) -> Sdk:
     import openai
 
     endpoint = options.endpoint
@@ -171,7 +168,15 @@ def _built(sdk_class: type[Sdk], http_client: Any, options: ClientOptions) -> Sd
             return super()._make_status_error(redacted(err_msg), body=with_texts(body, redacted), response=response)
 
     made = GuardedSecrets(
-        http_client=http_client,
+        http_client=http_class(
+            transport=own,
+            trust_env=False,
+            # A redirect could send the prompt, and on the same host the key, to an address that the user did not set.
+            follow_redirects=False,
+            headers=NOT_PACKED,
+            # None is kept: one with a character outside ASCII would end each further request, and many would fill them.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        ),
         base_url=endpoint.url,
         # The SDK never holds the key, so that its logs, reprs and tracebacks cannot show it.
         api_key=NO_KEY,
@@ -193,40 +198,21 @@ def _user_agent() -> str:
     return f"wandb-inference-magic/{version('wandb-inference-magic')}"
 
 
-def _with_recorder(base: type, options: ClientOptions) -> type:
-    return base if options.recorder is None else options.recorder.http_class(base, options.endpoint)
-
-
-def http_library() -> Any:
-    """Return the HTTP library that the SDK is built on. It differs between versions of the SDK."""
-    import openai
-
-    return sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
-
-
-def _http_client(http_class: type, options: ClientOptions, sending: Sending) -> Any:
-    endpoint, recorder, library = options.endpoint, options.recorder, http_library()
+def _transport(options: ClientOptions, *, is_async: bool) -> Any:
+    """Return the transport of a client: one that sends requests or, above it, the one of the cassette in use."""
+    endpoint, recorder = options.endpoint, options.recorder
     checked = transport(
-        library,
         # Without encryption no certificate needs to be trusted. Reading them takes 40 ms.
         SSLContext(PROTOCOL_TLS_CLIENT) if endpoint.url.startswith("http:") else certificates(),
-        is_async=issubclass(http_class, library.AsyncClient),
+        is_async=is_async,
         # Where nothing is sent over the network, no proxy is used, whatever the environment names. The practice model
         # is on this machine, where a proxy for the internet cannot reach it.
         is_proxied=not endpoint.is_local and (recorder is None or recorder.records) and names_proxies(),
-        sending=sending,
+        sending=_guard(endpoint),
     )
     # A proxy that cannot be used is reported now.
     checked.route(endpoint.url)
-    return http_class(
-        transport=checked,
-        trust_env=False,
-        # A redirect could send the prompt, and on the same host the key, to an address that the user did not set.
-        follow_redirects=False,
-        headers=NOT_PACKED,
-        # None is kept: one with a character outside ASCII would end each further request, and many would fill them.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-    )
+    return checked if recorder is None else recorder.transport(checked, endpoint)
 
 
 def certificates() -> Any:
