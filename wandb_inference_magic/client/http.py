@@ -121,14 +121,7 @@ class Clients:
 def _environment() -> tuple[object, ...]:
     """Return what a client takes from the environment: the proxies, the certificates, the SDK's extra headers."""
     named = (*CERTIFICATES, "NO_PROXY", "no_proxy", "OPENAI_CUSTOM_HEADERS")
-    return (*addresses(os.environ), *(os.environ.get(name) for name in named), _changed_at())
-
-
-def _changed_at() -> int | None:
-    """Return when the file of certificates that the environment names was changed, in ns; None without one."""
-    with suppress(OSError, ValueError):
-        return Path(os.environ["SSL_CERT_FILE"]).stat().st_mtime_ns if os.environ.get("SSL_CERT_FILE") else None
-    return None
+    return (*addresses(os.environ), *(os.environ.get(name) for name in named))
 
 
 def build_own_client(options: ClientOptions) -> AsyncOpenAI:
@@ -219,34 +212,29 @@ def certificates() -> Any:
     """Return the SSL context that checks the certificate of a server.
 
     Reading the certificates takes longer than the rest of building a client. They are read once, and again if
-    the environment names others, or the file that it names has changed.
+    the environment names others.
 
     Raises
     ------
     InferenceError
-        When SSL_CERT_FILE or SSL_CERT_DIR names no certificates.
+        When SSL_CERT_FILE or SSL_CERT_DIR names no certificates, or SSLKEYLOGFILE no file that can be written.
     """
     try:
-        return _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"), _changed_at())
+        return _certificates(*map(os.environ.get, CERTIFICATES))
     except OSError as error:
-        if (log := os.environ.get("SSLKEYLOGFILE")) and not os.access(Path(log).parent, os.W_OK):
-            raise InferenceError(
-                f"SSLKEYLOGFILE names a file that cannot be written: {quoted(log)}; nothing was sent.",
-                why="Python writes the secrets of encrypted connections to it.",
-                remedy="Unset the variable, or name a file in a folder that is there. Then restart the kernel.",
-            ) from None
-        named = named_certificates()
+        # Python names only the file to which it writes the secrets of encrypted connections.
+        named = f"SSLKEYLOGFILE={error.filename}" if error.filename else named_certificates()
         raise InferenceError(
             "The certificates for checking servers cannot be read; nothing was sent.",
             why=f"{quoted(f'{named}: {error.strerror or error}' if named else str(error))}.",
-            remedy="Name an existing file of certificates in PEM form, or unset the variable. Then restart the kernel."
+            remedy="Name a file of certificates in PEM form, or unset the variable. Then restart the kernel."
             if named
             else "",
         ) from None
 
 
 @cache
-def _certificates(file: str | None, folders: str | None, _changed_at: int | None) -> Any:
+def _certificates(file: str | None, folders: str | None) -> Any:
     if file:
         return create_default_context(cafile=file)
     if not folders:
