@@ -27,7 +27,8 @@ from traitlets.config import Config
 
 from wandb_inference_magic.arguments import ConfigOptions
 from wandb_inference_magic.catalog import Catalog
-from wandb_inference_magic.client.http import _certificates, http_library
+from wandb_inference_magic.client import http_library
+from wandb_inference_magic.client.http import _certificates
 from wandb_inference_magic.commands.config import configure
 from wandb_inference_magic.config import Endpoint, WandbInference
 from wandb_inference_magic.errors import InferenceError
@@ -148,7 +149,7 @@ def test_an_environment_that_cannot_be_used_is_one_error_from_every_command(
 def test_a_file_for_secrets_that_cannot_be_written_is_named(start_api: Callable[..., ModuleType]) -> None:
     _certificates.cache_clear()
     variables = {"SSL_CERT_FILE": certifi.where(), "SSLKEYLOGFILE": "/nowhere/keys"}
-    with pytest.raises(InferenceError, match="SSLKEYLOGFILE names a file that cannot be written: /nowhere/keys"):
+    with pytest.raises(InferenceError, match="SSLKEYLOGFILE=/nowhere/keys: No such file"):
         start_api(WANDB_API_KEY=KEY, **variables).client()
 
 
@@ -163,20 +164,6 @@ def test_a_file_without_certificates_is_named(
     with pytest.raises(InferenceError) as caught:
         start_api(WANDB_API_KEY=KEY, SSL_CERT_FILE=str(file)).client()
     assert f"SSL_CERT_FILE={file}: " in str(caught.value)
-
-
-def test_a_certificate_that_is_added_to_the_file_is_trusted_without_a_restart(
-    start_api: Callable[..., ModuleType], wandb: Wandb, tmp_path: Path
-) -> None:
-    file = tmp_path / "ca.pem"
-    trustme.CA().cert_pem.write_to_path(str(file))
-    variables = {**wandb.environment, "SSL_CERT_FILE": str(file)}
-    api = start_api(**variables, WANDB_API_KEY=KEY, WANDB_INFERENCE_MODEL=MODEL)
-    current_session().settings.set(max_retries=0)
-    with pytest.raises(InferenceError, match="certificate"):
-        api.chat("hi")
-    file.write_bytes(file.read_bytes() + wandb.certificate.read_bytes())
-    assert api.chat("hi").text == "Hello there."
 
 
 def test_folders_are_no_certificates(start_api: Callable[..., ModuleType], tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ async def client_and_server() -> AsyncIterator[tuple[Any, CountingServer]]:
     library = http_library()
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    own = module.transport(library, SSLContext(PROTOCOL_TLS_CLIENT), is_async=True, is_proxied=False)
+    own = module.transport(SSLContext(PROTOCOL_TLS_CLIENT), is_async=True, is_proxied=False)
     async with library.AsyncClient(transport=own, trust_env=False, base_url=f"http://127.0.0.1:{port}") as client:
         yield client, server
     await server.until(lambda: server.closed == server.opened)
@@ -159,7 +159,7 @@ def test_a_request_that_is_cancelled_in_the_tls_handshake_leaves_no_connection_o
         listening = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = listening.sockets[0].getsockname()[1]
         library = http_library()
-        own = module.transport(library, SSLContext(PROTOCOL_TLS_CLIENT), is_async=True, is_proxied=False)
+        own = module.transport(SSLContext(PROTOCOL_TLS_CLIENT), is_async=True, is_proxied=False)
         async with library.AsyncClient(transport=own, trust_env=False) as client:
             request = asyncio.ensure_future(client.get(f"https://127.0.0.1:{port}/"))
             await asyncio.wait_for(begun.wait(), 20)

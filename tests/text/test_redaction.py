@@ -16,7 +16,8 @@ from hypothesis import example, given, strategies as st
 
 from wandb_inference_magic.catalog.feeds import snapshot
 from wandb_inference_magic.catalog.models import join
-from wandb_inference_magic.client.http import ClientOptions, build_own_client, build_users_client, http_library
+from wandb_inference_magic.client import http_library
+from wandb_inference_magic.client.http import ClientOptions, build_own_client, build_users_client
 from wandb_inference_magic.config.endpoint import Endpoint
 from wandb_inference_magic.config.key import Key, check_key
 from wandb_inference_magic.config.settings import WANDB_URL

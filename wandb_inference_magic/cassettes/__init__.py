@@ -11,8 +11,8 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .cassette import Cassette
-    from .client import CassetteRecorder
     from .slot import CassetteSlot
+    from .transport import CassetteRecorder
 
 # Lazily, because every chat needs the slot, and the rest only where a cassette is in use.
 __getattr__ = lazy_exports(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from ..concurrency import notify_after_fork, without_forks
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
 from ..text import addresses, holds_key, redacted, with_texts
-from .bodies import NOT_PACKED
+from .bodies import NOT_PACKED, http_library
 from .transport import transport
 
 if TYPE_CHECKING:
@@ -44,8 +43,8 @@ class Recorder(Protocol):
     def records(self) -> bool:
         """Whether requests may be sent over the network."""
 
-    def http_class(self, base: type, endpoint: Endpoint) -> type:
-        """Return a subclass of an HTTP client whose `send` uses the cassette."""
+    def transport(self, below: Any, endpoint: Endpoint) -> Any:
+        """Return a transport that uses the cassette, above one that sends requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +123,7 @@ class Clients:
 def _environment() -> tuple[object, ...]:
     """Return what a client takes from the environment: the proxies, the certificates, the SDK's extra headers."""
     named = (*CERTIFICATES, "NO_PROXY", "no_proxy", "OPENAI_CUSTOM_HEADERS")
-    return (*addresses(os.environ), *(os.environ.get(name) for name in named), _changed_at())
-
-
-def _changed_at() -> int | None:
-    """Return when the file of certificates that the environment names was changed, in ns; None without one."""
-    with suppress(OSError, ValueError):
-        return Path(os.environ["SSL_CERT_FILE"]).stat().st_mtime_ns if os.environ.get("SSL_CERT_FILE") else None
-    return None
+    return (*addresses(os.environ), *(os.environ.get(name) for name in named))
 
 
 def build_own_client(options: ClientOptions) -> AsyncOpenAI:
@@ -139,24 +131,22 @@ def build_own_client(options: ClientOptions) -> AsyncOpenAI:
     import openai
 
     # First: it imports the SDK again, and so reports that its import has failed in another thread meanwhile.
-    sending = _guard(options.endpoint)
-    http_class = _with_recorder(openai.DefaultAsyncHttpxClient, options)
-    return _built(openai.AsyncOpenAI, _http_client(http_class, options, sending), options)
+    own = _transport(options, is_async=True)
+    return _built(openai.AsyncOpenAI, openai.DefaultAsyncHttpxClient, own, options)
 
 
 def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
     """Return a synchronous client, whose calls `meter` counts."""
     import openai
 
-    from .metering import metered_client, metered_http
+    from .metering import metered_client, metered_transport
 
-    sending = _guard(options.endpoint)
     # Outermost, because calls that a cassette answers are counted too.
-    http_class = metered_http(_with_recorder(openai.DefaultHttpxClient, options), http_library())
-    return _built(metered_client(meter), _http_client(http_class, options, sending), options)
+    own = metered_transport(_transport(options, is_async=False))
+    return _built(metered_client(meter), openai.DefaultHttpxClient, own, options)
 
 
-def _built(sdk_class: type[Sdk], http_client: Any, options: ClientOptions) -> Sdk:
+def _built(sdk_class: type[Sdk], http_class: type, own: Any, options: ClientOptions) -> Sdk:
     import openai
 
     endpoint = options.endpoint
@@ -173,7 +163,15 @@ def _built(sdk_class: type[Sdk], http_client: Any, options: ClientOptions) -> Sd
             return super()._make_status_error(redacted(err_msg), body=with_texts(body, redacted), response=response)
 
     made = GuardedSecrets(
-        http_client=http_client,
+        http_client=http_class(
+            transport=own,
+            trust_env=False,
+            # A redirect could send the prompt, and on the same host the key, to an address that the user did not set.
+            follow_redirects=False,
+            headers=NOT_PACKED,
+            # None is kept: one with a character outside ASCII would end each further request, and many would fill them.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        ),
         base_url=endpoint.url,
         # The SDK never holds the key, so that its logs, reprs and tracebacks cannot show it.
         api_key=NO_KEY,
@@ -195,74 +193,50 @@ def _user_agent() -> str:
     return f"wandb-inference-magic/{version('wandb-inference-magic')}"
 
 
-def _with_recorder(base: type, options: ClientOptions) -> type:
-    return base if options.recorder is None else options.recorder.http_class(base, options.endpoint)
-
-
-def http_library() -> Any:
-    """Return the HTTP library that the SDK is built on. It differs between versions of the SDK."""
-    import openai
-
-    return sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
-
-
-def _http_client(http_class: type, options: ClientOptions, sending: Sending) -> Any:
-    endpoint, recorder, library = options.endpoint, options.recorder, http_library()
+def _transport(options: ClientOptions, *, is_async: bool) -> Any:
+    """Return the transport of a client: one that sends requests or, above it, the one of the cassette in use."""
+    endpoint, recorder = options.endpoint, options.recorder
     checked = transport(
-        library,
         # Without encryption no certificate needs to be trusted. Reading them takes 40 ms.
         SSLContext(PROTOCOL_TLS_CLIENT) if endpoint.url.startswith("http:") else certificates(),
-        is_async=issubclass(http_class, library.AsyncClient),
+        is_async=is_async,
         # Where nothing is sent over the network, no proxy is used, whatever the environment names. The practice model
         # is on this machine, where a proxy for the internet cannot reach it.
         is_proxied=not endpoint.is_local and (recorder is None or recorder.records) and names_proxies(),
-        sending=sending,
+        sending=_guard(endpoint),
     )
     # A proxy that cannot be used is reported now.
     checked.route(endpoint.url)
-    return http_class(
-        transport=checked,
-        trust_env=False,
-        # A redirect could send the prompt, and on the same host the key, to an address that the user did not set.
-        follow_redirects=False,
-        headers=NOT_PACKED,
-        # None is kept: one with a character outside ASCII would end each further request, and many would fill them.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-    )
+    return checked if recorder is None else recorder.transport(checked, endpoint)
 
 
 def certificates() -> Any:
     """Return the SSL context that checks the certificate of a server.
 
     Reading the certificates takes longer than the rest of building a client. They are read once, and again if
-    the environment names others, or the file that it names has changed.
+    the environment names others.
 
     Raises
     ------
     InferenceError
-        When SSL_CERT_FILE or SSL_CERT_DIR names no certificates.
+        When SSL_CERT_FILE or SSL_CERT_DIR names no certificates, or SSLKEYLOGFILE no file that can be written.
     """
     try:
-        return _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"), _changed_at())
+        return _certificates(*map(os.environ.get, CERTIFICATES))
     except OSError as error:
-        if (log := os.environ.get("SSLKEYLOGFILE")) and not os.access(Path(log).parent, os.W_OK):
-            raise InferenceError(
-                f"SSLKEYLOGFILE names a file that cannot be written: {quoted(log)}; nothing was sent.",
-                why="Python writes the secrets of encrypted connections to it.",
-                remedy="Unset the variable, or name a file in a folder that is there. Then restart the kernel.",
-            ) from None
-        named = named_certificates()
+        # Python names only the file to which it writes the secrets of encrypted connections.
+        named = f"SSLKEYLOGFILE={error.filename}" if error.filename else named_certificates()
         raise InferenceError(
             "The certificates for checking servers cannot be read; nothing was sent.",
             why=f"{quoted(f'{named}: {error.strerror or error}' if named else str(error))}.",
-            remedy="Name an existing file of certificates in PEM form, or unset the variable. Then restart the kernel."
+            remedy="Name a file of certificates in PEM form, or unset the variable. Then restart the kernel."
             if named
             else "",
         ) from None
 
 
 @cache
-def _certificates(file: str | None, folders: str | None, _changed_at: int | None) -> Any:
+def _certificates(file: str | None, folders: str | None) -> Any:
     if file:
         return create_default_context(cafile=file)
     if not folders:

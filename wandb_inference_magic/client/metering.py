@@ -1,26 +1,28 @@
 """The user's client: each of its calls is checked against the budget before it is sent, and counted when it has ended.
 
 The check is in the SDK's client, where an error reaches the user unchanged with every version of the SDK. The count is
-in the HTTP client: it is the only place where bytes are read as they pass.
+in the transport below it: it is the only place where bytes are read as they pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ..errors import is_unsent
 from ..failures import GATEWAY_TIMEOUTS, may_have_run
 from ..text import json_bytes, json_or_none
-from .bodies import FIRST_ERROR
+from .bodies import FIRST_ERROR, PassedBody, body_class
 from .sse import ADDED_LIMIT, EXTENSION
+from .transport import transport_class
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
     from ..replies import Timing
 
-# The extension of a request that carries its call to the HTTP client.
+# The extension of a request that carries its call to the transport.
 CALL: Final = "wandb_inference_call"
 
 
@@ -118,42 +120,47 @@ def _outcome_of(error: BaseException) -> Literal["failed", "lost", "interrupted"
     return "lost" if may_have_run(error) else "failed"
 
 
-def metered_http(base: Any, library: Any) -> Any:
-    """Return a subclass of an HTTP client that counts the calls it sends."""
+class MeteredBody(PassedBody):
+    """The body of a response to a call, which ends with it."""
 
-    class MeteredBody(library.SyncByteStream):  # type: ignore[misc]
-        def __init__(self, body: Any, call: MeteredCall) -> None:
-            self._body = body
-            self._call = call
+    def __init__(self, body: Any, call: MeteredCall) -> None:
+        super().__init__(body)
+        self._call = call
 
-        def __iter__(self) -> Iterator[bytes]:
-            try:
-                for data in self._body:
-                    self._call.feed(data)
-                    yield data
-                self._call.end("answered")
-            except Exception as error:
-                self._call.end(_outcome_of(error))
-                raise
-            finally:
-                # Only the first end counts: this is for a reader that stops in between.
-                self._call.end("interrupted")
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        self._call.feed(data)
+        yield data
 
-        def close(self) -> None:
-            self._body.close()
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        try:
+            yield
+            self._call.end("answered")
+        except Exception as error:
+            self._call.end(_outcome_of(error))
+            raise
+        finally:
+            # Only the first end counts: this is for a reader that stops in between.
             self._call.end("interrupted")
 
-        def __del__(self) -> None:
-            self._call.drop()
+    def closed(self) -> None:
+        self._call.end("interrupted")
 
-    class MeteredHttpClient(base):  # type: ignore[misc]
-        def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+    def __del__(self) -> None:
+        self._call.drop()
+
+
+def metered_transport(below: Any) -> Any:
+    """Return a transport that counts the calls it sends, above the one that sends them."""
+
+    class MeteredTransport(transport_class()):  # type: ignore[misc]
+        def handle_request(self, request: Any) -> Any:
             call: MeteredCall | None = request.extensions.pop(CALL, None)
             if call is None:
-                return super().send(request, stream=stream, **options)
+                return below.handle_request(request)
             before = ADDED_LIMIT.set(call.limit is not None)
             try:
-                response = super().send(request, stream=stream, **options)
+                response = below.handle_request(request)
             except BaseException as error:
                 if is_unsent(error):
                     call.cancel()
@@ -164,11 +171,8 @@ def metered_http(base: Any, library: Any) -> Any:
             call.begin(response.extensions.get(EXTENSION))
             if response.status_code >= FIRST_ERROR:
                 call.end("lost" if response.status_code in GATEWAY_TIMEOUTS else "failed")
-            elif stream:
-                response.stream = MeteredBody(response.stream, call)
             else:
-                call.feed(response.content)
-                call.end("answered")
+                response.stream = body_class(MeteredBody)(response.stream, call)
             return response
 
-    return MeteredHttpClient
+    return MeteredTransport(below)

@@ -1,4 +1,7 @@
-"""The transports below the HTTP clients: they choose the proxy and the connection of each request, and check it."""
+"""The transports below the HTTP clients: they choose the proxy and the connection of each request, and check it.
+
+Those of cassettes and of the meter are above them, one above the other.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from urllib.parse import unquote
 
 from ..config import find_proxy
 from ..errors import InferenceError
-from .bodies import bound
+from .bodies import bound, http_library
 
 if TYPE_CHECKING:
     from ..config import Proxy
@@ -23,13 +26,29 @@ if TYPE_CHECKING:
 IDLE_SECONDS: Final = 4.0
 
 
-def transport(library: Any, verify: Any, *, is_async: bool, is_proxied: bool, sending: Sending = nullcontext) -> Any:
+@cache
+def transport_class() -> Any:
+    """Return the base class of a transport above another one, for both kinds of client."""
+    library: Any = http_library()
+
+    class TransportAbove(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc]
+        def __init__(self, below: Any) -> None:
+            self.below = below
+
+        def close(self) -> None:
+            self.below.close()
+
+        async def aclose(self) -> None:
+            await self.below.aclose()
+
+    return TransportAbove
+
+
+def transport(verify: Any, *, is_async: bool, is_proxied: bool, sending: Sending = nullcontext) -> Any:
     """Return the transport of an HTTP client.
 
     Parameters
     ----------
-    library : module
-        The HTTP library.
     verify : SSLContext
     is_async : bool
         The kind of the client.
@@ -38,11 +57,10 @@ def transport(library: Any, verify: Any, *, is_async: bool, is_proxied: bool, se
     sending : Sending
         Prepares a request for being sent.
     """
-    connect = partial(_connect, library, verify, is_async=is_async)
-    return _checked(library)(connect, sending, is_proxied=is_proxied)
+    return _checked()(partial(_connect, verify, is_async=is_async), sending, is_proxied=is_proxied)
 
 
-def _connect(library: Any, verify: Any, proxy: Proxy | None, *, is_async: bool) -> Any:
+def _connect(verify: Any, proxy: Proxy | None, *, is_async: bool) -> Any:
     """Return a transport that sends everything through a proxy, or directly.
 
     Raises
@@ -50,10 +68,11 @@ def _connect(library: Any, verify: Any, proxy: Proxy | None, *, is_async: bool) 
     InferenceError
         When the proxy cannot be used.
     """
+    library = http_library()
     limits = library.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=IDLE_SECONDS)
     how = {"verify": verify, "trust_env": False, "limits": limits}
     if proxy is not None:
-        how["proxy"] = _library_proxy(library, proxy)
+        how["proxy"] = _library_proxy(proxy)
     make = partial(library.AsyncHTTPTransport if is_async else library.HTTPTransport, **how)
     try:
         return _PooledTransport(make) if is_async else make()
@@ -69,7 +88,8 @@ def _connect(library: Any, verify: Any, proxy: Proxy | None, *, is_async: bool) 
         ) from None
 
 
-def _library_proxy(library: Any, proxy: Proxy) -> Any:
+def _library_proxy(proxy: Proxy) -> Any:
+    library = http_library()
     if proxy.fault:
         raise _proxy_error(proxy, proxy.fault)
     scheme, _, rest = proxy.address.partition("://")
@@ -96,8 +116,9 @@ def _proxy_error(proxy: Proxy, why: str) -> InferenceError:
 
 
 @cache
-def _checked(library: Any) -> Any:
-    """Return the class of the outermost transport, for both kinds of client."""
+def _checked() -> Any:
+    """Return the class of the transport above the connections, for both kinds of client."""
+    library: Any = http_library()
 
     class CheckedTransport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc]
         """Sends each request through the proxy of its address, or directly if it has none, and bounds the responses.
@@ -125,12 +146,12 @@ def _checked(library: Any) -> Any:
         def handle_request(self, request: Any) -> Any:
             with self._sending(request):
                 response = self._of(request).handle_request(request)
-            return bound(library, request, response)
+            return bound(request, response)
 
         async def handle_async_request(self, request: Any) -> Any:
             with self._sending(request):
                 response = await self._of(request).handle_async_request(request)
-            return bound(library, request, response)
+            return bound(request, response)
 
         def close(self) -> None:
             for made in self._made.values():

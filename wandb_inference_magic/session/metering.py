@@ -137,8 +137,9 @@ class ClientCall:
         if self._has_ended:
             return
         self._has_ended = True
-        self._add(self._reader.close())
-        if outcome == "interrupted" and self._reader.completeness.is_complete_if_cut:
+        if outcome == "answered":
+            self._add(self._reader.close())
+        elif outcome == "interrupted" and self._reader.completeness.is_complete_if_cut:
             outcome = "answered"
         self._usage.end(self._request, self._builder, outcome, self._started, self._reservation.settle)
         self._reservation.release()

@@ -1,6 +1,6 @@
-"""An HTTP client that answers requests from a cassette, and records the replies that pass through it.
+"""A transport that answers requests from a cassette, and records the replies that pass through it.
 
-The SDK and this package share this client, so that all code that uses the SDK, including Weave and the user's own code,
+The SDK and this package share it, so that all code that uses the SDK, including Weave and the user's own code,
 receives an ordinary response. The key is added at a lower layer: no request seen here contains it.
 """
 
@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from hashlib import sha256
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ..client import ADDED_LIMIT, DONE, EXTENSION, ChunkReader, http_library
+from ..client import ADDED_LIMIT, DONE, EXTENSION, ChunkReader, PassedBody, body_class, http_library, transport_class
 from ..concurrency import wait
 from ..config import port_of
 from ..errors import InferenceError
@@ -49,32 +50,22 @@ class CassetteRecorder:
         """Whether requests may be sent over the network."""
         return self.cassette.records
 
-    def http_class(self, base: Any, endpoint: Endpoint) -> type:
-        """Return a subclass of an HTTP client, synchronous or asynchronous, whose `send` uses the cassette."""
+    def transport(self, below: Any, endpoint: Endpoint) -> Any:
+        """Return a transport that uses the cassette, above one that sends requests."""
         answer = partial(self._answer, endpoint)
 
-        class CassetteClient(base):  # type: ignore[misc]
-            def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
+        class CassetteTransport(transport_class()):  # type: ignore[misc]
+            def handle_request(self, request: Any) -> Any:
                 request.read()
-                response = answer(request)
-                if isinstance(response, _Recording):
-                    response = response.of(super().send(request, stream=True, **how))
-                if not stream:
-                    # This also closes the response, even if reading fails.
-                    response.read()
-                return response
+                found = answer(request)
+                return found.of(below.handle_request(request)) if isinstance(found, _Recording) else found
 
-        class AsyncCassetteClient(base):  # type: ignore[misc]
-            async def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
+            async def handle_async_request(self, request: Any) -> Any:
                 await request.aread()
-                response = answer(request)
-                if isinstance(response, _Recording):
-                    response = response.of(await super().send(request, stream=True, **how))
-                if not stream:
-                    await response.aread()
-                return response
+                found = answer(request)
+                return found.of(await below.handle_async_request(request)) if isinstance(found, _Recording) else found
 
-        return AsyncCassetteClient if issubclass(base, http_library().AsyncClient) else CassetteClient
+        return CassetteTransport(below)
 
     def _answer(self, endpoint: Endpoint, request: Any) -> Any:
         """Return the recorded response to a request or, if the request must be sent, a recording for its response.
@@ -97,24 +88,17 @@ class CassetteRecorder:
             return self._recorded(request, found)
         # Ask for an uncompressed body, because a recording must be readable.
         request.headers["accept-encoding"] = "identity"
-        return _body_class(_Recording)(requested, self.cassette.place_of(*requested), self.cassette.add)
+        return body_class(_Recording)(requested, self.cassette.place_of(*requested), self.cassette.add)
 
     def _recorded(self, request: Any, found: Exchange) -> Any:
         """Return a recorded reply as a response of the HTTP library."""
         headers = {"content-type": "text/event-stream" if found.events else "application/json"}
         if found.request_id:
             headers["x-request-id"] = found.request_id
-        replay = _body_class(_Replay)(found, waits=self.cassette.pace == "recorded")
+        replay = body_class(_Replay)(found, waits=self.cassette.pace == "recorded")
         return http_library().Response(
             found.status, headers=headers, stream=replay, request=request, extensions={EXTENSION: replay.timing}
         )
-
-
-@cache
-def _body_class(kind: type) -> Any:
-    """Return a subclass of `kind` that is a response body of the HTTP library, for both kinds of client."""
-    library = http_library()
-    return type(kind.__name__, (kind, library.SyncByteStream, library.AsyncByteStream), {})
 
 
 def _origin_and_path(endpoint: Endpoint, url: str) -> tuple[str, str]:
@@ -192,17 +176,18 @@ class _Replay:
         return max(0.0, self._started + at - perf_counter()) if self._waits else 0.0
 
 
-class _Recording:
+class _Recording(PassedBody):
     """The body of a response that is passed on. It is added to the cassette if it is complete."""
 
     def __init__(self, requested: tuple[str, str, Any], place: int, add: Callable[[Exchange], str]) -> None:
+        # The body of the response is not known yet.
+        super().__init__(None)
         self._requested = requested
         self._origin_and_path = place
         self._add = add
         self._timing = Timing(replayed=False)
         self._started = perf_counter()
         self._response: Any = None
-        self._body: Any = None
         self._is_good = False
         self._has_ended = False
         # Reads a reply of a model; any other response is kept as it is.
@@ -215,37 +200,26 @@ class _Recording:
         response.extensions[EXTENSION] = self._timing
         self._response, self._body = response, response.stream
         if response.status_code < 300 and self._requested[1].endswith("/completions"):
-            self._reader = ChunkReader(response.charset_encoding)
+            self._reader = ChunkReader()
         self._is_good = response.status_code < 300 or response.status_code in REFUSALS
         response.stream = self
         return response
 
-    def __iter__(self) -> Iterator[bytes]:
-        for piece in self._body:
-            self._feed(piece)
-            yield piece
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        yield
         self._end(all_came=True)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._body:
-            self._feed(piece)
-            yield piece
-        self._end(all_came=True)
-
-    def close(self) -> None:
-        self._body.close()
+    def closed(self) -> None:
         self._end(all_came=False)
 
-    async def aclose(self) -> None:
-        await self._body.aclose()
-        self._end(all_came=False)
-
-    def _feed(self, piece: bytes) -> None:
+    def feed(self, piece: bytes) -> Iterator[bytes]:
         self._timing.seconds = round(perf_counter() - self._started, 3)
         if self._reader is None:
             self._pieces.append(piece)
         else:
             self._take(self._reader.feed(piece))
+        yield piece
 
     def _take(self, chunks: Iterator[Any]) -> None:
         """Keep the chunks of a reply. If it cannot be recorded, discard them to free the memory."""
