@@ -166,6 +166,23 @@ def test_a_closing_tag_at_the_end_of_a_reply_ends_the_reasoning(end: str) -> Non
         assert (reply.text, reply.reasoning) == ("", "So.")
 
 
+@pytest.mark.parametrize(
+    ("text", "shown", "reasoning"),
+    [
+        ("analysisUser greets.assistantfinalHello!", "Hello!", "User greets."),
+        ("analysisUser greets.", "analysisUser greets.", ""),
+        ("analysis of it: assistantfinal", "analysis of it: assistantfinal", ""),
+        ("Say assistantfinal.", "Say assistantfinal.", ""),
+        ("analysis", "analysis", ""),
+        ("an", "an", ""),
+    ],
+)
+def test_the_words_of_gpt_oss_are_tags_only_together(text: str, shown: str, reasoning: str) -> None:
+    for pieces in ([text], text, [text[:1], text[1:]]):
+        reply = reply_of(*(delta(content=piece) for piece in pieces), delta("stop"))
+        assert (reply.text, reply.reasoning) == (shown, reasoning), pieces
+
+
 def test_the_repr_shows_the_text() -> None:
     assert repr(reply_of(delta(content="x" * 100))).startswith("<Reply 'xxx")
 

@@ -200,7 +200,7 @@ class _Recording(PassedBody):
         response.extensions[EXTENSION] = self._timing
         self._response, self._body = response, response.stream
         if response.status_code < 300 and self._requested[1].endswith("/completions"):
-            self._reader = ChunkReader()
+            self._reader = ChunkReader(response.charset_encoding)
         self._is_good = response.status_code < 300 or response.status_code in REFUSALS
         response.stream = self
         return response

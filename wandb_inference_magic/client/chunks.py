@@ -53,6 +53,11 @@ class ChunkReader:
 
     Call `feed` with the received bytes until `is_done`, then `close`.
 
+    Parameters
+    ----------
+    charset : str, optional
+        As `EventReader` takes it.
+
     Raises
     ------
     InferenceError
@@ -61,7 +66,8 @@ class ChunkReader:
         When it reports an error.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, charset: str | None = None) -> None:
+        self._charset = charset
         self._has_ended = False
         self.completeness = Completeness()
         self._events: EventReader | None = None
@@ -116,7 +122,7 @@ class ChunkReader:
         """Decide whether the response is a stream. Return False if the bytes so far do not tell."""
         begin = self._first
         if _EVENTS.match(begin):
-            self._events = EventReader()
+            self._events = EventReader(self._charset)
         elif begin[:1] in (b"{", b"[", b"<") or len(begin) >= FIRST_BYTES:
             self.is_document = bool(begin)
         return self._events is not None or self.is_document
@@ -171,7 +177,7 @@ class ChunkReader:
             yield {"line": text}
 
     def _read_document(self, data: bytes) -> Iterator[Chunk]:
-        text = decoded(data).strip().removeprefix("\ufeff")
+        text = decoded(data, self._charset).strip().removeprefix("\ufeff")
         if not text:
             raise _unusable("The service answered without a reply.", describe_sent(text), retryable=True)
         if not (chunks := _objects(json_or_none(text))):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
@@ -45,6 +46,11 @@ class EventReader:
 
     Only CR, LF and CRLF end a line. `str.splitlines` would also split at U+2028, which JSON may contain unescaped.
 
+    Parameters
+    ----------
+    charset : str, optional
+        What the response says of its text; for bytes that are not UTF-8.
+
     Raises
     ------
     InferenceError
@@ -58,7 +64,8 @@ class EventReader:
     name, and any other line that is no field is one named STRAY. Blank characters before a field are ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, charset: str | None = None) -> None:
+        self._charset = charset
         self._rest = bytearray()
         self._after_cr = False
         self._name = ""
@@ -89,17 +96,17 @@ class EventReader:
                 yield from self._end()
             self._hold(line[5:].removeprefix(b" "))
         elif line.startswith(b"event:"):
-            self._name = decoded(line[6:]).strip()
+            self._name = decoded(line[6:], self._charset).strip()
         elif line.startswith(b":") and self._name in ERROR_EVENTS:
             self._comment = self._comment or line[1:].strip()
         elif line.startswith(b"error:"):
-            yield Event("error", decoded(line[6:]).strip())
+            yield Event("error", decoded(line[6:], self._charset).strip())
         elif _begins_json(line):
             yield from self._end()
             self._is_bare = True
             self._hold(line)
         elif line and not _FIELD.match(line):
-            yield Event(STRAY, decoded(line))
+            yield Event(STRAY, decoded(line, self._charset))
         elif not line:
             yield from self._end()
 
@@ -114,7 +121,7 @@ class EventReader:
     def _end(self) -> Iterator[Event]:
         """Yield the event that is held, if there is one."""
         if self._data or self._name in ERROR_EVENTS:
-            yield Event(self._name, decoded(b"\n".join(self._data) or self._comment))
+            yield Event(self._name, decoded(b"\n".join(self._data) or self._comment, self._charset))
         self._name, self._comment, self._held, self._in_json, self._is_bare = "", b"", 0, False, False
         self._data.clear()
 
@@ -139,6 +146,12 @@ def _begins_json(line: bytes) -> bool:
     return not line.rstrip().endswith((b"}", b"]")) and _JSON.match(line) is not None
 
 
-def decoded(data: bytes) -> str:
-    """Return the text of bytes. JSON is in UTF-8, whatever a response says."""
+def decoded(data: bytes, charset: str | None) -> str:
+    """Return the text of bytes: in UTF-8, else in the charset that a response names. Some name one and send UTF-8."""
+    with suppress(UnicodeDecodeError):
+        return data.decode()
+    with suppress(LookupError, UnicodeError):
+        # Others are named by mistake: the marks of a stream are ASCII.
+        if charset and "{".encode(charset) == b"{":
+            return data.decode(charset, "replace")
     return data.decode(errors="replace")

@@ -75,7 +75,7 @@ def _stream_class() -> Any:
             return math.inf if read is None else TIMEOUTS_OF_SILENCE * read
 
         async def __stream__(self) -> AsyncIterator[Any]:
-            reader = ChunkReader()
+            reader = ChunkReader(self.response.charset_encoding)
             # The bytes are closed before the response, which cannot be closed while they are read.
             async with aclosing(self.response.aiter_bytes()) as data:
                 with _network_errors(self.response):
@@ -284,8 +284,9 @@ async def _with_all_pages(client: openai.AsyncOpenAI, document: dict[str, Any]) 
     if not isinstance(models, list):
         return document
     for _ in range(MAX_PAGES):
-        if page.get("has_more") is not True or not (last := page.get("last_id")):
+        if page.get("has_more") is not True:
             break
+        last = page.get("last_id") or _id_of(models[-1:])
         # The names that Anthropic's and OpenAI's lists have for it.
         found = await _fetch(client, f"/models?{urlencode({'after_id': last, 'after': last})}", LISTING_SECONDS)
         page = found if isinstance(found, dict) else {}
@@ -293,6 +294,10 @@ async def _with_all_pages(client: openai.AsyncOpenAI, document: dict[str, Any]) 
             break
         models = [*models, *new]
     return {**document, "data": models}
+
+
+def _id_of(models: list[Any]) -> str:
+    return str(models[0].get("id")) if models and isinstance(models[0], dict) else ""
 
 
 async def fetch_feed(client: openai.AsyncOpenAI) -> object:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 # How many unknown parts of a reply are reported, and how much of each is quoted.
 MAX_UNKNOWN_FIELDS: Final = 3
 MAX_QUOTED_CHARS: Final = 100
+# The characters from which a last piece that equals all before it is taken for a repetition.
+LONG_ENOUGH: Final = 40
 # A model that thinks does so for longer.
 MIN_SECONDS: Final = 0.05
 _NO_CALL: Final = "The reply ends with a call of a tool, but it has none in a form that can be read."
@@ -105,6 +107,8 @@ class ReplyBuilder:
         # The content as it came, with its tags, and the parts of a content that are reasoning.
         self._content: list[str] = []
         self._thoughts: list[dict[str, Any]] = []
+        # A piece that is all of the content once more, until what follows shows whether it is the last one.
+        self._again = ""
         # In their order, each once.
         self._sources: dict[str, None] = {}
 
@@ -255,8 +259,27 @@ class ReplyBuilder:
                 self._echo.setdefault(name, []).append(value)
             self._add_text("reasoning", value)
         else:
-            self._content.append(value)
-            self._add_tagged(self._tags.feed(value))
+            self._add_again()
+            if self._is_all_again(value):
+                self._again = value
+            else:
+                self._add_content(value)
+
+    def _add_content(self, text: str) -> None:
+        self._content.append(text)
+        self._add_tagged(self._tags.feed(text))
+
+    def _is_all_again(self, text: str) -> bool:
+        """Return whether a piece is all of the content once more. A short text can end as it began."""
+        if len(text) < LONG_ENOUGH or len(self._content) < 2 or not text.startswith(self._content[0]):
+            return False
+        return text == "".join(self._content)
+
+    def _add_again(self) -> None:
+        """Add the piece that was held back: it is not the end of a whole reply."""
+        if self._again:
+            again, self._again = self._again, ""
+            self._add_content(again)
 
     def _add_tagged(self, parts: Iterable[TaggedText]) -> None:
         for part, text in parts:
@@ -372,7 +395,9 @@ class ReplyBuilder:
         incomplete: str = "",
     ) -> Reply:
         """Return what has been received so far as a Reply, with its cost at `price`."""
-        if self.finish_reason is not None:
+        if self.finish_reason is None:
+            self._add_again()
+        else:
             self._add_tagged(self._tags.end())
         not_recorded = self.timing.failure if self.timing else ""
         return Reply(

@@ -35,6 +35,9 @@ TAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "<|channel|>analysis<|message|>": _HARMONY,
     "<|start|>assistant<|channel|>analysis<|message|>": _HARMONY,
 }
+# gpt-oss where the server drops its special tokens: `analysisThe user greets.assistantfinalHello!`.
+_BARE: Final = "analysis"
+_BARE_END: Final = ("assistantfinal",)
 # A template may open the block itself: then only the closing tag is received.
 _ALONE: Final = (
     *("</think>", "</thinking>", "</longcat_think>", "[/think]", "</seed:think>", "</mm:think>", "◁/think▷"),
@@ -75,6 +78,7 @@ class ThinkTags:
 
     An opening tag counts at the start of a line; after other text, only if its block is closed. A closing tag without
     an opening one counts where a line or a sentence ends. GLM's marks count around a text. Tags in code are text.
+    What gpt-oss has left without its special tokens counts at the very beginning, if it is closed.
 
     Parameters
     ----------
@@ -129,7 +133,7 @@ class ThinkTags:
 
     def feed(self, text: str) -> Iterator[TaggedText]:
         """Take a piece, and yield the parts that it completes."""
-        is_plain = not any(one in text for one in _FIRST)
+        is_plain = not any(one in text for one in _FIRST) and not self._may_be_bare(text)
         if is_plain and not self._rest and not self._closing and not self._follows_tag:
             yield "text", text
             return
@@ -172,13 +176,16 @@ class ThinkTags:
         if self._follows_tag:
             self._rest = self._rest.lstrip(BLANK)
             self._follows_tag = not self._rest
+        if self._may_be_bare(self._rest):
+            return None if len(self._rest) <= len(_BARE) else self._open(_BARE, 0, is_first=False)
         found = None if self._seen >= MAX_TAGS else _ANY.search(self._rest)
         if found is None:
             begun = 0 if self._seen >= MAX_TAGS else _beginning(self._rest, _ALL)
             return self._take("text", len(self._rest) - begun) or None
         tag, end = found[0].translate(_ASCII_LOWER), found.end()
         before = "".join((*self.written, self._rest[: found.start()]))
-        if (tag in _ALONE or not _is_code(before)) and self._depends(tag, found):
+        is_text = (tag not in _ALONE and _is_code(before)) or (tag.startswith("</s>") and _is_struck(before))
+        if not is_text and self._depends(tag, found):
             # What follows decides.
             return self._take("text", found.start()) or None
         self._seen += 1
@@ -202,6 +209,12 @@ class ThinkTags:
         self._close(tag)
         return [*text, ("restart", "")] if before.strip(BLANK) else text
 
+    def _may_be_bare(self, text: str) -> bool:
+        """Return whether a text begins a reply of gpt-oss without special tokens, or may do so."""
+        if self._before or self.written or self.has_found:
+            return False
+        return _BARE.startswith(text) or (text.startswith(_BARE) and text[len(_BARE)].isupper())
+
     def _is_mark(self, tag: str, before: str, after: str) -> bool:
         """Return whether a mark of GLM's is around a text. It may also be named in prose."""
         return self._is_in_box if tag == _BOX_END else _starts_line(before) or not after.startswith(" ")
@@ -219,7 +232,7 @@ class ThinkTags:
 
     def _open(self, tag: str, start: int, *, is_first: bool) -> list[TaggedText]:
         text = self._take("text", start)
-        self._closing = TAGS[tag]
+        self._closing = TAGS.get(tag, _BARE_END)
         if is_first:
             self._rest, self._has_block = self._rest[len(tag) :], True
         else:
@@ -246,7 +259,7 @@ def _beginning(text: str, tags: Sequence[str]) -> int:
     """Return the length of the end of a text that may be the beginning of a tag."""
     end = text[-_MAX_TAG_CHARS:].translate(_ASCII_LOWER)
     for at, character in enumerate(end):
-        if character in _FIRST and any(tag.startswith(end[at:]) for tag in tags):
+        if (character in _FIRST or tags is _BARE_END) and any(tag.startswith(end[at:]) for tag in tags):
             return len(end) - at
     return 0
 
@@ -261,6 +274,12 @@ def _closes(before: str, after: str) -> bool:
     if _starts_line(before) or not after.partition("\n")[0].strip(BLANK):
         return not _is_fenced(before) and before[-1:] not in ('"', "'", "`")
     return not _is_code(before) and before[-1:] not in " \"'(`" and after[0] not in " <\"'`),.;"
+
+
+def _is_struck(before: str) -> bool:
+    """Return whether this text has begun struck-out text in HTML: then `</s>` is its end."""
+    lower = before.translate(_ASCII_LOWER)
+    return lower.count("<s>") > lower.count("</s>")
 
 
 def _is_code(before: str) -> bool:

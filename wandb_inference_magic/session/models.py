@@ -87,6 +87,8 @@ class Models:
         # Another thread of the parent process may have held it.
         self._lock = Lock()
         self._catalogs: dict[str, Catalog] = {}
+        # The endpoints that no longer know a model of their list: it is fetched again when it is needed.
+        self._outdated: set[str] = set()
         # Why the last request for an endpoint's list failed.
         self._failures: dict[str, InferenceError] = {}
         # W&B's public feed, once it was fetched, and what is known of W&B's models by it, without their list.
@@ -131,21 +133,22 @@ class Models:
         if endpoint.is_local:
             return self.known(endpoint)
         kept = self._catalogs.get(endpoint.url)
-        if kept is not None and not refresh:
+        if kept is not None and not refresh and endpoint.url not in self._outdated:
             return kept
         with command.listener.waiting("asking the endpoint for its models") as redraw:
             fetched = self._fetch(command, redraw)
         with self._lock:
+            self._outdated.discard(endpoint.url)
             self._catalogs.pop(endpoint.url, None)
             if fetched.live:
                 self._catalogs[endpoint.url] = fetched
         return fetched
 
     def note_unknown_model(self, model: str, endpoint: Endpoint) -> None:
-        """Note that an endpoint does not know a model. If its list has it, the list is fetched again when needed."""
-        with self._lock:
-            if endpoint.url in self._catalogs and self._catalogs[endpoint.url].find(model) is not None:
-                del self._catalogs[endpoint.url]
+        """Note that an endpoint does not know a model. If its list has it, the list is out of date."""
+        kept = self._catalogs.get(endpoint.url)
+        if kept is not None and kept.find(model) is not None:
+            self._outdated.add(endpoint.url)
 
     def note_answered(self, request: PreparedRequest) -> None:
         """Note that a request was answered: its model takes its response format."""
@@ -278,7 +281,8 @@ class Models:
                 )
             return
         # Other endpoints take models that they do not list, such as aliases; their error names similar ids.
-        known = self._catalogs.get(endpoint.url) if endpoint.is_wandb else None
+        is_known = endpoint.is_wandb and endpoint.url not in self._outdated
+        known = self._catalogs.get(endpoint.url) if is_known else None
         if known is None or not known.live or model.startswith("wandb-artifact:///"):
             return
         found = known.find(model)
