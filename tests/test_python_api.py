@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import date
 from enum import Enum
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
 from typing import Any, get_type_hints
 
@@ -32,6 +33,7 @@ from wandb_inference_magic.engine.python_arguments import TAKES
 from wandb_inference_magic.messages.extract import CodeBlock
 from wandb_inference_magic.messages.reply import Reply, ToolCall, ToolStep
 from wandb_inference_magic.messages.tokens import Usage
+from wandb_inference_magic.session import current_session
 
 RunScript = Callable[..., Any]
 
@@ -474,3 +476,34 @@ def test_a_row_that_fails_is_reported_where_no_more_files_can_be_opened(
         """
     )
     assert "top_k is too large" in said
+
+
+@pytest.mark.parametrize(
+    ("what", "thread"),
+    [(what, thread) for what in ("chat", "map_prompts", "job") for thread in ("wb-event-loop", "asyncio_")]
+    + [("job", "wb-job")],
+)
+def test_a_machine_that_starts_no_more_threads_is_one_error_and_nothing_stays(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch, what: str, thread: str
+) -> None:
+    service.always = completion("Yes.")
+    monkeypatch.setattr(current_session(), "is_interactive", lambda: True)
+    start = Thread.start
+
+    def limited(self: Thread) -> None:
+        if self.name.startswith(thread):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    def run() -> object:
+        if what == "job":
+            return api.map_prompts(["a", "b"], "{{ text }}", background=True, cache=False).wait()
+        return api.chat("a") if what == "chat" else api.map_prompts(["a", "b"], "{{ text }}", cache=False)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", limited)
+        with pytest.raises(InferenceError, match="This machine starts no more threads: nothing was sent"):
+            run()
+    assert service.chats == []
+    assert not current_session().jobs.running
+    assert run() is not None

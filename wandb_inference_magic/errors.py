@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
 from .text import printable, redacted, safe_plain, wrapped
@@ -151,10 +151,30 @@ def inference_error_in(failure: BaseException) -> InferenceError | None:
 
     Exceptions that were being handled when the failure was raised do not count.
     """
+    return next((one for one in _causes(failure) if isinstance(one, InferenceError)), None)
+
+
+def _causes(failure: BaseException) -> Iterator[BaseException]:
+    """Yield a failure, what it was raised from, and so on."""
     cause: BaseException | None = failure
-    while cause is not None and not isinstance(cause, InferenceError):
+    while cause is not None:
+        yield cause
         cause = cause.__cause__
-    return cause
+
+
+def without_thread(failure: BaseException) -> InferenceError | None:
+    """Return the error for a failure because this machine starts no more threads, or None for another failure."""
+    # Python says so in words only, and the SDK wraps it.
+    if not any(isinstance(one, RuntimeError) and "start new thread" in str(one) for one in _causes(failure)):
+        return None
+    described = InferenceError(
+        "This machine starts no more threads: nothing was sent.",
+        why="The user or the container has as many processes and threads as it may have.",
+        remedy="Shut down other kernels or programs, or raise the limit (ulimit -u), and run the cell again.",
+        cause="missing",
+    )
+    described.is_unsent = True
+    return described
 
 
 def is_unsent(failure: BaseException) -> bool:

@@ -147,7 +147,7 @@ def test_a_job_whose_thread_cannot_start_is_over(
 
     monkeypatch.setattr(current_session(), "is_interactive", lambda: True)
     monkeypatch.setattr("wandb_inference_magic.jobs.job.Thread", Refusing)
-    with pytest.raises(RuntimeError, match="start new thread"):
+    with pytest.raises(InferenceError, match="This machine starts no more threads"):
         api.map_prompts(["a"], "{{ text }}", background=True)
     (job,) = current_session().jobs
     assert (job.state, job.is_over) == ("failed", True)  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from queue import Empty, SimpleQueue
@@ -40,9 +40,15 @@ class EventLoop:
     `asyncio.run` would not do: the kernel's own loop runs in the main thread already, and nest_asyncio, which many
     notebooks apply, replaces it. A child process made by `fork` has no copy of the thread, so it starts its own loop.
     Where no thread can be started (Pyodide), coroutines run on the loop that is there.
+
+    Parameters
+    ----------
+    explain : callable
+        Takes an error of Python when it starts a thread. Returns the one that is raised in its place, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, explain: Callable[[RuntimeError], Exception | None] = lambda _: None) -> None:
+        self._explain = explain
         self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
@@ -105,7 +111,8 @@ class EventLoop:
             return function()
         import asyncio
 
-        return self.run(asyncio.to_thread(function), meanwhile=meanwhile, interrupts=interrupts)
+        with self._explained():
+            return self.run(asyncio.to_thread(function), meanwhile=meanwhile, interrupts=interrupts)
 
     def begin(self, coroutine: Coroutine[Any, Any, T], ended: Callable[[], object] | None = None) -> Running[T]:
         """Start a coroutine. `ended` is called when it ends."""
@@ -115,7 +122,13 @@ class EventLoop:
         self, coroutines: Sequence[tuple[Coroutine[Any, Any, T], Callable[[], object] | None]]
     ) -> list[Running[T]]:
         """Start coroutines, each with what is called when it ends. The loop's thread is woken once for all of them."""
-        loop = self._start()
+        with self._explained():
+            try:
+                loop = self._start()
+            except RuntimeError:
+                for coroutine, _ in coroutines:
+                    coroutine.close()
+                raise
         running = [Running(loop, coroutine, ended) for coroutine, ended in coroutines]
 
         def begin() -> None:
@@ -128,6 +141,15 @@ class EventLoop:
         else:
             begin()
         return running
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            if (explained := self._explain(error)) is None:
+                raise
+            raise explained from None
 
     def _start(self) -> asyncio.AbstractEventLoop:
         """Start the thread if necessary, and return its loop. In Pyodide, return the loop that is there."""
@@ -147,7 +169,11 @@ class EventLoop:
             finally:
                 logger.disabled = disabled
             thread = Thread(target=loop.run_forever, name=THREAD_NAME, daemon=True)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                loop.close()
+                raise
             self._loop, self._thread = loop, thread
             return loop
 

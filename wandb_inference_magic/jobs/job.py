@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn
 from ..batch import Counts, JobView, cost_of, longest_wait
 from ..catalog import usd
 from ..concurrency import SECONDS_BETWEEN_LOOKS, deferred_interrupts
-from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened
+from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened, without_thread
 from ..rendering import line_bundle
 from ..session import JobEntry, JobRecord, RecordFile, delete_same
 from ..text import counted, duration, sum_or_none
@@ -143,9 +143,9 @@ class Job(JobEntry):
                 # What it shows belongs to the cell that started it.
                 context = copy_context()
                 Thread(target=context.run, args=(self._run,), name=f"wb-job-{self.id}", daemon=True).start()
-            except BaseException as failure:
-                self._end(Outcome(None, error=failure))
-                raise
+            except BaseException as failure:  # noqa: BLE001 - raised again
+                self._end(Outcome(None, error=(error := without_thread(failure) or failure)))
+                raise error from failure.__cause__
 
     def start_in_foreground(self) -> None:
         """Do the work in this thread, because no interactive front end is attached.

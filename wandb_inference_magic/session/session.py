@@ -23,6 +23,7 @@ from ..concurrency import (
     pass_to_children,
 )
 from ..config import WandbInference, expanded
+from ..errors import without_thread
 from .settings_file import SettingsFile
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Session:
     @built_once
     def loop(self) -> EventLoop:
         """The event loop on which requests run."""
-        return EventLoop()
+        return EventLoop(without_thread)
 
     @built_once
     def clients(self) -> Clients:
