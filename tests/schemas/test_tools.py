@@ -228,9 +228,11 @@ def test_docstrings_describe_the_function_and_its_parameters(function: Callable[
     assert definition == {"city": "The city, in English.", "days": "What it says.", "unit": "What it says."}
 
 
-def test_a_docstring_can_begin_with_its_parameters_and_have_notes_for_the_model() -> None:
+def test_a_docstring_can_have_notes_for_the_model() -> None:
     def tool(a, b):
-        """Args:
+        """Do it.
+
+        Args:
             `a`: one
             b: two
 
@@ -260,24 +262,10 @@ def test_a_docstring_can_begin_with_its_parameters_and_have_notes_for_the_model(
         >>> noted(1)
         """
 
-    assert description_of(tool) == "Returns: The temperature in kelvin."
+    assert description_of(tool) == "Do it.\n\nReturns: The temperature in kelvin."
     assert {name: of["description"] for name, of in parameters(tool)["properties"].items()} == {"a": "one", "b": "two"}
     assert description_of(noted) == "Do it.\n\nNotes: Call it once."
     assert parameters(noted)["properties"]["a"]["description"] == "one"
-
-
-def test_what_follows_the_fields_of_sphinx_is_about_the_function() -> None:
-    def tool(a):
-        """Do it.
-
-        :param a: one
-            line
-
-        Call it only once.
-        """
-
-    assert description_of(tool) == "Do it.\n\nCall it only once."
-    assert parameters(tool)["properties"]["a"]["description"] == "one line"
 
 
 def test_a_partial_that_has_the_name_of_its_function_keeps_what_is_bound() -> None:

@@ -12,12 +12,11 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from ..errors import InferenceError
-from ..imports import is_instance, loaded
+from ..imports import is_instance
 
 # Sequences with a text of their own.
 _NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
 MAX_DEPTH: Final = 500
-_DJANGO_MODEL: Final = "django.db.models.base.Model"
 # The method that returns all values of a key: of multidict and WebOb, of Werkzeug, Starlette and Django, of httpx.
 _ALL_OF_KEY: Final = ("getall", "getlist", "get_list")
 _SCALARS: Final = frozenset((str, int, float, bool, bytes, date, datetime, type(None)))
@@ -184,8 +183,7 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
     """Return the fields of a record by their names; None for any other value.
 
     A record is a dataclass, a named tuple or another value with `_asdict`, a SimpleNamespace, an object of attrs, an
-    entity of SQLAlchemy or a `sqlite3.Row`. Without private fields, so is a model of Django. A pydantic model is none:
-    see `dumped_model`.
+    entity of SQLAlchemy or a `sqlite3.Row`. A pydantic model is none: see `dumped_model`.
 
     Parameters
     ----------
@@ -208,21 +206,12 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
         names = [one.name for one in kind.__attrs_attrs__]
     elif is_instance(getattr(kind, "__mapper__", None), "sqlalchemy.orm.Mapper"):
         names = [one.key for one in kind.__mapper__.column_attrs]
-        if not private and _has_own_text(kind, object):
+        if not private and (kind.__str__, kind.__repr__) != (object.__str__, object.__repr__):
             return None
-    elif not private and is_instance(value, _DJANGO_MODEL):
-        if _has_own_text(kind, loaded(_DJANGO_MODEL)):
-            return None
-        # Those that are deferred would each be a query.
-        names = [one.attname for one in kind._meta.concrete_fields if one.attname in vars(value)]
     else:
         return dict(zip(value.keys(), value, strict=True)) if is_instance(value, "sqlite3.Row") else None
     left_out = frozenset[str]() if private else private_fields(kind)
     return {name: getattr(value, name, None) for name in names if name not in left_out}
-
-
-def _has_own_text(kind: type, base: type) -> bool:
-    return (kind.__str__, kind.__repr__) != (base.__str__, base.__repr__)
 
 
 def public_items(value: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
@@ -243,12 +232,10 @@ def is_container(value: object) -> bool:
     """Return whether a value has items, as a list or a dict of Python has, whatever its class.
 
     A class that notebooks show by a summary, as those of xarray, has that summary instead. The text of a result of SQL
-    or of a query of Django is a part of its rows.
+    is a part of its rows.
     """
     if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
         return not is_opaque_tuple(value)
-    if is_instance(value, "django.db.models.query.QuerySet"):
-        return True
     has_items = isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
     return (has_items and not hasattr(type(value), "_repr_html_")) or has_named_columns(type(value))
 
