@@ -932,13 +932,6 @@ def test_a_grey_picture_with_its_alpha_multiplied_in_is_an_image() -> None:
     assert (picture.mode, picture.getpixel((0, 0))) == ("LA", (100, 255))
 
 
-def test_an_image_of_ipython_may_hold_its_bytes_as_a_text() -> None:
-    data = io.BytesIO()
-    PIL.Image.new("RGB", (2, 2), "red").save(data, "PNG")
-    shown = IPython.display.Image(data=data.getvalue().decode("latin-1"), format="png")
-    assert picture_of(shown).getpixel((0, 0)) == (255, 0, 0)
-
-
 def test_an_attribute_called_figure_is_not_read_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be costly, or change something."""
     read: list[object] = []

@@ -27,7 +27,7 @@ MAX_FILE_BYTES: Final = 20_000_000
 MAX_PNG_BYTES: Final = 2_000_000
 # Where the metadata of a file is looked for: at its start, or in WebP at its end.
 MAX_HEAD_BYTES: Final = 200_000
-IMAGE_TYPES: Final = ("image/png", "image/jpeg")
+IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")
 ORIENTATION: Final = 0x0112
 FIGURE: Final = "matplotlib.figure.Figure"
 # What may say how an image is to be turned: EXIF in its forms, and XMP.
@@ -279,11 +279,7 @@ def _plain_mode(picture: Any) -> Any:
 
 def image_from_ipython(shown: Any) -> Image:
     """Return the image of an `IPython.display.Image`."""
-    data = shown.data
-    if isinstance(data, str):
-        with suppress(ValueError):
-            data = data.encode("latin-1")
-    if isinstance(data, bytes) and (image := image_from_bytes(data)):
+    if image := image_from_png(shown):
         return image
     if isinstance(shown.url, str) and shown.url:
         return Image(shown.url)
