@@ -234,53 +234,6 @@ def test_all_rows_of_a_result_of_sql_are_sent(result: object, text: str) -> None
     assert text_of(result) == json_of(result) == text
 
 
-class DjangoModel:
-    """As of Django: its text has none of its fields."""
-
-    _meta = SimpleNamespace(concrete_fields=[SimpleNamespace(attname=name) for name in ("id", "title", "deferred")])
-
-    def __init__(self, title: str) -> None:
-        self.id, self.title = 1, title
-
-    def __str__(self) -> str:
-        return "Model object (1)"
-
-
-class Named(DjangoModel):
-    def __str__(self) -> str:
-        return self.title
-
-
-class QuerySet:
-    """As of Django: its text has the first rows only."""
-
-    def __init__(self, rows: list[Any]) -> None:
-        self._rows = rows
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __repr__(self) -> str:
-        return f"<QuerySet {self._rows[:1]}>"
-
-
-def test_a_query_of_django_is_all_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "django.db.models.query", SimpleNamespace(QuerySet=QuerySet))
-    monkeypatch.setitem(sys.modules, "django.db.models.base", SimpleNamespace(Model=DjangoModel))
-    for rows, text in (
-        (["a", "b"], '["a", "b"]'),
-        ([DjangoModel("a"), Named("b")], '[{"id": 1, "title": "a"}, "b"]'),
-        ([], "[]"),
-    ):
-        value = QuerySet(rows)
-        assert text_of(value) == json_of(value) == render("{{ '' ~ v }}", {"v": value}) == text
-    assert text_of(DjangoModel("a")) == '{"id": 1, "title": "a"}'
-    assert text_of(Named("b")) == "b"
-
-
 def test_rows_of_a_result_of_sql_that_are_left_out_are_counted() -> None:
     assert text_of(ResultSet(["a"], [(1,)] * 3000)).endswith('"[... 2,000 more left out ...]"\n]')
 
@@ -977,13 +930,6 @@ def test_a_pil_image_of_one_page_or_a_photo_with_its_preview_is_an_image(kind: s
 def test_a_grey_picture_with_its_alpha_multiplied_in_is_an_image() -> None:
     picture = picture_of(PIL.Image.new("LA", (2, 2), (100, 255)).convert("La"))
     assert (picture.mode, picture.getpixel((0, 0))) == ("LA", (100, 255))
-
-
-def test_an_image_of_ipython_may_hold_its_bytes_as_a_text() -> None:
-    data = io.BytesIO()
-    PIL.Image.new("RGB", (2, 2), "red").save(data, "PNG")
-    shown = IPython.display.Image(data=data.getvalue().decode("latin-1"), format="png")
-    assert picture_of(shown).getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_an_attribute_called_figure_is_not_read_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:

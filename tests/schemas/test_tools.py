@@ -228,9 +228,11 @@ def test_docstrings_describe_the_function_and_its_parameters(function: Callable[
     assert definition == {"city": "The city, in English.", "days": "What it says.", "unit": "What it says."}
 
 
-def test_a_docstring_can_begin_with_its_parameters_and_have_notes_for_the_model() -> None:
+def test_a_docstring_can_have_notes_for_the_model() -> None:
     def tool(a, b):
-        """Args:
+        """Do it.
+
+        Args:
             `a`: one
             b: two
 
@@ -260,24 +262,10 @@ def test_a_docstring_can_begin_with_its_parameters_and_have_notes_for_the_model(
         >>> noted(1)
         """
 
-    assert description_of(tool) == "Returns: The temperature in kelvin."
+    assert description_of(tool) == "Do it.\n\nReturns: The temperature in kelvin."
     assert {name: of["description"] for name, of in parameters(tool)["properties"].items()} == {"a": "one", "b": "two"}
     assert description_of(noted) == "Do it.\n\nNotes: Call it once."
     assert parameters(noted)["properties"]["a"]["description"] == "one"
-
-
-def test_what_follows_the_fields_of_sphinx_is_about_the_function() -> None:
-    def tool(a):
-        """Do it.
-
-        :param a: one
-            line
-
-        Call it only once.
-        """
-
-    assert description_of(tool) == "Do it.\n\nCall it only once."
-    assert parameters(tool)["properties"]["a"]["description"] == "one line"
 
 
 def test_a_partial_that_has_the_name_of_its_function_keeps_what_is_bound() -> None:
@@ -530,29 +518,13 @@ def test_positional_only_parameters_may_have_defaults() -> None:
     assert received(tool, {"a": 1, "e": 50, "d": 40}) == [1, 2, 3, 40, 50]
 
 
-def test_extra_arguments_are_passed_to_a_function_that_takes_them() -> None:
+def test_extra_arguments_are_not_offered() -> None:
     def tool(a: int, **others: date):
         return [a, others]
 
-    assert parameters(tool)["additionalProperties"] is True
-    assert "others" not in parameters(tool)["properties"]
-    sent = {"a": 1, "argument_0": "2026-10-07", "schema": "2026-10-08"}
-    assert received(tool, sent) == [1, {"argument_0": date(2026, 10, 7), "schema": date(2026, 10, 8)}]
-    refused = step(tool, '{"a": 1, "z": "soon"}')
-    assert not refused.ok
-    assert "z: " in refused.result
-
-
-def test_a_dataclass_receives_only_its_own_fields() -> None:
-    @dataclass(slots=True)
-    class Slim:
-        a: int
-
-    def tool(slim, **others):
-        return [slim.a, others]
-
-    tool.__annotations__ = {"slim": Slim}
-    assert received(tool, {"slim": {"a": 1, "z": 2}, "y": 3}) == [1, {"y": 3}]
+    assert list(parameters(tool)["properties"]) == ["a"]
+    assert received(tool, {"a": 1}) == [1, {}]
+    assert "z: Extra inputs are not permitted" in step(tool, '{"a": 1, "z": "soon"}').result
 
 
 def test_a_field_that_a_dataclass_sets_itself_is_no_parameter() -> None:
@@ -665,7 +637,7 @@ def test_arguments_bound_by_the_user_cannot_be_set_by_the_model() -> None:
     for sent in ('{"column": "a", "safe": false}', '{"column": "a", "frame": []}'):
         refused = step(bound, sent)
         assert not refused.ok
-        assert "the user has set" in refused.result
+        assert "not permitted" in refused.result
 
 
 # --- functions that cannot be tools

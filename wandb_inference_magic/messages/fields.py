@@ -12,12 +12,11 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from ..errors import InferenceError
-from ..imports import is_instance, loaded
+from ..imports import is_instance
 
 # Sequences with a text of their own.
 _NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
 MAX_DEPTH: Final = 500
-_DJANGO_MODEL: Final = "django.db.models.base.Model"
 # The method that returns all values of a key: of multidict and WebOb, of Werkzeug, Starlette and Django, of httpx.
 _ALL_OF_KEY: Final = ("getall", "getlist", "get_list")
 _SCALARS: Final = frozenset((str, int, float, bool, bytes, date, datetime, type(None)))
@@ -35,13 +34,17 @@ def is_opaque_tuple(value: object) -> bool:
 
 def _private_fields(kind: type) -> frozenset[str]:
     """Return the fields that a dataclass, an attrs class or a model keeps out of its own text: they may be secrets."""
-    described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
     models = _described_by_pydantic(kind)
     return frozenset(
         # For attrs it may be a function, which masks the value.
-        {one.name for one in described if one.repr is not True}
+        {one.name for one in _described(kind) if one.repr is not True}
         | {name for name, one in models.items() if not one.repr or getattr(one, "exclude", False)}
     )
+
+
+def _described(kind: type) -> tuple[Any, ...]:
+    """Return the fields of a dataclass or an attrs class; none for any other."""
+    return (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
 
 
 # Asked of each value.
@@ -116,7 +119,7 @@ def parts_have_private_fields(value: Any) -> bool:
 
 
 def shows_private_fields(value: Any, text: str = "__str__") -> bool:
-    """Return whether a value's own text shows a private field of it or of a part: pydantic's shows what it excludes.
+    """Return whether a value's own text may show a private field of it or of a part: pydantic's shows what it excludes.
 
     Parameters
     ----------
@@ -124,12 +127,22 @@ def shows_private_fields(value: Any, text: str = "__str__") -> bool:
     text : str
         The method that makes the text: `__str__` or `__repr__`. One of the user's own shows what it is meant to show.
     """
-    if type(value) in _SCALARS:
+    if type(value) in _SCALARS or not (is_container(value) or _is_made_by_library(type(value), text)):
         return False
     with suppress(RecursionError):
-        # The text of a part is its repr.
-        return _text_shows(value, text) or any(map(_text_shows, _walk(_parts_in_text(value, text), _parts_in_text)))
+        return has_private_fields(value)
     return False
+
+
+def _is_made_by_library(kind: Any, text: str) -> bool:
+    """Return whether a library has made the text of a class from its fields."""
+    method = getattr(kind, text)
+    method = kind.__repr__ if method is object.__str__ else method
+    if _described(kind):
+        # `dataclass` wraps the method, and attrs compiles it.
+        made_in = getattr(getattr(method, "__code__", None), "co_filename", "")
+        return hasattr(method, "__wrapped__") or made_in.startswith("<attrs generated")
+    return str(getattr(method, "__module__", "")).startswith("pydantic.")
 
 
 def _walk(values: Iterable[Any], parts_of: Callable[[Any], Iterable[Any]]) -> Iterator[Any]:
@@ -161,43 +174,16 @@ def _has_own_private_fields(value: Any) -> bool:
 def _parts_sent(value: Any) -> Iterable[Any]:
     if is_container(value):
         return value.values() if isinstance(value, Mapping) else value
-    names = _field_names(value) if hasattr(type(value), "model_dump") else getattr(value, "__dataclass_fields__", ())
+    kind = type(value)
+    names = _field_names(value) if hasattr(kind, "model_dump") else [one.name for one in _described(kind)]
     return (getattr(value, name, None) for name in names)
-
-
-def _text_shows(value: Any, text: str = "__repr__") -> bool:
-    return not is_container(value) and not private_fields(type(value)).isdisjoint(_names_in_text(value, text))
-
-
-def _parts_in_text(value: Any, text: str = "__repr__") -> Iterable[Any]:
-    if is_container(value):
-        return value.values() if isinstance(value, Mapping) else value
-    return (getattr(value, name) for name in _names_in_text(value, text) if _has(value, name))
-
-
-def _names_in_text(value: Any, text: str) -> list[str]:
-    """Return the fields in a value's text that a library has made for its class; none if its text is the user's."""
-    kind: Any = type(value)
-    method = getattr(kind, text)
-    method = kind.__repr__ if method is object.__str__ else method
-    described = (*getattr(kind, "__dataclass_fields__", {}).values(), *getattr(kind, "__attrs_attrs__", ()))
-    if described:
-        # `dataclass` wraps the method, and attrs compiles it.
-        made_in = getattr(getattr(method, "__code__", None), "co_filename", "")
-        is_made = hasattr(method, "__wrapped__") or made_in.startswith("<attrs generated")
-        return [one.name for one in described if one.repr is True and is_made]
-    if not str(getattr(method, "__module__", "")).startswith("pydantic."):
-        return []
-    extra = getattr(value, "model_extra", None) or ()
-    return [*(name for name, one in _described_by_pydantic(kind).items() if one.repr), *extra]
 
 
 def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
     """Return the fields of a record by their names; None for any other value.
 
     A record is a dataclass, a named tuple or another value with `_asdict`, a SimpleNamespace, an object of attrs, an
-    entity of SQLAlchemy or a `sqlite3.Row`. Without private fields, so is a model of Django. A pydantic model is none:
-    see `dumped_model`.
+    entity of SQLAlchemy or a `sqlite3.Row`. A pydantic model is none: see `dumped_model`.
 
     Parameters
     ----------
@@ -220,21 +206,12 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
         names = [one.name for one in kind.__attrs_attrs__]
     elif is_instance(getattr(kind, "__mapper__", None), "sqlalchemy.orm.Mapper"):
         names = [one.key for one in kind.__mapper__.column_attrs]
-        if not private and _has_own_text(kind, object):
+        if not private and (kind.__str__, kind.__repr__) != (object.__str__, object.__repr__):
             return None
-    elif not private and is_instance(value, _DJANGO_MODEL):
-        if _has_own_text(kind, loaded(_DJANGO_MODEL)):
-            return None
-        # Those that are deferred would each be a query.
-        names = [one.attname for one in kind._meta.concrete_fields if one.attname in vars(value)]
     else:
         return dict(zip(value.keys(), value, strict=True)) if is_instance(value, "sqlite3.Row") else None
     left_out = frozenset[str]() if private else private_fields(kind)
     return {name: getattr(value, name, None) for name in names if name not in left_out}
-
-
-def _has_own_text(kind: type, base: type) -> bool:
-    return (kind.__str__, kind.__repr__) != (base.__str__, base.__repr__)
 
 
 def public_items(value: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
@@ -255,12 +232,10 @@ def is_container(value: object) -> bool:
     """Return whether a value has items, as a list or a dict of Python has, whatever its class.
 
     A class that notebooks show by a summary, as those of xarray, has that summary instead. The text of a result of SQL
-    or of a query of Django is a part of its rows.
+    is a part of its rows.
     """
     if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
         return not is_opaque_tuple(value)
-    if is_instance(value, "django.db.models.query.QuerySet"):
-        return True
     has_items = isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
     return (has_items and not hasattr(type(value), "_repr_html_")) or has_named_columns(type(value))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -27,12 +27,9 @@ MAX_FILE_BYTES: Final = 20_000_000
 MAX_PNG_BYTES: Final = 2_000_000
 # Where the metadata of a file is looked for: at its start, or in WebP at its end.
 MAX_HEAD_BYTES: Final = 200_000
-IMAGE_TYPES: Final = ("image/png", "image/jpeg")
+IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")
 ORIENTATION: Final = 0x0112
 FIGURE: Final = "matplotlib.figure.Figure"
-# The mark in or at the end of a whole image.
-_MARKS: Final = {"png": b"IEND", "jpeg": b"\xff\xd9"}
-_GIF_END: Final = b";"
 # What may say how an image is to be turned: EXIF in its forms, and XMP.
 _METADATA: Final = (b"Exif", b"eXIf", b"EXIF", b"Raw profile type exif", b"tiff:Orientation")
 # The formats of PIL whose frames are pages or an animation. Those of a photo (MPO) are versions of it.
@@ -90,28 +87,9 @@ def image_inside(value: object) -> InferenceError:
 
 
 def image_from_bytes(data: bytes) -> Image | None:
-    """Return an image from a file's bytes, upright, or None for a format that models do not read.
-
-    Raises
-    ------
-    InferenceError
-        If the end of the image is missing.
-    """
+    """Return an image from a file's bytes, upright, or None for a format that models do not read."""
     kind = _kind(data)
-    if not kind:
-        return None
-    if _is_cut(kind, data):
-        raise InferenceError("An image is cut off: its end is missing.", remedy="Save or download it again.")
-    return _turned(data) or _image(kind, data)
-
-
-def _is_cut(kind: str, data: bytes) -> bool:
-    if kind == "webp":
-        # Its head has the length of what follows.
-        return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    if kind == "gif":
-        return not data.rstrip(b"\0\r\n ").endswith(_GIF_END)
-    return _MARKS[kind] not in data
+    return (_turned(data) or _image(kind, data)) if kind else None
 
 
 def image_from_record(value: object) -> Image | None:
@@ -207,27 +185,23 @@ def image_from_figure(value: Any) -> Image:
 
 def image_from_panels(value: object) -> Image | None:
     """Return the image of the one matplotlib figure in which all values of a container are drawn; None for others."""
-    values: Iterable[Any] = value if isinstance(value, list | tuple) else ()
-    if isinstance(value, dict) and all(isinstance(one, list) for one in value.values()):
-        # The lists of lines that `plt.boxplot()` gives.
-        values = value.values()
-    figures = map(_figure_of, _flat(values))
+    figures = map(_figure_of, _flat(value))
     figure = next(figures, None)
     # A long list of other values is read no further than its first.
     is_one = figure is not None and all(one is figure for one in figures)
     return image_from_figure(figure) if is_one else None
 
 
-def _flat(values: Iterable[Any], levels: int = 2) -> Iterator[Any]:
-    """Yield the items of lists, and of the lists in them: those of `plt.hist()` for several sets of numbers."""
-    for value in values:
-        # `plt.subplots()` gives the figure, and its axes as an array; `plt.hist()` the numbers, and its bars.
-        if type(value).__name__ == "ndarray":
-            yield from value.flat if value.dtype == object else ()
-        elif levels and isinstance(value, list | tuple):
-            yield from _flat(value, levels - 1)
-        else:
-            yield value
+def _flat(value: Any, levels: int = 3) -> Iterator[Any]:
+    """Yield the items of a container, and of those in it: of the lists that `plt.hist()` and `plt.boxplot()` give."""
+    # `plt.subplots()` gives the figure, and its axes as an array; `plt.hist()` the numbers, and its bars.
+    if type(value).__name__ == "ndarray":
+        yield from value.flat if value.dtype == object else ()
+    elif levels and isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _flat(one, levels - 1)
+    else:
+        yield value
 
 
 def _figure_of(value: Any) -> Any:
@@ -305,11 +279,7 @@ def _plain_mode(picture: Any) -> Any:
 
 def image_from_ipython(shown: Any) -> Image:
     """Return the image of an `IPython.display.Image`."""
-    data = shown.data
-    if isinstance(data, str):
-        with suppress(ValueError):
-            data = data.encode("latin-1")
-    if isinstance(data, bytes) and (image := image_from_bytes(data)):
+    if image := image_from_png(shown):
         return image
     if isinstance(shown.url, str) and shown.url:
         return Image(shown.url)

@@ -40,8 +40,9 @@ _CALLED: Final = "() "
 _ARGUMENTS: Final = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
 _ORDERINGS: Final = ("gt", "greaterthan", ">", "ge", ">=", "lt", "lessthan", "<", "le", "<=")
 _EQUALITIES: Final = ("eq", "equalto", "==", "ne", "!=")
-_KINDS: Final = ("boolean", "false", "float", "integer", "number", "string", "true")
-_CALCULATED: Final = ("divisibleby", "even", "odd")
+_OF_SCALARS: Final = (
+    *("boolean", "divisibleby", "even", "false", "float", "integer", "number", "odd", "string", "true"),
+)
 
 
 class _Undefined(StrictUndefined):
@@ -94,8 +95,7 @@ class PromptEnvironment(Environment):
         self.filters |= filters_for_missing(self.filters)
         self.filters |= _FILTERS
         tests: dict[str, Any] = self.tests
-        tests |= {name: _test_of_scalar(tests[name]) for name in _KINDS}
-        tests |= {name: _test_of_scalar(tests[name], is_calculated=True) for name in _CALCULATED}
+        tests |= {name: _test_of_scalar(tests[name]) for name in _OF_SCALARS}
         # `x is None` is Python's way to write it.
         tests |= {"None": is_missing, "True": tests["true"], "False": tests["false"]}
         tests |= {name: _comparison(tests[name], _ordered) for name in _ORDERINGS}
@@ -277,18 +277,13 @@ def _comparison(test: Callable[[Any, Any], Any], replaced: Callable[[Any], Any])
     return lambda value, other: bool(test(replaced(value), replaced(other)))
 
 
-def _test_of_scalar(test: Callable[..., Any], *, is_calculated: bool = False) -> Callable[..., bool]:
-    """Return a test of a value, which sees a scalar of NumPy or pyarrow as that of Python.
-
-    One that is calculated is false for a missing value.
-    """
+def _test_of_scalar(test: Callable[..., Any]) -> Callable[..., bool]:
+    """Return a test that is false for a missing value, and sees a scalar of NumPy or pyarrow as that of Python."""
 
     def test_of_scalar(value: Any, *others: Any) -> bool:
-        if is_instance(value, "pyarrow.Scalar"):
-            value = value.as_py()
-        if is_calculated and is_missing(value):
-            return False
-        return bool(test(value.item() if is_instance(value, "numpy.generic") else value, *others))
+        value = value_or_none(value)
+        value = value.item() if is_instance(value, "numpy.generic") else value
+        return value is not None and bool(test(value, *others))
 
     return test_of_scalar
 

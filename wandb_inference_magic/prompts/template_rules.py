@@ -33,12 +33,12 @@ _TEXTS: Final = (
     *("striptags", "title", "trim", "truncate", "upper", "urlencode", "urlize", "wordwrap"),
 )
 _LISTS: Final = (
-    *("batch", "items", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr", "slice"),
+    *("batch", "items", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "unique"),
 )
 # They leave missing items out, as pandas does, or put them last.
 _SKIPPING: Final = ("max", "min", "sum")
 # Of nothing they give nothing: Jinja2 would raise, or write "None".
-_ABSENT: Final = ("filesizeformat", "pprint", "random", "xmlattr")
+_ABSENT: Final = ("dictsort", "filesizeformat", "pprint", "random", "xmlattr")
 # They give NaN: the number is not known, and neither is what is calculated from it.
 _NUMBERS: Final = ("abs", "count", "float", "int", "length", "round", "wordcount")
 _WITH_DEFAULT: Final = ("float", "int")
@@ -59,10 +59,8 @@ class Group(NamedTuple):
 
 # What comes of the missing items, after the others.
 _SORTING: Final[dict[str, Callable[[list[Any]], list[Any]]]] = {
-    "dictsort": list,
     "groupby": lambda items: [Group(None, items)] if items else [],
     "sort": list,
-    "unique": lambda items: items[:1],
 }
 
 
@@ -312,9 +310,8 @@ def _with_missing_apart(run: Filter, last: Callable[[list[Any]], list[Any]] | No
         if is_missing(values[place]):
             return []
         has_none = _missing_test(parameters.bind(*values, **options).arguments)
-        items = list(values[place].items() if isinstance(values[place], Mapping) else ordered_items(values[place]))
-        present: Any = [one for one in items if not has_none(one)]
-        present = dict(present) if isinstance(values[place], Mapping) else present
+        items = list(ordered_items(values[place]))
+        present = [one for one in items if not has_none(one)]
         found = run(*values[:place], present, *values[place + 1 :], **options)
         if isinstance(found, Undefined) and items:
             # Of nothing but missing items the largest is missing.
@@ -325,9 +322,7 @@ def _with_missing_apart(run: Filter, last: Callable[[list[Any]], list[Any]] | No
 
 
 def _missing_test(options: Mapping[str, Any]) -> Callable[[Any], bool]:
-    """Return whether what a filter looks at is missing in an item: the item, its attribute, the value of a pair."""
-    if options.get("by") == "value":
-        return lambda pair: is_missing(pair[1])
+    """Return whether what a filter looks at is missing in an item: the item, or its attribute."""
     if options.get("attribute") is None:
         return is_missing
     names = str(options["attribute"]).split(",")

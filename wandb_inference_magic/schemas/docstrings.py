@@ -9,8 +9,6 @@ from types import WrapperDescriptorType
 from typing import Any, Final
 
 MAX_DESCRIPTION_CHARS: Final = 1_000
-# Stands for a summary where there is none.
-_NO_SUMMARY: Final = "-"
 # The sections of a docstring that are about the whole function, and of use to a model.
 _SECTIONS: Final = ("returns", "note", "notes", "warning", "warnings")
 
@@ -27,21 +25,14 @@ def read_docstring(function: object) -> tuple[str, dict[str, str]]:
 
 
 def _parsed(docstring: str) -> tuple[str, dict[str, str]]:
-    from docstring_parser import DocstringStyle, ParseError, parse
+    from docstring_parser import ParseError, parse
 
     # The parser does not know this heading of Google style.
     docstring = re.sub(r"^Keyword Arg(ument)?s:", "Params:", docstring, flags=re.MULTILINE)
-    # Nor does it know a docstring that begins with one.
-    begins = re.match(r"(Arg(ument)?s|Params|Parameters):", docstring)
-    docstring = f"{_NO_SUMMARY}\n\n{docstring}" if begins else docstring
     try:
         parsed = parse(docstring)
     except (ParseError, LookupError):
         return _cut(docstring), {}
-    rest = ""
-    if parsed.style is DocstringStyle.REST and parsed.meta and parsed.meta[-1].description:
-        # The parser takes what follows the last field for a part of it.
-        parsed.meta[-1].description, _, rest = parsed.meta[-1].description.partition("\n\n")
     # One entry can describe several parameters.
     texts = {
         name.strip(" *`"): _cut(" ".join(one.description.split()))
@@ -49,7 +40,7 @@ def _parsed(docstring: str) -> tuple[str, dict[str, str]]:
         if one.description and one.args[0] != "attribute"
         for name in one.arg_name.split(",")
     }
-    sections = [(parsed.description or "").removeprefix(_NO_SUMMARY).strip(), rest.strip()]
+    sections = [(parsed.description or "").strip()]
     sections += [
         f"{one.args[0].capitalize()}: {' '.join(one.description.split())}"
         for one in parsed.meta

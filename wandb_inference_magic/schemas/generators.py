@@ -12,7 +12,6 @@ from copy import copy
 from enum import Enum
 from inspect import iscoroutinefunction
 from operator import attrgetter
-from types import SimpleNamespace
 from typing import Any, Final, TypeVar, get_args, get_origin
 
 from pydantic import PydanticUserError, TypeAdapter
@@ -39,20 +38,9 @@ class _JsonGenerator(GenerateJsonSchema):
         return json.loads(json.dumps(super().generate(schema, mode), default=as_json))
 
     def literal_schema(self, schema: Any) -> Any:
-        changed: Any = {**schema, "expected": [*map(_as_python, schema["expected"])]}
-        made = super().literal_schema(changed)
+        made = super().literal_schema(schema)
         # Before 2.9, pydantic has a wrong name for the type of floats.
         return made | {"type": "number"} if made.get("type") == "numeric" else made
-
-    def enum_schema(self, schema: Any) -> Any:
-        members = [SimpleNamespace(value=_as_python(one.value)) for one in schema["members"]]
-        changed: Any = {**schema, "members": members}
-        return super().enum_schema(changed)
-
-
-def _as_python(value: Any) -> Any:
-    """Return a number of NumPy as that of Python, and any other value as it is."""
-    return value.tolist() if hasattr(value, "tolist") else value
 
 
 class SentSchemaGenerator(_JsonGenerator):
@@ -191,7 +179,7 @@ def _of_members(node: dict[str, Any], *, is_key: bool) -> dict[str, Any]:
     held: Any = {name: one for name, one in node.items() if name != "ref"}
     members: list[Any] = node["members"] if node["type"] == "enum" else node["expected"]
     try:
-        forms = [to_jsonable_python(_as_python(_value_of(one))) for one in members]
+        forms = [to_jsonable_python(_value_of(one)) for one in members]
     except ValueError:
         return node  # JSON has no such values: the JSON schema cannot be made either
     if is_key:

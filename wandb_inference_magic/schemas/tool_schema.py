@@ -36,17 +36,13 @@ def name_of(function: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One function, its definition for the model, and how its arguments are read.
-
-    `others` is the parameter `**kwargs`, if the function has one.
-    """
+    """One function, its definition for the model, and how its arguments are read."""
 
     name: str
     function: Callable[..., Any]
     definition: dict[str, Any]
     arguments: TypeAdapter[dict[str, Any]]
     parameters: Sequence[inspect.Parameter]
-    others: inspect.Parameter | None
 
     def read(self, given: Any) -> tuple[list[object], dict[str, object]]:
         """Read the arguments that the model wrote. Raise ValueError (or its subclass, pydantic's ValidationError)."""
@@ -60,19 +56,7 @@ class Tool:
             for parameter in self.parameters
             if parameter.kind is parameter.POSITIONAL_ONLY
         ]
-        others = self._read_others(given)
-        if taken := _bound(self.function).keys() & others.keys():
-            raise ValueError(f"the user has set {', '.join(sorted(taken))}")
-        return positional, read | others
-
-    def _read_others(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        if self.others is None:
-            return {}
-        from pydantic import TypeAdapter
-
-        known = {parameter.name for parameter in self.parameters}
-        others = {name: value for name, value in given.items() if name not in known}
-        return TypeAdapter(dict[str, self.others.annotation]).validate_python(others)  # type: ignore[name-defined]
+        return positional, read
 
 
 def describe(function: object, name: str) -> Tool:
@@ -88,8 +72,7 @@ def describe(function: object, name: str) -> Tool:
             "Give it a name: def name(...), with a docstring that says what it does.",
         )
     parameters = [_annotated(name, function, _without_field(one)) for one in _parameters(name, function)]
-    others = parameters.pop() if parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD else None
-    arguments = _arguments(parameters, takes_others=others is not None)
+    arguments = _arguments(parameters)
     description, texts = read_docstring(function)
     return Tool(
         name=name,
@@ -104,7 +87,6 @@ def describe(function: object, name: str) -> Tool:
         },
         arguments=arguments,
         parameters=parameters,
-        others=others,
     )
 
 
@@ -114,7 +96,7 @@ def _no_tool(who: str, why: str, remedy: str, *, parameter: str = "") -> Inferen
 
 
 def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """Return the parameters that the model may set."""
+    """Return the parameters that the model may set: those with a name that the user has not bound."""
     try:
         parameters = inspect.signature(_without_wrapped(function)).parameters.values()
     except (ValueError, TypeError, NameError) as error:
@@ -133,7 +115,7 @@ def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Paramet
                 "Write a function with named parameters (a decorator needs functools.wraps).",
                 parameter=f"*{parameter.name}",
             )
-    return [parameter for parameter in parameters if parameter.name not in _bound(function)]
+    return [one for one in parameters if one.kind is not one.VAR_KEYWORD and one.name not in _bound(function)]
 
 
 def _without_wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -177,7 +159,7 @@ def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Param
         hint = get_type_hints(stand_in, globalns=_globals_of(function), include_extras=True)[parameter.name]
         known = with_known_typed_dicts(hint)
         alone = [parameter.replace(annotation=known)]
-        _schema(_arguments(alone, takes_others=False), alone, {})
+        _schema(_arguments(alone), alone, {})
     except Exception as error:
         raise _no_tool(
             name,
@@ -208,7 +190,7 @@ def _globals_of(function: object) -> dict[str, Any]:
     return getattr(target, "__globals__", {})
 
 
-def _arguments(parameters: Iterable[inspect.Parameter], *, takes_others: bool) -> TypeAdapter[dict[str, Any]]:
+def _arguments(parameters: Iterable[inspect.Parameter]) -> TypeAdapter[dict[str, Any]]:
     from pydantic import ConfigDict, Field, TypeAdapter
     from typing_extensions import NotRequired, TypedDict
 
@@ -225,8 +207,7 @@ def _arguments(parameters: Iterable[inspect.Parameter], *, takes_others: bool) -
     # Not a model: a model has attributes of its own, and a parameter can have the same name.
     make: Any = TypedDict
     arguments = make("Arguments", fields)
-    # Not "allow": a dataclass among the parameters would inherit it and receive attributes that it does not have.
-    arguments.__pydantic_config__ = ConfigDict(extra="ignore" if takes_others else "forbid")
+    arguments.__pydantic_config__ = ConfigDict(extra="forbid")
     return for_json(TypeAdapter(arguments))
 
 
@@ -237,7 +218,6 @@ def _schema(
     from .generators import SentSchemaGenerator
 
     schema: dict[str, Any] = copy_without(("title",), arguments.json_schema(schema_generator=SentSchemaGenerator))
-    schema.setdefault("additionalProperties", True)
     properties = schema.setdefault("properties", {})
     for parameter in parameters:
         entry = properties[parameter.name]
