@@ -216,15 +216,9 @@ class FrameRows:
         frame = nw.to_native(self._frame.drop([name for name in dropped if name in self._frame.columns]))
         if nw.dependencies.is_pandas_like_dataframe(frame):
             return with_pandas_columns(frame, columns)
-        if nw.dependencies.is_polars_dataframe(frame):
-            import polars as pl
-
-            made, notices = built(columns, polars_series)
-            return frame.with_columns(pl.Series(name, one) for name, one in made.items()), notices
-        made, notices = built(columns, arrow_array)
-        for name, one in made.items():
-            frame = frame.append_column(name, [one])
-        return frame, notices
+        made, notices = built(columns, polars_series if nw.dependencies.is_polars_dataframe(frame) else arrow_array)
+        added = [nw.from_native(one, series_only=True).alias(name) for name, one in made.items()]
+        return nw.to_native(nw.from_native(frame).with_columns(added)), notices
 
 
 def _label_names(index: Any, columns: Sequence[str]) -> list[str]:
