@@ -195,12 +195,11 @@ def as_table(value: Any, limit: int | None) -> Any:
     if not is_instance(value, "pyarrow.RecordBatchReader"):
         return value
     batches, size = [], 0
-    while limit is None or size < limit:
-        try:
-            batches.append(value.read_next_batch())
-        except StopIteration:
+    for batch in value:
+        batches.append(batch)
+        size += len(batch)
+        if limit is not None and size >= limit:
             break
-        size += len(batches[-1])
     return loaded("pyarrow.Table").from_batches(batches, value.schema)
 
 
