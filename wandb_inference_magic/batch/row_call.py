@@ -17,7 +17,7 @@ from ..errors import InferenceError, describe_exception, quoted
 from ..failures import to_inference_error as to_inference_error
 from ..prompts import refuse_empty
 from ..schemas import Mismatch
-from ..spending import BudgetPart, Reservation
+from ..spending import Reservation
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -232,10 +232,6 @@ class RowRun(Protocol):
         """The number of rows that may be started now and are left."""
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing is left to do."""
-
-    @property
     def is_at_last_row(self) -> bool:
         """Whether one row is left."""
 
@@ -330,7 +326,7 @@ class RowCall(ModelCall):
 
 
 class RowBudget:
-    """Reserves the worst-case cost of the rows of a run in the part of the budget that it may use.
+    """Reserves the worst-case cost of the rows of a run.
 
     Attributes
     ----------
@@ -351,15 +347,12 @@ class RowBudget:
             with suppress(InferenceError):
                 # The number of calls about to be made that have no reservation yet.
                 wanted = max(sum(one.to_start for one in run.together), 1)
-                row.reservation.reserve(row.sent, wanted=wanted, least=LEAST_REPLY_TOKENS, part=self._part())
+                row.reservation.reserve(row.sent, wanted=wanted, least=LEAST_REPLY_TOKENS)
                 return True
             # Calls cost less than their worst case: what they leave may be enough.
             if run.in_flight:
                 return False
             if budget.may_become_affordable(row.sent) and not run.is_nested and not jobs.has_paused:
-                with suppress(InferenceError):
-                    row.reservation.reserve(row.sent, least=LEAST_REPLY_TOKENS)
-                    return True
                 self.is_waiting = True
                 return False
             # The rest of the budget is for one row.
@@ -369,13 +362,3 @@ class RowBudget:
             run.stopped = error
             return False
         return True
-
-    def _part(self) -> BudgetPart:
-        """Return what of the budget the run may reserve: jobs and the notebook have equal parts, models share them."""
-        run, command = self._run, self._run.command
-        own, ours = (
-            sum(row.reservation.usd for one in runs for row in one.in_flight) for runs in ([run], run.together)
-        )
-        reserved = ours if command.budget.shared else command.budget.reserved
-        models = max(sum(not one.is_over for one in run.together), 1)
-        return BudgetPart((command.session.jobs.running + 1) * models, own, reserved)
