@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from threading import Event, Lock
@@ -196,24 +196,6 @@ def test_two_candidates_that_are_the_same_are_asked_each(beside: ModuleType, ser
     assert len(service.chats) == 20, "answers are kept for each"
 
 
-def test_a_cheap_map_does_not_wait_for_a_whole_job(
-    priced: Callable[..., ModuleType], wandb: Wandb, thread: ThreadPoolExecutor
-) -> None:
-    held = Held(8)
-    wandb.api.always = held
-    api = priced(0.01)
-    job = api.map_prompts(rows(40), "{{ n }}", background=True, max_tokens=1000, model=THINKER)
-    assert held.arrived.wait(SECONDS)
-    # More than its part, less than what is left.
-    other: Future[Any] = thread.submit(api.map_prompts, rows(1), "other {{ n }}", max_tokens=8000)
-    until(lambda: len(wandb.api.chats) >= 9 or other.done())
-    held.may.set()
-    other.result(SECONDS)
-    job.wait(SECONDS)
-    sent = [one.body["messages"][-1]["content"] for one in wandb.api.chats]
-    assert sent.index("other 0") < 20
-
-
 def test_a_row_that_the_whole_budget_cannot_pay_is_refused_at_once(
     priced: Callable[..., ModuleType], wandb: Wandb
 ) -> None:
@@ -226,26 +208,6 @@ def test_a_row_that_the_whole_budget_cannot_pay_is_refused_at_once(
         api.map_prompts(rows(1), "other {{ n }}", max_tokens=90_000, model=THINKER)
     held.may.set()
     job.wait(SECONDS)
-
-
-def test_jobs_have_equal_parts_of_the_budget(priced: Callable[..., ModuleType], wandb: Wandb) -> None:
-    held = Held(60)
-    wandb.api.always = held
-    api = priced(0.06)
-    how = {"background": True, "max_tokens": 500, "concurrency": 1000}
-    job = api.map_prompts(rows(400), "{{ n }}", model=[THINKER, "test/eyes"], **how)
-    assert held.arrived.wait(SECONDS)
-    until(lambda: reserved_usd() > 0.029)
-    assert reserved_usd() < 0.0301, "both of its models together have half of it"
-    other = api.map_prompts(rows(400), "other {{ n }}", model=THINKER, **how)
-    until(lambda: reserved_usd() > 0.049)
-    assert reserved_usd() < 0.0501, "a third each, once the first one has given back what it had before"
-    for one in (job, other):
-        one.cancel()
-    held.may.set()
-    for one in (job, other):
-        one.join(SECONDS)
-    assert reserved_usd() == 0
 
 
 def test_a_budget_file_that_fails_in_a_run_loses_no_answer_and_blocks_no_other_run(

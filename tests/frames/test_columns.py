@@ -12,7 +12,7 @@ import signal
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import field, make_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -539,15 +539,6 @@ class Holding:
         return self.inner.double // self.inner.size
 
 
-@dataclass
-class Plain:
-    size: int
-
-    @computed_field
-    def double(self) -> Any:
-        return object
-
-
 @pytest.mark.parametrize(
     ("kind", "answer", "columns", "reports"),
     [
@@ -570,12 +561,6 @@ def test_fields_that_a_type_computes_are_columns(
     assert out.drop("text").to_dicts() == [columns]
     assert notices == reports
     assert "double" not in json.dumps(schema.json_schema)
-
-
-def test_a_dataclass_has_the_fields_that_pydantic_computes() -> None:
-    schema = schema_of(Plain)
-    out, _ = framed(pl.DataFrame({"text": ["a"]}), [schema.read('{"size": 1}')], schema)
-    assert out.to_dicts() == [{"text": "a", "size": 1, "double": "<class 'object'>"}]
 
 
 def test_half_a_character_is_replaced_and_reported() -> None:

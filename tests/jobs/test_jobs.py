@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
-from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event, Lock
@@ -151,18 +148,6 @@ def test_a_job_whose_thread_cannot_start_is_over(
         api.map_prompts(["a"], "{{ text }}", background=True)
     (job,) = current_session().jobs
     assert (job.state, job.is_over) == ("failed", True)  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("copied", [pickle.dumps, copy])
-def test_a_job_is_not_pickled_and_says_what_can_be(
-    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch, copied: Callable[[Any], object]
-) -> None:
-    service.always = completion("Yes.")
-    monkeypatch.setattr(current_session(), "is_interactive", lambda: True)
-    job = api.map_prompts(["a"], "{{ text }}", background=True)
-    with pytest.raises(InferenceError, match="A Job cannot be pickled or copied"):
-        copied(job)
-    assert pickle.loads(pickle.dumps(job.wait())).reply.tolist() == ["Yes."]
 
 
 def test_rows_can_be_changed_after_a_job_has_begun(

@@ -1,14 +1,13 @@
-"""How a row is asked: its prompt, the request made of it, the model call, and what of the budget it may cost."""
+"""How a row is asked: its prompt, the request made of it, and the model call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice, tee
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..engine import ModelCall, does_not_fit, for_prompt, relax_response_format, repair_request
 from ..errors import InferenceError, describe_exception, quoted
@@ -17,7 +16,7 @@ from ..errors import InferenceError, describe_exception, quoted
 from ..failures import to_inference_error as to_inference_error
 from ..prompts import refuse_empty
 from ..schemas import Mismatch
-from ..spending import BudgetPart, Reservation
+from ..spending import Reservation
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     from .cache import Answer
     from .run_results import RunResults
     from .spec import BatchSpec
-
-# The tokens reserved for a reply while others are in flight: fewer rows at once are better than cut answers.
-LEAST_REPLY_TOKENS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +205,7 @@ class RowRequests:
 
 
 class RowRun(Protocol):
-    """A run, as far as its rows and its budget know it."""
+    """A run, as far as its rows know it."""
 
     command: Command
     spec: BatchSpec
@@ -217,23 +213,9 @@ class RowRun(Protocol):
     requests: RowRequests
     is_halted: bool
     new_failures: set[RowCall]
-    in_flight: set[RowCall]
-    is_nested: bool
     results: RunResults
     stopped: InferenceError | None
     retry: tuple[str, float]
-
-    @property
-    def together(self) -> Sequence[RowRun]:
-        """All runs of the command."""
-
-    @property
-    def to_start(self) -> int:
-        """The number of rows that may be started now and are left."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing is left to do."""
 
     @property
     def is_at_last_row(self) -> bool:
@@ -327,55 +309,3 @@ class RowCall(ModelCall):
     @property
     def is_alone(self) -> bool:
         return self.run.is_at_last_row
-
-
-class RowBudget:
-    """Reserves the worst-case cost of the rows of a run in the part of the budget that it may use.
-
-    Attributes
-    ----------
-    is_waiting : bool
-        Whether the next row waits for what other calls have reserved.
-    """
-
-    def __init__(self, run: RowRun) -> None:
-        self._run = run
-        self.is_waiting = False
-
-    def reserve(self, row: RowCall) -> bool:
-        """Reserve the worst-case cost of a row. If too little is left, wait for others to end, or stop the run."""
-        run, budget, jobs = self._run, self._run.command.budget, self._run.command.session.jobs
-        if budget.limit is None:
-            return True
-        try:
-            with suppress(InferenceError):
-                # The number of calls about to be made that have no reservation yet.
-                wanted = max(sum(one.to_start for one in run.together), 1)
-                row.reservation.reserve(row.sent, wanted=wanted, least=LEAST_REPLY_TOKENS, part=self._part())
-                return True
-            # Calls cost less than their worst case: what they leave may be enough.
-            if run.in_flight:
-                return False
-            if budget.may_become_affordable(row.sent) and not run.is_nested and not jobs.has_paused:
-                with suppress(InferenceError):
-                    row.reservation.reserve(row.sent, least=LEAST_REPLY_TOKENS)
-                    return True
-                self.is_waiting = True
-                return False
-            # The rest of the budget is for one row.
-            sent = sum(one.results.done - one.results.cached - one.results.shared for one in run.together)
-            row.reservation.reserve(row.sent, after=sent)
-        except InferenceError as error:
-            run.stopped = error
-            return False
-        return True
-
-    def _part(self) -> BudgetPart:
-        """Return what of the budget the run may reserve: jobs and the notebook have equal parts, models share them."""
-        run, command = self._run, self._run.command
-        own, ours = (
-            sum(row.reservation.usd for one in runs for row in one.in_flight) for runs in ([run], run.together)
-        )
-        reserved = ours if command.budget.shared else command.budget.reserved
-        models = max(sum(not one.is_over for one in run.together), 1)
-        return BudgetPart((command.session.jobs.running + 1) * models, own, reserved)

@@ -17,7 +17,7 @@ from ..errors import InferenceError
 from ..rendering import why_empty
 from ..schemas import Mismatch, ValidatorError
 from .cached_answers import CachedAnswers
-from .row_call import RowBudget, RowCall, RowPrompts, RowRequests
+from .row_call import RowCall, RowPrompts, RowRequests
 from .run_results import RunResults
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # The run ends after this many failures in a row, or after as many as may be in flight, if that is more.
 MAX_FAILURES: Final = 10
+# The tokens reserved for a reply while others are in flight: fewer rows at once are better than cut answers.
+LEAST_REPLY_TOKENS: Final = 1024
 # While so many rows of a run wait for the answers of other runs, it reads no further ones.
 MAX_WAITING: Final = 100
 # Rows are read for this long before those that were read are sent.
@@ -62,7 +64,8 @@ class BatchRun:
         self.requests = RowRequests(self.first, self.spec.chat.schema)
         self.together = self.together or (self,)
         self._cached_answers = CachedAnswers(self.cache, self.first, self.seen, self.spec.part)
-        self._budget = RowBudget(self)
+        # Whether the next row waits for what other calls have reserved of the budget.
+        self._waits_for_budget = False
         # With `distinct`: the number of the first row with each key.
         self._first_of: dict[str, int] = {}
         self._has_drawn_all = False
@@ -125,15 +128,41 @@ class BatchRun:
         if not self._pending:
             self._prepare_rows()
         has_started = False
-        while self._pending and self.free and self._budget.reserve(self._pending[0]):
+        while self._pending and self.free and self._reserve(self._pending[0]):
             row = self._pending[0]
             self.in_flight.add(row)
             send(row)
             self._pending.popleft()
             # Not before: another thread may look at the state while the next row is tried.
-            has_started, self._budget.is_waiting = True, False
+            has_started, self._waits_for_budget = True, False
         # A row that needs no request is done. After the last one, the run may be over.
         return has_started or (len(self.results.answers), self._has_drawn_all) != before
+
+    def _reserve(self, row: RowCall) -> bool:
+        """Reserve the worst-case cost of a row. If too little is left, wait for others to end, or stop the run."""
+        budget = self.command.budget
+        if budget.limit is None:
+            return True
+        try:
+            with suppress(InferenceError):
+                # The number of calls about to be made that have no reservation yet.
+                wanted = max(sum(one.to_start for one in self.together), 1)
+                row.reservation.reserve(row.sent, wanted=wanted, least=LEAST_REPLY_TOKENS)
+                return True
+            # Calls cost less than their worst case: what they leave may be enough.
+            if self.in_flight:
+                return False
+            can_wait = not self.is_nested and not self.command.session.jobs.has_paused
+            if can_wait and budget.may_become_affordable(row.sent):
+                self._waits_for_budget = True
+                return False
+            # The rest of the budget is for one row.
+            sent = sum(one.results.done - one.results.cached - one.results.shared for one in self.together)
+            row.reservation.reserve(row.sent, after=sent)
+        except InferenceError as error:
+            self.stopped = error
+            return False
+        return True
 
     def _forget_pending(self) -> None:
         for row in self._pending:
@@ -141,7 +170,7 @@ class BatchRun:
             if row not in self.in_flight:
                 self.share.end_claim(row.key)
         self._pending.clear()
-        self._budget.is_waiting = False
+        self._waits_for_budget = False
 
     def _prepare_rows(self) -> None:
         """Read the next rows, as many as may be started now, if there are none that have waited for another run."""
@@ -386,7 +415,7 @@ class BatchRun:
         """Why it waits for other calls, and for nothing else; empty if it does not."""
         if self.in_flight or self.stopped is not None:
             return ""
-        if self._budget.is_waiting:
+        if self._waits_for_budget:
             return "calls in progress have reserved the rest of the budget"
         return "another map or job is asking the same question" if self._waiting and not self._pending else ""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ..errors import InferenceError, shortened
 from ..frames import json_text, means_same, plain
 from ..prompts import is_missing
-from ..rendering import line_bundle, table_bundle
+from ..rendering import PLAIN, line_bundle, table_bundle
 from ..text import counted, safe_plain
 from .judge import readable
 from .plot import MimeBundle
@@ -132,18 +132,13 @@ class Review(MimeBundle):
         else:
             self.evaluation.by_hand[row] = card.choices[choice]
 
-    @property
-    def truth(self) -> str:
-        """The column with the truth."""
-        return self.evaluation.truth
-
     def bundle(self) -> dict[str, Any]:
         """Return the review as a table, for front ends that show no widget."""
         if not self.cards:
             return line_bundle("Nothing to review: every answer is right.")
-        most = max(len(card.answers) for card in self.cards)
+        truth, most = self.evaluation.truth, max(len(card.answers) for card in self.cards)
         names = [name for name, _ in self.cards[0].columns]
-        headings = ("row", *names, self.truth, *(f"answer {number}" for number in range(1, most + 1)), "right")
+        headings = ("row", *names, truth, *(f"answer {number}" for number in range(1, most + 1)), "right")
         rows = [
             (
                 str(card.row),
@@ -160,12 +155,12 @@ class Review(MimeBundle):
         row = self.cards[0].row
         below += (
             "To decide without keys: review = found.review(), where found is the Evaluation. Then "
-            f"review.decide({row}, 1) says that answer 1 is right, review.decide({row}, 'truth') that {self.truth} is."
+            f"review.decide({row}, 1) says that answer 1 is right, review.decide({row}, 'truth') that {truth} is."
         )
         return table_bundle(
             headings,
             rows,
-            above=f"{counted(len(self.cards), 'row')} with an answer that is not {self.truth}.",
+            above=f"{counted(len(self.cards), 'row')} with an answer that is not {truth}.",
             below=below,
         )
 
@@ -175,7 +170,9 @@ class Review(MimeBundle):
         # Imported when a Review is first shown.
         from ..widgets import review_bundle
 
-        return {**review_bundle(self), **self.bundle()}
+        bundle = self.bundle()
+        truth = self.evaluation.truth
+        return {**review_bundle(bundle[PLAIN], self.shown_cards(), truth, self.choices, self.decide), **bundle}
 
     def shown_cards(self) -> list[dict[str, Any]]:
         """Return the cards as texts, for a widget."""

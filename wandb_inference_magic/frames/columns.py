@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
+from collections.abc import Iterator, Mapping, Sequence, Set as AnySet
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache, reduce
-from itertools import chain
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
-from ..imports import is_instance, loaded
+from ..imports import loaded
 from ..messages import record_fields
 from ..text import without_surrogates
 from . import kinds
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 # Stands for the name of a field where an answer is no record.
 ONLY: Final = ""
-_COMPUTED: Final = "pydantic.fields.ComputedFieldInfo"
 # How a notice says that texts were changed.
 HALVES: Final = "halves of characters (lone surrogates): they are replaced"
 _NUMBERS: Final[dict[str, type]] = {kinds.INT53: int, kinds.INT64: int, kinds.FLOAT: float, kinds.DECIMAL: Decimal}
@@ -84,16 +82,8 @@ def fields_of(value: Any, *, computed: bool = True) -> Mapping[str, Any] | None:
         found = record_fields(value)
     if found is None or not computed:
         return found
-    return found | {name: _computed(value, name) for name in _computed_names(kind)}
-
-
-@lru_cache(maxsize=1000)
-def _computed_names(kind: Any) -> Iterable[str]:
-    """Return the names of the computed fields of a class, which pydantic collects unless it is a plain dataclass."""
-    if known := getattr(kind, "__pydantic_decorators__", None):
-        return known.computed_fields  # type: ignore[no-any-return]
-    held = chain.from_iterable(vars(one).items() for one in kind.__mro__)
-    return [name for name, one in held if is_instance(getattr(one, "decorator_info", None), _COMPUTED)]
+    decorators = getattr(kind, "__pydantic_decorators__", None)
+    return found | {name: _computed(value, name) for name in (decorators.computed_fields if decorators else ())}
 
 
 def _computed(value: Any, name: str) -> Any:

@@ -73,10 +73,10 @@ def polars_series(column: TypedColumn) -> Any:
 
 
 def arrow_array(column: TypedColumn) -> Any:
-    """Return a column as an array of pyarrow."""
+    """Return a column as an array of pyarrow, in one chunk."""
     import pyarrow as pa
 
-    return pa.array(column.values, type=_native_type(column.kind, pa))
+    return pa.chunked_array([pa.array(column.values, type=_native_type(column.kind, pa))])
 
 
 def pandas_array(column: TypedColumn) -> Any:

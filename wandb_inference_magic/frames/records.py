@@ -8,7 +8,6 @@ from csv import DictReader
 from types import MappingProxyType
 from typing import Any, Final
 
-from ..errors import InferenceError
 from ..imports import is_instance, loaded
 from ..messages import private_fields
 from ..prompts import Image, says_nothing, to_prompt
@@ -171,19 +170,8 @@ def _stored(value: Any) -> Any:
 def as_table(value: Any, limit: int | None) -> Any:
     """Return batches of pyarrow or of pandas (`chunksize`), of which rows up to `limit` are read, as a table.
 
-    An index of pandas is returned as a column or a table.
-    Any other value is returned as it is.
-
-    Raises
-    ------
-    InferenceError
-        For a Delayed of Dask, whose rows are not known before it is computed.
+    An index of pandas is returned as a column or a table. Any other value is returned as it is.
     """
-    if is_instance(value, "dask.delayed.Delayed"):
-        raise InferenceError(
-            "A Delayed of Dask has no rows before it is computed. Nothing was sent.",
-            remedy="Give its result: .compute().",
-        )
     if is_instance(value, "pandas.io.parsers.TextFileReader"):
         return value.read(limit)
     if is_instance(value, "pandas.MultiIndex"):
@@ -195,12 +183,11 @@ def as_table(value: Any, limit: int | None) -> Any:
     if not is_instance(value, "pyarrow.RecordBatchReader"):
         return value
     batches, size = [], 0
-    while limit is None or size < limit:
-        try:
-            batches.append(value.read_next_batch())
-        except StopIteration:
+    for batch in value:
+        batches.append(batch)
+        size += len(batch)
+        if limit is not None and size >= limit:
             break
-        size += len(batches[-1])
     return loaded("pyarrow.Table").from_batches(batches, value.schema)
 
 

@@ -10,7 +10,7 @@ from itertools import chain, count, islice, repeat
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError, describe_exception, quoted
+from ..errors import InferenceError
 from ..imports import is_instance
 from ..messages import data_frame
 from ..text import shortest_float, without_surrogates
@@ -98,7 +98,9 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     if isinstance(frame, nw.DataFrame | nw.Series):
         return FrameRows(_copied(frame, limit, is_deep=copy))
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
-        return ListRows(value, limit, copies=copy)
+        # Some values have `__iter__` only to say that they cannot be iterated, as a Delayed of Dask.
+        with suppress(TypeError):
+            return ListRows(value, limit, copies=copy)
     raise InferenceError(
         f"A value of type {type(value).__name__} has no rows.",
         remedy=getattr(type(value), "where_rows_are", "Give a DataFrame, a Series, or a list of texts or of dicts."),
@@ -112,19 +114,12 @@ def _copied(frame: Any, limit: int | None, *, is_deep: bool) -> Any:
     """
     import narwhals as nw
 
-    try:
-        if isinstance(frame, nw.Series):
-            frame = (frame.alias(TEXT) if frame.name in (None, "") else frame).to_frame()
-        frame = frame if limit is None else frame.head(limit)
-        if is_deep:
-            return frame.clone()
-        return nw.from_native(frame.to_native().copy(deep=False)) if frame.implementation.is_pandas() else frame
-    except Exception as error:  # noqa: BLE001 - pandas copies what users put into `attrs`, which may raise anything
-        raise InferenceError(
-            "The frame cannot be copied. Nothing was sent.",
-            why=f"Its library says: {quoted(describe_exception(error))}.",
-            remedy="If its attrs hold a lock, a connection or the like, remove that: df.attrs = {}.",
-        ) from None
+    if isinstance(frame, nw.Series):
+        frame = (frame.alias(TEXT) if frame.name in (None, "") else frame).to_frame()
+    frame = frame if limit is None else frame.head(limit)
+    if is_deep:
+        return frame.clone()
+    return nw.from_native(frame.to_native().copy(deep=False)) if frame.implementation.is_pandas() else frame
 
 
 def _check_names(columns: Iterable[Any]) -> None:
@@ -216,15 +211,9 @@ class FrameRows:
         frame = nw.to_native(self._frame.drop([name for name in dropped if name in self._frame.columns]))
         if nw.dependencies.is_pandas_like_dataframe(frame):
             return with_pandas_columns(frame, columns)
-        if nw.dependencies.is_polars_dataframe(frame):
-            import polars as pl
-
-            made, notices = built(columns, polars_series)
-            return frame.with_columns(pl.Series(name, one) for name, one in made.items()), notices
-        made, notices = built(columns, arrow_array)
-        for name, one in made.items():
-            frame = frame.append_column(name, [one])
-        return frame, notices
+        made, notices = built(columns, polars_series if nw.dependencies.is_polars_dataframe(frame) else arrow_array)
+        added = [nw.from_native(one, series_only=True).alias(name) for name, one in made.items()]
+        return nw.to_native(nw.from_native(frame).with_columns(added)), notices
 
 
 def _label_names(index: Any, columns: Sequence[str]) -> list[str]:

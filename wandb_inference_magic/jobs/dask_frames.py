@@ -109,14 +109,13 @@ def map_lazily(
         )
     if not command.costs_nothing:
         _refuse_budget(command.settings)
-    columns = tuple(str(name) for name in frame.columns)
-    index_names = [str(name) for name in frame.index._meta.names if name is not None and str(name) not in columns]
-    table = _Columns(columns, index_names)
+    # It has no rows: the columns of an earlier run are kept like any other.
+    table = read_rows(frame._meta)
     (names,), _, notices = name_columns(table, spec.chat.schema, into, (), command.session.written)
-    for notice in (*notices, *likely_mistakes(spec, columns, index_names)):
+    for notice in (*notices, *likely_mistakes(spec, table.columns, table.index_names)):
         warnings.warn(notice, InferenceWarning, stacklevel=3)
     # The graph holds only those of the notebook's names that the prompt uses.
-    used = {name: spec.names[name] for name in spec.column_names().difference(columns) if name in spec.names}
+    used = {name: spec.names[name] for name in spec.column_names().difference(table.columns) if name in spec.names}
     partition_spec = PartitionSpec(
         settings=_settings(command, endpoint.name),
         spec=replace(spec, names=used, concurrency=spec.at_once(endpoint)),
@@ -147,16 +146,6 @@ def _refuse_budget(settings: Resolved) -> None:
             "%config WandbInference.budget = None, %config WandbInference.budget_file = ''",
             cause="budget",
         )
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """The columns of a frame whose values are not known yet: those of an earlier run are kept like any other."""
-
-    columns: Sequence[str]
-    index_names: Sequence[str]
-
-    def values(self, name: str) -> None: ...
 
 
 def _settings(command: Command, endpoint: str) -> dict[str, Any]:

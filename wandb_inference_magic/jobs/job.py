@@ -11,7 +11,7 @@ from functools import partial
 from math import inf
 from threading import RLock, Thread
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from ..batch import Counts, JobView, cost_of, longest_wait
 from ..catalog import usd
@@ -425,12 +425,6 @@ class Job(JobEntry):
             return f"trying again in {duration(round(wait))}: {shortened(reason, 80)}" if at else reason
         left = self.seconds_left
         return self._counts().doing if left is None else f"{duration(round(left))} left"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise InferenceError(
-            "A Job cannot be pickled or copied: it runs in this kernel.",
-            remedy="Use its result: .wait() returns it, .frame() has the answers so far.",
-        )
 
     def __repr__(self) -> str:
         return f"<Job {self.id}: {self.what}, {self._progress_text()}>"

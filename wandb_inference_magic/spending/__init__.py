@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .budget import Budget, BudgetPart, Reservation, unknown_price
+    from .budget import Budget, Reservation, unknown_price
     from .shared_spending import SharedSpending
     from .usage import NOTHING, USAGE_TYPES, Total, UsageTracker, usage_rows
 

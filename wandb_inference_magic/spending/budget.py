@@ -74,7 +74,7 @@ class Budget:
         reserved, left = self.reserved, self.left
         if left is None or reserved <= ROUNDING:
             return False
-        worst = _WorstCase(request, Reservation.checked_price(request), 1, MIN_REPLY_TOKENS, WHOLE)
+        worst = _WorstCase(request, Reservation.checked_price(request), 1, MIN_REPLY_TOKENS)
         worst.fit(0.0)
         return worst.usd <= left + reserved + ROUNDING
 
@@ -110,23 +110,6 @@ def _previewed(reservation: Reservation, request: PreparedRequest, *, wanted: in
     return request.with_body(max_tokens=limit).noticed(f"The reply can have at most {limit:,} tokens, by the budget.")
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetPart:
-    """The part of the budget that one of several runs may reserve.
-
-    `of` is the number of equal parts, `own` the USD that this one has reserved already, and `reserved` those that all
-    of them have.
-    """
-
-    of: int = 1
-    own: float = 0.0
-    reserved: float = 0.0
-
-    def usable(self, left: float) -> float:
-        """Return the USD that the run may still reserve, given those that are left."""
-        return max(min(left, (left + self.reserved) / self.of - self.own), 0.0)
-
-
 class _WorstCase:
     """The worst-case cost of a request in USD: `usd`, which `fit` sets for the USD that are left.
 
@@ -134,7 +117,7 @@ class _WorstCase:
     that are requested together. It is at least `least`, and at most `REPLY_TOKENS` and what the model can write.
     """
 
-    def __init__(self, request: PreparedRequest, price: Price, wanted: int, least: int, part: BudgetPart) -> None:
+    def __init__(self, request: PreparedRequest, price: Price, wanted: int, least: int) -> None:
         tokens = request.most_prompt_tokens
         # Some models charge more for tokens that they write to their cache.
         self.prompt = max(price.cost(tokens, 0), price.cost(tokens, 0, tokens))
@@ -145,19 +128,17 @@ class _WorstCase:
         self._given = request.reply_limit
         self._wanted = wanted
         self._least = least
-        self._part = part
         self._most = REPLY_TOKENS if self._given else _most_of_reply(request)
 
     def fit(self, left: float) -> float:
-        """Set `usd` and `limit` for the USD that are left. Return `usd`, or infinity if the part cannot pay it."""
-        own = self._part.usable(left)
+        """Set `usd` and `limit` for the USD that are left. Return `usd`, or infinity if they cannot pay it."""
         if self._given or not self._token:
             self.usd = self.prompt + self._token * (self._given or 0)
         else:
-            affordable = (own / self._wanted - self.prompt) / self._token
+            affordable = (left / self._wanted - self.prompt) / self._token
             self.limit = int(min(max(affordable, self._least), self._most))
             self.usd = self.prompt + self._token * self.limit
-        return self.usd if self.usd <= own + ROUNDING else inf
+        return self.usd if self.usd <= left + ROUNDING else inf
 
 
 def _most_of_reply(request: PreparedRequest) -> int:
@@ -166,9 +147,6 @@ def _most_of_reply(request: PreparedRequest) -> int:
     room = known.context - tokens - tokens // 8 if known and known.context else REPLY_TOKENS
     most = known.max_output if known and known.max_output else REPLY_TOKENS
     return max(min(room, most, REPLY_TOKENS), MIN_REPLY_TOKENS)
-
-
-WHOLE: Final = BudgetPart()
 
 
 class Reservation:
@@ -193,7 +171,6 @@ class Reservation:
         *,
         wanted: int = 1,
         least: int = MIN_REPLY_TOKENS,
-        part: BudgetPart = WHOLE,
         after: int = 0,
     ) -> None:
         """Reserve the worst-case cost of a request. It replaces the reservation of the request before.
@@ -207,8 +184,6 @@ class Reservation:
             The number of calls, including this one, that are to be made together and have no reservation yet.
         least : int
             The fewest tokens to reserve for a reply when the user set no limit.
-        part : BudgetPart
-            What of the budget the calls of the same run may reserve.
         after : int
             How many calls of the same answer, or of the same map, have been made, for the message.
 
@@ -223,11 +198,11 @@ class Reservation:
         if request is self._request or limit is None:
             return
         price = self.checked_price(request)
-        worst = _WorstCase(request, price, wanted, least, part)
+        worst = _WorstCase(request, price, wanted, least)
         # An interrupt may come as soon as the cost is reserved, and `release` must find it.
         self._call = self._call or uuid4().hex
         rest = self._budget.spending.reserve(self._call, worst.fit, worst.prompt, limit)
-        if worst.usd > part.usable(rest) + ROUNDING:
+        if worst.usd > rest + ROUNDING:
             lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
             reserved = self._budget.reserved
             left = usd(rest) if rest > ROUNDING else "nothing"
