@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set as AnySet
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final
 
@@ -104,10 +104,18 @@ class ExecutionInfo:
 
 def is_bare_expression(source: str, magic: str, line: str) -> bool:
     """Return whether code has `%magic line` as an expression statement, whose value IPython would show."""
+    return line.strip() in _bare_lines(source, magic)
+
+
+# A loop asks this of the same cell each time.
+@lru_cache(maxsize=1)
+def _bare_lines(source: str, magic: str) -> AnySet[str]:
+    """Return the lines with which code calls a magic as an expression statement."""
     with suppress(SyntaxError):
         body = ast.parse(source).body
-        return line.strip() in [_call(one.value, magic) for one in body if isinstance(one, ast.Expr)]
-    return False
+        calls = (_call(statement.value, magic) for statement in body if isinstance(statement, ast.Expr))
+        return {line for line in calls if line is not None}
+    return frozenset()
 
 
 def _cell_id(metadata: Mapping[str, Any]) -> str | None:
