@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from . import __version__
-from .client import fetch_model_list, practice_server
+from .client import practice_server
 from .config import WandbInference
 from .errors import InferenceError
 from .session import Command, Session
@@ -72,17 +72,15 @@ def _version(name: str) -> str:
 
 
 def _answer(command: Command) -> str:
-    session, endpoint = command.session, command.endpoint
-    if endpoint.is_local:
+    if command.endpoint.is_local:
         return "it is on this machine, and starts with the first chat"
-    from .failures import FailureContext, to_inference_error
-
+    models = command.session.models
     try:
-        session.loop.run(fetch_model_list(command.client()))
-    except Exception as failure:  # noqa: BLE001 - the diagnosis reports any failure
-        error = to_inference_error(failure, FailureContext(endpoint, "", session.models.known(endpoint)))
-        return f"no: {error.what} {error.why}".strip()
-    return "yes"
+        models.catalog(command, refresh=True)
+        failure = models.failure(command.endpoint)
+    except InferenceError as error:
+        failure = error
+    return "yes" if failure is None else f"no: {failure.what} {failure.why}".strip()
 
 
 if __name__ == "__main__":

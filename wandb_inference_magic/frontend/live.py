@@ -136,19 +136,15 @@ class LiveUpdater(Spinner):
         return text
 
     def _of_builder(self) -> str:
-        self._notice_restart()
+        if self._builder.text_pieces is not self._pieces:
+            # The text so far has turned out to be reasoning.
+            if self._taken:
+                self._canvas.step("*The text above is the model's reasoning.*")
+            self._follow(self._builder)
         new, held = self._pieces[self._taken :], self._held
         self._taken += len(new)
         self._held = ""
         return "".join((held, *new))
-
-    def _notice_restart(self) -> None:
-        """Say so if the text so far has turned out to be reasoning."""
-        if self._builder.text_pieces is self._pieces:
-            return
-        if self._taken:
-            self._canvas.step("*The text above is the model's reasoning.*")
-        self._follow(self._builder)
 
     def _wait(self, waited: float) -> None:
         """Show what is waited for, or what the model thinks."""
