@@ -140,7 +140,7 @@ class Session:
         """What is known about the models of each endpoint."""
         from .models import Models
 
-        return Models(lambda price: self.usage.price_past_calls(price))
+        return Models()
 
     @built_once
     def threads(self) -> messages.Threads:
