@@ -211,7 +211,6 @@ def kernel_without_listing(start_kernel: Callable[..., Kernel], service: Service
 @pytest.mark.parametrize(
     ("status", "text", "cause", "says", "tries"),
     [
-        (403, "error code: 1010", "refused", "Ask the people who run the service", 1),
         (400, "The model has crashed without additional information. (Exit code: 6)", "busy", "failing", 2),
         (400, "The `reasoning_content` in the thinking mode must be passed back to the API.", "request", "--once", 1),
     ],

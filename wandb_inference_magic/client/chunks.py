@@ -23,7 +23,7 @@ from ..replies import (
     plain_text,
     with_first_choice,
 )
-from ..text import json_or_none, read_json_text
+from ..text import json_or_none
 from .sse import BEFORE_FIELD, DONE, ERROR_EVENTS, STRAY, Event, EventReader, decoded
 
 Chunk = Mapping[str, Any]
@@ -137,7 +137,7 @@ class ChunkReader:
             raise ServiceError(error, has_begun=self._has_begun)
         if name in INFORMING and not (isinstance(found, dict) and found.keys() & _SAYING_MORE):
             yield {"line": data}
-        elif objects := _objects(found) or _documents(data):
+        elif objects := _objects(found):
             for one in objects:
                 yield self._check(one)
         elif found is None and "\n" in data:
@@ -177,11 +177,7 @@ class ChunkReader:
         if not (chunks := _objects(json_or_none(text))):
             yield from self._read_lines(text)
             return
-        for chunk in chunks:
-            checked = self._check(chunk)
-            if not isinstance(chunk.get("choices"), list | Mapping) and not is_known_object(chunk):
-                raise _not_a_reply(text)
-            yield checked
+        yield from map(self._check, chunks)
         # A single chunk of a stream is not a whole answer.
         choices = [first_choice(chunk) for chunk in chunks]
         self.completeness.is_done = all("delta" not in choice for choice in choices if choice is not None)
@@ -236,23 +232,6 @@ def _unwrapped(found: Mapping[str, Any]) -> Chunk:
     if (name := next(wrapping, None)) is None:
         return found
     return {**{key: value for key, value in found.items() if key != name}, **found[name]}
-
-
-def _documents(data: str) -> list[Chunk]:
-    """Return the chunks of one line that holds several, with `data:` or nothing between them; empty for other data."""
-    decoder, found, rest = json.JSONDecoder(strict=False), [], data
-    while rest:
-        try:
-            _, end = decoder.raw_decode(rest)
-            # It limits the depth and the number of values.
-            one = read_json_text(rest[:end])
-        except (ValueError, RecursionError):
-            return []
-        if not isinstance(one, Mapping):
-            return []
-        found.append(one)
-        rest = rest[end:].lstrip().removeprefix("data:").lstrip()
-    return found if len(found) > 1 else []
 
 
 def _unusable(what: str, why: str, remedy: str = "Run the cell again.", *, retryable: bool = False) -> InferenceError:

@@ -251,8 +251,6 @@ CAUSES: Final = (
         (403, 404),
         r"data policy|privacy settings",
     ),
-    # Cloudflare's, to what it takes for an unwanted program.
-    _refused("Ask the people who run the service, or the network of this machine.", (403,), r"error code: 10\d\d\b"),
     # One prompt may be refused where others are not.
     _refused(
         "Change the prompt; if others are refused too, ask an administrator whether the account may use this model.",

@@ -78,14 +78,13 @@ def requested_delay(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that the headers of a response ask to wait, or None. The names are in lower case."""
     # A moment is one by the clock of the server, which may differ from that of this machine.
     now = _moment(headers.get("date", "")) or time()
-    of_milliseconds = read_retry_after(headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms"), 0.001, now)
-    # Some send 0 or -1 there, and the time in the other.
-    if of_milliseconds:
-        return of_milliseconds
-    seconds = read_retry_after(headers.get("retry-after") or headers.get("x-retry-after"), now=now)
-    if seconds is None:
-        seconds = _until_reset(headers, now)
-    return of_milliseconds if seconds is None else seconds
+    waits = (
+        read_retry_after(headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms"), 0.001, now),
+        read_retry_after(headers.get("retry-after") or headers.get("x-retry-after"), now=now),
+        _until_reset(headers, now),
+    )
+    # Some send 0 or -1 in one, and the time in another.
+    return next(filter(None, waits), 0.0 if 0.0 in waits else None)
 
 
 def _until_reset(headers: Mapping[str, str], now: float) -> float | None:

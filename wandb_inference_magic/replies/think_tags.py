@@ -91,8 +91,6 @@ class ThinkTags:
         # Where the content of a block after other text begins in the rest, and how far it has been searched.
         self._block = self._searched = 0
         self._seen = 0
-        # The last character that was yielded.
-        self._before = ""
         self._follows_tag = False
         self._has_begun = False
         # Whether GLM's answer has begun and not ended.
@@ -143,9 +141,6 @@ class ThinkTags:
         found = [(at + self._searched, -len(tag), tag) for tag in self._closing if (at := lower.find(tag)) >= 0]
         if found:
             at, _, tag = min(found)
-            end = at + len(tag)
-            if (self._rest[at - 1 : at] or self._before) == "`" and self._rest[end : end + 1] in ("", "`"):
-                return self._named_in_code(at, end)
             # Without the opening tag of a block after other text.
             self._rest, at = self._rest[self._block :], at - self._block
             reasoning = self._take("reasoning", at)
@@ -156,16 +151,6 @@ class ThinkTags:
             self._searched = len(self._rest) - unsure
             return None
         return self._take("reasoning", len(self._rest) - unsure) or None
-
-    def _named_in_code(self, start: int, end: int) -> list[TaggedText] | None:
-        """Return the parts up to a closing tag between backticks: it is named there, and ends nothing."""
-        if end == len(self._rest):
-            # What follows decides.
-            return None if self._block else self._take("reasoning", start) or None
-        if not self._block:
-            return self._take("reasoning", end)
-        self._searched = end
-        return []
 
     def _outside(self) -> list[TaggedText] | None:
         """Return the next parts outside of a block, or None if more text is needed."""
@@ -228,7 +213,6 @@ class ThinkTags:
 
     def _take(self, kind: Literal["text", "reasoning"], size: int) -> list[TaggedText]:
         taken, self._rest = self._rest[:size], self._rest[size:]
-        self._before = taken[-1:] or self._before
         return [(kind, taken)] if taken else []
 
     def _close(self, tag: str) -> None:

@@ -154,10 +154,6 @@ class Session:
 
         return UsageTracker()
 
-    def count_with(self, other: Session) -> None:
-        """Count the calls of this session in another one's usage."""
-        self.__dict__["usage"] = other.usage
-
     @built_once
     def spending(self) -> Callable[[str], SharedSpending]:
         """Returns the spending that is shared with other kernels by a file, by the file's name."""
