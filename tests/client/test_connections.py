@@ -249,25 +249,6 @@ def test_a_proxy_that_speaks_no_tls_is_named(start_api: Callable[..., ModuleType
             assert "its address probably begins with http://" in error
 
 
-@pytest.mark.parametrize("fault", ["expired", "another host", "unknown authority"])
-def test_a_proxy_whose_certificate_is_refused_is_named(
-    start_api: Callable[..., ModuleType], tmp_path: Path, fault: str
-) -> None:
-    validity, name, expected = CERTIFICATE_FAULTS[fault]
-    with tls_server(tmp_path, name, **validity) as (place, file):
-        named = {} if fault == "unknown authority" else {"SSL_CERT_FILE": file}
-        # Of an encrypted endpoint it could be its own, unless the host is named.
-        endpoints = [CUSTOM, "https://service.example/v1"] if fault == "another host" else [CUSTOM]
-        for endpoint in endpoints:
-            proxies = {"HTTP_PROXY": f"https://{place}", "HTTPS_PROXY": f"https://{place}"}
-            api = start_api(WANDB_INFERENCE_BASE_URL=endpoint, **proxies, **named)
-            for error in errors(api, {"chat": WAYS["chat"]}):
-                assert error.startswith(f"The proxy {place} in HTTP")
-                assert expected in error
-                assert "Check HTTP" in error
-                assert "WANDB_INFERENCE_BASE_URL" not in error
-
-
 def test_a_proxy_that_has_connected_to_the_endpoint_is_not_said_to_be_out_of_reach(
     start_api: Callable[..., ModuleType],
 ) -> None:

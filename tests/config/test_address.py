@@ -83,4 +83,6 @@ def test_the_url_that_was_probably_meant_is_named(text: str, what: str, meant: s
 def test_no_url_is_named_for_a_text_that_may_be_anything(text: str) -> None:
     with pytest.raises(InferenceError, match="not an endpoint") as caught:
         check_endpoint(text)
-    assert caught.value.remedy == "A URL looks like https://my-server.example/v1."
+    remedy, _, about_keys = caught.value.remedy.partition(" Set the key")
+    assert remedy == "A URL looks like https://my-server.example/v1."
+    assert bool(about_keys) == ("@" in text)

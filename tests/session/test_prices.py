@@ -1,4 +1,4 @@
-"""Prices come from W&B's public feed once, after the first reply; calls made before get their cost then."""
+"""Prices come from W&B's public feed once: before the first call if its price is not known, else after its reply."""
 
 from __future__ import annotations
 
@@ -11,35 +11,24 @@ from kernels import Kernel
 from known_models import known_model_environment
 from service import Endless, Service, Wandb, completion, refused
 
-from wandb_inference_magic.catalog import Price
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.messages import Usage
 from wandb_inference_magic.session import current_session
-from wandb_inference_magic.spending.usage import Call, UsageTracker
 
 # The path of W&B's public feed.
 FEED = "/inference/modelsdev/models"
-
-
-def fetched() -> None:
-    """Wait until the fetch in the background has ended."""
-    fetching = current_session().models._fetching
-    assert fetching is not None
-    assert fetching.wait(60)
 
 
 def feeds(wandb: Wandb) -> int:
     return len(wandb.feed.received)
 
 
-def test_the_first_reply_gets_its_cost_when_the_feed_has_come(
+def test_the_first_reply_of_a_model_whose_price_is_not_known_has_its_cost(
     start_api: Callable[..., ModuleType], wandb: Wandb
 ) -> None:
     api = start_api(**known_model_environment(wandb))
     first = api.chat("hi")
     # 12 prompt tokens at 1 USD per million, 3 of the reply at half of it.
     expected = pytest.approx((12 * 1.0 + 3 * 0.5) / 1e6)
-    fetched()
     assert first.cost == expected
     (_, _, total), *_ = current_session().usage.by_model()
     assert (total.cost, total.unpriced) == (expected, 0)
@@ -56,7 +45,6 @@ def test_a_feed_that_fails_is_asked_for_once_and_disturbs_nothing(
     api = start_api(**known_model_environment(wandb))
     wandb.feed.documents[FEED] = refused(500, "down")
     assert api.chat("hi").cost is None
-    fetched()
     assert api.chat("hi").cost is None
     assert current_session().usage.total().unpriced == 2
     assert feeds(wandb) == 1
@@ -71,7 +59,6 @@ def test_a_list_that_was_fetched_without_the_feed_gets_its_facts(
     assert {model.price for model in api.models().models} == {None}
     wandb.feed.documents.update(documents)
     api.chat("hi")
-    fetched()
     assert None not in {model.price for model in api.models().models}
 
 
@@ -161,24 +148,22 @@ def test_an_interrupt_while_the_price_is_fetched_sends_nothing_and_the_next_cell
     assert len(wandb.api.chats) == 1
 
 
-def test_calls_that_were_prepared_before_the_prices_came_get_their_cost(
+def test_prices_are_fetched_in_the_background_for_a_model_of_the_list_in_the_package(
     start_api: Callable[..., ModuleType], wandb: Wandb
 ) -> None:
-    """The rest of a map, and the next round of a chat with tools."""
+    api = start_api(**{**known_model_environment(wandb), "WANDB_INFERENCE_MODEL": "openai/gpt-oss-20b"})
+    assert api.chat("hi").cost == pytest.approx((12 * 0.03 + 3 * 0.13) / 1e6)
+    fetching = current_session().models._fetching
+    assert fetching is not None
+    assert fetching.wait(60)
+    api.chat("hi")
+    assert feeds(wandb) == 1
+
+
+def test_the_rows_of_a_map_have_their_cost(start_api: Callable[..., ModuleType], wandb: Wandb) -> None:
     api = start_api(**known_model_environment(wandb))
-    answered = api.map_prompts([str(number) for number in range(12)], "{{ text }}", concurrency=1)
-    fetched()
-    assert len(answered) == 12
-    # Without an end: the feed came during the run, at the latest after it.
+    assert len(api.map_prompts([str(number) for number in range(12)], "{{ text }}", concurrency=1)) == 12
     (_, _, total), *_ = current_session().usage.by_model()
     assert (total.calls, total.unpriced) == (12, 0)
     assert total.cost == pytest.approx(12 * (12 * 1.0 + 3 * 0.5) / 1e6)
-
-
-def test_a_call_that_is_counted_after_the_prices_came_has_its_cost() -> None:
-    tracker = UsageTracker()
-    tracker.price_past_calls(lambda endpoint, model: Price(1.0, 0.5) if endpoint == "wandb" else None)
-    for endpoint in ("wandb", "http://other.example"):
-        tracker.count(Call("test/a", endpoint, "answered", Usage(12, 3), cost=None))
-    totals = {endpoint: (total.cost, total.unpriced) for endpoint, _, total in tracker.by_model()}
-    assert totals == {"wandb": (pytest.approx(13.5e-6), 0), "http://other.example": (0.0, 1)}
+    assert feeds(wandb) == 1

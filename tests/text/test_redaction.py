@@ -39,15 +39,12 @@ OPTIONS = ClientOptions(Endpoint("wandb", "http://127.0.0.1:9/v1"), timeout=5)
 ENCRYPTED = ClientOptions(Endpoint("custom", "https://127.0.0.1:9/v1"), timeout=5)
 
 
-class NoMeter:
-    """Counts nothing."""
-
-    def call(self, path: str, body: object) -> None:
-        return None
+def no_meter(_path: str, _body: object) -> Any:
+    """Count nothing."""
 
 
 def users_client(options: ClientOptions = OPTIONS) -> openai.OpenAI:
-    return build_users_client(options, NoMeter())
+    return build_users_client(options, no_meter)
 
 
 @pytest.fixture(autouse=True)
@@ -261,7 +258,7 @@ def test_the_error_for_a_proxy_names_its_variable_and_shows_nothing_of_its_value
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h", "SOCKS5"])
-@pytest.mark.parametrize("build", [lambda options: build_users_client(options, NoMeter()), build_own_client])
+@pytest.mark.parametrize("build", [lambda options: build_users_client(options, no_meter), build_own_client])
 def test_a_socks_proxy_without_its_package_is_an_error_that_names_the_package(
     monkeypatch: pytest.MonkeyPatch, scheme: str, build: Any
 ) -> None:

@@ -110,7 +110,6 @@ class Cassette:
         self._latest: dict[str, int] = {}
         # How many requests were made with each key.
         self._requests: dict[str, int] = {}
-        self._replayed: set[int] = set()
         self._last_replayed = -1
         # The numbers of the exchanges that each command has made or got.
         self._used: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
@@ -200,7 +199,6 @@ class Cassette:
             key = next((key for key in keys if key in self._by_key), None)
             if key is not None and (number := self._next_of(key)) is not None:
                 self._used_by_asking().add(number)
-                self._replayed.add(number)
                 self._last_replayed = number
                 return self._exchanges[number]
             if self.mode == "replay":
@@ -348,20 +346,17 @@ class Cassette:
         return InferenceError(what, why=self._why(*requested), remedy=remedy, cause="missing", affects_all=False)
 
     def _why(self, endpoint: str, path: str, request: Any) -> str:
-        """Return a message that names the first field that differs from the next recorded request.
+        """Return a message that names the first field that differs from a recorded request.
 
-        If all were replayed, the last one is compared.
+        The one after the last that was replayed is compared; if there is none after it, the last one.
         """
         damage = f" {self._damage().capitalize()}." if self._damaged else ""
         of_kind = [number for number, one in enumerate(self._exchanges) if one.path == path]
         if not of_kind:
             return f"It holds no request of this kind ({path}).{damage}"
-        left = [number for number in of_kind if number not in self._replayed]
-        # Cells above the one that was run may not have been run.
-        after = [number for number in left if number > self._last_replayed]
-        number = next(iter(after or left), None)
-        which = "All were replayed. The last" if number is None else "The next"
-        one = self._exchanges[of_kind[-1] if number is None else number]
+        following = next((number for number in of_kind if number > self._last_replayed), None)
+        which = "The last" if following is None else "The next"
+        one = self._exchanges[of_kind[-1] if following is None else following]
         if ADDED_JSON_MODE.get() and isinstance(one.request, dict) and "response_format" not in one.request:
             request = without_json_mode(request)
         differences = chain(

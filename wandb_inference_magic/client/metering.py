@@ -6,7 +6,7 @@ in the transport below it: it is the only place where bytes are read as they pas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -49,17 +49,9 @@ class MeteredCall(Protocol):
         """Let the call be counted later, if it has not ended: its response was deleted, at any moment."""
 
 
-class Meter(Protocol):
-    """Counts the calls of a client. It is implemented in a layer above this one."""
-
-    def call(self, path: str, body: Mapping[str, Any]) -> MeteredCall:
-        """Return the call for a request that is about to be sent.
-
-        Raises
-        ------
-        InferenceError
-            When the call could cost more than the budget has left.
-        """
+# Returns the call for a request that is about to be sent, by its path and its body. It is in a layer above this one.
+# Raises InferenceError when the call could cost more than the budget has left.
+Meter = Callable[[str, Mapping[str, Any]], MeteredCall]
 
 
 def metered_client(meter: Meter) -> type[OpenAI]:
@@ -75,7 +67,7 @@ def metered_client(meter: Meter) -> type[OpenAI]:
             # A file that is sent for no model is only stored.
             if not isinstance(body, dict) or (options.files and not body.get("model")):
                 return super()._build_request(options, **how)
-            call = meter.call(str(options.url), {**body, **(options.extra_json or {})})
+            call = meter(str(options.url), {**body, **(options.extra_json or {})})
             if call.limit is not None:
                 _set_body(options, {**body, "max_tokens": call.limit})
             try:

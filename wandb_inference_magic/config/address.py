@@ -39,31 +39,28 @@ def check_endpoint(text: str) -> str:
         remedy = f"Did you mean {probable}?"
     elif not remedy:
         remedy = "A URL looks like https://my-server.example/v1."
-    what, is_secret = fault
-    if is_secret:
+    if re.search("[@?#]", text):
+        # There may be one in it.
         remedy += " Set the key with %wbconfig --key or WANDB_INFERENCE_API_KEY."
-    raise InferenceError(what, remedy=remedy)
+    raise InferenceError(fault, remedy=remedy)
 
 
-def _fault(text: str) -> tuple[str, bool] | None:
-    """Return why a text is not the URL of an endpoint, and whether a secret may be in it; None if it is one."""
+def _fault(text: str) -> str:
+    """Return why a text is not the URL of an endpoint; empty if it is one."""
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable or any(character.isspace() or not character.isprintable() for character in text):
-        return "This is not an endpoint: it is neither wandb, local, auto nor an http:// or https:// URL.", False
+        return "This is not an endpoint: it is neither wandb, local, auto nor an http:// or https:// URL."
     if "@" in text:
-        return "An endpoint's URL must not contain a user name or password, because it is shown and saved.", True
+        return "An endpoint's URL must not contain a user name or password, because it is shown and saved."
     if "?" in text or "#" in text:
-        return (
-            "An endpoint's URL ends before any ? or #: the paths of the service are added to it, and it is shown.",
-            True,
-        )
+        return "An endpoint's URL ends before any ? or #: the paths of the service are added to it, and it is shown."
     if found := re.search(_SERVICE_PATH, parts.path):
-        return f"An endpoint's URL ends before {found[0].rstrip('/')}: the paths of the service are added to it.", False
-    return None
+        return f"An endpoint's URL ends before {found[0].rstrip('/')}: the paths of the service are added to it."
+    return ""
 
 
 def _probable(text: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from .address import port_of
 from .settings import WANDB_URL
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def origin_of(url: str) -> str:
     """Return the scheme, the host and the port of a URL: a key that was typed for it is for its other paths too."""
     try:
         parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        port = port_of(parts)
     except ValueError:
         return url
     return f"{parts.scheme}://{parts.hostname}:{port}"

@@ -250,9 +250,7 @@ class ModelCall:
             answer = replace(parts.pop(-2), incomplete=incomplete)
             parts = [*parts, answer] if self._has_received else [*parts[:-1], answer]
         reply = added_up(parts)
-        reply = replace(reply, notices=notices_below(reply, *self.sent.notices))
-        self._command.session.models.price_when_known(reply)
-        return reply
+        return replace(reply, notices=notices_below(reply, *self.sent.notices))
 
     def built(self, incomplete: str = "") -> Reply:
         """Return what has been received for the current request as a Reply."""

@@ -279,7 +279,6 @@ def _record(session: Session, spec: ChatSpec, request: PreparedRequest, reply: R
         return
     # The prompt as it was sent: values in it may have been cut.
     answer = replace(reply, messages=(), logprobs=())
-    session.models.price_when_known(answer)
     turn = Turn(request.messages[-1]["content"], reply.text, *origin, system=spec.system, answer=answer)
     with session.threads.recording:
         # Chats in other Python threads may have started or continued the thread since this request was sent.

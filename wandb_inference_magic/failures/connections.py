@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Iterator
 from socket import EAI_AGAIN, gaierror
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from ..config import find_proxy, named_certificates
 from ..errors import InferenceError, quoted
@@ -197,25 +196,15 @@ def _of_proxy(proxy: Proxy, network: _NetworkErrors, endpoint: Endpoint) -> Infe
         return _proxy_refused(proxy, network.message, endpoint)
     if not network.is_connecting:
         return None
-    remedy = f"Check {proxy.variable}. {NO_PROXY_REMEDY}"
-    is_encrypted = proxy.address.lower().startswith("https:")
-    if "SSLError" in network.kinds:
-        # To the proxy, or through it to the endpoint. OpenSSL may name the host.
-        names_proxy = f"'{urlsplit(f'//{proxy.host_and_port}').hostname}'" in network.message
-        is_of_proxy = endpoint.url.startswith("http:") or names_proxy
-        if not is_encrypted or not (is_of_proxy or network.speaks_no_tls):
-            return None
-        if network.speaks_no_tls:
-            why, is_transient = "It does not speak TLS at this port: its address probably begins with http://.", False
-        else:
-            why, remedy, is_transient = _of_tls(network, None, remedy, has_begun=False)
-    elif not is_encrypted and not network.kinds.isdisjoint(_ENDED):
-        # Only the endpoint is spoken to in TLS, once the proxy is connected to it.
+    if network.speaks_no_tls and proxy.address.lower().startswith("https:"):
+        why, is_transient = "It does not speak TLS at this port: its address probably begins with http://.", False
+    elif not network.kinds.isdisjoint(("SSLError", *_ENDED)):
+        # Mostly the encryption of the endpoint, which begins once the proxy is connected to it.
         return None
     else:
         why, is_transient = _describe_unreachable(network)
     what = f"The proxy {proxy.host_and_port} in {proxy.variable} could not be reached; nothing was sent."
-    return _error(what, why, remedy, is_transient=is_transient)
+    return _error(what, why, f"Check {proxy.variable}. {NO_PROXY_REMEDY}", is_transient=is_transient)
 
 
 def _proxy_refused(proxy: Proxy, message: str, endpoint: Endpoint) -> InferenceError:

@@ -37,9 +37,6 @@ _MOMENTS: Final = 1e9
 _MILLISECONDS: Final = 1e11
 # A limit can be overdrawn.
 _NOTHING: Final = re.compile(r"\s*(-\d+(\.\d+)?|0+(\.0+)?)\s*")
-# One limit in the header `ratelimit`, by its drafts: `"default";r=0;t=30`, `limit=9, remaining=0, reset=30`.
-_LEFT_OF_LIMIT: Final = re.compile(r"\b(?:r|remaining)=(-?\d{1,9})\b")
-_RESET_OF_LIMIT: Final = re.compile(r"\b(?:t|reset)=(\d{1,9})\b")
 # Units of time. Another word may begin as one does: `15 March`.
 UNITS: Final = r"(?:ms|milliseconds?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?)(?![a-z])"
 _SPAN: Final = re.compile(rf"(\d+(?:\.\d+)?)\s*(?={UNITS})(ms|milli|m|s|h|d)", re.IGNORECASE)
@@ -81,14 +78,13 @@ def requested_delay(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that the headers of a response ask to wait, or None. The names are in lower case."""
     # A moment is one by the clock of the server, which may differ from that of this machine.
     now = _moment(headers.get("date", "")) or time()
-    of_milliseconds = read_retry_after(headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms"), 0.001, now)
-    # Some send 0 or -1 there, and the time in the other.
-    if of_milliseconds:
-        return of_milliseconds
-    seconds = read_retry_after(headers.get("retry-after") or headers.get("x-retry-after"), now=now)
-    if seconds is None:
-        seconds = _until_reset(headers, now)
-    return of_milliseconds if seconds is None else seconds
+    waits = (
+        read_retry_after(headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms"), 0.001, now),
+        read_retry_after(headers.get("retry-after") or headers.get("x-retry-after"), now=now),
+        _until_reset(headers, now),
+    )
+    # Some send 0 or -1 in one, and the time in another.
+    return next(filter(None, waits), 0.0 if 0.0 in waits else None)
 
 
 def _until_reset(headers: Mapping[str, str], now: float) -> float | None:
@@ -98,13 +94,7 @@ def _until_reset(headers: Mapping[str, str], now: float) -> float | None:
     """
     limits = [name for name in headers if "ratelimit" in name.replace("-", "") and "remaining" in name]
     names = [name.replace("remaining", "reset") for name in limits if _NOTHING.fullmatch(headers[name])]
-    resets = [read_retry_after(headers.get(name) or headers.get(f"{name}-after"), now=now) for name in names]
-    # Limits of the second form are separated by commas, those of the first have commas in them.
-    text = headers.get("ratelimit", "")
-    for one in text.split(",") if ";" in text else [text]:
-        left, reset = _LEFT_OF_LIMIT.search(one), _RESET_OF_LIMIT.search(one)
-        if left and reset and int(left[1]) <= 0:
-            resets.append(float(reset[1]))
+    resets = (read_retry_after(headers.get(name) or headers.get(f"{name}-after"), now=now) for name in names)
     return max((one for one in resets if one is not None), default=None)
 
 

@@ -219,7 +219,7 @@ def _session(settings: tuple[tuple[str, Any], ...]) -> Session:
         for url, key in _shared_keys.items():
             session.keys.set(url, key)
         # In the user's own process, `%wbusage` counts what it spends.
-        session.count_with(of_process)
+        session.usage = of_process.usage
         of_process.on_close(lambda: _close(settings))
         return session
 

@@ -338,11 +338,9 @@ class ReplyBuilder:
             not_shown = (f"The reply has fields of unknown names, which are not shown: {_beginning(self._unread)}",)
         if end == "tool_calls" and not self._tools.calls:
             return (*not_shown, _NO_CALL)
-        return (
-            not_shown
-            if end is None or end in ENDS
-            else (*not_shown, _UNKNOWN_END.format(shortened(without_surrogates(end))))
-        )
+        if end is None or end in ENDS:
+            return not_shown
+        return (*not_shown, _UNKNOWN_END.format(shortened(without_surrogates(end))))
 
     @property
     def reasoning_to_send_back(self) -> Message:

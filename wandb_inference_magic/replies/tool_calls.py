@@ -122,17 +122,14 @@ def _decoded(arguments: str) -> str:
     """Return arguments that are encoded, written twice, null, in a code block or among words as the object in them."""
     if arguments.strip() == "null":
         return "{}"
-    half = arguments[: len(arguments) // 2]
-    if half * 2 == arguments and _is_object(half):
-        return half
     with suppress(ValueError, RecursionError):
         if not isinstance(json.loads(arguments), str):
             return arguments
     inner = json_or_none(arguments)
     with suppress(ValueError):
-        # Of two objects, nothing says which is meant.
+        # Of two objects that differ, nothing says which is meant.
         found = [inner] if isinstance(inner, dict) else [*json_values(inner if isinstance(inner, str) else arguments)]
-        if len(found) == 1 and isinstance(found[0], dict):
+        if found and isinstance(found[0], dict) and all(one == found[0] for one in found):
             return json.dumps(found[0], ensure_ascii=False)
     with suppress(ValueError):
         if isinstance(loose := read_loose_json(arguments.strip()), dict):

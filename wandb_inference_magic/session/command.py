@@ -318,7 +318,7 @@ class Command:
         # cassette is set later. The limit may change.
         meter = SessionMeter(self, self.session.models, lambda: self._budget(Command(self.session, dry=True).settings))
         with self._importing():
-            return self.session.clients.users(self._client_options(), meter)
+            return self.session.clients.users(self._client_options(), meter.call)
 
     def _client_options(self) -> ClientOptions:
         # Imported when a cassette is in use.

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from weakref import WeakSet
 
 from ..catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from ..client import practice_server
@@ -22,11 +21,8 @@ if TYPE_CHECKING:
     from ..catalog import Model, Price
     from ..concurrency import EventLoop, Running
     from ..config import Endpoint, Resolved
-    from ..messages import PreparedRequest, Reply
+    from ..messages import PreparedRequest
     from ..replies import Listener
-
-    # Takes the endpoint's name and the model's id.
-    Prices = Callable[[str, str], Price | None]
 
 
 # The statuses of an endpoint that has no list of models.
@@ -76,10 +72,7 @@ class Models:
     have loaded a model by then.
     """
 
-    def __init__(self, on_prices: Callable[[Prices], None]) -> None:
-        self._on_prices = on_prices
-        # The replies whose price is not known yet.
-        self._unpriced: WeakSet[Reply] = WeakSet()
+    def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
@@ -94,6 +87,8 @@ class Models:
         # W&B's public feed, once it was fetched, and what is known of W&B's models by it, without their list.
         self._feed: Mapping[str, Model] | None = None
         self._by_feed: Catalog | None = None
+        # Whether it was asked for prices, and the request in the background.
+        self._has_asked = False
         self._fetching: Running[Mapping[str, Model]] | None = None
         # The endpoints, models and response formats of answered requests.
         self._formats: set[tuple[str, str, str]] = set()
@@ -184,47 +179,32 @@ class Models:
         return join(listing, feed, snapshot(), notes=notes)
 
     def fetch_prices(self, command: Context, client: AsyncOpenAI) -> None:
-        """Fetch W&B's public feed in the background. Called after a reply; does nothing if it was called before.
-
-        Nothing is fetched for other endpoints, and where a cassette is in use: it records or replays what is sent.
-        """
-        if self._feed is not None or self._fetching is not None:
-            return
-        if command.endpoint.is_wandb and command.cassette is None and command.settings.catalog:
+        """Fetch W&B's public feed in the background. Called after a reply; does nothing if it was asked before."""
+        if self._may_ask(command):
+            self._has_asked = True
             self._fetching = command.loop.begin(self._load_feed(client))
 
+    def _may_ask(self, command: Context) -> bool:
+        """Return whether the feed is asked for prices: once, and for W&B's endpoint only.
+
+        Where a cassette is in use it is not: that records or replays what is sent.
+        """
+        is_new = self._feed is None and not self._has_asked
+        return is_new and command.endpoint.is_wandb and command.cassette is None and command.settings.catalog
+
     async def _load_feed(self, client: AsyncOpenAI) -> Mapping[str, Model]:
-        """Fetch W&B's public feed, and use its prices. If that fails, they stay unknown."""
+        """Fetch W&B's public feed, and use its prices."""
         from ..client import fetch_feed
 
         feed = read_modelsdev(await fetch_feed(client))
-        # The thread of a cell can store a list, or build a reply, at the same moment.
+        # The thread of a cell can store a list at the same moment.
         with self._lock:
             self._feed, self._by_feed = feed, join(None, feed, snapshot())
             for url, known in self._catalogs.items():
                 if is_wandb(url):
                     listing = [model.id for model in known.models]
                     self._catalogs[url] = replace(join(listing, feed, snapshot()), note=known.note)
-            unpriced, self._unpriced = list(self._unpriced), WeakSet()
-        self._on_prices(self._price_in_feed)
-        for reply in unpriced:
-            self.price_when_known(reply)
         return feed
-
-    def _price_in_feed(self, endpoint: str, model: str) -> Price | None:
-        found = self._feed.get(model) if self._feed and endpoint == "wandb" else None
-        return found.price if found else None
-
-    def price_when_known(self, reply: Reply) -> None:
-        """Set the cost of a reply whose price was not known, now or when it is."""
-        if reply.cost is not None:
-            return
-        with self._lock:
-            price = self._price_in_feed(reply.endpoint, reply.asked_model)
-            if price is not None and reply.usage is not None:
-                reply.cost = reply.usage.cost(price)
-            elif self._feed is None:
-                self._unpriced.add(reply)
 
     def _try(self, fetch: Callable[[], Any], endpoint: Endpoint) -> tuple[Any, InferenceError | None]:
         """Return what was fetched, or None and the error."""
@@ -325,9 +305,9 @@ class Models:
         return found.price if found else None
 
     def needed_price(self, model: str, command: Context, limit: float | None) -> Price | None:
-        """Return the price of a model, or None if it is not known. With a budget, W&B's public feed is asked for it.
+        """Return the price of a model, or None if it is not known. W&B's public feed is asked for one that is not.
 
-        `limit` is the budget.
+        `limit` is the budget. With one, the feed is asked again if it has failed before.
 
         Raises
         ------
@@ -336,13 +316,15 @@ class Models:
         """
         endpoint = command.endpoint
         price = self.price(model, endpoint)
-        if price is not None or limit is None or command.dry or not endpoint.is_wandb or self._feed is not None:
+        if price is not None or command.dry or not endpoint.is_wandb or self._feed is not None:
             return price
+        if limit is None and not self._may_ask(command):
+            return None
         if not command.settings.catalog:
             raise unknown_price(model, "The setting catalog is off: W&B's public list of prices is not fetched.")
-        client = command.client()
+        client, self._has_asked = command.client(), True
         with command.listener.waiting(f"asking for the price of {model}") as redraw:
             _, failure = self._try(lambda: command.loop.run(self._load_feed(client), meanwhile=redraw), endpoint)
-        if failure is not None:
+        if failure is not None and limit is not None:
             raise unknown_price(model, f"W&B's public list of prices could not be fetched. {failure.what}")
         return self.price(model, endpoint)

@@ -140,7 +140,7 @@ class Session:
         """What is known about the models of each endpoint."""
         from .models import Models
 
-        return Models(lambda price: self.usage.price_past_calls(price))
+        return Models()
 
     @built_once
     def threads(self) -> messages.Threads:
@@ -153,10 +153,6 @@ class Session:
         from ..spending import UsageTracker
 
         return UsageTracker()
-
-    def count_with(self, other: Session) -> None:
-        """Count the calls of this session in another one's usage."""
-        self.__dict__["usage"] = other.usage
 
     @built_once
     def spending(self) -> Callable[[str], SharedSpending]:

@@ -53,8 +53,7 @@ class Call:
 class Total:
     """The sum of several calls. Failed calls count in `calls` too, with what they used before they failed.
 
-    `cost` is the cost in USD of the calls whose price is known, `unpriced` the number of other calls,
-    which used `unpriced_usage`, and `estimates`
+    `cost` is the cost in USD of the calls whose price is known, `unpriced` the number of other calls, and `estimates`
     the number of calls whose tokens the endpoint did not count. `writing_tokens` were received in `writing_seconds`,
     without the wait for the first.
     """
@@ -71,7 +70,6 @@ class Total:
     writing_seconds: float = 0.0
     cost: float = 0.0
     unpriced: int = 0
-    unpriced_usage: Usage = NOTHING
     estimates: int = 0
 
     def add(self, call: Call) -> None:
@@ -90,9 +88,7 @@ class Total:
             self.writing_tokens += call.usage.completion_tokens
             self.writing_seconds += writing_seconds(call.seconds, call.seconds_to_first)
         self.cost += call.cost or 0.0
-        if call.cost is None:
-            self.unpriced += 1
-            self.unpriced_usage += call.usage
+        self.unpriced += call.cost is None
         self.estimates += call.is_estimate
 
     def __add__(self, other: Total) -> Total:
@@ -120,8 +116,6 @@ class UsageTracker:
     _lock: Lock = field(default_factory=Lock)
     # Of calls that are counted before the totals are used next.
     _dropped: SimpleQueue[Callable[[], None]] = field(default_factory=SimpleQueue)
-    # The prices that became known later, by the endpoint's name and the model's id.
-    _later: Callable[[str, str], Price | None] = field(default=lambda _endpoint, _model: None)
 
     def __post_init__(self) -> None:
         notify_after_fork(self)
@@ -149,21 +143,7 @@ class UsageTracker:
     def count(self, call: Call) -> None:
         """Count a call that has ended."""
         with self._lock:
-            if call.cost is None and (price := self._later(call.endpoint, call.model)) is not None:
-                call = replace(call, cost=call.usage.cost(price))
             self.totals.setdefault((call.endpoint, call.model), Total()).add(call)
-
-    def price_past_calls(self, price: Callable[[str, str], Price | None]) -> None:
-        """Add the cost of the calls whose price was not known, now and when they are counted.
-
-        `price` takes the endpoint's name and the model's id.
-        """
-        with self._lock:
-            self._later = price
-            for (endpoint, model), total in self.totals.items():
-                if total.unpriced and (found := price(endpoint, model)) is not None:
-                    total.cost += total.unpriced_usage.cost(found)
-                    total.unpriced, total.unpriced_usage = 0, NOTHING
 
     def left(self, limit: float) -> float:
         """Return the USD left of `limit`, less those reserved for calls in flight."""
