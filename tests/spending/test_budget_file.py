@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -16,6 +17,7 @@ import pytest
 from kernels import Kernel
 from known_models import known_model_environment
 from python_forks import ForkedProgram
+from python_processes import run_python
 from service import Answer, Endless, Wandb, completion, usage
 
 from wandb_inference_magic.config.settings import WandbInference
@@ -146,6 +148,42 @@ def test_a_reservation_is_renewed_while_its_call_is_running(tmp_path: Path) -> N
     ours.settle("a", 0.3)
     assert theirs.left(1.0) == pytest.approx(0.7)
     assert theirs.estimated() == 0
+
+
+FORK_IN_A_TRANSACTION = """
+import os, sys
+from pathlib import Path
+from threading import Event, Thread
+from wandb_inference_magic.spending import shared_spending
+
+shared_spending.PATIENCE_SECONDS = 1.0
+spending = shared_spending.SharedSpending(Path(sys.argv[1]))
+inside, forking = Event(), Event()
+# What is registered last is called first.
+os.register_at_fork(before=forking.set)
+
+def cost(left):
+    inside.set()
+    forking.wait(30)
+    return 0.1
+
+thread = Thread(target=spending.reserve, args=("parent", cost, 0.1, 1.0))
+thread.start()
+inside.wait(30)
+pid = os.fork()
+if pid == 0:
+    print(round(spending.reserve("child", lambda left: 0.1, 0.1, 1.0), 6), flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork.")
+def test_a_child_that_is_forked_while_the_file_is_changed_can_use_it(tmp_path: Path) -> None:
+    """SQLite in the child would take the parent's transaction for one of its own that never ends."""
+    done = run_python("-W", "ignore", "-c", FORK_IN_A_TRANSACTION, str(tmp_path / "budget"), environment=os.environ)
+    assert (done.stdout, done.stderr) == ("0.9\n", "")
 
 
 def test_a_background_thread_renews_reservations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

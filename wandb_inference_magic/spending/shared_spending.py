@@ -11,7 +11,7 @@ from time import time
 from typing import Final
 from uuid import uuid4
 
-from ..concurrency import notify_after_fork
+from ..concurrency import notify_after_fork, without_forks
 from ..errors import InferenceError, quoted
 from .usage import ROUNDING
 
@@ -171,9 +171,13 @@ class SharedSpending:
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
         """Open the file for one exclusive transaction, and write what is owed. It is committed if nothing is raised."""
-        # Not kept open: kernels start and end, threads differ, and the file may be about to be deleted.
+        # Not kept open: kernels start and end, threads differ, and the file may be about to be deleted. A child process
+        # that is forked meanwhile would take the file for locked, for ever.
         try:
-            with closing(sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, isolation_level=None)) as file:
+            with (
+                without_forks(),
+                closing(sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, isolation_level=None)) as file,
+            ):
                 file.execute("begin immediate")
                 for table in _TABLES:
                     file.execute(table)
