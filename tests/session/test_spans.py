@@ -139,6 +139,12 @@ def test_a_provider_with_a_class_of_the_name_of_the_api_is_used(run: Callable[..
     assert len(run(set_up + CHAT + PRINT_SPANS)[1]) == 1
 
 
+def test_no_call_is_a_span_where_instrumentation_is_suppressed(run: Callable[..., list[Any]]) -> None:
+    """As `suppress_instrumentation` of OpenTelemetry's contrib packages does."""
+    suppress = "from opentelemetry import context\ncontext.attach(context.set_value('suppress_instrumentation', True))"
+    assert run(SET_UP + suppress + CHAT + PRINT_SPANS)[1] == []
+
+
 def test_opentelemetry_is_not_imported_if_it_is_not_used(service: Service, environment: dict[str, str]) -> None:
     print_result = "\nprint(json.dumps([name for name in sys.modules if name.startswith('opentelemetry')]))"
     code = "import json, sys" + CHAT + print_result

@@ -12,7 +12,7 @@ from threading import Event
 import pytest
 from environments import with_sitecustomize
 from kernels import Kernel
-from service import Service, Streamed, Wandb, completion, refused
+from service import Answer, Service, Streamed, Wandb, completion, refused
 from trace_server import TraceServer
 
 LOAD = "%load_ext wandb_inference_magic"
@@ -182,11 +182,29 @@ def test_failures_and_interrupts_are_traced_as_exceptions(
         tracing_kernel.interrupt_at("%wbchat hi", "Hello")
     finally:
         gate.set()
+    arrived, finished = Event(), Event()
+
+    def hold(answer: Answer) -> None:
+        arrived.set()
+        finished.wait(60)
+
+    service.then(completion("Yes."), hold)
+    tracing_kernel.run("rows = ['a', 'b']")
+    request = tracing_kernel.start("%%wbmap rows --no-cache --concurrency 1\n{{ text }}")
+    try:
+        assert arrived.wait(60)
+        tracing_kernel.interrupt()
+        tracing_kernel.finish(request)
+    finally:
+        finished.set()
     tracing_kernel.run(FLUSH)
     failed, stopped = traces.named("wbchat")
     assert "does not know the model" in failed["exception"]
     assert "Interrupt" in stopped["exception"]
     assert stopped["output"]["text"] == "Hello"
+    (table,) = traces.named("wbmap")
+    assert "Interrupt" in table["exception"]
+    assert [one["rows"] for one in table["output"].values()] == [1]
 
 
 def test_a_weave_project_of_the_user_is_not_changed(tracing_kernel: Kernel, traces: TraceServer) -> None:

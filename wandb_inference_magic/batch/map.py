@@ -227,8 +227,10 @@ class PreparedRuns:
                     run.stop_if_all_missed()
                 trace.output = {run.model: _facts(run) for run in runs}
                 trace.summary = {"cost_usd": cost_of(runs)} if runs else {}
+                if interrupted:
+                    raise KeyboardInterrupt  # for the trace
         except KeyboardInterrupt:
-            # It arrived after the last answer, or before the first request.
+            # It may also arrive after the last answer, or before the first request.
             interrupted = True
         finally:
             self.close()

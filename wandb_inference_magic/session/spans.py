@@ -47,6 +47,9 @@ def open_telemetry() -> Any:
     provider = type(api.get_tracer_provider())
     if f"{provider.__module__}.{provider.__name__}" in NOT_CONFIGURED:
         return None
+    # Set by `suppress_instrumentation`, which is not part of the API.
+    if import_module("opentelemetry.context").get_value("suppress_instrumentation"):
+        return None
     return api.get_tracer("wandb_inference_magic")
 
 
