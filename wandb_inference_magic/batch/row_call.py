@@ -236,8 +236,6 @@ class RowCall(ModelCall):
         self.number = number
         self.key = key
         self.was_sent = False
-        # Whether no other run may ask its question meanwhile, and whether one does all the same: this one was paused.
-        self.is_claimed = self.is_taken_over = False
         # Whether its request is answered, and `end` has not seen that yet.
         self.is_answered = False
 
@@ -284,9 +282,6 @@ class RowCall(ModelCall):
         async with self.share.slot():
             # A failure that is not the prompt's may be everyone's: `end` decides that before more is sent.
             if not self.was_sent and (run.is_halted or run.new_failures):
-                return
-            if self.is_claimed and not self.share.mark_sent(self.key):
-                self.was_sent, self.is_taken_over = False, True
                 return
             self.was_sent = True
             if not self.is_repaired:

@@ -196,8 +196,7 @@ class BatchRun:
 
     def _claim(self, row: RowCall) -> bool:
         """Return whether the run may send a row's question. Then no other run does, until its answer is on disk."""
-        row.is_claimed = self.keeps_answers and self.share.claim(row.key)
-        return row.is_claimed or self.is_nested or not self.keeps_answers
+        return not self.keeps_answers or self.share.claim(row.key) or self.is_nested
 
     def _read_rows(self, rows: list[RowCall]) -> None:
         # One at a time where the next row depends on the answers so far, or may take long to come.
@@ -275,7 +274,9 @@ class BatchRun:
         self.new_failures.discard(row)
         row.is_answered = False
         if not row.was_sent:
-            return self._begin_again(row)
+            if self.is_halted:
+                self.release(row)
+            return not self.is_halted
         try:
             outcome = self._outcome(row, failure)
         except KeyboardInterrupt:
@@ -354,16 +355,6 @@ class BatchRun:
     def _keep(self, row: RowCall) -> None:
         """Keep the answer of a row that is not read now. A later run reads it."""
         self._cached_answers.keep(row.key, row.reply(), row.builder.reports)
-
-    def _begin_again(self, row: RowCall) -> bool:
-        """Take back a row that was not sent. Return whether its request must be sent now."""
-        if not self.is_halted and not row.is_taken_over:
-            return True
-        self.release(row)
-        if not self.is_halted:
-            # Its calls are counted already: another one is made for it.
-            self._waiting.append(RowCall(self, row.request, row.number, row.key, row.place))
-        return False
 
     def keep_answers(self) -> None:
         """Write the results of rows that have ended to disk. Then they are done, and other runs may look for them."""

@@ -113,7 +113,7 @@ class BatchSpec:
         InferenceError
             If the first row would use up an iterator of the notebook.
         """
-        if self._template is None:
+        if self._is_sent_as_it_is:
             return lambda _: self.text
         # Of its own: a template renders for one thread at a time.
         template = Template(self.text, tokens=self.value_tokens, what=self.what, has_row=True)
@@ -141,27 +141,14 @@ class BatchSpec:
         """
         return self.concurrency or (practice_server.CONCURRENCY if endpoint.is_local else CONCURRENCY)
 
-    def column_names(self) -> set[str]:
-        """Return the names that the template uses: columns and names of the notebook."""
-        return set() if self._template is None else self._template.names
-
-    def hides_a_column(self, columns: Sequence[str]) -> bool:
-        """Return whether the template takes `row` for a column of this name, which is the whole row."""
-        return ROW in columns and self._template is not None and ROW in self._template.used_whole
-
-    def mentions(self, column: str) -> bool:
-        """Return whether the template names a column, itself or of `row`."""
-        return self._template is not None and column in self._template.mentioned
+    @property
+    def template(self) -> Template:
+        """The template of the prompt, to be read and not rendered. It is empty if the text is used as it is."""
+        return _parsed("" if self._is_sent_as_it_is else self.text, self.what)
 
     @property
-    def calls(self) -> bool:
-        """Whether the template calls a function or a method."""
-        return self._template is not None and self._template.calls
-
-    @property
-    def _template(self) -> Template | None:
-        """The template of the prompt, to be read and not rendered; None if the text is used as it is."""
-        return None if self.raw or not is_template(self.text) else _parsed(self.text, self.what)
+    def _is_sent_as_it_is(self) -> bool:
+        return self.raw or not is_template(self.text)
 
 
 @lru_cache(maxsize=8)

@@ -121,14 +121,13 @@ def likely_mistakes(
     """Yield what is likely a mistake in a prompt about rows with these columns and levels of an index."""
     known = {*columns, *index_names, ROW}
     columns = [name for name in columns if name not in spec.hidden]
-    names = spec.column_names()
-    if length != 1 and columns and not names & known:
+    if length != 1 and columns and not spec.template.names & known:
         shown = ", ".join(columns[:MAX_COLUMNS_SHOWN]) + ", ..." * (len(columns) > MAX_COLUMNS_SHOWN)
         braced = [name for name in re.findall(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})", spec.text) if name in columns]
         name = braced[0] if braced else columns[0]
         means = "" if spec.raw else f" A column is written with doubled braces: {{{{ {in_template(name)} }}}}."
         yield f"The prompt names no column of the frame, so all rows may get the same prompt. Columns: {shown}.{means}"
-    if spec.hides_a_column(columns):
+    if ROW in columns and ROW in spec.template.used_whole:
         yield "In the prompt, row is the whole row. The column of this name is {{ row.row }}."
     # A system prompt from Python is no template. The magics have refused or filled in one of theirs.
     filled_in = set() if spec.raw else known | set(spec.names)
@@ -146,7 +145,7 @@ def _values_to_cut(run: BatchRun) -> Iterator[str]:
     # A row that cannot be made into a prompt is reported when its turn comes.
     with suppress(Exception):
         # A template that calls something may have an effect each time it is rendered.
-        if is_limited and not cut and not run.spec.calls and (longest := run.rows.longest()) is not None:
+        if is_limited and not cut and not run.spec.template.calls and (longest := run.rows.longest()) is not None:
             cut = run.requests.request(run.spec.prompts()(longest)).cut_values
     if not cut:
         return

@@ -159,7 +159,7 @@ def tasks_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, Bat
 
 def notices_of(spec: EvaluationSpec, known: Iterable[Row]) -> list[str]:
     """Return what to say of the prompts and of the known answers before anything is sent."""
-    names = [name for name, batch in spec.batches.items() if batch.mentions(spec.truth)]
+    names = [name for name, batch in spec.batches.items() if spec.truth in batch.template.mentioned]
     notices = [f"The model sees the right answers: {_described(name)} names {spec.truth}." for name in names]
     if never := spec.never_right([spec.right_answer(row) for row in known]):
         example = shortened(repr(plain(never[0])))

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from functools import partial
-from inspect import iscoroutine, iscoroutinefunction, signature
+from inspect import iscoroutinefunction, signature
 from statistics import fmean
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +23,6 @@ MAX_TRUTH_CHARS: Final = 40
 MAX_EXPONENT: Final = 100
 # A cosine of equal vectors may be a little more or less than 1, with floats of 32 bits 1.0000001.
 ROUNDING: Final = 1e-6
-_IS_ASYNC: Final = "is async: it returns no number."
 
 # The notebook's own context may have few digits, and traps.
 _DECIMALS: Final = Context(prec=28, traps=[])
@@ -134,7 +133,9 @@ def scorer_of(value: str | Callable[[Any, Any], Any] | None) -> Scorer:
     if callable(value):
         name = str(getattr(value, "__name__", type(value).__name__))
         if iscoroutinefunction(value) or iscoroutinefunction(type(value).__call__):
-            raise cannot_start(f"The scorer {name} {_IS_ASYNC}", "Write it with def, without async.")
+            raise cannot_start(
+                f"The scorer {name} is async: it returns no number.", "Write it with def, without async."
+            )
         # Some functions that are written in C have no signature.
         with suppress(TypeError, ValueError):
             _check_arguments(name, value)
@@ -159,10 +160,6 @@ def _score_by(function: Callable[[Any, Any], Any], scorer: str, answer: Any, tru
         returned = function(answer, truth)
     except (Exception, *LEAVING) as error:  # noqa: BLE001 - the user's own code can raise anything
         raise InferenceError(f"{scorer} raised {quoted(describe_exception(error))}.") from None
-    if iscoroutine(returned):
-        # A lambda that calls an async function.
-        returned.close()
-        raise InferenceError(f"{scorer} {_IS_ASYNC}")
     try:
         found = float(returned)
     except Exception:  # noqa: BLE001 - the user's own types can raise anything

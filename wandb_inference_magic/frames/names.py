@@ -5,26 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from ..text import without_surrogates
 from .columns import ONLY, ColumnNames, json_text, plain, schema_kinds
 
 if TYPE_CHECKING:
     from ..schemas import Schema
-
-
-class ColumnSource(Protocol):
-    """What a frame says of its columns: their names, those of the levels of its index, and values."""
-
-    @property
-    def columns(self) -> Sequence[str]: ...
-
-    @property
-    def index_names(self) -> Sequence[str]: ...
-
-    def values(self, name: str) -> Sequence[Any] | None:
-        """Return the values of a column, or None if they are not known."""
+    from .rows import Rows
 
 
 class WrittenColumns:
@@ -39,7 +27,7 @@ class WrittenColumns:
         self._digests: dict[bytes, set[bytes]] = {}
         self._names: set[str] = set()
 
-    def add(self, table: ColumnSource, names: Iterable[ColumnNames]) -> None:
+    def add(self, table: Rows, names: Iterable[ColumnNames]) -> None:
         """Add the columns of those runs that left rows without an answer, or with a flawed one."""
         for one in names:
             if one.error not in table.columns:
@@ -49,7 +37,7 @@ class WrittenColumns:
                 self._digests.setdefault(error, set()).update(found.values())
                 self._names.update(found)
 
-    def among(self, table: ColumnSource) -> set[str]:
+    def among(self, table: Rows) -> set[str]:
         """Return the columns of a table that were added, and are unchanged."""
         if not self._names.intersection(table.columns):
             return set()
@@ -58,7 +46,7 @@ class WrittenColumns:
         return {name for name, digest in found.items() if digest in ours}
 
 
-def _digests(table: ColumnSource, names: Iterable[str]) -> dict[str, bytes]:
+def _digests(table: Rows, names: Iterable[str]) -> dict[str, bytes]:
     columns = {name: table.values(name) for name in names}
     return {
         name: sha256(json_text([name, *map(plain, values)]).encode()).digest()
@@ -68,7 +56,7 @@ def _digests(table: ColumnSource, names: Iterable[str]) -> dict[str, bytes]:
 
 
 def name_columns(
-    table: ColumnSource, schema: Schema | None, into: str, models: Sequence[str], written: WrittenColumns
+    table: Rows, schema: Schema | None, into: str, models: Sequence[str], written: WrittenColumns
 ) -> tuple[list[ColumnNames], tuple[str, ...], tuple[str, ...]]:
     """Return the names of the columns of each model, the columns that they replace, and notices.
 

@@ -29,13 +29,10 @@ _TYPES: Final[dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
     kinds.STRUCT: (("Struct",), ("struct",)),
     kinds.LIST: (("List",), ("list_",)),
 }
-# The arrays of pandas that hold missing values beside numbers, and the types of NumPy in them.
-_ARRAYS: Final = {
-    kinds.BOOLEAN: ("BooleanArray", "bool"),
-    **dict.fromkeys((kinds.INT53, kinds.INT64), ("IntegerArray", "int64")),
-    kinds.FLOAT: ("FloatingArray", "float64"),
-}
+# The types that pandas has for them; all others are objects, besides numbers with a fraction and texts.
 _PANDAS: Final = {
+    kinds.BOOLEAN: "boolean",
+    **dict.fromkeys((kinds.INT53, kinds.INT64), "Int64"),
     kinds.TIMESTAMP: "datetime64[us]",
     kinds.TIMESTAMP_UTC: "datetime64[us, UTC]",
     kinds.DURATION: "timedelta64[us]",
@@ -85,12 +82,11 @@ def pandas_array(column: TypedColumn) -> Any:
     import pandas as pd
 
     values = column.values
-    if column.kind.name not in _ARRAYS:
-        is_text = column.kind.name in (kinds.STRING, kinds.TEXT, kinds.JSON)
-        dtype = pd.Series(["a"]).dtype if is_text else _PANDAS.get(column.kind.name, object)
-        return pd.Series(values, dtype=dtype).array
-    array, numpy_type = _ARRAYS[column.kind.name]
-    is_missing = np.array([value is None for value in values], dtype=bool)
-    held = np.array([0 if value is None else value for value in values], dtype=numpy_type)
-    # The class keeps a NaN that was answered apart from a missing answer.
-    return getattr(pd.arrays, array)(held, is_missing)
+    if column.kind.name == kinds.FLOAT:
+        is_missing = np.array([value is None for value in values], dtype=bool)
+        held = np.array([0.0 if value is None else value for value in values], dtype="float64")
+        # The class keeps a NaN that was answered apart from a missing answer.
+        return pd.arrays.FloatingArray(held, is_missing)
+    is_text = column.kind.name in (kinds.STRING, kinds.TEXT, kinds.JSON)
+    dtype = pd.Series(["a"]).dtype if is_text else _PANDAS.get(column.kind.name, object)
+    return pd.Series(values, dtype=dtype).array

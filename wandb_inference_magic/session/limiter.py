@@ -86,7 +86,6 @@ class Limiter:
         self.reason, self.opens_at = "", 0.0
         # The share that has claimed a question, by the question's key. Changed in the threads of the runs.
         self.claims: dict[str, Share] = {}
-        self.claims_lock = Lock()
         # Those that have a slot or wait for one.
         self._shares: list[Share] = []
         # As many as the shares want, unless the service has refused some.
@@ -233,8 +232,6 @@ class Share:
         self.taken = 0
         self.queue: deque[asyncio.Future[None]] = deque()
         self.is_paused = False
-        # The keys of the questions that are in flight, or whose answers are not on disk yet.
-        self.sent: set[str] = set()
 
     @property
     def allowed(self) -> int:
@@ -286,30 +283,14 @@ class Share:
             self.limiter.released(self)
 
     def claim(self, key: str) -> bool:
-        """Return whether this share may send the question of this key. Then no other may, until the claim has ended.
-
-        A paused share loses the claim of a question that it has not sent.
-        """
-        with self.limiter.claims_lock:
-            owner = self.limiter.claims.setdefault(key, self)
-            if owner.is_paused and key not in owner.sent:
-                self.limiter.claims[key] = owner = self
-        return owner is self
-
-    def mark_sent(self, key: str) -> bool:
-        """Note that the question of this key is sent now. Return False if this share has lost its claim."""
-        with self.limiter.claims_lock:
-            is_ours = self.limiter.claims.get(key) is self
-            if is_ours:
-                self.sent.add(key)
-        return is_ours
+        """Return whether this share may send the question of this key. Then no other may, until the claim has ended."""
+        # One operation: several threads claim.
+        return self.limiter.claims.setdefault(key, self) is self
 
     def end_claim(self, key: str) -> None:
         """End the claim of a question: its result is on disk, if it is kept, or this share does not send it."""
-        with self.limiter.claims_lock:
-            self.sent.discard(key)
-            if self.limiter.claims.get(key) is self:
-                del self.limiter.claims[key]
+        if self.limiter.claims.get(key) is self:
+            del self.limiter.claims[key]
 
     def pause(self) -> None:
         """Give no more slots to this share. Requests in flight go on."""
