@@ -139,6 +139,20 @@ def test_a_dry_run_of_several_models_estimates_each(mapper: SharedKernel) -> Non
     assert mapper.service.chats == []
 
 
+def test_a_dry_run_looks_at_rows_all_over_the_frame(mapper: SharedKernel) -> None:
+    mapper.kernel.run("sorted_rows = ['ok'] * 2000 + ['word ' * 900] * 1000")
+    text = mapper.kernel.run("%%wbmap sorted_rows --dry-run\n{{ text }}").text
+    tokens = re.search(r"about (\d+) \+ ", text)
+    assert tokens is not None
+    assert 200 < int(tokens[1]) < 600
+
+
+def test_a_dry_run_counts_the_different_prompts_of_all_rows(mapper: SharedKernel) -> None:
+    mapper.kernel.run("repeated = [f'kind {number % 50}' for number in range(10_000)]")
+    text = mapper.kernel.run("%%wbmap repeated --dry-run --distinct\n{{ text }}").text
+    assert "10,000 rows, 9,950 of them without a request, about" in text
+
+
 def test_a_dry_run_shows_why_a_row_would_not_be_sent(mapper: SharedKernel) -> None:
     text = mapper.kernel.run("%%wbmap df --dry-run\n{{ 1 // (stars - 2) }}").text
     assert "[not sent: " in text

@@ -390,12 +390,12 @@ def test_rows_that_need_no_request_cost_nothing(asked_within: Callable[..., tupl
 def test_rows_of_a_long_frame_are_looked_for_all_over_it(
     asked_within: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wandb_inference_magic.batch.start.LOOKED_FOR", 10)
+    monkeypatch.setattr("wandb_inference_magic.batch.start.LOOKED_AT", 10)
     assert asked_within(None, ROWS) == (20, "")
     assert asked_within(0, ROWS) == (0, "")
     sent, refusal = asked_within(0.0002, [*ROWS, *[f"new {number}" for number in range(20)]])
     assert sent == 0
-    assert "40 rows, 20 of them without a request, about " in refusal
+    assert "40 rows, about 20 of them without a request, about " in refusal
 
 
 def test_what_several_models_cost_together_is_held_against_the_budget(

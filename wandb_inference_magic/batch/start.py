@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 # How many rows an estimate is made from.
 SAMPLE: Final = 20
-# How many rows are looked for on disk. Of a longer frame they are spread over it, and the others are taken to be alike.
-LOOKED_FOR: Final = 2000
+# How many rows are looked at for an estimate. Of a longer frame they are spread over it, and the others are taken to be
+# alike. How many of them have a prompt of their own is known only of all.
+LOOKED_AT: Final = 2000
+MAX_DISTINCT_LOOKED_AT: Final = 100_000
 # How many rows are tried before a template is taken for wrong.
 MAX_TRIED: Final = 10
 MAX_COLUMNS_SHOWN: Final = 10
@@ -48,6 +50,7 @@ class Estimate:
 
     `rows` is None if the number is known only after iteration, `cost` if it is not known. The tokens are per row.
     `cached` is how many rows need no request: their answers are on disk, or they are equal to others and share theirs.
+    `is_scaled` says that not all rows were looked at for that.
     """
 
     rows: int | None
@@ -55,11 +58,12 @@ class Estimate:
     reply_tokens: float
     cost: float | None
     cached: int = 0
+    is_scaled: bool = False
 
     def __str__(self) -> str:
         rows = "an unknown number of rows" if self.rows is None else counted(self.rows, "row")
         if self.cached:
-            rows = f"{rows}, {self.cached:,} of them without a request"
+            rows = f"{rows}, {'about ' * self.is_scaled}{self.cached:,} of them without a request"
         return f"{rows}, {self.takes}"
 
     @property
@@ -192,30 +196,36 @@ def estimates(runs: Sequence[BatchRun]) -> list[Estimate]:
     seen: Counter[str] = Counter()
     found = []
     for run in runs:
-        whole = estimate(run)
-        if not whole.rows:
-            found.append(whole)
+        if not run.rows.length:
+            found.append(estimate(run))
             continue
-        looked_for, cached = _cached(run, seen)
+        tokens, cached = _looked_at(run, seen)
+        rows, looked_at = run.rows.length, max(len(tokens), 1)
         # Rounded up.
-        requests = -(-whole.rows * (looked_for - cached) // looked_for) if looked_for else whole.rows
-        cost = None if whole.cost is None else whole.cost * requests / whole.rows
-        found.append(replace(whole, cached=whole.rows - requests, cost=cost))
+        requests = -(-rows * (looked_at - cached) // looked_at)
+        with_prompt = [one for one in tokens if one is not None]
+        whole = estimate_calls(run.command, run.first, rows, sum(with_prompt) / max(len(with_prompt), 1))
+        cost = None if whole.cost is None else whole.cost * requests / rows
+        found.append(replace(whole, cached=rows - requests, cost=cost, is_scaled=looked_at < rows))
     return found
 
 
-def _cached(run: BatchRun, seen: Counter[str]) -> tuple[int, int]:
-    """Return how many rows were looked for on disk, and how many of these need no request."""
+def _looked_at(run: BatchRun, seen: Counter[str]) -> tuple[list[int | None], int]:
+    """Return the tokens of the prompts of rows, None for a row without one, and how many of them need no request."""
     answers = CachedAnswers(run.cache, run.first, seen)
     key_of = answers.key if run.spec.distinct else answers.next_key
-    prompts, looked_for, keys = run.spec.prompts(), 0, []
+    prompts, keys = run.spec.prompts(), []
+    tokens: list[int | None] = []
+    step = ceil((run.total or 1) / (MAX_DISTINCT_LOOKED_AT if run.spec.distinct else LOOKED_AT))
     # A row that cannot be read, or made into a prompt, is reported when its turn comes.
     with suppress(Exception), run.command.listener.waiting("checking which answers are on disk") as redraw:
-        for row in islice(run.rows, 0, None, ceil((run.total or 1) / LOOKED_FOR)):
+        for row in islice(run.rows, 0, None, step):
             redraw()
-            looked_for += 1
+            tokens.append(None)
             with suppress(InferenceError):
-                keys.append(key_of(run.requests.request(prompts(row)).messages[-1]))
+                request = run.requests.request(prompts(row))
+                keys.append(key_of(request.messages[-1]))
+                tokens[-1] = request.prompt_tokens
     different = list(dict.fromkeys(keys)) if run.spec.distinct else keys
     found = answers.find(different)
     spec = run.spec
@@ -226,7 +236,7 @@ def _cached(run: BatchRun, seen: Counter[str]) -> tuple[int, int]:
         if one.error and (spec.retry_failed or (spec.chat.repair and one.is_repairable))
     }
     is_needed = [key not in found or key in again for key in different]
-    return looked_for, len(keys) - sum(is_needed)
+    return tokens, len(keys) - sum(is_needed)
 
 
 def check_budget(budget: Budget, runs: Sequence[BatchRun]) -> None:
