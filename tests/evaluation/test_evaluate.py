@@ -774,6 +774,27 @@ def test_a_function_of_the_user_gets_the_truth_as_it_is(api: ModuleType, service
     assert given == frame.truth.tolist()
 
 
+@pytest.mark.parametrize(
+    ("schema", "field", "answer", "truth"),
+    [
+        (
+            {"type": "object", "properties": {"found": {"type": "array"}, "note": {"type": "string"}}},
+            "found",
+            '{"found": [{"text": "Oslo"}], "note": ""}',
+            [{"text": "Oslo"}],
+        ),
+        ("m list, n int", "m", '{"m": ["a"], "n": 1}', ["a"]),
+    ],
+)
+def test_a_truth_may_be_a_list_of_objects(
+    api: ModuleType, service: Service, schema: Any, field: str, answer: str, truth: Any
+) -> None:
+    service.always = completion(answer)
+    frame = pd.DataFrame({"text": ["x", "y"], "truth": [truth, [["another"]]]})
+    found = evaluated(api, frame, models="test/x", truth="truth", schema=schema, field=field)
+    assert found.candidates[0].right == [1.0, 0.0]
+
+
 @dataclass
 class Labelled:
     label: str
