@@ -24,7 +24,7 @@ import pandas as pd
 import pytest
 from clocks import FastClock
 from pydantic import BaseModel, Field, field_validator
-from service import Answer, Service, completion, refused
+from service import Answer, Service, completion, refused, usage
 from tblib.pickling_support import pickle_exception, pickle_traceback
 
 from wandb_inference_magic import InferenceError, InferenceWarning
@@ -341,6 +341,34 @@ def test_a_run_that_stops_after_the_disk_was_full_says_what_is_asked_again(
         raised.value
     )
     assert raised.value.partial.reply.tolist()[:2] == ["One.", "Two."]
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "why"),
+    [
+        ({"content": None, "refusal": "I can't help with that."}, "stop", "The model refused to answer."),
+        ({"content": ""}, "content_filter", "the service's content filter withheld it"),
+        ({"content": "I "}, "content_filter", "cut by the service's content filter"),
+    ],
+)
+def test_rows_that_the_model_refuses_do_not_end_a_run_with_a_schema(
+    api: ModuleType, service: Service, message: dict[str, Any], finish: str, why: str
+) -> None:
+    """As many in a row as end a run for other reasons: a frame may be sorted by its topics."""
+
+    def answer(one: Answer) -> None:
+        is_refused = "bad" in one.received.body["messages"][-1]["content"]
+        choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
+        one.json({"choices": [choice], "model": "m", "usage": usage(3, 2)}) if is_refused else completion('{"n": 1}')(
+            one
+        )
+
+    service.always = answer
+    rows = [*["bad"] * 12, "good"]
+    out = api.map_prompts(rows, "{{ text }}", schema="n int", repair=False, concurrency=1, cache=False)
+    assert out.n.tolist()[-1] == 1
+    assert out.n.isna().sum() == 12
+    assert why in out.reply_error[0]
 
 
 def test_an_interrupted_map_has_the_frame_so_far(api: ModuleType, service: Service) -> None:

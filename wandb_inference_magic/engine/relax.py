@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
 from ..messages import BUDGET_REMEDY, JSON_MODE, JSON_ONLY
+from ..rendering import why_empty, why_flawed
 
 if TYPE_CHECKING:
     from ..messages import Message, PreparedRequest, Reply
     from ..schemas import Mismatch, Schema
 
 
+OTHER_PROMPT: Final = "Change the prompt, or ask another model."
 # How services say that they do not have a response format at all.
 _NO_FORMAT: Final = re.compile(
     r"(response[_ ]format|structured output).*(support|available)|support.*(response[_ ]format|structured output)",
@@ -66,8 +68,9 @@ def refused(message: str) -> InferenceError:
     return InferenceError(
         "The model refused to answer.",
         why=f'It said: "{quoted(message)}"',
-        remedy="Change the prompt, or ask another model.",
+        remedy=OTHER_PROMPT,
         cause="answer",
+        affects_all=False,
     )
 
 
@@ -80,6 +83,13 @@ def does_not_fit(mismatch: Mismatch, reply: Reply, *, remedy: str) -> InferenceE
     why = re.sub("^the answer", "The answer", f"{mismatch}.")
     if not reply.text and not reply.reasoning:
         why, remedy = "It is empty.", "Run it again, or ask another model."
+    is_filtered = reply.finish_reason == "content_filter"
+    if is_filtered:
+        why, remedy = f"{why_flawed(reply)} {why}" if reply.text else why_empty(reply), OTHER_PROMPT
     return InferenceError(
-        "The answer does not fit the schema.", why=why, remedy=f"{cut}{remedy}".strip(), cause="answer"
+        "The answer does not fit the schema.",
+        why=why,
+        remedy=f"{cut}{remedy}".strip(),
+        cause="answer",
+        affects_all=False if is_filtered else None,
     )
