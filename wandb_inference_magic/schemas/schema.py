@@ -19,7 +19,7 @@ from ..errors import LEAVING, InferenceError, describe_exception, did_you_mean, 
 from ..libraries import check_libraries
 from ..messages import inner_json, json_in
 from ..text import as_json, json_values, read_json_text, with_backslashes
-from .annotations import has_quoted_name, is_annotation, with_known_typed_dicts
+from .annotations import has_quoted_name, is_annotation
 from .short_form import annotation_of
 from .validation import (
     compile_reader,
@@ -296,7 +296,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         raise _no_schema("It has a type in quotes: define the type first, and write its name without quotes.")
     try:
         is_adapter = isinstance(annotation, TypeAdapter)
-        adapter = for_json(annotation if is_adapter else TypeAdapter(with_known_typed_dicts(annotation)))
+        adapter = for_json(annotation if is_adapter else TypeAdapter(annotation))
         json_schema = adapter.json_schema(schema_generator=SentSchemaGenerator)
         described = adapter.json_schema(by_alias=False, schema_generator=ObjectSchemaGenerator)
     except PydanticSchemaGenerationError:
