@@ -321,14 +321,15 @@ def _validated(adapter: TypeAdapter[Any], value: Any, names: frozenset[str]) -> 
     try:
         return read_in_any_form(adapter, value, names)
     except ValidationError as error:
-        raise Mismatch(_problems(error)) from None
+        raise Mismatch(problems_of(error)) from None
     except RecursionError:
         raise
     except (Exception, *LEAVING) as error:
         raise ValidatorError(quoted(describe_exception(error))) from error
 
 
-def _problems(error: ValidationError) -> Iterator[str]:
+def problems_of(error: ValidationError) -> Iterator[str]:
+    """Yield the problems of a value that pydantic refuses, each on one line."""
     for one in error.errors(include_url=False, include_context=False):
         where = ".".join(str(part) for part in one["loc"]) or "the answer"
         given = "" if one["type"] == "missing" else f", not {shortened(repr(one['input']))}"
