@@ -375,7 +375,7 @@ class Plain:
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        (Plain, "The type Plain does not say what an answer must look like. Make it a dataclass or a pydantic model."),
+        (Plain, "A type in it does not say what an answer must look like. Make it a dataclass or a pydantic model."),
         (list[Plain], "A type in it does not say what an answer must look like. Make it a dataclass or a pydantic"),
         ({"name": str}, "This dict is not a JSON schema: its values are types."),
     ],

@@ -9,10 +9,7 @@ import typing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, is_dataclass
-from datetime import date, time, timedelta
-from decimal import Decimal
-from enum import Enum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import LEAVING, InferenceError, describe_exception, did_you_mean, quoted, shortened
@@ -269,15 +266,6 @@ def _evaluated(tree: ast.Expression, names: Mapping[str, Any]) -> Any:
         raise _no_schema(quoted(describe_exception(error))) from None
 
 
-def _is_usable(value: object) -> bool:
-    from pydantic import BaseModel
-
-    if isinstance(value, type) and typing.get_origin(value) is None:
-        known = (BaseModel, Enum, date, time, timedelta, Decimal, *_BUILTINS)
-        return is_dataclass(value) or issubclass(value, known) or hasattr(value, "__get_pydantic_core_schema__")
-    return is_annotation(value) or value is Any
-
-
 def _of_annotation(annotation: Any, name: str) -> Schema:
     check_libraries("pydantic")
     from pydantic import PydanticUserError, TypeAdapter
@@ -285,17 +273,12 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
 
     from .generators import ObjectSchemaGenerator, SentSchemaGenerator, for_json, reads_values_itself
 
-    if not isinstance(annotation, TypeAdapter) and not _is_usable(annotation):
-        is_type = isinstance(annotation, type)
-        raise _no_schema(
-            f"The type {annotation.__name__} {_SAYS_NOTHING} {_HOW}"
-            if is_type
-            else f"A value of type {type(annotation).__name__} {_SAYS_NOTHING}"
-        )
+    is_adapter = isinstance(annotation, TypeAdapter)
+    if not (is_adapter or annotation is Any or is_annotation(annotation)):
+        raise _no_schema(f"A value of type {type(annotation).__name__} {_SAYS_NOTHING}")
     if has_quoted_name(annotation):
         raise _no_schema("It has a type in quotes: define the type first, and write its name without quotes.")
     try:
-        is_adapter = isinstance(annotation, TypeAdapter)
         adapter = for_json(annotation if is_adapter else TypeAdapter(annotation))
         json_schema = adapter.json_schema(schema_generator=SentSchemaGenerator)
         described = adapter.json_schema(by_alias=False, schema_generator=ObjectSchemaGenerator)
