@@ -28,7 +28,7 @@ BINARY = [
     ("novel.epub", b"PK\x03\x04abc", "an e-book", "text"),
     ("all.zip", b"PK\x03\x04abc", "a ZIP archive", "Unpack"),
     ("table.parquet", b"PAR1\x15\x04", "a Parquet file", "read_parquet"),
-    ("table.csv.gz", b"\x1f\x8b\x08\x00", "a gzip archive", "Unpack"),
+    ("table.csv.gz", b"\x1f\x8b\x08\x00", "an archive", "Unpack"),
     ("old.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "an old Office document", "CSV"),
     ("data.sqlite", b"SQLite format 3\x00", "a SQLite database", "read_sql"),
     ("model.pkl", b"\x80\x04\x95\x01", "a pickle", "Load"),

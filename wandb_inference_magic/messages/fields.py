@@ -110,12 +110,12 @@ def _has(model: object, name: str) -> bool:
 
 def has_private_fields(value: Any) -> bool:
     """Return whether a value or a part of it has private fields, or is an opaque tuple: pydantic shows them."""
-    return any(map(_has_own_private_fields, _walk([value], _parts_sent)))
+    return any(map(_has_own_private_fields, _walk([value])))
 
 
 def parts_have_private_fields(value: Any) -> bool:
     """Return whether a part that may be sent of a container, a model or a dataclass has private fields."""
-    return any(map(_has_own_private_fields, _walk(_parts_sent(value), _parts_sent)))
+    return any(map(_has_own_private_fields, _walk(_parts_sent(value))))
 
 
 def shows_private_fields(value: Any, text: str = "__str__") -> bool:
@@ -145,8 +145,8 @@ def _is_made_by_library(kind: Any, text: str) -> bool:
     return str(getattr(method, "__module__", "")).startswith("pydantic.")
 
 
-def _walk(values: Iterable[Any], parts_of: Callable[[Any], Iterable[Any]]) -> Iterator[Any]:
-    """Yield values and their parts, each once: a list may be in many others, or in itself.
+def _walk(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield values and the parts that may be sent of them, each once: a list may be in many others, or in itself.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def _walk(values: Iterable[Any], parts_of: Callable[[Any], Iterable[Any]]) -> It
             raise RecursionError
         seen[id(one)] = one
         yield one
-        left += [(depth + 1, part) for part in parts_of(one) if type(part) not in _SCALARS]
+        left += [(depth + 1, part) for part in _parts_sent(one) if type(part) not in _SCALARS]
 
 
 def _has_own_private_fields(value: Any) -> bool:

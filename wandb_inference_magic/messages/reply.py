@@ -15,6 +15,12 @@ from .extract import CodeBlock, code_blocks, to_records
 from .to_pandas import data_frame
 from .tokens import Usage, writing_seconds
 
+# What the metadata of an output has of a reply as it is, and of its usage.
+FACTS: Final = (
+    *("model", "asked_model", "endpoint", "finish_reason", "incomplete", "request_id", "calls", "turn"),
+    *("earlier_messages", "replayed"),
+)
+COUNTED: Final = ("prompt_tokens", "completion_tokens", "cached_tokens")
 BUDGET_REMEDY: Final = "For a longer one set --max-tokens; the budget must cover it (%wbconfig --budget)."
 
 
@@ -219,24 +225,13 @@ class Reply:
     def facts(self) -> dict[str, Any]:
         """Return the metadata of this reply for an output: model, usage, cost, times, request id, thread and turn."""
         return {
-            "model": self.model,
-            "asked_model": self.asked_model,
-            "endpoint": self.endpoint,
-            "finish_reason": self.finish_reason,
-            "incomplete": self.incomplete,
-            "prompt_tokens": self.usage.prompt_tokens if self.usage else None,
-            "completion_tokens": self.usage.completion_tokens if self.usage else None,
-            "cached_tokens": self.usage.cached_tokens if self.usage else None,
+            **{name: getattr(self, name) for name in FACTS},
+            **{name: getattr(self.usage, name, None) for name in COUNTED},
             "cost_usd": self.cost,
             "seconds": round(self.seconds, 3),
             "seconds_to_first": None if self.seconds_to_first is None else round(self.seconds_to_first, 3),
-            "request_id": self.request_id,
-            "calls": self.calls,
             # A front end takes no message with half a character.
             "thread": None if self.thread is None else without_surrogates(self.thread),
-            "turn": self.turn,
-            "earlier_messages": self.earlier_messages,
-            "replayed": self.replayed,
         }
 
 

@@ -78,7 +78,7 @@ def describe_altair(chart: Any) -> str:
     # the user may write the data to a file.
     with sys.modules["altair"].data_transformers.enable("default", max_rows=None):
         specification = without(chart.to_dict(), "$schema", "config")
-    return f"Altair chart, as Vega-Lite:\n{_format(specification)}"
+    return f"Altair chart, as Vega-Lite:\n{json.dumps(_short(specification), ensure_ascii=False)}"
 
 
 def describe_plotly(figure: Any) -> str:
@@ -87,16 +87,12 @@ def describe_plotly(figure: Any) -> str:
     specification["layout"] = without(specification.get("layout", {}), "template")
     # The traces of a widget have a random one.
     specification["data"] = [without(trace, "uid") for trace in specification.get("data", ())]
-    return f"Plotly figure, as JSON:\n{_format(specification)}"
+    return f"Plotly figure, as JSON:\n{json.dumps(_short(specification), ensure_ascii=False)}"
 
 
 def without(specification: Mapping[str, Any], *defaults: str) -> dict[str, Any]:
     """Return a specification without what is the same in every chart."""
     return {name: one for name, one in specification.items() if name not in defaults}
-
-
-def _format(specification: Any) -> str:
-    return _lines(_short(specification), "")
 
 
 def _short(value: Any) -> Any:
@@ -134,20 +130,6 @@ def _numbers(packed: dict[str, Any]) -> Any:
     numbers = np.frombuffer(b64decode(packed["bdata"]), dtype=packed["dtype"])
     shape = [int(one) for one in str(packed.get("shape", "")).split(",") if one.strip()]
     return numbers.reshape(shape) if shape else numbers
-
-
-def _lines(value: Any, indent: str) -> str:
-    """Return a value as JSON in which what is short stands on one line."""
-    line = json.dumps(value, ensure_ascii=False)
-    if len(line) <= ONE_LINE or not isinstance(value, dict | list):
-        return line
-    inner = f"{indent}  "
-    if isinstance(value, dict):
-        parts = [f"{json.dumps(name, ensure_ascii=False)}: {_lines(one, inner)}" for name, one in value.items()]
-        return f"{{\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}}}"
-    if not any(isinstance(one, dict | list) for one in value):
-        return line
-    return f"[\n{inner}" + f",\n{inner}".join(_lines(one, inner) for one in value) + f"\n{indent}]"
 
 
 def describe_geometry(value: Any) -> str:

@@ -75,12 +75,7 @@ _BY_SIGNATURE: Final = (
     ((b"PK\x03\x04", b"PK\x05\x06"), _ZIP, _UNPACK),
     (b"PAR1", "a Parquet file", "Read it with pandas.read_parquet, and put the frame into the prompt."),
     (b"ARROW1", "an Arrow file", "Read it with pandas.read_feather, and put the frame into the prompt."),
-    (b"\x1f\x8b", "a gzip archive", _UNPACK),
-    (b"BZh", "a bzip2 archive", _UNPACK),
-    (b"\xfd7zXZ", "an xz archive", _UNPACK),
-    (b"\x28\xb5\x2f\xfd", "a Zstandard archive", _UNPACK),
-    (b"7z\xbc\xaf", "a 7-Zip archive", _UNPACK),
-    (b"Rar!", "a RAR archive", _UNPACK),
+    ((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!"), "an archive", _UNPACK),
     (b"SQLite format 3", "a SQLite database", "Query it (pandas.read_sql), and put the result into the prompt."),
     (b"\xd0\xcf\x11\xe0", "an old Office document", "Save it as text or CSV, and put that file into the prompt."),
     (b"\x89HDF", "an HDF5 file", _LOAD),
@@ -157,12 +152,11 @@ def no_image_file(text: str) -> InferenceError | None:
     is_path = "\n" not in text and bool(_SUFFIX.search(text) or text.startswith(begins) or text.endswith(ends))
     try:
         path = home_resolved(text)
-        is_there = path.exists()
+        kind = _kind_at(path) if path.exists() else ""
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         return _no_file(f"{shortened(text)} cannot be read: {why}", "Check its name and folder.") if is_path else None
-    if is_there:
-        kind = _kind_at(path)
+    if kind:
         return _no_file(
             f"{path} is not an image that models read, but {kind}",
             "Give a PNG, JPEG, GIF or WebP file, or an image opened with PIL.",
@@ -193,20 +187,16 @@ def home_resolved(path: str | Path) -> Path:
 
 
 def _near(path: Path) -> str:
-    try:
+    with suppress(OSError):
         return did_you_mean(path.name, [one.name for one in path.parent.iterdir()])
-    except OSError:
-        return ""
+    return ""
 
 
 def _kind_at(path: Path) -> str:
     if not path.is_file():
         return "a folder" if path.is_dir() else "a pipe or a device"
-    try:
-        with path.open("rb") as file:
-            start = file.read(4096)
-    except OSError as error:
-        return f"a file that cannot be read ({error.strerror or error})"
+    with path.open("rb") as file:
+        start = file.read(4096)
     if not start:
         return "an empty file"
     kind, _ = _kind(start, path.suffix)

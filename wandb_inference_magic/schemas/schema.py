@@ -9,17 +9,14 @@ import typing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, is_dataclass
-from datetime import date, time, timedelta
-from decimal import Decimal
-from enum import Enum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import LEAVING, InferenceError, describe_exception, did_you_mean, quoted, shortened
 from ..libraries import check_libraries
 from ..messages import inner_json, json_in
 from ..text import as_json, json_values, read_json_text, with_backslashes
-from .annotations import has_quoted_name, is_annotation, with_known_typed_dicts
+from .annotations import has_quoted_name, is_annotation
 from .short_form import annotation_of
 from .validation import (
     compile_reader,
@@ -269,15 +266,6 @@ def _evaluated(tree: ast.Expression, names: Mapping[str, Any]) -> Any:
         raise _no_schema(quoted(describe_exception(error))) from None
 
 
-def _is_usable(value: object) -> bool:
-    from pydantic import BaseModel
-
-    if isinstance(value, type) and typing.get_origin(value) is None:
-        known = (BaseModel, Enum, date, time, timedelta, Decimal, *_BUILTINS)
-        return is_dataclass(value) or issubclass(value, known) or hasattr(value, "__get_pydantic_core_schema__")
-    return is_annotation(value) or value is Any
-
-
 def _of_annotation(annotation: Any, name: str) -> Schema:
     check_libraries("pydantic")
     from pydantic import PydanticUserError, TypeAdapter
@@ -285,18 +273,13 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
 
     from .generators import ObjectSchemaGenerator, SentSchemaGenerator, for_json, reads_values_itself
 
-    if not isinstance(annotation, TypeAdapter) and not _is_usable(annotation):
-        is_type = isinstance(annotation, type)
-        raise _no_schema(
-            f"The type {annotation.__name__} {_SAYS_NOTHING} {_HOW}"
-            if is_type
-            else f"A value of type {type(annotation).__name__} {_SAYS_NOTHING}"
-        )
+    is_adapter = isinstance(annotation, TypeAdapter)
+    if not (is_adapter or annotation is Any or is_annotation(annotation)):
+        raise _no_schema(f"A value of type {type(annotation).__name__} {_SAYS_NOTHING}")
     if has_quoted_name(annotation):
         raise _no_schema("It has a type in quotes: define the type first, and write its name without quotes.")
     try:
-        is_adapter = isinstance(annotation, TypeAdapter)
-        adapter = for_json(annotation if is_adapter else TypeAdapter(with_known_typed_dicts(annotation)))
+        adapter = for_json(annotation if is_adapter else TypeAdapter(annotation))
         json_schema = adapter.json_schema(schema_generator=SentSchemaGenerator)
         described = adapter.json_schema(by_alias=False, schema_generator=ObjectSchemaGenerator)
     except PydanticSchemaGenerationError:
@@ -321,14 +304,15 @@ def _validated(adapter: TypeAdapter[Any], value: Any, names: frozenset[str]) -> 
     try:
         return read_in_any_form(adapter, value, names)
     except ValidationError as error:
-        raise Mismatch(_problems(error)) from None
+        raise Mismatch(problems_of(error)) from None
     except RecursionError:
         raise
     except (Exception, *LEAVING) as error:
         raise ValidatorError(quoted(describe_exception(error))) from error
 
 
-def _problems(error: ValidationError) -> Iterator[str]:
+def problems_of(error: ValidationError) -> Iterator[str]:
+    """Yield the problems of a value that pydantic refuses, each on one line."""
     for one in error.errors(include_url=False, include_context=False):
         where = ".".join(str(part) for part in one["loc"]) or "the answer"
         given = "" if one["type"] == "missing" else f", not {shortened(repr(one['input']))}"

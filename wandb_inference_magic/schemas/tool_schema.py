@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, g
 from ..errors import InferenceError, quoted
 from ..imports import is_instance
 from ..text import as_json
-from .annotations import with_known_typed_dicts
 from .docstrings import read_docstring, target_of
 from .validation import copy_without, misread_values, property_names, read_in_any_form
 
@@ -157,8 +156,7 @@ def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Param
     stand_in.__annotations__ = {parameter.name: parameter.annotation}
     try:
         hint = get_type_hints(stand_in, globalns=_globals_of(function), include_extras=True)[parameter.name]
-        known = with_known_typed_dicts(hint)
-        alone = [parameter.replace(annotation=known)]
+        alone = [parameter.replace(annotation=hint)]
         _schema(_arguments(alone), alone, {})
     except Exception as error:
         raise _no_tool(
@@ -170,7 +168,7 @@ def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Param
         ) from error
     # `x: int = None` is a common way to write `x: int | None = None`.
     is_optional = parameter.default is None and get_origin(hint) is not Annotated
-    return parameter.replace(annotation=Optional[known] if is_optional else known)  # noqa: UP045
+    return parameter.replace(annotation=Optional[hint] if is_optional else hint)  # noqa: UP045
 
 
 def _reason(error: Exception) -> str:

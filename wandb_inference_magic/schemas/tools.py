@@ -18,6 +18,7 @@ from ..concurrency import coroutines
 from ..errors import InferenceError, describe_exception, did_you_mean, quoted
 from ..messages import ToolStep
 from ..text import counted, json_or_none, read_json_text, with_texts, without_surrogates
+from .schema import Mismatch, problems_of
 from .tool_schema import Tool, describe, name_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ MAX_RESULT_CHARS: Final = 20_000
 MAX_NAME_CHARS: Final = 64
 _WHOSE: Final = "The result of the tool {}"
 _REMEDY: Final = "Let the tool return a text, numbers, a list or a dict."
-MAX_PROBLEMS: Final = 8
 MAX_FRAMES: Final = 3
 
 # Exceptions of a tool that are reported to the model. Not BaseException: an interrupt is raised, and so is an
@@ -257,14 +257,11 @@ def _unknown(words: str, why: str, near: str) -> InferenceError:
 
 def _problems(error: ValidationError) -> str:
     """Return a text for the model about what is wrong with the arguments it wrote."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    first = problems[0]
+    first = error.errors(include_url=False)[0]
     if not first["loc"] and first["type"] == "dict_type":
         return "The arguments are not a JSON object."
-    lines = [f"- {quoted('.'.join(map(str, each['loc'])))}: {quoted(each['msg'])}" for each in problems]
-    if len(lines) > MAX_PROBLEMS:
-        lines[MAX_PROBLEMS:] = [f"- and {len(lines) - MAX_PROBLEMS} more"]
-    return "\n".join(["The arguments are not as they should be:", *lines])
+    lines = Mismatch(problems_of(error)).problems
+    return "\n".join(["The arguments are not as they should be:", *(f"- {quoted(line)}" for line in lines)])
 
 
 def _failure(error: BaseException) -> str:

@@ -402,7 +402,7 @@ def with_missing_nulls(value: Any, error: ValidationError, names: frozenset[str]
     return held
 
 
-def misread_values(schema: Mapping[str, Any], value: Any, where: str = "", root: Any = None) -> Iterator[str]:
+def misread_values(schema: Any, value: Any, where: str = "", root: Any = None) -> Iterator[str]:
     """Yield the problems of values that pydantic would read as another kind.
 
     It reads the number 2024 as a time, in seconds of 1970, and a boolean as the number 0 or 1.
@@ -410,7 +410,7 @@ def misread_values(schema: Mapping[str, Any], value: Any, where: str = "", root:
     Parameters
     ----------
     schema : mapping
-        The JSON schema that was sent.
+        The JSON schema that was sent. A boolean, or none, says nothing of a value.
     value : object
         The JSON value of the answer.
     where : str
@@ -418,6 +418,8 @@ def misread_values(schema: Mapping[str, Any], value: Any, where: str = "", root:
     root : mapping, optional
         The whole schema, for references.
     """
+    if not isinstance(schema, Mapping):
+        return
     root = schema if root is None else root
     if isinstance(reference := schema.get("$ref"), str):
         schema = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
@@ -432,14 +434,9 @@ def misread_values(schema: Mapping[str, Any], value: Any, where: str = "", root:
     if isinstance(value, dict):
         known, others = schema.get("properties", {}), schema.get("additionalProperties")
         for name, one in value.items():
-            yield from _misread_in_part(known.get(name, others), one, f"{where}.{name}", root)
+            yield from misread_values(known.get(name, others), one, f"{where}.{name}".lstrip("."), root)
     if isinstance(value, list):
         first, items = schema.get("prefixItems", ()), schema.get("items")
         for number, one in enumerate(value):
             part = first[number] if number < len(first) else items
-            yield from _misread_in_part(part, one, f"{where}.{number}", root)
-
-
-def _misread_in_part(schema: Any, value: Any, where: str, root: Any) -> Iterator[str]:
-    if isinstance(schema, dict):
-        yield from misread_values(schema, value, where.lstrip("."), root)
+            yield from misread_values(part, one, f"{where}.{number}".lstrip("."), root)
