@@ -300,7 +300,7 @@ def test_the_result_shows_the_columns_of_the_schema(kernel: Kernel, service: Ser
     assert "{'label'" not in run.text
 
 
-@pytest.mark.parametrize("rows", [{"text": ["short", "long " * 900]}, ["short", "long " * 900], iter(["long " * 900])])
+@pytest.mark.parametrize("rows", [{"text": ["long " * 900, "short"]}, ["long " * 900], iter(["long " * 900])])
 def test_values_that_will_be_cut_are_reported_before_anything_is_sent(
     api: ModuleType, service: Service, rows: object
 ) -> None:

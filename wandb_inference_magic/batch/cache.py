@@ -7,21 +7,23 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from threading import Lock
 from time import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from ..concurrency import close_in_forks
 from ..config import cache_folder, check_file
 from ..errors import MB, quoted, shortened
-from ..text import read_json_text, without_surrogates
+from ..text import without_surrogates
 
 if TYPE_CHECKING:
+    from pydantic import ConfigDict, TypeAdapter
+
     from ..config import Resolved
     from .spec import RunPart
 
@@ -72,15 +74,15 @@ class Answer:
     or as much of it as came (`is_cut`); `is_repairable` if no repair of it was asked for.
     """
 
+    # A row with other members is not read.
+    __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
+
     text: str = ""
     error: str = ""
     seconds: float = 0.0
     reports: tuple[str, ...] = ()
     is_cut: bool = False
     is_repairable: bool = False
-
-
-_NAMES: Final = {one.name for one in fields(Answer)}
 
 
 def cache_file() -> Path:
@@ -329,17 +331,17 @@ def _shrink(file: sqlite3.Connection) -> None:
             file.execute("vacuum")
 
 
-def _read(stored: object) -> Answer | None:
+@cache
+def _adapter() -> TypeAdapter[Answer]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Answer)
+
+
+def _read(stored: Any) -> Answer | None:
     """Return the answer in a row, or None if another version of this package or another program wrote the row."""
     try:
-        found = read_json_text(stored) if isinstance(stored, str) else None
+        answer = _adapter().validate_json(stored, strict=True)
     except ValueError:
         return None
-    if not isinstance(found, dict) or not found.keys() <= _NAMES:
-        return None
-    text, error, seconds = found.get("text", ""), found.get("error", ""), found.get("seconds", 0.0)
-    reports = found.get("reports", [])
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < 1e9
-    are_texts = isinstance(reports, list) and all(isinstance(one, str) for one in (text, error, *reports))
-    flags = found.get("is_cut", False) is True, found.get("is_repairable", False) is True
-    return Answer(text, error, float(seconds), tuple(reports), *flags) if are_texts and is_number else None
+    return answer if 0 <= answer.seconds < 1e9 else None

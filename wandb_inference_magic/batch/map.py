@@ -105,12 +105,6 @@ class BatchResult(Generic[T]):
         return error
 
 
-def _shared_prompts(tasks: Sequence[tuple[Rows, BatchSpec, str | None]]) -> list[RowPrompts]:
-    """Return the prompts of each run. All models get the same, also of a template that is not deterministic."""
-    of_specs: dict[tuple[int, int], RowPrompts] = {}
-    return [of_specs.setdefault((id(rows), id(spec)), RowPrompts(rows, spec)).shared() for rows, spec, _ in tasks]
-
-
 class PreparedRuns:
     """Runs of specs over rows that are ready to start, side by side. Nothing has been sent.
 
@@ -152,14 +146,15 @@ class PreparedRuns:
         use_cache = use_cache and command.cassette is None
         opened = open_cache(command.settings, makes=not command.dry) if use_cache else (None, ())
         self._cache, self._cache_notices = opened
+        self.runs: list[BatchRun] = []
         seen: Counter[str] = Counter()
+        # All models get the same prompts of a spec, also of a template that is not deterministic.
+        prompts: dict[tuple[int, int], RowPrompts] = {}
         try:
-            prompts = _shared_prompts(tasks)
-            self.runs = [
-                run
-                for (rows, spec, model), own in zip(tasks, prompts, strict=True)
-                if (run := start(command, rows, spec, model, own, self._cache, seen))
-            ]
+            for rows, spec, model in tasks:
+                own = prompts.setdefault((id(rows), id(spec)), RowPrompts(rows, spec)).shared()
+                if run := start(command, rows, spec, model, own, self._cache, seen):
+                    self.runs.append(run)
             self._check_budget()
         except BaseException:
             self.close()

@@ -41,8 +41,8 @@ SECONDS_TO_READ: Final = 0.005
 class BatchRun:
     """One model's run over rows. `results` has the answers so far.
 
-    `together` are all runs of the command, `seen` counts their questions. `must_wait` says, by the number of rows so
-    far, whether the next one waits for others; `is_enough` stops it.
+    `seen` counts the questions of all runs of the command. `must_wait` says, by the number of rows so far, whether the
+    next one waits for others; `is_enough` stops it.
     """
 
     command: Command
@@ -53,7 +53,6 @@ class BatchRun:
     first: PreparedRequest
     cache: AnswerCache | None
     seen: Counter[str]
-    together: Sequence[BatchRun] = ()
     must_wait: Callable[[int], bool] | None = None
     is_enough: Callable[[], bool] | None = None
 
@@ -62,7 +61,8 @@ class BatchRun:
         self.results = RunResults(cost=None if self.first.price is None else 0.0)
         self.share = self.command.session.limiters.share(endpoint.url, self.model, self.spec.at_once(endpoint))
         self.requests = RowRequests(self.first, self.spec.chat.schema)
-        self.together = self.together or (self,)
+        # All runs of the command.
+        self.together: Sequence[BatchRun] = (self,)
         self._cached_answers = CachedAnswers(self.cache, self.first, self.seen, self.spec.part)
         # Whether the next row waits for what other calls have reserved of the budget.
         self._waits_for_budget = False

@@ -143,17 +143,11 @@ def likely_mistakes(
 
 
 def _values_to_cut(run: BatchRun) -> Iterator[str]:
-    """Say that values will be cut, if they are in the first row or in the one with the longest texts."""
+    """Say that values will be cut, if they are in the first row. The summary counts the rows."""
     context = run.first.known and run.first.known.context
-    cut, is_limited = run.first.cut_values, context is not None or run.spec.value_tokens is not None
-    # A row that cannot be made into a prompt is reported when its turn comes.
-    with suppress(Exception):
-        # A template that calls something may have an effect each time it is rendered.
-        if is_limited and not cut and not run.spec.template.calls and (longest := run.rows.longest()) is not None:
-            cut = run.requests.request(run.spec.prompts()(longest)).cut_values
-    if not cut:
+    if not run.first.cut_values:
         return
-    if not is_limited:
+    if context is None and run.spec.value_tokens is None:
         yield "Some values are cut to their first items."
         return
     limit = "the setting value_tokens" if run.spec.value_tokens else f"the model's context of {context:,} tokens"

@@ -192,10 +192,6 @@ class FrameRows:
                 row._label = dict(zip(self._label_names, labels, strict=True))
             yield row
 
-    def longest(self) -> Row | None:
-        """Return the row with the longest texts."""
-        return max(self, key=_text_length, default=None)
-
     def read_rest(self) -> int | None:
         """Return the number of rows: all are there."""
         return self.length
@@ -311,10 +307,6 @@ class ListRows:
                 self._drawn.append(dict(row) if self._copies and row is value else row)
             yield self._drawn[number]
 
-    def longest(self) -> Row | None:
-        """Return the row with the longest texts, or None if rows would have to be made for that."""
-        return max(self, key=_text_length, default=None) if self._is_made else None
-
     def read_rest(self) -> int | None:
         """Read the rows of a list that were not read. Then `columns` are all columns of the result.
 
@@ -353,10 +345,6 @@ class ListRows:
 
 
 Rows = FrameRows | ListRows
-
-
-def _text_length(row: Row) -> int:
-    return sum(len(value) for value in row.values() if isinstance(value, str))
 
 
 def _is_cut(*values: Any) -> bool:

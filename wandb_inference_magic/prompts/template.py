@@ -165,13 +165,6 @@ class Template:
 
         return names_used_whole(self._tree) & self.names
 
-    @property
-    def calls(self) -> bool:
-        """Whether an expression in it calls something."""
-        from jinja2 import nodes
-
-        return self._tree.find(nodes.Call) is not None
-
     def render(self, names: Mapping[str, Any]) -> Content:
         """Render the template with these names."""
         self._images, self._cuts = [], 0
