@@ -36,11 +36,12 @@ def _if_asking(found: Any, tokens_by_line: Any) -> Any:
         text += line.removesuffix("\\")
         if not line.endswith("\\"):
             break
-    return found if text.rstrip().endswith("?") and any(map(_is_chat, _WITH_TEXT.findall(text))) else None
-
-
-def _is_chat(name: str) -> bool:
-    return _original_name(name, "line") == "wbchat"
+    return (
+        found
+        if text.rstrip().endswith("?")
+        and any(_original_name(name, "line") == "wbchat" for name in _WITH_TEXT.findall(text))
+        else None
+    )
 
 
 def _original_name(name: str, kind: str) -> str:
