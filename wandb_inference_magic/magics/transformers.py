@@ -36,12 +36,8 @@ def _if_asking(found: Any, tokens_by_line: Any) -> Any:
         text += line.removesuffix("\\")
         if not line.endswith("\\"):
             break
-    return (
-        found
-        if text.rstrip().endswith("?")
-        and any(_original_name(name, "line") == "wbchat" for name in _WITH_TEXT.findall(text))
-        else None
-    )
+    is_chat = any(_original_name(name, "line") == "wbchat" for name in _WITH_TEXT.findall(text))
+    return found if is_chat and text.rstrip().endswith("?") else None
 
 
 def _original_name(name: str, kind: str) -> str:
