@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import nbformat
 
-from wandb_inference_magic.arguments import PAGES, Page
+from wandb_inference_magic.arguments import OPTIONS, Options, sections
 from wandb_inference_magic.config import SETTING_NAMES, WandbInference
 
 if TYPE_CHECKING:
@@ -55,26 +55,27 @@ def write(*, execute: bool) -> None:
 
 def markdown_reference() -> str:
     """Return the reference of every magic and option as Markdown."""
-    return "\n\n".join(_markdown(name, page) for name, page in PAGES.items()) + "\n"
+    return "\n\n".join(_markdown(name, options) for name, options in OPTIONS.items()) + "\n"
 
 
-def _markdown(name: str, page: Page) -> str:
-    title = page.options.usage[0][0].split()[0]
+def _markdown(name: str, options: type[Options]) -> str:
+    title = options.usage[0][0].split()[0]
+    purpose, notes, _ = sections(options)
     lines = [
         f"({name})=",
         f"## `{title}`",
         "",
-        page.purpose,
+        purpose,
         "",
         "```text",
-        *(form for form, _ in page.options.usage),
+        *(form for form, _ in options.usage),
         "```",
         "",
-        _mark_code(page.notes),
+        _mark_code(notes),
         "",
     ]
     lines += ["| option | what it does |", "|---|---|"]
-    for one in page.options.declared:
+    for one in options.declared:
         usage = one.usage.replace("|", " \\| ")
         text = _mark_code(one.help).replace("|", "\\|")
         lines.append(f"| `{usage}` | {text} |")

@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from wandb_inference_magic.arguments.line import Options, read_line, trailing_options
 from wandb_inference_magic.arguments.option_values import PARAMETER
 from wandb_inference_magic.arguments.options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions
-from wandb_inference_magic.arguments.reference import MAGICS, PAGES
+from wandb_inference_magic.arguments.reference import MAGICS, OPTIONS
 from wandb_inference_magic.errors import HelpRequested, InferenceError
 
 pytestmark = pytest.mark.short
@@ -272,7 +272,7 @@ def test_a_key_in_a_cell_is_refused_and_never_quoted(line: str) -> None:
     assert "0123456789" not in str(caught.value)
 
 
-@pytest.mark.parametrize("declared", [page.options for page in PAGES.values()])
+@pytest.mark.parametrize("declared", OPTIONS.values())
 def test_every_flag_is_declared_once_and_has_help(declared: type[Options]) -> None:
     flags = [flag for one in declared.declared for flag in one.flags]
     assert len(flags) == len(set(flags))

@@ -81,7 +81,7 @@ def test_a_refused_value_leaves_the_settings_unchanged(kernel: Kernel) -> None:
         ("--timeout 0", "seconds"),
         ("--timeout 1e9", "seconds above 0, at most 86,400"),
         ("--cache foo", "--cache: 'foo' is not one of show, clear"),
-        ("--cache clear --check", "--cache cannot be used together with --check or --key."),
+        ("--cache clear --check", "--cache cannot be combined with --check and --key: each"),
         ("--budget-file /nope/x", "/nope/x"),
         ("--budget-file .", "cannot be used"),
         ("--modle x", "Did you mean --mode or --model"),

@@ -17,7 +17,7 @@ from IPython.core.oinspect import getdoc
 
 import wandb_inference_magic
 from wandb_inference_magic.arguments.line import HELP, read_line
-from wandb_inference_magic.arguments.reference import MAGICS, PAGES
+from wandb_inference_magic.arguments.reference import MAGICS, OPTIONS, sections
 from wandb_inference_magic.catalog.feeds import snapshot
 from wandb_inference_magic.client import practice_server as local
 from wandb_inference_magic.config.settings import Resolved, WandbInference
@@ -127,12 +127,12 @@ def test_the_readme_names_the_default_model_and_its_costs() -> None:
 
 def test_a_magics_docstring_begins_with_its_purpose_and_its_help_lists_all_options() -> None:
     """`%magic` and `%quickref` show the docstring, `?` the help, which is made when it is asked for."""
-    for name, page in PAGES.items():
+    for name, options in OPTIONS.items():
         method = getattr(InferenceMagics, name)
-        assert method.__doc__.splitlines()[0] == page.purpose
+        assert method.__doc__.splitlines()[0] == sections(options)[0]
         shown = getdoc(method)
         assert shown
-        assert all(one.usage in shown for one in page.options.declared)
+        assert all(one.usage in shown for one in options.declared)
 
 
 def test_every_setting_is_resolved() -> None:

@@ -23,6 +23,6 @@ if TYPE_CHECKING:
         ThreadOptions,
         UsageOptions,
     )
-    from .reference import MAGICS, PAGES, Page, help_text
+    from .reference import MAGICS, OPTIONS, help_text, sections
 
 __getattr__ = lazy_exports(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ast import literal_eval
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -40,7 +40,7 @@ def run_batch(
     context: MagicContext,
     canvas: Canvas,
     prepare: Callable[[], PreparedBatch[T]],
-    show: Callable[[BatchResult[T], str, Sequence[str]], dict[str, Any]],
+    show: Callable[..., dict[str, Any]],
     *,
     what: str,
     name: str,
@@ -56,7 +56,7 @@ def run_batch(
     prepare : callable
         Returns what is ready to start.
     show : callable
-        Takes the result, where the user finds its value, and news of jobs; returns the final output.
+        Takes the result, where the user finds its value, and perhaps news of jobs; returns the final output.
     what : str
         What runs, for the list of jobs.
     name : str
@@ -79,11 +79,8 @@ def run_batch(
             # If it ended early, wait() raises.
             return f"%wbjobs {job.id} --result NAME" if result.is_partial and in_job == "wait" else f"{name}.{in_job}()"
 
-        def summary(result: BatchResult[T], found: str) -> dict[str, Any]:
-            return show(result, found, ())
-
         with cleared_on_error(canvas):
-            job = batch_job(context.command, what, prepare(), place=place, summary=summary, variable=name)
+            job = batch_job(context.command, what, prepare(), place=place, summary=show, variable=name)
             begin(context, job, name, canvas)
         return
     # An interrupt leaves all of the result or none.

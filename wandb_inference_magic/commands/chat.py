@@ -94,12 +94,9 @@ def _models(command: Command, options: ChatOptions) -> list[str]:
         catalog = models.known(command.endpoint) if command.dry else models.catalog(command)
         found = [model.id for model in catalog.matching(options.models_like)]
         if not found:
-            is_unfetched = command.dry and not catalog.live
-            why = "A dry run asks the endpoint for nothing, and its list is not known yet." if is_unfetched else ""
             raise InferenceError(
                 f"No model matches {shortened(options.models_like)!r}.",
-                why=why,
-                remedy="Run %wbmodels first." if is_unfetched else "%wbmodels shows the models.",
+                remedy="%wbmodels asks the endpoint for its models, and shows them.",
                 cause="model",
             )
         named += found

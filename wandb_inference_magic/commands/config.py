@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..arguments import ConfigOptions
 from ..config import DEFAULT, SETTING_NAMES, TYPED, WANDB_URL, absolute, expanded, ignored_project
-from ..engine import ChatSpec, run_chat
+from ..engine import ChatSpec, cannot_combine, run_chat
 from ..errors import MB, InferenceError, Interrupted, quoted
 from ..frontend import Spinner, describe_wait
 from ..rendering import table_bundle
@@ -41,10 +41,7 @@ def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
         For an invalid setting, when no key is entered, and after a check that failed.
     """
     if options.cache and (options.check or options.key):
-        raise InferenceError(
-            "--cache cannot be used together with --check or --key. Nothing was done.",
-            remedy="Use them one after the other.",
-        )
+        raise cannot_combine("--cache", "--check and --key", "each shows its own table. Nothing was done.")
     if options.reset:
         session.reset()
     values = {name: getattr(options, name) for name in SETTABLE if getattr(options, name) is not None}

@@ -62,7 +62,7 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
     what, rows = f"%%wbeval {shortened(frame, 60)}", read_rows(value, options.limit, copy=options.bg)
     prepare = partial(PreparedEvaluation, command, rows, spec, use_cache=not options.no_cache)
 
-    def published(result: BatchResult[Evaluation], place: str, news: Sequence[str]) -> dict[str, Any]:
+    def published(result: BatchResult[Evaluation], place: str, news: Sequence[str] = ()) -> dict[str, Any]:
         _publish(command, result, options.publish, name)
         return result.value.bundle((f"In {place}.", *news))
 

@@ -75,7 +75,7 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         context,
         canvas,
         partial(PreparedMap, command, rows, spec, **how),
-        lambda mapped, place, news: summary_bundle(mapped.outcome, place, news=news),
+        lambda mapped, place, news=(): summary_bundle(mapped.outcome, place, news=news),
         what=what,
         name=name,
         in_job="frame",

@@ -117,25 +117,25 @@ class _ChatRun:
     parsed: Any = None
 
     def traced(self) -> Reply:
-        """Make all requests of the chat inside a trace and return their replies combined as one."""
+        """Make all requests of the chat inside a trace and return their replies combined as one.
+
+        If they fail or are interrupted, keep and draw the partial reply.
+        """
         spec, request = self.call.spec, self.call.sent
         about = {"thread": spec.thread, "endpoint": request.endpoint.name}
         with self.command.traced("wbchat", trace_inputs(spec, request.model), about, self.interrupts) as trace:
-            return self._run(trace)
-
-    def _run(self, trace: Trace) -> Reply:
-        """Make all requests. If they fail or are interrupted, keep and draw the partial reply."""
-        try:
-            reply = self._answer()
-        except KeyboardInterrupt:
-            partial = self._keep_partial("interrupted", trace)
-            kept = f"The partial reply is in {self.place}" if _holds_something(partial) else "Nothing has arrived yet"
-            raise Interrupted(f"{kept}; the thread is unchanged.", partial=partial) from None
-        except InferenceError as error:
-            error.partial = self._keep_partial(INCOMPLETE.get(error.cause, "the reply broke off"), trace)
-            raise
-        trace.record(reply)
-        return reply
+            try:
+                reply = self._answer()
+            except KeyboardInterrupt:
+                partial = self._keep_partial("interrupted", trace)
+                place = f"The partial reply is in {self.place}"
+                kept = place if _holds_something(partial) else "Nothing has arrived yet"
+                raise Interrupted(f"{kept}; the thread is unchanged.", partial=partial) from None
+            except InferenceError as error:
+                error.partial = self._keep_partial(INCOMPLETE.get(error.cause, "the reply broke off"), trace)
+                raise
+            trace.record(reply)
+            return reply
 
     def _answer(self) -> Reply:
         while True:

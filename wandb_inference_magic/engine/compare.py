@@ -102,10 +102,9 @@ def _compared(
     place: str,
 ) -> list[Reply]:
     """Send all requests together, then draw, keep and return the replies."""
-    models = [one.progress for one in contenders]
     calls = [one for one in contenders if one.call is not None]
     interrupted = ""
-    listener.start(*models)
+    listener.start(*(one.progress for one in contenders))
     try:
         if calls:
             command.session.loop.run(
@@ -122,7 +121,7 @@ def _compared(
     trace.output = {one.asked_model: {"text": one.text, "reasoning": one.reasoning, **one.facts()} for one in replies}
     trace.summary = {"cost_usd": {one.asked_model: one.cost for one in replies}}
     command.session.last_comparison = replies
-    listener.finish_all(models, replies, interrupted=bool(interrupted))
+    listener.finish_all(replies, interrupted=bool(interrupted))
     if interrupted:
         raise Interrupted(f"The partial replies are in {place}; the thread is unchanged.")
     return replies

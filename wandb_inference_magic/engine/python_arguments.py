@@ -45,12 +45,8 @@ def _is_type(value: Any) -> bool:
     return isinstance(value, type) or hasattr(value, "__origin__")
 
 
-def _is_whole(value: Any, least: float = -inf, most: float = inf) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Integral) and least <= int(value) <= most
-
-
-def _within(low: float, high: float) -> Callable[[Any], bool]:
-    return lambda value: not isinstance(value, bool) and isinstance(value, Real) and low <= float(value) <= high
+def _number(kind: Any, low: float = -inf, high: float = inf) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
 
 
 _COLUMN: Final = Takes(
@@ -79,12 +75,12 @@ TAKES: Final[Mapping[str, Takes]] = {
     **dict.fromkeys(("retry_failed", "stop_when_clear", "stream"), _SWITCH),
     **dict.fromkeys(("into", "truth"), _COLUMN),
     **dict.fromkeys(("model", "models"), _MODELS),
-    "concurrency": Takes("a whole number from 1 to 1,000", lambda value: _is_whole(value, 1, 1000)),
+    "concurrency": Takes("a whole number from 1 to 1,000", _number(Integral, 1, 1000)),
     "field": Takes("the name of a field", _is_text),
     "frame": _ANY,
     "images": Takes("a list of images", _is_list, "For one image: images=[image]."),
     "judge": _MODEL,
-    "limit": Takes("a whole number from 0 on", lambda value: _is_whole(value, 0)),
+    "limit": Takes("a whole number from 0 on", _number(Integral, 0)),
     "names": Takes(
         "a dict of values by their names", lambda value: isinstance(value, Mapping) and all(map(_is_text, value))
     ),
@@ -93,7 +89,7 @@ TAKES: Final[Mapping[str, Takes]] = {
         "a template, a list of them, or a dict of them by name",
         lambda value: isinstance(value, Mapping) or _is_text(value) or _is_series(value),
     ),
-    "samples": Takes("a whole number from 1 on", lambda value: _is_whole(value, 1), or_none=False),
+    "samples": Takes("a whole number from 1 on", _number(Integral, 1), or_none=False),
     "schema": _ANY,
     "scorer": Takes(
         "a scorer's name, or a function of an answer and the truth", lambda value: _is_text(value) or callable(value)
@@ -103,15 +99,15 @@ TAKES: Final[Mapping[str, Takes]] = {
     "thread": Takes("a thread's name", lambda value: _is_text(value) and bool(value.strip())),
     "tools": Takes("a function, or a list of functions", lambda value: callable(value) or _is_series(value)),
 }
-_TOKENS: Final = Takes("a whole number above 0", lambda value: _is_whole(value, 1))
+_TOKENS: Final = Takes("a whole number above 0", _number(Integral, 1))
 # Parameters of the service that options have too, with the same limits, and one that takes no type, as `schema` does.
 PARAMETERS: Final[Mapping[str, Takes]] = {
-    "temperature": Takes("a number from {} to {}".format(*TEMPERATURES), _within(*TEMPERATURES)),
-    "top_p": Takes("a number from 0 to 1", _within(0, 1)),
+    "temperature": Takes("a number from {} to {}".format(*TEMPERATURES), _number(Real, *TEMPERATURES)),
+    "top_p": Takes("a number from 0 to 1", _number(Real, 0, 1)),
     "max_tokens": _TOKENS,
     "max_completion_tokens": _TOKENS,
     "response_format": Takes("a dict", lambda value: not _is_type(value), "For a type, give it as `schema`."),
-    "seed": Takes("a whole number", _is_whole),
+    "seed": Takes("a whole number", _number(Integral)),
     "stop": Takes("a text, or a list of texts", lambda value: _is_text(value) or _is_series(value)),
 }
 

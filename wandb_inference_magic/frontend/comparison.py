@@ -67,9 +67,9 @@ class ComparisonView(Spinner):
         text = " · ".join(f"{one.model}: {describe_progress(one)}" for one in self._models)
         self._canvas.preview(bundle, text)
 
-    def finish_all(self, models: Sequence[CallProgress], replies: Sequence[Reply], *, interrupted: bool) -> None:
+    def finish_all(self, replies: Sequence[Reply], *, interrupted: bool) -> None:
         """Draw the result of every model, and a chart unless the comparison was interrupted."""
-        columns = [_final_column(one, reply) for one, reply in zip(models, replies, strict=True)]
+        columns = [_final_column(one, reply) for one, reply in zip(self._models, replies, strict=True)]
         facts = {"wandb_inference": {"compared": [one.facts() for one in replies]}}
         self._canvas.show_columns(columns, facts)
         if not interrupted:

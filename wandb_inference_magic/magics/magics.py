@@ -27,9 +27,9 @@ Method = TypeVar("Method", bound="Callable[..., Any]")
 
 
 def _help(name: str) -> str:
-    from ..arguments import PAGES, help_text
+    from ..arguments import OPTIONS, help_text
 
-    return help_text(PAGES[name])
+    return help_text(OPTIONS[name])
 
 
 def _reported(method: Method) -> Method:

@@ -36,11 +36,8 @@ def _if_asking(found: Any, tokens_by_line: Any) -> Any:
         text += line.removesuffix("\\")
         if not line.endswith("\\"):
             break
-    return found if text.rstrip().endswith("?") and any(map(_is_chat, _WITH_TEXT.findall(text))) else None
-
-
-def _is_chat(name: str) -> bool:
-    return _original_name(name, "line") == "wbchat"
+    is_chat = any(_original_name(name, "line") == "wbchat" for name in _WITH_TEXT.findall(text))
+    return found if is_chat and text.rstrip().endswith("?") else None
 
 
 def _original_name(name: str, kind: str) -> str:

@@ -82,8 +82,8 @@ class Listener:
     def finish(self, reply: Reply) -> None:
         """Show the reply, complete or partial, in its final form."""
 
-    def finish_all(self, models: Sequence[CallProgress], replies: Sequence[Reply], *, interrupted: bool) -> None:
-        """Show the results of all models."""
+    def finish_all(self, replies: Sequence[Reply], *, interrupted: bool) -> None:
+        """Show the results of all models, in the order in which `start` named them."""
 
     def discard(self) -> None:
         """Remove the waiting status, because no reply was received."""
