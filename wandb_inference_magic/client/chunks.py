@@ -37,8 +37,6 @@ INFORMING: Final = ("info", "log", "notice", "progress", "status", "warning")
 _SAYING_MORE: Final = frozenset(("choices", "error", "errors"))
 MAX_STATUS_CHARS: Final = 30
 OBJECT_OF_CHUNK: Final = "chat.completion.chunk"
-# The fields in which gateways wrap a reply.
-ENVELOPES: Final = ("data", "result", "response")
 CHECK_ADDRESS: Final = "Check the endpoint with %wbconfig; its address usually ends in /v1."
 _ERROR_TEXT: Final = re.compile(r"error|exception|fail|denied|abort|memory", re.IGNORECASE)
 # Bytes that are enough to tell a stream from a document.
@@ -175,22 +173,11 @@ class ChunkReader:
         if not text:
             raise _unusable("The service answered without a reply.", describe_sent(text), retryable=True)
         if not (chunks := _objects(json_or_none(text))):
-            yield from self._read_lines(text)
-            return
+            raise _cut_off() if _BEGUN_OBJECT.match(text) and text[-1] != "}" else _not_a_reply(text)
         yield from map(self._check, chunks)
         # A single chunk of a stream is not a whole answer.
         choices = [first_choice(chunk) for chunk in chunks]
         self.completeness.is_done = all("delta" not in choice for choice in choices if choice is not None)
-
-    def _read_lines(self, text: str) -> Iterator[Chunk]:
-        """Read a document whose every line is a chunk."""
-        if _BEGUN_OBJECT.match(text) and text[-1] != "}":
-            raise _cut_off()
-        lines = [line for line in text.split("\n") if line.strip()]
-        if len(lines) == 1 or not isinstance(json_or_none(lines[0]), Mapping):
-            raise _not_a_reply(text)
-        for line in lines:
-            yield from self._read(Event("", line))
 
     def _check(self, chunk: Chunk) -> Chunk:
         """Return a chunk. Raise for one that reports an error."""
@@ -218,20 +205,8 @@ def _is_end(found: Any) -> bool:
 def _objects(found: Any) -> list[Chunk]:
     """Return a JSON value that is an object, or a list of objects, as a list; empty for any other value."""
     if isinstance(found, Mapping):
-        return [_unwrapped(found)]
-    if isinstance(found, list) and all(isinstance(one, Mapping) for one in found):
-        return list(map(_unwrapped, found))
-    return []
-
-
-def _unwrapped(found: Mapping[str, Any]) -> Chunk:
-    """Return an object, or the reply in it with the fields beside: `{"success": true, "data": {"choices": []}}`."""
-    if "choices" in found:
-        return found
-    wrapping = (name for name in ENVELOPES if isinstance(inner := found.get(name), Mapping) and "choices" in inner)
-    if (name := next(wrapping, None)) is None:
-        return found
-    return {**{key: value for key, value in found.items() if key != name}, **found[name]}
+        return [found]
+    return found if isinstance(found, list) and all(isinstance(one, Mapping) for one in found) else []
 
 
 def _unusable(what: str, why: str, remedy: str = "Run the cell again.", *, retryable: bool = False) -> InferenceError:
