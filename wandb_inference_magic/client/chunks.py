@@ -21,7 +21,6 @@ from ..replies import (
     is_keep_alive,
     is_known_object,
     plain_text,
-    with_first_choice,
 )
 from ..text import json_or_none
 from .sse import BEFORE_FIELD, DONE, ERROR_EVENTS, STRAY, Event, EventReader, decoded
@@ -71,8 +70,6 @@ class ChunkReader:
         self._stray = ""
         # The first object of a form that is not known. If no choice comes, it is of another API.
         self._foreign: Chunk | None = None
-        # The index of the choice that is the reply.
-        self._choice: Any = None
 
     @property
     def is_done(self) -> bool:
@@ -181,11 +178,10 @@ class ChunkReader:
 
     def _check(self, chunk: Chunk) -> Chunk:
         """Return a chunk. Raise for one that reports an error."""
-        if self._choice == 0 and plain_text(chunk) is not None:
+        if plain_text(chunk) is not None:
             self.completeness.take(None, adds=True)
             self._stray = ""
             return chunk
-        chunk, self._choice = with_first_choice(chunk, self._choice)
         if (error := error_in(chunk)) is not None:
             raise ServiceError(error, has_begun=self._has_begun)
         if (choice := first_choice(chunk)) is not None:

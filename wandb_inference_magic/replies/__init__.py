@@ -17,7 +17,6 @@ from .forms import (
     is_known_object,
     plain_text,
     thoughts_in,
-    with_first_choice,
     without_reasoning,
 )
 from .listener import CallProgress, Listener

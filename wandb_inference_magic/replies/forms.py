@@ -142,22 +142,6 @@ def first_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return next(first, None) or next((one for one in found if "message" in one), None)
 
 
-def with_first_choice(chunk: Mapping[str, Any], first: Any) -> tuple[Mapping[str, Any], Any]:
-    """Return a chunk in which the choice `first` has the index 0 and no other has, and `first`.
-
-    By default it is the first one of this chunk. Some services count from 1: the choice that comes first is the reply.
-    """
-    choices = chunk.get("choices")
-    found = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
-    if not found:
-        return chunk, first
-    if first is None:
-        first = (first_choice(chunk) or found[0]).get("index") or 0
-    if first not in (0, "0"):
-        chunk = {**chunk, "choices": [{**one, "index": 0 if one.get("index") == first else -1} for one in found]}
-    return chunk, first
-
-
 def delta_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a choice adds to the reply: its `delta`, its `message`, or its `text` (older completions)."""
     # Some services send one of these that adds nothing, such as a delta with only a role, beside the one that does.
