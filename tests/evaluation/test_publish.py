@@ -167,8 +167,8 @@ def test_a_failure_of_weave_loses_nothing(evaluator: Kernel, service: Service, t
     traces.fails = False
     again = evaluator.run("found.to_weave('team/lesson')")
     assert again.ok, again.error
-    # The connection of the chats' traces, to a server that fails later.
-    assert evaluator.run("%wbconfig --trace team/lesson").ok
+    # The user's own connection, to a server that fails later.
+    assert evaluator.run("import weave\n_ = weave.init('team/lesson')").ok
     traces.fails = True
     run = evaluator.run(f"{CELL} --publish team/lesson\n{PROMPT}")
     assert "Not published: The evaluation was not fully published" in run.text

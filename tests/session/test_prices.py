@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -155,7 +156,7 @@ def test_prices_are_fetched_in_the_background_for_a_model_of_the_list_in_the_pac
     assert api.chat("hi").cost == pytest.approx((12 * 0.03 + 3 * 0.13) / 1e6)
     fetching = current_session().models._fetching
     assert fetching is not None
-    assert fetching.wait(60)
+    current_session().loop.run(asyncio.wait_for(fetching, 60))
     api.chat("hi")
     assert feeds(wandb) == 1
 

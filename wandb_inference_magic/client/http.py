@@ -6,10 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from errno import ENOENT
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from pathlib import Path
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext, create_default_context
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -219,7 +217,7 @@ def certificates() -> Any:
     Raises
     ------
     InferenceError
-        When SSL_CERT_FILE or SSL_CERT_DIR names no certificates, or SSLKEYLOGFILE no file that can be written.
+        When SSL_CERT_FILE names no certificates, or SSLKEYLOGFILE no file that can be written.
     """
     try:
         return _certificates(*map(os.environ.get, CERTIFICATES))
@@ -239,13 +237,8 @@ def certificates() -> Any:
 def _certificates(file: str | None, folders: str | None) -> Any:
     if file:
         return create_default_context(cafile=file)
-    if not folders:
-        return http_library().create_ssl_context(trust_env=False)
-    # OpenSSL reads a folder only when it looks for a certificate, and reports nothing.
-    names = "[0-9a-f]" * 8 + ".[0-9]*"
-    if not any(True for folder in folders.split(os.pathsep) for _ in Path(folder).glob(names)):
-        raise OSError(ENOENT, "No certificate named by its hash is there (`openssl rehash FOLDER` makes such names)")
-    return create_default_context(capath=folders)
+    # OpenSSL looks into a folder only for the certificate of a server. Its error names the variable.
+    return create_default_context(capath=folders) if folders else http_library().create_ssl_context(trust_env=False)
 
 
 def _guard(endpoint: Endpoint) -> Sending:

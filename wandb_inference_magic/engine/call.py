@@ -110,6 +110,7 @@ class ModelCall:
             When no further try is made.
         """
         tries = self._forgiven = 0
+        self.sent = await self._command.session.models.with_price(self.sent, self._command, client)
         while True:
             try:
                 await self.attempt(client)

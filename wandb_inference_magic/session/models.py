@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -15,11 +16,13 @@ from ..errors import InferenceError, quoted, shortened
 from ..spending import unknown_price
 
 if TYPE_CHECKING:
+    import asyncio
+
     from openai import AsyncOpenAI
 
     from ..cassettes import Cassette
     from ..catalog import Model, Price
-    from ..concurrency import EventLoop, Running
+    from ..concurrency import EventLoop
     from ..config import Endpoint, Resolved
     from ..messages import PreparedRequest
     from ..replies import Listener
@@ -87,9 +90,7 @@ class Models:
         # W&B's public feed, once it was fetched, and what is known of W&B's models by it, without their list.
         self._feed: Mapping[str, Model] | None = None
         self._by_feed: Catalog | None = None
-        # Whether it was asked for prices, and the request in the background.
-        self._has_asked = False
-        self._fetching: Running[Mapping[str, Model]] | None = None
+        self._fetching: asyncio.Future[None] | None = None
         # The endpoints, models and response formats of answered requests.
         self._formats: set[tuple[str, str, str]] = set()
 
@@ -179,18 +180,33 @@ class Models:
         return join(listing, feed, snapshot(), notes=notes)
 
     def fetch_prices(self, command: Context, client: AsyncOpenAI) -> None:
-        """Fetch W&B's public feed in the background. Called after a reply; does nothing if it was asked before."""
-        if self._may_ask(command):
-            self._has_asked = True
-            self._fetching = command.loop.begin(self._load_feed(client))
+        """Fetch W&B's public feed in the background, once. Called on the event loop, before or after a reply.
 
-    def _may_ask(self, command: Context) -> bool:
-        """Return whether the feed is asked for prices: once, and for W&B's endpoint only.
-
-        Where a cassette is in use it is not: that records or replays what is sent.
+        Nothing is fetched for other endpoints, and where a cassette is in use: it records or replays what is sent.
         """
-        is_new = self._feed is None and not self._has_asked
-        return is_new and command.endpoint.is_wandb and command.cassette is None and command.settings.catalog
+        import asyncio
+
+        is_new = self._feed is None and self._fetching is None
+        if is_new and command.endpoint.is_wandb and command.cassette is None and command.settings.catalog:
+            self._fetching = asyncio.ensure_future(self._try_to_load_feed(client))
+
+    async def with_price(self, request: PreparedRequest, command: Context, client: AsyncOpenAI) -> PreparedRequest:
+        """Return a request that is about to be sent with its price, if it is known then."""
+        import asyncio
+
+        if request.price is not None:
+            return request
+        self.fetch_prices(command, client)
+        # A child process may have that of its parent, which belongs to another event loop.
+        with suppress(RuntimeError):
+            if self._fetching is not None:
+                await asyncio.shield(self._fetching)
+        return replace(request, price=self.price(request.model, request.endpoint))
+
+    async def _try_to_load_feed(self, client: AsyncOpenAI) -> None:
+        # Without it, prices stay unknown.
+        with suppress(Exception):
+            await self._load_feed(client)
 
     async def _load_feed(self, client: AsyncOpenAI) -> Mapping[str, Model]:
         """Fetch W&B's public feed, and use its prices."""
@@ -305,9 +321,9 @@ class Models:
         return found.price if found else None
 
     def needed_price(self, model: str, command: Context, limit: float | None) -> Price | None:
-        """Return the price of a model, or None if it is not known. W&B's public feed is asked for one that is not.
+        """Return the price of a model, or None if it is not known. With a budget, W&B's public feed is asked for it.
 
-        `limit` is the budget. With one, the feed is asked again if it has failed before.
+        `limit` is the budget.
 
         Raises
         ------
@@ -316,15 +332,13 @@ class Models:
         """
         endpoint = command.endpoint
         price = self.price(model, endpoint)
-        if price is not None or command.dry or not endpoint.is_wandb or self._feed is not None:
+        if price is not None or limit is None or command.dry or not endpoint.is_wandb or self._feed is not None:
             return price
-        if limit is None and not self._may_ask(command):
-            return None
         if not command.settings.catalog:
             raise unknown_price(model, "The setting catalog is off: W&B's public list of prices is not fetched.")
-        client, self._has_asked = command.client(), True
+        client = command.client()
         with command.listener.waiting(f"asking for the price of {model}") as redraw:
             _, failure = self._try(lambda: command.loop.run(self._load_feed(client), meanwhile=redraw), endpoint)
-        if failure is not None and limit is not None:
+        if failure is not None:
             raise unknown_price(model, f"W&B's public list of prices could not be fetched. {failure.what}")
         return self.price(model, endpoint)

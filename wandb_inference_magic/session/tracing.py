@@ -88,18 +88,13 @@ class TracerSlot:
 
     @contextmanager
     def publishing(self, project: str) -> Iterator[Tracer]:
-        """Connect to a project inside the `with` block. Tracing in the same project goes on after it.
+        """Connect to a project inside the `with` block.
 
         Raises
         ------
         InferenceError
             As `Tracer.start` does.
         """
-        with self._lock:
-            connected = self._tracer if self._tracer is not None and self._tracer.is_connected_to(project) else None
-        if connected is not None:
-            yield connected
-            return
         with self._lock:
             # It is connected again by the next call that is traced.
             self.close()
@@ -154,12 +149,6 @@ class Tracer:
     def is_for(self, project: str, key: Key | None, user_client: Any) -> bool:
         """Return whether this tracer was made for these."""
         return (self.project, self.key) == (project, key) and self.user_client is user_client
-
-    def is_connected_to(self, project: str) -> bool:
-        """Return whether it is connected to a project, by a client of ours or of the user."""
-        # The user may have connected Weave to another one meanwhile, and Weave publishes by the latest.
-        is_current = self._client is not None and self._client is _users_client()
-        return is_current and f"{self._client.entity}/{self._client.project}" == project
 
     def start(self) -> None:
         """Connect to Weave. If the user has connected to the same project already, use that connection.
