@@ -755,6 +755,8 @@ CLOSED = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type
         (create_model("Defaults", a=(int, 1), b=(int, 2)), {"a": 1, "b": 2}, {"c": 3}, False),
         (set[str], {"items": ["a", "b"]}, ["b", "a"], True),
         ("list of text", {"items": ["b", "a"]}, {"a", "b"}, True),
+        (create_model("Doc", names=(list[Sub], ...)), {"names": [{"tags": ["a"]}]}, [{"tags": ["A"]}], True),
+        ("rows list[list[int]]", {"rows": [[1, 2], [3]]}, "[[1, 2], [3]]", True),
     ],
 )
 def test_the_truth_is_read_as_an_answer_is(
