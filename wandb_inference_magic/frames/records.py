@@ -12,6 +12,7 @@ from ..errors import InferenceError
 from ..imports import is_instance, loaded
 from ..messages import private_fields
 from ..prompts import Image, says_nothing, to_prompt
+from ..text import python_values
 from .columns import fields_of, plain
 
 Row = Mapping[str, Any]
@@ -79,7 +80,7 @@ def as_row(value: Any, names: Sequence[str] = ()) -> Row:
     if isinstance(value, tuple):
         return _of_tuple(value, names)
     if is_instance(value, "numpy.void") and value.dtype.names:
-        return _record(zip(value.dtype.names, value.item(), strict=True))
+        return _record(zip(value.dtype.names, python_values(value), strict=True))
     if _is_keyed(value):
         return _record(_items(value))
     record = Record({TEXT: value})
