@@ -51,6 +51,8 @@ _OF_VALUES: Final = ("number", "date", "date-time", "time", "boolean", "null")
 _NO_VALUE: Final = ("", "null", "none", "n/a")
 # The rules of a JSON schema that such a value breaks.
 _RULES: Final = ("type", "enum", "const", "format", "anyOf", "oneOf")
+# A whole number with a full stop for thousands, as it is written in German and Spanish.
+_THOUSANDS: Final = re.compile(r"\W*[1-9]\d{0,2}\.000\W*")
 # A list in a text may have numbers in texts. An alternative could change back what another one has changed.
 ROUNDS: Final = 3
 # Stands for a null where another value is wanted: the field may be one that is not required.
@@ -209,14 +211,10 @@ def _described(error: JsonSchemaValueException, shared: Mapping[str, Any], withi
 
 def _of_alternatives(error: JsonSchemaValueException, shared: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
     """Return the first problem of the closest alternative, or nothing if one fits or cannot be checked."""
-    found: list[list[str]] = []
-    try:
-        for one in error.rule_definition:
-            errors = _compiled(json.dumps(shared | one))(error.value)
-            found.append([line for each in errors for line in _described(each, shared, path)])
-    except (ValueError, TypeError):
-        return []
-    return min(found, key=len, default=[])[:1]
+    with suppress(TypeError, ValueError):
+        found = [_compiled(json.dumps(shared | one))(error.value) for one in error.rule_definition]
+        return min(([line for each in one for line in _described(each, shared, path)] for one in found), key=len)[:1]
+    return []
 
 
 def read_in_any_form(adapter: TypeAdapter[T], value: Any, names: frozenset[str], rounds: int = ROUNDS) -> T:
@@ -307,7 +305,8 @@ def _meant_by(value: Any, schema: Mapping[str, Any], shared: Mapping[str, Any]) 
         read = {"boolean": boolean_of, "integer": json_or_none, "number": json_or_none}.get(str(one))
         for meant in _meant(value, form if form in TIMES else "number" if one == "integer" else str(one)):
             found = read(meant) if read and meant is not None else meant
-            if meant is None or (found is not None and isinstance(found, bool) == (one == "boolean")):
+            is_other = one == "integer" and _THOUSANDS.fullmatch(value)
+            if meant is None or (found is not None and isinstance(found, bool) == (one == "boolean") and not is_other):
                 yield found
     for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
         with suppress(TypeError, ValueError):
@@ -412,7 +411,7 @@ def with_missing_nulls(value: Any, error: ValidationError, names: frozenset[str]
 def misread_values(schema: Any, value: Any, where: str = "", root: Any = None) -> Iterator[str]:
     """Yield the problems of values that pydantic would read as another kind.
 
-    It reads the number 2024 as a time, in seconds of 1970, and a boolean as the number 0 or 1.
+    It reads the number 2024 as a time, in seconds of 1970, a boolean as the number 0 or 1, and "12.000" as 12.
 
     Parameters
     ----------
@@ -432,6 +431,8 @@ def misread_values(schema: Any, value: Any, where: str = "", root: Any = None) -
         schema = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
     if schema.get("format") in TIMES and is_number(value):
         yield f"{where or 'the answer'}: Input should be a {schema['format']} in ISO form, not {value!r}"
+    if schema.get("type") == "integer" and isinstance(value, str) and _THOUSANDS.fullmatch(value):
+        yield f"{where or 'the answer'}: Input should be a number without a full stop for thousands, not {value!r}"
     if isinstance(value, bool) and schema.get("type") in ("integer", "number"):
         yield f"{where or 'the answer'}: Input should be a number, not {json.dumps(value)}"
     alternatives = [one for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())) if one.get("type") != "null"]
