@@ -381,6 +381,9 @@ def test_a_whole_answer_is_not_compared_with_a_value(api: ModuleType, service: S
         ("label int", ["five", "six"], "The first is 'five'."),
         ("label bool", ["it is", "it is not"], "The first is 'it is'."),
         ("label date", ["Jan 5, 2024", "05/01/2024"], "The first is 'Jan 5, 2024'."),
+        ("label list of a|b|c", ["a, b", "c"], "The first is 'a, b'."),
+        ("label list[int]", [1, {"a": 1}], "The first is 1."),
+        ("label int", [[1], {"a": 1}], "The first is [1]."),
     ],
 )
 def test_truths_that_the_schema_does_not_allow_are_refused(
@@ -407,6 +410,8 @@ def test_truths_that_the_schema_does_not_allow_are_refused(
         ("label float", 1, ["five", "1e3", "x"], "In 2 rows, label has a value"),
         ("label date", "2024-01-05", ["2024-01-05.", date(2024, 1, 5), "`2024-01-05T00:00:00`"], ""),
         ("label datetime", "2024-01-05T10:00", ["2024-01-05 10:00", "2024-01-05T10:00Z", "2024-01-05"], ""),
+        ("label list", ["a"], ["['a' 'b']", ["b"], {"c"}], ""),
+        ("label list", ["a"], ["a", ["b"], '{"a", "b"}'], "In 1 row, label has a value"),
         (Annotated[Mark, AfterValidator(lambda one: one.name)], 1, ["A", "B", "A"], ""),
         (
             create_model("Mark", label=(Annotated[int, AfterValidator(hex)], ...)),
@@ -753,6 +758,8 @@ CLOSED = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type
         (create_model("Defaults", a=(int, 1), b=(int, 2)), {"a": 1, "b": 2}, {"c": 3}, False),
         (set[str], {"items": ["a", "b"]}, ["b", "a"], True),
         ("list of text", {"items": ["b", "a"]}, {"a", "b"}, True),
+        (create_model("Doc", names=(list[Sub], ...)), {"names": [{"tags": ["a"]}]}, [{"tags": ["A"]}], True),
+        ("rows list[list[int]]", {"rows": [[1, 2], [3]]}, "[[1, 2], [3]]", True),
     ],
 )
 def test_the_truth_is_read_as_an_answer_is(

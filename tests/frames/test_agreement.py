@@ -47,6 +47,8 @@ class Town(Place):
         (False, "n", None),
         (False, "0", BOOL),
         (True, np.True_, None),
+        (date(2026, 1, 2), np.datetime64("2026-01-02", "ns"), None),
+        (["2026-01-02"], np.array(["2026-01-02"], "M8[ns]"), None),
         ("True", True, None),
         (1, True, None),
         (3, 3.0, None),

@@ -7,6 +7,7 @@ import sqlite3
 from collections import UserList
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO, StringIO
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -157,6 +158,11 @@ class Found(tuple[float, float]):
 def test_rows_of_a_database_and_results_of_scipy_have_their_fields_in_a_column() -> None:
     assert plain(cursor(sqlite3.Row).fetchall()) == [{"name": name, "pay": pay} for name, pay in PEOPLE]
     assert plain([Found((0.5, 4.0))]) == [{"statistic": 0.5, "df": 4.0}]
+
+
+def test_times_in_a_record_of_numpy_are_times() -> None:
+    record = np.array([(1, "2026-01-02")], [("n", "i8"), ("t", "M8[ns]")])[0]
+    assert next(iter(ListRows([record]))) == {"n": 1, "t": datetime(2026, 1, 2)}
 
 
 def test_an_index_is_a_column_of_its_name(api: ModuleType, service: Service) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
@@ -136,6 +137,12 @@ TABLE = (
         ("", [SimpleNamespace(name="Rome")], [("Rome",)]),
         ("", RootModel[list[str]](["ab", "cd"]), None),
         ("", [RootModel[str]("ab")], None),
+        ('{"items": [1, 2]}', [1, 2], None),
+        (
+            "",
+            {"k": Person(name="Ada", age=36), "d": date(2026, 1, 2)},
+            [({"name": "Ada", "age": 36}, date(2026, 1, 2))],
+        ),
         ("- [ ] to do", None, None),
         ("just words", None, None),
         ("", None, None),

@@ -62,8 +62,10 @@ def test_a_plotly_figure_is_its_data_and_layout_in_short() -> None:
     heat = text_of(go.Figure(go.Heatmap(z=np.arange(900).reshape(30, 30))))
     assert "[0, 1, 2," in heat
     assert "[... 10 more left out ...]" in heat
-    dates = text_of(go.Figure(go.Bar(x=pd.to_datetime(["2026-01-02"]), y=["u"])))
-    assert "2026-01-02" in dates
+    for unit in ("s", "us", "ns"):
+        dates = pd.to_datetime(["2026-01-02", None]).astype(f"M8[{unit}]")
+        for held in (dates, pd.Series(dates), dates.to_numpy()):
+            assert '"2026-01-02 00:00:00", null]' in text_of(go.Figure(go.Bar(x=held, y=[1, 2])))
     assert '"y": [1.0, null, "inf"]' in text_of(go.Figure(go.Bar(y=np.array([1, np.nan, np.inf]))))
 
 

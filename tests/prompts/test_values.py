@@ -1089,6 +1089,20 @@ def test_a_cell_of_numpys_values_is_json_as_one_of_pythons(cell: Any, text: Any)
         assert json.loads(list(csv.reader(text_of(frame).splitlines()))[-1][0]) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.array(["2026-01-02", "NaT"], "M8[ns]"), ["2026-01-02T00:00:00", None]),
+        ({"a": np.array([["2026-01-02T10:00"]], "M8[ns]")}, {"a": [["2026-01-02T10:00:00"]]}),
+        (pd.Series([np.array(["2026-01-02"], "M8[ns]")]), {"0": ["2026-01-02T00:00:00"]}),
+        (np.array([(1, "2026-01-02")], [("n", "i8"), ("t", "M8[ns]")]), [[1, "2026-01-02T00:00:00"]]),
+        (np.array([3_600_000_000_000], "m8[ns]"), ["1:00:00"]),
+    ],
+)
+def test_times_in_nanoseconds_are_no_whole_numbers_in_json(value: Any, text: Any) -> None:
+    assert json.loads(json_of(value)) == text
+
+
 def test_a_huge_array_is_not_copied() -> None:
     array = np.zeros(6_000_000)
     text, peak = text_and_peak_of(array)

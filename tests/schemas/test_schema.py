@@ -25,8 +25,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainValidator,
+    Tag,
     TypeAdapter,
     model_validator,
 )
@@ -361,6 +363,22 @@ class Owner(BaseModel):
     pet: Cat | Dog = Field(discriminator="kind")
 
 
+class One(BaseModel):
+    n: Literal[1]
+
+
+class Two(BaseModel):
+    n: Literal[2]
+
+
+def kind_of(pet: Any) -> str:
+    return str(pet["kind"])
+
+
+Numbered = Annotated[One | Two, Field(discriminator="n")]
+Picked = Annotated[Annotated[Cat, Tag("cat")] | Annotated[Dog, Tag("dog")], Discriminator(kind_of)]
+
+
 def test_a_strict_schema_has_a_discriminated_union_as_any_of() -> None:
     schema = schema_of(Owner)
     sent = schema.json_schema["properties"]["pet"]
@@ -673,6 +691,16 @@ class Lines(BaseModel):
         # JSON in a text is an object where one was asked for, and a text where a text was.
         ("a int", json.dumps('{"a": 1}'), {"a": 1}),
         (str, json.dumps("[1, 2]"), "[1, 2]"),
+        # Choices that other things hold: the tag of a union, true and false, none at all.
+        (Owner, '{"pet": {"kind": "Dog."}}', Owner(pet=Dog(kind="dog"))),
+        (list[Numbered], '[{"n": "2"}, {"n": 1}]', [Two(n=2), One(n=1)]),
+        (dict[str, Picked], '{"a": {"kind": "CAT"}}', {"a": Cat(kind="cat")}),
+        ("a yes|no, b y|n|unsure", '{"a": true, "b": false}', {"a": "yes", "b": "n"}),
+        (Literal[True, False], "yes", True),
+        ("a good|bad|null, b none|mild|null", '{"a": "null", "b": "None."}', {"a": None, "b": "none"}),
+        (Literal[1, 2] | None, '{"value": "N/A"}', None),
+        (list[Mood | None], '["", "Good"]', [None, Mood.GOOD]),
+        (Literal["auto", 1, None], '{"value": "None"}', None),
     ],
 )
 def test_an_allowed_value_in_another_form_is_that_value(kind: Any, answer: str, read: Any) -> None:
@@ -688,8 +716,13 @@ FORMS: dict[str, Any] = {
         "b": {"type": ["boolean", "null"]},
         "t": {"type": "array", "items": {"type": "string"}},
         "d": {"type": "string", "format": "date"},
+        "e": {"enum": ["good", None]},
+        "y": {"type": "string", "enum": ["yes", "no"]},
+        "o": {"enum": [True, False]},
+        "u": {"oneOf": [{"$ref": "#/$defs/A"}, {"properties": {"t": {"const": "b"}}, "required": ["t"]}]},
     },
     "required": ["n"],
+    "$defs": {"A": {"properties": {"t": {"const": "a"}, "x": {"type": "integer"}}, "required": ["t", "x"]}},
 }
 
 
@@ -700,7 +733,10 @@ FORMS: dict[str, Any] = {
         ({"n": "2,100", "x": "**1.5**", "b": "Yes."}, {"n": 2100, "x": 1.5, "b": True}),
         ({"n": 1, "t": '["a", 2]', "d": "2024-01\u201102."}, {"n": 1, "t": ["a", "2"], "d": "2024-01-02"}),
         ({"n": 1, "x": "N/A", "b": "null"}, {"n": 1, "x": None, "b": None}),
+        ({"n": 1, "e": "null", "y": True, "o": "Yes"}, {"n": 1, "e": None, "y": "yes", "o": True}),
+        ({"n": 1, "u": {"t": "A", "x": "5"}}, {"n": 1, "u": {"t": "a", "x": 5}}),
         # A field that is not required is sent as required, so that null says that it is left out.
+        ({"n": 1, "d": "N/A", "y": "null"}, {"n": 1}),
         ({"n": 1, "m": None, "d": None, "x": None}, {"n": 1, "x": None}),
     ],
 )
@@ -874,9 +910,14 @@ PROBLEMS: list[tuple[Any, str, list[str]]] = [
     (Movie, '{"title": "A", "year": "ten"}', ["year: Input should be a valid integer", "not 'ten'"]),
     (Movie, '{"title": "A", "year": "1,5"}', ["year: Input should be a valid integer", "not '1,5'"]),
     (Movie, '{"title": "A", "year": "1,234.5"}', ["year: Input should be a valid integer"]),
+    (Movie, '{"title": "A", "year": "2.000"}', ["year: Input should be a number without a full stop for thousands"]),
+    ("n list[int]?", '{"n": ["**-12.000**"]}', ["n.0: Input should be a number without a full stop for thousands"]),
+    (FORMS, '{"n": "2.000"}', ["n: integer is expected, not '2.000'"]),
     (Movie, '{"title": "A"}', ["year: Field required"]),
     (list[Movie], '[{"title": [1], "year": 1}]', ["0.title: Input should be a valid string, not [1]"]),
     (Literal[1, 2], '{"value": "true"}', ["Input should be 1 or 2, not 'true'"]),
+    ("a '1'|'2'|'3'", '{"a": true}', ["a: Input should be '1', '2' or '3', not True"]),
+    (Owner, '{"pet": {"kind": "bird"}}', ["pet: Input tag 'bird' found using 'kind' does not match"]),
     (Good, '{"mood": "bad", "why": "x"}', ["mood: Input should be \"good\", not 'bad'"]),
     (Literal[1, 2] | date, '{"value": "7"}', ["Input should be 1 or 2, not '7'"]),
     ("n int, d date", '{"n": "5,00", "d": "May 5, 2024"}', ["not '5,00'", "not 'May 5, 2024'"]),

@@ -131,9 +131,8 @@ class EvaluationSpec:
         if schema is None or not is_answer or self.scorer is not SCORERS.get(self.scorer.name):
             return None
         # Secrets all read the same. Of an object without a field of the schema, only defaults would be read.
-        known = schema.json_schema.get("properties", value)
-        is_other = isinstance(value, dict) and not schema.wrapped and not set(value) & set(known)
-        if "writeOnly" in str(schema.json_schema) or is_other:
+        has_fields = isinstance(value, dict) and value.keys() & schema.json_schema.get("properties", value)
+        if "writeOnly" in str(schema.json_schema) or not (schema.wrapped or has_fields):
             return None
         with suppress(InferenceError, Mismatch, RecursionError, TypeError, ValueError):
             read = schema.check(read_json_text(json_text(value)))

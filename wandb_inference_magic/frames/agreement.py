@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..prompts import is_missing
 from ..text import boolean_of, folded, is_number, plain_number, read_json_text, shortest_float, without_marks
 from .columns import json_text, plain
-from .kinds import ANY, BOOLEAN, DATE, DECIMAL, DURATION, FLOAT, INT53, INT64, TIME, TIMESTAMP_ANY, Kind
+from .kinds import ANY, BOOLEAN, DATE, DECIMAL, DURATION, FLOAT, INT53, INT64, LIST, TIME, TIMESTAMP_ANY, Kind
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -43,6 +43,7 @@ _EXAMPLES: Final = {
     TIME: time.min,
     TIMESTAMP_ANY: datetime.min,
     DURATION: timedelta(0),
+    LIST: [],
 }
 
 
@@ -103,8 +104,10 @@ def can_mean(value: Any, kind: Kind, choices: Sequence[Any] | None) -> bool:
     if choices is not None or kind.name == BOOLEAN:
         return any(means_same(one, value, kind) for one in (choices or (True, False)))
     text, example = plain(value), _EXAMPLES.get(kind.name)
-    if example is None or not isinstance(text, str):
+    if example is None:
         return True
+    if not isinstance(text, str):
+        return not isinstance(text, dict) and isinstance(text, list) == (kind.name == LIST)
     return not all(isinstance(_read(one, example), str) for one in (text, _folded(text)))
 
 

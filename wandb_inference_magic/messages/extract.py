@@ -145,6 +145,9 @@ def to_records(text: str, parsed: Any = None) -> Records | None:
     """
     if (records := _records(parsed)) is not None:
         return Records(records)
+    if isinstance(_root_of(parsed), list):
+        # The model may have written it as `{"items": [1, 2]}`, which is no record.
+        return None
     sources = (text, *(block.text for block in code_blocks(text)))
     from ..markup import keep_cells
 
@@ -198,7 +201,7 @@ def _root_of(value: Any) -> Any:
 def _record(value: Any) -> dict[str, Any] | None:
     value = _root_of(value)
     if isinstance(value, dict):
-        return {str(key): one for key, one in value.items()}
+        return {str(key): one if (record := _record(one)) is None else record for key, one in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         # Those inside it become dicts too.
         return asdict(value)

@@ -196,7 +196,7 @@ class Reply:
         return self.usage.completion_tokens / writing_seconds(self.seconds, self.seconds_to_first)
 
     def to_frame(self) -> Any:
-        """Return the answer as a pandas DataFrame: its table, its list of records, or its one record.
+        """Return the answer as a pandas DataFrame: its list of records, its first table, or its one record.
 
         An empty list gives a frame without rows. A heading that is repeated gets a number: `2023`, `2023.1`.
 

@@ -16,7 +16,7 @@ from ast import literal_eval
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import shortened
@@ -36,7 +36,7 @@ TIMES: Final = ("date", "date-time", "time")
 _ALLOWED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s,'"]+""")
 # What pydantic wants, by the types of its errors about values that can be written in another form.
 _WANTED: Final = {
-    **dict.fromkeys(("literal_error", "enum"), "enum"),
+    **dict.fromkeys(("literal_error", "enum", "union_tag_invalid"), "enum"),
     **dict.fromkeys(("int_parsing", "float_parsing", "decimal_parsing"), "number"),
     **dict.fromkeys(("date_parsing", "date_from_datetime_parsing"), "date"),
     **dict.fromkeys(("datetime_parsing", "datetime_from_date_parsing"), "date-time"),
@@ -47,20 +47,20 @@ _WANTED: Final = {
     "string_type": "string",
 }
 # The kinds of values that are no texts, and the texts that say that there is none.
-_OF_VALUES: Final = ("number", "date", "date-time", "time", "boolean")
+_OF_VALUES: Final = ("number", "date", "date-time", "time", "boolean", "null")
 _NO_VALUE: Final = ("", "null", "none", "n/a")
 # The rules of a JSON schema that such a value breaks.
 _RULES: Final = ("type", "enum", "const", "format", "anyOf", "oneOf")
+# A whole number with a full stop for thousands, as it is written in German and Spanish.
+_THOUSANDS: Final = re.compile(r"\W*[1-9]\d{0,2}\.000\W*")
 # A list in a text may have numbers in texts. An alternative could change back what another one has changed.
 ROUNDS: Final = 3
 # Stands for a null where another value is wanted: the field may be one that is not required.
 _LEFT_OUT: Final = object()
 # The keywords whose values are values, and those that have schemas by names of the user's.
 _VALUES: Final = ("default", "const", "enum", "examples")
-_BY_NAME: Final = (
-    *("properties", "patternProperties", "$defs", "definitions", "dependencies", "dependentSchemas"),
-    "dependentRequired",
-)
+_BY_NAME: Final = ("properties", "patternProperties", "$defs", "definitions", "dependencies", "dependentSchemas",
+                   "dependentRequired")  # fmt: skip
 _DRAFT_7: Final = re.compile("draft-0[467]")
 # What says more about the properties of an object, and what is no rule beside a reference.
 _COMBINING: Final = frozenset(("$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"))
@@ -83,6 +83,7 @@ class _NoDocuments(dict[str, Any]):
 def compile_reader(schema: Mapping[str, Any]) -> Callable[[Any], tuple[Any, list[str]]]:
     """Return a function that returns a value as the schema has it, and how it does not fit.
 
+
     A part in another form that means the same is read. If the value does not fit then either, it is returned as it is.
 
     Raises
@@ -90,29 +91,32 @@ def compile_reader(schema: Mapping[str, Any]) -> Callable[[Any], tuple[Any, list
     ValueError
         If it is not a schema, or refers to another document.
     """
-    errors_in = _compiled(schema)
+    errors_in = _compiled(json.dumps(schema))
+    shared = {keyword: schema[keyword] for keyword in _SHARED if keyword in schema}
 
     def read(value: Any) -> tuple[Any, list[str]]:
         held, errors = value, (problems := errors_in(value))
         for _ in range(ROUNDS):
-            held = _replaced(held, map(_form_of, errors)) if errors else held
-            if held is None:
+            if not errors or (changed := _replaced(held, map(partial(_form_of, shared), errors))) is None:
                 break
+            [held] = changed
             errors = errors_in(held)
         if not errors:
             return held, []
         left = [error.path for error in errors]
         kept = [error for error in problems if _is_within(error.path, left)] or problems
-        return value, [line for error in kept for line in _described(error, schema, ())]
+        return value, [line for error in kept for line in _described(error, shared, ())]
 
     return read
 
 
-def _compiled(schema: Mapping[str, Any]) -> Callable[[Any], list[JsonSchemaValueException]]:
+@lru_cache(maxsize=200)
+def _compiled(schema: str) -> Callable[[Any], list[JsonSchemaValueException]]:
     import fastjsonschema
 
     try:
-        fits = fastjsonschema.compile(_in_draft_7(schema), handlers=_NoDocuments(), use_default=False, fast_fail=False)
+        changed = _in_draft_7(json.loads(schema))
+        fits = fastjsonschema.compile(changed, handlers=_NoDocuments(), use_default=False, fast_fail=False)
     except Exception as error:  # noqa: BLE001 - a keyword's value of the wrong type makes it fail in any way
         raise ValueError(str(error).partition("\n")[0] or type(error).__name__) from None
 
@@ -186,7 +190,7 @@ def copy_without(keywords: Collection[str], schema: Any, change: Callable[[dict[
     return kept
 
 
-def _described(error: JsonSchemaValueException, root: Mapping[str, Any], within: tuple[str, ...]) -> list[str]:
+def _described(error: JsonSchemaValueException, shared: Mapping[str, Any], within: tuple[str, ...]) -> list[str]:
     path = (*within, *error.path[1:])
     value, rule, wanted = error.value, error.rule, error.rule_definition
     if rule is None:
@@ -197,7 +201,7 @@ def _described(error: JsonSchemaValueException, root: Mapping[str, Any], within:
         known, patterns = (error.definition.get(keyword, ()) for keyword in ("properties", "patternProperties"))
         others = [name for name in value if name not in known and not any(re.search(one, name) for one in patterns)]
         return [f"{'.'.join((*path, name))}: nothing is allowed here" for name in others]
-    if rule in ("anyOf", "oneOf") and (found := _of_alternatives(error, root, path)):
+    if rule in ("anyOf", "oneOf") and (found := _of_alternatives(error, shared, path)):
         return found
     expected = "must fit anyOf" if rule == "anyOf" else error.message.removeprefix(f"{error.name} ")
     if rule in ("type", "enum", "format"):
@@ -205,17 +209,12 @@ def _described(error: JsonSchemaValueException, root: Mapping[str, Any], within:
     return [f"{'.'.join(path) or 'the answer'}: {expected}, not {shortened(repr(value))}"]
 
 
-def _of_alternatives(error: JsonSchemaValueException, root: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+def _of_alternatives(error: JsonSchemaValueException, shared: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
     """Return the first problem of the closest alternative, or nothing if one fits or cannot be checked."""
-    shared = {keyword: root[keyword] for keyword in _SHARED if keyword in root}
-    found: list[list[str]] = []
-    try:
-        for one in error.rule_definition:
-            inner = shared | one
-            found.append([line for each in _compiled(inner)(error.value) for line in _described(each, inner, path)])
-    except (ValueError, TypeError):
-        return []
-    return min(found, key=len, default=[])[:1]
+    with suppress(TypeError, ValueError):
+        found = [_compiled(json.dumps(shared | one))(error.value) for one in error.rule_definition]
+        return min(([line for each in one for line in _described(each, shared, path)] for one in found), key=len)[:1]
+    return []
 
 
 def read_in_any_form(adapter: TypeAdapter[T], value: Any, names: frozenset[str], rounds: int = ROUNDS) -> T:
@@ -247,7 +246,7 @@ def read_in_any_form(adapter: TypeAdapter[T], value: Any, names: frozenset[str],
         reported, errors = error, error.errors(include_url=False)
         if rounds and (changed := _replaced(value, map(_form_in, errors))) is not None:
             try:
-                return read_in_any_form(adapter, changed, names, rounds - 1)
+                return read_in_any_form(adapter, changed[0], names, rounds - 1)
             except ValidationError as other:
                 reported = _without_read(error, [one["loc"] for one in other.errors(include_url=False)])
         if (filled := with_missing_nulls(value, error, names)) is not None:
@@ -271,53 +270,53 @@ def _is_within(path: Sequence[Any], places: Sequence[Sequence[Any]]) -> bool:
 
 def _form_in(error: Any) -> tuple[Sequence[Any], Any, list[Any]]:
     """Return the path of an error of pydantic, the value there, and the values that it can stand for."""
-    given, wanted = error["input"], _WANTED.get(error["type"], "")
+    path, given, wanted, context = error["loc"], error["input"], _WANTED.get(error["type"], ""), error.get("ctx", {})
+    if error["type"] == "union_tag_invalid" and isinstance(given, dict):
+        # The choice is in a field of the object. A function that picks it does not say in which.
+        by, tag = context["discriminator"], context["tag"]
+        names = [name for name, one in given.items() if str(one) == tag and (repr(name) in by or by.endswith("()"))]
+        path, given = ((*path, names[0]), given[names[0]]) if len(names) == 1 else (path, given)
     if given is None and (wanted == "enum" or error["type"].endswith("_type")):
         # Not where a validator of the user's refuses null.
-        return error["loc"], given, [_LEFT_OUT]
-    if wanted in _OF_VALUES and isinstance(given, str) and folded(given) in _NO_VALUE:
-        # It fits where the field allows null.
-        return error["loc"], given, [None]
+        return path, given, [_LEFT_OUT]
     if wanted != "enum":
-        return error["loc"], given, _meant(given, wanted)
-    literals = _ALLOWED.findall(error["ctx"]["expected"])
+        return path, given, _meant(given, wanted)
+    literals = _ALLOWED.findall(context.get("expected") or context["expected_tags"])
     allowed = [literal_eval(word) if word[0] in "'\"" else json_or_none(word.lower()) for word in literals]
-    return error["loc"], given, _meant_of(given, allowed)
+    return path, given, _meant_of(given, allowed)
 
 
-def _form_of(error: JsonSchemaValueException) -> tuple[Sequence[Any], Any, list[Any]]:
+def _form_of(shared: Mapping[str, Any], error: JsonSchemaValueException) -> tuple[Sequence[Any], Any, list[Any]]:
     """Return the path of an error of a JSON schema, the value there, and the values that it can stand for."""
     meant: list[Any] = []
     if error.rule in _RULES:
-        found = [_LEFT_OUT] if error.value is None else list(_meant_by(error.value, error.definition))
+        found = [_LEFT_OUT] if error.value is None else list(_meant_by(error.value, error.definition, shared))
         meant = [one for number, one in enumerate(found) if one not in found[:number]]
     return error.path[1:], error.value, meant
 
 
-def _meant_by(value: Any, schema: Any) -> Iterator[Any]:
-    """Yield the values of a JSON schema that a value can stand for."""
-    if not isinstance(schema, Mapping):
-        return
+def _meant_by(value: Any, schema: Mapping[str, Any], shared: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the values of a JSON schema that a value can stand for: those of an alternative, as this one reads it."""
     if "enum" in schema or "const" in schema:
         yield from _meant_of(value, [schema["const"]] if "const" in schema else list(schema["enum"]))
         return
     types, form = schema.get("type"), schema.get("format")
     for one in types if isinstance(types, list) else [types]:
+        read = {"boolean": boolean_of, "integer": json_or_none, "number": json_or_none}.get(str(one))
         for meant in _meant(value, form if form in TIMES else "number" if one == "integer" else str(one)):
-            if one == "null":
-                yield meant
-                continue
-            found = json_or_none(meant) if one in ("integer", "number") else meant
-            if one == "boolean":
-                found = boolean_of(meant)
-            if found is not None and isinstance(found, bool) == (one == "boolean"):
+            found = read(meant) if read and meant is not None else meant
+            is_other = one == "integer" and _THOUSANDS.fullmatch(value)
+            if meant is None or (found is not None and isinstance(found, bool) == (one == "boolean") and not is_other):
                 yield found
     for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        yield from _meant_by(value, one)
+        with suppress(TypeError, ValueError):
+            held, problems = compile_reader(shared | one)(value)
+            if not problems:
+                yield held
 
 
-def _replaced(value: Any, forms: Iterable[tuple[Sequence[Any], Any, list[Any]]]) -> Any:
-    """Return a copy of a value with the parts that can stand for one value as that one. None if there are none."""
+def _replaced(value: Any, forms: Iterable[tuple[Sequence[Any], Any, list[Any]]]) -> list[Any] | None:
+    """Return a list of a copy of a value with the parts that can stand for one value as that one. None if none can."""
     held, is_changed = [deepcopy(value)], False
     for path, given, meant in forms:
         place: Any = held
@@ -337,7 +336,7 @@ def _replaced(value: Any, forms: Iterable[tuple[Sequence[Any], Any, list[Any]]])
             del place[key]
             is_changed = True
             continue
-    return held[0] if is_changed else None
+    return held if is_changed else None
 
 
 def _are_equal(one: Any, other: Any) -> bool:
@@ -347,7 +346,7 @@ def _are_equal(one: Any, other: Any) -> bool:
 def _meant(value: Any, wanted: str) -> list[Any]:
     """Return the values of a type or format that a value in another form can stand for: none or one.
 
-    Numbers and booleans are still texts.
+    Numbers and booleans are still texts. Null fits where the field allows it.
     """
     if wanted == "string":
         return [json.dumps(value)] if isinstance(value, int | float) else []
@@ -355,8 +354,8 @@ def _meant(value: Any, wanted: str) -> list[Any]:
         return []
     if wanted in ("array", "object"):
         return [inner] if (inner := inner_json(value)) is not None else []
-    if wanted == "null":
-        return [None] if folded(value) in _NO_VALUE else []
+    if wanted in _OF_VALUES and folded(value) in _NO_VALUE:
+        return [None]
     if wanted == "number":
         return [plain_number(without_marks(value))]
     if wanted == "boolean":
@@ -366,14 +365,21 @@ def _meant(value: Any, wanted: str) -> list[Any]:
 
 
 def _meant_of(value: Any, allowed: Sequence[Any]) -> list[Any]:
-    """Return those of the allowed values that a value can stand for."""
+    """Return those of the allowed values that a value can stand for, or null. This fits where the field allows it."""
     text = value if isinstance(value, str) else json.dumps(value)
     found = json_or_none(without_marks(text).lower())
     if isinstance(found, int | float):
         numbers = [one for one in allowed if one == found and isinstance(one, bool) == isinstance(found, bool)]
         if numbers:
             return numbers
-    return [one for one in allowed if isinstance(one, str) and folded(one) == folded(text)]
+    if texts := [one for one in allowed if isinstance(one, str) and folded(one) == folded(text)]:
+        return texts
+    if folded(text) in _NO_VALUE:
+        return [None]
+    # JSON has true and false for `yes|no`, and models write such words for true and false.
+    truths = [one if isinstance(one, bool) else boolean_of(one) if isinstance(one, str) else None for one in allowed]
+    said = boolean_of(text) if {True, False} <= {*truths} else None
+    return [one for one, truth in zip(allowed, truths, strict=True) if truth is said is not None]
 
 
 def property_names(schema: Any) -> frozenset[str]:
@@ -405,12 +411,12 @@ def with_missing_nulls(value: Any, error: ValidationError, names: frozenset[str]
 def misread_values(schema: Any, value: Any, where: str = "", root: Any = None) -> Iterator[str]:
     """Yield the problems of values that pydantic would read as another kind.
 
-    It reads the number 2024 as a time, in seconds of 1970, and a boolean as the number 0 or 1.
+    It reads the number 2024 as a time, in seconds of 1970, a boolean as the number 0 or 1, and "12.000" as 12.
 
     Parameters
     ----------
-    schema : mapping
-        The JSON schema that was sent. A boolean, or none, says nothing of a value.
+    schema : mapping or object
+        The JSON schema that was sent. There are no problems without one.
     value : object
         The JSON value of the answer.
     where : str
@@ -420,11 +426,13 @@ def misread_values(schema: Any, value: Any, where: str = "", root: Any = None) -
     """
     if not isinstance(schema, Mapping):
         return
-    root = schema if root is None else root
+    root, where = schema if root is None else root, where.lstrip(".")
     if isinstance(reference := schema.get("$ref"), str):
         schema = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
     if schema.get("format") in TIMES and is_number(value):
         yield f"{where or 'the answer'}: Input should be a {schema['format']} in ISO form, not {value!r}"
+    if schema.get("type") == "integer" and isinstance(value, str) and _THOUSANDS.fullmatch(value):
+        yield f"{where or 'the answer'}: Input should be a number without a full stop for thousands, not {value!r}"
     if isinstance(value, bool) and schema.get("type") in ("integer", "number"):
         yield f"{where or 'the answer'}: Input should be a number, not {json.dumps(value)}"
     alternatives = [one for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())) if one.get("type") != "null"]
@@ -434,9 +442,9 @@ def misread_values(schema: Any, value: Any, where: str = "", root: Any = None) -
     if isinstance(value, dict):
         known, others = schema.get("properties", {}), schema.get("additionalProperties")
         for name, one in value.items():
-            yield from misread_values(known.get(name, others), one, f"{where}.{name}".lstrip("."), root)
+            yield from misread_values(known.get(name, others), one, f"{where}.{name}", root)
     if isinstance(value, list):
         first, items = schema.get("prefixItems", ()), schema.get("items")
         for number, one in enumerate(value):
             part = first[number] if number < len(first) else items
-            yield from misread_values(part, one, f"{where}.{number}".lstrip("."), root)
+            yield from misread_values(part, one, f"{where}.{number}", root)
