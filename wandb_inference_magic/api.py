@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .config import INTO
 from .errors import InferenceWarning, Interrupted
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .messages import Reply
     from .session import Command
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -34,15 +35,23 @@ def _command() -> Command:
     return Command(current_session())
 
 
-@contextmanager
-def _interrupted_in_one_line() -> Iterator[None]:
-    """Show an interrupt inside the `with` block as a magic does, without a traceback in a notebook."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted from None
+def _entry(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function begin as each command does, and show an interrupt as a magic does, without a traceback."""
+
+    @wraps(function)
+    def run(*arguments: P.args, **options: P.kwargs) -> T:
+        try:
+            current_session().await_imports()
+            return function(*arguments, **options)
+        except Interrupted:
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted from None
+
+    return run
 
 
+@_entry
 def client() -> OpenAI:
     """Return the configured `openai.OpenAI` client that the magics use too.
 
@@ -56,10 +65,10 @@ def client() -> OpenAI:
     InferenceError
         When there is no key and no practice model, or a setting is not usable.
     """
-    with _interrupted_in_one_line():
-        return _command().users_client()
+    return _command().users_client()
 
 
+@_entry
 def models(*, refresh: bool = False) -> Catalog:
     """Return the catalog of the endpoint's models: its live list joined with W&B's public feed.
 
@@ -73,10 +82,10 @@ def models(*, refresh: bool = False) -> Catalog:
     InferenceError
         When there is no key and no practice model, or a setting is not usable.
     """
-    with _interrupted_in_one_line():
-        return current_session().models.catalog(_command(), refresh=refresh)
+    return current_session().models.catalog(_command(), refresh=refresh)
 
 
+@_entry
 def chat(
     prompt: str,
     *,
@@ -152,6 +161,7 @@ def chat(
     return run_chat(command := _command(), spec, origin=command.session.origin())
 
 
+@_entry
 def map_prompts(
     frame: Any,
     prompt: str,
@@ -254,6 +264,7 @@ def map_prompts(
     return _result(command, "map_prompts", prepared, background=background)
 
 
+@_entry
 def evaluate(
     frame: Any,
     prompt: str | None,

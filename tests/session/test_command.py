@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
+from threading import Thread
+from types import ModuleType
 
 import pytest
 from kernel_forks import FRAMES
 from known_models import known_model_environment
 from python_forks import printed_by_fork
-from service import Wandb, completion
+from service import Service, Wandb, completion
 
 from wandb_inference_magic.config import WANDB_URL, Key, KeySearch
-from wandb_inference_magic.session import endpoints
+from wandb_inference_magic.errors import Interrupted
+from wandb_inference_magic.session import current_session, endpoints
 
 # Counts how often a call opens the files that may contain a key or a project, and how often it resolves the settings.
 COUNTED = """
@@ -83,3 +87,20 @@ def test_a_typed_key_is_for_all_paths_of_its_server_and_for_no_other_server() ->
         assert found.reveal() == "typed-key-of-host"
     for url in ("https://host.example:8000", "http://host.example", "http://other.example:8000/v1", "http://["):
         assert keys.find(url) is None
+
+
+def test_an_interrupt_waits_for_the_imports_in_advance(api: ModuleType, service: Service) -> None:
+    """In an import that waits for another thread's it would leave Python's lock of imports held for ever."""
+    service.always = completion("Hello.")
+    session, joined = current_session(), []
+
+    class Importing(Thread):
+        def join(self, timeout: float | None = None) -> None:
+            signal.raise_signal(signal.SIGINT)
+            joined.append(self.name)
+
+    session.importing = Importing(name="imports")
+    with pytest.raises(Interrupted):
+        api.chat("hi")
+    assert joined == ["imports"]
+    assert api.chat("hi").text

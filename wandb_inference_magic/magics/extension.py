@@ -74,8 +74,10 @@ def load(shell: InteractiveShell, execution: object) -> None:
     question.install(shell)
     completion.install(shell, session)
     # Where no thread can be started (Pyodide), the first chat imports all that itself.
+    importing = Thread(target=_import_ahead, args=(session,), name="wandb-inference-import", daemon=True)
     with suppress(RuntimeError):
-        Thread(target=_import_ahead, args=(session,), name="wandb-inference-import", daemon=True).start()
+        importing.start()
+        session.importing = importing
 
 
 # The execution of the package's module at the last `unload`.
@@ -131,7 +133,7 @@ def _import_ahead(session: Session) -> None:
         later: list[Callable[[], object]] = [partial(importlib.import_module, name) for name in LATER]
         # Last, a collection: it is due, and would delay the first chat.
         for prepare in (*later, certificates, gc.collect):
-            # A chat that runs has what it needs, and would only be slower meanwhile.
+            # A command that begins waits for this, and has what it needs.
             if session.is_used:
                 return
             with without_forks():

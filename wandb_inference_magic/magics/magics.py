@@ -38,6 +38,7 @@ def _reported(method: Method) -> Method:
     @wraps(method)
     def run(self: InferenceMagics, line: str, cell: str | None = None) -> Any:
         try:
+            self.session.await_imports()
             return method(self, line) if cell is None else method(self, line, cell)
         except HelpRequested:
             print(_help(method.__name__))

@@ -75,7 +75,6 @@ class Command:
         self._uses_cassette = uses_cassette
         # The op of this command in Weave, while it is traced.
         self._op: tuple[Tracer, Any] | None = None
-        session.is_used = True
         if not dry:
             check_libraries()
         session.keys.refresh()

@@ -18,6 +18,7 @@ from ..concurrency import (
     Clock,
     EventLoop,
     coroutines,
+    deferred_interrupts,
     handed_down,
     may_have_children,
     pass_to_children,
@@ -27,6 +28,8 @@ from ..errors import without_thread
 from .settings_file import SettingsFile
 
 if TYPE_CHECKING:
+    from threading import Thread
+
     from ..cassettes import CassetteSlot
     from ..client import Clients
     from ..frames import WrittenColumns
@@ -83,8 +86,9 @@ class Session:
         self.last_comparison: list[messages.Reply] = []
         self.listed_models: list[str] = []
         self.clock = Clock()
-        # Whether a command has begun.
+        # Whether a command has begun, and the thread that imports in advance what the first one needs.
         self.is_used = False
+        self.importing: Thread | None = None
         # Shows a job as the value of a cell, where there is a front end: takes the Job.
         self.show_job: Callable[[Any], None] | None = None
         # Where a job is started: fields of its JobRecord.
@@ -94,6 +98,18 @@ class Session:
         # Whether someone may be looking, who can wait for a job.
         self.is_interactive: Callable[[], bool] = lambda: False
         self._at_close: list[Callable[[], None]] = []
+
+    def await_imports(self) -> None:
+        """Wait until no thread imports in advance any more. Each command begins with it.
+
+        An interrupt in an import that waits for another thread's leaves Python's lock of imports held for ever. Here it
+        is deferred.
+        """
+        self.is_used = True
+        importing, self.importing = self.importing, None
+        if importing is not None:
+            with deferred_interrupts():
+                importing.join()
 
     @built_once
     def keys(self) -> Keys:
