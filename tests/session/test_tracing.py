@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from base64 import b64decode
 from collections.abc import Callable
@@ -205,6 +206,34 @@ def test_failures_and_interrupts_are_traced_as_exceptions(
     (table,) = traces.named("wbmap")
     assert "Interrupt" in table["exception"]
     assert [one["rows"] for one in table["output"].values()] == [1]
+
+
+FORKED_CHAT = """
+import os
+from wandb_inference_magic import chat
+reading, writing = os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.write(writing, (chat("child").trace or "none").encode())
+    os._exit(0)
+os.waitpid(pid, 0)
+link = os.read(reading, 1000).decode()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork.")
+def test_a_forked_child_has_no_link_to_a_call_that_is_not_sent(
+    tracing_kernel: Kernel, service: Service, traces: TraceServer
+) -> None:
+    """The threads of Weave that send are the parent's."""
+    service.always = completion("Yes.")
+    tracing_kernel.run(TRACE)
+    assert tracing_kernel.run("%wbchat parent").ok
+    forked = tracing_kernel.run(FORKED_CHAT)
+    assert forked.ok, forked.error
+    assert tracing_kernel.value("link") == "none"
+    tracing_kernel.run(FLUSH)
+    assert len(traces.named("wbchat")) == 1
 
 
 def test_a_weave_project_of_the_user_is_not_changed(tracing_kernel: Kernel, traces: TraceServer) -> None:

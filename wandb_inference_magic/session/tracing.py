@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
+from ..concurrency import notify_after_fork
 from ..config import resolve_server_key
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import import_quietly, no_warnings
@@ -69,10 +70,17 @@ class TracerSlot:
         self._tracer: Tracer | None = None
         # Several threads may need the tracer at the same time.
         self._lock = RLock()
-        self._is_publishing = False
+        self._is_publishing = self._is_in_fork = False
+        notify_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        # Weave sends from threads of the parent: a child's calls would be lost, with links that lead nowhere.
+        self._lock, self._tracer, self._is_in_fork = RLock(), None, True
 
     def get(self, project: str) -> Tracer | None:
         """Return the tracer for a project. If it is empty, return one for the client that the user made, or None."""
+        if self._is_in_fork:
+            return None
         if not project and self._is_publishing:
             # The client that is there is that of a publication, not the user's.
             return None
