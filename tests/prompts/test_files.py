@@ -131,6 +131,7 @@ def test_line_ends_of_a_file_are_those_of_a_text(tmp_path: Path, encoding: str) 
         ("name,city\n" * 20 + "un café crème à la française", "mac_roman"),
         ("from: こんにちは世界。", "iso-2022-jp"),
         ("naïve café", "cp1252"),
+        ("x" * 5000 + "\0", "utf-8"),
     ],
 )
 def test_a_text_whose_encoding_cannot_be_told_is_refused(tmp_path: Path, text: str, encoding: str) -> None:

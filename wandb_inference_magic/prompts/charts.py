@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from inspect import iscoroutine, iscoroutinefunction
 from math import isfinite
@@ -27,9 +27,7 @@ ONE_LINE: Final = 100
 MAX_TEXT_CHARS: Final = 2000
 MAX_GEOMETRY_CHARS: Final = 2000
 GEOMETRY: Final = "shapely.geometry.base.BaseGeometry"
-# The methods of IPython's protocol that give a text, and the types of a bundle.
-_SHOWN_AS: Final = ("markdown", "latex", "html")
-_BUNDLE_TYPES: Final = ("text/markdown", "text/latex", "text/html")
+_TEXT_TYPES: Final = ("text/markdown", "text/latex", "text/html")
 _ELSEWHERE: Final = re.compile(r"<iframe\b", re.IGNORECASE)
 _WITHOUT_TEXT: Final = re.compile(r"<(style|script|video|audio|iframe|object)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _TAGS: Final = re.compile(r"<[^>]*>")
@@ -144,17 +142,22 @@ def describe_geometry(value: Any) -> str:
 
 def text_in_notebooks(value: object) -> str:
     """Return the text by which IPython's protocol shows a value in a notebook; empty if it has none."""
-    shown = [shown_by(value, f"_repr_{name}_") for name in _SHOWN_AS]
-    bundle = shown_by(value, "_repr_mimebundle_")
-    if isinstance(bundle, Mapping):
-        shown += [bundle.get(name) for name in _BUNDLE_TYPES]
-    for text in shown:
+    for text in shown_in_notebooks(value, _TEXT_TYPES):
         # A video or a widget has nothing but tags; a page in a frame, or a script, nothing but what to do without it.
         if isinstance(text, str) and not _ELSEWHERE.search(text):
             text = safe_plain(_IDS.sub(r"\1", _WITHOUT_TEXT.sub("", text))).strip()
             if _TAGS.sub("", text).strip():
                 return text
     return ""
+
+
+def shown_in_notebooks(value: object, types: Iterable[str]) -> Iterator[Any]:
+    """Yield what an object shows of these types by IPython's protocol: by a method for each type, or in a bundle."""
+    for one in types:
+        yield shown_by(value, f"_repr_{one.partition('/')[2]}_")
+    bundle = shown_by(value, "_repr_mimebundle_")
+    if isinstance(bundle, Mapping):
+        yield from map(bundle.get, types)
 
 
 def shown_by(value: object, name: str) -> Any:

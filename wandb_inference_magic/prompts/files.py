@@ -248,7 +248,8 @@ def _decoded(data: bytes, *, is_whole: bool) -> str | None:
             # The cut may be inside a character.
             text = codecs.getincrementaldecoder(encoding)().decode(data, final=is_whole)
             # Bytes that are no text can be valid in any encoding.
-            return None if b"\x00" in data and _CONTROLS.search(text[:4096].encode()) else text
+            is_binary = "\0" in text or (b"\0" in data and _CONTROLS.search(text[:4096].encode()))
+            return None if is_binary else text
     return None
 
 

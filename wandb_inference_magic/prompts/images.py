@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded, quiet
 from ..messages import parts_of
-from .charts import shown_by
+from .charts import shown_in_notebooks
 
 if TYPE_CHECKING:
     from ..messages import Content
@@ -148,9 +148,7 @@ def image_at(path: Path) -> Image | None:
 
 def image_from_png(value: object) -> Image | None:
     """Return the image by which a notebook shows an object (`_repr_png_` and the like), else None."""
-    bundle = shown_by(value, "_repr_mimebundle_")
-    in_bundle = [bundle.get(name) for name in IMAGE_TYPES] if isinstance(bundle, Mapping) else []
-    drawn = (shown_by(value, "_repr_png_"), shown_by(value, "_repr_jpeg_"), *in_bundle)
+    drawn = shown_in_notebooks(value, IMAGE_TYPES)
     return next((image for one in drawn if (image := image_from_data(one))), None)
 
 

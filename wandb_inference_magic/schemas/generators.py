@@ -30,7 +30,7 @@ _NO_SCHEMAS: Final = ("default", "metadata", "serialization")
 
 
 class _JsonGenerator(GenerateJsonSchema):
-    """Describes numbers of NumPy too, and does not warn about defaults."""
+    """Describes defaults and bounds that are numbers of NumPy too, and does not warn about defaults."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
 

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 EXAMPLE: Final = 'Give a type of the notebook, or fields with their types: --schema "name, age int, tags list".'
 _SAYS_NOTHING: Final = "does not say what an answer must look like."
-_HOW: Final = "Make it a dataclass or a pydantic model."
 MAX_PROBLEMS: Final = 10
 # At most this many of the last values in an answer are checked.
 MAX_VALUES: Final = 100
@@ -283,7 +282,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         json_schema = adapter.json_schema(schema_generator=SentSchemaGenerator)
         described = adapter.json_schema(by_alias=False, schema_generator=ObjectSchemaGenerator)
     except PydanticSchemaGenerationError:
-        raise _no_schema(f"A type in it {_SAYS_NOTHING} {_HOW}") from None
+        raise _no_schema(f"A type in it {_SAYS_NOTHING} Make it a dataclass or a pydantic model.") from None
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
         raise _no_schema(quoted(str(error).partition("\n")[0])) from None
 

@@ -19,22 +19,9 @@ from urllib.parse import quote, unquote
 HIDDEN: Final = "(hidden)"
 MIN_SECRET_CHARS: Final = 8
 # What the documentation of servers that need no key says to give in its place.
-_PLACEHOLDERS: Final = frozenset(
-    [
-        "anything",
-        "dummy-key",
-        "fake-key",
-        "lm-studio",
-        "no-key-needed",
-        "no-key-required",
-        "not-needed",
-        "not-required",
-        "not-used",
-        "placeholder",
-        "sk-no-key-required",
-        "token-abc123",
-        "your-api-key",
-    ]
+_PLACEHOLDERS: Final = (
+    *("anything", "dummy-key", "fake-key", "lm-studio", "no-key-needed", "no-key-required", "not-needed"),
+    *("not-required", "not-used", "placeholder", "sk-no-key-required", "token-abc123", "your-api-key"),
 )
 # A shorter piece of a password is an ordinary word.
 MIN_PIECE_CHARS: Final = 3
