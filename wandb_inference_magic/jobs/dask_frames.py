@@ -322,7 +322,7 @@ def _worker() -> Any:
 
 
 class KeyPlugin:
-    """Gives a worker the key when it joins the cluster, outside the graph. The repr does not show the key."""
+    """Gives a worker the key when it joins the cluster, outside the graph."""
 
     name = "wandb-inference-key"
     idempotent = False
@@ -330,9 +330,6 @@ class KeyPlugin:
     def __init__(self, url: str, key: str) -> None:
         self._url = url
         self._key = key
-
-    def __repr__(self) -> str:
-        return "<KeyPlugin>"
 
     def setup(self, worker: Any) -> None:  # noqa: ARG002
         key = Key(check_key(self._key), "given by the cluster's client")
