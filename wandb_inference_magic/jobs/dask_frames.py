@@ -112,7 +112,7 @@ def map_lazily(
     # It has no rows: the columns of an earlier run are kept like any other.
     table = read_rows(frame._meta)
     (names,), _, notices = name_columns(table, spec.chat.schema, into, (), command.session.written)
-    for notice in (*notices, *likely_mistakes(spec, table.columns, table.index_names)):
+    for notice in (*notices, *likely_mistakes(spec, table)):
         warnings.warn(notice, InferenceWarning, stacklevel=3)
     # The graph holds only those of the notebook's names that the prompt uses.
     used = {name: spec.names[name] for name in spec.template.names.difference(table.columns) if name in spec.names}
