@@ -57,9 +57,8 @@ class RunResults:
         What the models wrote in place of an answer, by row number: it does not fit the schema, or broke off.
     seconds : array of float
         How long each answer took when it was made; 0 if there is none.
-    done, cached, shared, replayed : int
-        The number of rows that have an answer or an error, and of those whose result was on disk, was taken from an
-        equal row, or was on a cassette.
+    cached, shared, replayed : int
+        The number of rows whose result was on disk, was taken from an equal row, or was on a cassette.
     uncounted : int
         The number of calls whose tokens the endpoint did not count.
     cost : float or None
@@ -82,7 +81,6 @@ class RunResults:
     errors: dict[int, str] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)
     seconds: array[float] = field(default_factory=lambda: array("f"))
-    done: int = 0
     cached: int = 0
     shared: int = 0
     replayed: int = 0
@@ -97,12 +95,16 @@ class RunResults:
     failed_before: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._ended = bytearray()
         self._lock = Lock()
         # By the number of a row that has not ended: the equal rows that wait for its result.
-        self._duplicates_of: dict[int, list[int]] = {}
+        self._open: dict[int, list[int]] = {}
         # Rows with a result that is not on disk yet. They are not done: the kernel may be killed.
         self.unwritten: list[int] = []
+
+    @property
+    def done(self) -> int:
+        """The number of rows that have an answer or an error."""
+        return max(len(self.answers) - len(self._open), 0)
 
     @property
     def failed(self) -> int:
@@ -117,10 +119,10 @@ class RunResults:
     def add_row(self) -> int:
         """Add a row that was read. Return its number."""
         number = len(self.answers)
+        # First: another thread may look at the rows.
+        self._open[number] = []
         self.answers.append(None)
         self.seconds.append(0.0)
-        self._ended.append(0)
-        self._duplicates_of[number] = []
         return number
 
     def take(self, number: int, reply: Reply, answer: Any) -> None:
@@ -141,7 +143,7 @@ class RunResults:
 
     def has_ended(self, number: int) -> bool:
         """Return whether a row has an answer, which may be null, or has failed."""
-        return number < len(self._ended) and bool(self._ended[number])
+        return number < len(self.answers) and number not in self._open
 
     def reasons(self, length: int | None) -> Mapping[int, str]:
         """Return why rows have no answer, or a flawed one, also those that were not answered yet, by row number."""
@@ -150,9 +152,7 @@ class RunResults:
 
     def end_row(self, number: int) -> None:
         """Count a row as done, and give its result to the rows that wait for it."""
-        self._ended[number] = 1
-        self.done += 1
-        for equal in self._duplicates_of.pop(number, ()):
+        for equal in self._open.pop(number, ()):
             self.share_row(number, equal)
 
     def end_written(self) -> None:
@@ -175,8 +175,8 @@ class RunResults:
 
     def wait_or_share(self, first: int, number: int) -> None:
         """Give a row the result of the first row with the same prompt, as soon as that has one."""
-        if first in self._duplicates_of:
-            self._duplicates_of[first].append(number)
+        if first in self._open:
+            self._open[first].append(number)
         else:
             self.share_row(first, number)
 

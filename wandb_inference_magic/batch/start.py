@@ -114,18 +114,15 @@ def start(
         cache=cache,
         seen=seen,
     )
-    mistakes = likely_mistakes(spec, rows.columns, rows.index_names, rows.length)
-    run.results.notice(*mistakes, *_values_to_cut(run), *spec.notices)
+    run.results.notice(*likely_mistakes(spec, rows), *_values_to_cut(run), *spec.notices)
     return run
 
 
-def likely_mistakes(
-    spec: BatchSpec, columns: Sequence[str], index_names: Sequence[str], length: int | None = None
-) -> Iterator[str]:
+def likely_mistakes(spec: BatchSpec, rows: Rows) -> Iterator[str]:
     """Yield what is likely a mistake in a prompt about rows with these columns and levels of an index."""
-    known = {*columns, *index_names, ROW}
-    columns = [name for name in columns if name not in spec.hidden]
-    if length != 1 and columns and not spec.template.names & known:
+    known = {*rows.columns, *rows.index_names, ROW}
+    columns = [name for name in rows.columns if name not in spec.hidden]
+    if rows.length != 1 and columns and not spec.template.names & known:
         shown = ", ".join(columns[:MAX_COLUMNS_SHOWN]) + ", ..." * (len(columns) > MAX_COLUMNS_SHOWN)
         braced = [name for name in re.findall(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})", spec.text) if name in columns]
         name = braced[0] if braced else columns[0]

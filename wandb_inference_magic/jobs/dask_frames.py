@@ -112,7 +112,7 @@ def map_lazily(
     # It has no rows: the columns of an earlier run are kept like any other.
     table = read_rows(frame._meta)
     (names,), _, notices = name_columns(table, spec.chat.schema, into, (), command.session.written)
-    for notice in (*notices, *likely_mistakes(spec, table.columns, table.index_names)):
+    for notice in (*notices, *likely_mistakes(spec, table)):
         warnings.warn(notice, InferenceWarning, stacklevel=3)
     # The graph holds only those of the notebook's names that the prompt uses.
     used = {name: spec.names[name] for name in spec.template.names.difference(table.columns) if name in spec.names}
@@ -322,7 +322,7 @@ def _worker() -> Any:
 
 
 class KeyPlugin:
-    """Gives a worker the key when it joins the cluster, outside the graph. The repr does not show the key."""
+    """Gives a worker the key when it joins the cluster, outside the graph."""
 
     name = "wandb-inference-key"
     idempotent = False
@@ -330,9 +330,6 @@ class KeyPlugin:
     def __init__(self, url: str, key: str) -> None:
         self._url = url
         self._key = key
-
-    def __repr__(self) -> str:
-        return "<KeyPlugin>"
 
     def setup(self, worker: Any) -> None:  # noqa: ARG002
         key = Key(check_key(self._key), "given by the cluster's client")
