@@ -78,13 +78,3 @@ def test_a_coroutine_that_is_cancelled_before_it_begins_does_nothing(loop: Event
     left = len(done)
     loop.run(asyncio.sleep(0))
     assert len(done) == left
-
-
-def test_waiting_on_its_own_thread_is_an_error_and_not_a_deadlock(loop: EventLoop) -> None:
-    async def inner() -> None: ...
-
-    async def outer() -> None:
-        loop.run(inner())
-
-    with pytest.raises(RuntimeError, match="cannot wait for itself"):
-        loop.run(outer())

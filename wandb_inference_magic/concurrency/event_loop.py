@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from queue import Empty, SimpleQueue
-from threading import Event, Lock, Thread, current_thread
+from threading import Event, Lock, Thread
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
@@ -83,9 +83,6 @@ class EventLoop:
         BaseException
             What the coroutine raises, or what ended the wait.
         """
-        if HAS_THREADS and current_thread() is self._thread:
-            coroutine.close()
-            raise RuntimeError("The event loop cannot wait for itself: call this from another thread.")
         running = self.begin(coroutine, wake.set if wake is not None else None)
         try:
             while not running.wait(every, wake):
