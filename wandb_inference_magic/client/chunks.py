@@ -180,7 +180,7 @@ class ChunkReader:
         """Return a chunk. Raise for one that reports an error."""
         if plain_text(chunk) is not None:
             self.completeness.take(None, adds=True)
-            self._stray = ""
+            self._stray, self._has_begun = "", True
             return chunk
         if (error := error_in(chunk)) is not None:
             raise ServiceError(error, has_begun=self._has_begun)
