@@ -206,7 +206,7 @@ class ChunkReader:
         """Return a chunk. Raise for one that reports an error."""
         if self._choice == 0 and plain_text(chunk) is not None:
             self.completeness.take(None, adds=True)
-            self._stray = ""
+            self._stray, self._has_begun = "", True
             return chunk
         chunk, self._choice = with_first_choice(chunk, self._choice)
         if (error := error_in(chunk)) is not None:

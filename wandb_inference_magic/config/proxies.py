@@ -62,11 +62,8 @@ def names_proxies() -> bool:
 def find_proxy(url: str) -> Proxy | None:
     """Return the proxy for a URL, or None if there is none or NO_PROXY excludes the host."""
     given = _settings()
-    try:
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").rstrip("."), port_of(parts)
-    except ValueError:
-        return None
+    parts = urlsplit(url)
+    host, port = (parts.hostname or "").rstrip("."), port_of(parts)
     kind = next((kind for kind in (parts.scheme, "all") if given.get(kind)), "")
     names = HERE if host in HERE else {host}
     excluded = split(r"[,\s]+", given.get("no", ""))

@@ -42,7 +42,6 @@ _STATUS_OF_TYPE: Final = {name: status for status, names in TYPES_OF_STATUS.item
 JSON_REFUSED: Final = "json_validate_failed"
 # Blanks, and a byte order mark.
 BEFORE_JSON: Final = " \t\r\n\ufeff"
-MAX_DEPTH: Final = 6
 MAX_MESSAGE_CHARS: Final = 2000
 # The seconds, in these fields.
 _WAITS: Final = {
@@ -118,33 +117,31 @@ def _unpacked(value: object) -> object:
     return value if found is None else found
 
 
-def _objects(value: object, depth: int = 0) -> Iterator[Mapping[str, Any]]:
+def _objects(value: object) -> Iterator[Mapping[str, Any]]:
     """Yield the objects of a body, the outermost first."""
-    if depth > MAX_DEPTH:
-        return
     if isinstance(value, Mapping):
         yield value
         for name in (*MESSAGE_FIELDS, "metadata"):
-            yield from _objects(_unpacked(value.get(name)), depth + 1)
+            yield from _objects(_unpacked(value.get(name)))
     elif isinstance(value, list):
         for one in value[:3]:
-            yield from _objects(one, depth + 1)
+            yield from _objects(one)
 
 
-def _message(body: object, depth: int = 0) -> str:
+def _message(body: object) -> str:
     value = _unpacked(body)
-    if value is None or isinstance(value, bool) or depth > MAX_DEPTH:
+    if value is None or isinstance(value, bool):
         return ""
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, list):
-        return "; ".join(dict.fromkeys(filter(None, (_message(one, depth + 1) for one in value[:3]))))
+        return "; ".join(dict.fromkeys(filter(None, map(_message, value[:3]))))
     if not isinstance(value, Mapping):
         return str(value)
-    found = _message_of_object(value, depth)
+    found = _message_of_object(value)
     # A gateway puts the message of the service behind it here.
     metadata = value.get("metadata")
-    raw = _message(metadata.get("raw"), depth + 1) if isinstance(metadata, Mapping) else ""
+    raw = _message(metadata.get("raw")) if isinstance(metadata, Mapping) else ""
     if written := value.get("failed_generation"):
         # What the model wrote in place of a tool call or JSON.
         raw = f"the model wrote {_as_json(written)}"
@@ -152,7 +149,7 @@ def _message(body: object, depth: int = 0) -> str:
         return f"{found}: {raw}" if found else raw
     if not found and all(isinstance(one, str | list) for one in value.values()):
         # The fields of the request, with what is wrong with each.
-        found = "; ".join(f"{name}: {_message(one, depth + 1)}" for name, one in value.items())
+        found = "; ".join(f"{name}: {_message(one)}" for name, one in value.items())
     # Of a form that is not known: quoted as it is.
     return found or (_as_json(value)[:MAX_MESSAGE_CHARS] if value else "")
 
@@ -166,12 +163,12 @@ def _as_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _message_of_object(value: Mapping[str, Any], depth: int) -> str:
+def _message_of_object(value: Mapping[str, Any]) -> str:
     """Return the message of an object, with the place in the request that it is about."""
     place: list[object] = next(
         (value[name] for name in PLACES if isinstance(value.get(name), list) and value[name]), []
     )
-    messages = list(filter(None, (_message(value.get(name), depth + 1) for name in MESSAGE_FIELDS)))
+    messages = list(filter(None, (_message(value.get(name)) for name in MESSAGE_FIELDS)))
     # A short name of the error, beside what it means.
     found = ": ".join(messages[:2]) if isinstance(value.get("error"), str) else next(iter(messages), "")
     param = value.get("param")
