@@ -335,6 +335,7 @@ def test_a_list_among_the_rows_is_also_a_value(api: ModuleType, service: Service
         pd.DataFrame({"price": np.array([19.99], dtype="float32")}),
         pl.DataFrame({"price": pl.Series([19.99], dtype=pl.Float32)}),
         pa.table({"price": pa.array([19.99], type=pa.float32())}),
+        np.array([(19.99,)], dtype=[("price", "f4")]),
     ],
 )
 def test_a_float_of_32_bits_has_its_shortest_decimals(frame: Any) -> None:

@@ -490,6 +490,7 @@ ARRAYS: list[tuple[Any, list[str]]] = [
     (np.array([[1, None]], dtype=object), ["object", "[[1 None]]"]),
     (np.array([(1, "x")], dtype=[("n", int), ("s", "U1")]), ["shape (1,)", "[(1, 'x')]"]),
     (np.ma.masked_array([1, 2], mask=[True, False]), ["min 2", "1 not finite or masked"]),
+    (np.ma.array(np.array(["2024-01-01", "NaT"], "M8[ns]"), mask=[0, 1]), ["['2024-01-01T00:00:00.000000000' --]"]),
     (np.array([True, False]), ["bool", "mean 0.5"]),
     (np.array(5), ["5"]),
     (np.zeros((1000, 1000)), ["shape (1000, 1000)", "..."]),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..imports import loaded
 from ..messages import record_fields
-from ..text import without_surrogates
+from ..text import python_values, without_surrogates
 from . import kinds
 from .kinds import Kind, finalized, kind_of_schema, widened
 
@@ -105,7 +105,7 @@ def _of_object(value: Any, *, computed: bool) -> Any:
         return [_plain(one, computed=computed) for one in value]
     if hasattr(value, "tolist"):
         # Numbers and arrays of NumPy.
-        return _plain(value.tolist(), computed=computed)
+        return _plain(python_values(value), computed=computed)
     return str(value.pattern if isinstance(value, re.Pattern) else value)
 
 

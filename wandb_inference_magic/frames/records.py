@@ -11,6 +11,7 @@ from typing import Any, Final
 from ..imports import is_instance, loaded
 from ..messages import private_fields
 from ..prompts import Image, says_nothing, to_prompt
+from ..text import python_values
 from .columns import fields_of, plain
 
 Row = Mapping[str, Any]
@@ -78,7 +79,7 @@ def as_row(value: Any, names: Sequence[str] = ()) -> Row:
     if isinstance(value, tuple):
         return _of_tuple(value, names)
     if is_instance(value, "numpy.void") and value.dtype.names:
-        return _record(zip(value.dtype.names, value.item(), strict=True))
+        return _record(python_values(value).items())
     if _is_keyed(value):
         return _record(_items(value))
     record = Record({TEXT: value})

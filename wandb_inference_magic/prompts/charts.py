@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 
 from ..errors import InferenceError
 from ..imports import is_instance, quiet
-from ..text import safe_plain
+from ..text import python_values, safe_plain
 from .describe_frames import is_missing
 from .value_spans import LEFT_OUT, CutText
 
@@ -108,7 +108,7 @@ def _short(value: Any) -> Any:
     if hasattr(value, "tolist"):
         # An array of NumPy, or one of its numbers. Only its start is converted.
         length = len(value) if getattr(value, "shape", ()) else 0
-        shown = _short((value[:MAX_POINTS] if length else value).tolist())
+        shown = _short(python_values(value[:MAX_POINTS] if length else value))
         return shown if length <= MAX_POINTS else [*shown, _more(length)]
     if isinstance(value, list | tuple):
         shown = [_short(one) for one in value[:MAX_POINTS]]

@@ -23,7 +23,6 @@ from functools import lru_cache, singledispatch
 from io import BytesIO, StringIO
 from itertools import islice
 from math import isinf
-from numbers import Integral, Real
 from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, TypeVar
@@ -31,7 +30,7 @@ from typing import Any, Final, TypeVar
 from ..errors import InferenceError
 from ..imports import is_instance, loaded
 from ..messages import dumped_model, is_container, is_opaque_tuple, public_items, record_fields, shows_private_fields
-from ..text import MAX_INTEGER, shortest_float, str_of
+from ..text import MAX_INTEGER, python_values, shortest_float, str_of
 from . import charts, describe_frames as frames, images
 from .files import (
     describe_exception,
@@ -252,12 +251,9 @@ class _Plain:
             return str(value)
         if hasattr(type(value), "isoformat"):
             return value.isoformat()
-        if isinstance(value, Real) and hasattr(type(value), "dtype"):
-            # The shortest decimals, which for a float of 32 bits are not those of Python's float.
-            return int(value) if isinstance(value, Integral) else self.of(float(str(value)))
         if hasattr(type(value), "item") and not getattr(value, "shape", None):
             # A quantity of Astropy stays one, with its unit.
-            item = value.item()
+            item = python_values(value)
             return describe_object(value) if type(item) is type(value) else self.of(item)
         if isinstance(value, bytes | bytearray | memoryview):
             image = images.image_from_bytes(bytes(value))
@@ -279,9 +275,9 @@ class _Plain:
     def _of_array(self, value: Any) -> list[Any]:
         # A range of pandas may be longer than any list.
         part = value[: self._most_items]
-        items = part.to_pylist() if hasattr(part, "to_pylist") else part.tolist()
-        # The floats of a list of Python have 64 bits.
-        kept = [self.of(one) for one in shortest_float(items, str(getattr(part, "dtype", None) or part.type))]
+        is_arrow = hasattr(part, "to_pylist")
+        items = shortest_float(part.to_pylist(), str(part.type)) if is_arrow else python_values(part)
+        kept = [self.of(one) for one in items]
         return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
 
     def _text_of(self, shown: str | Image) -> str:

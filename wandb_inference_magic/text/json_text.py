@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
+from .figures import python_values
+
 MAX_DEPTH: Final = 100
 MANY_VALUES: Final = 4_000_000
 # In digits.
@@ -18,7 +20,6 @@ MAX_INTEGER_DIGITS: Final = 1000
 _LENIENT: Final = json.JSONDecoder(strict=False)
 # The methods that write a value as JSON has it.
 _WRITTEN_BY: Final[Mapping[str, dict[str, Any]]] = {
-    "tolist": {},
     "isoformat": {},
     "model_dump": {"mode": "json", "by_alias": True},
 }
@@ -74,6 +75,8 @@ def as_json(value: Any) -> Any:
     if isinstance(value, Decimal):
         return float(value)
     if not isinstance(value, type):
+        if hasattr(value, "tolist"):
+            return python_values(value)
         for name, options in _WRITTEN_BY.items():
             if hasattr(value, name):
                 return getattr(value, name)(**options)
