@@ -421,6 +421,7 @@ UNUSUAL_FRAMES: list[tuple[str, Any, list[str]]] = [
     ("kinds", pd.DataFrame({"c": pd.Categorical(["u"]), "d": [pd.Timestamp("2026-01-02")], "l": [[1, 2]]}),
      ["c,d,l", 'u,2026-01-02 00:00:00,"[1, 2]"']),
     ("arrays in cells", pd.DataFrame({"a": [np.array([1, 2])]}), ["a", '"[1, 2]"']),
+    ("arrays of pandas in cells", pd.DataFrame({"a": [pd.array([1, None])]}), ["a", '"[1, null]"']),
     ("series", pd.Series([1.5, None], name="score"), ["score", "1.5", '""']),
     ("series with index", pd.Series([1], index=["x"]), ["index,values", "x,1"]),
     ("polars series", pl.Series("n", [1, 2]), ["n", "1", "2"]),

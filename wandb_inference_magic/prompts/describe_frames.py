@@ -51,6 +51,7 @@ _ADDRESS: Final = re.compile(_PLACE)
 _MISSING: Final = frozenset((("pandas", "NAType"), ("pandas", "NaTType"), ("numpy", "MaskedConstant")))
 STYLER: Final = "pandas.io.formats.style.Styler"
 DASK: Final = ("dask.dataframe.DataFrame", "dask.dataframe.Series")
+_ARRAYS: Final = ("numpy.ndarray", "pandas.core.arrays.base.ExtensionArray")
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
 
 
@@ -359,7 +360,7 @@ def _cut(text: str) -> str:
 
 
 def _has_items(value: Any) -> bool:
-    return is_container(value) or (is_instance(value, "numpy.ndarray") and value.ndim > 0)
+    return is_container(value) or (any(is_instance(value, name) for name in _ARRAYS) and value.ndim > 0)
 
 
 class _Cell:

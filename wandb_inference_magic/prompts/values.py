@@ -269,7 +269,7 @@ class _Plain:
     def _has_items(self, value: Any) -> bool:
         """Return whether a value is a list that a frame or a file made an array of; any array, if it is data."""
         if is_instance(value, "numpy.ndarray"):
-            return bool(value.ndim) and (self._is_data or (value.dtype == object and value.ndim == 1))
+            return bool(value.ndim) and (self._is_data or _is_list(value))
         return any(is_instance(value, name) for name in _ARRAYS)
 
     def _of_array(self, value: Any) -> list[Any]:
@@ -308,13 +308,15 @@ class _Plain:
 # Other packages' types ---------------------------------------------------------------------------------------
 
 
-def _array(value: Any) -> str | Image:
-    """Return an array as text. One of images, such as the axes of a figure, is as the list of them.
+def _is_list(array: Any) -> bool:
+    """Return whether an array was a list before it was written to a file: one of objects, or in a cell of a frame."""
+    return array.ndim == 1 and (array.dtype == object or hasattr(array, "is_list"))
 
-    One of objects in a row is as the list that it was before it was written to a file.
-    """
-    if value.dtype == object and value.ndim == 1:
-        return _json(value.tolist())
+
+def _array(value: Any) -> str | Image:
+    """Return an array as text. One of images, such as the axes of a figure, is as the list of them."""
+    if _is_list(value):
+        return _json(value)
     if value.dtype == object and value.ndim and value.size <= MAX_ITEMS and any(map(is_image, value.flat)):
         return _json(list(value.flat))
     return frames.describe_array(value)
