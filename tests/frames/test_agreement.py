@@ -138,6 +138,7 @@ class Town(Place):
         (0.1 * 30, 3, None),
         (0.12345678901234568, "0.12345678901234568", None),
         (0.1, float(np.float32(0.1)), None),
+        (date(2024, 1, 1), np.datetime64("2024-01-01", "ns"), None),
         (Decimal("0.3"), float(np.float32(0.3)), None),
     ],
 )

@@ -20,7 +20,7 @@ from io import BytesIO
 from keyword import iskeyword
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, Union
+from typing import Annotated, Any, Literal, NamedTuple, Union
 from uuid import UUID
 
 import pandas as pd
@@ -29,7 +29,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from pydantic import BaseModel, Json, RootModel, computed_field, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Json,
+    PlainValidator,
+    RootModel,
+    WrapValidator,
+    computed_field,
+    create_model,
+)
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from python_processes import run_python
 from service import Answer, Service, completion, refused
@@ -355,6 +364,24 @@ def test_a_field_without_any_answer_has_a_type(annotation: Any, expected: str) -
     schema = schema_of(record_of("typed dict", {"x": annotation}))
     out, notices = framed(pa.table({"text": ["a"]}), [None], schema)
     assert type_of(out, "x") == expected
+    assert notices == ()
+
+
+@pytest.mark.parametrize(
+    ("validator", "function", "kind", "expected"),
+    [
+        (BeforeValidator, len, float, pl.Series([3.0])),
+        (WrapValidator, lambda value, inner: inner(value.split(",")), list[str], pl.Series([["a", "b"]])),
+        (PlainValidator, len, int, pl.Series([3])),
+    ],
+)
+def test_what_a_validator_takes_is_not_the_type_of_a_column(
+    validator: Any, function: Any, kind: Any, expected: pl.Series
+) -> None:
+    field = Annotated[kind, validator(function, json_schema_input_type=str)]
+    schema = schema_of(record_of("typed dict", {"x": field}))
+    out, notices = framed(pl.DataFrame({"text": ["a"]}), [schema.check({"x": "a,b"})], schema)
+    assert (out["x"].dtype, out["x"].to_list()) == (expected.dtype, expected.to_list())
     assert notices == ()
 
 

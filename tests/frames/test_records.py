@@ -335,12 +335,27 @@ def test_a_list_among_the_rows_is_also_a_value(api: ModuleType, service: Service
     assert list(out["text"][0]) == ["a", "b"]
 
 
+def test_a_list_of_numbers_is_the_same_prompt_after_it_was_written_to_a_file(api: ModuleType, service: Service) -> None:
+    """Pandas reads it as an array."""
+    service.always = echo
+    numbers = [number / 7 for number in range(300)]
+    frame = pd.DataFrame({"m": [numbers], "nested": [[[1, 2], [3]]], "held": [{"a": [1, 2]}]})
+    read = from_parquet(frame)
+    assert isinstance(read["m"][0], np.ndarray)
+    prompts = [api.map_prompts(one, "{{ m }} {{ nested }} {{ held }} {{ row }}").reply[0] for one in (frame, read)]
+    assert prompts[0] == prompts[1]
+    assert str(numbers[150]) in prompts[0]
+    methods = api.map_prompts(read, "{{ m.max() }} {{ m.shape }} {{ m[1:3] }}{% if m.min() is integer %}!{% endif %}")
+    assert methods.reply[0] == f"{numbers[-1]} [300] {numbers[1:3]}"
+
+
 @pytest.mark.parametrize(
     "frame",
     [
         pd.DataFrame({"price": np.array([19.99], dtype="float32")}),
         pl.DataFrame({"price": pl.Series([19.99], dtype=pl.Float32)}),
         pa.table({"price": pa.array([19.99], type=pa.float32())}),
+        np.array([(19.99,)], dtype=[("price", "f4")]),
     ],
 )
 def test_a_float_of_32_bits_has_its_shortest_decimals(frame: Any) -> None:

@@ -69,6 +69,13 @@ def test_a_plotly_figure_is_its_data_and_layout_in_short() -> None:
     assert '"y": [1.0, null, "inf"]' in text_of(go.Figure(go.Bar(y=np.array([1, np.nan, np.inf]))))
 
 
+def test_the_times_of_a_plotly_figure_are_no_integers() -> None:
+    times = np.array(["2024-01-01", "2024-01-02"], "M8[ns]")
+    text = text_of(go.Figure(go.Scatter(x=times, customdata=np.array([[times[0], np.longdouble(1.5)]], dtype=object))))
+    assert '"x": ["2024-01-01 00:00:00", "2024-01-02 00:00:00"]' in text
+    assert '"customdata": [["2024-01-01 00:00:00", 1.5]]' in text
+
+
 def test_a_part_of_a_matplotlib_figure_is_the_picture_of_the_figure() -> None:
     figure, axes = pyplot.subplots()
     (line,) = axes.plot([1, 2])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
 import pytest
 from kernels import plain
 
 from wandb_inference_magic.catalog import describe_cost
 from wandb_inference_magic.errors import InferenceError, Interrupted
-from wandb_inference_magic.text import counted, duration, wrapped
+from wandb_inference_magic.text import counted, duration, python_values, wrapped
 
 
 @pytest.mark.parametrize(
@@ -31,6 +36,34 @@ def test_durations(seconds: float, expected: str) -> None:
 def test_counts_and_costs() -> None:
     assert [counted(number, "row") for number in (0, 1, 1234)] == ["0 rows", "1 row", "1,234 rows"]
     assert [describe_cost(cost) for cost in (None, 0.0, 0.00012)] == ["cost unknown", "free", "$0.00012"]
+
+
+NEW_YEAR = np.datetime64("2024-01-01", "ns")
+_FIELDS = [("q", object), ("t", "M8[ns]"), ("f", "f4", 2)]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (NEW_YEAR, datetime(2024, 1, 1)),
+        (np.array(NEW_YEAR), datetime(2024, 1, 1)),
+        (np.array([[NEW_YEAR, "NaT"]], "M8[ns]"), [[datetime(2024, 1, 1), None]]),
+        (np.ma.array([NEW_YEAR, NEW_YEAR], mask=[0, 1]), [datetime(2024, 1, 1), None]),
+        (pd.DatetimeIndex([NEW_YEAR]), [pd.Timestamp("2024-01-01")]),
+        (np.array(["2024"], "M8[Y]"), [date(2024, 1, 1)]),
+        (np.array(["-0500-01-01"], "M8[s]"), ["-500-01-01T00:00:00"]),
+        (np.array([3600 * 10**9, 5], "m8[ns]"), [timedelta(hours=1), "5 nanoseconds"]),
+        (np.array([3], "m8[M]"), ["3 months"]),
+        (np.array([("a", NEW_YEAR, (0.1, 2))], _FIELDS), [{"q": "a", "t": datetime(2024, 1, 1), "f": [0.1, 2.0]}]),
+        (np.array([0.1], "f4"), [0.1]),
+        (np.longdouble(1.5), 1.5),
+        (np.array([1 + 2j], "G"), [1 + 2j]),
+    ],
+)
+def test_values_of_numpy_become_those_of_python(value: Any, expected: Any) -> None:
+    found = python_values(value)
+    assert found == expected
+    assert type(found) is type(expected)
 
 
 def test_lines_of_messages_break_at_words() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set as AnySet
 from contextlib import suppress
 from csv import DictReader
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -79,7 +80,7 @@ def as_row(value: Any, names: Sequence[str] = ()) -> Row:
     if isinstance(value, tuple):
         return _of_tuple(value, names)
     if is_instance(value, "numpy.void") and value.dtype.names:
-        return _record(zip(value.dtype.names, python_values(value), strict=True))
+        return _record(python_values(value).items())
     if _is_keyed(value):
         return _record(_items(value))
     record = Record({TEXT: value})
@@ -115,9 +116,23 @@ def _own_prompt_text(value: Any) -> str | None:
 
 
 def as_list(value: Any) -> Any:
-    """Return an array of objects as the list that it was before it was written to a file; any other value as it is."""
-    is_list = is_instance(value, "numpy.ndarray") and value.dtype == object and value.ndim == 1
-    return [as_list(one) for one in value] if is_list else value
+    """Return a value in a cell of a frame with each array as the list that it was before it was written to a file.
+
+    An array of numbers or times keeps its methods. Only its text is that of the list: to make one takes long.
+    """
+    if isinstance(value, dict):
+        return {name: as_list(one) for name, one in value.items()}
+    if type(value) is not loaded("numpy.ndarray") or value.ndim != 1:
+        return value
+    return [as_list(one) for one in value] if value.dtype == object else value.view(_list_array())
+
+
+@cache
+def _list_array() -> Any:
+    """Return the class of an array that is a list in prompts."""
+    import numpy as np
+
+    return type("ListArray", (np.ndarray,), {"is_list": True})
 
 
 def _is_keyed(value: Any) -> bool:

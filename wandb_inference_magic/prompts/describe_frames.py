@@ -20,7 +20,7 @@ from typing import Any, Final
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded
 from ..messages import has_named_columns, is_container, public_items
-from ..text import counted, safe_plain, shortest_float, str_of
+from ..text import counted, python_values, safe_plain, shortest_float, str_of
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -51,6 +51,7 @@ _ADDRESS: Final = re.compile(_PLACE)
 _MISSING: Final = frozenset((("pandas", "NAType"), ("pandas", "NaTType"), ("numpy", "MaskedConstant")))
 STYLER: Final = "pandas.io.formats.style.Styler"
 DASK: Final = ("dask.dataframe.DataFrame", "dask.dataframe.Series")
+_ARRAYS: Final = ("numpy.ndarray", "pandas.core.arrays.base.ExtensionArray")
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
 
 
@@ -251,7 +252,9 @@ def describe_array(array: Any) -> str:
     of_objects: Any = {"object": _item}
     limits: Any = {"threshold": MAX_VALUES, "edgeitems": ends, "linewidth": LINE_WIDTH, "formatter": of_objects}
     with np.printoptions(**_PRINT_OPTIONS, **limits):
-        shown = without_addresses(str(array if array.ndim <= 2 * MAX_DIMENSIONS else array.reshape(-1)))
+        # NumPy writes the times of a masked array as integers.
+        written = array.astype(str) if np.ma.isMA(array) and array.dtype.kind in "mM" else array
+        shown = without_addresses(str(written if array.ndim <= 2 * MAX_DIMENSIONS else written.reshape(-1)))
     if len(shown) > MAX_ARRAY_CHARS:
         shown = f"{shown[:MAX_ARRAY_CHARS]} [...]"
     return f"array of shape {array.shape}, {array.dtype}{_array_summary(array)}\n{shown}"
@@ -357,7 +360,7 @@ def _cut(text: str) -> str:
 
 
 def _has_items(value: Any) -> bool:
-    return is_container(value) or (is_instance(value, "numpy.ndarray") and value.ndim > 0)
+    return is_container(value) or (any(is_instance(value, name) for name in _ARRAYS) and value.ndim > 0)
 
 
 class _Cell:
@@ -377,9 +380,8 @@ class _Cell:
             return {str_of(name): self.of(one) for name, one in islice(public_items(value), MAX_CELL_CHARS)}
         if _has_items(value):
             return [self.of(one) for one in islice(items_in(value), MAX_CELL_CHARS)]
-        if is_instance(value, "numpy.generic") and (kind := value.dtype.kind) in "biuf":
-            # The shortest decimals, which for a float of 32 bits are not those of Python's float.
-            value = float(str(value)) if kind == "f" else bool(value) if kind == "b" else int(value)
+        if is_instance(value, "numpy.generic") and value.dtype.kind in "biuf":
+            value = python_values(value)
         if isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
             return value
         if isinstance(value, bytes | bytearray | memoryview):

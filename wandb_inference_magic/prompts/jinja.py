@@ -14,6 +14,7 @@ from jinja2.utils import missing
 from typing_extensions import override
 
 from ..imports import is_instance
+from ..text import python_values
 from .describe_frames import is_labelled, is_missing
 from .template_rules import (
     filters_for_missing,
@@ -282,7 +283,7 @@ def _test_of_scalar(test: Callable[..., Any]) -> Callable[..., bool]:
 
     def test_of_scalar(value: Any, *others: Any) -> bool:
         value = value_or_none(value)
-        value = value.item() if is_instance(value, "numpy.generic") else value
+        value = python_values(value) if is_instance(value, "numpy.generic") else value
         return value is not None and bool(test(value, *others))
 
     return test_of_scalar

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from ..imports import is_instance, loaded
 from ..messages import is_container, shows_private_fields
-from ..text import member_value
+from ..text import member_value, python_values
 from .describe_frames import in_order, is_missing, python_of, says_nothing, unwrapped, without_addresses
 from .images import Image, TextOfImages, image_inside
 from .value_spans import MarkedText, check_images
@@ -139,7 +139,7 @@ def value_or_none(value: Any) -> Any:
         return None
     if is_instance(value, "pyarrow.Scalar"):
         return python_of(value)
-    return value.item() if is_instance(value, "numpy.ndarray") and not value.ndim else value
+    return python_values(value) if is_instance(value, "numpy.ndarray") and not value.ndim else value
 
 
 def items_or_empty(value: Any) -> Any:

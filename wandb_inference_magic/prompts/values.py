@@ -23,7 +23,6 @@ from functools import lru_cache, singledispatch
 from io import BytesIO, StringIO
 from itertools import islice
 from math import isinf
-from numbers import Integral, Real
 from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, TypeVar
@@ -252,12 +251,9 @@ class _Plain:
             return str(value)
         if hasattr(type(value), "isoformat"):
             return value.isoformat()
-        if isinstance(value, Real) and hasattr(type(value), "dtype"):
-            # The shortest decimals, which for a float of 32 bits are not those of Python's float.
-            return int(value) if isinstance(value, Integral) else self.of(float(str(value)))
         if hasattr(type(value), "item") and not getattr(value, "shape", None):
             # A quantity of Astropy stays one, with its unit.
-            item = python_values(value) if is_instance(value, "numpy.void") else value.item()
+            item = python_values(value)
             return describe_object(value) if type(item) is type(value) else self.of(item)
         if isinstance(value, bytes | bytearray | memoryview):
             image = images.image_from_bytes(bytes(value))
@@ -273,15 +269,15 @@ class _Plain:
     def _has_items(self, value: Any) -> bool:
         """Return whether a value is a list that a frame or a file made an array of; any array, if it is data."""
         if is_instance(value, "numpy.ndarray"):
-            return bool(value.ndim) and (self._is_data or (value.dtype == object and value.ndim == 1))
+            return bool(value.ndim) and (self._is_data or _is_list(value))
         return any(is_instance(value, name) for name in _ARRAYS)
 
     def _of_array(self, value: Any) -> list[Any]:
         # A range of pandas may be longer than any list.
         part = value[: self._most_items]
-        items = part.to_pylist() if hasattr(part, "to_pylist") else python_values(part)
-        # The floats of a list of Python have 64 bits.
-        kept = [self.of(one) for one in shortest_float(items, str(getattr(part, "dtype", None) or part.type))]
+        is_arrow = hasattr(part, "to_pylist")
+        items = shortest_float(part.to_pylist(), str(part.type)) if is_arrow else python_values(part)
+        kept = [self.of(one) for one in items]
         return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
 
     def _text_of(self, shown: str | Image) -> str:
@@ -312,13 +308,15 @@ class _Plain:
 # Other packages' types ---------------------------------------------------------------------------------------
 
 
-def _array(value: Any) -> str | Image:
-    """Return an array as text. One of images, such as the axes of a figure, is as the list of them.
+def _is_list(array: Any) -> bool:
+    """Return whether an array was a list before it was written to a file: one of objects, or in a cell of a frame."""
+    return array.ndim == 1 and (array.dtype == object or hasattr(array, "is_list"))
 
-    One of objects in a row is as the list that it was before it was written to a file.
-    """
-    if value.dtype == object and value.ndim == 1:
-        return _json(value.tolist())
+
+def _array(value: Any) -> str | Image:
+    """Return an array as text. One of images, such as the axes of a figure, is as the list of them."""
+    if _is_list(value):
+        return _json(value)
     if value.dtype == object and value.ndim and value.size <= MAX_ITEMS and any(map(is_image, value.flat)):
         return _json(list(value.flat))
     return frames.describe_array(value)

@@ -109,8 +109,15 @@ class ObjectSchemaGenerator(_JsonGenerator):
         is_own = isinstance(schema["function"]["function"], attrgetter)
         return super().function_after_schema(schema) | ({} if is_own else {VALIDATED: True})
 
+    def function_before_schema(self, schema: Any) -> dict[str, Any]:
+        # Not the `json_schema_input_type`, which is what the model may write.
+        return self.generate_inner(schema["schema"])
+
     def function_wrap_schema(self, schema: Any) -> dict[str, Any]:
-        return super().function_wrap_schema(schema) | {VALIDATED: True}
+        return self.generate_inner(schema["schema"]) | {VALIDATED: True}
+
+    def function_plain_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ARG002
+        return {}
 
     def _with_computed(self, made: dict[str, Any], schema: Any) -> dict[str, Any]:
         """Add the computed fields, which pydantic lists only in what it writes."""

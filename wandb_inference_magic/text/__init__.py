@@ -12,6 +12,7 @@ from .figures import (
     is_number,
     member_value,
     plain_number,
+    python_values,
     shortest_float,
     str_of,
     sum_or_none,

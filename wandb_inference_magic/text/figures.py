@@ -19,6 +19,8 @@ Number = TypeVar("Number", int, float)
 _SHORT_FLOATS: Final = {"float32": "f", "float": "f", "float16": "e", "halffloat": "e"}
 _IN_TYPE: Final = re.compile(rf"\b({'|'.join(_SHORT_FLOATS)}|float64|double)\b")
 _DIGITS: Final = 10
+# The long floats and complex numbers of NumPy, and those that Python has too.
+_LONG: Final = {"g": "d", "G": "D"}
 
 
 def counted(number: int, noun: str) -> str:
@@ -114,6 +116,37 @@ def _shortest(value: Any, code: str) -> Any:
             if unpack(code, pack(code, found)) == unpack(code, pack(code, value)):
                 return found
     return value
+
+
+def python_values(value: Any) -> Any:
+    """Return an array or a scalar of NumPy as values of Python: lists, and dicts by the names of fields.
+
+    Its own `tolist` gives integers for times in nanoseconds, and floats of 32 bits with digits that were not written.
+    It works for other types with a `tolist` or an `item` too, such as arrays of pandas and tensors. A value without
+    is returned as it is.
+    """
+    dtype, is_scalar = getattr(value, "dtype", None), getattr(value, "shape", None) == ()
+    if not is_scalar and not hasattr(value, "tolist"):
+        return value
+    if names := getattr(dtype, "names", None):
+        return {name: python_values(value[name]) for name in names} if is_scalar else [*map(python_values, value)]
+    if narrower := _LONG.get(getattr(dtype, "char", "")):
+        value = value.astype(narrower)
+    found = value.item() if is_scalar else value.tolist()
+    return _times(value, found) if getattr(dtype, "kind", "") in ("M", "m") else shortest_float(found, str(dtype))
+
+
+def _times(value: Any, found: Any) -> Any:
+    """Return times of NumPy without the integers that `tolist` gives where `datetime` has no such unit or year."""
+    if isinstance(found, list):
+        return [_times(*pair) for pair in zip(value, found, strict=True)]
+    if not isinstance(found, int):
+        return found
+    # Months have no length in microseconds.
+    with suppress(TypeError):
+        if (short := value.astype(f"{value.dtype.kind}8[us]")) == value:
+            found = short.item()
+    return str(value) if isinstance(found, int) else found
 
 
 def duration(seconds: float) -> str:

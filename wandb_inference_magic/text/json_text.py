@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
+from .figures import python_values
+
 MAX_DEPTH: Final = 100
 MANY_VALUES: Final = 4_000_000
 # In digits.
