@@ -1338,6 +1338,7 @@ def test_an_object_whose_text_has_none_of_its_data_is_refused(template: str, val
         "h5py.Dataset",
         "ibis.expr.types.generic.Value",
         "networkx.Graph",
+        "netCDF4.Variable",
         "openpyxl.cell.cell.Cell",
         "xarray.core.groupby.GroupBy",
     ],
@@ -1388,6 +1389,22 @@ def test_a_value_of_dask_that_is_not_computed_is_refused(made: str) -> None:
     for one in (value, [value]):
         with pytest.raises(InferenceError, match=rf"value of type {made} has none of its data.*\.compute\(\)"):
             as_prompt(one)
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_an_array_of_xarray_is_refused_unless_it_is_loaded(monkeypatch: pytest.MonkeyPatch, is_loaded: bool) -> None:
+    shown = {"__str__": lambda _: "[6 values]", "_in_memory": is_loaded}
+    known = [type("DataWithCoords", (), shown), type("Variable", (), shown)]
+    for kind in known:
+        module = "xarray.core.common" if kind is known[0] else "xarray.core.variable"
+        monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{kind.__name__: kind}))
+    dataset = type("Dataset", (known[0],), {"variables": {"t": known[1]()}})
+    for value in (known[0](), known[1](), dataset()):
+        if is_loaded:
+            assert text_of(value) == "[6 values]"
+        else:
+            with pytest.raises(InferenceError, match=r"none of its data.*\.load\(\)"):
+                as_prompt(value)
 
 
 @pytest.mark.parametrize(

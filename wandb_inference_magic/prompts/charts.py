@@ -37,17 +37,24 @@ _IDS: Final = re.compile(r"""(<\w[^<>]*?)\sid=(?:"[^"]*"|'[^']*')""")
 _RESPONSE: Final = "Put its text or its data into the prompt: .text or .json()."
 _RESULT: Final = "Put a result of it into the prompt, such as .mean()."
 _EXPORT: Final = "Put its data into the prompt, or the path of a picture of it:"
+XARRAY: Final = ("xarray.core.common.DataWithCoords", "xarray.core.variable.Variable")
 # Types whose own text has a setting, and none of the data: what to put into the prompt in place of such a value.
 NO_DATA: Final = {
     # What `groupby`, `rolling` and `resample` give.
     "pandas.core.base.SelectionMixin": _RESULT,
     "dask.base.DaskMethodsMixin": "Put its result into the prompt: .compute().",
+    **dict.fromkeys(XARRAY, "Load it, or the part that you need: .load()."),
     "xarray.core.groupby.GroupBy": _RESULT,
     "xarray.computation.rolling.Rolling": _RESULT,
     "xarray.computation.rolling.Coarsen": _RESULT,
     "xarray.computation.weighted.Weighted": _RESULT,
     "datasets.arrow_dataset.DatasetInfoMixin": "Put its rows into the prompt: .take(20).to_pandas().",
     "h5py.Dataset": "Put its values into the prompt: dataset[()].",
+    "netCDF4.Variable": "Put its values into the prompt: variable[:].",
+    "zarr.Array": "Put its values into the prompt: array[:].",
+    "rasterio.io.DatasetReader": "Put its values into the prompt: .read(1).",
+    "anndata.AnnData": "Put its values into the prompt: .to_df().",
+    "pandas.HDFStore": "Put a frame of it into the prompt: store[key].",
     "networkx.Graph": "Put its edges into the prompt: list(graph.edges(data=True)).",
     "zipfile.ZipFile": "Put a file of it into the prompt: .read(name).",
     "ibis.expr.types.generic.Value": "Put its result into the prompt: .execute().",
@@ -68,6 +75,12 @@ def refuse_without_data(value: object) -> NoReturn:
         f"The text of a value of type {type(value).__name__} has none of its data.",
         remedy=next(remedy for name, remedy in NO_DATA.items() if is_instance(value, name)),
     )
+
+
+def is_lazy(value: Any) -> bool:
+    """Return whether an object of xarray has values that are read, or computed, only when they are used."""
+    parts = value.variables.values() if hasattr(value, "variables") else [value]
+    return not all(getattr(one, "_in_memory", True) for one in parts)
 
 
 def describe_altair(chart: Any) -> str:
