@@ -351,6 +351,20 @@ def test_texts_in_annotated_describe_the_fields(kind: Any) -> None:
     assert {name: of["description"] for name, of in properties.items()} == {"n": "How many", "m": "How many"}
 
 
+class Place(NamedTuple):
+    lat: float
+    lon: Annotated[float, "east is positive"] = 0.0
+
+
+def test_a_named_tuple_is_sent_as_an_object_and_read_as_a_list_too() -> None:
+    schema = schema_of(list[Place])
+    (sent,) = schema.json_schema["$defs"].values()
+    assert sent["properties"] == {
+        "lat": {"type": "number"}, "lon": {"type": "number", "description": "east is positive"}
+    }  # fmt: skip
+    assert schema.read('[{"lon": 1, "lat": 2}, [2, "1"]]') == [Place(2, 1)] * 2
+
+
 class Cat(BaseModel):
     kind: Literal["cat"]
 

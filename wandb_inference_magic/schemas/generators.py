@@ -30,7 +30,10 @@ _NO_SCHEMAS: Final = ("default", "metadata", "serialization")
 
 
 class _JsonGenerator(GenerateJsonSchema):
-    """Describes defaults and bounds that are numbers of NumPy too, and does not warn about defaults."""
+    """Describes defaults and bounds that are numbers of NumPy too, and a named tuple as an object.
+
+    It does not warn about defaults.
+    """
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
 
@@ -41,6 +44,15 @@ class _JsonGenerator(GenerateJsonSchema):
         made = super().literal_schema(schema)
         # Before 2.9, pydantic has a wrong name for the type of floats.
         return made | {"type": "number"} if made.get("type") == "numeric" else made
+
+    def named_tuple_schema(self, schema: Any) -> dict[str, Any]:
+        fields = {one["name"]: self.generate_inner(one["schema"]) for one in schema["fields"]}
+        required = [one["name"] for one in schema["fields"] if one["schema"]["type"] != "default"]
+        return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}
+
+    def p_arguments_schema(self, arguments: Any, var_args_schema: Any) -> Any:  # noqa: ARG002
+        # The fields of a named tuple in older versions of pydantic.
+        return self.kw_arguments_schema(arguments, None)
 
 
 class SentSchemaGenerator(_JsonGenerator):
@@ -59,6 +71,14 @@ class SentSchemaGenerator(_JsonGenerator):
 
     def typed_dict_schema(self, schema: Any) -> Any:
         return _with_notes(super().typed_dict_schema(schema), schema.get("cls"))
+
+    def named_tuple_schema(self, schema: Any) -> Any:
+        return _with_notes(super().named_tuple_schema(schema), schema["cls"])
+
+    def call_schema(self, schema: Any) -> Any:
+        # A named tuple in older versions of pydantic, or a function.
+        made, kind = super().call_schema(schema), schema["function"]
+        return _with_notes(made, kind) if isinstance(kind, type) else made
 
     def field_is_present(self, field: Any) -> bool:
         # A dataclass sets a field with init=False itself: what is written there is not used.
@@ -94,10 +114,6 @@ class ObjectSchemaGenerator(_JsonGenerator):
     def decimal_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ARG002
         return {"type": "string", "format": "decimal"}
 
-    def named_tuple_schema(self, schema: Any) -> dict[str, Any]:
-        fields = {one["name"]: self.generate_inner(one["schema"]) for one in schema["fields"]}
-        return {"type": "object", "properties": fields}
-
     def model_fields_schema(self, schema: Any) -> dict[str, Any]:
         return self._with_computed(super().model_fields_schema(schema), schema)
 
@@ -128,10 +144,6 @@ class ObjectSchemaGenerator(_JsonGenerator):
                 # JSON has no such values: they are text.
                 made["properties"][one["property_name"]] = {}
         return made
-
-    def p_arguments_schema(self, arguments: Any, var_args_schema: Any) -> Any:  # noqa: ARG002
-        # The fields of a named tuple in older versions of pydantic.
-        return self.kw_arguments_schema(arguments, None)
 
 
 def _async_validators(schema: Any) -> Iterator[str]:

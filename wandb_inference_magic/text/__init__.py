@@ -24,7 +24,6 @@ from .json_text import (
     json_bytes,
     json_or_none,
     json_values,
-    python_values,
     read_json_text,
     read_loose_json,
     with_backslashes,

@@ -24,7 +24,6 @@ _WRITTEN_BY: Final[Mapping[str, dict[str, Any]]] = {
     "model_dump": {"mode": "json", "by_alias": True},
 }
 # The unit of a type of NumPy for times, if it is finer than Python's.
-_NANOSECONDS: Final = re.compile(r"\[\d*[nfpa]s\]")
 _BRACKET: Final = re.compile(r"[\[{]")
 # The escapes of JSON, and any other backslash. A backspace or form feed before a letter is never meant, nor is a tab or
 # line end before the rest of a command of LaTeX.
@@ -83,22 +82,6 @@ def as_json(value: Any) -> Any:
             if hasattr(value, name):
                 return getattr(value, name)(**options)
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
-
-
-def python_values(value: Any) -> Any:
-    """Return an array or a number of NumPy, or another value with `tolist`, as values of Python.
-
-    Times of NumPy in nanoseconds are in microseconds, as Python's are: `tolist` makes integers of them.
-    """
-    if hasattr(value, "__array_interface__") and _NANOSECONDS.search(str(value.dtype)):
-        value = value.astype(_in_microseconds(value.dtype))
-    return value.tolist()
-
-
-def _in_microseconds(dtype: Any) -> Any:
-    if dtype.names:
-        return [(name, _in_microseconds(dtype[name])) for name in dtype.names]
-    return f"{dtype.kind}8[us]" if dtype.kind in "mM" else dtype
 
 
 def json_or_none(data: str | bytes) -> Any:
