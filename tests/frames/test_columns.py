@@ -665,6 +665,13 @@ def test_a_column_that_only_a_later_row_has_is_kept_too() -> None:
     assert len(notices) == 1
 
 
+def test_the_index_of_the_result_can_be_named_without_the_frame() -> None:
+    frame = pd.DataFrame({"text": ["a"]}, index=["x"])
+    out, _ = framed(frame, [{"label": "good"}], schema_of("label"))
+    out.index.name = "id"
+    assert (frame.index.name, list(out.index)) == (None, ["x"])
+
+
 def test_the_column_of_answers_and_that_of_errors_do_not_replace_others_either() -> None:
     rows = read_rows(pd.DataFrame({"reply": ["mine"], "reply_2_error": [0.5], "reply_a": [1], "reply_error": [2]}))
     names, replaced, notices = name_columns(rows, None, "reply", [], WrittenColumns())

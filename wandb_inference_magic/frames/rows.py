@@ -230,6 +230,8 @@ def _label_names(index: Any, columns: Sequence[str]) -> list[str]:
 def with_pandas_columns(frame: Any, columns: Mapping[str, TypedColumn]) -> tuple[Any, list[str]]:
     """Return a frame of pandas with columns added or replaced, and notices."""
     frame = frame.copy(deep=False)
+    # Before pandas 3, a copy that is not deep shares its index: a name for it would be that of the user's frame too.
+    frame.index = frame.index.copy()
     made, notices = built(columns, pandas_array)
     # A name in several levels has a part for each: pandas warns of a shorter one.
     rest = ("",) * (frame.columns.nlevels - 1)
