@@ -410,9 +410,18 @@ def test_a_wide_frame_names_the_columns_that_are_left_out() -> None:
     assert text.splitlines()[-1].endswith(",49")
 
 
+def test_a_styled_frame_has_its_caption_and_the_rows_appended_to_it() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "b": [3, 4]}, index=["x", "y"])
+    style = frame.style.hide(["x"]).hide(["b"], axis=1).set_caption("in EUR").concat(frame.agg(["sum"]).style)
+    assert text_of(style) == "in EUR\n" + text_of(pd.DataFrame({"a": [2, 3]}, index=["y", "sum"]))
+    assert json.loads(json_of(style)) == [{"index": "y", "a": 2}, {"index": "sum", "a": 3}]
+
+
 UNUSUAL_FRAMES: list[tuple[str, Any, list[str]]] = [
     ("index", pd.DataFrame({"a": [1, 2]}, index=["x", "y"]), ["index,a", "x,1", "y,2"]),
     ("named index", pd.DataFrame({"a": [1]}, index=pd.Index([7], name="id")), ["id,a", "7,1"]),
+    ("nameless level", pd.DataFrame({"a": [1]}, index=pd.MultiIndex.from_tuples([("u", "v")], names=[None, "h"])),
+     ['"level_0, h",a', '"[""u"", ""v""]",1']),
     ("two columns of one name", pd.DataFrame([[1, 2]], columns=["a", "a"]), ["a,a", "1,2"]),
     ("names that are no text", pd.DataFrame([[1, 2]], columns=[7, "b"]), ["7,b", "1,2"]),
     ("two levels", pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])), ['"a, b"', "1"]),

@@ -137,13 +137,22 @@ def records_of(value: Any) -> Any:
     return list(frame.iter_rows(named=True)) if isinstance(frame, nw.DataFrame) else value
 
 
-def styled(value: Any) -> Any:
-    """Return the frame of a `df.style` without the rows and columns that are hidden."""
+def describe_styled(value: Any) -> str:
+    """Describe a `df.style` as its frame, under its caption."""
+    caption = value.caption[0] if isinstance(value.caption, tuple) else value.caption
+    return "\n".join((*([caption] if caption else []), describe_pandas(styled(value))))
+
+
+def styled(value: Any, columns: Any = None) -> Any:
+    """Return the frame of a `df.style` without what it hides, with appended rows, which show the same `columns`."""
     places = [
         [place for place in range(length) if place not in hidden] if len(hidden) else slice(None)
         for length, hidden in zip(value.data.shape, (value.hidden_rows, value.hidden_columns), strict=True)
     ]
-    return value.data.iloc[tuple(places)]
+    rows, shown = places[0], places[1] if columns is None else columns
+    frame = value.data.iloc[rows, shown]
+    appended = [styled(one, shown) for one in value.concatenated]
+    return loaded("pandas.concat")([frame, *appended]) if appended else frame
 
 
 def _has_labels(index: Any) -> bool:
@@ -188,7 +197,8 @@ def describe_pandas(value: Any, *, is_head: bool = False) -> str:
     index = frame.index
     # An index that only counts the rows is left out.
     has_index = not (type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1)
-    index_name = ", ".join(str(name) for name in index.names if name is not None) or "index"
+    levels = [f"level_{place}" if name is None else str(name) for place, name in enumerate(index.names)]
+    index_name = ", ".join(levels) if any(name is not None for name in index.names) else "index"
     return _described(
         f"lazy {kind}" if is_head else kind,
         None if is_head else len(frame),

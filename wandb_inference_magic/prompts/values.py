@@ -357,7 +357,7 @@ _IMAGE_CONVERTERS: Final = (images.image_from_figure, images.image_from_pillow, 
 _CONVERTERS: Final[dict[str, Converter]] = {
     "pandas.DataFrame": frames.describe_pandas,
     "pandas.Series": _series,
-    frames.STYLER: lambda value: frames.describe_pandas(frames.styled(value)),
+    frames.STYLER: frames.describe_styled,
     **dict.fromkeys(("polars.DataFrame", "polars.LazyFrame", "polars.Series", "pyarrow.Table"), frames.describe_frame),
     **dict.fromkeys(("narwhals.DataFrame", "narwhals.LazyFrame", "narwhals.Series"), frames.describe_frame),
     **dict.fromkeys(frames.DASK, frames.describe_dask),
