@@ -18,6 +18,8 @@ FLIPS: Final = 9999
 # Above this many steps, sums of whole numbers are drawn and not enumerated.
 MAX_STEPS: Final = 2_000_000
 _CLOSE: Final = 1e-9
+# Up to here, the expansion of Student's quantile is too small where many comparisons are corrected for.
+FEW_DEGREES: Final = 15
 
 
 def sign_flip(differences: Sequence[float], samples: int = 1) -> float:
@@ -105,9 +107,9 @@ def bootstrap(values: Sequence[float], alpha: float = ALPHA) -> tuple[float, flo
         # Few equal rows are no certainty, and they do not say how far others may lie.
         return float("-inf"), float("inf")
     means = sorted(fmean(random.choices(values, k=rows)) for _ in range(RESAMPLES))
-    quantile = t_value(alpha, rows - 1)
-    outside = NormalDist().cdf(-sqrt(rows / (rows - 1)) * quantile) * (RESAMPLES - 1)
-    mean, half = fmean(values), quantile * stdev(values) / sqrt(rows)
+    wide = sqrt(rows / (rows - 1)) * t_value(alpha, rows - 1)
+    outside = NormalDist().cdf(-wide) * (RESAMPLES - 1)
+    mean, half = fmean(values), t_value(alpha, rows - 1) * stdev(values) / sqrt(rows)
     return min(_at(means, outside), mean - half), max(_at(means, RESAMPLES - 1 - outside), mean + half)
 
 
@@ -156,15 +158,25 @@ def share_interval(shares: Sequence[float], alpha: float = ALPHA) -> tuple[float
 
 
 def t_value(alpha: float, freedom: int) -> float:
-    """Return the quantile of Student's t that leaves `alpha` outside, on both sides together."""
-    return sqrt(freedom) * tan(bisect(lambda angle: _inside(angle, freedom) < 1 - alpha, 0.0, pi / 2))
+    """Return the quantile of Student's t that leaves `alpha` outside, on both sides together.
+
+    For few degrees of freedom the inverse of the exact distribution, else the expansion in 1 / freedom: M. Abramowitz
+    and I. A. Stegun, Handbook of Mathematical Functions (1964), 26.7.3 to 26.7.5.
+    """
+    if freedom <= FEW_DEGREES:
+        return sqrt(freedom) * tan(bisect(lambda angle: _inside(angle, freedom) < 1 - alpha, 0.0, pi / 2))
+    z = z_value(alpha)
+    return (
+        z
+        + (z**3 + z) / 4 / freedom
+        + (5 * z**5 + 16 * z**3 + 3 * z) / 96 / freedom**2
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / freedom**3
+        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160 / freedom**4
+    )
 
 
 def _inside(angle: float, freedom: int) -> float:
-    """Return the chance that Student's t is at most sqrt(freedom) tan(angle) from 0.
-
-    Source: M. Abramowitz and I. A. Stegun, Handbook of Mathematical Functions (1964), 26.7.3 and 26.7.4.
-    """
+    """Return the chance that Student's t is at most sqrt(freedom) tan(angle) from 0."""
     is_odd = freedom % 2
     total, term = 0.0, cos(angle) if is_odd else 1.0
     for power in range(is_odd, freedom - 1, 2):
