@@ -357,6 +357,23 @@ def test_the_columns_of_the_input_are_kept(api: ModuleType, service: Service) ->
     assert found.disagreements.answer.tolist() == ["bad"]
 
 
+def test_the_columns_of_the_input_keep_their_types(api: ModuleType, service: Service) -> None:
+    service.always = completion("other")
+    levels = pd.CategoricalDtype(["low", "mid", "high"], ordered=True)
+    frame = pd.DataFrame({
+        "text": list("abc"),
+        "label": pd.Categorical(["low", "high", "low"], dtype=levels),
+        "n": pd.array([1, None, 3], dtype="Int64"),
+        "f": pd.array([0.5, 1, 2], dtype="float32"),
+        "o": pd.array(["x", 1, None], dtype=object),
+    }, index=list("xyz"))  # fmt: skip
+    found = pickle.loads(pickle.dumps(evaluated(api, frame, models="test/x")))
+    assert found.rows[list(frame)].dtypes.to_dict() == frame.dtypes.to_dict()
+    assert found.disagreements.label.max() == "high"
+    found.review().decide(1, 1)
+    assert found.reviewed().rows.label.tolist() == ["low", "other", "low"]
+
+
 def test_among_several_a_verdict_at_the_edge_says_so(api: ModuleType, service: Service) -> None:
     right = {"a": lambda n: n not in (38, 39), "b": lambda n: n >= 10, "c": lambda n: n % 8 == 0}
     frame = by_number(service, lambda model, number: right[model](number))

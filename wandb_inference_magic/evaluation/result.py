@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
@@ -71,6 +72,8 @@ class Evaluation(MimeBundle):
         Those about the scores are in both: they change with the truth.
     by_hand : dict
         By row, what a person said is right in `review()`.
+    types : mapping
+        The types of the columns of the frame, as pandas has them.
     """
 
     where_rows_are: ClassVar[str] = "Give its rows: .rows, or .disagreements."
@@ -91,6 +94,7 @@ class Evaluation(MimeBundle):
     notices: tuple[str, ...] = ()
     score_notices: tuple[str, ...] = ()
     by_hand: dict[int, Any] = field(default_factory=dict)
+    types: Mapping[str, Any] = field(default_factory=dict)
     # By row: the truth before `by_hand` changed it.
     originals: dict[int, Any] = field(default_factory=dict)
     # How many truths `by_hand` has changed. The scores follow it.
@@ -171,7 +175,13 @@ class Evaluation(MimeBundle):
         """
         kind = self.kind if self.samples == 1 else Kind(ANY)
         by_hand, has_scores = {self.truth: self.by_hand}, self.scorer.has_scores
-        return frame_of(self.source, self.places, self.candidates, kind, by_hand, has_scores=has_scores)
+        frame = frame_of(self.source, self.places, self.candidates, kind, by_hand, has_scores=has_scores)
+        for name, known in self.types.items():
+            # A person may say that something is right which the type does not allow.
+            if name != self.truth or not (self.by_hand or self.originals):
+                with suppress(Exception):
+                    frame[name] = frame[name].astype(known)
+        return frame
 
     @property
     def disagreements(self) -> Any:

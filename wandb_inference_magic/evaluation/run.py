@@ -203,6 +203,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
     def __init__(self, command: Command, rows: Rows, spec: EvaluationSpec, *, use_cache: bool = True) -> None:
         self._spec = spec
         known, self._left_out = known_rows(spec, rows)
+        self._types = dict(rows.types)
         self._known, self._places = list(known.values()), list(known)
         if not known and not self._left_out:
             raise cannot_start("There are no rows.", "Give a frame that has some.")
@@ -307,6 +308,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             is_sequential=spec.stop_when_clear,
             notices=(*notices, *of_scores),
             score_notices=of_scores,
+            types=self._types,
         )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
 from contextlib import suppress
 from itertools import chain, count, islice, repeat
 from numbers import Integral
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
@@ -175,6 +176,13 @@ class FrameRows:
         self._label_names = _label_names(self._index, self.columns)
 
     @property
+    def types(self) -> Mapping[str, Any]:
+        """The types of the columns of a frame of pandas, except object, for another frame of its rows."""
+        native = self._frame.to_native()
+        dtypes = native.dtypes if is_instance(native, "pandas.DataFrame") else ()
+        return {name: one for name, one in zip(self.columns, dtypes, strict=False) if str(one) != "object"}
+
+    @property
     def index_names(self) -> Sequence[str]:
         return list(self._levels)
 
@@ -260,6 +268,8 @@ class ListRows:
     is_used_up : bool
         Whether rows were taken from an iterator of the user, which cannot give them again.
     """
+
+    types: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,
