@@ -1,11 +1,28 @@
-"""Kernels of these tests have imported pandas: nearly every one does."""
+"""What tests of maps share. Their kernels have imported pandas: nearly every one maps a frame."""
 
 from __future__ import annotations
 
 import pytest
 from kernel_forks import FRAMES
+from kernels import Kernel, SharedKernel
+from mapped_rows import FRAME, echo
+from service import Service
 
 
 @pytest.fixture(scope="module")
 def imported() -> tuple[str, ...]:
     return FRAMES
+
+
+@pytest.fixture
+def mapper(kernel: Kernel, service: Service) -> Kernel:
+    service.always = echo
+    assert kernel.run(FRAME).ok
+    return kernel
+
+
+@pytest.fixture
+def shared_mapper(shared: SharedKernel) -> SharedKernel:
+    shared.service.always = echo
+    assert shared.kernel.run(FRAME).ok
+    return shared

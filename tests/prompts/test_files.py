@@ -8,14 +8,18 @@ import json
 import logging
 import os
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import PIL.Image
+import PIL.PngImagePlugin
 import pytest
 from matplotlib.figure import Figure
+from prompt_values import picture_of, png, text_of
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.prompts import Image, as_prompt, read_image, render
+from wandb_inference_magic.prompts.values import image_of
 
 pytestmark = pytest.mark.short
 
@@ -39,6 +43,44 @@ BINARY = [
     ("other.bin", bytes(range(256)), "no text", "Read it yourself"),
     ("small.bin", b"\x00\x01", "no text", "Read it yourself"),
 ]
+
+
+def test_a_path_becomes_the_contents_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("\ufeffcafé", encoding="utf-8")
+    (tmp_path / "picture.dat").write_bytes(png())
+    (tmp_path / "binary.bin").write_bytes(b"\x00\x01\x02")
+    assert text_of(tmp_path / "words.txt") == "café"
+    assert picture_of(tmp_path / "picture.dat").size == (4, 3)
+    assert text_of(tmp_path) == "binary.bin\npicture.dat\nwords.txt"
+    for name, why in (("binary.bin", "It holds no text."), ("missing.txt", "No such file")):
+        with pytest.raises(InferenceError) as refused:
+            as_prompt(tmp_path / name)
+        assert why in refused.value.why
+        assert refused.value.cause == "option"
+
+
+@dataclass
+class FileAndSize:
+    file: Path
+    size: int
+
+
+def test_a_path_in_a_container_becomes_its_name(tmp_path: Path) -> None:
+    secret, missing = tmp_path / "secret.txt", Path("missing.txt")
+    secret.write_text("the secret")
+    assert json.loads(text_of({"out": secret, "more": [missing]})) == {"out": str(secret), "more": ["missing.txt"]}
+    assert text_of(FileAndSize(missing, 3)) == '{"file": "missing.txt", "size": 3}'
+
+
+def test_an_image_is_found_by_path_or_url(tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(png())
+    found = image_of(str(tmp_path / "picture.png"))
+    assert found == as_prompt(tmp_path / "picture.png")
+    assert image_of("https://ok.example/a.png") == Image("https://ok.example/a.png")
+    assert image_of("just words") is None
+    assert image_of(3) is None
+    assert image_of("~nobody_at_all/x.png") is None
+    assert image_of("x" * 100_000) is None
 
 
 @pytest.mark.parametrize(("name", "data", "kind", "remedy"), BINARY)
@@ -140,9 +182,6 @@ def test_a_text_whose_encoding_cannot_be_told_is_refused(tmp_path: Path, text: s
         as_prompt(tmp_path / "a.txt")
 
 
-# Pictures ------------------------------------------------------------------------------------------------------------
-
-
 def photo(format: str, orientation: int) -> bytes:
     picture = PIL.Image.new("RGB", (40, 20), "red")
     exif = picture.getexif()
@@ -173,6 +212,21 @@ def test_a_photo_is_sent_upright(tmp_path: Path, format: str, orientation: int, 
 def test_a_photo_that_needs_no_turning_is_sent_as_the_file_is(tmp_path: Path) -> None:
     data = photo("jpeg", orientation=1)
     assert as_prompt(data) == Image(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}")
+
+
+@pytest.mark.parametrize("form", ["xmp", "raw profile"])
+def test_a_photo_that_other_metadata_turns_is_upright(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "turned.png"
+    about = PIL.PngImagePlugin.PngInfo()
+    if form == "xmp":
+        about.add_itxt("XML:com.adobe.xmp", '<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>')
+    else:
+        exif = PIL.Image.Exif()
+        exif[0x0112] = 6
+        data = exif.tobytes()
+        about.add_text("Raw profile type exif", f"\nexif\n{len(data):8}\n{data.hex()}\n", zip=True)
+    PIL.Image.new("RGB", (4, 2)).save(path, pnginfo=about)
+    assert picture_of(path).size == (2, 4)
 
 
 @pytest.mark.parametrize(

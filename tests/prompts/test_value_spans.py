@@ -11,7 +11,9 @@ import shapely
 from hypothesis import given, strategies as st
 
 from wandb_inference_magic.messages import estimate_messages
+from wandb_inference_magic.messages.tokens import estimate
 from wandb_inference_magic.prompts import Image, cut_values, files, fit_values, render, with_text_after
+from wandb_inference_magic.prompts.value_spans import LEFT_OUT, cut
 
 pytestmark = pytest.mark.short
 
@@ -21,6 +23,29 @@ LONG = "".join(f"{number:04d} " for number in range(20_000))
 
 def tokens_of(content: Any) -> int:
     return estimate_messages([{"content": content}])
+
+
+def test_a_text_is_cut_between_lines() -> None:
+    text = "\n".join(f"line {number}" for number in range(10_000))
+    lines = cut(text, 500).splitlines()
+    assert lines[0] == "line 0"
+    assert lines[-1] == "line 9999"
+    assert all(line.startswith(("line ", "[... ")) for line in lines)
+    assert sum(line.startswith("[... ") for line in lines) == 1
+
+
+@given(st.text(), st.integers(10, 200))
+def test_a_cut_text_stays_within_the_limit(text: str, tokens: int) -> None:
+    short = cut(text, tokens)
+    if estimate(text) <= tokens or len(text) <= len(LEFT_OUT):
+        # The note that says what is left out would not be shorter.
+        assert short == text
+        return
+    head, gap, tail = short.rpartition("\n[... ")[0], "characters left out ...]", short.partition("left out ...]\n")[2]
+    assert gap in short
+    assert text.startswith(head)
+    assert text.endswith(tail)
+    assert estimate(head) + estimate(tail) <= tokens + 2
 
 
 def test_a_value_is_whole_where_there_is_room_or_none_is_known() -> None:

@@ -1,0 +1,121 @@
+"""The cache from Python: answers and failures that are kept on disk, and what is asked again."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from answered_rows import Numbered, answers, numbers
+from service import Answer, Service, completion, refused
+
+from wandb_inference_magic import InferenceError, InferenceWarning
+
+
+def test_a_damaged_cache_is_a_warning_and_is_begun_anew(
+    api: ModuleType, service: Service, environment: dict[str, str]
+) -> None:
+    service.always = Numbered()
+    api.map_prompts(["a"], "{{ text }}")
+    (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
+    file.write_bytes(b"This is no database, and long enough to be seen as none." * 100)
+    with pytest.warns(InferenceWarning, match="was damaged") as warned:
+        api.map_prompts(["a"], "{{ text }}")
+    assert warned[0].filename == __file__
+    api.map_prompts(["a"], "{{ text }}")
+    assert len(service.chats) == 2
+
+
+def test_a_failure_of_an_earlier_run_is_said_to_be_one(api: ModuleType, service: Service) -> None:
+    """Nothing was sent for the row, and the service may work by now."""
+    service.then(completion("Yes."), refused(400, "bad row"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        api.map_prompts(["a", "b"], "{{ text }}", concurrency=1)
+    service.always = completion("Yes.")
+    with pytest.warns(InferenceWarning, match=r"1 row was not asked again.*retry_failed=True"):
+        again = api.map_prompts(["a", "b"], "{{ text }}", concurrency=1)
+    assert list(again.reply.isna()) == [False, True]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        api.map_prompts(["a", "b"], "{{ text }}", concurrency=1, retry_failed=True)
+
+
+def test_a_failure_of_every_row_is_not_kept(api: ModuleType, service: Service) -> None:
+    service.always = refused(400, "This service has no such option")
+    rows = ["a", "b"]
+    assert answers(api.map_prompts(rows, "{{ text }}")) == [None, None]
+    service.always = completion("yes")
+    assert answers(api.map_prompts(rows, "{{ text }}")) == ["yes", "yes"]
+    service.then(refused(400, "This row has no answer"))
+    api.map_prompts(["c", "d"], "{{ text }}", concurrency=1)
+    sent = len(service.chats)
+    with pytest.warns(InferenceWarning, match="1 row was not asked again"):
+        api.map_prompts(["c", "d"], "{{ text }}")
+    assert len(service.chats) == sent
+
+
+def test_an_address_that_was_not_found_is_asked_again(api: ModuleType, service: Service) -> None:
+    service.then(*[completion("yes")] * 4)
+    service.always = refused(404, "gone for a while")
+    texts = list("abcdefghijklmnopqrstuvwxyz")
+    with pytest.raises(InferenceError):
+        api.map_prompts(texts, "{{ text }}", concurrency=1)
+    service.always = completion("yes")
+    assert answers(api.map_prompts(texts, "{{ text }}")) == ["yes"] * 26
+
+
+@pytest.mark.parametrize(
+    ("message", "finish_reason", "reported"),
+    [
+        ({"content": "Four."}, "weird", "ended the reply with 'weird'"),
+        ({"content": [{"type": "text", "text": "Four."}, {"type": "chart"}]}, "stop", "unknown form"),
+    ],
+    ids=["end", "part"],
+)
+def test_what_may_be_missing_of_an_answer_is_reported_when_it_comes_from_disk(
+    api: ModuleType, service: Service, message: dict[str, Any], finish_reason: str, reported: str
+) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish_reason}
+    service.always = lambda answer: answer.json({"object": "chat.completion", "choices": [choice]})
+    for _ in range(2):
+        with pytest.warns(InferenceWarning, match=reported):
+            assert answers(api.map_prompts(["2 + 2?"], "{{ text }}")) == ["Four."]
+    assert len(service.chats) == 1
+
+
+def test_an_answer_that_was_cut_is_marked_and_asked_for_again(api: ModuleType, service: Service) -> None:
+    def cut(one: Answer) -> None:
+        message = {"role": "assistant", "content": "half an"}
+        one.json({"id": "c", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "length"}]})
+
+    service.always = cut
+    for times in (1, 2):
+        frame = api.map_prompts(["a"], "{{ text }}")
+        assert answers(frame) == ["half an"]
+        assert "cut" in frame["reply_error"][0]
+        assert len(service.chats) == times
+
+
+def test_the_text_of_a_cut_answer_is_in_the_frame_and_is_not_read_again(api: ModuleType, service: Service) -> None:
+    def cut(one: Answer) -> None:
+        message = {"role": "assistant", "content": '{"n": 5} is the answer. It'}
+        one.json({"choices": [{"index": 0, "message": message, "finish_reason": "length"}]})
+
+    def large(value: int) -> int:
+        if value < 1000:
+            raise ValueError("too small")
+        return value
+
+    service.always = cut
+    for check in (large, lambda value: value):
+        with pytest.warns(InferenceWarning, match="not asked again") if service.chats else nullcontext():
+            out = api.map_prompts(["a", "a"], "{{ text }}", schema=numbers(check), distinct=True)
+        assert out["reply_text"].tolist() == ['{"n": 5} is the answer. It'] * 2
+        assert "too small, not 5" in out["reply_error"][0]
+    assert len(service.chats) == 1
+    found = api.evaluate([{"q": "b", "n": 7}], "{{ q }}", truth="n", schema="n 7|8")
+    assert (found.rows["answer"].isna()[0], found.rows["text"][0]) == (True, '{"n": 5} is the answer. It')

@@ -1,0 +1,28 @@
+"""What tests of cassettes share. Their kernels have imported pandas: the slower ones map rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from environments import NO_NETWORK
+from kernel_forks import FRAMES
+from kernels import Kernel
+
+
+@pytest.fixture
+def imported() -> tuple[str, ...]:
+    """Most of the slower tests map rows."""
+    return FRAMES
+
+
+@pytest.fixture
+def offline(start_kernel: Callable[..., Kernel]) -> Callable[..., Kernel]:
+    """Start kernels that can open no connection. Their own messages do not go through Python's sockets."""
+
+    def start(**variables: str) -> Kernel:
+        kernel = start_kernel(**variables)
+        assert kernel.run(NO_NETWORK).ok
+        return kernel
+
+    return start

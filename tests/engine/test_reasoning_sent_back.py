@@ -1,0 +1,186 @@
+"""Which reasoning goes back to the model with the results of tools."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from service import Answer, Service, Streamed, calling, chunk, completion, pieces, refused
+from tool_calls import weather
+
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session import current_session
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "reasoning_details", "content"])
+def test_the_reasoning_goes_back_with_the_results_of_tools_and_nowhere_else(
+    api: ModuleType, service: Service, name: str
+) -> None:
+    thought: Any = "The user wants it warm."
+    if name == "reasoning_details":
+        thought = [{"type": "reasoning.text", "text": thought, "index": 0}]
+    if name == "content":
+        thought = f"<think>{thought}</think>\n\nLet me look."
+
+    def call(answer: Answer) -> None:
+        answer.start()
+        for piece in [thought] if isinstance(thought, list) else pieces(thought):
+            answer.event(chunk({name: piece}))
+        function = {"name": "weather", "arguments": '{"city": "Paris"}'}
+        answer.event(chunk({"tool_calls": [{"index": 0, "id": "a", "function": function}]}, "tool_calls"))
+        answer.event("[DONE]")
+        answer.end()
+
+    service.then(call, call, Streamed(["Warm."]))
+    reply = api.chat("How is Paris?", tools=[weather], thread="talk")
+    assert reply.text == "Warm."
+    assert "warm" in reply.reasoning
+    for request, count in zip(service.chats, (0, 1, 2), strict=True):
+        asking = [one for one in request.body["messages"] if one["role"] == "assistant"]
+        assert [one[name] for one in asking] == [thought] * count
+    api.chat("And Rome?", thread="talk")
+    assert "wants it warm" not in json.dumps(service.last.body)
+
+
+def test_reasoning_that_came_as_parts_goes_back_as_parts_or_is_left_out(api: ModuleType, service: Service) -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+
+    def thinking(one: Answer) -> None:
+        one.start()
+        for part in ({"thinking": "The user "}, {"thinking": "wants it warm."}, {"signature": "s"}):
+            one.event(chunk({"content": [{"type": "thinking", **part}]}))
+        one.event(chunk({"content": [{"type": "text", "text": "Let me look."}], "tool_calls": [call]}, "tool_calls"))
+        one.event("[DONE]")
+        one.end()
+
+    service.then(thinking, refused(400, "messages.1.content: a string is expected"), Streamed(["Warm."]))
+    assert api.chat("How is Paris?", tools=[weather]).text == "Warm."
+    thought = {"type": "thinking", "thinking": "The user wants it warm.", "signature": "s"}
+    sent = [one.body["messages"][1]["content"] for one in service.chats[1:]]
+    assert sent == [[thought, {"type": "text", "text": "Let me look."}], "Let me look."]
+
+
+@pytest.mark.parametrize(
+    ("name", "streamed", "blocks"),
+    [
+        (
+            "reasoning_details",
+            [
+                {"type": "reasoning.text", "text": "The user ", "format": "anthropic-claude-v1", "index": 0},
+                {"type": "reasoning.text", "text": "wants it", "format": "anthropic-claude-v1", "index": 0},
+                {"type": "reasoning.text", "signature": "s", "format": "anthropic-claude-v1", "index": 0},
+                {"type": "reasoning.encrypted", "data": "a", "format": "anthropic-claude-v1", "index": 1},
+                {"type": "reasoning.encrypted", "data": "b", "format": "anthropic-claude-v1", "index": 1},
+            ],
+            [
+                {
+                    "type": "reasoning.text",
+                    "text": "The user wants it",
+                    "format": "anthropic-claude-v1",
+                    "index": 0,
+                    "signature": "s",
+                },
+                {"type": "reasoning.encrypted", "data": "a", "format": "anthropic-claude-v1", "index": 1},
+                {"type": "reasoning.encrypted", "data": "b", "format": "anthropic-claude-v1", "index": 1},
+            ],
+        ),
+        (
+            "thinking_blocks",
+            [
+                {"type": "thinking", "thinking": "The user ", "signature": ""},
+                {"type": "thinking", "thinking": "wants it", "signature": ""},
+                {"type": "thinking", "thinking": "", "signature": "s"},
+                {"type": "thinking", "thinking": "Warm.", "signature": "t"},
+            ],
+            [
+                {"type": "thinking", "thinking": "The user wants it", "signature": "s"},
+                {"type": "thinking", "thinking": "Warm.", "signature": "t"},
+            ],
+        ),
+    ],
+    ids=["OpenRouter", "LiteLLM"],
+)
+def test_a_block_of_reasoning_that_came_in_pieces_goes_back_as_one(
+    api: ModuleType, service: Service, name: str, streamed: list[Any], blocks: list[Any]
+) -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+
+    def thinking(one: Answer) -> None:
+        one.start()
+        for piece in streamed:
+            one.event(chunk({name: [piece]}))
+        one.event(chunk({"tool_calls": [call]}, "tool_calls"))
+        one.event("[DONE]")
+        one.end()
+
+    service.then(thinking, Streamed(["Warm."]))
+    reply = api.chat("How is Paris?", tools=[weather])
+    assert (reply.text, reply.notices) == ("Warm.", ())
+    assert service.last.body["messages"][1][name] == blocks
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (
+            400,
+            "'messages.1' : for 'role:assistant' the following must be satisfied: property 'reasoning' is unsupported",
+        ),
+        (422, "messages.1.assistant.reasoning: Extra inputs are not permitted"),
+    ],
+)
+def test_reasoning_that_a_service_does_not_take_back_is_left_out(
+    api: ModuleType, service: Service, status: int, said: str
+) -> None:
+    """Groq, Cerebras and Mistral: the tool has run, and the same request works without the field."""
+
+    def thinking(one: Answer) -> None:
+        one.start()
+        one.event(chunk({"reasoning": "The tool knows."}))
+        call = {"index": 0, "id": "a", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+        one.event(chunk({"tool_calls": [call]}, "tool_calls"))
+        one.event("[DONE]")
+        one.end()
+
+    service.then(thinking, refused(status, said), completion("Sunny."), thinking, completion("Rain."))
+    assert api.chat("Oslo?", tools=[weather]).text == "Sunny."
+    assert api.chat("Oslo?", tools=[weather]).text == "Rain."
+    sent = [[message for message in one.body["messages"] if message["role"] == "assistant"] for one in service.chats]
+    assert ["reasoning" in message for messages in sent for message in messages] == [True, False, False]
+
+
+def test_a_refused_parameter_is_not_taken_for_reasoning(api: ModuleType, service: Service) -> None:
+    def thinking(one: Answer) -> None:
+        one.start()
+        call = {"index": 0, "id": "a", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+        one.event(chunk({"reasoning": "Hm.", "tool_calls": [call]}, "tool_calls"))
+        one.event("[DONE]")
+        one.end()
+
+    service.then(thinking, refused(400, "Unknown parameter: reasoning_effort"))
+    with pytest.raises(InferenceError, match="reasoning_effort"):
+        api.chat("Oslo?", tools=[weather], reasoning_effort="high")
+    assert len(service.chats) == 2
+
+
+@pytest.mark.parametrize(
+    "thought", ['"reasoning": "Let me see."', '"content": "<think>Let me see.</think>\\n\\n"'], ids=["field", "tags"]
+)
+def test_a_cassette_without_the_reasoning_that_goes_back_is_replayed(
+    api: ModuleType, service: Service, thought: str
+) -> None:
+    service.then(calling(("weather", '{"city": "Paris"}')), Streamed(["Warm."]))
+    current_session().settings.set(cassette="talk.jsonl", cassette_mode="record", cassette_pace="at-once")
+    api.chat("How is Paris?", tools=[weather])
+    recorded = Path("talk.jsonl")
+    # Now with reasoning in the reply, which the recorded second request does not have.
+    lines = recorded.read_text().replace('{"tool_calls":', f'{{{thought}, "tool_calls":')
+    assert "Let me see." in lines
+    recorded.write_text(lines)
+    current_session().close()
+    current_session().settings.set(cassette_mode="replay")
+    assert api.chat("How is Paris?", tools=[weather]).text == "Warm."
+    assert len(service.chats) == 2

@@ -1,0 +1,173 @@
+"""Images and what draws itself, in prompts."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+
+import IPython.display
+import ipywidgets
+import matplotlib
+import numpy as np
+import pandas as pd
+import PIL.Image
+import PIL.ImageSequence
+import pytest
+from matplotlib.figure import Figure
+from prompt_values import picture_of, png, text_of
+
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.prompts import render
+from wandb_inference_magic.prompts.values import Image, as_prompt
+
+pytestmark = pytest.mark.short
+
+matplotlib.use("agg")
+
+
+class Drawn:
+    def _repr_png_(self) -> bytes:
+        return png()
+
+
+class DrawnAsText:
+    def _repr_png_(self) -> str:
+        return base64.encodebytes(png()).decode()
+
+
+@pytest.mark.parametrize("value", [Drawn(), DrawnAsText(), IPython.display.Image(png())])
+def test_an_object_that_draws_itself_becomes_an_image(value: object) -> None:
+    assert picture_of(value).size == (4, 3)
+
+
+class Broken:
+    def _repr_png_(self) -> bytes:
+        raise RuntimeError("no engine")
+
+    def __str__(self) -> str:
+        return "a broken plot"
+
+
+def test_an_object_that_fails_to_draw_itself_is_shown_as_text() -> None:
+    assert text_of(Broken()) == "a broken plot"
+
+
+def test_a_figure_becomes_an_image_of_bounded_size_and_is_not_changed() -> None:
+    figure = Figure(figsize=(40, 20), dpi=100)
+    axes = figure.add_subplot()
+    axes.plot([1, 2])
+    assert picture_of(figure).size == (1600, 800)
+    assert picture_of(axes).size == (1600, 800)
+    assert (figure.dpi, list(figure.get_size_inches())) == (100, [40, 20])
+
+
+def test_what_a_plot_returns_is_its_figure() -> None:
+    axes = Figure().add_subplot()
+    (line,) = axes.plot([1, 2])
+    assert as_prompt([line]) == as_prompt(line) == as_prompt(axes)
+    bars = axes.bar([1, 2], [1, 2])
+    assert as_prompt(bars) == as_prompt(axes)
+    assert as_prompt(axes.errorbar([1], [1], yerr=[1])) == as_prompt(axes)
+
+
+def test_an_attribute_called_figure_is_not_read_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be costly, or change something."""
+    read: list[object] = []
+
+    class Model:
+        figure = property(read.append)
+
+        def __str__(self) -> str:
+            return "a model"
+
+    monkeypatch.delitem(sys.modules, "matplotlib.figure")
+    assert as_prompt(Model()) == "a model"
+    assert not read
+
+
+def test_large_images_are_scaled_down() -> None:
+    assert picture_of(PIL.Image.new("RGB", (5000, 100))).size == (2048, 41)
+    noise = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (1500, 1500, 3), dtype=np.uint8))
+    assert picture_of(noise).format == "JPEG"
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "I;16", "F", "LAB"])
+def test_an_image_of_any_mode_is_converted(mode: str) -> None:
+    assert picture_of(PIL.Image.new(mode, (4, 3))).size == (4, 3)
+
+
+def test_a_grey_picture_with_its_alpha_multiplied_in_is_an_image() -> None:
+    picture = picture_of(PIL.Image.new("LA", (2, 2), (100, 255)).convert("La"))
+    assert (picture.mode, picture.getpixel((0, 0))) == ("LA", (100, 255))
+
+
+@pytest.mark.parametrize(("missing", "shade"), [(np.nan, 0), (np.inf, 255), (-np.inf, 0)])
+def test_an_image_whose_points_are_not_all_numbers_shows_the_others(missing: float, shade: int) -> None:
+    shades = np.array([[missing, 0.0], [0.5, 1.0]], dtype="float32")
+    shown = as_prompt(PIL.Image.fromarray(shades))
+    assert isinstance(shown, Image)
+    read = np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(shown.url.partition(",")[2]))))
+    assert read.tolist() == [[shade, 0], [127, 255]]
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG", "MPO"])
+def test_a_pil_image_of_one_page_or_a_photo_with_its_preview_is_an_image(kind: str) -> None:
+    data, picture = io.BytesIO(), PIL.Image.new("RGB", (4, 3), "red")
+    picture.save(data, kind, save_all=True, append_images=[picture.resize((2, 2))] if kind == "MPO" else [])
+    with PIL.Image.open(data) as opened:
+        opened.load()
+        assert picture_of(opened).size == (4, 3)
+    # The file is closed, the picture is loaded.
+    assert kind == "MPO" or picture_of(opened).size == (4, 3)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
+def test_a_pil_image_of_several_pages_is_refused_unless_one_is_chosen(kind: str) -> None:
+    pages = [PIL.Image.new("RGB", (4, 3), color) for color in ("red", "green", "blue")]
+    data = io.BytesIO()
+    pages[0].save(data, kind, save_all=True, append_images=pages[1:])
+    with PIL.Image.open(data) as picture:
+        with pytest.raises(InferenceError, match="has 3 pages or frames") as refused:
+            as_prompt(picture)
+        assert "image.copy()" in refused.value.remedy
+        assert len({str(as_prompt(page.copy())) for page in PIL.ImageSequence.Iterator(picture)}) == 3
+        picture.seek(1)
+        assert picture_of(picture).size == (4, 3)
+
+
+@pytest.mark.parametrize("picture", [PIL.Image.new("RGB", (0, 0)), PIL.Image.new("RGB", (2, 2))])
+def test_a_picture_that_pil_cannot_read_is_refused(picture: PIL.Image.Image) -> None:
+    picture.close()
+    with pytest.raises(InferenceError, match=r"A PIL image cannot be put into a prompt\.(?s:.*)PIL says: ValueError"):
+        as_prompt(picture)
+
+
+def test_an_ipython_image_with_a_url_is_sent_by_url() -> None:
+    assert as_prompt(IPython.display.Image(url="https://ok.example/a.png")) == Image("https://ok.example/a.png")
+
+
+def test_an_image_in_the_form_of_a_dataset_is_an_image() -> None:
+    data = png()
+    assert isinstance(as_prompt({"bytes": data, "path": "a.png"}), Image)
+    content = render("{{ pictures }}", {"pictures": [{"bytes": data, "path": None}, {"bytes": data, "path": "b.png"}]})
+    assert [part["type"] for part in content] == ["image_url", "image_url"]
+    assert text_of({"bytes": b"no image", "path": "a.png"}) == '{"bytes": "[8 bytes]", "path": "a.png"}'
+
+
+def test_a_series_of_pictures_is_the_list_of_them() -> None:
+    axes = Figure().add_subplot()
+    picture = PIL.Image.new("RGB", (2, 2))
+    assert as_prompt(pd.Series([axes, axes])) == as_prompt(axes)
+    content = render("{{ x }}", {"x": pd.Series([picture, picture])})
+    assert [part["type"] for part in content if not isinstance(part, str)] == ["image_url", "image_url"]
+    with pytest.raises(InferenceError, match="would be sent here as a text without the picture"):
+        render("{{ x }}", {"x": pd.Series([picture, "a text"])})
+
+
+# Older ipywidgets use what ipykernel has deprecated.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_picture_in_a_widget_is_a_picture() -> None:
+    data = io.BytesIO()
+    PIL.Image.new("RGB", (3, 3), "red").save(data, "PNG")
+    assert picture_of(ipywidgets.Image(value=data.getvalue())).size == (3, 3)

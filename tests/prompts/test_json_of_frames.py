@@ -1,0 +1,135 @@
+"""Frames and series as JSON, by `tojson`: all of their rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from prompt_values import text_of
+
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.prompts import render
+from wandb_inference_magic.prompts.values import json_of
+
+pytestmark = pytest.mark.short
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pl.DataFrame({"a": range(50)}),
+        pl.LazyFrame({"a": range(50)}),
+        pa.table({"a": range(50)}),
+        pa.record_batch({"a": list(range(50))}),
+    ],
+)
+def test_tojson_is_all_rows_of_a_frame(frame: object) -> None:
+    assert json.loads(json_of(frame)) == [{"a": number} for number in range(50)]
+    assert "DataFrame, " in text_of(frame)
+
+
+def test_tojson_is_all_values_of_a_series() -> None:
+    assert json.loads(json_of(pl.Series(range(50)))) == list(range(50))
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+def test_a_frame_as_json_is_all_of_its_rows(make: Any) -> None:
+    shown = render("{{ frame | tojson }}", {"frame": make({"n": range(100)})})
+    assert json.loads(str(shown)) == [{"n": n} for n in range(100)]
+
+
+class OwnFrame(pd.DataFrame):
+    @property
+    def _constructor(self) -> type[OwnFrame]:
+        return OwnFrame
+
+
+class OwnPolars(pl.DataFrame):
+    pass
+
+
+def styled(data: Any) -> Any:
+    pytest.importorskip("jinja2", minversion="3.1.2", reason="pandas makes no styles with an older one")
+    return pd.DataFrame(data).style
+
+
+@pytest.mark.parametrize("made", [OwnFrame, OwnPolars, styled])
+def test_a_frame_of_a_class_of_its_own_is_all_its_rows_as_json(made: Any) -> None:
+    assert json.loads(json_of(made({"a": range(100)}))) == [{"a": number} for number in range(100)]
+
+
+def test_what_a_styled_frame_hides_is_not_sent() -> None:
+    frame = styled({"a": [1, 2], "salary": [3, 4]}).hide(["salary"], axis=1).hide([0])
+    assert json_of(frame) == '[{"a": 2}]'
+    assert "salary" not in text_of(frame)
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ({"a": np.int64(1), "b": np.bool_(True), "c": np.array([1, 2])}, {"a": 1, "b": True, "c": [1, 2]}),
+        ([np.float32(0.1), np.int8(3), np.float64("inf"), np.nan], [0.1, 3, "inf", None]),
+        ({np.int64(3)}, [3]),
+        (np.array([1.5, 2]), [1.5, 2.0]),
+        (np.array([["a"], ["b"]]), [["a"], ["b"]]),
+        (np.array(["2026-01-02"], dtype="datetime64[D]"), ["2026-01-02"]),
+    ],
+)
+def test_a_cell_of_numpys_values_is_json_as_one_of_pythons(cell: Any, text: Any) -> None:
+    frames: list[Any] = [pd.Series([None, cell]), pd.DataFrame({"c": [None, cell]})]
+    for frame in [*frames, pl.DataFrame({"c": pl.Series([None, cell], dtype=pl.Object)})]:
+        assert json.loads(list(csv.reader(text_of(frame).splitlines()))[-1][0]) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.array(["2026-01-02", "NaT"], "M8[ns]"), ["2026-01-02T00:00:00", None]),
+        ({"a": np.array([["2026-01-02T10:00"]], "M8[ns]")}, {"a": [["2026-01-02T10:00:00"]]}),
+        (pd.Series([np.array(["2026-01-02"], "M8[ns]")]), {"0": ["2026-01-02T00:00:00"]}),
+        (np.array([(1, "2026-01-02")], [("n", "i8"), ("t", "M8[ns]")]), [{"n": 1, "t": "2026-01-02T00:00:00"}]),
+        (np.array([3_600_000_000_000], "m8[ns]"), ["1:00:00"]),
+    ],
+)
+def test_times_in_nanoseconds_are_no_whole_numbers_in_json(value: Any, text: Any) -> None:
+    assert json.loads(json_of(value)) == text
+
+
+def test_the_json_of_a_frame_has_its_index_where_that_has_a_name_or_labels() -> None:
+    frame = pd.DataFrame({"city": ["Paris", "Rome", "Rome"], "year": [1, 1, 2], "units": [1, 2, 3]})
+    assert json.loads(json_of(frame.groupby("city").sum()))[0] == {"city": "Paris", "year": 1, "units": 1}
+    assert json.loads(json_of(frame.groupby(["city", "year"]).sum()))[2] == {"city": "Rome", "year": 2, "units": 3}
+    assert json.loads(json_of(frame.describe()))[0]["index"] == "count"
+    assert json.loads(json_of(frame[frame.units > 1]))[0] == {"city": "Rome", "year": 1, "units": 2}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (pd.concat([pd.Series([1, 2]), pd.Series([3, 4])]).rename("n"), [0, 1, 0, 1]),
+        (pd.Series([1, 2], index=["a", "a"], name="n"), ["a", "a"]),
+    ],
+)
+def test_the_json_of_a_series_with_repeated_labels_has_every_value(value: Any, expected: list[Any]) -> None:
+    found = json.loads(json_of(value))
+    assert [one["n"] for one in found] == value.tolist()
+    if isinstance(expected[0], str):
+        assert [one["index"] for one in found] == expected
+
+
+@pytest.mark.parametrize("kind", ["pandas", "pyarrow", "index"])
+def test_two_columns_of_one_name_are_refused_where_one_would_be_lost(kind: str) -> None:
+    twice: Any = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    if kind == "index":
+        twice = pd.DataFrame({"a": [1]}).set_index("a", drop=False)
+    if kind == "pyarrow":
+        twice = pa.table([[1], [2]], names=["a", "a"])
+    with pytest.raises(InferenceError, match="two columns with the same name") as refused:
+        json_of(twice)
+    assert "Rename" in refused.value.remedy

@@ -1,0 +1,172 @@
+"""Values whose text the user has registered."""
+
+from __future__ import annotations
+
+from collections import UserDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from matplotlib.figure import Figure
+from prompt_values import REPLY, Described, picture_of, png, run_alone, text_of
+
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.prompts import render
+from wandb_inference_magic.prompts.values import as_prompt
+
+pytestmark = pytest.mark.short
+
+matplotlib.use("agg")
+
+
+def test_the_users_own_registrations_are_used() -> None:
+    code = """
+import pandas as pd
+from wandb_inference_magic import as_prompt
+class Mine: pass
+class Frame(pd.DataFrame): pass
+@as_prompt.register
+def _(value: Mine) -> str: return "mine"
+@as_prompt.register
+def _(value: pd.DataFrame) -> str: return "my frame"
+series = as_prompt(pd.Series([1])).splitlines()[0]
+print(as_prompt(Mine()), series, as_prompt(pd.DataFrame()), as_prompt(Frame()), sep="; ")
+"""
+    assert run_alone(code) == "mine; Series, 1 row:; my frame; my frame"
+
+
+class DescribedDict(dict[str, int]):
+    def _ai_repr_(self, **kwargs: Any) -> str:
+        return "a dict described for models"
+
+
+class Pictured:
+    def _ai_repr_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"image/png": png()}, {}
+
+
+class DescribedLater:
+    async def _ai_repr_(self, **kwargs: Any) -> dict[str, Any]:
+        raise AssertionError("a coroutine is not run")
+
+    def __str__(self) -> str:
+        return "as text"
+
+
+class BadlyDescribed(DescribedLater):
+    def _ai_repr_(self, **kwargs: Any) -> Any:  # type: ignore[override]
+        raise ValueError("no")
+
+
+def test_the_form_for_models_that_jupyter_proposes_is_used_after_registrations() -> None:
+    assert text_of(Described()) == "described for models"
+    assert text_of(DescribedDict(a=1)) == "a dict described for models"
+    assert text_of([Described(), DescribedDict(a=1)]) == '["described for models", "a dict described for models"]'
+    assert picture_of(Pictured()).size == (4, 3)
+    assert text_of(DescribedLater()) == text_of(BadlyDescribed()) == "as text"
+
+    class Registered(Described):
+        pass
+
+    as_prompt.register(Registered, lambda value: "registered")
+    assert text_of(Registered()) == "registered"
+
+
+@dataclass
+class Patient:
+    name: str
+    diagnosis: str = "a secret"
+
+
+@as_prompt.register
+def _of_patient(patient: Patient) -> str:
+    return f"patient {patient.name}"
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        *("{{ v }}", "{{ [v] }}", "{{ {'a': v} }}", "{{ v ~ '' }}", "{{ v | string }}", "{{ [v] | join }}"),
+        *("{{ '%s' % v }}", "{{ '{}'.format(v) }}", "{{ [v] | tojson }}", "{{ v | whole }}", "{{ frame }}"),
+    ],
+)
+def test_a_registered_class_has_its_own_form_in_every_spelling(spelling: str) -> None:
+    shown = render(spelling, {"v": Patient("Bo"), "frame": pd.DataFrame({"p": [Patient("Bo")]})})
+    assert "patient Bo" in shown
+    assert "secret" not in shown
+
+
+def test_a_registered_class_has_its_own_form_in_a_container_whatever_it_is_made_of() -> None:
+    @dataclass
+    class Recipe:
+        name: str
+
+    as_prompt.register(Recipe, lambda value: value.name)
+    kind = type("Registered", (UserDict,), {})
+    as_prompt.register(kind, lambda value: "registered")
+    assert text_of([Recipe("soup"), kind(a=1)]) == '["soup", "registered"]'
+    assert text_of([Recipe("")]) == '[""]'
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda one: pd.DataFrame({"p": [one]}),
+        lambda one: pd.Series([one], index=[one]),
+        lambda one: pd.DataFrame({"p": [[one, {"a": one}]]}),
+        lambda one: pl.DataFrame({"p": pl.Series([one], dtype=pl.Object)}),
+        lambda one: pd.DataFrame({"p": [one]}).values,
+        lambda one: np.array([[one, None], [1, [one]]], dtype=object),
+        lambda one: [pd.DataFrame({"p": [one]})],
+    ],
+)
+def test_a_registered_class_has_its_own_form_in_a_frame_and_in_an_array(of: Callable[[Any], Any]) -> None:
+    shown = text_of(of(Patient("Bo")))
+    assert "patient Bo" in shown
+    assert "secret" not in shown
+    shown = text_of(of(REPLY))
+    assert "the answer" in shown
+    assert "asked_model" not in shown
+
+
+@pytest.mark.parametrize(
+    ("returned", "text"),
+    [
+        (None, None),
+        ((one for one in "a"), None),
+        (pd.DataFrame({"a": [1]}), "DataFrame, 1 row x 1 column:\nColumns: a (int64)\n\na\n1"),
+        ({"a": 1}, '{"a": 1}'),
+        (3, "3"),
+    ],
+    ids=["none", "generator", "frame", "dict", "number"],
+)
+def test_what_a_registered_function_returns_is_a_value_of_its_own(returned: Any, text: str | None) -> None:
+    kind = type("Kind", (), {})
+
+    def form(value: Any) -> Any:
+        return returned
+
+    as_prompt.register(kind, form)
+    for value in (kind(), [kind()], pd.DataFrame({"a": [kind()]})):
+        if text is None:
+            with pytest.raises(InferenceError, match="The function form, registered with as_prompt, returned"):
+                render("{{ x }}", {"x": value})
+        else:
+            render("{{ x }}", {"x": value})
+    assert text is None or render("{{ x }}", {"x": kind()}) == text
+
+
+def test_a_registered_function_may_return_a_figure_and_is_used_for_numbers_in_lists() -> None:
+    kind = type("Kind", (), {})
+    as_prompt.register(kind, lambda value: Figure())
+    for value in (kind(), [kind()]):
+        (part,) = render("{{ x }}", {"x": value})
+        assert part["type"] == "image_url"  # type: ignore[index]
+    number = type("Money", (float,), {})
+    as_prompt.register(number, lambda value: f"{value:.2f} EUR")
+    assert render("{{ x }} {{ [x] }}", {"x": number(3)}) == '3.00 EUR ["3.00 EUR"]'

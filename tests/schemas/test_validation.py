@@ -1,0 +1,242 @@
+"""How answers are checked, and how their mismatches are reported."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import Any, Literal
+
+import pytest
+from schema_types import FORMS, NAMES, Good, Movie, Owner
+
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.schemas.schema import Mismatch, schema_of
+
+pytestmark = pytest.mark.short
+
+WITH_B: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
+CHECKS: list[tuple[dict[str, Any], Any, bool]] = [
+    ({"type": "integer"}, 3.0, True),
+    ({"type": "integer"}, 3.5, False),
+    ({"type": "integer"}, True, False),
+    ({"type": "integer"}, 10**400, True),
+    ({"type": ["string", "null"]}, None, True),
+    ({"enum": [1, "a"]}, "a", True),
+    ({"enum": [1, "a"]}, "b", False),
+    ({"type": "object", "required": ["a"]}, {}, False),
+    ({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}, {"b": 1}, False),
+    ({"type": "object", "additionalProperties": {"type": "integer"}}, {"b": 1}, True),
+    ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, 1, True),
+    ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, [], False),
+    ({"$ref": "#/$defs/n", "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}}, [[], [[]]], True),
+    ({"$ref": "#/$defs/n", "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}}, [[], [1]], False),
+    ({"anyOf": []}, 1, False),
+    ({"type": "array", "minItems": 2}, [1, 2], True),
+    ({"type": "array", "minItems": 2}, [1], False),
+    ({"type": "array", "maxItems": 1}, [1, 2], False),
+    ({"type": "array", "uniqueItems": True}, [1, 1], False),
+    ({"type": "array", "contains": {"const": 1}}, [2], False),
+    ({"type": "string", "minLength": 2}, "a", False),
+    ({"type": "string", "maxLength": 2}, "abc", False),
+    ({"type": "string", "pattern": "^[a-z]+$"}, "abc", True),
+    ({"type": "string", "pattern": "^[a-z]+$"}, "ABC", False),
+    ({"type": "number", "minimum": 0}, 0, True),
+    ({"type": "number", "minimum": 0}, -0.5, False),
+    ({"type": "number", "exclusiveMaximum": 1}, 1, False),
+    ({"type": "number", "multipleOf": 0.1}, 0.3, True),
+    ({"type": "number", "multipleOf": 0.1}, 10**400, False),
+    ({"type": "integer", "multipleOf": 0}, 1, False),
+    ({"$schema": "http://json-schema.org/draft-04/schema#", "type": "number", "minimum": 1, "exclusiveMinimum": True},
+     1, False),
+    ({"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "number", "minimum": 1}, 0, False),
+    ({"type": "object", "patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False},
+     {"x1": 1}, True),
+    ({"type": "object", "patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False},
+     {"x1": "one"}, False),
+    ({"type": "object", "not": {"required": ["a"]}}, {"a": 1}, False),
+    ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, 1, True),
+    ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, 3, False),
+    ({"$id": "https://example.org/n", "type": "object", "properties": {"a": {"$ref": "#/$defs/b"}},
+      "$defs": {"b": {"type": "integer"}}}, {"a": "one"}, False),
+    # These definitions differ only in case and in punctuation.
+    ({"type": "object", "properties": {"a": {"$ref": "#/$defs/N"}, "b": {"$ref": "#/$defs/n"}},
+      "$defs": {"N": {"type": "string"}, "n": {"type": "integer"}}}, {"a": "x", "b": 1}, True),
+    ({"type": "object", "properties": {"a.b": {"type": "integer"}, '{"}': {"type": "integer"}, "$ref": {}}},
+     {"a.b": 1, '{"}': "one"}, False),
+    # Keywords of later drafts, which fastjsonschema does not know.
+    ({**WITH_B, "dependentRequired": {"a": ["b"]}}, {"a": 1}, False),
+    ({**WITH_B, "dependentRequired": {"a": ["b"]}}, {"b": 1}, True),
+    ({**WITH_B, "dependentSchemas": {"a": {"required": ["b"]}}}, {"a": 1}, False),
+    ({**WITH_B, "dependentRequired": {"a": ["b"]}, "dependentSchemas": {"a": {"required": ["c"]}}},
+     {"a": 1, "b": 1}, False),
+    ({**WITH_B, "unevaluatedProperties": False}, {"b": 1, "c": 1}, False),
+    ({**WITH_B, "unevaluatedProperties": False}, {"b": 1}, True),
+    ({"type": "array", "contains": {"const": 1}, "minContains": 0}, [2], True),
+    ({"type": "array", "prefixItems": [{"type": "integer"}], "items": {"type": "string"}}, [1, "a"], True),
+    ({"type": "array", "prefixItems": [{"type": "integer"}], "items": {"type": "string"}}, ["a"], False),
+    ({"type": "array", "prefixItems": [{"type": "integer"}], "items": False}, [1, 2], False),
+    ({**WITH_B, "properties": {"a": {"$ref": "#/$defs/n", "minimum": 5}}, "$defs": {"n": {"type": "integer"}}},
+     {"a": 1}, False),
+    ({**WITH_B, "properties": {"a": {"$ref": "#/$defs/n", "minimum": 5}}, "$defs": {"n": {"type": "integer"}},
+      "$schema": "http://json-schema.org/draft-07/schema#"}, {"a": 1}, True),
+    ({"$ref": "#/$defs/n", "required": ["b"], "$defs": {"n": WITH_B}}, {"a": 1}, False),
+    ({"allOf": [WITH_B, {"required": ["b"]}]}, {"a": 1}, False),
+    ({"allOf": [WITH_B, {"required": ["b"]}]}, {"b": 1}, True),
+    ({"type": "object", "properties": {"prefixItems": {"type": "integer"}}}, {"prefixItems": "one"}, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("schema", "value", "fits"), CHECKS)
+def test_json_schemas_are_checked(schema: dict[str, Any], value: Any, fits: bool) -> None:
+    read = schema_of(schema)
+    if fits:
+        assert read.read(json.dumps(value)) == value
+        return
+    with pytest.raises(Mismatch):
+        read.read(json.dumps(value))
+
+
+FORMATS: list[tuple[str, str, str]] = [
+    ("date", "2024-02-29", "2023-02-29"),
+    ("time", "10:20:30Z", "25:00:00Z"),
+    ("date-time", "2026-10-07T12:00:00Z", "2026-10-07"),
+    ("duration", "P1DT2H", "1 day"),
+    ("email", "ada@example.org", "ada"),
+    ("hostname", "example.org", "-example"),
+    ("ipv4", "127.0.0.1", "127.0.0.256"),
+    ("ipv6", "::1", "1"),
+    ("uri", "https://example.org/a", "example"),
+    ("uri-reference", "/a#b", "a\\b"),
+    ("uri-template", "/a/{b}", "/a/{b"),
+    ("uuid", "12345678-1234-1234-1234-123456789abc", "1234"),
+    ("json-pointer", "/a/0", "a"),
+    ("regex", "a+", "("),
+]
+
+
+@pytest.mark.parametrize(("name", "good", "bad"), FORMATS, ids=[one[0] for one in FORMATS])
+def test_known_formats_are_checked(name: str, good: str, bad: str) -> None:
+    schema = schema_of({"type": "string", "format": name})
+    assert schema.read(json.dumps(good)) == good
+    with pytest.raises(Mismatch, match=f"{name}|regex"):
+        schema.read(json.dumps(bad))
+
+
+def test_unknown_formats_and_keywords_are_ignored() -> None:
+    for more in ({"format": "postcode"}, {"x-unit": "km"}, {"unevaluatedItems": False}):
+        assert schema_of({"type": ["string", "array"], **more}).read('["a"]') == ["a"]
+        assert schema_of({"type": ["string", "array"], **more}).read('"a"') == "a"
+
+
+PROBLEMS: list[tuple[Any, str, list[str]]] = [
+    (Movie, '{"title": "A", "year": "ten"}', ["year: Input should be a valid integer", "not 'ten'"]),
+    (Movie, '{"title": "A", "year": "1,5"}', ["year: Input should be a valid integer", "not '1,5'"]),
+    (Movie, '{"title": "A", "year": "1,234.5"}', ["year: Input should be a valid integer"]),
+    (Movie, '{"title": "A", "year": "2.000"}', ["year: Input should be a number without a full stop for thousands"]),
+    ("n list[int]?", '{"n": ["**-12.000**"]}', ["n.0: Input should be a number without a full stop for thousands"]),
+    (FORMS, '{"n": "2.000"}', ["n: integer is expected, not '2.000'"]),
+    (Movie, '{"title": "A"}', ["year: Field required"]),
+    (list[Movie], '[{"title": [1], "year": 1}]', ["0.title: Input should be a valid string, not [1]"]),
+    (Literal[1, 2], '{"value": "true"}', ["Input should be 1 or 2, not 'true'"]),
+    ("a '1'|'2'|'3'", '{"a": true}', ["a: Input should be '1', '2' or '3', not True"]),
+    (Owner, '{"pet": {"kind": "bird"}}', ["pet: Input tag 'bird' found using 'kind' does not match"]),
+    (Good, '{"mood": "bad", "why": "x"}', ["mood: Input should be \"good\", not 'bad'"]),
+    (Literal[1, 2] | date, '{"value": "7"}', ["Input should be 1 or 2, not '7'"]),
+    ("n int, d date", '{"n": "5,00", "d": "May 5, 2024"}', ["not '5,00'", "not 'May 5, 2024'"]),
+    (Movie, "no json", ["the answer is not JSON"]),
+    (Movie, '{"title" "a"}', ["the answer is not JSON: Expecting ':' delimiter: line 1 column 10 (char 9)"]),
+    ("a int", '{"a": true}', ["a: Input should be a number, not true"]),
+    ("a 1|2|3", '{"a": true}', ["a: Input should be a number, not true"]),
+    ("a list of float", '{"a": [1, false]}', ["a.1: Input should be a number, not false"]),
+    (NAMES["shape"], '{"n": "x"}', ["n: integer is expected, not 'x'"]),
+    (NAMES["shape"], "[1]", ["the answer: object is expected, not [1]"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "answer", "expected"), PROBLEMS)
+def test_each_mismatch_is_reported_on_a_line(kind: Any, answer: str, expected: list[str]) -> None:
+    with pytest.raises(Mismatch) as found:
+        schema_of(kind).read(answer)
+    assert all(line in str(found.value) for line in expected)
+
+
+ORDER = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "pattern": "^[A-Z]"},
+        "lines": {"type": "array", "minItems": 2, "items": {"$ref": "#/$defs/line"}},
+        "pay": {"anyOf": [{"$ref": "#/$defs/card"}, {"type": "null"}]},
+        "kind": {"enum": ["a", "b"]},
+        "any": {"anyOf": [{"type": "array", "items": {"$ref": "#/properties/same"}}]},
+        "same": {"$ref": "#/properties/kind"},
+    },
+    "required": ["name", "lines"],
+    "additionalProperties": False,
+    "$defs": {
+        "line": {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}, "required": ["n"]},
+        "card": {"type": "object", "properties": {"at": {"$ref": "#/$defs/line"}}, "required": ["at"]},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "problems"),
+    [
+        ({"lines": [{"n": 1}]}, ["name: it is missing", "lines: must contain at least 2 items, not [{'n': 1}]"]),
+        (
+            {"name": "a", "lines": [{"n": 0}, {}], "more": 1, "other": 2},
+            [
+                "name: must match pattern ^[A-Z], not 'a'",
+                "lines.0.n: must be bigger than or equal to 1, not 0",
+                "lines.1.n: it is missing",
+                "more: nothing is allowed here",
+                "other: nothing is allowed here",
+            ],
+        ),
+        ({"name": "A", "lines": [{"n": 1}] * 2, "pay": {"at": {"n": "x"}}}, ["pay.at.n: integer is expected, not 'x'"]),
+        ({"name": "A", "lines": [{"n": 1}] * 2, "any": [1]}, ["any: must fit anyOf, not [1]"]),
+        ({"name": "A", "lines": [{"n": 1}] * 2, "kind": "c"}, ["kind: one of ['a', 'b'] is expected, not 'c'"]),
+    ],
+)
+def test_every_mismatch_is_reported_with_its_path(answer: Any, problems: list[str]) -> None:
+    with pytest.raises(Mismatch) as found:
+        schema_of(ORDER).read(json.dumps(answer))
+    assert sorted(found.value.problems) == sorted(problems)
+
+
+def test_only_the_first_of_many_mismatches_are_listed() -> None:
+    with pytest.raises(Mismatch) as found:
+        schema_of(list[int]).read(json.dumps(["x"] * 30))
+    assert len(found.value.problems) == 11
+    assert found.value.problems[-1] == "and 20 more"
+
+
+def test_an_answer_that_is_nested_too_deeply_is_a_mismatch() -> None:
+    deep = {"type": "array", "items": {"$ref": "#"}}
+    for kind in (list[Any], deep):
+        for answer in ("[" * 3000, "[" * 900 + "]" * 900, "[" * 30_000 + "]" * 30_000):
+            try:
+                schema_of(kind).read(answer)
+            except Mismatch as mismatch:
+                assert mismatch.problems
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ({"type": "word"}, "Unknown type"),
+        ({"type": "object", "properties": 3}, "This dict is not a JSON schema"),
+        ({"type": "string", "pattern": "("}, "This dict is not a JSON schema"),
+        ({"type": "number", "minimum": float("nan")}, "This dict is not a JSON schema"),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}}, "Unresolvable ref"),
+        ({"$ref": "http://127.0.0.1:9/schema.json"}, "which is not fetched"),
+        ({"type": "array", "items": {"$ref": "file:///etc/hostname"}}, "which is not fetched"),
+        ({"type": "array", "items": {"$ref": "other.json#/a"}}, "which is not fetched"),
+        ({"$id": "ftp://example.org/a/b", "type": "array", "items": {"$ref": "c"}}, "which is not fetched"),
+    ],
+)
+def test_an_invalid_json_schema_is_refused(schema: dict[str, Any], why: str) -> None:
+    with pytest.raises(InferenceError) as refused:
+        schema_of(schema)
+    assert refused.value.cause == "option"
+    assert why in refused.value.why
