@@ -1,4 +1,4 @@
-"""The definitions of tools: what a model is told of a function and its parameters."""
+"""The definitions of tools: how a function and its parameters are described to a model."""
 
 from __future__ import annotations
 

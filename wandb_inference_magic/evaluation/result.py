@@ -179,6 +179,7 @@ class Evaluation(MimeBundle):
         for name, known in self.types.items():
             # A person may say that something is right which the type does not allow.
             if name != self.truth or not (self.by_hand or self.originals):
+                # The types of other libraries raise errors of many kinds. The column then stays as it is.
                 with suppress(Exception):
                     frame[name] = frame[name].astype(known)
         return frame

@@ -60,7 +60,7 @@ _OF_IPYTHON: Final = ("In", "Out")
 # The most columns or keys named in a message.
 MAX_LISTED: Final = 12
 _TEMPLATE: Final = "<template>"
-# How Jinja2 is told that something is text. With `+` it keeps the blanks and the line end beside it.
+# Marks text that Jinja2 leaves as it is. With `+` it keeps the blanks and the line end beside the mark.
 _AS_TEXT: Final = "{{%+ raw %}}{}{{%+ endraw +%}}"
 
 

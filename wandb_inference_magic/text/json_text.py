@@ -23,7 +23,6 @@ _WRITTEN_BY: Final[Mapping[str, dict[str, Any]]] = {
     "isoformat": {},
     "model_dump": {"mode": "json", "by_alias": True},
 }
-# The unit of a type of NumPy for times, if it is finer than Python's.
 _BRACKET: Final = re.compile(r"[\[{]")
 # The escapes of JSON, and any other backslash. A backspace or form feed before a letter is never meant, nor is a tab or
 # line end before the rest of a command of LaTeX.
