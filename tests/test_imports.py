@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import py_compile
 import sys
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from wandb_inference_magic.imports import import_quietly, without_collections
+from wandb_inference_magic.imports import import_quietly
 
 
 @pytest.mark.short
@@ -74,35 +72,3 @@ def test_parallel_imports_leave_the_users_warning_filters_unchanged(
             assert list(warnings.filters) == before
     finally:
         sys.setswitchinterval(interval)
-
-
-@pytest.fixture
-def collector() -> Iterator[None]:
-    yield
-    gc.enable()
-
-
-@pytest.mark.short
-@pytest.mark.usefixtures("collector")
-def test_the_collector_is_as_it_was_after_imports() -> None:
-    with pytest.raises(ImportError), without_collections():
-        assert not gc.isenabled()
-        raise ImportError
-    assert gc.isenabled()
-    gc.disable()
-    with without_collections():
-        pass
-    assert not gc.isenabled()
-
-
-@pytest.mark.short
-@pytest.mark.usefixtures("collector")
-def test_what_the_user_has_frozen_stays_frozen() -> None:
-    gc.freeze()
-    try:
-        frozen = gc.get_freeze_count()
-        with without_collections():
-            pass
-        assert 0 < gc.get_freeze_count() <= frozen
-    finally:
-        gc.unfreeze()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 import warnings
@@ -102,27 +101,6 @@ def quiet(*names: str) -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-@contextmanager
-def without_collections() -> Iterator[None]:
-    """Pause Python's garbage collector, in all threads, while much is imported.
-
-    A collection in the middle of it takes as long as 40 ms and finds nothing: what is imported stays. A process must
-    not be forked meanwhile: it would have no collector.
-    """
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        # All objects so far count as old: the next collection, which is of young ones, would look at each.
-        if not gc.get_freeze_count():
-            gc.freeze()
-            gc.unfreeze()
-        gc.enable()
 
 
 def import_quietly(name: str) -> ModuleType:

@@ -15,6 +15,7 @@ from ..concurrency import SECONDS_BETWEEN_LOOKS, InFlight
 from ..config import INTO
 from ..errors import InferenceError, Interrupted
 from ..frames import name_columns, read_rows, result_columns
+from ..garbage import only_new_objects
 from ..session import JobRecord, Trace, delete_same
 from ..text import counted
 from .cache import open_cache
@@ -347,7 +348,11 @@ def _facts(run: BatchRun) -> dict[str, Any]:
 def _run(command: Command, runs: list[BatchRun], interrupts: Interrupts, progress: Progress | None) -> bool:
     """Wait until the runs have ended, and return whether they were interrupted."""
     try:
-        with progress(runs, interrupts) if progress is not None else nullcontext(lambda: None) as redraw:
+        with (
+            # Not beside other cells: a job may take hours, and what they no longer use would be kept for so long.
+            only_new_objects() if current_thread() is main_thread() else nullcontext(),
+            progress(runs, interrupts) if progress is not None else nullcontext(lambda: None) as redraw,
+        ):
             run_all(command, runs, interrupts, redraw=redraw)
     except KeyboardInterrupt:
         return True

@@ -252,8 +252,16 @@ def _refuses_reasoning(messages: Sequence[Mapping[str, Any]], message: str) -> b
 
 
 async def _post(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
-    # The SDK's `stream` says that it reads the response by `stream_cls`, whether or not the service streams.
-    post = partial(client.post, "/chat/completions", cast_to=object, stream=True, stream_cls=_stream_class())
+    # The SDK's `stream` says that it reads the response by `stream_cls`, whether or not the service streams. For each
+    # request it would join a path to the address and parse that again, and make a deep copy of each option's default.
+    post = partial(
+        client.post,
+        f"{str(client.base_url).rstrip('/')}/chat/completions",
+        cast_to=object,
+        options={"headers": {}, "params": {}, "max_retries": client.max_retries, "timeout": client.timeout},
+        stream=True,
+        stream_cls=_stream_class(),
+    )
     try:
         return await post(body=body)
     except UnicodeEncodeError:

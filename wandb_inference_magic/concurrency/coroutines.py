@@ -8,7 +8,7 @@ from threading import Lock, Thread, current_thread
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary, finalize
 
-from .event_loop import HAS_THREADS, SECONDS_TO_CANCEL, EventLoop, end_tasks, other_library_aside
+from .event_loop import HAS_THREADS, SECONDS_TO_CANCEL, EventLoop, end_tasks, named_asyncio
 from .interrupts import deferred_interrupts
 from .processes import notify_after_fork
 
@@ -112,7 +112,7 @@ def _other_loop_aside() -> Iterator[None]:
         asyncio.tasks._leave_task(running, task)
     asyncio._set_running_loop(None)
     try:
-        with other_library_aside():
+        with named_asyncio():
             yield
     finally:
         asyncio._set_running_loop(running)

@@ -10,7 +10,6 @@ from functools import partial
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
-from time import sleep
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from .processes import notify_after_fork
@@ -259,7 +258,7 @@ class Running(Generic[T]):
 
     async def _run(self) -> T | None:
         try:
-            with other_library_aside():
+            with named_asyncio():
                 return await self._coroutine
         except (KeyboardInterrupt, SystemExit) as stopped:
             # They would end the loop and its thread.
@@ -283,15 +282,15 @@ class Running(Generic[T]):
 
 
 @contextmanager
-def other_library_aside() -> Iterator[None]:
+def named_asyncio() -> Iterator[None]:
     """Let asyncio be found as what runs the coroutines of this context, also if the code around it runs on Trio.
 
-    The HTTP library looks for it by sniffio, with which AnyIO and Trio name what they run.
+    The HTTP library looks for it by sniffio, with which AnyIO and Trio name what they run, several times a request.
     """
     if (sniffio := sys.modules.get("sniffio")) is None:
         yield
         return
-    of_context = sniffio.current_async_library_cvar.set(None)
+    of_context = sniffio.current_async_library_cvar.set("asyncio")
     of_thread, sniffio.thread_local.name = sniffio.thread_local.name, None
     try:
         yield
@@ -311,6 +310,7 @@ class InFlight(Generic[K]):
         self._new: dict[K, Coroutine[Any, Any, None]] = {}
         self._running: dict[K, Running[None]] = {}
         self._ended: SimpleQueue[K] = SimpleQueue()
+        self._all_have_ended = Event()
 
     def start(self, key: K, coroutine: Coroutine[Any, Any, None]) -> None:
         """Start a coroutine with the next `begin`: to wake the loop's thread for each one would cost time."""
@@ -320,7 +320,7 @@ class InFlight(Generic[K]):
         """Begin the coroutines that were started."""
         if self._new:
             new, self._new = self._new, {}
-            begun = self._loop.begin_all([(one, partial(self._ended.put, key)) for key, one in new.items()])
+            begun = self._loop.begin_all([(one, partial(self._end, key)) for key, one in new.items()])
             self._running.update(zip(new, begun, strict=True))
 
     def take(self, seconds: float, *, gather: float = 0.0) -> Iterator[tuple[K, Exception | None]]:
@@ -328,16 +328,23 @@ class InFlight(Generic[K]):
 
         After a wait, `gather` is how long to wait for others: each change between two threads costs time.
         """
+        self._all_have_ended.clear()
         if not HAS_THREADS:
             _wait_here(self._running.values(), seconds if self._ended.empty() else 0)
             seconds = 0
         with suppress(Empty):
             key = self._ended.get(timeout=seconds) if seconds else self._ended.get_nowait()
-            if seconds and gather and len(self._running) > 1:
-                sleep(gather)
+            if seconds and gather and self._ended.qsize() + 1 < len(self._running):
+                self._all_have_ended.wait(gather)
             while True:
                 yield key, self._error(key)
                 key = self._ended.get_nowait()
+
+    def _end(self, key: K) -> None:
+        self._ended.put(key)
+        # `take` has the first one already.
+        if self._ended.qsize() + 1 >= len(self._running):
+            self._all_have_ended.set()
 
     def _error(self, key: K) -> Exception | None:
         try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import without_forks
 from ..config import WandbInference
-from ..imports import without_collections
+from ..garbage import without_collections
 from ..session import current_session, end_session, start_session
 from . import completion, transformers as question
 from .magics import InferenceMagics
