@@ -73,6 +73,8 @@ class InferenceError(Exception):
         Whether it ended a request before anything was sent: such a request is no call.
     refuses_format : bool
         Whether the service refused the response format of the request.
+    is_too_long : bool
+        Whether the service has no room for all the messages of the request.
     generated : str or None
         What the model wrote, if the service refused that in place of the request.
 
@@ -110,7 +112,7 @@ class InferenceError(Exception):
         # Whether the shell has no colours.
         self.is_plain = False
         self.partial: Any = None
-        self.is_unsent = self.refuses_format = False
+        self.is_unsent = self.refuses_format = self.is_too_long = False
         self.generated: str | None = None
         super().__init__(self.what)
 

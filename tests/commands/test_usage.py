@@ -253,7 +253,7 @@ def test_invalid_counts_are_reported_and_replaced_by_estimates(kernel_with_catal
         assert run.ok, (form, run.error)
         assert "The service reported unusable token counts (" in run.text, form
         assert "they are estimated instead." in run.text
-        assert "about 5 + 3 tokens" in run.text
+        assert "about 5 + 4 tokens" in run.text
     run = kernel.run("%wbusage")
     assert run.ok
     assert table(run)["test/thinker"][:4] == [

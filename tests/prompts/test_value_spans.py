@@ -59,7 +59,7 @@ def test_the_longest_values_are_cut_visibly_and_nothing_else() -> None:
     content = render(text, {"a": LONG, "b": LONG[::-1], "short": "short value"})
     fitted, counted = fit_values(content, 1000)
     assert counted == 2
-    assert 900 < tokens_of(fitted) <= 1000
+    assert 850 < tokens_of(fitted) <= 1000
     assert fitted.count("characters left out ...]") == 2
     assert fitted.startswith("Compare 0000 0001")
     assert fitted.endswith(" and short value: " + "typed " * 100)
@@ -67,7 +67,7 @@ def test_the_longest_values_are_cut_visibly_and_nothing_else() -> None:
 
 def test_whole_values_and_typed_text_are_never_cut() -> None:
     content = render("{{ text | whole }} {{ other }}", {"text": LONG, "other": LONG})
-    fitted, counted = fit_values(content, 30_000)
+    fitted, counted = fit_values(content, 100_000)
     assert counted == 1
     assert fitted.startswith(LONG)
     assert fit_values(content, 1000) == (f"{LONG} {LONG}", 0), "cutting would not be enough: it is refused elsewhere"

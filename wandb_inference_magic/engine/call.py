@@ -18,6 +18,7 @@ from ..replies import CallProgress, ReplyBuilder
 from ..schemas import Mismatch
 from ..text import known_keys
 from .relax import does_not_fit, refused, refused_answer, relax_response_format, repair_request
+from .request import without_oldest_turns
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -102,7 +103,7 @@ class ModelCall:
                 self.begin_repair(mismatch)
 
     async def send(self, client: AsyncOpenAI) -> None:
-        """Send the current request. Retry it if useful, and relax the response format if the model refuses it.
+        """Send the current request. Retry it if useful, and relax it if that is what the model refuses.
 
         Raises
         ------
@@ -275,7 +276,12 @@ class ModelCall:
         return error
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
-        """Return the request with a relaxed response format; None if the format was not what the model refused."""
+        """Return the request in a form that the service may accept, or None if it refused something else.
+
+        The format of the response is relaxed, or the oldest turns of the thread are left out.
+        """
+        if error.is_too_long:
+            return without_oldest_turns(self.sent)
         has_taken = self._command.session.models.takes_format(self.sent)
         return relax_response_format(self.sent, self.spec.schema, error, has_taken=has_taken)
 

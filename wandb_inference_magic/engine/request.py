@@ -83,6 +83,7 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
         notices=tuple(filter(None, notices)),
         known=known,
         cut_values=counted + cut_values(spec.prompt),
+        left_out=conversation.left_out,
     )
     if spec.adds_json_mode:
         request = request.in_json_mode()
@@ -196,11 +197,30 @@ def _tokens_of(system: str | None) -> int:
     return estimate_messages([{"content": system}]) if system else 0
 
 
+def without_oldest_turns(request: PreparedRequest) -> PreparedRequest | None:
+    """Return a request without the older half of the thread's turns, or None if it has none."""
+    turns = request.earlier // 2
+    if not turns:
+        return None
+    dropped = -(-turns // 2)
+    messages = request.messages
+    first = int(messages[0]["role"] == "system")
+    before, left_out = _describe_left_out(request.left_out, request.known), request.left_out + dropped
+    notices = (one for one in request.notices if one != before)
+    return replace(
+        request.with_body(messages=[*messages[:first], *messages[first + 2 * dropped :]]),
+        earlier=request.earlier - 2 * dropped,
+        left_out=left_out,
+        notices=(*notices, _describe_left_out(left_out, request.known)),
+    )
+
+
 def _describe_left_out(turns: int, known: Model | None) -> str:
-    if not turns or known is None:
+    if not turns:
         return ""
     which = "oldest turn was" if turns == 1 else f"{turns} oldest turns were"
-    return f"The thread does not fit into the model's context of {known.context:,} tokens: its {which} not sent."
+    context = f" of {known.context:,} tokens" if known and known.context else ""
+    return f"The thread does not fit into the model's context{context}: its {which} not sent."
 
 
 def _describe_cut(values: int, known: Model | None, *, is_set: bool = False) -> str:

@@ -63,6 +63,8 @@ class ErrorForm:
         cause says.
     unless_retry_after : bool
         Only if the service does not ask for a short wait before the next try.
+    is_too_long : bool
+        Whether the messages have more tokens than the model's context, or the service, has room for.
     """
 
     cause: Cause
@@ -75,6 +77,7 @@ class ErrorForm:
     waits: Waits | None = None
     affects_all: bool | None = None
     unless_retry_after: bool = False
+    is_too_long: bool = False
 
     def fits(self, status: int | None, text: str, places: Mapping[str, bool], *, asks_to_wait: bool) -> bool:
         """Return whether this row describes an error. `places` says which values of `at` apply."""
@@ -294,8 +297,8 @@ CAUSES: Final = (
     ),
     _unknown_address(_CHECK_ADDRESS, (200, 400, None), _UNKNOWN_ADDRESS, at="list"),
     _unknown_either((200, 400, 404, 405, 501, None), _UNKNOWN_ADDRESS),
-    _not_accepted(_SHORTEN, (400, 413, 422, 500, None), _TOO_LONG, affects_all=False),
-    _not_accepted(_SHORTEN, (429,), "request too large", affects_all=False),
+    _not_accepted(_SHORTEN, (400, 413, 422, 500, None), _TOO_LONG, affects_all=False, is_too_long=True),
+    _not_accepted(_SHORTEN, (429,), "request too large", affects_all=False, is_too_long=True),
     ErrorForm(
         "request",
         "{service} cannot load the model {model!r}: its machine has too little memory.",

@@ -137,7 +137,7 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
         waits=form.waits,
         affects_all=affects_all,
     )
-    error.generated = body.generated
+    error.generated, error.is_too_long = body.generated, form.is_too_long
     if context.model and body.generated is None:
         # The name of a model can have any words.
         error.refuses_format = refuses_format(

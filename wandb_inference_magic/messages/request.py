@@ -40,7 +40,7 @@ class PreparedRequest:
 
     `body` includes the messages; parameters that have no option are in its `extra_body`. `earlier` is how many of the
     messages come from the thread. `notices` is what the user should know. `known` is what the catalog has about the
-    model. `cut_values` is how many values in the prompt were cut.
+    model. `cut_values` is how many values in the prompt were cut, `left_out` how many turns of the thread are not sent.
     """
 
     endpoint: Endpoint
@@ -52,6 +52,7 @@ class PreparedRequest:
     notices: tuple[str, ...] = ()
     known: Model | None = None
     cut_values: int = 0
+    left_out: int = 0
 
     @property
     def messages(self) -> list[Message]:
