@@ -149,19 +149,21 @@ class Fault:
     expected: tuple[str, ...]
     options: str = ""
     kept: str = ""
+    # A thread that is too long is sent once more, without the turn before this one.
+    times: int = 1
 
 
 PART = "Half an answer"
 FAULTS = [
     Fault("400, a parameter", refused(400, "temperature must be at most 1"), ("did not accept the request", "temperature must be")),
-    Fault("400, prompt too long", refused(400, "maximum context length is 8192 tokens"), ("maximum context length", "Shorten the prompt")),
+    Fault("400, prompt too long", refused(400, "maximum context length is 8192 tokens"), ("maximum context length", "Shorten the prompt"), times=2),
     Fault("401, wrong key", refused(401, "Invalid Authentication"), ("did not accept the key", "No key was sent", "Invalid Auth")),
     Fault("402, credit used up", refused(402, "You exceeded your current quota"), ("credit or spending limit", "exceeded your current")),
     Fault("402, fewer tokens", refused(402, "This request requires more credits, or fewer max_tokens. You requested up to 65536 tokens, but can only afford 12000."), ("longest reply", "Lower --max-tokens", "afford 12000")),
     Fault("403, country", refused(403, "Country, region, or territory not supported"), ("refused the request", "a region it serves")),
     Fault("403, organization", refused(403, "The inference gateway is not enabled for your organization"), ("refused", "administrator", "gateway")),
     Fault("404, unknown model", refused(404, "The requested resource was not found"), ("does not know the model", "%wbmodels")),
-    Fault("413, body too large", refused(413, "Request too large"), ("did not accept the request", "too large")),
+    Fault("413, body too large", refused(413, "Request too large"), ("did not accept the request", "too large"), times=2),
     Fault("422, a parameter", refused(422, "reasoning_effort is not supported"), ("did not accept the request", "reasoning_effort")),
     Fault("422, with detail", detail, ("did not accept the request", "top_k")),
     Fault("418, unheard of", refused(418, "I'm a teapot"), ("status 418", "teapot")),
@@ -180,7 +182,7 @@ FAULTS = [
     Fault("429, personal account", refused(429, "This isn't available for personal accounts"), ("personal account", "--project")),
     Fault("429, a long wait", refused(429, "slow down", Retry_After="600"), ("too many requests", "asks to wait 10 min", "Run it again in 10 min")),
     Fault("500, not supported", refused(500, "image input is not supported"), ("did not accept", "image input is not supported")),
-    Fault("error first, status 200", first_error, ("did not accept", "exceeds the available context size", "Shorten")),
+    Fault("error first, status 200", first_error, ("did not accept", "exceeds the available context size", "Shorten"), times=2),
     Fault("no choices at all", text('{"choices": []}'), ("answered without a reply",)),
     Fault("redirect", lambda answer: answer.json({}, 308, Location="http://127.0.0.1:9/v1"), ("redirected", "--endpoint URL")),
     Fault("web page, status 200", page(), ("not with a reply of a model", "web page")),
@@ -312,7 +314,7 @@ def test_a_fault_is_reported_and_leaves_kernel_and_thread_intact(
 ) -> None:
     kernel.run("%wbchat --new Before")
     kernel.run("_wbreply = None")
-    service.then(fault.script)
+    service.then(*[fault.script] * fault.times)
     run = kernel.run(f"%wbchat {fault.options} Now")
     assert not run.ok
     error = run.error
