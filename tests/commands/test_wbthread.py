@@ -354,6 +354,9 @@ def test_a_long_thread_is_trimmed_with_a_notice(kernel_with_catalog: Kernel, wan
     assert notice in run.text
     assert "turn 3 · 2 earlier messages" in run.text
     assert kernel_with_catalog.value("_wbreply.notices") == (notice,)
+    run = kernel_with_catalog.run("%wbchat --max-tokens 290 turn 4")
+    reserved = "model's context of 300 tokens, of which 290 are for the reply (max_tokens): its 3 oldest turns"
+    assert reserved in run.text
 
 
 def test_an_image_that_a_model_cannot_see_is_announced(kernel_with_catalog: Kernel, wandb: Wandb) -> None:

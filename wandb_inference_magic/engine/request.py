@@ -69,9 +69,9 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
         "" if sees else _describe_unseen(thread.turns[: place.before]),
         *spec.notices,
         f"{model} is not known to call tools: it may answer without them." if calls_no_tools else "",
-        _describe_left_out(conversation.left_out, known),
-        _describe_cut(counted, known),
-        _describe_cut(cut_values(spec.prompt), None, is_set=settings.value_tokens is not None),
+        _describe_left_out(conversation.left_out, known, body),
+        _describe_cut(counted, _context(known, body)),
+        _describe_cut(cut_values(spec.prompt), is_set=settings.value_tokens is not None),
     )
     request = PreparedRequest(
         endpoint=endpoint,
@@ -205,31 +205,40 @@ def without_oldest_turns(request: PreparedRequest) -> PreparedRequest | None:
     dropped = -(-turns // 2)
     messages = request.messages
     first = int(messages[0]["role"] == "system")
-    before, left_out = _describe_left_out(request.left_out, request.known), request.left_out + dropped
+    known, body, left_out = request.known, request.body, request.left_out + dropped
+    before = _describe_left_out(request.left_out, known, body)
     notices = (one for one in request.notices if one != before)
     return replace(
         request.with_body(messages=[*messages[:first], *messages[first + 2 * dropped :]]),
         earlier=request.earlier - 2 * dropped,
         left_out=left_out,
-        notices=(*notices, _describe_left_out(left_out, request.known)),
+        notices=(*notices, _describe_left_out(left_out, known, body)),
     )
 
 
-def _describe_left_out(turns: int, known: Model | None) -> str:
+def _describe_left_out(turns: int, known: Model | None, body: Mapping[str, Any]) -> str:
     if not turns:
         return ""
     which = "oldest turn was" if turns == 1 else f"{turns} oldest turns were"
-    context = f" of {known.context:,} tokens" if known and known.context else ""
-    return f"The thread does not fit into the model's context{context}: its {which} not sent."
+    return f"The thread does not fit into {_context(known, body)}: its {which} not sent."
 
 
-def _describe_cut(values: int, known: Model | None, *, is_set: bool = False) -> str:
+def _context(known: Model | None, body: Mapping[str, Any]) -> str:
+    """Describe a model's context, and what the user has reserved of it for the reply."""
+    if known is None or known.context is None:
+        return "the model's context"
+    limit = reply_limit(body)
+    reserved = f", of which {limit:,} are for the reply (max_tokens)" if limit else ""
+    return f"the model's context of {known.context:,} tokens{reserved}"
+
+
+def _describe_cut(values: int, context: str = "", *, is_set: bool = False) -> str:
     """Say that values were cut: to fit the context of a model, to `value_tokens` if that is set, or to some items."""
     if not values:
         return ""
     which = "A value in the prompt was" if values == 1 else f"{values} values in the prompt were"
-    if known:
-        return f"{which} cut to fit the model's context of {known.context:,} tokens."
+    if context:
+        return f"{which} cut to fit {context}."
     if is_set:
         return f"{which} cut to the setting value_tokens."
     return f"{which} cut to the first items. To send all of them: {{{{ name | whole }}}}."
