@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kernels import Kernel, Run
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
-from service import Answer, Endless, Service, Streamed, refused, usage
+from service import Answer, Endless, Service, Streamed, chunk, refused, usage
 
 COMPARE = "%%wbchat -m test/a -m test/b\nWho are you?"
 
@@ -114,6 +114,59 @@ def test_the_cell_fails_if_all_models_fail(kernel: Kernel, service: Service) -> 
     run = kernel.run(COMPARE)
     assert "None of the models answered." in run.error
     assert "test/a" in run.error
+
+
+def breaking_off(one: Answer) -> None:
+    one.start()
+    one.event(chunk({"content": "Half an answer"}))
+    one.event({"object": "error", "message": "CUDA out of memory on node 7", "code": 500})
+    one.end()
+
+
+def test_the_words_of_the_service_are_with_a_reply_that_broke_off(kernel: Kernel, service: Service) -> None:
+    by_model(service, a=breaking_off, b=Streamed(["B."]))
+    run = kernel.run(COMPARE)
+    assert run.ok
+    assert "Half an answer" in markdown(run)
+    assert "CUDA out of memory on node 7" in markdown(run)
+    assert "CUDA out of memory on node 7" in kernel.value("_wbreply[0].notices")[0]
+    assert kernel.value("(_wbreply[1].notices, _wbreply[0].incomplete)") == (
+        (),
+        "The service stopped the reply with an error.",
+    )
+    by_model(service, a=breaking_off, b=refused(400, "Unknown name 'seed'"))
+    error = kernel.run(COMPARE).error
+    assert "None of the models answered." in error
+    assert "test/a: The service stopped the reply with an error." in error
+    assert "CUDA out of memory on node 7" in error
+    assert "test/b: The endpoint" in error
+    assert "Unknown name 'seed'" in error
+
+
+def test_validators_run_in_the_thread_of_the_cell_and_an_answer_is_repaired(kernel: Kernel, service: Service) -> None:
+    kernel.run(
+        "import threading\nthreads = set()\n"
+        "from pydantic import BaseModel, field_validator\n"
+        "class Small(BaseModel):\n"
+        "    x: int\n"
+        "    @field_validator('x')\n"
+        "    def small(cls, x):\n"
+        "        threads.add(threading.current_thread().name)\n"
+        "        assert x < 10, 'too large'\n"
+        "        return x"
+    )
+    answers = {"test/a": ['{"x": 5}'], "test/b": ['{"x": 50}', '{"x": 6}'], "test/c": ['{"x": 51}', '{"x": 52}']}
+
+    def answer(one: Answer) -> None:
+        Streamed([answers[one.received.body["model"]].pop(0)])(one)
+
+    service.always = answer
+    run = kernel.run("%%wbchat -m test/a -m test/b -m test/c --schema Small\nHow many?")
+    assert run.ok
+    assert kernel.value("threads") == {"MainThread"}
+    assert kernel.value("[one.parsed and one.parsed.x for one in _wbreply]") == [5, 6, None]
+    assert kernel.value("_wbreply[2].incomplete") == "not what was asked for"
+    assert len(service.chats) == 5
 
 
 def test_a_busy_model_is_called_again(kernel: Kernel, service: Service) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -10,12 +9,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..client import stream_chat
-from ..concurrency import HAS_THREADS
 from ..errors import InferenceError, inference_error_in
 from ..failures import retry_delay
 from ..messages import ADDED_JSON_MODE, CURRENT_CALL, added_up, notices_below, read_json
 from ..replies import CallProgress, ReplyBuilder
-from ..schemas import Mismatch
 from ..text import known_keys
 from .relax import does_not_fit, refused, refused_answer, relax_response_format, repair_request
 from .request import without_oldest_turns
@@ -24,6 +21,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
     from ..messages import PreparedRequest, Reply
+    from ..schemas import Mismatch
     from ..session import Command, Share
     from ..spending import Reservation
     from .spec import ChatSpec
@@ -83,24 +81,6 @@ class ModelCall:
     def builder(self) -> ReplyBuilder:
         """The ReplyBuilder of the current request."""
         return self.progress.builder
-
-    async def receive(self, client: AsyncOpenAI) -> Any:
-        """Receive the answer and return its parsed value; None if neither a schema nor JSON was requested.
-
-        Raises
-        ------
-        Exception
-            Any error; `explained` converts it to an InferenceError.
-        """
-        while True:
-            await self.send(client)
-            try:
-                if self.spec.schema is None or not HAS_THREADS:
-                    return self.parsed()
-                # In another thread: a validator of the user's may take long, and other calls go on.
-                return await asyncio.to_thread(self.parsed)
-            except Mismatch as mismatch:
-                self.begin_repair(mismatch)
 
     async def send(self, client: AsyncOpenAI) -> None:
         """Send the current request. Retry it if useful, and relax it if that is what the model refuses.

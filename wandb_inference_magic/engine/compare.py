@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import usd
+from ..concurrency import InFlight
 from ..errors import InferenceError, Interrupted
 from ..replies import CallProgress, Listener, ReplyBuilder
+from ..schemas import Mismatch
 from ..spending import Reservation
 from .call import ModelCall
 from .request import NOWHERE, prepare_request, trace_inputs
@@ -77,12 +78,20 @@ def run_comparison(
         ):
             replies = _compared(command, listener, contenders, trace, interrupts, place)
             interrupts.late = Interrupted(f"The replies are complete: they are in {place}.", partial=replies)
-    errors = [one.progress.error for one in contenders]
-    if errors[0] is not None and None not in errors:
-        raise InferenceError(
-            "None of the models answered.", why=errors[0].what, remedy=errors[0].remedy, cause=errors[0].cause
-        )
+    _check_answered(contenders)
     return replies
+
+
+def _check_answered(contenders: Sequence[_Contender]) -> None:
+    """Raise if no model answered. The error has the reason of each."""
+    errors = {one.model: one.progress.error for one in contenders}
+    reasons = {model: f"{error.what} {error.why}".strip() for model, error in errors.items() if error is not None}
+    first = next(iter(errors.values()))
+    if first is None or len(reasons) < len(errors):
+        return
+    of_all = set(reasons.values())
+    why = of_all.pop() if len(of_all) == 1 else " ".join(f"{model}: {reason}" for model, reason in reasons.items())
+    raise InferenceError("None of the models answered.", why=why, remedy=first.remedy, cause=first.cause)
 
 
 def _too_expensive(model: str, error: InferenceError, reserved: float) -> InferenceError:
@@ -102,17 +111,10 @@ def _compared(
     place: str,
 ) -> list[Reply]:
     """Send all requests together, then draw, keep and return the replies."""
-    calls = [one for one in contenders if one.call is not None]
     interrupted = ""
     listener.start(*(one.progress for one in contenders))
     try:
-        if calls:
-            command.session.loop.run(
-                _receive_all(calls, command.client()),
-                meanwhile=listener.redraw,
-                every=listener.interval,
-                interrupts=interrupts,
-            )
+        _receive_all(command, listener, [one for one in contenders if one.call is not None], interrupts)
     except KeyboardInterrupt:
         interrupted = "interrupted"
     replies = [one.reply(interrupted) for one in contenders]
@@ -127,8 +129,26 @@ def _compared(
     return replies
 
 
-async def _receive_all(contenders: Sequence[_Contender], client: AsyncOpenAI) -> None:
-    await asyncio.gather(*(one.receive(client) for one in contenders))
+def _receive_all(
+    command: Command, listener: Listener, contenders: Sequence[_Contender], interrupts: Interrupts
+) -> None:
+    """Receive all replies. This thread reads the answers, as in a chat; only the requests run on the event loop."""
+    in_flight: InFlight[_Contender] = InFlight(command.session.loop)
+    left = list(contenders)
+    for one in left:
+        in_flight.start(one, one.send(command.client()))
+    try:
+        while left:
+            in_flight.begin()
+            for one, failure in in_flight.take(listener.interval):
+                if one.end(failure, interrupts):
+                    in_flight.start(one, one.send(command.client()))
+                else:
+                    left.remove(one)
+            interrupts.check()
+            listener.redraw()
+    finally:
+        in_flight.cancel()
 
 
 class _Contender:
@@ -147,29 +167,54 @@ class _Contender:
         except InferenceError as error:
             self.progress.error = error
 
-    async def receive(self, client: AsyncOpenAI) -> None:
-        """Receive the reply. An error is stored, not raised."""
+    def send(self, client: AsyncOpenAI) -> Coroutine[Any, Any, None]:
+        """Return the sending of the current request, which runs on the event loop."""
+        assert self.call is not None
+        return self.call.send(client)
+
+    def end(self, failure: Exception | None, interrupts: Interrupts) -> bool:
+        """Store the reply, or the error. Return whether another request must be sent for it."""
         assert self.call is not None
         try:
-            parsed = await self.call.receive(client)
-        except Exception as failure:  # noqa: BLE001 - reported in this model's column
-            error = self.call.explained(failure)
-            if error.cause != "answer":
-                self.progress.error = error
-                return
-            # An answer that does not fit is still a reply and can be compared.
-            reply = self.call.reply("not what was asked for")
-            reply.notices = (*reply.notices, f"{error.what} {error.why}".strip())
+            if failure is not None:
+                raise failure
+            # A validator of the user's may take long.
+            with interrupts.allowed(new_only=True):
+                parsed = self.call.parsed()
+        except Mismatch as mismatch:
+            try:
+                self.call.begin_repair(mismatch)
+            except InferenceError as error:
+                self._fail(error)
+                return False
+            return True
+        except Exception as error:  # noqa: BLE001 - reported in this model's column
+            self._fail(self.call.explained(error))
         else:
-            reply = self.call.reply()
-            reply.parsed = parsed
+            self.progress.ended = self.call.reply()
+            self.progress.ended.parsed = parsed
+        return False
+
+    def _fail(self, error: InferenceError) -> None:
+        if error.cause != "answer" or self.call is None:
+            self.progress.error = error
+            return
+        # An answer that does not fit is still a reply and can be compared.
+        reply = self.call.reply("not what was asked for")
+        reply.notices = (*reply.notices, f"{error.what} {error.why}".strip())
         self.progress.ended = reply
 
     def reply(self, interrupted: str = "") -> Reply:
-        """Return the reply, complete or partial."""
+        """Return the reply, complete or partial. One that failed says why."""
         if self.progress.ended is not None:
             return self.progress.ended
-        incomplete = self.progress.error.what if self.progress.error else interrupted
-        if self.call is not None:
-            return self.call.reply(incomplete)
-        return ReplyBuilder().build(asked_model=self.model, endpoint="", price=None, messages=(), incomplete=incomplete)
+        error = self.progress.error
+        incomplete = interrupted if error is None else error.what
+        if self.call is None:
+            builder = ReplyBuilder()
+            reply = builder.build(asked_model=self.model, endpoint="", price=None, messages=(), incomplete=incomplete)
+        else:
+            reply = self.call.reply(incomplete)
+        if error is not None:
+            reply.notices = (*reply.notices, f"{error.why} {error.remedy}".strip())
+        return reply
