@@ -368,6 +368,16 @@ def test_an_empty_prompt_of_a_chat_is_no_template(api: ModuleType, service: Serv
     assert service.received == []
 
 
+def test_a_parameter_that_is_none_is_as_if_it_were_not_given(api: ModuleType, service: Service) -> None:
+    current_session().settings.set(temperature=0.1)
+    api.chat("Hi", temperature=None, top_k=None)
+    assert service.last.body["temperature"] == 0.1
+    assert "top_k" not in service.last.body
+    api.map_prompts(["a"], "L {{ text }}")
+    api.map_prompts(["a"], "L {{ text }}", temperature=None, top_k=None)
+    assert len(service.chats) == 2, "the answer on disk was used"
+
+
 def test_ordinary_arguments_of_other_types_are_taken(api: ModuleType, service: Service) -> None:
     service.always = completion("{}")
     api.chat("Hi", json=np.bool_(True), repair=0, images=None, tools=None, temperature=np.float64(0.5))

@@ -64,3 +64,14 @@ def test_a_container_is_cut_to_its_first_items_with_a_notice_or_sent_whole(kerne
     kernel.run("rows = [{'x': numbers}, {'x': [1]}]")
     run = kernel.run("%%wbmap rows\nRead {{ x }}")
     assert "Values were cut in the prompts of 1 row" in run.text
+
+
+def test_a_value_that_is_cut_in_the_system_prompt_is_reported_in_chats_and_maps(
+    kernel: Kernel, service: Service
+) -> None:
+    kernel.run("items = list(range(3000))\ndata = ['a', 'b']")
+    cut = "A value in -s was cut. To send all of it: {{ name | whole }}."
+    for cell in ("%%wbchat --once -s 'S {{ items }}'\nHi", "%%wbmap data -s 'S {{ items }}' -o m\nHi {{ text }}"):
+        assert cut in kernel.run(cell).text
+        assert "2,000 more left out" in service.last.body["messages"][0]["content"]
+    assert cut not in kernel.run("%%wbchat --once -s 'S {{ items | whole }}'\nHi").text

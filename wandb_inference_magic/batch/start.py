@@ -114,7 +114,7 @@ def start(
         cache=cache,
         seen=seen,
     )
-    run.results.notice(*likely_mistakes(spec, rows), *_values_to_cut(run), *spec.notices)
+    run.results.notice(*likely_mistakes(spec, rows), *_values_to_cut(run), *spec.chat.notices, *spec.notices)
     return run
 
 

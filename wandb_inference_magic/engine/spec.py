@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 from ..catalog import SAMPLING, check_parameter
 from ..errors import InferenceError
 from ..messages import DEFAULT_THREAD
-from ..prompts import Image, TextOfImages, read_image, refuse_empty, render, to_prompt, with_images, with_text_after
+from ..prompts import (
+    Image,
+    TextOfImages,
+    cut_values,
+    read_image,
+    refuse_empty,
+    render,
+    to_prompt,
+    with_images,
+    with_text_after,
+)
 from ..schemas import ResultText, read_schema, read_tools, schema_of
 from .python_arguments import json_values
 
@@ -19,6 +29,7 @@ if TYPE_CHECKING:
     from ..schemas import Schema, Toolbox
 
 QUESTION: Final = "Explain this error, and how to fix it."
+CUT_IN_SYSTEM: Final = "A value in -s was cut. To send all of it: {{ name | whole }}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +156,7 @@ def spec_from_options(options: PromptOptions, names: Mapping[str, Any]) -> ChatS
         thread=None,
         schema=read_schema(options.schema, names) if options.schema else None,
         repair=not options.no_repair,
+        notices=(CUT_IN_SYSTEM,) if options.system and cut_values(options.system) else (),
     )
 
 
@@ -181,7 +193,7 @@ def spec_from_python(prompt: Content, *, parameters: Mapping[str, Any], schema: 
     ----------
     prompt : Content
     parameters : mapping
-        The parameters of the service.
+        The parameters of the service. One that is None is as if it were not given.
     schema : object
         What the answer must look like, in any form; None for any answer.
     **how
@@ -196,7 +208,7 @@ def spec_from_python(prompt: Content, *, parameters: Mapping[str, Any], schema: 
         check_parameter(name, in_python=True)
     return ChatSpec(
         prompt=prompt,
-        parameters=tuple(json_values(parameters).items()),
+        parameters=tuple(json_values({name: one for name, one in parameters.items() if one is not None}).items()),
         schema=None if schema is None else schema_of(schema),
         **{"thread": None, **how},
     )
