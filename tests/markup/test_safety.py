@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from time import process_time
 
 import pytest
 from hypothesis import given, strategies as st
 from inert import HOSTILE, assert_inert, parsed
+from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from wandb_inference_magic.markup.literal import safe_inline
 from wandb_inference_magic.markup.sanitize import sanitize_markdown
@@ -220,6 +222,32 @@ def test_malformed_text_is_shown(text: str) -> None:
     shown = sanitize_markdown(text)
     assert_inert(shown, for_pandoc=False)
     shown.encode()
+
+
+SHORTCODES = [
+    "The key: `{{< env KEY >}}` here",
+    "``a `{{< env KEY >}}` b``",
+    "```yaml\nkey: {{< env KEY >}}\n```",
+    "- x\n\n  ~~~\n  {{< env KEY >}}\n  ~~~\n",
+    "> ```r\n> {{< env KEY >}}\n> ```",
+    "    {{< env KEY >}}\n",
+    "| a | b |\n|---|---|\n| `{{< env KEY >}}` | 2 |\n",
+    "[`{{< env KEY >}}`](https://a.example/{{<env>}}) ![{{< env KEY >}}](http://a.example/{{<env>}}.png)",
+    "[x](file:{{<env>}}) <http://a.example/{{<env>}}> text {{< env KEY >}}",
+    "$x_{{<env>}} \\text{{<env>}} \\mathrm{{<env>}}$ and\n$$\nx^{{<env>}}\n$$\n\\\\[ \\frac{{<env>}}{2} \\\\]",
+    "`$a` and `{{< env $KEY >}}` $b <div>{{< env KEY >}}</div>",
+]
+# As Quarto does, which reads such a block as it is.
+WITHOUT_SHORTCODES = re.compile(r"^[> ]*(`{3,}|~{3,})[^\n]*\{shortcodes=false\}\n.*?^[> ]*\1", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("text", [*SHORTCODES, "\n\n".join(SHORTCODES)])
+def test_quarto_finds_no_shortcode_in_a_reply(text: str) -> None:
+    shown = sanitize_markdown(text)
+    assert "{{<" not in WITHOUT_SHORTCODES.sub("", shown), shown
+    page = unescape(re.sub(r"<[^>]*>", "", markdown2html_mistune(shown)))
+    assert page.count("{{< env KEY >}}") == text.count("{{< env KEY >}}"), page
+    assert "shortcodes" not in page
 
 
 def test_text_that_cannot_be_rewritten_is_shown_as_code() -> None:

@@ -30,6 +30,9 @@ _BRACKET_MARK: Final = re.compile(
 # an element's boundaries. GitHub's documentation names the same element for this.
 DOLLAR: Final = r"\$"
 DOLLAR_APART: Final = r"<span>\$</span>"
+# Quarto runs a shortcode in code too: one shows a variable of the environment, another loads an address.
+_SHORTCODE: Final = "{{<"
+_NO_SHORTCODES: Final = " {shortcodes=false}"
 
 
 def safe_inline(text: str) -> str:
@@ -63,7 +66,19 @@ def dollars_apart(markdown: str) -> str:
 def fenced(text: str, language: str = "") -> str:
     """Return a text as a code block that nothing in it can close."""
     fence = fence_around(text)
-    return f"{fence}{language}\n{text}\n{fence}"
+    return f"{fence}{fence_info(language, text)}\n{text}\n{fence}"
+
+
+def fence_info(language: str, code: str) -> str:
+    """Return what follows the opening fence of a code block: its language, and that it has no shortcodes."""
+    # nbconvert shows a language that it does not know.
+    return f"{language or 'text'}{_NO_SHORTCODES}" if _SHORTCODE in code else language
+
+
+def without_shortcodes(span: str) -> str:
+    """Return a code span as two, where one would hold the begin of a shortcode."""
+    ticks = span[: len(span) - len(span.lstrip("`"))]
+    return span.replace(_SHORTCODE, f"{{{ticks}<span></span>{ticks}{_SHORTCODE[1:]}")
 
 
 def fence_around(code: str, fence: str = "```") -> str:
@@ -86,7 +101,7 @@ def _code_span(found: re.Match[str]) -> str:
     code = found[0]
     ticks = fence_around(code, "`")
     pad = " " if "`" in (code[0], code[-1]) else ""
-    return f"{ticks}{pad}{code}{pad}{ticks}"
+    return without_shortcodes(f"{ticks}{pad}{code}{pad}{ticks}")
 
 
 def tex_marks(content: str, edits: Sequence[tuple[int, int, str]]) -> Iterator[tuple[int, int, str]]:

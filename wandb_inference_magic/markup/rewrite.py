@@ -18,7 +18,17 @@ from ..text import safe_plain
 from .cells import ROW_OF_DASHES, keep_cells
 from .front_end_parsers import maths_in_code
 from .links import host_of, is_link, linked, may_load, quoted_url, unlinked
-from .literal import dollars_apart, fence_around, literal, literal_line, maths_as_code, safe_inline, tex_marks
+from .literal import (
+    dollars_apart,
+    fence_around,
+    fence_info,
+    literal,
+    literal_line,
+    maths_as_code,
+    safe_inline,
+    tex_marks,
+    without_shortcodes,
+)
 from .parser import block_parser, expanded, top_blocks
 
 if TYPE_CHECKING:
@@ -187,7 +197,7 @@ class Rewriting:
         is_closed = end - start - 1 > token.content.count("\n")
         language = _language(token.info)
         is_cut, is_open = maths_in_code("\n".join([f"{prefix}{fence}", *self._lines[start + 1 : end]]), language)
-        self._lines[start] = f"{before}{prefix}{fence}{'' if is_cut else language}"
+        self._lines[start] = f"{before}{prefix}{fence}{fence_info('' if is_cut else language, token.content)}"
         self._lines[end - 1] = closing if is_closed else f"{self._lines[end - 1]}\n{closing}"
         if is_open:
             after = "\n".join(takewhile(str.strip, self._source[end:]))
@@ -216,7 +226,8 @@ class Rewriting:
         """Put a fence around lines."""
         fence = fence_around("\n".join(self._lines[start:end]))
         is_cut, _ = maths_in_code("\n".join(self._lines[start:end]), language)
-        self._lines[start] = f"{fence}{'' if is_cut else language}\n{self._lines[start]}"
+        info = fence_info("" if is_cut else language, "\n".join(self._lines[start:end]))
+        self._lines[start] = f"{fence}{info}\n{self._lines[start]}"
         self._lines[end - 1] += f"\n{fence}"
 
     def _rewrite_indented_code(self, token: Token, start: int, end: int) -> None:
@@ -309,7 +320,7 @@ class Rewriting:
     def _shown(self, span: Span, *, in_link: bool) -> str:
         """Return what replaces an element other than a link with a label."""
         if span.kind == "backticks":
-            return span.source
+            return without_shortcodes(span.source)
         if span.kind == "no_code":
             # In a table `_replace` adds a backslash to each pipe. After two of them, marked would end the cell.
             return dollars_apart(safe_inline(span.source)).replace(r"\|", "&#124;" if self._table else r"\|")
@@ -346,7 +357,7 @@ def _destination(href: str) -> str:
     if is_link(href):
         return f"]({quoted_url(href)})"
     shown = re.sub(r"[`|\s]", " ", safe_plain(href)).strip() or "nowhere"
-    return f" (`{shown}`)"
+    return f" ({without_shortcodes(f'`{shown}`')})"
 
 
 def _is_uncertain(span: Span) -> bool:
