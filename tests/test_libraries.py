@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from environments import clean_environment
@@ -159,3 +160,30 @@ def test_a_library_that_cannot_be_imported_is_named(service: Service, tmp_path: 
             assert run.error.startswith(f"The package {name} cannot be imported.")
             assert "which is too old" in run.error
             assert name == "markdown_it" or service.chats == []
+
+
+@pytest.mark.parametrize("call", ["%wbchat hi", "%wbmodels", "import wandb_inference_magic as w; w.client()"])
+def test_a_library_that_another_installation_has_made_too_old_is_named(
+    service: Service, tmp_path: Path, call: str
+) -> None:
+    work, layer = tmp_path / "work", tmp_path / "layer"
+    work.mkdir()
+    for folder in ("openai", "openai-0.28.1.dist-info"):
+        (layer / folder).mkdir(parents=True)
+    (layer / "openai" / "__init__.py").write_text("class ChatCompletion: ...\n")
+    (layer / "openai-0.28.1.dist-info" / "METADATA").write_text("Name: openai\nVersion: 0.28.1\n")
+    variables = service.environment | {"PYTHONPATH": str(layer)}
+    with running_kernel(clean_environment(tmp_path) | variables, work) as kernel:
+        assert kernel.run("%load_ext wandb_inference_magic").ok
+        error = kernel.run(call).error
+    assert "The package openai is too old: 0.28.1 is installed, and 1.55.3 or newer is needed." in error
+    assert 'Run: pip install --upgrade "openai>=1.55.3".' in error
+    assert service.chats == []
+
+
+def test_a_compiled_package_hides_nothing(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = package(work / "site-packages") / "__init__.cpython-311-x86_64-linux-gnu.so"
+    module = ModuleType(NAME)
+    module.__file__ = str(compiled)
+    monkeypatch.setitem(sys.modules, NAME, module)
+    check_libraries(NAME)

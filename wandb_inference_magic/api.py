@@ -12,7 +12,8 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .config import INTO
-from .errors import InferenceWarning, Interrupted
+from .errors import InferenceError, InferenceWarning, Interrupted
+from .libraries import unusable_library
 from .session import current_session
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ def _entry(function: Callable[P, T]) -> Callable[P, T]:
             raise
         except KeyboardInterrupt:
             raise Interrupted from None
+        except InferenceError:
+            raise
+        except Exception as failure:
+            if (unusable := unusable_library(failure)) is None:
+                raise
+            raise unusable from failure
 
     return run
 

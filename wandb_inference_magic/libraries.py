@@ -1,4 +1,4 @@
-"""Libraries that cannot be used: Python finds a file of the user in their place, or they cannot be imported.
+"""Libraries that cannot be used: a file of the user hides them, they are too old, or they cannot be imported.
 
 A notebook's folder comes first where Python looks.
 """
@@ -6,6 +6,7 @@ A notebook's folder comes first where Python looks.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -48,6 +49,8 @@ def unusable_library(failure: BaseException) -> InferenceError | None:
     for name in dict.fromkeys(_modules_of(failure)):
         if (own := _own_file(name)) is not None:
             return _hidden(name, own)
+    if (outdated := outdated_library()) is not None:
+        return outdated
     if isinstance(failure, ImportError) and failure.name:
         return None
     broken = [name for name, path in _imported_in(failure) if not _INSTALLED.isdisjoint(Path(path).parts)]
@@ -61,6 +64,34 @@ def unusable_library(failure: BaseException) -> InferenceError | None:
         remedy=f"Run: pip install --upgrade {name}. Then restart the kernel.",
         cause="missing",
     )
+
+
+def outdated_library() -> InferenceError | None:
+    """Return the error for the first library that is older than this package needs, or None if there is none.
+
+    Another `pip install` has replaced it: pip warns, and goes on.
+    """
+    # Imported here, because loading the extension imports this module.
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    # Without the package's own metadata, nothing is known of them.
+    with suppress(PackageNotFoundError):
+        for requirement in requires("wandb-inference-magic") or ():
+            # An optional one has its condition after it.
+            if needed := re.fullmatch(r"([\w.-]+)\s*>=\s*([\d.]+)", requirement):
+                name, least = needed.groups()
+                installed = version(name)
+                if _numbers(installed) < _numbers(least):
+                    return InferenceError(
+                        f"The package {name} is too old: {installed} is installed, and {least} or newer is needed.",
+                        remedy=f'Run: pip install --upgrade "{name}>={least}". Then restart the kernel.',
+                        cause="missing",
+                    )
+    return None
+
+
+def _numbers(release: str) -> list[int]:
+    return list(map(int, re.findall(r"\d+", release)))
 
 
 def _hidden(name: str, own: Path) -> InferenceError:
@@ -96,6 +127,9 @@ def _own_file(name: str) -> Path | None:
     # The usual case, and the only one that is quick.
     if found is None or folder is None or folder.name in _INSTALLED:
         return None
+    if any(folder.glob("*.dist-info")):
+        # Packages are installed in this folder too: a layer of a cloud service, or `pip install --target`.
+        return None
     elsewhere = [entry for entry in sys.path if not _is_same(entry, folder)]
     spec = PathFinder.find_spec(name, elsewhere)
     if spec is None or spec.origin is None or not spec.has_location:
@@ -115,7 +149,8 @@ def _found(name: str) -> Path | None:
 
 
 def _top(origin: Path) -> Path:
-    return origin.parent if origin.stem == "__init__" else origin
+    # A compiled one has its platform in its name.
+    return origin.parent if origin.name.partition(".")[0] == "__init__" else origin
 
 
 def _is_same(entry: str, folder: Path) -> bool:

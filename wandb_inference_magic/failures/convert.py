@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from ..config import WANDB_URL
 from ..errors import InferenceError, describe_exception, inference_error_in, quoted, without_thread
+from ..libraries import outdated_library
 from ..text import duration, library_message, redacted_value
 from .bodies import ErrorBody, read_error
 from .causes import CAUSES, ErrorForm, refuses_format
@@ -62,7 +63,7 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
         return _of_reply(failure, context)
     if isinstance(failure, openai.APIStatusError):
         return _of_status(failure, context)
-    return InferenceError(
+    return outdated_library() or InferenceError(
         "The request could not be made, or its reply could not be shown.",
         why=quoted(library_message(describe_exception(failure))),
         remedy="Check the options of the cell and the settings (%wbconfig). "
