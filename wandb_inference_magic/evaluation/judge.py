@@ -212,7 +212,7 @@ def judge(
         return judged, None
     spec = _spec(runs[0].spec)
     rows_to_judge = ListRows(questions)
-    prepared = PreparedRuns(command, [(rows_to_judge, spec, model)], magic="wbeval", use_cache=use_cache)
+    prepared = PreparedRuns(command.without_defaults(), [(rows_to_judge, spec, model)], magic="wbeval", use_cache=use_cache)
     outcome = prepared.send(progress=progress)
     judging = outcome.runs[0]
     judged.totals = judging.results.totals
@@ -258,9 +258,8 @@ def request_to_judge(command: Command, judge: str, run: BatchRun) -> PreparedReq
     """
     images = [part for part in parts_of(run.first.messages[-1]["content"]) if part.get("type") == "image_url"]
     prompt = [{"type": "text", "text": _TEXT}, *images] if images else _TEXT
-    return prepare_request(
-        command, replace(_spec(run.spec).chat, prompt=prompt, model=command.model_id(judge), thread=None)
-    )
+    chat = replace(_spec(run.spec).chat, prompt=prompt, model=command.model_id(judge), thread=None)
+    return prepare_request(command.without_defaults(), chat)
 
 
 def _spec(base: BatchSpec) -> BatchSpec:
