@@ -144,8 +144,11 @@ def test_a_judge_that_reads_text_only_is_refused_where_the_question_has_a_pictur
     api = start_api(**known_model_environment(wandb))
     # The catalog says what a model reads.
     api.models()
-    rows = [{"pic": PIL.Image.new("L", (2, 2)), "label": "yes"}]
+    # Any of the first rows may have it.
+    rows = [{"pic": pic, "label": "yes"} for pic in ("no picture", PIL.Image.new("L", (2, 2)))]
     asked = {"models": ["test/eyes"], "prompts": ["Again: {{ pic }}"], "truth": "label"}
+    with pytest.raises(InferenceError, match="test/small reads text only, and the prompt holds an image"):
+        api.evaluate(rows, "{{ pic }}", **asked | {"models": ["test/eyes", "test/small"]})
     with pytest.raises(InferenceError, match="test/small reads text only, and the prompt holds an image"):
         api.evaluate(rows, "{{ pic }}", judge="test/small", **asked)
     assert wandb.api.chats == []
