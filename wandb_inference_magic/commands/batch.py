@@ -87,6 +87,7 @@ def run_batch(
     with context.command.deferred_interrupts(what) as interrupts, cleared_on_error(canvas):
         with interrupts.allowed():
             prepared = prepare()
+        context.session.end_earlier_jobs()
         bar, preview = context.cell.is_interactive, is_notebook(context.shell)
         result = prepared.run(progress=partial(MapProgress, canvas, bar=bar, preview=preview))
         context.put(name, result.value)
