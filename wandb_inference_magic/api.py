@@ -377,6 +377,7 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
     if background:
         return _begun(command, batch_job(command, what, prepared, place=lambda *_: "`partial` of this error"))
     with command.deferred_interrupts(what) as interrupts:
+        command.session.end_earlier_jobs()
         result = prepared.run()
         complete = "The result is complete: it is the `partial` of this error."
         interrupts.late = Interrupted(complete, partial=result.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
@@ -32,8 +33,6 @@ Cause = Literal[
     "missing",  # something needed is missing: a package, the practice model, a request in the cassette
 ]
 
-# What validators and scorers of the user can raise besides exceptions: it ends one row, not the run.
-LEAVING: Final = (SystemExit, GeneratorExit)
 # Errors with these causes do not depend on the prompt.
 AFFECT_ALL: Final = ("key", "quota", "budget", "refused", "model", "missing")
 
@@ -257,6 +256,16 @@ def near_names(wrong: str, known: Iterable[str], *, least: float = 0.6) -> list[
     begun = [name for name in by_lower if len(wrong.strip("-")) > 1 and name.startswith(wrong.lower())]
     close = get_close_matches(wrong.lower(), list(by_lower), n=3, cutoff=least)
     return [by_lower[name] for name in dict.fromkeys((*begun, *close))][:3]
+
+
+def users_failures() -> tuple[type[BaseException], ...]:
+    """Return what `except` catches where the user's code runs: all that it raises but interrupts.
+
+    Among that are a cancellation, SystemExit, and the panics of Rust libraries such as polars, which are no Exception
+    and of which each library has a type of its own. Call it in the `except` clause.
+    """
+    raised = sys.exc_info()[0]
+    return () if raised is None or issubclass(raised, KeyboardInterrupt) else (raised,)
 
 
 def describe_exception(error: BaseException) -> str:

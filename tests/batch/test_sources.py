@@ -79,7 +79,11 @@ def test_a_source_may_hold_fewer_rows_than_it_says(api: ModuleType, service: Ser
     assert answers(api.map_prompts(Dataset(lambda: None), "{{ t }}", cache=False)) == ["yes"] * 6
 
 
-@pytest.mark.parametrize("failure", [OSError("the disk is gone"), KeyboardInterrupt()], ids=["failure", "interrupt"])
+@pytest.mark.parametrize(
+    "failure",
+    [OSError("the disk is gone"), KeyboardInterrupt(), BaseException("a panic in Rust")],
+    ids=["failure", "interrupt", "panic"],
+)
 def test_what_was_paid_for_is_in_the_error_if_a_row_cannot_be_read(
     api: ModuleType, service: Service, failure: BaseException
 ) -> None:

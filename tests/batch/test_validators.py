@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from asyncio import CancelledError
 from contextlib import nullcontext
 from types import ModuleType
 
@@ -36,7 +37,7 @@ def test_a_validator_that_leaves_ends_one_row(api: ModuleType, service: Service)
     assert "A validator of the schema failed. It raised SystemExit: 2." in out["reply_error"].tolist()[1]
 
 
-@pytest.mark.parametrize("error", [KeyError, ZeroDivisionError, SystemExit])
+@pytest.mark.parametrize("error", [KeyError, ZeroDivisionError, SystemExit, CancelledError])
 def test_a_validator_that_fails_on_one_answer_loses_none(
     api: ModuleType, service: Service, error: type[BaseException]
 ) -> None:

@@ -159,6 +159,12 @@ def test_the_line_magic_can_be_assigned_and_is_not_shown_twice(kernel: Kernel) -
     assert again.output["data"]["text/markdown"].startswith("Hello there.")
 
 
+@pytest.mark.parametrize("copied", ["copy.copy(r)", "copy.deepcopy(r)", "pickle.loads(pickle.dumps(r))"])
+def test_a_copy_of_a_reply_that_is_made_in_its_cell_is_shown(shared: SharedKernel, copied: str) -> None:
+    shared.kernel.run(f"import copy, pickle\nr = %wbchat --once hello\nother = {copied}")
+    assert shared.kernel.run("other").output["data"]["text/markdown"].startswith("Hello there.")
+
+
 @pytest.mark.short
 def test_a_question_mark_at_the_end_is_part_of_the_text(kernel: Kernel, service: Service) -> None:
     assert kernel.run("%wbchat what is pandas?").ok

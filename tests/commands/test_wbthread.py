@@ -310,6 +310,25 @@ def test_a_thread_is_exported_and_imported(kernel: Kernel, service: Service, tmp
     assert "Check the name and its folder." in nowhere
 
 
+def test_the_default_system_prompt_is_part_of_the_conversation(
+    kernel: Kernel, service: Service, tmp_path: Path
+) -> None:
+    for default, prompt in (("Be brief.", "one"), ("Be brief.", "two"), ("Be kind.", "three")):
+        kernel.run(f"%config WandbInference.system = {default!r}")
+        kernel.run(f"%wbchat {prompt}")
+    assert sent(service)[0] == "Be kind."
+    kernel.run("%wbchat -s 'Be a pirate.' four")
+    kernel.run("%wbchat five")
+    kernel.run(f"%wbthread --export {tmp_path}/talk.json")
+    messages = json.loads((tmp_path / "talk.json").read_text())
+    assert [one["content"] for one in messages if one["role"] != "assistant"] == [
+        *("Be brief.", "one", "two", "Be kind.", "three", "Be a pirate.", "four", "five")
+    ]
+    shown = kernel.run("%wbthread --show")
+    assert shown.text.count("[System] Be brief.") == 1
+    assert shown.output["data"]["text/markdown"].count("> System: ") == 3
+
+
 def test_the_examples_for_the_model_in_the_docs_are_sent_first(kernel: Kernel, service: Service) -> None:
     page = (Path(__file__).parent.parent.parent / "docs" / "howto" / "conversations.md").read_text(encoding="utf-8")
     section = page.partition("## Examples for the model")[2].partition("\n## ")[0]

@@ -19,6 +19,7 @@ from service import Answer, Script, Service, Wandb, completion, refused
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.prompts import render
+from wandb_inference_magic.session import current_session
 
 FRAME = pd.DataFrame({"n": range(24), "label": ["long"] * 12 + [None] * 12})
 
@@ -63,6 +64,15 @@ def test_the_comparison_follows_a_judge_who_agrees_with_itself(api: ModuleType, 
     assert str(pickle.loads(pickle.dumps(found))) == said
     # The shares are those of the 12 rows whose truth is known.
     assert found.summary[["rows", "right"]].values.tolist() == [[12, 12], [12, 0]]
+
+
+def test_the_judge_is_asked_without_the_defaults_of_the_settings(api: ModuleType, service: Service) -> None:
+    settings = current_session().settings
+    settings.system, settings.temperature, settings.max_tokens = "Be a pirate.", 1.5, 5
+    judged(api, service, lambda row, first: "long", FRAME.head(1))
+    assert service.chats[0].body["max_tokens"] == 5
+    assert [one["role"] for one in service.last.body["messages"]] == ["user"]
+    assert not {"temperature", "max_tokens"} & service.last.body.keys()
 
 
 def test_a_judgement_that_failed_is_asked_again_with_the_other_failures(api: ModuleType, service: Service) -> None:
@@ -134,8 +144,11 @@ def test_a_judge_that_reads_text_only_is_refused_where_the_question_has_a_pictur
     api = start_api(**known_model_environment(wandb))
     # The catalog says what a model reads.
     api.models()
-    rows = [{"pic": PIL.Image.new("L", (2, 2)), "label": "yes"}]
+    # Any of the first rows may have it.
+    rows = [{"pic": pic, "label": "yes"} for pic in ("no picture", PIL.Image.new("L", (2, 2)))]
     asked = {"models": ["test/eyes"], "prompts": ["Again: {{ pic }}"], "truth": "label"}
+    with pytest.raises(InferenceError, match="test/small reads text only, and the prompt holds an image"):
+        api.evaluate(rows, "{{ pic }}", **asked | {"models": ["test/eyes", "test/small"]})
     with pytest.raises(InferenceError, match="test/small reads text only, and the prompt holds an image"):
         api.evaluate(rows, "{{ pic }}", judge="test/small", **asked)
     assert wandb.api.chats == []

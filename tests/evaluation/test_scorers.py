@@ -145,10 +145,17 @@ def test_errors_of_a_scorer_that_differ_by_row_do_not_flood(api: ModuleType, ser
     assert str(evaluated(api, frame, prompt="{{ n }}?", models="test/x", scorer=scorer)).count("raised") == 5
 
 
-def test_a_scorer_that_fails_on_every_answer_says_nothing_of_the_candidates(api: ModuleType, service: Service) -> None:
+def panics(answer: str, truth: str) -> float:
+    raise BaseException("no_such_attribute, in Rust")
+
+
+@pytest.mark.parametrize("scorer", [lambda answer, truth: answer.no_such_attribute, panics], ids=["<lambda>", "panics"])
+def test_a_scorer_that_fails_on_every_answer_says_nothing_of_the_candidates(
+    api: ModuleType, service: Service, scorer: Any
+) -> None:
     by_model(service, x="good good bad bad", y="good bad bad -")
-    found = evaluated(api, scorer=lambda answer, truth: answer.no_such_attribute)
-    assert found.sentences == "No answer has a score by <lambda>: nothing is known."
+    found = evaluated(api, scorer=scorer)
+    assert found.sentences == f"No answer has a score by {scorer.__name__}: nothing is known."
     assert "no_such_attribute" in str(found)
     assert "A schema limits" not in str(found)
 

@@ -58,6 +58,31 @@ def test_a_cell_that_is_run_again_ends_its_job_and_goes_on(mapping: Kernel, held
     assert mapping.value("len(labelled.wait(60))") == 40
 
 
+@pytest.mark.parametrize(
+    ("code", "asked"),
+    [
+        ("%%wbmap df --limit 1\nOf {{ n }}?", "Of 0?"),
+        ("%%wbeval df --truth n --limit 1\nOf {{ n }}?", "Of 0?"),
+        ("%%wbchat\nHello", "Hello"),
+        ("from wandb_inference_magic import map_prompts\nmap_prompts(['Hello'], '{{ text }}')", "Hello"),
+    ],
+)
+def test_a_cell_that_is_run_again_without_a_job_ends_its_job(
+    mapping: Kernel, held: Held, service: Service, code: str, asked: str
+) -> None:
+    assert mapping.run("first = labelled").ok
+    # It looks, and sends nothing.
+    assert run(mapping, "%%wbmap df --dry-run\nOf {{ n }}?", cell_id="the-cell").ok
+    assert mapping.value("first.state") == "running"
+    service.always = completion("good")
+    again = run(mapping, code, cell_id="the-cell")
+    assert again.ok, again.error
+    assert mapping.value("first.state") == "cancelled"
+    assert ("Job 1 (%%wbmap df) is cancelled: " in again.text) == code.startswith("%%wb")
+    held.may.set()
+    assert service.last.body["messages"][-1]["content"] == asked
+
+
 def test_a_map_of_what_a_job_is_asking_waits_for_its_answers(mapping: Kernel, held: Held, service: Service) -> None:
     """Nothing is paid for twice."""
     again = run(mapping, MAP.replace("labelled", "again").replace("df ", "df.head(5) "), cell_id="another-cell")

@@ -81,6 +81,7 @@ def test_a_template_is_rendered(text: str, expected: str) -> None:
         ("a {{ unclosed", "Line 1 of the prompt", "--raw"),
         ("x\n{{ 1 / 0 }}", "Line 2 of the prompt: an expression raised ZeroDivisionError: division by zero", ""),
         ("{{ broken() }}", "an expression raised ValueError: no", ""),
+        ("{{ panics() }}", "In the prompt: an expression raised BaseException: in Rust", ""),
         ("a\n{% include name %}", "Line 2 of the prompt: another template cannot be used here", "write {{ name }}"),
         ("{% extends name %}", "Line 1 of the prompt: another template cannot be used here", "--raw"),
         ("{% import name as other %}", "Line 1 of the prompt: another template cannot be used here", ""),
@@ -93,8 +94,11 @@ def test_an_invalid_template_is_refused_with_its_line_number(text: str, message:
     def broken() -> None:
         raise ValueError("no")
 
+    def panics() -> None:
+        raise BaseException("in Rust")
+
     with pytest.raises(InferenceError) as refused:
-        rendered(text, broken=broken)
+        rendered(text, broken=broken, panics=panics)
     assert refused.value.cause == "option"
     assert message in refused.value.what
     assert refused.value.what.endswith("Nothing was sent.")

@@ -149,6 +149,10 @@ def test_the_error_of_a_tool_is_reported_with_the_lines_of_the_users_code() -> N
     assert ".py" not in failed.result
 
 
+class PanicException(BaseException):
+    """As PyO3 makes one for the panics of each library."""
+
+
 class ErrorWithoutText(Exception):
     def __str__(self) -> str:
         raise RuntimeError("not even this")
@@ -161,6 +165,7 @@ class ErrorWithoutText(Exception):
         (SystemExit(3), "SystemExit: 3\n"),
         (asyncio.CancelledError(), "CancelledError"),
         (GeneratorExit(), "GeneratorExit\n"),
+        (PanicException("of a Rust library"), "PanicException: of a Rust library\n"),
         (RecursionError("deep"), "RecursionError: deep\n"),
         (InferenceError("What.", why="Why.", cause="busy"), "InferenceError: What. Why.\n"),
         (ErrorWithoutText(), "ErrorWithoutText: "),

@@ -13,7 +13,7 @@ from threading import Event
 import pytest
 from environments import with_sitecustomize
 from kernels import Kernel
-from service import Answer, Service, Streamed, Wandb, completion, refused
+from service import Answer, Service, Streamed, Wandb, calling, completion, refused
 from trace_server import TraceServer
 
 LOAD = "%load_ext wandb_inference_magic"
@@ -320,6 +320,24 @@ def test_attributes_that_the_user_has_set_are_on_each_call(tracing_kernel: Kerne
     traced = sorted((one for name in names for one in traces.named(name)), key=lambda one: str(one["started_at"]))
     assert [one["attributes"].get("env") for one in traced] == ["class"] * 4 + [None] * 2
     assert ["wandb_inference" in one["attributes"] for one in traced] == [True, False] * 3
+
+
+def test_an_op_inside_another_leaves_its_figures_to_it(
+    tracing_kernel: Kernel, service: Service, traces: TraceServer
+) -> None:
+    tracing_kernel.run(f"{TRACE}\nfrom wandb_inference_magic import chat, map_prompts")
+    tracing_kernel.run("def look(q: str) -> str:\n    map_prompts(['a'], '{{ text }}')\n    return chat('inner').text")
+    service.then(calling(("look", '{"q": "z"}')))
+    run = tracing_kernel.run("%%wbchat --tools look\nouter")
+    assert run.ok, run.text
+    tracing_kernel.run(FLUSH)
+    outer, inner = traces.named("wbchat")
+    assert (inner["parent_id"], inner["summary"]["wandb_inference"]["calls"]) == (outer["id"], 1)
+    figures, output = outer["summary"]["wandb_inference"], outer["output"]
+    assert (figures["calls"], round(figures["seconds"], 3)) == (output["calls"], output["seconds"])
+    assert (output["calls"], figures["cost_usd"]) == (2, None)
+    # Tokens are those of all.
+    assert outer["summary"]["usage"]["test/model-a"]["prompt_tokens"] == 12 * 4
 
 
 def test_calls_from_python_are_traced_like_the_magics(

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import islice, tee
+from itertools import count, islice, tee
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..engine import ModelCall, does_not_fit, for_prompt, relax_response_format, repair_request
-from ..errors import InferenceError, describe_exception, quoted
+from ..errors import InferenceError, describe_exception, quoted, users_failures
 
 # Imported before a row is sent: when one fails because no more files can be opened, no module can be imported.
 from ..failures import to_inference_error as to_inference_error
@@ -134,22 +134,25 @@ class RowPrompts:
 
 
 def _rendered(rows: Rows, renderer: Callable[[], Callable[[Row], Content]]) -> Prompts:
-    number = 1
-    try:
-        for row in rows:
-            try:
-                prompt: Content | InferenceError = renderer()(row)
-            except InferenceError as error:
-                prompt = error
-            yield prompt
-            number += 1
-    except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
-        why = quoted(describe_exception(error))
-        not_read = InferenceError(
-            f"Row {number} cannot be read: the source of the rows raised {why}.",
-            remedy="Fix it and run the cell again.",
-        )
-        yield _NotRead(not_read)
+    left = iter(rows)
+    for number in count(1):
+        try:
+            row = next(left, None)
+        except users_failures() as error:
+            why = quoted(describe_exception(error))
+            not_read = InferenceError(
+                f"Row {number} cannot be read: the source of the rows raised {why}.",
+                remedy="Fix it and run the cell again.",
+            )
+            yield _NotRead(not_read)
+            return
+        if row is None:
+            return
+        try:
+            prompt: Content | InferenceError = renderer()(row)
+        except InferenceError as error:
+            prompt = error
+        yield prompt
 
 
 def _not_empty(prompt: Content | InferenceError) -> Content | InferenceError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..batch import BatchSpec, MapProgress
 from ..engine import spec_from_options
-from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened
+from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened, users_failures
 from ..frames import read_rows
 from ..frontend import is_notebook
 from ..jobs import batch_job, is_dask
@@ -87,6 +87,7 @@ def run_batch(
     with context.command.deferred_interrupts(what) as interrupts, cleared_on_error(canvas):
         with interrupts.allowed():
             prepared = prepare()
+        context.session.end_earlier_jobs()
         bar, preview = context.cell.is_interactive, is_notebook(context.shell)
         result = prepared.run(progress=partial(MapProgress, canvas, bar=bar, preview=preview))
         context.put(name, result.value)
@@ -131,7 +132,7 @@ def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:
     except NameError as error:
         name = str(getattr(error, "name", "") or expression)
         what, remedy = f"There is no {shortened(name)!r} in the notebook", how_to_define(name, names)
-    except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+    except users_failures() as error:
         what = f"{shortened(expression)!r} raised {quoted(describe_exception(error))}".rstrip(".")
         remedy = "Try it in a cell of its own."
     with suppress(OSError, ValueError):

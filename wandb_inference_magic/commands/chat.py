@@ -71,6 +71,8 @@ def chat(
         requests = [prepare_request(command, one, context.cell.origin) for one in specs]
         canvas.show(preview_bundle(command.budget.preview(requests), stream=spec.stream))
         return None
+    if not options.bg:
+        context.session.end_earlier_jobs()
     if len(specs) > 1:
         replies = _compare(context, options, specs, canvas)
         _leave_threads(context, options, canvas)

@@ -157,8 +157,8 @@ def conversation_bundle(thread: Thread, allow_images_from: Collection[str] = ())
     if not thread.turns:
         return line_bundle(f"The thread {thread.name} has no turns yet.")
     plain = [f"[System] {safe_plain(thread.system)}"] if thread.system else []
-    for number, turn in enumerate(thread.turns, 1):
-        plain += [f"[System] {safe_plain(turn.system)}"] if turn.system else []
+    for number, (turn, system) in enumerate(zip(thread.turns, thread.systems_sent(), strict=True), 1):
+        plain += [f"[System] {safe_plain(system)}"] if system else []
         reply = safe_plain(turn.reply) if turn.answer is None else reply_plain(turn.answer)
         plain += [f"[turn {number}] {safe_plain(turn.prompt_text)}", reply]
     markdown = safe_document(thread_parts(thread), allow_images_from).strip("\n")

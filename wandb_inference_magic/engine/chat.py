@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..concurrency import Interrupts
     from ..messages import Message, Origin, PreparedRequest, Reply, Thread, ToolCall, ToolStep
     from ..schemas import Toolbox
-    from ..session import Command, Session, Share, Trace
+    from ..session import Command, Share, Trace
     from .spec import ChatSpec
 
 MAX_ROUNDS: Final = 10
@@ -94,7 +94,7 @@ def run_chat(
         reply = run.traced()
         if share is None:
             command.session.last_reply = reply
-        _record(command.session, spec, request, reply, origin)
+        _record(command, spec, request, reply, origin)
         thread = f" and in the thread {reply.thread}" if reply.thread else ""
         interrupts.late = Interrupted(f"The reply is complete: it is in {place}{thread}.", partial=reply)
         if after is not None:
@@ -273,10 +273,11 @@ def _too_many_rounds(reply: Reply) -> InferenceError:
     )
 
 
-def _record(session: Session, spec: ChatSpec, request: PreparedRequest, reply: Reply, origin: Origin) -> None:
+def _record(command: Command, spec: ChatSpec, request: PreparedRequest, reply: Reply, origin: Origin) -> None:
     # Services refuse a history that contains an empty reply, or one of blanks.
     if spec.thread is None or not reply.text.strip():
         return
+    session = command.session
     # The prompt as it was sent: values in it may have been cut.
     answer = replace(reply, messages=(), logprobs=())
     turn = Turn(request.messages[-1]["content"], reply.text, *origin, system=spec.system, answer=answer)
@@ -289,7 +290,10 @@ def _record(session: Session, spec: ChatSpec, request: PreparedRequest, reply: R
             reply.notices = (*reply.notices, notice)
         thread.name = spec.thread
         session.threads[spec.thread] = thread
-        reply.turn = thread.record(thread.place(*origin), turn)
+        place = thread.place(*origin)
+        if not (spec.system or thread.system_at(place)):
+            turn = turn._replace(default_system=command.settings.system or None)
+        reply.turn = thread.record(place, turn)
     reply.thread = spec.thread
 
 

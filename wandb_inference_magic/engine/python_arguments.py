@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from ..catalog import THINK, names_several
 from ..config import TEMPERATURES
-from ..errors import InferenceError, quoted, shortened
+from ..errors import InferenceError, quoted, shortened, users_failures
 from ..text import as_json
 
 
@@ -165,7 +165,7 @@ def json_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _json_value(name: str, value: Any) -> Any:
     try:
         return json.loads(json.dumps(value, allow_nan=False, default=as_json))
-    except Exception as error:  # noqa: BLE001 - the user's own types can raise anything
+    except users_failures() as error:
         raise InferenceError(
             f"{name} is {shortened(repr(value))}: a parameter of the service must be a value of JSON. "
             "Nothing was sent.",

@@ -20,7 +20,7 @@ from ..text import counted
 
 if TYPE_CHECKING:
     from ..batch import BatchRun, Estimate, Progress, RunsOutcome, RunTotals
-    from ..messages import PreparedRequest
+    from ..messages import Message, PreparedRequest
     from ..session import Command
     from .candidate import Candidate
 
@@ -212,7 +212,9 @@ def judge(
         return judged, None
     spec = _spec(runs[0].spec)
     rows_to_judge = ListRows(questions)
-    prepared = PreparedRuns(command, [(rows_to_judge, spec, model)], magic="wbeval", use_cache=use_cache)
+    prepared = PreparedRuns(
+        command.without_defaults(), [(rows_to_judge, spec, model)], magic="wbeval", use_cache=use_cache
+    )
     outcome = prepared.send(progress=progress)
     judging = outcome.runs[0]
     judged.totals = judging.results.totals
@@ -240,7 +242,7 @@ def estimate_judge(command: Command, request: PreparedRequest, pairs: int, candi
     return estimate_calls(command, request, 2 * pairs, request.prompt_tokens + seen)
 
 
-def request_to_judge(command: Command, judge: str, run: BatchRun) -> PreparedRequest:
+def request_to_judge(command: Command, judge: str, run: BatchRun, images: Sequence[Message]) -> PreparedRequest:
     """Return a request to a judge, before the candidates are paid for. Raise if it cannot be asked.
 
     Parameters
@@ -249,18 +251,18 @@ def request_to_judge(command: Command, judge: str, run: BatchRun) -> PreparedReq
     judge : str
         The model, or its short name.
     run : BatchRun
-        That of a candidate. The judge has to read images if the first prompt has one.
+        That of a candidate.
+    images : sequence of dict
+        Images of the prompts, which the judge has to read.
 
     Raises
     ------
     InferenceError
         As `prepare_request`.
     """
-    images = [part for part in parts_of(run.first.messages[-1]["content"]) if part.get("type") == "image_url"]
     prompt = [{"type": "text", "text": _TEXT}, *images] if images else _TEXT
-    return prepare_request(
-        command, replace(_spec(run.spec).chat, prompt=prompt, model=command.model_id(judge), thread=None)
-    )
+    chat = replace(_spec(run.spec).chat, prompt=prompt, model=command.model_id(judge), thread=None)
+    return prepare_request(command.without_defaults(), chat)
 
 
 def _spec(base: BatchSpec) -> BatchSpec:

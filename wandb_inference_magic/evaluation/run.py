@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from ..batch import BatchResult, PreparedBatch
 from ..errors import InferenceError, shortened
 from ..frames import NO_VALUE, ONLY, ListRows, part_of, plain
+from ..messages import has_images, parts_of
 from ..prompts import THE_PROMPT, is_missing
 from ..statistics import SEED, are_decided
 from ..text import counted
@@ -23,12 +24,15 @@ from .scorers import cannot_start, score_samples, span
 if TYPE_CHECKING:
     from ..batch import BatchRun, BatchSpec, Estimate, Progress
     from ..frames import Row, Rows
+    from ..messages import Message
     from ..session import Command
     from .scorers import RowScores
     from .spec import EvaluationSpec
 
 # With --stop-when-clear, whether it is decided is looked at after so many rows.
 ROWS_PER_CHECK: Final = 8
+# In so many rows, images are looked for that a model cannot read.
+ROWS_WITH_IMAGES: Final = 20
 # The name of the prompt of the cell.
 OWN: Final = "prompt"
 
@@ -211,8 +215,9 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             raise cannot_start(f"No row has a value in {spec.truth!r}.", "Fill in the right answer of some rows.")
         self._scores = Scores(spec, self._known)
         super().__init__(command, tasks_of(spec, self._known), magic="wbeval", use_cache=use_cache)
+        images = _images_in(self.runs, ROWS_WITH_IMAGES * spec.samples)
         # A request to the judge: it cannot be refused after the candidates are paid for.
-        self._judging = None if spec.judge is None else request_to_judge(command, spec.judge, self.runs[0])
+        self._judging = None if spec.judge is None else request_to_judge(command, spec.judge, self.runs[0], images)
         self._scores.start(self.runs)
         self.runs[0].results.notice(*notices_of(spec, self._known))
 
@@ -310,6 +315,28 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             score_notices=of_scores,
             types=self._types,
         )
+
+
+def _images_in(runs: Iterable[BatchRun], most: int) -> Sequence[Message]:
+    """Return the images of a prompt that has some, among the first ones of each run.
+
+    Raises
+    ------
+    InferenceError
+        If the model of a run reads text only and one of its prompts has an image: it would fail on such rows only.
+    """
+    found: Sequence[Message] = ()
+    for run in runs:
+        prompts = (one for one in run.prompts.ahead(most) if not isinstance(one, InferenceError))
+        if (prompt := next(filter(has_images, prompts), None)) is None:
+            continue
+        try:
+            run.requests.request(prompt)
+        except InferenceError as error:
+            if error.cause == "model":
+                raise
+        found = found or [part for part in parts_of(prompt) if part.get("type") == "image_url"]
+    return found
 
 
 def _candidate(scores: Scores, place: int, numbers: Sequence[int], prompt: str, label: str) -> Candidate:

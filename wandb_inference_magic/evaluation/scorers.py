@@ -11,7 +11,7 @@ from inspect import iscoroutinefunction, signature
 from statistics import fmean
 from typing import Any, Final, NamedTuple
 
-from ..errors import LEAVING, InferenceError, describe_exception, quoted, shortened
+from ..errors import InferenceError, describe_exception, quoted, shortened, users_failures
 from ..frames import NO_VALUE, Kind, means_same, number_of, plain, read_nested
 from ..prompts import is_missing
 from ..statistics import SHARE, ScoreMeasure
@@ -158,11 +158,11 @@ def _check_arguments(name: str, function: Callable[[Any, Any], Any]) -> None:
 def _score_by(function: Callable[[Any, Any], Any], scorer: str, answer: Any, truth: Any, _: Kind) -> float:
     try:
         returned = function(answer, truth)
-    except (Exception, *LEAVING) as error:  # noqa: BLE001 - the user's own code can raise anything
+    except users_failures() as error:
         raise InferenceError(f"{scorer} raised {quoted(describe_exception(error))}.") from None
     try:
         found = float(returned)
-    except Exception:  # noqa: BLE001 - the user's own types can raise anything
+    except users_failures():
         kind = "None" if returned is None else f"a value of type {type(returned).__name__}"
         raise InferenceError(f"{scorer} returned {kind}: it must be a number from 0 to 1.") from None
     if not -ROUNDING <= found <= 1 + ROUNDING:

@@ -12,6 +12,7 @@ from enum import Enum
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import users_failures
 from ..imports import loaded
 from ..messages import record_fields
 from ..text import python_values, without_surrogates
@@ -41,7 +42,7 @@ def plain(value: Any, *, computed: bool = True) -> Any:
     """
     try:
         return _plain(value, computed=computed)
-    except Exception:  # noqa: BLE001 - the user's own types can raise anything
+    except users_failures():
         return _text_of(value)
 
 
@@ -89,7 +90,7 @@ def fields_of(value: Any, *, computed: bool = True) -> Mapping[str, Any] | None:
 def _computed(value: Any, name: str) -> Any:
     try:
         return getattr(value, name)
-    except Exception as error:  # noqa: BLE001 - the user's own properties can raise anything
+    except users_failures() as error:
         return f"<{type(error).__name__}>"
 
 
@@ -117,7 +118,7 @@ def _name(key: Any) -> str:
 def _text_of(value: Any) -> str:
     try:
         return str(value)
-    except Exception:  # noqa: BLE001 - the user's own types can raise anything
+    except users_failures():
         return f"<{type(value).__name__}>"
 
 

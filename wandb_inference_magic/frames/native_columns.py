@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import quoted
+from ..errors import quoted, users_failures
 from . import kinds
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def built(columns: Mapping[str, TypedColumn], build: Callable[[TypedColumn], Any
     for name, column in columns.items():
         try:
             made[name] = build(column)
-        except Exception as error:  # noqa: BLE001 - answers that are paid for are not lost to a library's limits
+        except users_failures() as error:  # Answers that are paid for are not lost to a library's limits.
             made[name] = build(column.in_json())
             notices.append(f"The column {name!r} is JSON text, because it cannot be built: {quoted(str(error))}.")
     return made, notices

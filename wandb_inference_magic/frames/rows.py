@@ -11,7 +11,7 @@ from numbers import Integral
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError
+from ..errors import InferenceError, users_failures
 from ..imports import is_instance
 from ..messages import data_frame
 from ..text import shortest_float, without_surrogates
@@ -289,7 +289,7 @@ class ListRows:
         self._source = islice(source, limit)
         self._copies = copies
         self._drawn: list[Row] = []
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     @property
     def is_used_up(self) -> bool:
@@ -297,9 +297,7 @@ class ListRows:
 
     @property
     def columns(self) -> Sequence[str]:
-        # An error is stored, and raised again when the rows are read.
-        with suppress(Exception):
-            deque(islice(self, None if self._is_made else 1), maxlen=0)
+        self._read_ahead(None if self._is_made else 1)
         return tuple(dict.fromkeys(str(name) for row in self._drawn for name in row)) or tuple(self._names)
 
     def __iter__(self) -> Iterator[Row]:
@@ -313,11 +311,18 @@ class ListRows:
                     row = as_row(value, self._names)
                 except StopIteration:
                     return
-                except Exception as error:
+                except users_failures() as error:
                     self._failure = error
                     raise
                 self._drawn.append(dict(row) if self._copies and row is value else row)
             yield self._drawn[number]
+
+    def _read_ahead(self, most: int | None = None) -> None:
+        """Read rows. An error is stored, and raised again where the row is asked."""
+        try:
+            deque(islice(self, most), maxlen=0)
+        except users_failures():
+            return
 
     def read_rest(self) -> int | None:
         """Read the rows of a list that were not read. Then `columns` are all columns of the result.
@@ -331,9 +336,7 @@ class ListRows:
             The number of rows of the result; None if it is that of the answers.
         """
         if self._is_made:
-            # An error is reported where the row is asked.
-            with suppress(Exception):
-                deque(self, maxlen=0)
+            self._read_ahead()
         return None if self.length is None else len(self._drawn)
 
     def values(self, name: str) -> None:

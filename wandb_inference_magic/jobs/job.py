@@ -31,8 +31,6 @@ SECONDS_BETWEEN_DRAWINGS: Final = 1.0
 SAMPLES: Final = 30
 SECONDS_BETWEEN_RECORDS: Final = 5.0
 BAR: Final = 20
-# How long a cell that is run again waits for its earlier job to end.
-SECONDS_TO_END: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ class Job(JobEntry):
         self._seconds = 0.0
         keeps = bool(self._runs) and all(run.keeps_answers for run in self._runs)
         origin = command.session.job_origin()
-        self._record = JobRecord(what, variable, started=time(), unit=unit or "rows", keeps_answers=keeps, **origin)
+        self.record = JobRecord(what, variable, started=time(), unit=unit or "rows", keeps_answers=keeps, **origin)
         self._file = RecordFile()
 
     def start(self, show: Callable[[Job], None] | None = None, redraw: Callable[[], object] = lambda: None) -> None:
@@ -128,13 +126,9 @@ class Job(JobEntry):
         if self._prepared is not None:
             self._prepared.render_all(redraw)
         jobs = self._command.session.jobs
-        for one in [job for job in jobs if isinstance(job, Job) and not job.is_over]:
-            # One execution of a cell may start several.
-            if one._record.is_same_cell(self._record) and one._record.execution != self._record.execution:
-                one.cancel()
-                one.join(SECONDS_TO_END)
+        jobs.end_earlier(self.record)
         with deferred_interrupts():
-            delete_same(self._record)
+            delete_same(self.record)
             jobs.add(self)
             try:
                 self._write_record()
@@ -373,7 +367,7 @@ class Job(JobEntry):
     def _write_record(self, state: str = "running") -> None:
         self._next_record = perf_counter() + SECONDS_BETWEEN_RECORDS
         counts = self._counts()
-        self._file.write(replace(self._record, written=time(), done=counts.done, total=counts.total or 0, state=state))
+        self._file.write(replace(self.record, written=time(), done=counts.done, total=counts.total or 0, state=state))
 
     # How it is shown -------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, 
 
 from ..errors import HelpRequested, InferenceError, Interrupted
 from ..libraries import unusable_library
+from ..messages import display
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -80,7 +81,6 @@ class InferenceMagics(Magics):
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
         super().__init__(shell)
         self.session = session
-        self._shown_replies: list[Reply] = []
         self._own_cell_id: str | None = None
         self._last_execution: tuple[str | None, int] | None = None
         # What the shell had under the names of these magics, by their kinds.
@@ -247,8 +247,7 @@ class InferenceMagics(Magics):
     def _shown(self, answer: Reply | list[Reply] | None) -> None:
         """Record that the running cell already shows a reply."""
         if answer is not None and not isinstance(answer, list):
-            answer._on_screen = True
-            self._shown_replies.append(answer)
+            display.on_screen.add(answer)
 
     def origin(self) -> Origin:
         """Return the running cell, for the turn of a chat from Python."""
@@ -265,9 +264,7 @@ class InferenceMagics(Magics):
 
     def after_cell(self, _result: object = None) -> None:
         """Allow the replies of the finished cell to be displayed again, because their output belongs to that cell."""
-        for reply in self._shown_replies:
-            reply._on_screen = False
-        self._shown_replies.clear()
+        display.on_screen.clear()
 
 
 def _body(cell: str) -> str:

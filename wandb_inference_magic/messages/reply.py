@@ -163,8 +163,6 @@ class Reply:
     budget_limit: int | None = None
     refusal: str = ""
     logprobs: tuple[Any, ...] = field(default=(), repr=False)
-    # Whether the running cell already shows this reply, so that it is not shown again as the cell's value.
-    _on_screen: bool = field(default=False, init=False, repr=False)
 
     def __str__(self) -> str:
         return self.text
@@ -216,7 +214,7 @@ class Reply:
 
     def _ipython_display_(self) -> None:
         # On NotImplementedError IPython falls back to `_repr_mimebundle_`. If this returns, nothing is shown.
-        if not self._on_screen:
+        if self not in display.on_screen:
             raise NotImplementedError
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> object:  # noqa: ARG002

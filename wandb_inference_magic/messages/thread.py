@@ -30,8 +30,9 @@ class Turn(NamedTuple):
 
     `cell` is the id of the notebook cell it came from, and `execution` is the id of that cell's run. A cell that is run
     again replaces its own turns. A cell that chats several times in one run has several turns. `system` is the
-    system prompt of the thread from this turn on, or None if the turn did not change it. `answer` is what is known
-    about the reply, None for an imported one.
+    system prompt of the thread from this turn on, or None if the turn did not change it. `default_system` is that of
+    the settings, if it was sent because the thread had none: the next turn gets that of its time. `answer` is what is
+    known about the reply, None for an imported one.
     """
 
     prompt: Content
@@ -40,6 +41,7 @@ class Turn(NamedTuple):
     execution: str | None = None
     system: str | None = None
     answer: Reply | None = None
+    default_system: str | None = None
 
     @property
     def messages(self) -> list[Message]:
@@ -112,6 +114,16 @@ class Thread:
         end = place.before + place.is_edit
         given = [turn.system for turn in self.turns[:end] if turn.system is not None]
         return given[-1] if given else self.system
+
+    def systems_sent(self) -> list[str]:
+        """Return, for each turn, the system prompt that was sent from there on; an empty text if it did not change."""
+        found, own, before = [], self.system, self.system
+        for turn in self.turns:
+            own = turn.system or own
+            sent = own or turn.default_system
+            found.append(turn.system or ("" if sent == before else sent) or "")
+            before = sent or before
+        return found
 
     def conversation(
         self, place: Place, prompt: Content, system: str | None, *, room: int | None = None, with_images: bool = True

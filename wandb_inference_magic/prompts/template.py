@@ -14,7 +14,7 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from unicodedata import normalize
 
-from ..errors import InferenceError, describe_exception, near_names, quoted, shortened, visible
+from ..errors import InferenceError, describe_exception, near_names, quoted, shortened, users_failures, visible
 from ..libraries import check_libraries
 from ..messages import texts_of
 from .describe_frames import columns_of, is_missing, labels_of
@@ -349,7 +349,7 @@ def _evaluated(
         raise _refused(f"{_line(error, what)}: {message}", help) from None
     except InferenceError as error:
         raise _refused(f"{_line(error, what)}: {error.what} {error.why}".strip(), error.remedy) from None
-    except Exception as error:  # noqa: BLE001 - the user's own expressions can raise anything
+    except users_failures() as error:
         why = quoted(describe_exception(error))
         raise _refused(f"{_line(error, what)}: an expression raised {why}", "Try it in a cell of its own.") from None
 
@@ -406,7 +406,9 @@ def _listed(head: str, labels: Sequence[str]) -> str:
 
 def _line(error: BaseException, what: str) -> str:
     """Return the name of the template line that was being rendered."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _TEMPLATE]
+    frames = traceback.extract_tb(error.__traceback__)
+    # Jinja2 finds the line of the template for an Exception only.
+    lines = [one.lineno for one in frames if one.filename == _TEMPLATE and isinstance(error, Exception)]
     # A single expression has one line, but is compiled into a template with more lines.
     return f"Line {lines[-1]} of {what}" if lines and not what.startswith("--") else f"In {what}"
 

@@ -98,10 +98,11 @@ def import_(name: str, file: str) -> Imported:
 def to_messages(thread: Thread) -> list[Message]:
     """Return a thread as OpenAI messages. Each system prompt is placed where it was given."""
     messages: list[Message] = []
-    for system, more in [(thread.system, []), *((turn.system, turn.messages) for turn in thread.turns)]:
+    more = (turn.messages for turn in thread.turns)
+    for system, messages_below in [(thread.system, []), *zip(thread.systems_sent(), more, strict=True)]:
         if system:
             messages.append({"role": "system", "content": system})
-        messages += more
+        messages += messages_below
     return messages
 
 

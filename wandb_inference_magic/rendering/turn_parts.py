@@ -31,8 +31,8 @@ _BLOCK: Final = re.compile(
 def thread_parts(thread: Thread) -> list[DocumentPart]:
     """Return the turns of a thread as parts for `safe_document`."""
     parts = _system(thread.system)
-    for number, turn in enumerate(thread.turns, 1):
-        parts += [f"## Turn {number}\n\n", *_system(turn.system), "**Prompt**\n\n<blockquote>\n\n"]
+    for number, (turn, system) in enumerate(zip(thread.turns, thread.systems_sent(), strict=True), 1):
+        parts += [f"## Turn {number}\n\n", *_system(system), "**Prompt**\n\n<blockquote>\n\n"]
         parts += [*_prompt(turn.prompt), "\n\n</blockquote>\n\n**Reply**\n\n", *_reply(turn), "\n\n"]
     return parts
 

@@ -19,6 +19,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import SchemaValidator, core_schema, to_jsonable_python
 from typing_extensions import NotRequired, Required, get_type_hints
 
+from ..errors import users_failures
 from ..text import as_json
 from .docstrings import target_of
 from .validation import VALIDATED
@@ -224,7 +225,7 @@ def _of_members(node: dict[str, Any], *, is_key: bool) -> dict[str, Any]:
 def _reads(validator: Any, form: Any, member: Any) -> bool:
     try:
         return bool(validator.validate_json(json.dumps(form)) == member)
-    except Exception:  # noqa: BLE001 - `_missing_` of the user's class can raise anything
+    except users_failures():  # Of `_missing_` of the user's class.
         return False
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import LEAVING, InferenceError, describe_exception, did_you_mean, quoted, shortened
+from ..errors import InferenceError, describe_exception, did_you_mean, quoted, shortened, users_failures
 from ..libraries import check_libraries
 from ..messages import inner_json, json_in
 from ..text import as_json, json_values, read_json_text, with_backslashes
@@ -261,7 +261,7 @@ def _evaluated(tree: ast.Expression, names: Mapping[str, Any]) -> Any:
     known = {"__builtins__": {}, **_KNOWN, **names}
     try:
         return eval(compile(tree, "<schema>", "eval"), known)
-    except Exception as error:  # noqa: BLE001 - attributes and subscripts of the user's objects can raise anything
+    except users_failures() as error:
         raise _no_schema(quoted(describe_exception(error))) from None
 
 
@@ -306,7 +306,7 @@ def _validated(adapter: TypeAdapter[Any], value: Any, names: frozenset[str]) -> 
         raise Mismatch(problems_of(error)) from None
     except RecursionError:
         raise
-    except (Exception, *LEAVING) as error:
+    except users_failures() as error:
         raise ValidatorError(quoted(describe_exception(error))) from error
 
 

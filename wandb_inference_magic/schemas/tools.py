@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import re
@@ -15,7 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import coroutines
-from ..errors import InferenceError, describe_exception, did_you_mean, quoted
+from ..errors import InferenceError, describe_exception, did_you_mean, quoted, users_failures
 from ..messages import ToolStep
 from ..text import counted, json_or_none, read_json_text, with_texts, without_surrogates
 from .schema import Mismatch, problems_of
@@ -31,10 +30,6 @@ MAX_NAME_CHARS: Final = 64
 _WHOSE: Final = "The result of the tool {}"
 _REMEDY: Final = "Let the tool return a text, numbers, a list or a dict."
 MAX_FRAMES: Final = 3
-
-# Exceptions of a tool that are reported to the model. Not BaseException: an interrupt is raised, and so is an
-# exception that other code raises in the main thread (such as a time limit of the notebook's runner).
-FAILURES: Final = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +90,7 @@ class Toolbox:
         -------
         ToolStep
             The text for the model: the result, or an error in the call or in the tool.
-            Only an exception that is not in `FAILURES`, such as an interrupt, is raised.
+            Only an interrupt is raised.
         """
         started = perf_counter()
         name = self.name_of(call)
@@ -149,7 +144,7 @@ class Toolbox:
             result = tool.function(*positional, **named)
             if inspect.iscoroutine(result):
                 result = coroutines.run(result)
-        except FAILURES as error:
+        except users_failures() as error:
             return _failure(error), [], False
         return *self._text_of(result, name), True
 
@@ -160,7 +155,7 @@ class Toolbox:
             found = shown if isinstance(shown, ResultText) else ResultText(shown)
             # A subclass of str can override methods; send its plain text.
             text = str.__str__(found.text)
-        except FAILURES as error:
+        except users_failures() as error:
             kind = quoted(type(result).__name__)
             why = error.what if isinstance(error, InferenceError) else describe_exception(error)
             notice = f"{_WHOSE.format(name)} was not sent to the model: {quoted(why)} {_REMEDY}"
@@ -245,7 +240,7 @@ def _look_up(words: str, namespace: Mapping[str, Any]) -> object:
         except AttributeError:
             near = did_you_mean(attribute, [name for name in dir(found) if not name.startswith("_")])
             raise _unknown(words, f"There is no {quoted(attribute)} in it.", near) from None
-        except Exception as error:
+        except users_failures() as error:
             raise _unknown(words, f"Looking it up failed: {quoted(repr(error))}", "") from error
     return found
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import Event, current_thread, main_thread
@@ -80,6 +82,12 @@ class Command:
         session.keys.refresh()
         session.follow_parent()
         self.settings = session.settings.resolve()
+
+    def without_defaults(self) -> Command:
+        """Return a copy for prompts of our own: without the settings system, temperature and max_tokens."""
+        other = copy(self)
+        other.settings = replace(self.settings, system="", temperature=None, max_tokens=None)
+        return other
 
     @property
     def loop(self) -> EventLoop:

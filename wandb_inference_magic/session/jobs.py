@@ -25,6 +25,8 @@ from ..text import read_json_text
 
 # How long the end of the kernel waits for jobs to end.
 SECONDS_TO_END: Final = 2.0
+# How long a cell that is run again waits for its job to end.
+SECONDS_TO_END_EARLIER: Final = 5.0
 FOLDER: Final = "jobs"
 # Where files cannot be locked, a record that was not written for so long is taken for that of a killed kernel.
 LEASE_SECONDS: Final = 90.0
@@ -49,6 +51,8 @@ class JobEntry:
         self.what = what
         self.is_paused = False
         self.cancelled = cancelled
+        # Of a job.
+        self.record = JobRecord()
         self._over = Event()
 
     @property
@@ -108,6 +112,13 @@ class Jobs:
             # Registered once.
             atexit.unregister(self.close)
             atexit.register(self.close)
+
+    def end_earlier(self, record: JobRecord) -> None:
+        """End the jobs that earlier executions of the same cell have started. One execution may start several."""
+        for one in self:
+            if not one.is_over and one.record.is_same_cell(record) and one.record.execution != record.execution:
+                one.cancel()
+                one.join(SECONDS_TO_END_EARLIER)
 
     def remove(self, job: JobEntry) -> None:
         """Take a job off the list."""

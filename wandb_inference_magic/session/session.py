@@ -99,6 +99,13 @@ class Session:
         self.is_interactive: Callable[[], bool] = lambda: False
         self._at_close: list[Callable[[], None]] = []
 
+    def end_earlier_jobs(self) -> None:
+        """End the jobs of the running cell, because it is run again and sends something else, or sends it itself."""
+        if self.jobs.running:
+            from .jobs import JobRecord
+
+            self.jobs.end_earlier(JobRecord(**self.job_origin()))
+
     def await_imports(self) -> None:
         """Wait until no thread imports in advance any more. Each command begins with it.
 

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 # Timeout for the trace server. A chat waits for it when tracing starts.
 HTTP_SECONDS: Final = 10.0
 FLUSH_SECONDS: Final = 10.0
+# Whether an op of ours is open here: a tool may chat.
+IN_OP: Final = ContextVar("wandb_inference_in_op", default=False)
 INSTALL_COMMAND: Final = 'pip install "wandb-inference-magic[weave]"'
 
 
@@ -255,8 +258,15 @@ class Tracer:
         """Trace the `with` block as a call. Give its trace, and Weave's own call object or None."""
         trace = Trace(take_notices=self._take_notices)
         both = {**_users_attributes(), "wandb_inference": dict(attributes)}
-        with self._call(name, inputs, trace, attributes=both) as call:
-            yield trace, call
+        outer = IN_OP.set(True)
+        try:
+            with self._call(name, inputs, trace, attributes=both) as call:
+                yield trace, call
+        finally:
+            IN_OP.reset(outer)
+        if IN_OP.get() and call is not None:
+            # Weave writes the sum of what the calls inside a call have over its own figures.
+            call.summary = {key: value for key, value in (call.summary or {}).items() if key != "wandb_inference"}
 
     @contextmanager
     def child(self, parent: Any, request: PreparedRequest, seen: ObservedCall) -> Iterator[None]:
