@@ -517,3 +517,16 @@ def test_a_machine_that_starts_no_more_threads_is_one_error_and_nothing_stays(
     assert service.chats == []
     assert not current_session().jobs.running
     assert run() is not None
+
+
+def test_a_notice_that_cannot_be_shown_loses_no_paid_answer(
+    environment: dict[str, str], service: Service, tmp_path: Path
+) -> None:
+    code = """
+import sys
+sys.stderr.close()
+from wandb_inference_magic import map_prompts
+print(list(map_prompts(["a", "b"], "The same for both", cache=False)["reply"]))
+"""
+    done = run_python("-c", code, environment=environment | service.environment, folder=tmp_path)
+    assert done.stdout.strip() == "['Hello there.', 'Hello there.']"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -428,4 +429,6 @@ def _warn(notice: str) -> None:
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
         level, frame = level + 1, frame.f_back
-    warnings.warn(notice, InferenceWarning, stacklevel=level)
+    # Standard error may be closed, as in a service or an app without a console.
+    with suppress(OSError, ValueError):
+        warnings.warn(notice, InferenceWarning, stacklevel=level)

@@ -32,9 +32,10 @@ def takes_output(shell: InteractiveShell) -> bool:
 def _widgets() -> list[Any]:
     """Return all existing widgets."""
     module: Any = sys.modules["ipywidgets.widgets.widget"]
-    # ipywidgets keeps the widgets in the module; until 8.0.2 it kept them in the class.
+    # ipywidgets keeps the widgets in the module; until 8.0.2 it kept them in the class, and version 7 by another name.
+    # A chat needs no widget, so it also works with one that is too old.
     kept = getattr(module, "_instances", None)
-    return list((module.Widget._active_widgets if kept is None else kept).values())
+    return list((getattr(module.Widget, "_active_widgets", {}) if kept is None else kept).values())
 
 
 class RedrawnOutput:
