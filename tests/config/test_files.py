@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -92,3 +93,32 @@ def test_a_relative_path_needs_a_working_folder(tmp_path: Path, monkeypatch: pyt
     assert absolute(tmp_path) == tmp_path
     with pytest.raises(InferenceError, match="no longer exists"):
         absolute(Path("a"))
+
+
+@pytest.mark.parametrize("call", ["fsync", "chmod"])
+def test_a_file_system_without_permissions_or_flushes_takes_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """As folders of clouds and network shares are: gcsfuse, Mountpoint for S3, CIFS."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EINVAL if call == "fsync" else errno.EPERM, "not here")
+
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, call, refuse)
+    replace_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_an_error_and_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        replace_file(path, b"new")
+    assert path.read_bytes() == b"old"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from errno import EEXIST, EFBIG
 from pathlib import Path
-from shutil import copymode
 from time import sleep
 from typing import BinaryIO, Final
 
+from ..config import copy_permissions, flush_to_disk
 from ..text import json_bytes, read_json_text
 from .file import MAX_FILE_BYTES, MAX_LINE_BYTES, VERSION, lines_of, read_line, version_of
 
@@ -43,10 +42,9 @@ def rewrite(path: Path) -> None:
                     new.write(_rewritten(line))
                     if new.tell() > MAX_FILE_BYTES:
                         raise OSError(EFBIG, f"As version {VERSION} it would be too large")
-                new.flush()
-                os.fsync(new.fileno())
+                flush_to_disk(new)
         if is_old:
-            copymode(path, beside)
+            copy_permissions(path, beside)
             beside.replace(path)
         else:
             # Another kernel has already converted the file.

@@ -8,6 +8,7 @@ import stat
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import InferenceError, shortened
 
@@ -122,8 +123,7 @@ def replace_file(path: Path, data: bytes) -> None:
     OSError
         When it cannot be written, or the file that is there may not be.
     """
-    # Imported when a file is written: loading the extension needs neither.
-    from shutil import copymode
+    # Imported when a file is written: loading the extension does not need it.
     from uuid import uuid4
 
     # A link stays a link.
@@ -141,12 +141,36 @@ def replace_file(path: Path, data: bytes) -> None:
     try:
         with open(beside, "xb", opener=opener) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            flush_to_disk(file)
         if not is_new:
-            copymode(path, beside)
+            copy_permissions(path, beside)
         beside.replace(path)
     except BaseException:
         with suppress(OSError):
             beside.unlink()
         raise
+
+
+def flush_to_disk(file: BinaryIO) -> None:
+    """Wait until what was written to a file is on the disk, where its file system can say so.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written.
+    """
+    file.flush()
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        # Some network shares and folders of clouds cannot.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
+
+
+def copy_permissions(old: Path, new: Path) -> None:
+    """Give a file the permissions of the one that it replaces, where its file system has any."""
+    from shutil import copymode
+
+    with suppress(OSError):
+        copymode(old, new)
