@@ -264,8 +264,9 @@ def _guard(endpoint: Endpoint) -> Sending:
             # The user's code has set it: `with_options(api_key=...)`.
             key = given
         for name, value in {**own, "authorization": key}.items():
-            request.headers.pop(name, None)
-            if value is not None:
+            if value is None:
+                request.headers.pop(name, None)
+            else:
                 request.headers[name] = value
         try:
             yield

@@ -215,7 +215,9 @@ class Running(Generic[T]):
         self._ended = ended
         self.task: asyncio.Task[T | None] | None = None
         self._stopped: BaseException | None = None
-        self._over = Event()
+        self._is_over = False
+        # Made by the thread that waits: most are only waited for by what their end calls.
+        self._over: Event | None = None
 
     def begin(self) -> None:
         """Start the coroutine. Runs on the event loop."""
@@ -231,11 +233,16 @@ class Running(Generic[T]):
         if not HAS_THREADS:
             # Nothing can set an event meanwhile.
             _wait_here([self], seconds)
-        elif not self._over.is_set():
-            (wake or self._over).wait(seconds)
+        elif not self._is_over:
+            over = wake or self._over
+            if over is None:
+                over = self._over = Event()
+            # It may have ended before it could see the event.
+            if not self._is_over:
+                over.wait(seconds)
             if wake is not None:
                 wake.clear()
-        return self._over.is_set() or self._loop.is_closed()
+        return self._is_over or self._loop.is_closed()
 
     def cancel(self) -> None:
         """Cancel the coroutine. Call it once: a second time would cancel what it does to end, such as closing."""
@@ -276,7 +283,9 @@ class Running(Generic[T]):
             task.exception()
         # One that was cancelled before it began would be reported as never awaited.
         self._coroutine.close()
-        self._over.set()
+        self._is_over = True
+        if self._over is not None:
+            self._over.set()
         if self._ended is not None:
             self._ended()
 

@@ -161,7 +161,7 @@ class ModelCall:
     def _add(self, chunk: Mapping[str, Any]) -> None:
         has_text = bool(self.builder.text_pieces)
         self.builder.add(chunk)
-        if self.builder.text_pieces and not has_text:
+        if self.progress.begun is not None and self.builder.text_pieces and not has_text:
             self.progress.begun.set()
 
     def follow_with(self, request: PreparedRequest) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, Interrupted, quoted
@@ -194,6 +195,7 @@ class _ChatRun:
     def _send(self) -> None:
         """Send the current request, and draw while its reply arrives."""
         progress, listener = self.call.progress, self.listener
+        progress.begun = Event()
         listener.start(progress)
         self.command.session.loop.run(
             self.call.send(self.command.client()),

@@ -34,8 +34,8 @@ class CallProgress:
         Why there is no reply.
     retry : tuple of (str, float) or None
         Why the request will be sent again, and when, as a `perf_counter` time.
-    begun : Event
-        Set when the first text has been received, to draw it immediately.
+    begun : Event or None
+        Set when the first text has been received, if something waits for it to be drawn.
     """
 
     model: str
@@ -43,7 +43,7 @@ class CallProgress:
     ended: Reply | None = None
     error: InferenceError | None = None
     retry: tuple[str, float] | None = None
-    begun: Event = field(default_factory=Event)
+    begun: Event | None = None
 
 
 class Listener:
