@@ -12,7 +12,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .config import INTO
-from .errors import InferenceWarning, Interrupted
+from .errors import InferenceWarning, Interrupted, beyond_limits
 from .session import current_session
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ def _entry(function: Callable[P, T]) -> Callable[P, T]:
         try:
             current_session().await_imports()
             return function(*arguments, **options)
+        except OSError as failure:
+            # A module of this package cannot be read either.
+            if (error := beyond_limits(failure)) is None:
+                raise
+            raise error from failure
         except Interrupted:
             raise
         except KeyboardInterrupt:
