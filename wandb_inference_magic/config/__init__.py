@@ -8,7 +8,17 @@ from __future__ import annotations
 from .address import check_endpoint, port_of
 from .credentials import KeySearch, notebook_secrets, resolve_key, resolve_server_key, secrets_in
 from .endpoint import Endpoint, is_wandb, origin_of
-from .files import absolute, cache_folder, check_file, expanded, read_file, replace_file, working_folder
+from .files import (
+    LOCK_SECONDS,
+    absolute,
+    cache_folder,
+    check_file,
+    expanded,
+    read_file,
+    replace_file,
+    wait_for_lock,
+    working_folder,
+)
 from .key import TYPED, Key, check_key
 from .project import PROJECT_VARIABLE, check_project, ignored_project
 from .proxies import CERTIFICATES, Proxy, find_proxy, named_certificates, names_proxies
