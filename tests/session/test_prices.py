@@ -170,6 +170,14 @@ def test_the_rows_of_a_map_have_their_cost(start_api: Callable[..., ModuleType],
     assert feeds(wandb) == 1
 
 
+def test_the_first_call_of_the_users_client_has_its_cost(start_api: Callable[..., ModuleType], wandb: Wandb) -> None:
+    client = start_api(**known_model_environment(wandb)).client()
+    for _ in range(2):
+        client.chat.completions.create(model="test/eyes", messages=[{"role": "user", "content": "hi"}])
+    assert current_session().usage.total().unpriced == 0
+    assert feeds(wandb) == 1
+
+
 def test_the_figures_of_an_evaluation_have_a_price_that_is_fetched_before_its_first_row(
     start_api: Callable[..., ModuleType], wandb: Wandb
 ) -> None:
