@@ -530,3 +530,42 @@ print(list(map_prompts(["a", "b"], "The same for both", cache=False)["reply"]))
 """
     done = run_python("-c", code, environment=environment | service.environment, folder=tmp_path)
     assert done.stdout.strip() == "['Hello there.', 'Hello there.']"
+
+
+def test_a_process_that_opens_no_more_files_is_one_error(run_script: RunScript, service: Service) -> None:
+    """An import, the event loop and a connection each need a file. Nothing is tried again as if the service failed."""
+    service.always = completion("Yes.")
+    said = run_script(
+        """
+        import resource
+        from wandb_inference_magic import InferenceError, chat, client, map_prompts, models
+        from wandb_inference_magic.session import current_session
+        calls = (
+            lambda: chat("a"),
+            lambda: map_prompts(["a", "b"], "{{ text }}", cache=False),
+            lambda: models(refresh=True).models,
+            lambda: client().models.list(),
+        )
+        def without_files(call):
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+            try:
+                return str(call())
+            except Exception as error:
+                return f"{type(error).__name__}: {error}"
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        said = [without_files(one) for one in calls]
+        for one in calls:
+            one()
+            # A connection that is kept needs no other file.
+            current_session().clients.close()
+            said.append(without_files(one))
+        print(said)
+        """
+    )
+    assert len(said) == 8
+    expected = "InferenceError: This machine opens no more files and connections. It says: Too many open files."
+    assert [one for one in said if not one.startswith(expected)] == []
+    # Those with files.
+    assert len(service.chats) == 3

@@ -13,7 +13,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .config import INTO
-from .errors import InferenceError, InferenceWarning, Interrupted
+from .errors import InferenceError, InferenceWarning, Interrupted, beyond_limits
 from .libraries import unusable_library
 from .session import current_session
 
@@ -52,9 +52,10 @@ def _entry(function: Callable[P, T]) -> Callable[P, T]:
         except InferenceError:
             raise
         except Exception as failure:
-            if (unusable := unusable_library(failure)) is None:
+            # Without a free file, a module of this package cannot be read either.
+            if (described := unusable_library(failure) or beyond_limits(failure)) is None:
                 raise
-            raise unusable from failure
+            raise described from failure
 
     return run
 

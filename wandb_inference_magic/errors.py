@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
+from errno import EMFILE, ENFILE
 from typing import Any, Final, Literal
 
 from .text import printable, redacted, safe_plain, wrapped
@@ -163,6 +164,11 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__
 
 
+def beyond_limits(failure: BaseException) -> InferenceError | None:
+    """Return the error for a failure because no thread can be started or no file opened; None for another failure."""
+    return without_thread(failure) or _without_file(failure)
+
+
 def without_thread(failure: BaseException) -> InferenceError | None:
     """Return the error for a failure because this machine starts no more threads, or None for another failure."""
     # Python says so in words only, and the SDK wraps it.
@@ -176,6 +182,19 @@ def without_thread(failure: BaseException) -> InferenceError | None:
     )
     described.is_unsent = True
     return described
+
+
+def _without_file(failure: BaseException) -> InferenceError | None:
+    found = next((one for one in _causes(failure) if isinstance(one, OSError) and one.errno in (EMFILE, ENFILE)), None)
+    if found is None:
+        return None
+    return InferenceError(
+        "This machine opens no more files and connections.",
+        why=f"It says: {found.strerror}.",
+        remedy="Close files, send fewer requests at once (--concurrency), restart the kernel, or raise the limit "
+        "(ulimit -n).",
+        cause="missing",
+    )
 
 
 def is_unsent(failure: BaseException) -> bool:
@@ -269,7 +288,13 @@ def users_failures() -> tuple[type[BaseException], ...]:
 
 
 def describe_exception(error: BaseException) -> str:
-    """Return the type and the text of an exception of other code, such as `ValueError: no such column`."""
+    """Return the type and the text of an exception of other code, such as `ValueError: no such column`.
+
+    A group of one exception, which libraries raise that run several tasks, is described as that one.
+    """
+    match getattr(error, "exceptions", ()):
+        case (BaseException() as only,):
+            return describe_exception(only)
     return f"{type(error).__name__}: {error}"
 
 

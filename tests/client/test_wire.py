@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import MetadataPathFinder
 from pathlib import Path
 from threading import Event
 from types import ModuleType
@@ -114,6 +115,17 @@ def test_requests_name_this_package_to_the_service(api: ModuleType, service: Ser
     api.chat("hi")
     api.client().chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
     assert {one.headers["user-agent"] for one in service.received} == {f"wandb-inference-magic/{api.__version__}"}
+
+
+def test_a_copy_of_the_package_without_its_metadata_sends_requests_too(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a worker of Spark, in a frozen program, in a course's repository: only the package's folder is there."""
+    monkeypatch.setattr(MetadataPathFinder, "find_distributions", lambda *_: iter(()))
+    service.always = completion("Good.")
+    assert api.chat("hi").text == "Good."
+    api.client().chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
+    assert {one.headers["user-agent"] for one in service.received} == {"wandb-inference-magic"}
 
 
 def test_a_recorded_reply_is_not_compressed_whatever_the_user_asks_for(

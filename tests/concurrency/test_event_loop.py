@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Iterator
 
 import pytest
@@ -40,6 +41,24 @@ def test_cancelled_coroutines_can_end_what_they_do(loop: EventLoop) -> None:
     loop.run(begun())
     in_flight.cancel()
     assert sorted(closed) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("error", [OSError("Too many open files"), ValueError("a guard of sockets")])
+def test_a_loop_that_cannot_be_made_leaves_no_coroutine_behind(
+    loop: EventLoop, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """One that was never awaited would be reported later, as an unraisable error."""
+
+    def refuse() -> None:
+        raise error
+
+    request = asyncio.sleep(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "new_event_loop", refuse)
+        with pytest.raises(type(error), match=str(error)):
+            loop.run(request)
+    assert inspect.getcoroutinestate(request) == inspect.CORO_CLOSED
+    loop.run(asyncio.sleep(0))
 
 
 @pytest.mark.parametrize("runner", [EventLoop, CoroutineRunner])

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import signal
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from wandb_inference_magic.config import absolute, expanded, replace_file
+from wandb_inference_magic.batch.cache import AnswerCache
+from wandb_inference_magic.concurrency import deferred_interrupts
+from wandb_inference_magic.config import absolute, expanded, replace_file, wait_for_lock
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.spending import SharedSpending
 
 
 def test_a_file_is_replaced_and_keeps_its_mode(tmp_path: Path) -> None:
@@ -122,3 +130,44 @@ def test_a_full_disk_is_an_error_and_the_old_file_stays(tmp_path: Path, monkeypa
     with pytest.raises(OSError, match="No space left"):
         replace_file(path, b"new")
     assert path.read_bytes() == b"old"
+
+
+class Locked:
+    """Work with a file of SQLite that other programs have locked for its first tries."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def __call__(self) -> str:
+        if self.left:
+            self.left -= 1
+            raise sqlite3.OperationalError("database is locked")
+        return "done"
+
+
+def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
+    assert wait_for_lock(tmp_path / "a.sqlite", Locked(2)) == "done"
+
+
+def test_a_file_system_without_locks_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS without its lock service. SQLite says the same as about a lock of another program."""
+
+    def lockf(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    work = Locked(9)
+    with pytest.raises(sqlite3.OperationalError, match=r"a.sqlite: its file system has no locks \(No locks available"):
+        wait_for_lock(tmp_path / "a.sqlite", work)
+    assert work.left == 8
+
+
+@pytest.mark.parametrize("use", [AnswerCache, lambda path: SharedSpending(path).left(1.0)])
+def test_an_interrupt_ends_the_wait_for_a_locked_file(tmp_path: Path, use: Callable[[Path], object]) -> None:
+    path = tmp_path / "a.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        with pytest.raises(KeyboardInterrupt), deferred_interrupts():
+            signal.raise_signal(signal.SIGINT)
+            use(path)
+            pytest.fail("not interrupted")

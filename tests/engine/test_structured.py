@@ -289,11 +289,14 @@ def test_an_answer_that_the_service_refused_as_json_is_replayed(api: ModuleType,
 def test_an_answer_that_comes_as_reasoning_is_read(api: ModuleType, service: Service, stream: bool) -> None:
     thought = f"They want JSON. Not {BAD}, but {GOOD}."
     service.then(Streamed(["\n"], reasoning=[thought]) if stream else completion("", reasoning=thought))
-    reply = api.chat("Who was Ada?", schema="name, age int", stream=stream)
-    assert (reply.parsed, reply.reasoning, reply.text.strip()) == ({"name": "Ada", "age": 36}, thought, "")
+    reply = api.chat("Who was Ada?", schema="name, age int", stream=stream, thread="main")
+    assert (reply.parsed, reply.text, reply.reasoning) == ({"name": "Ada", "age": 36}, thought, "")
     assert '"age": 36' in reply_bundle(reply, "json")["text/markdown"]
-    assert "The answer came as reasoning" in reply_bundle(reply, "json")["text/plain"]
     assert len(service.chats) == 1
+    # It is part of the conversation.
+    assert reply.turn == 1
+    service.then(completion("Yes."))
+    assert api.chat("Sure?", thread="main").messages[1]["content"] == thought
 
 
 def test_json_in_reasoning_that_used_up_the_tokens_is_not_an_answer(api: ModuleType, service: Service) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from errno import EMFILE
+from socket import socket
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -67,6 +69,28 @@ def test_an_exception_handled_by_the_users_code_is_not_reported_as_a_connection_
     assert "could not be reached or the connection broke" in error
     assert "mine was refused" not in error
     assert "Nothing answers" not in error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        # A guard of the user's tests: pytest-socket, pytest-recording. AnyIO groups what its tasks raise.
+        (RuntimeError("Network is disabled"), "RuntimeError: Network is disabled"),
+        (OSError(EMFILE, "Too many open files"), "This machine opens no more files and connections."),
+    ],
+)
+def test_a_connection_that_this_machine_refuses_is_not_the_services_fault(
+    api: ModuleType, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    tries: list[object] = []
+
+    def connect(_: socket, address: object) -> None:
+        tries.append(address)
+        raise error
+
+    monkeypatch.setattr(socket, "connect", connect)
+    assert said in failing(lambda: api.chat("hi"))
+    assert len(tries) == 1
 
 
 CONTEXT = FailureContext(Endpoint("custom", "http://localhost/v1"), "m", Catalog((), live=False))

@@ -168,3 +168,19 @@ def test_the_rows_of_a_map_have_their_cost(start_api: Callable[..., ModuleType],
     assert (total.calls, total.unpriced) == (12, 0)
     assert total.cost == pytest.approx(12 * (12 * 1.0 + 3 * 0.5) / 1e6)
     assert feeds(wandb) == 1
+
+
+def test_the_first_call_of_the_users_client_has_its_cost(start_api: Callable[..., ModuleType], wandb: Wandb) -> None:
+    client = start_api(**known_model_environment(wandb)).client()
+    for _ in range(2):
+        client.chat.completions.create(model="test/eyes", messages=[{"role": "user", "content": "hi"}])
+    assert current_session().usage.total().unpriced == 0
+    assert feeds(wandb) == 1
+
+
+def test_the_figures_of_an_evaluation_have_a_price_that_is_fetched_before_its_first_row(
+    start_api: Callable[..., ModuleType], wandb: Wandb
+) -> None:
+    api = start_api(**known_model_environment(wandb))
+    found = api.evaluate([{"text": str(number), "truth": "x"} for number in range(4)], "{{ text }}", truth="truth")
+    assert found.summary.cost_usd.tolist() == [pytest.approx(4 * (12 * 1.0 + 3 * 0.5) / 1e6)]

@@ -154,9 +154,10 @@ FORK_IN_A_TRANSACTION = """
 import os, sys
 from pathlib import Path
 from threading import Event, Thread
+from wandb_inference_magic.config import files
 from wandb_inference_magic.spending import shared_spending
 
-shared_spending.PATIENCE_SECONDS = 1.0
+files.PATIENCE_SECONDS = 1.0
 spending = shared_spending.SharedSpending(Path(sys.argv[1]))
 inside, forking = Event(), Event()
 # What is registered last is called first.

@@ -17,7 +17,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from ..concurrency import close_in_forks
-from ..config import cache_folder, check_file
+from ..config import LOCK_SECONDS, cache_folder, check_file, wait_for_lock
 from ..errors import MB, quoted, shortened
 from ..text import without_surrogates
 
@@ -35,8 +35,6 @@ MAX_FILE: Final = 10**12
 MAX_ANSWER_BYTES: Final = 64_000_000
 # The most keys in one statement: older versions of SQLite take 999 values.
 MAX_AT_ONCE: Final = 300
-# How long to wait while another kernel is writing.
-PATIENCE_SECONDS: Final = 30.0
 # When the cache is too large, so much of its limit stays, so that not every run has to delete answers.
 SHARE_LEFT: Final = 0.8
 # The size of a row besides its answer, in bytes.
@@ -151,12 +149,15 @@ class AnswerCache:
         self._file = None
 
     def _open(self) -> sqlite3.Connection:
+        return wait_for_lock(self.path, self._connect)
+
+    def _connect(self) -> sqlite3.Connection:
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         check_file(self.path, MAX_FILE)
         self._inode = self.path.stat().st_ino
         # Each statement is its own transaction, so that a written answer survives if the kernel is killed.
-        file = sqlite3.connect(self.path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
+        file = sqlite3.connect(self.path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
         # Text that is not UTF-8 is not an answer, but must not raise an error.
         file.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
@@ -199,7 +200,8 @@ class AnswerCache:
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
             try:
-                return work(self._file or self._open())
+                file = self._file or self._open()
+                return wait_for_lock(self.path, partial(work, file))
             except sqlite3.DatabaseError as error:
                 return work(self._begin_anew(error))
 
@@ -262,7 +264,7 @@ class AnswerCache:
             try:
                 # An error here loses no answer: the limits are applied the next time.
                 with suppress(sqlite3.Error):
-                    self._apply_limits(self._file or self._open())
+                    self._apply_limits(self._file or self._connect())
             finally:
                 self._close_file()
 

@@ -183,12 +183,16 @@ def _built(sdk_class: type[Sdk], http_class: type, own: Any, options: ClientOpti
     return made
 
 
-@cache
 def _user_agent() -> str:
     # Imported when a client is built: the import would slow down `%load_ext`.
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    return f"wandb-inference-magic/{version('wandb-inference-magic')}"
+    name = "wandb-inference-magic"
+    try:
+        return f"{name}/{version(name)}"
+    except PackageNotFoundError:
+        # Where only the package's folder was copied, for example to a worker of Spark or into a repository.
+        return name
 
 
 def _transport(options: ClientOptions, *, is_async: bool) -> Any:

@@ -14,7 +14,7 @@ from .event_loop import (
     Running,
     can_wait,
 )
-from .interrupts import Interrupts, deferred_interrupts
+from .interrupts import Interrupts, check_interrupts, deferred_interrupts
 from .processes import (
     close_in_forks,
     handed_down,

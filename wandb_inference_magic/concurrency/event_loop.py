@@ -43,10 +43,11 @@ class EventLoop:
     Parameters
     ----------
     explain : callable
-        Takes an error of Python when it starts a thread. Returns the one that is raised in its place, or None.
+        Takes an error of Python when it starts a thread or opens a file. Returns the one that is raised in its place,
+        or None.
     """
 
-    def __init__(self, explain: Callable[[RuntimeError], Exception | None] = lambda _: None) -> None:
+    def __init__(self, explain: Callable[[Exception], Exception | None] = lambda _: None) -> None:
         self._explain = explain
         self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -121,7 +122,7 @@ class EventLoop:
         with self._explained():
             try:
                 loop = self._start()
-            except RuntimeError:
+            except BaseException:
                 for coroutine, _ in coroutines:
                     coroutine.close()
                 raise
@@ -142,7 +143,7 @@ class EventLoop:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             if (explained := self._explain(error)) is None:
                 raise
             raise explained from None

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from threading import Event, current_thread, main_thread
+from threading import Event, current_thread, local, main_thread
 from time import monotonic
 from types import FrameType
 from typing import Final
@@ -75,6 +75,23 @@ class Interrupts:
             self._handler(number, frame)
 
 
+class _OfThread(local):
+    """The blocks of `deferred_interrupts` that a thread is in."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Interrupts] = []
+
+
+_of_thread: Final = _OfThread()
+
+
+def check_interrupts() -> None:
+    """Raise KeyboardInterrupt if an interrupt or a cancellation is deferred in this thread. For what may wait long."""
+    # Each block passes an interrupt on to the one around it.
+    for interrupts in reversed(_of_thread.blocks):
+        interrupts.check()
+
+
 def _in_trio() -> bool:
     """Return whether this thread runs Trio, which would also raise an interrupt again that its handler has noted."""
     with suppress(RuntimeError):
@@ -110,6 +127,7 @@ def deferred_interrupts(
     """
     handler = signal.getsignal(signal.SIGINT) if current_thread() is main_thread() else None
     interrupts = Interrupts(handler if callable(handler) else None, cancelled, user_code)
+    _of_thread.blocks.append(interrupts)
     try:
         if not callable(handler):
             yield interrupts
@@ -124,3 +142,5 @@ def deferred_interrupts(
         if interrupts.late is None:
             raise
         raise interrupts.late from None
+    finally:
+        _of_thread.blocks.remove(interrupts)

@@ -20,6 +20,7 @@ from .files import (
     working_folder,
 )
 from .key import TYPED, Key, check_key
+from .locks import LOCK_SECONDS, wait_for_lock
 from .project import PROJECT_VARIABLE, check_project, ignored_project
 from .proxies import CERTIFICATES, Proxy, find_proxy, named_certificates, names_proxies
 from .settings import (

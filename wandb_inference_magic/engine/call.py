@@ -73,6 +73,8 @@ class ModelCall:
         self.sent_at = 0.0
         # Whether the current request is for a repaired answer.
         self.is_repaired = False
+        # Whether the current answer was found in its reasoning.
+        self._is_in_reasoning = False
         # The tries that failed because the service failed for everyone, where that is waited for.
         self._forgiven = 0
         self._ended: list[Reply] = []
@@ -181,15 +183,18 @@ class ModelCall:
             When it is not JSON, or the model refused to answer.
         """
         schema, text = self.spec.schema, self.builder.text
-        if self.builder.refusal and (schema is not None or self.spec.json):
-            raise refused(self.builder.refusal)
-        if not text.strip() and self.builder.finish_reason != "length":
-            # Some servers send the whole answer as reasoning.
-            text = self.builder.reasoning
-        if schema is not None:
-            return schema.read(text)
-        if not self.spec.json:
+        if schema is None and not self.spec.json:
             return None
+        if self.builder.refusal:
+            raise refused(self.builder.refusal)
+        # Some servers send the whole answer as reasoning.
+        is_in_reasoning = not text.strip() and self.builder.finish_reason != "length"
+        text = self.builder.reasoning if is_in_reasoning else text
+        value = self._read_json(text) if schema is None else schema.read(text)
+        self._is_in_reasoning = is_in_reasoning
+        return value
+
+    def _read_json(self, text: str) -> Any:
         try:
             return read_json(text)
         except InferenceError as error:
@@ -232,17 +237,18 @@ class ModelCall:
             answer = replace(parts.pop(-2), incomplete=incomplete)
             parts = [*parts, answer] if self._has_received else [*parts[:-1], answer]
         reply = added_up(parts)
-        return replace(reply, notices=notices_below(reply, *self.sent.notices))
+        return replace(reply, notices=notices_below(reply, *self.sent.notices), earlier_messages=self.sent.earlier)
 
     def built(self, incomplete: str = "") -> Reply:
-        """Return what has been received for the current request as a Reply."""
-        return self.builder.build(
+        """Return what has been received for the current request as a Reply. An answer in its reasoning is its text."""
+        reply = self.builder.build(
             asked_model=self.sent.model,
             endpoint=self.sent.endpoint.name,
             price=self.sent.price,
             messages=self.sent.messages,
             incomplete=incomplete,
         )
+        return replace(reply, text=reply.reasoning, reasoning="") if self._is_in_reasoning else reply
 
     def explained(self, failure: Exception) -> InferenceError:
         """Return the error that describes a failure to the user."""

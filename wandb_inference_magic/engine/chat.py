@@ -156,7 +156,6 @@ class _ChatRun:
         reply = self.call.reply(incomplete)
         reply.steps = tuple(self.steps)
         reply.notices = tuple(dict.fromkeys((*reply.notices, *(one for step in reply.steps for one in step.notices))))
-        reply.earlier_messages = self.call.sent.earlier
         reply.parsed = self.parsed
         return reply
 

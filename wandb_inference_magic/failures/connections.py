@@ -9,7 +9,7 @@ from socket import EAI_AGAIN, gaierror
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config import find_proxy, named_certificates
-from ..errors import InferenceError, quoted
+from ..errors import InferenceError, beyond_limits, quoted
 from ..libraries import unusable_library
 from ..text import library_message
 from .retries import IMMEDIATELY
@@ -118,6 +118,8 @@ def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> Infer
     if not isinstance(failure, openai.APIConnectionError):
         return None
     network = _NetworkErrors(failure)
+    if (error := next(filter(None, map(beyond_limits, network.errors)), None)) is not None:
+        return error
     if proxy is not None and (error := _of_proxy(proxy, network, endpoint)) is not None:
         return error
     if isinstance(failure, openai.APITimeoutError):

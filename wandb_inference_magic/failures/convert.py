@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ..config import WANDB_URL
-from ..errors import InferenceError, describe_exception, inference_error_in, quoted, without_thread
+from ..errors import InferenceError, beyond_limits, describe_exception, inference_error_in, quoted
 from ..libraries import outdated_library
 from ..text import duration, library_message, redacted_value
 from .bodies import ErrorBody, read_error
@@ -52,7 +52,7 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
         If `failure` is an InferenceError or was caused by one, that error.
     """
     # The SDK reports any exception of its HTTP client as a connection error.
-    if (error := inference_error_in(failure) or without_thread(failure)) is not None:
+    if (error := inference_error_in(failure) or beyond_limits(failure)) is not None:
         return error
     if (described := describe_connection_failure(failure, context.endpoint)) is not None:
         return described

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 
-from ..errors import HelpRequested, InferenceError, Interrupted
+from ..errors import HelpRequested, InferenceError, Interrupted, beyond_limits
 from ..libraries import unusable_library
 from ..messages import display
 
@@ -53,10 +53,10 @@ def _reported(method: Method) -> Method:
         except InferenceError as error:
             raise self._for_display(error) from error.__cause__
         except Exception as failure:
-            if (hidden := unusable_library(failure)) is None:
+            if (described := unusable_library(failure) or beyond_limits(failure)) is None:
                 raise
-            hidden.__cause__ = failure
-            raise self._for_display(hidden) from hidden.__cause__
+            described.__cause__ = failure
+            raise self._for_display(described) from described.__cause__
 
     # `?` shows what `getdoc` returns. The help is generated from the options, which loading does not import.
     vars(run)["getdoc"] = partial(_help, method.__name__)

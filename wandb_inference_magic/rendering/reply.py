@@ -60,7 +60,7 @@ def footer(reply: Reply) -> str:
         "replayed" if reply.replayed else "",
         counted(reply.calls, "call") if reply.calls > 1 else "",
         f"{turn} of {reply.thread}" if turn and reply.thread not in (None, "main") else turn,
-        counted(earlier, "earlier message") if turn and earlier else "",
+        counted(earlier, "earlier message") if earlier else "",
         "" if reply.budget_limit is None else f"at most {reply.budget_limit:,} tokens by the budget",
         "the model refused" if reply.refusal else "",
         ENDINGS.get(reply.finish_reason or "", ""),
@@ -92,7 +92,7 @@ def reply_bundle(reply: Reply, format: str = "markdown", allow_images_from: Coll
     if format == "text":
         return plain
     if format == "json":
-        pretty = pretty_json(reply.reasoning if _is_in_reasoning(reply) else reply.text)
+        pretty = pretty_json(reply.text)
         if pretty is None:
             return plain
         parts = [*_steps(reply), Untrusted(fenced(pretty, "json")), *_footer(reply)]
@@ -167,8 +167,6 @@ def why_empty(reply: Reply) -> str:
     if reply.tool_calls:
         names = ", ".join(safe_plain(call.name) for call in reply.tool_calls)
         return f"The model requested a call of: {names}"
-    if _is_in_reasoning(reply):
-        return "The answer came as reasoning: it is in .parsed of the Reply."
     if reply.finish_reason == "length":
         used = "by the reasoning " if reply.reasoning else ""
         limit = "budget's limit on the reply" if reply.is_cut_by_budget else "token limit"
@@ -192,11 +190,6 @@ def why_flawed(reply: Reply) -> str:
 
 def _limit_remedy(reply: Reply) -> str:
     return BUDGET_REMEDY if reply.is_cut_by_budget else "Raise --max-tokens."
-
-
-def _is_in_reasoning(reply: Reply) -> bool:
-    """Whether the JSON that was asked for came as reasoning, and no text."""
-    return reply.parsed is not None and not reply.text.strip()
 
 
 def _footer(reply: Reply) -> list[DocumentPart]:

@@ -66,17 +66,18 @@ class SessionMeter:
                 remedy="Name a model, or remove the budget: %config WandbInference.budget = None",
                 cause="budget",
             )
-        price = self.models.needed_price(model, self.command, budget.limit)
-        if price is not None and path.endswith(WITHOUT_REPLY):
-            price = replace(price, output=0.0)
         request = PreparedRequest(
             endpoint=endpoint,
             model=model,
-            price=price,
+            price=self.models.needed_price(model, self.command, budget.limit),
             body={**body, "messages": _messages(body)},
             thread=Thread(""),
             known=self.models.known(endpoint).find(model),
         )
+        if request.price is None and endpoint.is_wandb:
+            request = self.command.loop.run(self.models.with_price(request, self.command, self.command.client()))
+        if request.price is not None and path.endswith(WITHOUT_REPLY):
+            request = replace(request, price=replace(request.price, output=0.0))
         if budget.limit is not None and not is_known:
             raise InferenceError(
                 f"A budget is set, but what a call of {quoted(path)} can cost is not known. Nothing was sent.",

@@ -24,7 +24,7 @@ from ..concurrency import (
     pass_to_children,
 )
 from ..config import WandbInference, expanded
-from ..errors import without_thread
+from ..errors import beyond_limits
 from .settings_file import SettingsFile
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Session:
     @built_once
     def loop(self) -> EventLoop:
         """The event loop on which requests run."""
-        return EventLoop(without_thread)
+        return EventLoop(beyond_limits)
 
     @built_once
     def clients(self) -> Clients:

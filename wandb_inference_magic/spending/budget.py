@@ -199,9 +199,15 @@ class Reservation:
             return
         price = self.checked_price(request)
         worst = _WorstCase(request, price, wanted, least)
-        # An interrupt may come as soon as the cost is reserved, and `release` must find it.
-        self._call = self._call or uuid4().hex
-        rest = self._budget.spending.reserve(self._call, worst.fit, worst.prompt, limit)
+        call = self._call or uuid4().hex
+
+        def fit(left: float) -> float:
+            # An interrupt may come as soon as the cost is reserved, and `release` must find it. One that comes before,
+            # while a file is locked, leaves nothing to release.
+            self._call = call
+            return worst.fit(left)
+
+        rest = self._budget.spending.reserve(call, fit, worst.prompt, limit)
         if worst.usd > rest + ROUNDING:
             lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
             reserved = self._budget.reserved

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import time
@@ -12,10 +13,10 @@ from typing import Final
 from uuid import uuid4
 
 from ..concurrency import notify_after_fork, without_forks
+from ..config import LOCK_SECONDS, wait_for_lock
 from ..errors import InferenceError, quoted
 from .usage import ROUNDING
 
-PATIENCE_SECONDS: Final = 30.0
 # The reservations of a killed kernel are valid for this long.
 LEASE_SECONDS: Final = 90.0
 RENEWAL_SECONDS: Final = 20.0
@@ -119,12 +120,12 @@ class SharedSpending:
     def settle(self, call: str, usd: float) -> None:
         """Replace a call's reservation with its real cost, in one transaction.
 
-        If the file cannot be used, the next change does so.
+        If the file cannot be used at once, the next change does so.
         """
         with self._lock:
             self._owed.append((call, usd))
         self._drop(call)
-        with suppress(InferenceError), self._changing():
+        with suppress(InferenceError), self._changing(is_patient=False):
             pass
 
     def renew(self) -> None:
@@ -169,16 +170,21 @@ class SharedSpending:
         return float(file.execute(query, values).fetchone()[0])
 
     @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
-        """Open the file for one exclusive transaction, and write what is owed. It is committed if nothing is raised."""
+    def _changing(self, *, is_patient: bool = True) -> Iterator[sqlite3.Connection]:
+        """Open the file for one exclusive transaction, and write what is owed. It is committed if nothing is raised.
+
+        `is_patient`: wait longer than a moment for other kernels, until an interrupt.
+        """
         # Not kept open: kernels start and end, threads differ, and the file may be about to be deleted. A child process
         # that is forked meanwhile would take the file for locked, for ever.
         try:
             with (
                 without_forks(),
-                closing(sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, isolation_level=None)) as file,
+                closing(sqlite3.connect(self._path, timeout=LOCK_SECONDS, isolation_level=None)) as file,
             ):
-                file.execute("begin immediate")
+                begin = partial(file.execute, "begin immediate")
+                # A call that ends is settled whole, whatever interrupts it.
+                wait_for_lock(self._path, begin) if is_patient else begin()
                 for table in _TABLES:
                     file.execute(table)
                 owed: list[tuple[str, float]] = []
