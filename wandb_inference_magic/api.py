@@ -53,7 +53,7 @@ def _entry(function: Callable[P, T]) -> Callable[P, T]:
             raise
         except Exception as failure:
             # Without a free file, a module of this package cannot be read either.
-            if (described := unusable_library(failure) or beyond_limits(failure)) is None:
+            if (described := beyond_limits(failure) or unusable_library(failure)) is None:
                 raise
             raise described from failure
 

@@ -53,7 +53,7 @@ def _reported(method: Method) -> Method:
         except InferenceError as error:
             raise self._for_display(error) from error.__cause__
         except Exception as failure:
-            if (described := unusable_library(failure) or beyond_limits(failure)) is None:
+            if (described := beyond_limits(failure) or unusable_library(failure)) is None:
                 raise
             described.__cause__ = failure
             raise self._for_display(described) from described.__cause__
