@@ -52,7 +52,7 @@ class Node:
 
 @pytest.mark.short
 def test_only_new_objects_are_collected_and_the_others_afterwards() -> None:
-    old = weakref.ref(Node())
+    old, thresholds = weakref.ref(Node()), gc.get_threshold()
     with pytest.raises(KeyboardInterrupt), only_new_objects():
         new = weakref.ref(Node())
         gc.collect()
@@ -60,6 +60,7 @@ def test_only_new_objects_are_collected_and_the_others_afterwards() -> None:
         raise KeyboardInterrupt
     gc.collect()
     assert old() is None
+    assert gc.get_threshold() == thresholds
 
 
 @pytest.mark.short
