@@ -187,3 +187,18 @@ def test_a_compiled_package_hides_nothing(work: Path, monkeypatch: pytest.Monkey
     module.__file__ = str(compiled)
     monkeypatch.setitem(sys.modules, NAME, module)
     check_libraries(NAME)
+
+
+@pytest.mark.parametrize("cell", ["%wbconfig", "%%wbmap ['a'] -o out\n{{ text }}?"])
+def test_a_python_that_was_built_without_sqlite_is_named(service: Service, tmp_path: Path, cell: str) -> None:
+    work, site = tmp_path / "work", tmp_path / "site"
+    work.mkdir()
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("import sys\nsys.modules['_sqlite3'] = None\n")
+    variables = service.environment | {"PYTHONPATH": str(site)}
+    with running_kernel(clean_environment(tmp_path) | variables, work) as kernel:
+        assert kernel.run("%load_ext wandb_inference_magic").ok
+        error = kernel.run(cell).error
+    assert error.startswith("The package sqlite3 cannot be imported; nothing was sent.")
+    assert "This Python was built without it" in error
+    assert "pip install" not in error

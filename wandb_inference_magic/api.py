@@ -13,8 +13,8 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .config import INTO
-from .errors import InferenceError, InferenceWarning, Interrupted, beyond_limits
-from .libraries import unusable_library
+from .errors import InferenceError, InferenceWarning, Interrupted
+from .libraries import unexpected_failure
 from .session import current_session
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ def _entry(function: Callable[P, T]) -> Callable[P, T]:
         except InferenceError:
             raise
         except Exception as failure:
-            # Without a free file, a module of this package cannot be read either.
-            if (described := beyond_limits(failure) or unusable_library(failure)) is None:
+            if (described := unexpected_failure(failure)) is None:
                 raise
             raise described from failure
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Final
 
-from .errors import InferenceError, describe_exception, quoted
+from .errors import InferenceError, beyond_limits, describe_exception, quoted
+from .text import library_message
 
 # What every call needs, whatever its options. Each is a package: a copy of one is known by its modules.
 ALWAYS_NEEDED: Final = ("openai", "anyio", "pydantic", "markdown_it")
@@ -64,6 +65,30 @@ def unusable_library(failure: BaseException) -> InferenceError | None:
         remedy=f"Run: pip install --upgrade {name}. Then restart the kernel.",
         cause="missing",
     )
+
+
+def missing_library(failure: ImportError) -> InferenceError:
+    """Return the error for an import that failed, and for which `unusable_library` has no reason."""
+    name = (failure.name or "a package").partition(".")[0]
+    why, remedy = f"{quoted(library_message(str(failure)))}", f"Run: pip install --upgrade {name}."
+    if name in sys.stdlib_module_names:
+        name = name.lstrip("_")
+        why = f"This Python was built without it, so pip cannot install it. {why}"
+        remedy = "Use another Python, or build this one with the libraries that it needs."
+    return InferenceError(
+        f"The package {name} cannot be imported; nothing was sent.",
+        why=why,
+        remedy=f"{remedy} Then restart the kernel.",
+        cause="missing",
+    )
+
+
+def unexpected_failure(failure: Exception) -> InferenceError | None:
+    """Return the error for a failure that nothing expected, if the machine or a library is the reason, else None."""
+    # First: what looks for libraries needs free files too.
+    if (error := beyond_limits(failure) or unusable_library(failure)) is not None:
+        return error
+    return missing_library(failure) if isinstance(failure, ImportError) else None
 
 
 def outdated_library() -> InferenceError | None:

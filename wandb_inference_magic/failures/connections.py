@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..config import find_proxy, named_certificates
 from ..errors import InferenceError, beyond_limits, quoted
-from ..libraries import unusable_library
+from ..libraries import missing_library, unusable_library
 from ..text import library_message
 from .retries import IMMEDIATELY
 
@@ -108,7 +108,7 @@ def may_have_run(failure: Exception) -> bool:
 def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
     """Return the error for a failure of the way to the endpoint, or None for one of the endpoint itself."""
     if isinstance(failure, ImportError):
-        return unusable_library(failure) or _not_importable(failure)
+        return unusable_library(failure) or missing_library(failure)
     # Imported here: the SDK takes long, and may be what cannot be imported.
     import openai
 
@@ -171,16 +171,6 @@ def _error(what: str, why: str, remedy: str, *, is_transient: bool = False) -> I
     # Otherwise no request can reach the endpoint.
     error.affects_all = not is_transient
     return error
-
-
-def _not_importable(failure: ImportError) -> InferenceError:
-    name = (failure.name or "a package").partition(".")[0]
-    return InferenceError(
-        f"The package {name} cannot be imported; nothing was sent.",
-        why=quoted(library_message(str(failure))),
-        remedy=f"Run: pip install --upgrade {name}. Then restart the kernel.",
-        cause="missing",
-    )
 
 
 def _of_status(failure: Any, endpoint: Endpoint, proxy: Proxy | None) -> InferenceError | None:

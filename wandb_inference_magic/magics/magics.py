@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 
-from ..errors import HelpRequested, InferenceError, Interrupted, beyond_limits
-from ..libraries import unusable_library
+from ..errors import HelpRequested, InferenceError, Interrupted
+from ..libraries import unexpected_failure
 from ..messages import display
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _reported(method: Method) -> Method:
         except InferenceError as error:
             raise self._for_display(error) from error.__cause__
         except Exception as failure:
-            if (described := beyond_limits(failure) or unusable_library(failure)) is None:
+            if (described := unexpected_failure(failure)) is None:
                 raise
             described.__cause__ = failure
             raise self._for_display(described) from described.__cause__
