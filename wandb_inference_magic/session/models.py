@@ -64,8 +64,10 @@ def has_no_list(failure: InferenceError) -> bool:
     return failure.status in NO_LIST or failure.cause == "reply"
 
 
-def _format_of(request: PreparedRequest) -> tuple[str, str, str]:
-    return request.endpoint.url, request.model, json.dumps(request.body.get("response_format"), default=repr)
+def _format_of(request: PreparedRequest) -> tuple[str, str, str, bool]:
+    # Some services take a format and tools, but not both in one request.
+    form = json.dumps(request.body.get("response_format"), default=repr)
+    return request.endpoint.url, request.model, form, "tools" in request.body
 
 
 class Models:
@@ -91,8 +93,8 @@ class Models:
         self._feed: Mapping[str, Model] | None = None
         self._by_feed: Catalog | None = None
         self._fetching: asyncio.Future[None] | None = None
-        # The endpoints, models and response formats of answered requests.
-        self._formats: set[tuple[str, str, str]] = set()
+        # The endpoints, models and response formats of answered requests, and whether these had tools.
+        self._formats: set[tuple[str, str, str, bool]] = set()
 
     def failure(self, endpoint: Endpoint) -> InferenceError | None:
         """Return why the endpoint's list could not be fetched, or None if it was."""
@@ -147,12 +149,12 @@ class Models:
             self._outdated.add(endpoint.url)
 
     def note_answered(self, request: PreparedRequest) -> None:
-        """Note that a request was answered: its model takes its response format."""
+        """Note that a request was answered: its model takes its response format, with tools if it had some."""
         if "response_format" in request.body:
             self._formats.add(_format_of(request))
 
     def takes_format(self, request: PreparedRequest) -> bool:
-        """Return whether a model has answered a request with this response format."""
+        """Return whether a model has answered a request with this response format, and with tools if this has some."""
         return _format_of(request) in self._formats
 
     def _fetch(self, command: Context, meanwhile: Callable[[], None]) -> Catalog:
