@@ -56,6 +56,9 @@ class Context(Protocol):
     @property
     def cassette(self) -> Cassette | None: ...
 
+    @property
+    def costs_nothing(self) -> bool: ...
+
     def client(self) -> AsyncOpenAI: ...
 
 
@@ -325,7 +328,8 @@ class Models:
     def needed_price(self, model: str, command: Context, limit: float | None) -> Price | None:
         """Return the price of a model, or None if it is not known. With a budget, W&B's public feed is asked for it.
 
-        `limit` is the budget.
+        `limit` is the budget. A replay with a budget asks its cassette, as the recording asked W&B: what is known of a
+        model also decides what is sent to it.
 
         Raises
         ------
@@ -334,13 +338,17 @@ class Models:
         """
         endpoint = command.endpoint
         price = self.price(model, endpoint)
-        if price is not None or limit is None or command.dry or not endpoint.is_wandb or self._feed is not None:
+        replays = command.costs_nothing and command.settings.budget is not None
+        is_needed = price is None and (limit is not None or replays)
+        if not is_needed or command.dry or not endpoint.is_wandb or self._feed is not None:
             return price
         if not command.settings.catalog:
+            if replays:
+                return None
             raise unknown_price(model, "The setting catalog is off: W&B's public list of prices is not fetched.")
         client = command.client()
         with command.listener.waiting(f"asking for the price of {model}") as redraw:
             _, failure = self._try(lambda: command.loop.run(self._load_feed(client), meanwhile=redraw), endpoint)
-        if failure is not None:
+        if failure is not None and not replays:
             raise unknown_price(model, f"W&B's public list of prices could not be fetched. {failure.what}")
         return self.price(model, endpoint)
