@@ -20,6 +20,7 @@ from ..messages import (
     tokens_outside_messages,
 )
 from ..prompts import cut_values, fit_values
+from .spec import cannot_combine
 
 if TYPE_CHECKING:
     from ..catalog import Model
@@ -137,6 +138,9 @@ def _parameters(spec: ChatSpec, model: str, known: Model | None, settings: Resol
         body["response_format"] = spec.schema.response_format
     # Apart from the others: the keys of answers on disk depend on it.
     extra = {name: value for name, value in spec.parameters if name not in SAMPLING}
+    if (twice := next((name for name in extra if name in body), None)) is not None:
+        option = "Tools" if twice == "tools" else "A schema"
+        raise cannot_combine(option, f"the parameter {twice}", "only the parameter would be used. Nothing was sent.")
     if spec.think is not None:
         for name, value in thinking_parameters(spec.think, model, known).items():
             given = extra.get(name)
