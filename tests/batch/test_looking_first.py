@@ -229,6 +229,18 @@ def test_a_column_named_row_is_a_warning_where_the_whole_row_is_sent(api: Module
     assert api.map_prompts(wells, "{{ row.row }}{{ row['col'] }}").reply.tolist() == ["<A1>", "<B2>"]
 
 
+@pytest.mark.parametrize("name", ["none", "true", "False"])
+def test_a_column_with_the_name_of_a_constant_is_refused(api: ModuleType, service: Service, name: str) -> None:
+    service.always = echo
+    choices = pd.DataFrame({"q": ["A", "B"], name: ["x", "y"]})
+    with pytest.raises(InferenceError, match=f"{{{{ {name} }}}} is a constant of Jinja2") as refused:
+        api.map_prompts(choices, f"{{{{ q }}}} {{{{ {name} }}}}")
+    assert refused.value.remedy == f'Write {{{{ row["{name}"] }}}}.'
+    assert service.chats == []
+    template = f'{{{{ q }}}}{{{{ row["{name}"] }}}}{{% if q is none or {name} %}}{{% endif %}}'
+    assert api.map_prompts(choices, template).reply.tolist() == ["<Ax>", "<By>"]
+
+
 ITERATED = "{% for a, b in pairs %}{{ a }}={{ b }};{% endfor %}"
 
 

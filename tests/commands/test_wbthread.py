@@ -112,6 +112,24 @@ def test_turns_that_a_copy_replaces_are_not_lost_without_a_word(kernel: Kernel) 
     assert "The copy of main replaced 1 turn of mine." in shown
 
 
+def test_run_all_again_sends_the_same_also_in_cells_that_add_no_turn(kernel: Kernel, service: Service) -> None:
+    cells = {
+        "c0": "%wbchat -m a -m b first",
+        "c1": "%wbchat one",
+        "c2": "%wbchat -m a -m b compare",
+        "c3": "%wbchat --fork main --thread side aside",
+        "dry": "%wbchat --dry-run what?",
+        "c4": "%wbchat later",
+    }
+    passes = []
+    for _ in range(2):
+        asked = len(service.chats)
+        shown = {cell: kernel.run(text, cell_id=cell).text for cell, text in cells.items()}
+        messages = [[one["content"] for one in chat.body["messages"]] for chat in service.chats[asked:]]
+        passes.append((messages, shown["dry"]))
+    assert passes[0] == passes[1]
+
+
 def test_a_fork_starts_from_a_copy(kernel: Kernel, service: Service) -> None:
     queue_replies(service, "A", "B")
     kernel.run("%wbchat one")

@@ -436,6 +436,19 @@ def test_a_model_that_has_answered_under_a_schema_is_not_said_to_refuse_it(api: 
     assert "does not support schemas" in api.chat("And?", schema="age int, name").notices[0]
 
 
+@pytest.mark.parametrize("schema", ["name, age int", None])
+def test_a_model_that_has_answered_without_tools_may_refuse_the_format_with_tools(
+    api: ModuleType, service: Service, schema: str | None
+) -> None:
+    options: dict[str, Any] = {"schema": schema} if schema else {"json": True}
+    refusal = refused(400, "json mode cannot be combined with tool/function calling")
+    service.then(Streamed([GOOD]), *[refusal] * (2 if schema else 1), Streamed([GOOD]))
+    api.chat("Who?", **options)
+    reply = api.chat("Who?", tools=[json.loads], **options)
+    assert reply.parsed == {"name": "Ada", "age": 36}
+    assert " together with tools: " in reply.notices[0]
+
+
 @pytest.mark.parametrize("content", [["Two cities."], ["Be brief.", "Two cities."], ["JSON, please."]])
 def test_a_cassette_without_json_mode_is_replayed(
     api: ModuleType, service: Service, tmp_path: Path, content: list[str]

@@ -240,6 +240,23 @@ def test_the_number_of_tool_rounds_is_limited(kernel_with_tools: Kernel, service
 FORCED: dict[str, Any] = {"type": "function", "function": {"name": "weather"}}
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--tools weather --param tools=[]", "Tools cannot be combined with the parameter tools"),
+        (
+            '--schema "a int" --param response_format={}',
+            "A schema cannot be combined with the parameter response_format",
+        ),
+    ],
+)
+def test_a_parameter_does_not_replace_an_option_without_a_word(
+    kernel_with_tools: Kernel, service: Service, options: str, words: str
+) -> None:
+    assert words in kernel_with_tools.run(f"%wbchat {options} How?").error
+    assert service.chats == []
+
+
 @pytest.mark.parametrize(("choice", "then"), [("required", None), ("any", None), (FORCED, None), ("auto", "auto")])
 def test_a_tool_that_must_be_called_is_called_once(
     api: ModuleType, service: Service, choice: object, then: object

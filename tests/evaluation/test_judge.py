@@ -183,6 +183,30 @@ def test_a_judge_that_fails_on_some_pairs_says_why(api: ModuleType, service: Ser
     assert "The comparison is by" not in said
 
 
+def test_a_judge_is_priced_with_the_candidates_before_anything_is_sent(
+    start_api: Callable[..., ModuleType], wandb: Wandb
+) -> None:
+    def answer(one: Answer) -> None:
+        body = one.received.body
+        completion('{"better": "first"}' if "response_format" in body else body["messages"][-1]["content"])(one)
+
+    wandb.api.always = answer
+    api = start_api(**known_model_environment(wandb))
+    api.models()
+    settings = current_session().settings
+    asked = {"prompts": ["Again: {{ n }}"], "truth": "label"}
+    settings.budget = 0.005
+    with pytest.raises(InferenceError, match=r"This would cost about .* test/eyes: 40 rows") as refused:
+        api.evaluate(FRAME[:20], "{{ n }}", judge="test/eyes", **asked)
+    assert refused.value.cause == "budget"
+    assert wandb.api.chats == []
+    settings.budget = 1.0
+    api.evaluate(FRAME[:20], "{{ n }}", judge="test/eyes", **asked)
+    # The answers and what the judge said are on disk.
+    settings.budget = current_session().usage.total().cost
+    assert api.evaluate(FRAME[:20], "{{ n }}", judge="test/eyes", **asked).judged.judged == 20
+
+
 def test_a_judge_that_cannot_start_loses_no_answer(
     api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

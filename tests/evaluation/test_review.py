@@ -43,6 +43,15 @@ def test_rows_with_a_wrong_answer_are_shown_without_the_names_of_the_candidates(
     assert "review.decide(1, 1) says that answer 1 is right, review.decide(1, 'truth') that label is." in said
 
 
+@pytest.mark.parametrize("index", ["text", "id"])
+def test_the_index_of_a_frame_is_shown(api: ModuleType, service: Service, index: str) -> None:
+    service.always = completion("odd")
+    frame = FRAME.assign(id=["r1", "r2", "r3", "r4"]).set_index(index)
+    review = api.evaluate(frame, "{{ text }}?", truth="label", models=["test/x"]).review()
+    assert {"r1", "a", "odd"} < set(str(review).splitlines()[3].split())
+    assert review.shown_cards()[0]["columns"][0][0] == index
+
+
 def test_in_a_prompt_an_evaluation_its_review_and_its_plot_are_what_they_show(found: Any) -> None:
     for one in (found, found.review(), found.plot()):
         assert as_prompt(one) == repr(one)

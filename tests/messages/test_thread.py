@@ -2,7 +2,7 @@
 
 import pytest
 
-from wandb_inference_magic.messages.thread import Thread, Turn
+from wandb_inference_magic.messages.thread import Origin, Thread, Turn
 from wandb_inference_magic.messages.tokens import estimate_messages
 
 
@@ -36,6 +36,38 @@ def test_a_cell_that_chats_twice_has_two_turns_and_both_are_replaced() -> None:
     assert say(thread, "a1 again", "a", "run 3") == ["a1 again"]
     assert say(thread, "a2 again", "a", "run 3") == ["a1 again", "re a1 again", "a2 again"]
     assert [turn.prompt for turn in thread.turns] == ["a1 again", "a2 again", "b"]
+
+
+def test_a_cell_without_a_turn_that_is_run_again_sees_only_the_turns_before_it() -> None:
+    """It compared models, copied the thread, showed what would be sent, or failed."""
+    thread = Thread("main")
+    assert thread.place("top", "run 0").before == 0
+    say(thread, "a", "a", "run 1")
+    assert thread.place("compare", "run 2").before == 1
+    say(thread, "b", "b", "run 3")
+    say(thread, "a1 again", "a", "run 4")
+    say(thread, "a2 again", "a", "run 4")
+    assert thread.place("top", "run 5").before == 0
+    assert thread.place("compare", "run 6").before == 2
+    assert [turn.prompt for turn in thread.copy("other", Origin("compare", "run 7")).turns] == ["a1 again", "a2 again"]
+    thread.edited = thread.turns[-1]
+    say(thread, "b edited", "new", "run 8")
+    assert thread.place("compare", "run 9").before == 2
+    # With a turn, it has this place in the thread.
+    assert say(thread, "c", "compare", "run 10")[-1] == "c"
+    assert [turn.prompt for turn in thread.turns] == ["a1 again", "a2 again", "c", "b edited"]
+
+
+def test_after_an_undo_the_cells_since_that_turn_count_as_new() -> None:
+    thread = Thread("main")
+    for cell in "abc":
+        say(thread, cell, cell, f"run {cell}")
+    thread.place("compare", "run 1")
+    assert [thread.undo().prompt, thread.undo().prompt] == ["c", "b"]
+    say(thread, "c", "c", "run 2")
+    say(thread, "b", "b", "run 3")
+    assert [turn.prompt for turn in thread.turns] == ["a", "c", "b"]
+    assert thread.place("compare", "run 4").before == 3
 
 
 def test_the_system_prompt_comes_first() -> None:
@@ -82,7 +114,7 @@ def test_a_system_prompt_applies_from_its_turn_on() -> None:
 
 def test_the_turns_of_a_copy_belong_to_no_cell() -> None:
     thread = Thread("main", [Turn("a", "b", "one", "run 1", system="S")])
-    copy = thread.copy("other")
+    copy = thread.copy("other", Origin())
     assert copy.turns == [Turn("a", "b", system="S")]
     assert copy.place("one", "run 2").before == 1
     copy.turns.clear()

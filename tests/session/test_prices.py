@@ -89,6 +89,28 @@ def test_nothing_is_fetched(
 # With a budget, the price is needed before the call --------------------------------------------------------------
 
 
+@pytest.mark.parametrize("budget", [1.0, None])
+def test_a_replay_knows_of_the_models_what_the_recording_knew(
+    start_api: Callable[..., ModuleType], wandb: Wandb, budget: float | None
+) -> None:
+    """What is known of them decides what is sent. The models of this test are newer than the list in the package."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    environment = known_model_environment(wandb)
+    wandb.api.always = completion("Yes.")
+    costs = []
+    for mode in ("record", "replay"):
+        api = start_api(**environment, WANDB_INFERENCE_CASSETTE="class.jsonl", WANDB_INFERENCE_CASSETTE_MODE=mode)
+        current_session().settings.budget = budget
+        asked = len(wandb.api.chats), feeds(wandb)
+        api.chat("See", model="test/eyes", thread="main")
+        turn = current_session().threads["main"].turns[0]
+        current_session().threads["main"].turns[0] = turn._replace(prompt=[image])
+        costs.append(api.chat("And?", model="test/thinker", thread="main").cost)
+    assert (len(wandb.api.chats), feeds(wandb)) == asked
+    assert costs[0] == costs[1]
+    assert (costs[0] is None) == (budget is None)
+
+
 @pytest.mark.parametrize("how", ["chat", "map", "client"])
 def test_an_unknown_price_is_fetched_before_a_budget_refuses(
     start_api: Callable[..., ModuleType], wandb: Wandb, how: str

@@ -111,7 +111,7 @@ class BatchSpec:
         Raises
         ------
         InferenceError
-            If the first row would use up an iterator of the notebook.
+            If the first row would use up an iterator of the notebook, or a constant of Jinja2 has the name of a column.
         """
         if self._is_sent_as_it_is:
             return lambda _: self.text
@@ -125,6 +125,11 @@ class BatchSpec:
                     "Nothing was sent.",
                     remedy=f"Make it a list in a cell before: {name} = list({name}).",
                 )
+        for name in sorted(template.constants.intersection(self.columns)):
+            raise InferenceError(
+                f"{{{{ {name} }}}} is a constant of Jinja2, and not the column {name}. Nothing was sent.",
+                remedy=f'Write {{{{ row["{name}"] }}}}.',
+            )
         absent: dict[str, Any] = dict.fromkeys(self.columns)
 
         def rendered(row: Row) -> Content:

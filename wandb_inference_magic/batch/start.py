@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -72,6 +72,10 @@ class Estimate:
         each = f"about {self.prompt_tokens:,.0f} + {self.reply_tokens:,.0f} tokens each"
         cost = describe_cost(self.cost)
         return f"{each}, {cost if cost in ('free', 'cost unknown') else f'about {cost}'}"
+
+
+# See `check_budget`.
+Judging = Callable[[Sequence[Estimate]], tuple["PreparedRequest", Estimate]]
 
 
 def start(
@@ -230,8 +234,10 @@ def _looked_at(run: BatchRun, seen: Counter[str]) -> tuple[list[int | None], int
     return tokens, len(keys) - sum(is_needed)
 
 
-def check_budget(budget: Budget, runs: Sequence[BatchRun]) -> None:
+def check_budget(budget: Budget, runs: Sequence[BatchRun], judging: Judging | None = None) -> None:
     """Raise if the runs of a command would together cost more than is left of the budget.
+
+    `judging` returns a request to a judge, and what judging takes after runs with these estimates.
 
     Raises
     ------
@@ -241,30 +247,35 @@ def check_budget(budget: Budget, runs: Sequence[BatchRun]) -> None:
     if budget.left is None:
         return
     try:
-        _check_cost(budget, runs, [estimate(run) for run in runs])
+        _check_cost(budget, runs, [estimate(run) for run in runs], judging)
     except InferenceError:
         # To find out which rows need a request takes a look at all of them.
         sending = [(run, one) for run, one in zip(runs, estimates(runs), strict=True) if one.cached != one.rows]
-        _check_cost(budget, [run for run, _ in sending], [one for _, one in sending])
+        _check_cost(budget, [run for run, _ in sending], [one for _, one in sending], judging)
 
 
-def _check_cost(budget: Budget, runs: Sequence[BatchRun], estimates: Sequence[Estimate]) -> None:
+def _check_cost(
+    budget: Budget, runs: Sequence[BatchRun], estimates: Sequence[Estimate], judging: Judging | None
+) -> None:
     rest, comes = budget.left or 0.0, False
-    for run in runs:
+    calls = [(run.first, one) for run, one in zip(runs, estimates, strict=True)]
+    if calls and judging is not None:
+        calls.append(judging(estimates))
+    for request, _ in calls:
         with Reservation(budget) as reservation:
-            if budget.may_become_affordable(run.first):
+            if budget.may_become_affordable(request):
                 comes = True
             else:
-                reservation.reserve(run.first)
+                reservation.reserve(request)
     if comes:
         # Calls in progress give back what they do not use: the runs wait for that.
         rest += budget.reserved
-    cost = sum_or_none([one.cost for one in estimates])
+    cost = sum_or_none([one.cost for _, one in calls])
     if cost is not None and cost > rest:
-        each = [f"{run.model}: {one}" for run, one in zip(runs, estimates, strict=True)]
+        each = [f"{request.model}: {one}" for request, one in calls]
         raise InferenceError(
             f"This would cost about {usd(cost)}, and {usd(rest)} is left of the budget. Nothing was sent.",
-            why=f"{'; '.join(each) if len(each) > 1 else estimates[0]}.",
+            why=f"{'; '.join(each) if len(each) > 1 else calls[0][1]}.",
             remedy=f"Try fewer rows first: --limit. {budget.remedy}",
             cause="budget",
         )

@@ -94,8 +94,7 @@ def _left_out(nouns: Sequence[str]) -> str:
 def _undo(thread: Thread) -> dict[str, Any]:
     if not thread.turns:
         raise InferenceError(f"The thread {thread.name} has no turn to take back.")
-    turn = thread.turns.pop()
-    thread.edited = None if thread.edited is turn else thread.edited
+    turn = thread.undo()
     left = counted(len(thread.turns), "turn")
     return line_bundle(f"Undone: {shortened(_one_line(turn.prompt_text), PROMPT_SHOWN)!r}. {thread.name} has {left}.")
 
@@ -129,7 +128,7 @@ def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
 
 
 def _delete(session: Session, name: str) -> dict[str, Any]:
-    session.threads.pop(name, None)
+    session.threads.delete(name)
     if session.threads.current == name:
         session.threads.current = DEFAULT_THREAD
     return line_bundle(f"The thread {name} is deleted. The next chats continue {session.threads.current}.")

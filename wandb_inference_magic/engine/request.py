@@ -20,6 +20,7 @@ from ..messages import (
     tokens_outside_messages,
 )
 from ..prompts import cut_values, fit_values
+from .spec import cannot_combine
 
 if TYPE_CHECKING:
     from ..catalog import Model
@@ -56,7 +57,7 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
         models.check(model, endpoint)
     known = models.known(endpoint).find(model)
     _check_images(spec.prompt, model, known)
-    thread = thread_of(command.session.threads, spec)
+    thread = thread_of(command.session.threads, spec, origin)
     place = thread.place(*origin)
     body = _parameters(spec, model, known, settings)
     system = spec.system or thread.system_at(place) or settings.system or None
@@ -110,7 +111,7 @@ def for_prompt(first: PreparedRequest, prompt: Content) -> PreparedRequest:
     return replace(request, notices=(), cut_values=counted + cut_values(prompt))
 
 
-def thread_of(threads: Threads, spec: ChatSpec) -> Thread:
+def thread_of(threads: Threads, spec: ChatSpec, origin: Origin) -> Thread:
     """Return the thread that a prompt continues, without that prompt."""
     if spec.thread is None:
         return Thread("")
@@ -120,7 +121,7 @@ def thread_of(threads: Threads, spec: ChatSpec) -> Thread:
                 f"{spec.fork} is the current thread: a copy of it needs another name. Nothing was sent.",
                 remedy=f"Give it one: --fork {spec.fork} --thread NAME.",
             )
-        return threads.existing(spec.fork).copy(spec.thread)
+        return threads.existing(spec.fork).copy(spec.thread, origin)
     return Thread(spec.thread) if spec.new else threads.get_or_new(spec.thread)
 
 
@@ -137,6 +138,9 @@ def _parameters(spec: ChatSpec, model: str, known: Model | None, settings: Resol
         body["response_format"] = spec.schema.response_format
     # Apart from the others: the keys of answers on disk depend on it.
     extra = {name: value for name, value in spec.parameters if name not in SAMPLING}
+    if (twice := next((name for name in extra if name in body), None)) is not None:
+        option = "Tools" if twice == "tools" else "A schema"
+        raise cannot_combine(option, f"the parameter {twice}", "only the parameter would be used. Nothing was sent.")
     if spec.think is not None:
         for name, value in thinking_parameters(spec.think, model, known).items():
             given = extra.get(name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import InferenceError, shortened
-from ..frames import json_text, means_same, plain
+from ..frames import json_text, means_same, plain, with_label
 from ..prompts import is_missing
 from ..rendering import PLAIN, line_bundle, table_bundle
 from ..text import counted, safe_plain
@@ -50,7 +50,7 @@ class Card:
     row : int
         Its index in the Evaluation's `rows`.
     columns : list of (str, str)
-        What is known of the row, without its truth.
+        What is known of the row, with its index and without its truth.
     truth : object
         None if it is not known.
     agree : int
@@ -189,7 +189,6 @@ class Review(MimeBundle):
 
 
 def _card(evaluation: Reviewed, row: int) -> Card:
-    record = evaluation.source[row]
     truth = evaluation.truths[row]
     truth = None if is_missing(truth) else truth
     answers: list[Any] = []
@@ -206,7 +205,7 @@ def _card(evaluation: Reviewed, row: int) -> Card:
                 answers.append(answer)
     columns = [
         (str(name), "" if is_missing(value) else readable(value))
-        for name, value in record.items()
+        for name, value in with_label(evaluation.source[row]).items()
         if name != evaluation.truth
     ]
     return Card(row, columns, truth, agree, answers)

@@ -9,7 +9,7 @@ from random import Random
 from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ..batch import BatchResult, PreparedBatch
+from ..batch import BatchResult, PreparedBatch, check_budget
 from ..errors import InferenceError, shortened
 from ..frames import NO_VALUE, ONLY, ListRows, part_of, plain
 from ..messages import has_images, parts_of
@@ -24,7 +24,7 @@ from .scorers import cannot_start, score_samples, span
 if TYPE_CHECKING:
     from ..batch import BatchRun, BatchSpec, Estimate, Progress
     from ..frames import Row, Rows
-    from ..messages import Message
+    from ..messages import Message, PreparedRequest
     from ..session import Command
     from .scorers import RowScores
     from .spec import EvaluationSpec
@@ -218,8 +218,27 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         images = _images_in(self.runs, ROWS_WITH_IMAGES * spec.samples)
         # A request to the judge: it cannot be refused after the candidates are paid for.
         self._judging = None if spec.judge is None else request_to_judge(command, spec.judge, self.runs[0], images)
+        if self._judging is not None:
+            self._check_budget_with(self._judging)
         self._scores.start(self.runs)
         self.runs[0].results.notice(*notices_of(spec, self._known))
+
+    def _check_budget_with(self, judging: PreparedRequest) -> None:
+        """Check that the candidates and the judge together do not cost too much, as `PreparedRuns` does without it."""
+
+        def take(candidates: Sequence[Estimate]) -> tuple[PreparedRequest, Estimate]:
+            # The answers that are on disk were judged before.
+            rows = max((one.rows or 0) - one.cached for one in candidates)
+            pairs = comb(len(self.runs), 2) * rows
+            return judging, estimate_judge(self._command, judging, pairs, candidates)
+
+        try:
+            check_budget(self._command.budget, self.runs, take)
+        except InferenceError as error:
+            if not self._command.dry:
+                self.close()
+                raise
+            self.runs[0].results.notice(str(error))
 
     def look(self) -> list[tuple[BatchRun, Estimate]]:
         """Return the runs with what each would take. The notices say what else there is to know, as of a judge."""

@@ -79,15 +79,20 @@ class Thread:
 
     `edited` is the turn that the next chat of a new cell replaces. It is the turn itself and no number: turns before it
     can come and go. If it is no longer in the thread, because its own cell was run again, nothing is replaced.
+    `cells` are the cells that have used the thread, in the order of their turns. Some have no turn: they compared
+    models, copied the thread, failed, or showed what would be sent.
     """
 
     name: str
     turns: list[Turn] = field(default_factory=list)
     system: str | None = None
     edited: Turn | None = None
+    cells: list[str] = field(default_factory=list, compare=False)
 
     def place(self, cell: str | None, execution: str | None) -> Place:
         """Return the place of a new turn of this run of this cell. Without a cell id it is the end.
+
+        It is the end also for a new cell, which keeps this place if it is run again, also without a turn.
 
         Parameters
         ----------
@@ -99,14 +104,21 @@ class Thread:
         Place
             Where the turn goes. The prompt continues only the turns before it.
         """
+        if cell is not None and cell not in self.cells:
+            self.cells.append(cell)
         mine = [index for index, turn in enumerate(self.turns) if cell is not None and turn.cell == cell]
         if not mine:
             edited = next((index for index, turn in enumerate(self.turns) if turn is self.edited), None)
-            return Place(len(self.turns)) if edited is None else Place(edited, 1, is_edit=True)
+            return Place(self._turns_before(cell)) if edited is None else Place(edited, 1, is_edit=True)
         of_this_run = [index for index in mine if self.turns[index].execution == execution]
         if of_this_run:
             return Place(of_this_run[-1] + 1)
         return Place(mine[0], len(mine))
+
+    def _turns_before(self, cell: str | None) -> int:
+        """Return how many turns there are before a cell that has none."""
+        later = () if cell is None else self.cells[self.cells.index(cell) + 1 :]
+        return next((index for index, turn in enumerate(self.turns) if turn.cell in later), len(self.turns))
 
     def system_at(self, place: Place) -> str | None:
         """Return the system prompt that applies at a place: the last one set before it, or the initial one."""
@@ -158,6 +170,7 @@ class Thread:
             old = self.turns.pop(place.before)
             turn = turn if turn.system is not None else turn._replace(system=old.system)
             self.edited = None
+            self._replace_cell(old.cell, turn.cell)
         elif place.replaced:
             self.turns = [
                 kept for index, kept in enumerate(self.turns) if index < place.before or kept.cell != turn.cell
@@ -165,9 +178,26 @@ class Thread:
         self.turns.insert(place.before, turn)
         return place.before + 1
 
-    def copy(self, name: str) -> Thread:
-        """Return a thread with another name and the same turns. These turns no longer belong to a cell."""
-        return Thread(name, [turn._replace(cell=None, execution=None) for turn in self.turns], self.system)
+    def _replace_cell(self, old: str | None, new: str | None) -> None:
+        if new is None:
+            return
+        self.cells = [cell for cell in self.cells if cell != new]
+        # A turn of no cell was imported or copied: it is before those of cells.
+        self.cells.insert(self.cells.index(old) + 1 if old in self.cells else 0, new)
+
+    def undo(self) -> Turn:
+        """Remove the last turn and return it. Its cell, and those that have used the thread since, count as new."""
+        turn = self.turns.pop()
+        self.edited = None if self.edited is turn else self.edited
+        if turn.cell in self.cells and all(other.cell != turn.cell for other in self.turns):
+            del self.cells[self.cells.index(turn.cell) :]
+        return turn
+
+    def copy(self, name: str, origin: Origin) -> Thread:
+        """Return a thread with another name and the turns before a cell. These turns no longer belong to a cell."""
+        place = self.place(*origin)
+        turns = self.turns if place.is_edit else self.turns[: place.before]
+        return Thread(name, [turn._replace(cell=None, execution=None) for turn in turns], self.system)
 
 
 class Threads(dict[str, Thread]):
@@ -179,11 +209,18 @@ class Threads(dict[str, Thread]):
     def __init__(self) -> None:
         super().__init__()
         self.current = DEFAULT_THREAD
+        # Cells may have used them.
+        self._without_turns: dict[str, Thread] = {}
         self.recording = Lock()
 
     def get_or_new(self, name: str) -> Thread:
         """Return the thread with this name, or an empty one if there is none yet."""
-        return self.get(name) or Thread(name)
+        return self.get(name) or self._without_turns.setdefault(name, Thread(name))
+
+    def delete(self, name: str) -> None:
+        """Delete the thread with this name, if there is one."""
+        self.pop(name, None)
+        self._without_turns.pop(name, None)
 
     def leave(self, origin: Origin, kept: str | None) -> list[str]:
         """Remove the turns of earlier runs of a cell from all threads but `kept`. Return the names of those threads."""
@@ -198,7 +235,7 @@ class Threads(dict[str, Thread]):
                 thread.turns = turns
                 left.append(name)
                 if not turns:
-                    del self[name]
+                    self._without_turns[name] = self.pop(name)
         return left
 
     def existing(self, name: str) -> Thread:

@@ -60,6 +60,8 @@ _OF_IPYTHON: Final = ("In", "Out")
 # The most columns or keys named in a message.
 MAX_LISTED: Final = 12
 _TEMPLATE: Final = "<template>"
+# Jinja2 takes these names for the constants, whatever is called so.
+_CONSTANTS: Final = {"none": None, "None": None, "true": True, "True": True, "false": False, "False": False}
 # Marks text that Jinja2 leaves as it is. With `+` it keeps the blanks and the line end beside the mark.
 _AS_TEXT: Final = "{{%+ raw %}}{}{{%+ endraw +%}}"
 
@@ -164,6 +166,15 @@ class Template:
         from .jinja import names_used_whole
 
         return names_used_whole(self._tree) & self.names
+
+    @property
+    def constants(self) -> set[str]:
+        """The constants that it writes by themselves, in each of their spellings."""
+        from jinja2 import nodes
+
+        written = [one for output in self._tree.find_all(nodes.Output) for one in output.nodes]
+        values = [one.value for one in written if isinstance(one, nodes.Const)]
+        return {name for name, constant in _CONSTANTS.items() if any(value is constant for value in values)}
 
     def render(self, names: Mapping[str, Any]) -> Content:
         """Render the template with these names."""

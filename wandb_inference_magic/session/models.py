@@ -56,6 +56,9 @@ class Context(Protocol):
     @property
     def cassette(self) -> Cassette | None: ...
 
+    @property
+    def costs_nothing(self) -> bool: ...
+
     def client(self) -> AsyncOpenAI: ...
 
 
@@ -64,8 +67,10 @@ def has_no_list(failure: InferenceError) -> bool:
     return failure.status in NO_LIST or failure.cause == "reply"
 
 
-def _format_of(request: PreparedRequest) -> tuple[str, str, str]:
-    return request.endpoint.url, request.model, json.dumps(request.body.get("response_format"), default=repr)
+def _format_of(request: PreparedRequest) -> tuple[str, str, str, bool]:
+    # Some services take a format and tools, but not both in one request.
+    form = json.dumps(request.body.get("response_format"), default=repr)
+    return request.endpoint.url, request.model, form, "tools" in request.body
 
 
 class Models:
@@ -91,8 +96,8 @@ class Models:
         self._feed: Mapping[str, Model] | None = None
         self._by_feed: Catalog | None = None
         self._fetching: asyncio.Future[None] | None = None
-        # The endpoints, models and response formats of answered requests.
-        self._formats: set[tuple[str, str, str]] = set()
+        # The endpoints, models and response formats of answered requests, and whether these had tools.
+        self._formats: set[tuple[str, str, str, bool]] = set()
 
     def failure(self, endpoint: Endpoint) -> InferenceError | None:
         """Return why the endpoint's list could not be fetched, or None if it was."""
@@ -147,12 +152,12 @@ class Models:
             self._outdated.add(endpoint.url)
 
     def note_answered(self, request: PreparedRequest) -> None:
-        """Note that a request was answered: its model takes its response format."""
+        """Note that a request was answered: its model takes its response format, with tools if it had some."""
         if "response_format" in request.body:
             self._formats.add(_format_of(request))
 
     def takes_format(self, request: PreparedRequest) -> bool:
-        """Return whether a model has answered a request with this response format."""
+        """Return whether a model has answered a request with this response format, and with tools if this has some."""
         return _format_of(request) in self._formats
 
     def _fetch(self, command: Context, meanwhile: Callable[[], None]) -> Catalog:
@@ -323,7 +328,8 @@ class Models:
     def needed_price(self, model: str, command: Context, limit: float | None) -> Price | None:
         """Return the price of a model, or None if it is not known. With a budget, W&B's public feed is asked for it.
 
-        `limit` is the budget.
+        `limit` is the budget. A replay with a budget asks its cassette, as the recording asked W&B: what is known of a
+        model also decides what is sent to it.
 
         Raises
         ------
@@ -332,13 +338,17 @@ class Models:
         """
         endpoint = command.endpoint
         price = self.price(model, endpoint)
-        if price is not None or limit is None or command.dry or not endpoint.is_wandb or self._feed is not None:
+        replays = command.costs_nothing and command.settings.budget is not None
+        is_needed = price is None and (limit is not None or replays)
+        if not is_needed or command.dry or not endpoint.is_wandb or self._feed is not None:
             return price
         if not command.settings.catalog:
+            if replays:
+                return None
             raise unknown_price(model, "The setting catalog is off: W&B's public list of prices is not fetched.")
         client = command.client()
         with command.listener.waiting(f"asking for the price of {model}") as redraw:
             _, failure = self._try(lambda: command.loop.run(self._load_feed(client), meanwhile=redraw), endpoint)
-        if failure is not None:
+        if failure is not None and not replays:
             raise unknown_price(model, f"W&B's public list of prices could not be fetched. {failure.what}")
         return self.price(model, endpoint)
