@@ -372,9 +372,9 @@ def run_all(command: Command, runs: Sequence[BatchRun], interrupts: Interrupts, 
     """
     loop, client = command.session.loop, command.client()
     in_flight: InFlight[RowCall] = InFlight(loop)
-    gather = 0.0
+    gather, is_beside = 0.0, current_thread() is not main_thread()
     if all(run.prepares_ahead for run in runs):
-        gather = SECONDS_TO_GATHER if current_thread() is main_thread() else SECONDS_TO_GATHER_BESIDE
+        gather = SECONDS_TO_GATHER_BESIDE if is_beside else SECONDS_TO_GATHER
 
     def send(row: RowCall) -> None:
         if (part := row.run.spec.part) is not None:
@@ -386,7 +386,7 @@ def run_all(command: Command, runs: Sequence[BatchRun], interrupts: Interrupts, 
         in_flight.start(row, row.send(client))
 
     def take(seconds: float) -> None:
-        for row, failure in in_flight.take(seconds, gather=gather):
+        for row, failure in in_flight.take(seconds, gather=gather, pauses=is_beside):
             if row.run.end(row, failure):
                 in_flight.start(row, row.send(client))
         for run in runs:

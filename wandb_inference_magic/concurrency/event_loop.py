@@ -10,6 +10,7 @@ from functools import partial
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
+from time import sleep
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from .processes import notify_after_fork
@@ -333,10 +334,13 @@ class InFlight(Generic[K]):
             begun = self._loop.begin_all([(one, partial(self._end, key)) for key, one in new.items()])
             self._running.update(zip(new, begun, strict=True))
 
-    def take(self, seconds: float, *, gather: float = 0.0) -> Iterator[tuple[K, Exception | None]]:
+    def take(
+        self, seconds: float, *, gather: float = 0.0, pauses: bool = False
+    ) -> Iterator[tuple[K, Exception | None]]:
         """Yield the keys of those that have ended, and their errors. Wait for the first one at most this long.
 
-        After a wait, `gather` is how long to wait for others: each change between two threads costs time.
+        After a wait, `gather` is how long to wait for others: each change between two threads costs time. With `pauses`
+        it waits as long when all have ended, so that other threads get Python meanwhile.
         """
         self._all_have_ended.clear()
         if not HAS_THREADS:
@@ -344,8 +348,11 @@ class InFlight(Generic[K]):
             seconds = 0
         with suppress(Empty):
             key = self._ended.get(timeout=seconds) if seconds else self._ended.get_nowait()
-            if seconds and gather and self._ended.qsize() + 1 < len(self._running):
-                self._all_have_ended.wait(gather)
+            if seconds and gather and len(self._running) > 1:
+                if pauses:
+                    sleep(gather)
+                elif self._ended.qsize() + 1 < len(self._running):
+                    self._all_have_ended.wait(gather)
             while True:
                 yield key, self._error(key)
                 key = self._ended.get_nowait()
