@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import MetadataPathFinder
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from threading import Event
 from types import ModuleType
@@ -121,7 +121,11 @@ def test_a_copy_of_the_package_without_its_metadata_sends_requests_too(
     api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a worker of Spark, in a frozen program, in a course's repository: only the package's folder is there."""
-    monkeypatch.setattr(MetadataPathFinder, "find_distributions", lambda *_: iter(()))
+
+    def version(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", version)
     service.always = completion("Good.")
     assert api.chat("hi").text == "Good."
     api.client().chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])

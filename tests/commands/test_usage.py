@@ -260,7 +260,7 @@ def test_invalid_counts_are_reported_and_replaced_by_estimates(kernel_with_catal
         str(len(forms)),
         f"about {5 * len(forms)}",
         "0",
-        f"about {3 * len(forms)}",
+        f"about {4 * len(forms)}",
     ]
     assert "those are estimates" in run.text
     # The budget still applies.

@@ -185,8 +185,7 @@ def test_a_busy_model_is_called_again(kernel: Kernel, service: Service) -> None:
 
 def test_a_comparison_continues_the_thread_without_a_turn_of_its_own(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbchat one")
-    run = kernel.run("%%wbchat -m test/a -m test/b -o both\ntwo")
-    assert run.text.count("2 earlier messages") == 2
+    kernel.run("%%wbchat -m test/a -m test/b -o both\ntwo")
     for chat in service.chats[-2:]:
         assert [message["content"] for message in chat.body["messages"]] == ["one", "Hello there.", "two"]
     assert kernel.value("[(one.text, one.earlier_messages) for one in both]") == [("Hello there.", 2)] * 2

@@ -58,7 +58,7 @@ class BatchRun:
 
     def __post_init__(self) -> None:
         endpoint = self.first.endpoint
-        self.results = RunResults()
+        self.results = RunResults(cost=None if self.first.price is None else 0.0)
         self.share = self.command.session.limiters.share(endpoint.url, self.model, self.spec.at_once(endpoint))
         self.requests = RowRequests(self.first, self.spec.chat.schema)
         # All runs of the command.

@@ -182,11 +182,13 @@ class RunResults:
 
     def count(self, call: Reply) -> None:
         """Count the tokens and the cost of a call."""
+        # Before the first call, its price may not be known yet.
+        so_far = self.cost if self.usage != NOTHING or self.uncounted else 0.0
+        self.cost = None if so_far is None or call.cost is None else so_far + call.cost
         self.cut += call.is_cut_by_budget
         self.report(*call.notices)
         self.usage += call.usage or NOTHING
         self.uncounted += call.usage is None
-        self.cost = None if self.cost is None or call.cost is None else self.cost + call.cost
 
     def report(self, *reports: str) -> None:
         """Add what a reply reports, whether it was received or was on disk."""

@@ -60,7 +60,7 @@ def footer(reply: Reply) -> str:
         "replayed" if reply.replayed else "",
         counted(reply.calls, "call") if reply.calls > 1 else "",
         f"{turn} of {reply.thread}" if turn and reply.thread not in (None, "main") else turn,
-        counted(earlier, "earlier message") if earlier else "",
+        counted(earlier, "earlier message") if turn and earlier else "",
         "" if reply.budget_limit is None else f"at most {reply.budget_limit:,} tokens by the budget",
         "the model refused" if reply.refusal else "",
         ENDINGS.get(reply.finish_reason or "", ""),
