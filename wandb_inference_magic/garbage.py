@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+# From version 3.12 on, Python sets some hundred objects apart itself: those that live for ever.
+MAX_FROZEN_BY_PYTHON: Final = 10_000
 # As many objects as Python would let be made before it looks at them: most are gone with their request by then.
 TIMES_AS_MANY: Final = 10
 
@@ -26,7 +28,7 @@ def without_collections() -> Iterator[None]:
         yield
     finally:
         # All objects so far count as old: the next collection, which is of young ones, would look at each.
-        if not gc.get_freeze_count():
+        if not _has_frozen():
             gc.freeze()
             gc.unfreeze()
         gc.enable()
@@ -40,8 +42,7 @@ def only_new_objects() -> Iterator[None]:
     all objects of the notebook, which takes 80 ms with pandas alone. What becomes garbage of those meanwhile is
     collected afterwards.
     """
-    if gc.get_freeze_count():
-        # The user's code has set some apart, or this is inside such a block.
+    if _has_frozen():
         yield
         return
     young, *older = gc.get_threshold()
@@ -52,3 +53,8 @@ def only_new_objects() -> Iterator[None]:
     finally:
         gc.set_threshold(young, *older)
         gc.unfreeze()
+
+
+def _has_frozen() -> bool:
+    """Return whether the user's code has set objects apart, or this is inside `only_new_objects`."""
+    return gc.get_freeze_count() > MAX_FROZEN_BY_PYTHON
