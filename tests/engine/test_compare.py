@@ -129,11 +129,11 @@ def test_the_words_of_the_service_are_with_a_reply_that_broke_off(kernel: Kernel
     assert run.ok
     assert "Half an answer" in markdown(run)
     assert "CUDA out of memory on node 7" in markdown(run)
-    assert "CUDA out of memory on node 7" in kernel.value("_wbreply[0].notices")[0]
-    assert kernel.value("(_wbreply[1].notices, _wbreply[0].incomplete)") == (
-        (),
-        "The service stopped the reply with an error.",
-    )
+    assert kernel.value("[one.incomplete for one in _wbreply]") == [
+        'The service stopped the reply with an error. It said: "CUDA out of memory on node 7"',
+        "",
+    ]
+    assert kernel.value("[len(one.notices) for one in _wbreply]") == [1, 0]
     by_model(service, a=breaking_off, b=refused(400, "Unknown name 'seed'"))
     error = kernel.run(COMPARE).error
     assert "None of the models answered." in error

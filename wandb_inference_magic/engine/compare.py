@@ -209,12 +209,12 @@ class _Contender:
         if self.progress.ended is not None:
             return self.progress.ended
         error = self.progress.error
-        incomplete = interrupted if error is None else error.what
+        incomplete = interrupted if error is None else f"{error.what} {error.why}".strip()
         if self.call is None:
             builder = ReplyBuilder()
             reply = builder.build(asked_model=self.model, endpoint="", price=None, messages=(), incomplete=incomplete)
         else:
             reply = self.call.reply(incomplete)
-        if error is not None:
-            reply.notices = (*reply.notices, f"{error.why} {error.remedy}".strip())
+        if error is not None and error.remedy:
+            reply.notices = (*reply.notices, error.remedy)
         return reply
