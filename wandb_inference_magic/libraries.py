@@ -70,7 +70,7 @@ def unusable_library(failure: BaseException) -> InferenceError | None:
 def missing_library(failure: ImportError) -> InferenceError:
     """Return the error for an import that failed, and for which `unusable_library` has no reason."""
     name = (failure.name or "a package").partition(".")[0]
-    why, remedy = f"{quoted(library_message(str(failure)))}", f"Run: pip install --upgrade {name}."
+    why, remedy = quoted(library_message(str(failure))), f"Run: pip install --upgrade {name}."
     if name in sys.stdlib_module_names:
         name = name.lstrip("_")
         why = f"This Python was built without it, so pip cannot install it. {why}"

@@ -92,7 +92,7 @@ class Thread:
     def place(self, cell: str | None, execution: str | None) -> Place:
         """Return the place of a new turn of this run of this cell. Without a cell id it is the end.
 
-        It is the end also for a new cell, which keeps this place if it is run again, also without a turn.
+        It is the end also for a new cell, which is noted: it keeps this place if it is run again, also without a turn.
 
         Parameters
         ----------
