@@ -184,3 +184,53 @@ def test_a_cassette_without_the_reasoning_that_goes_back_is_replayed(
     current_session().settings.set(cassette_mode="replay")
     assert api.chat("How is Paris?", tools=[weather]).text == "Warm."
     assert len(service.chats) == 2
+
+
+class _Gateway:
+    """Two services behind one address: one refuses reasoning in a request, and one wants it."""
+
+    def __call__(self, one: Answer) -> None:
+        asking = [message for message in one.received.body["messages"] if message.get("tool_calls")]
+        has_reasoning = any("reasoning_content" in message for message in asking)
+        if asking and one.received.body["model"] == "test/refuses" and has_reasoning:
+            refused(400, "property 'reasoning_content' is unsupported")(one)
+        elif asking and one.received.body["model"] == "test/wants" and not has_reasoning:
+            refused(400, "The reasoning_content in the thinking mode must be passed back to the API.")(one)
+        elif asking:
+            completion("Sunny.")(one)
+        else:
+            calling(("weather", '{"city": "Oslo"}'))(one)
+
+
+@pytest.mark.parametrize("order", [["wants", "refuses", "wants"], ["refuses", "wants", "refuses"]])
+def test_what_one_model_of_a_gateway_refuses_changes_no_request_to_another(
+    api: ModuleType, service: Service, order: list[str]
+) -> None:
+    service.always = _Gateway()
+    for name in order:
+        assert api.chat("Oslo?", tools=[weather], model=f"test/{name}").text == "Sunny."
+
+
+def test_the_next_service_of_a_model_may_want_the_reasoning_that_the_one_before_refused(
+    api: ModuleType, service: Service
+) -> None:
+    said = ("The reasoning_content must be passed back to the API.", "property 'reasoning_content' is unsupported")
+    call = calling(("weather", '{"city": "Oslo"}'))
+    for number in (0, 1, 0):
+        service.then(call, refused(400, said[number]), completion("Sunny."))
+        assert api.chat("Oslo?", tools=[weather]).text == "Sunny."
+    service.then(call, refused(400, said[1]), refused(400, said[0]), refused(400, said[1]))
+    with pytest.raises(InferenceError, match="unsupported"):
+        api.chat("Oslo?", tools=[weather])
+
+
+def test_a_model_is_asked_for_token_counts_where_another_model_of_the_endpoint_refuses_it(
+    api: ModuleType, service: Service
+) -> None:
+    service.then(refused(422, "stream_options: Extra inputs are not permitted"), completion("One."))
+    assert api.chat("a", model="test/old").text == "One."
+    service.then(completion("Two."), completion("Three."))
+    api.chat("a", model="test/new")
+    assert "stream_options" in service.last.body
+    api.chat("a", model="test/old")
+    assert "stream_options" not in service.last.body

@@ -47,8 +47,8 @@ SECONDS_TO_DRAIN: Final = 0.1
 SECONDS_AFTER_FINISH: Final = 10.0
 # A change of what the user has not set in a request.
 Change = Callable[[dict[str, Any]], dict[str, Any]]
-# The changes with which the service of a client has accepted a request.
-_changes: Final[WeakKeyDictionary[openai.AsyncOpenAI, tuple[Change, ...]]] = WeakKeyDictionary()
+# The changes with which the service of a client has accepted a request, by model: a gateway has several services.
+_changes: Final[WeakKeyDictionary[openai.AsyncOpenAI, dict[str, tuple[Change, ...]]]] = WeakKeyDictionary()
 # What Anthropic's and Amazon's models say of a message that has only calls of tools.
 _EMPTY_TEXT: Final = r"content blocks? must be non-?empty|text field .{0,80}is blank"
 # What comes before the name of a field that is also a word: "400 tokens for reasoning".
@@ -182,24 +182,25 @@ async def stream_chat(
 
 
 async def _begin(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
-    """Post a request in the form that the service takes. What it accepts is kept for the client."""
+    """Post a request in the form that the service takes. What it accepts is kept for the client and the model."""
     import openai
 
-    kept = changes = _changes.get(client, ())
+    kept = _changes.setdefault(client, {})
+    changes = kept.get(body["model"], ())
+    tried: set[Change] = set()
     while True:
         sent = reduce(lambda changed, change: change(changed), changes, body)
         try:
             response = await _post(client, sent)
         except openai.APIStatusError as error:
             change = _change_for(error, sent) if error.status_code in (400, 422) else None
-            if change is None or change(sent) == sent or (change is _leave_out_reasoning and _add_reasoning in changes):
+            if change is None or change in tried or change(sent) == sent:
                 raise
-            if change is _add_reasoning:
-                changes = tuple(one for one in changes if one is not _leave_out_reasoning)
-            changes = (*changes, change)
+            tried.add(change)
+            # Behind a gateway, the next service of a model may want what the one before refused.
+            changes = (*(one for one in changes if one is not _OPPOSITE.get(change)), change)
         else:
-            if changes != kept:
-                _changes[client] = changes
+            kept[body["model"]] = changes
             return response
 
 
@@ -241,6 +242,9 @@ def _leave_out_empty_text(body: dict[str, Any]) -> dict[str, Any]:
         return {**message, "content": None} if message.get("tool_calls") and not message["content"] else message
 
     return {**body, "messages": list(map(changed, body["messages"]))}
+
+
+_OPPOSITE: Final[Mapping[Change, Change]] = {_add_reasoning: _leave_out_reasoning, _leave_out_reasoning: _add_reasoning}
 
 
 def _refuses_reasoning(messages: Sequence[Mapping[str, Any]], message: str) -> bool:
