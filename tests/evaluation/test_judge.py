@@ -138,6 +138,30 @@ def test_a_judge_sees_the_pictures_of_the_question(api: ModuleType, service: Ser
     assert tail["text"].startswith("\n\nThe first answer:\n")
 
 
+def test_a_judge_sees_the_question_of_each_answer_where_the_prompts_differ(api: ModuleType, service: Service) -> None:
+    frame = pd.DataFrame({"q": ["Is the sky blue?"], "label": ["yes"]})
+    prompts = {"In one word: {{ q }}": "yes", "Explain: {{ q }}": "It scatters light."}
+    said = {text.replace("{{ q }}", frame.q[0]): answer for text, answer in prompts.items()}
+
+    def answer(one: Answer) -> None:
+        text = one.received.body["messages"][-1]["content"]
+        completion(said.get(text, '{"better": "first"}'))(one)
+
+    service.always = answer
+    prompt, other = prompts
+    evaluate(api, frame, prompt, prompts=[other], models=["test/x"], truth="label", judge="test/judge")
+    judging = [one.body["messages"][-1]["content"] for one in service.chats if one.body["model"] == "test/judge"]
+    assert len(judging) == 2
+    for text in judging:
+        assert text.startswith("Two answers to questions about the same thing follow.")
+        asked = re.findall(r"The question of the (\w+) answer:\n(.+)", text)
+        answered = re.findall(r"The (\w+) answer:\n(.+)", text)
+        shown = {place: said[question] for place, question in asked}
+        assert list(shown) == ["first", "second"]
+        assert shown.items() <= set(answered)
+    assert judging[0] != judging[1]
+
+
 def test_a_judge_that_reads_text_only_is_refused_where_the_question_has_a_picture(
     start_api: Callable[..., ModuleType], wandb: Wandb
 ) -> None:

@@ -30,20 +30,24 @@ MIN_PAIRS: Final = 10
 # So much of the error of a request is shown.
 MAX_ERROR_CHARS: Final = 300
 _SHAPE: Final = "better first|second"
-# The question is in parts because it may have images. A line that a block ends is joined to the next.
+# A question is in parts because it may have images. A line that a block ends is joined to the next.
 _TEXT: Final = """\
-Two answers to the same question follow. Say which one is better: the first or the second. Judge what is said,
+Two answers to {{ which }} follow. Say which one is better: the first or the second. Judge what is said,
 not how long it is.
+{% for name, question in questions %}
 
-The question:
+{{ name }}:
 {% for part in question %}{{ part }}{% endfor %}
 
+{% endfor %}
 
 The first answer:
 {{ first }}
 
 The second answer:
 {{ second }}"""
+_SAME: Final = "the same question"
+_DIFFERENT: Final = "questions about the same thing"
 
 
 @dataclass
@@ -191,23 +195,20 @@ def judge(
     InferenceError
         If it cannot start.
     """
-    pairs = [(run, Pair(a, b)) for (a, run), (b, _) in combinations(zip(candidates, runs, strict=True), 2)]
-    judged = Judgement([pair for _, pair in pairs], model, truth)
+    pairs = [(Pair(a, b), (run, other)) for (a, run), (b, other) in combinations(zip(candidates, runs, strict=True), 2)]
+    judged = Judgement([pair for pair, _ in pairs], model, truth)
     places: list[tuple[Pair, int]] = []
     questions = []
-    for run, pair in pairs:
+    for pair, both in pairs:
         for number, row in enumerate(rows):
             # An answer that was cut counts as none, as in the scores.
             one, other = (None if each.errors[number][0] else each.answers[number][0] for each in (pair.a, pair.b))
             pair.preferred.append(_without_judge(one, other))
             if pair.preferred[-1] is None:
-                question = [_question_part(one) for one in parts_of(run.prompts.of(number, row))]
-                first, second = readable(one), readable(other)
+                asked = [parts_of(run.prompts.of(number, row)) for run in both]
+                answers = [readable(one), readable(other)]
                 places.append((pair, number))
-                questions += [
-                    {"question": question, "first": first, "second": second},
-                    {"question": question, "first": second, "second": first},
-                ]
+                questions += [_question(asked, answers), _question(asked[::-1], answers[::-1])]
     if not questions:
         return judged, None
     spec = _spec(runs[0].spec)
@@ -229,6 +230,19 @@ def judge(
     return judged, outcome
 
 
+def _question(asked: Sequence[Sequence[Mapping[str, Any]]], answers: Sequence[str]) -> dict[str, Any]:
+    """Return the values of one request to the judge, from what the candidates were asked and their answers."""
+    parts = [[_question_part(one) for one in each] for each in asked]
+    is_same = asked[0] == asked[1]
+    names = ("The question",) if is_same else ("The question of the first answer", "The question of the second answer")
+    return {
+        "which": _SAME if is_same else _DIFFERENT,
+        "questions": list(zip(names, parts, strict=False)),
+        "first": answers[0],
+        "second": answers[1],
+    }
+
+
 def _question_part(part: Mapping[str, Any]) -> Any:
     """Return a part of a candidate's prompt as a value for the judge's: an image stays one."""
     if part.get("type") == "image_url":
@@ -236,9 +250,14 @@ def _question_part(part: Mapping[str, Any]) -> Any:
     return part["text"] if "text" in part else f"[{part['type']}]"
 
 
-def estimate_judge(command: Command, request: PreparedRequest, pairs: int, candidates: Sequence[Estimate]) -> Estimate:
-    """Return an estimate of judging so many pairs, each twice, from a request and the candidates' estimates."""
-    seen = fmean(one.prompt_tokens + 2 * one.reply_tokens for one in candidates)
+def estimate_judge(
+    command: Command, request: PreparedRequest, pairs: int, candidates: Sequence[Estimate], *, prompts: int
+) -> Estimate:
+    """Return an estimate of judging so many pairs, each twice, from a request and the candidates' estimates.
+
+    `prompts` is the number of their different prompts, of which the judge sees at most two at a time.
+    """
+    seen = fmean(min(2, prompts) * one.prompt_tokens + 2 * one.reply_tokens for one in candidates)
     return estimate_calls(command, request, 2 * pairs, request.prompt_tokens + seen)
 
 

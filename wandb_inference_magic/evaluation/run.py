@@ -223,6 +223,10 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         self._scores.start(self.runs)
         self.runs[0].results.notice(*notices_of(spec, self._known))
 
+    @property
+    def _prompts(self) -> int:
+        return len({run.spec.text for run in self.runs})
+
     def _check_budget_with(self, judging: PreparedRequest) -> None:
         """Check that the candidates and the judge together do not cost too much, as `PreparedRuns` does without it."""
 
@@ -230,7 +234,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             # The answers that are on disk were judged before.
             rows = max((one.rows or 0) - one.cached for one in candidates)
             pairs = comb(len(self.runs), 2) * rows
-            return judging, estimate_judge(self._command, judging, pairs, candidates)
+            return judging, estimate_judge(self._command, judging, pairs, candidates, prompts=self._prompts)
 
         try:
             check_budget(self._command.budget, self.runs, take)
@@ -250,7 +254,8 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             notices.append(f"They are {counted(len(known), 'row')}, each asked {spec.samples:,} times.")
         if self._judging is not None:
             pairs = comb(len(previewed), 2) * len(known)
-            takes = estimate_judge(self._command, self._judging, pairs, [one for _, one in previewed]).takes
+            estimates = [one for _, one in previewed]
+            takes = estimate_judge(self._command, self._judging, pairs, estimates, prompts=self._prompts).takes
             judges = f"Then {self._judging.model} judges at most {counted(pairs, 'pair')} of answers, each twice."
             notices.append(f"{judges} This costs extra: {takes}.")
         if spec.stop_when_clear:
