@@ -373,8 +373,12 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
     """
     from .jobs import batch_job
 
-    for notice in prepared.notices:
-        _warn(notice)
+    try:
+        for notice in prepared.notices:
+            _warn(notice)
+    except InferenceWarning:
+        prepared.close()
+        raise
     if background:
         return _begun(command, batch_job(command, what, prepared, place=lambda *_: "`partial` of this error"))
     with command.deferred_interrupts(what) as interrupts:

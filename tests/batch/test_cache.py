@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from shutil import rmtree
 from types import ModuleType
@@ -24,7 +25,7 @@ NO_DATABASE = b"This is no database, and long enough to be seen as none." * 100
 
 
 def contents(path: Path) -> dict[str, str]:
-    with sqlite3.connect(path) as file:
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
         return dict(file.execute("select question, answer from answers").fetchall())
 
 
@@ -131,7 +132,7 @@ def test_what_a_forked_child_keeps_is_on_disk(tmp_path: Path) -> None:
 
 def test_a_file_with_another_table_is_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
-    with sqlite3.connect(path) as file:
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
         file.execute("create table answers (a, b)")
     cache = AnswerCache(path)
     cache.put({"k": Answer("good")})
@@ -175,7 +176,7 @@ def test_what_the_last_run_used_is_never_deleted(tmp_path: Path) -> None:
     for number in range(300):
         cache.put({str(number): Answer("x" * 10_000)})
     cache.close()
-    with sqlite3.connect(path) as file:
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
         file.execute("update answers set kept_at = 0")
     cache = AnswerCache(path, most_mb=1, most_days=1)
     used = [str(number) for number in range(200)]
@@ -190,7 +191,7 @@ def test_answers_have_no_age_limit_unless_one_is_set(tmp_path: Path) -> None:
     cache = AnswerCache(path)
     cache.put({"old": Answer("good")})
     cache.close()
-    with sqlite3.connect(path) as file:
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
         file.execute("update answers set kept_at = 0")
     AnswerCache(path, most_mb=1).close()
     assert set(contents(path)) == {"old"}

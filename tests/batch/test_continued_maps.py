@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 
@@ -84,7 +85,7 @@ def test_two_processes_share_one_cache(environment: dict[str, str], service: Ser
         for out, errors in (one.communicate(), other.communicate()):
             assert out == "300\n", errors
     (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
         assert connection.execute("select count(*) from answers").fetchone() == (300,)
 
@@ -164,7 +165,7 @@ def test_an_invalid_cached_answer_is_requested_again(
     (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
     for row in ROWS:
         requests_before = len(service.chats)
-        with sqlite3.connect(file) as connection:
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
             connection.execute("update answers set answer = ?", (row,))
         run = mapper.run("%%wbmap df --limit 1 -o out\n{{ text }}")
         assert run.ok, run.error

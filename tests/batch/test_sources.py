@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from types import ModuleType
 from typing import Any
 
@@ -17,16 +18,16 @@ from wandb_inference_magic import InferenceError
 
 def test_rows_of_a_database_cursor_are_read_in_the_thread_that_made_it(api: ModuleType, service: Service) -> None:
     service.always = Numbered()
-    database = sqlite3.connect(":memory:")
-    database.row_factory = sqlite3.Row
-    database.execute("create table reviews (text)")
-    database.executemany("insert into reviews values (?)", [(str(number),) for number in range(50)])
-    cursor = (dict(row) for row in database.execute("select text from reviews"))
-    assert None not in answers(api.map_prompts(cursor, "{{ text }}", concurrency=8))
-    plain = database.execute("select text from reviews limit 20")
-    plain.row_factory = None
-    assert len(api.map_prompts(plain, "{{ text }}", concurrency=8)) == 20
-    assert len(service.chats) == 50 + 20 - 20
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.row_factory = sqlite3.Row
+        database.execute("create table reviews (text)")
+        database.executemany("insert into reviews values (?)", [(str(number),) for number in range(50)])
+        cursor = (dict(row) for row in database.execute("select text from reviews"))
+        assert None not in answers(api.map_prompts(cursor, "{{ text }}", concurrency=8))
+        plain = database.execute("select text from reviews limit 20")
+        plain.row_factory = None
+        assert len(api.map_prompts(plain, "{{ text }}", concurrency=8)) == 20
+        assert len(service.chats) == 50 + 20 - 20
 
 
 def test_rows_of_a_generator_are_read_in_the_calling_thread(api: ModuleType, service: Service) -> None:

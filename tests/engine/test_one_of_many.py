@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from threading import Event, Lock
 from types import ModuleType
@@ -166,7 +167,7 @@ def test_all_notices_of_a_run_are_shown_together(kernel: Kernel, service: Servic
 
     def break_cache(one: Answer) -> None:
         (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
-        with sqlite3.connect(file) as connection:
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
             connection.execute("drop table answers")
         completion('{"label": "good"}')(one)
 

@@ -12,6 +12,7 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
+from weakref import finalize
 
 import dask
 import narwhals as nw
@@ -62,7 +63,9 @@ def cursor(factory: Any = None, sql: str = "select * from people") -> sqlite3.Cu
     database.row_factory = factory
     database.execute("create table people (name, pay)")
     database.executemany("insert into people values (?, ?)", PEOPLE)
-    return database.execute(sql)
+    found = database.execute(sql)
+    finalize(found, database.close)
+    return found
 
 
 def echo(one: Answer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import UserDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import matplotlib
@@ -14,9 +15,10 @@ import polars as pl
 import pytest
 from matplotlib.figure import Figure
 from prompt_values import REPLY, Described, picture_of, png, run_alone, text_of
+from service import Service, completion
 
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.prompts import render
+from wandb_inference_magic.prompts import Image, render
 from wandb_inference_magic.prompts.values import as_prompt
 
 pytestmark = pytest.mark.short
@@ -132,6 +134,52 @@ def test_a_registered_class_has_its_own_form_in_a_frame_and_in_an_array(of: Call
     shown = text_of(of(REPLY))
     assert "the answer" in shown
     assert "asked_model" not in shown
+
+
+class Account(dict[str, Any]):
+    def total(self) -> int:
+        return sum(one for one in self.values() if isinstance(one, int))
+
+
+@as_prompt.register
+def _of_account(account: Account) -> str:
+    return f"account {account['name']}"
+
+
+ACCOUNT = Account(name="Bo", a=1, b=2, pin="a secret")
+
+
+@pytest.mark.parametrize("text", ["{{ v }}", "{{ row }}", "{{ row.v }}", "{{ v | tojson }}", "{{ [v] | tojson }}"])
+@pytest.mark.parametrize(
+    "rows",
+    [pd.DataFrame({"v": [ACCOUNT]}), pd.DataFrame({"v": [{"k": ACCOUNT}]}), [{"v": ACCOUNT}]],
+    ids=["cell", "within a cell", "list"],
+)
+def test_a_registered_class_of_dict_has_its_own_form_in_each_row(
+    api: ModuleType, service: Service, text: str, rows: Any
+) -> None:
+    service.always = completion("ok")
+    api.map_prompts(rows, text)
+    sent = service.last.body["messages"][-1]["content"]
+    assert "account Bo" in sent
+    assert "secret" not in sent
+
+
+def test_a_class_of_dict_keeps_its_methods_in_a_row_of_a_frame(api: ModuleType, service: Service) -> None:
+    service.always = completion("ok")
+    api.map_prompts(pd.DataFrame({"v": [ACCOUNT]}), "{{ v.total() }}")
+    assert service.last.body["messages"][-1]["content"] == "3"
+
+
+def test_as_prompt_returns_a_text_or_an_image_whatever_the_registered_function_returns() -> None:
+    frame = pd.DataFrame({"a": [1]})
+    for returned, expected in ((frame, text_of(frame)), ([1, 2], "[1, 2]"), (3, "3")):
+        kind = type("Kind", (), {})
+        as_prompt.register(kind, lambda _, returned=returned: returned)
+        assert as_prompt(kind()) == expected
+    kind = type("Kind", (), {})
+    as_prompt.register(kind, lambda _: Figure())
+    assert isinstance(as_prompt(kind()), Image)
 
 
 @pytest.mark.parametrize(

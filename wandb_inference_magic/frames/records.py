@@ -118,9 +118,10 @@ def _own_prompt_text(value: Any) -> str | None:
 def as_list(value: Any) -> Any:
     """Return a value in a cell of a frame with each array as the list that it was before it was written to a file.
 
-    An array of numbers or times keeps its methods. Only its text is that of the list: to make one takes long.
+    An array of numbers or times keeps its methods. Only its text is that of the list: to make one takes long. A
+    subclass of dict has methods too, and may have a text of its own.
     """
-    if isinstance(value, dict):
+    if type(value) is dict:
         return {name: as_list(one) for name, one in value.items()}
     if type(value) is not loaded("numpy.ndarray") or value.ndim != 1:
         return value

@@ -13,6 +13,7 @@ import json
 import linecache
 import os
 import re
+import stat
 import textwrap
 import traceback
 from contextlib import suppress
@@ -152,7 +153,9 @@ def no_image_file(text: str) -> InferenceError | None:
     is_path = "\n" not in text and bool(_SUFFIX.search(text) or text.startswith(begins) or text.endswith(ends))
     try:
         path = home_resolved(text)
-        kind = _kind_at(path) if path.exists() else ""
+        kind = _kind_at(path)
+    except (FileNotFoundError, NotADirectoryError):
+        kind = ""
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         return _no_file(f"{shortened(text)} cannot be read: {why}", "Check its name and folder.") if is_path else None
@@ -193,8 +196,9 @@ def _near(path: Path) -> str:
 
 
 def _kind_at(path: Path) -> str:
-    if not path.is_file():
-        return "a folder" if path.is_dir() else "a pipe or a device"
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        return "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
     with path.open("rb") as file:
         start = file.read(4096)
     if not start:

@@ -14,23 +14,20 @@ Types of other packages are looked up among the modules that are loaded, so that
 from __future__ import annotations
 
 import json
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
-from functools import lru_cache, singledispatch
+from functools import lru_cache, singledispatch, wraps
 from io import BytesIO, StringIO
-from itertools import islice
-from math import isinf
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from ..errors import InferenceError
 from ..imports import is_instance, loaded
-from ..messages import dumped_model, is_container, is_opaque_tuple, public_items, record_fields, shows_private_fields
-from ..text import MAX_INTEGER, python_values, shortest_float, str_of
+from ..messages import is_container, is_opaque_tuple, public_items, record_fields, shows_private_fields
+from ..text import str_of
 from . import charts, describe_frames as frames, images
 from .files import (
     describe_exception,
@@ -42,15 +39,11 @@ from .files import (
     no_image_file,
 )
 from .images import IN_TEXT, Image, TextOfImages
-from .value_spans import LEFT_OUT, CutText
+from .json_values import ARRAYS, MAX_ITEMS, Forms, JsonValues, is_list
+from .value_spans import CutText
 
 Converter = Callable[..., str | Image]
 C = TypeVar("C", bound=Converter)
-MAX_ITEMS: Final = 1000
-MAX_NODES: Final = 20_000
-MAX_DEPTH: Final = 20
-# Each level takes some of Python's limit of 1,000 calls.
-MAX_DEPTH_OF_WHOLE: Final = 120
 ONE_LINE: Final = 100
 # The types of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
 _TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
@@ -63,6 +56,17 @@ class Whole:
     value: Any
 
 
+def _converted(by_type: C) -> C:
+    """Let a function for each type return a text or an image also where the one of the user returns another value."""
+
+    @wraps(by_type)
+    def as_prompt(value: object) -> str | Image:
+        return to_prompt(value)
+
+    return cast("C", as_prompt)
+
+
+@_converted
 @singledispatch
 def as_prompt(value: object) -> str | Image:
     """Return what stands for a value in a prompt: a text or an image.
@@ -147,7 +151,7 @@ def _json(value: object, *, is_limited: bool = True) -> str | Image:
     image = images.image_from_panels(value) or images.image_from_record(value)
     if image is not None:
         return image
-    reader = _Plain(is_limited=is_limited)
+    reader = JsonValues(_FORMS, is_limited=is_limited)
     plain = reader.of(value)
     line = json.dumps(plain, ensure_ascii=False)
     text = line if len(line) <= ONE_LINE else json.dumps(plain, ensure_ascii=False, indent=2)
@@ -169,8 +173,9 @@ def whole_prompt(value: object) -> str | Image:
 
 def json_of(value: Any, indent: int | None = None) -> str:
     """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
-    plain, value = _Plain(is_limited=False, is_data=True), frames.unwrapped(value)
-    whole = dict(public_items(value)) if isinstance(value, Mapping) else frames.records_of(value)
+    plain, value = JsonValues(_FORMS, is_limited=False, is_data=True), frames.unwrapped(value)
+    is_shown = isinstance(value, Mapping) and custom_prompt(value, is_data=True) is None
+    whole = dict(public_items(value)) if is_shown else frames.records_of(value)
     text = json.dumps(plain.of(whole), ensure_ascii=False, indent=indent)
     if plain.images:
         raise images.image_inside(value)
@@ -199,123 +204,12 @@ def _from_ai_repr(value: object, *, is_data: bool = False) -> str | Image | None
     return next((image for one in images.IMAGE_TYPES if (image := images.image_from_data(bundle.get(one)))), None)
 
 
-class _Plain:
-    """Convert containers to JSON types, to be read, with or without a limit of size, or to be used as data."""
-
-    def __init__(self, *, is_limited: bool, is_data: bool = False) -> None:
-        self._is_limited, self._is_data = is_limited, is_data
-        self._most_items, self._most_nodes = (MAX_ITEMS, MAX_NODES) if is_limited else (sys.maxsize, sys.maxsize)
-        self.has_left_out = False
-        self._nodes = 0
-        # The images that are found. Each is written as `[image]`.
-        self.images: list[Image] = []
-        self._above: list[int] = []
-
-    def of(self, value: Any) -> Any:
-        self._nodes += 1
-        if frames.is_missing(value):
-            return None
-        if isinstance(value, (int, float, str)) and as_prompt.dispatch(type(value)) in _OURS:
-            if isinstance(value, int) and abs(value) >= MAX_INTEGER:
-                return str_of(value)
-            # JSON has no number for infinity.
-            return str(value) if isinstance(value, float) and isinf(value) else value
-        if id(value) in self._above:
-            return "..."
-        if len(self._above) > (MAX_DEPTH if self._is_limited else MAX_DEPTH_OF_WHOLE) or self._nodes > self._most_nodes:
-            self.has_left_out = True
-            return "..."
-        self._above.append(id(value))
-        try:
-            return self._of_container(frames.unwrapped(value))
-        finally:
-            self._above.pop()
-
-    def _of_container(self, value: Any) -> Any:
-        if type(value) is list and as_prompt.dispatch(list) in _OURS:  # most are
-            return self._of_items(value)
-        shown = value if isinstance(value, Image) else custom_prompt(value, is_data=self._is_data)
-        if shown is not None or (shown := images.image_from_record(value)) is not None:
-            return self._text_of(shown)
-        if is_instance(value, "pyarrow.Scalar"):
-            return self.of(frames.python_of(value))
-        if is_container(value) and isinstance(value, Mapping):
-            return self._of_dict(value)
-        if (record := _record_of(value)) is not None:
-            return {name: self.of(one) for name, one in record.items()}
-        if is_container(value):
-            return self._of_items(frames.items_in(value))
-        if hasattr(type(value), "model_dump"):
-            return self.of(dumped_model(value))
-        if any(is_instance(value, name) for name in ("pandas.Timedelta", "numpy.datetime64", "numpy.timedelta64")):
-            return str(value)
-        if hasattr(type(value), "isoformat"):
-            return value.isoformat()
-        if hasattr(type(value), "item") and not getattr(value, "shape", None):
-            # A quantity of Astropy stays one, with its unit.
-            item = python_values(value)
-            return describe_object(value) if type(item) is type(value) else self.of(item)
-        if isinstance(value, bytes | bytearray | memoryview):
-            image = images.image_from_bytes(bytes(value))
-            return frames.size_of(value) if image is None else self._text_of(image)
-        if self._has_items(value):
-            return self._of_array(value)
-        if isinstance(value, PurePath):
-            # A path in a container stands for its name. Only a path that is itself the value is read.
-            return str(value)
-        known = converter_of(type(value))
-        return self._text_of((known if self._is_limited else whole_prompt)(value)) if known else describe_object(value)
-
-    def _has_items(self, value: Any) -> bool:
-        """Return whether a value is a list that a frame or a file made an array of; any array, if it is data."""
-        if is_instance(value, "numpy.ndarray"):
-            return bool(value.ndim) and (self._is_data or _is_list(value))
-        return any(is_instance(value, name) for name in _ARRAYS)
-
-    def _of_array(self, value: Any) -> list[Any]:
-        # A range of pandas may be longer than any list.
-        part = value[: self._most_items]
-        is_arrow = hasattr(part, "to_pylist")
-        items = shortest_float(part.to_pylist(), str(part.type)) if is_arrow else python_values(part)
-        kept = [self.of(one) for one in items]
-        return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
-
-    def _text_of(self, shown: str | Image) -> str:
-        self.has_left_out |= isinstance(shown, CutText)
-        if isinstance(shown, TextOfImages):
-            self.images += shown.images
-        elif isinstance(shown, Image):
-            self.images.append(shown)
-        return IN_TEXT if isinstance(shown, Image) else shown
-
-    def _of_items(self, value: Any) -> list[Any]:
-        kept = [self.of(one) for one in islice(value, self._most_items)]
-        return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
-
-    def _of_dict(self, value: Mapping[Any, Any]) -> dict[str, Any]:
-        kept: dict[str, Any] = {}
-        for key, one in islice(public_items(value), self._most_items):
-            name = str_of(key)
-            # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
-            kept[name if name not in kept else repr(key)] = self.of(one)
-        return kept if len(value) <= self._most_items else {**kept, "...": self._more(len(value))}
-
-    def _more(self, length: int) -> str:
-        self.has_left_out = True
-        return LEFT_OUT.format(f"{length - self._most_items:,} more")
-
-
 # Other packages' types ---------------------------------------------------------------------------------------
-
-
-def _is_list(array: Any) -> bool:
-    """Return whether an array was a list before it was written to a file: one of objects, or in a cell of a frame."""
-    return array.ndim == 1 and (array.dtype == object or hasattr(array, "is_list"))
 
 
 def _array(value: Any) -> str | Image:
     """Return an array as text. One of images, such as the axes of a figure, is as the list of them."""
-    if _is_list(value):
+    if is_list(value):
         return _json(value)
     if value.dtype == object and value.ndim and value.size <= MAX_ITEMS and any(map(is_image, value.flat)):
         return _json(list(value.flat))
@@ -346,13 +240,6 @@ def _shown(value: Any) -> str | Image:
     return describe_object(value) if value.data is None else as_prompt(value.data)
 
 
-# Arrays whose own text leaves out most of what they hold.
-_ARRAYS: Final = (
-    "pandas.core.arrays.base.ExtensionArray",
-    "pandas.Index",
-    "pyarrow.Array",
-    "pyarrow.ChunkedArray",
-)
 _IMAGE_CONVERTERS: Final = (images.image_from_figure, images.image_from_pillow, images.image_from_ipython)
 _CONVERTERS: Final[dict[str, Converter]] = {
     "pandas.DataFrame": frames.describe_pandas,
@@ -363,7 +250,7 @@ _CONVERTERS: Final[dict[str, Converter]] = {
     **dict.fromkeys(frames.DASK, frames.describe_dask),
     "pyarrow.Scalar": lambda value: as_prompt(frames.python_of(value)),
     "numpy.ndarray": _array,
-    **dict.fromkeys(_ARRAYS, _json),
+    **dict.fromkeys(ARRAYS, _json),
     "numpy.ufunc": describe_source,
     **dict.fromkeys(charts.NO_DATA, _without_data),
     **dict.fromkeys(charts.XARRAY, lambda value: (_without_data if charts.is_lazy(value) else describe_object)(value)),
@@ -427,6 +314,16 @@ def _of_other_package(kind: Any) -> Converter | None:
         if isinstance(known, type) and issubclass(kind, known):
             return convert
     return _any_frame if hasattr(kind, "__arrow_c_stream__") or hasattr(kind, "__dataframe__") else None
+
+
+# Asked of each value in a container.
+_FORMS: Final = Forms(
+    is_plain=lambda kind: as_prompt.dispatch(kind) in _OURS,
+    custom=custom_prompt,
+    converter=converter_of,
+    record=_record_of,
+    whole=whole_prompt,
+)
 
 
 def is_image(value: object) -> bool:

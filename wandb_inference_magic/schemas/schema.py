@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import UnionType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, describe_exception, did_you_mean, quoted, shortened, users_failures
@@ -232,7 +233,8 @@ def schema_of(value: Any, types: Mapping[str, Any] | None = None) -> Schema:
         return read_schema(value, types)
     if isinstance(value, Mapping):
         return _of_json_schema(value)
-    return _of_annotation(value, getattr(value, "__name__", "answer"))
+    # Python 3.14 calls the form `A | B` "Union".
+    return _of_annotation(value, "answer" if isinstance(value, UnionType) else getattr(value, "__name__", "answer"))
 
 
 def _of_text(text: str, types: Mapping[str, Any] | None) -> Schema:

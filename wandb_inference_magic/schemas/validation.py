@@ -83,7 +83,6 @@ class _NoDocuments(dict[str, Any]):
 def compile_reader(schema: Mapping[str, Any]) -> Callable[[Any], tuple[Any, list[str]]]:
     """Return a function that returns a value as the schema has it, and how it does not fit.
 
-
     A part in another form that means the same is read. If the value does not fit then either, it is returned as it is.
 
     Raises
