@@ -189,6 +189,39 @@ def test_a_refusal_of_the_request_is_replayed(kernel: Kernel, service: Service) 
     assert "max_tokens is too large" in run.error
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "API key not valid. Please pass a valid API key."),
+        (400, "Your credit balance is too low"),
+        (404, "No models loaded"),
+    ],
+)
+def test_what_is_wrong_with_the_key_the_account_or_the_server_is_not_recorded(
+    api: ModuleType, service: Service, status: int, said: str
+) -> None:
+    service.then(refused(status, said), completion("Good."))
+    current_session().settings.set(cassette="class.jsonl", cassette_mode="auto")
+    with pytest.raises(InferenceError, match=said):
+        api.chat("hi")
+    assert api.chat("hi").text == "Good."
+
+
+def test_a_row_that_was_answered_after_a_refusal_of_its_rate_is_replayed_as_answered(
+    api: ModuleType, service: Service
+) -> None:
+    service.then(refused(400, "Rate limit reached, please try again in 0.1 seconds"))
+    service.always = completion("Good.")
+    current_session().settings.set(cassette="class.jsonl", cassette_mode="record", cassette_pace="at-once")
+    recorded = api.map_prompts(["a", "b"], "{{ text }}")
+    assert recorded.reply.tolist() == ["Good."] * 2
+    sent = len(service.chats)
+    current_session().close()
+    current_session().settings.set(cassette_mode="replay")
+    assert api.map_prompts(["a", "b"], "{{ text }}").equals(recorded)
+    assert len(service.chats) == sent
+
+
 def test_what_an_option_of_a_magic_recorded_is_replayed_for_python(kernel: Kernel, service: Service) -> None:
     """`-t 0` sends 0.0, and `temperature=0` sends 0."""
     service.always = completion("Yes.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from service import Answer, Service, Streamed, calling, chunk, completion, pieces, refused
+from service import Answer, Script, Service, Streamed, calling, chunk, completion, pieces, refused
 from tool_calls import weather
 
 from wandb_inference_magic.errors import InferenceError
@@ -184,6 +186,44 @@ def test_a_cassette_without_the_reasoning_that_goes_back_is_replayed(
     current_session().settings.set(cassette_mode="replay")
     assert api.chat("How is Paris?", tools=[weather]).text == "Warm."
     assert len(service.chats) == 2
+
+
+def _said_by(status: int, said: str) -> Script:
+    return lambda one: one.json({"error": {"message": said, "code": 400}}, status)
+
+
+def _said_in_a_stream(said: str) -> Script:
+    def script(one: Answer) -> None:
+        one.start()
+        one.raw(b": OPENROUTER PROCESSING\n\n")
+        one.event({"error": {"message": said, "code": 400}})
+        one.end()
+
+    return script
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        partial(refused, 400),
+        partial(refused, 404),
+        partial(_said_by, 500),
+        partial(_said_by, 200),
+        _said_in_a_stream,
+    ],
+    ids=["400", "404", "500 for 400", "body", "event"],
+)
+@pytest.mark.parametrize("said", ["reasoning_content must be passed back", "stream_options is not supported"])
+def test_what_a_service_wants_otherwise_is_changed_in_whatever_form_it_says_it(
+    api: ModuleType, service: Service, refusal: Callable[[str], Script], said: str
+) -> None:
+    service.then(calling(("weather", '{"city": "Oslo"}')), refusal(said), completion("Sunny."))
+    assert api.chat("Oslo?", tools=[weather]).text == "Sunny."
+    assert len(service.chats) == 3
+    changed = service.last.body
+    assert (
+        "stream_options" not in changed if "stream_options" in said else "reasoning_content" in changed["messages"][1]
+    )
 
 
 class _Gateway:

@@ -22,7 +22,7 @@ from ..client import ADDED_LIMIT, DONE, EXTENSION, ChunkReader, PassedBody, body
 from ..concurrency import wait
 from ..config import port_of
 from ..errors import InferenceError
-from ..failures import ServiceError
+from ..failures import ServiceError, would_refuse_again
 from ..replies import ReplyBuilder, Timing, without_reasoning
 from ..text import json_or_none, without_query_secrets
 from .file import Event, Exchange, header_text, without_pictures
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from ..config import Endpoint
     from .cassette import Cassette
 
-# Statuses that concern the request itself, and would be returned again. Other failures are temporary, or concern the
-# account.
+# Statuses that may concern the request itself: the words tell. Other failures are temporary, or concern the account.
 REFUSALS: Final = (400, 404, 413, 422)
 # At most this many chunks of a stream are kept, because each takes far more memory than it has bytes. No reply has so
 # many.
@@ -246,6 +245,9 @@ class _Recording(PassedBody):
                 document = self._events[0][1]
             else:
                 events = tuple(self._events)
+        status = self._response.status_code
+        if status >= 300 and not would_refuse_again(status, b"".join(self._pieces)):
+            self._is_good = False
         if self._is_good and (events or document is not None):
             self._timing.failure = self._add(
                 Exchange(
@@ -253,7 +255,7 @@ class _Recording(PassedBody):
                     seconds=self._timing.seconds,
                     document=document,
                     events=events,
-                    status=self._response.status_code,
+                    status=status,
                     request_id=header_text(self._response.headers.get("x-request-id")),
                     place=self._origin_and_path,
                 )

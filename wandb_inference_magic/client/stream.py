@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 from ..config import FEED_URL
 from ..errors import InferenceError, quoted
-from ..failures import BROKE_OFF, REASONING_IS_MISSING, ServiceError, read_error
+from ..failures import BROKE_OFF, REASONING_IS_MISSING, ServiceError, refused_request
 from ..replies import ALL_REASONING, error_in, thoughts_in, without_reasoning
 from ..text import read_json_text, with_texts, without_surrogates
 from .chunks import ChunkReader, describe_sent
@@ -161,10 +161,37 @@ async def stream_chat(
     """
     import openai
 
-    sent = {**body, **({} if limit is None else {"max_tokens": limit}), **(STREAMED if stream else {})}
-    before = ADDED_LIMIT.set(limit is not None)
+    asked = {**body, **({} if limit is None else {"max_tokens": limit}), **(STREAMED if stream else {})}
+    kept = _changes.setdefault(client, {})
+    changes = kept.get(body["model"], ())
+    tried: set[Change] = set()
+    while True:
+        sent = reduce(lambda changed, change: change(changed), changes, asked)
+        try:
+            async with aclosing(_exchange(client, sent, builder, adds_limit=limit is not None)) as chunks:
+                async for chunk in chunks:
+                    kept[body["model"]] = changes
+                    yield chunk
+        except (openai.APIStatusError, ServiceError) as error:
+            change = None if builder.has_begun else _change_for(error, sent)
+            if change is None or change in tried or change(sent) == sent:
+                raise
+            tried.add(change)
+            # Behind a gateway, the next service of a model may want what the one before refused.
+            changes = (*(one for one in changes if one is not _OPPOSITE.get(change)), change)
+        else:
+            return
+
+
+async def _exchange(
+    client: openai.AsyncOpenAI, body: dict[str, Any], builder: ReplyBuilder, *, adds_limit: bool
+) -> AsyncGenerator[Chunk, None]:
+    """Send a request in one form, and yield the chunks of the reply."""
+    import openai
+
+    before = ADDED_LIMIT.set(adds_limit)
     try:
-        chunks = await _begin(client, sent)
+        chunks = await _post(client, body)
     except openai.APIStatusError as error:
         # It may have what the model wrote.
         builder.timing = error.response.extensions.get(EXTENSION)
@@ -181,33 +208,10 @@ async def stream_chat(
         await response.aclose()
 
 
-async def _begin(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
-    """Post a request in the form that the service takes. What it accepts is kept for the client and the model."""
-    import openai
-
-    kept = _changes.setdefault(client, {})
-    changes = kept.get(body["model"], ())
-    tried: set[Change] = set()
-    while True:
-        sent = reduce(lambda changed, change: change(changed), changes, body)
-        try:
-            response = await _post(client, sent)
-        except openai.APIStatusError as error:
-            change = _change_for(error, sent) if error.status_code in (400, 422) else None
-            if change is None or change in tried or change(sent) == sent:
-                raise
-            tried.add(change)
-            # Behind a gateway, the next service of a model may want what the one before refused.
-            changes = (*(one for one in changes if one is not _OPPOSITE.get(change)), change)
-        else:
-            kept[body["model"]] = changes
-            return response
-
-
-def _change_for(error: openai.APIStatusError, sent: dict[str, Any]) -> Change | None:
+def _change_for(error: openai.APIStatusError | ServiceError, sent: dict[str, Any]) -> Change | None:
     """Return the change that an error calls for: older services refuse `stream_options`, and some the reasoning."""
     # Only its own words: some services quote the request.
-    message = read_error(error.response.text or error.body).message
+    message = refused_request(error)
     if "stream_options" in sent and "stream_options" in message:
         return _leave_out_usage
     if re.search(REASONING_IS_MISSING, message):

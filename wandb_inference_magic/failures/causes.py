@@ -83,7 +83,7 @@ class ErrorForm:
         """Return whether this row describes an error. `places` says which values of `at` apply."""
         return (
             (not self.statuses or status in self.statuses)
-            and places[self.at]
+            and places.get(self.at, False)
             and not (self.unless_retry_after and asks_to_wait)
             and (not self.pattern or re.search(self.pattern, text, re.IGNORECASE) is not None)
         )
@@ -124,7 +124,6 @@ _UNKNOWN_MODEL: Final = (
     r"|\bmodel .{0,80}(does(n't| not) exist|not found)"
     r"|(no such|unknown|could not find|not f(ind|ound)|does not have|does not know|invalid)( the)? (model|deployment)\b"
     r"(?! param)"
-    r"|no models? (is |are )?loaded"
     r"|no endpoints found for (?!this)|model[_ ]?not[_ ]?(available|supported)\b|(unavailable|unsupported)[_ ]model\b"
     r"|^model: \S+ .{0,20}not_found|unable to access model|model identifier is invalid"
     r"|function .{0,60}not found for account|模型不存在"
@@ -284,6 +283,8 @@ CAUSES: Final = (
         (400, 404, None),
         r"not a chat model|only supported in v1/responses|does not support chat\b",
     ),
+    # Another one, or later this one, may be loaded.
+    _unknown_model((400, 404, None), r"no models? (is |are )?loaded", affects_all=True),
     _unknown_model((400, 404, 410, 422, 500, None), _UNKNOWN_MODEL + "|the requested resource was not found"),
     # Of gateways that have no service for it.
     _unknown_model((503,), r"model_not_found|no available channel for model|下.{0,4}模型.*无可用渠道"),

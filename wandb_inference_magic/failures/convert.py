@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ..catalog import Catalog
     from ..config import Endpoint
 
+# These are about the key, the account or the load of the service, whatever the words.
+NOT_OF_REQUEST: Final = (401, 402, 403, 407, 408, 409, 425, 429)
 BILLING_URL: Final = "forge.coreweave.com/subscriptions"
 
 
@@ -73,13 +76,10 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
 
 
 def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceError:
-    headers, status = failure.response.headers, failure.status_code
+    headers = failure.response.headers
     # The SDK keeps only a part of the body.
     body = read_error(failure.response.text or failure.body)
-    is_behind = status >= 500 and body.code is not None and body.code < 500
-    if body.code is not None and (is_behind or (status == 400 and body.code in (429, 503))):
-        # A gateway whose status says less than that of the service behind it.
-        status = body.code
+    status = _status_behind(failure.status_code, body)
     error = _error(status, body, requested_delay(headers), context)
     if failure.response.has_redirect_location:
         # It may be no address.
@@ -93,6 +93,38 @@ def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceErr
         # The SDK obeys it as well.
         error.retryable = False
     return error
+
+
+def _status_behind(status: int, body: ErrorBody) -> int:
+    """Return the status of the service behind a gateway, if that of the gateway says less."""
+    is_behind = status >= 500 and body.code is not None and body.code < 500
+    if body.code is not None and (is_behind or (status == 400 and body.code in (429, 503))):
+        return body.code
+    return status
+
+
+def refused_request(failure: APIStatusError | ServiceError) -> str:
+    """Return the words of a service that refused a request; empty if another request would have failed as well."""
+    if isinstance(failure, ServiceError):
+        body = read_error(failure.body)
+        status = body.status
+    else:
+        body = read_error(failure.response.text or failure.body)
+        status = _status_behind(failure.status_code, body)
+    return "" if status in NOT_OF_REQUEST else body.message
+
+
+def would_refuse_again(status: int, data: bytes) -> bool:
+    """Return whether a service that answered a chat with this status and body would refuse the same request again.
+
+    Not where it was busy or starting, and not where it refused the key, the account or the address.
+    """
+    body = read_error(data.decode("utf-8", "replace"))
+    form = _form_of(_status_behind(status, body), body, body.message, {"": True, "page": body.is_page})
+    is_of_prompt = form.cause == "refused" and form.affects_all is False
+    return form.waits is None and (
+        is_of_prompt or (form.cause in ("request", "model") and form.affects_all is not True)
+    )
 
 
 def _of_reply(failure: ServiceError, context: FailureContext) -> InferenceError:
@@ -117,9 +149,7 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
         "list": not context.model,
         "page": body.is_page,
     }
-    searched = f"{message} {body.types}".strip()
-    asks_to_wait = wait is not None and wait <= MAX_SECONDS
-    form = next(one for one in CAUSES if one.fits(status, searched, places, asks_to_wait=asks_to_wait))
+    form = _form_of(status, body, message, places, asks_to_wait=wait is not None and wait <= MAX_SECONDS)
     fields = _fields(form, status, context)
     why = [form.why.format_map(fields), f'It said: "{quoted(message)}"' if message else ""]
     remedy, affects_all = form.remedy.format_map(fields), form.affects_all
@@ -145,6 +175,13 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
             form, status, re.sub(rf"(?<!\w){re.escape(context.model)}(?!\w)", "", message)
         )
     return error
+
+
+def _form_of(
+    status: int | None, body: ErrorBody, message: str, places: Mapping[str, bool], *, asks_to_wait: bool = False
+) -> ErrorForm:
+    searched = f"{message} {body.types}".strip()
+    return next(one for one in CAUSES if one.fits(status, searched, places, asks_to_wait=asks_to_wait))
 
 
 def _fields(form: ErrorForm, status: int | None, context: FailureContext) -> dict[str, object]:
