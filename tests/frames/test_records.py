@@ -58,6 +58,18 @@ COLUMNS: dict[str, list[Any]] = {"name": ["Bo", "Al"], "pay": [3, 5]}
 INDEXED: dict[str, list[Any]] = {"Index": ["x", "y"], **COLUMNS}
 
 
+class SparkRow(tuple[Any, ...]):
+    """A row as `pyspark.sql.Row` is."""
+
+    __fields__ = ("name", "pay")
+
+    def __new__(cls, *values: Any) -> SparkRow:
+        return super().__new__(cls, values)
+
+    def asDict(self) -> dict[str, Any]:
+        return dict(zip(self.__fields__, self, strict=True))
+
+
 def cursor(factory: Any = None, sql: str = "select * from people") -> sqlite3.Cursor:
     database = sqlite3.connect(":memory:")
     database.row_factory = factory
@@ -123,6 +135,7 @@ def entities() -> list[Entity]:
         pytest.param(lambda: [SqlRow(one) for one in PEOPLE], COLUMNS, id="rows of SQLAlchemy"),
         pytest.param(lambda: [SimpleNamespace(name=name, pay=pay) for name, pay in PEOPLE], COLUMNS, id="namespaces"),
         pytest.param(entities, COLUMNS, id="entities of SQLAlchemy"),
+        pytest.param(lambda: [SparkRow(*one) for one in PEOPLE], COLUMNS, id="rows of Spark"),
         pytest.param(lambda: pd.MultiIndex.from_frame(FRAME), COLUMNS, id="an index of levels"),
     ],
 )
@@ -370,3 +383,43 @@ def test_floats_of_32_bits_within_lists_and_structs_are_short_too() -> None:
     short = pl.List(pl.Float32), pl.Struct({"x": pl.Float32})
     frame = pl.DataFrame({"a": pl.Series([[19.99]], dtype=short[0]), "b": pl.Series([{"x": 0.1}], dtype=short[1])})
     assert [dict(row) for row in read_rows(frame)] == [{"a": [19.99], "b": {"x": 0.1}}]
+
+
+def test_a_table_or_a_stream_of_any_arrow_library_has_its_rows(api: ModuleType, service: Service) -> None:
+    service.always = echo
+
+    class Table:
+        def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+            return pa.table(COLUMNS).__arrow_c_stream__(requested_schema)
+
+    class Stream(Table):
+        def read_all(self) -> Any: ...
+
+    for source in (Table(), Stream()):
+        assert api.map_prompts(source, "{{ name }}").to_pydict() == {**COLUMNS, "reply": ["Bo", "Al"]}
+
+
+class NotIterable:
+    def __iter__(self) -> Any:
+        raise RuntimeError("closed")
+
+
+class NotCountable:
+    def __len__(self) -> int:
+        raise RuntimeError("closed")
+
+    def __iter__(self) -> Any:
+        return iter(())
+
+
+def closed_file() -> Any:
+    with StringIO("a") as file:
+        return file
+
+
+@pytest.mark.parametrize("make", [NotIterable, NotCountable, closed_file])
+def test_a_source_whose_rows_cannot_be_read_is_refused_in_one_sentence(
+    api: ModuleType, service: Service, make: Callable[[], Any]
+) -> None:
+    with pytest.raises(InferenceError, match=r"The rows of a value of type \w+ cannot be read\. Nothing was sent\."):
+        api.map_prompts(make(), "{{ text }}")

@@ -20,8 +20,9 @@ def test_the_failing_cell_and_its_traceback_are_sent(kernel: Kernel, service: Se
     assert prompt.startswith("Explain this error, and how to fix it.\n\nThe cell:\n\n```python\nnumbers = [1, 2]\n")
     assert "return x / 0" in prompt
     assert prompt.rstrip("`\n").endswith("ZeroDivisionError: division by zero")
-    assert "Cell In[" in prompt
-    for noise in ("\x1b", "ipykernel", "interactiveshell.py", "run_code"):
+    assert "The cell, line 2, in <module>" in prompt
+    assert "Another cell, line 2, in half" in prompt
+    for noise in ("In[", "\x1b", "ipykernel", "interactiveshell.py", "run_code"):
         assert noise not in prompt
 
 
@@ -102,3 +103,22 @@ def test_the_cell_is_sent_as_it_was_typed(kernel: Kernel, service: Service, cell
     kernel.run(cell)
     assert kernel.run("%wbchat --error").ok
     assert f"```python\n{cell}\n```" in sent(service)
+
+
+def test_the_same_error_is_the_same_prompt_after_other_cells_and_in_another_process(
+    kernel: Kernel, service: Service
+) -> None:
+    failing = "import subprocess\nclass Odd: pass\nsubprocess.run([Odd()])"
+    for other in ("", "1 + 1"):
+        kernel.run(other)
+        kernel.run(failing)
+        assert kernel.run("%wbchat --once --error").ok
+    kernel.run("import subprocess\ntry:\n    subprocess.run([object()])\nexcept TypeError as e:\n    caught = e")
+    assert kernel.run("%wbchat --once {{ caught }}").ok
+    first, second, value = [one.body["messages"][-1]["content"] for one in service.chats]
+    assert first == second
+    for text in (first, value):
+        assert 'File "subprocess.py", line' in text
+        assert "The cell, line 3" in text
+        for noise in ("ipykernel", "0x", "/lib/python"):
+            assert noise not in text

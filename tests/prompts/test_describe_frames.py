@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 from prompt_values import Nothing, run_alone, text_and_peak_of, text_of
 
+from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.prompts import render
 from wandb_inference_magic.prompts.values import json_of
 
@@ -224,3 +225,43 @@ def test_a_huge_frame_is_not_copied() -> None:
     assert len(code) < 2000
     # One of its columns alone takes 24 MB.
     assert peak < 10_000_000
+
+
+class OfAnotherLibrary:
+    """A table or an array that only offers its data by Arrow's interface. Its own text is a preview."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return self._data.__arrow_c_stream__(requested_schema)
+
+    def __repr__(self) -> str:
+        return "a preview of 10 rows"
+
+
+@pytest.mark.parametrize("template", ["{{ x }}", "{{ [x] }}", "{{ {'t': x} }}", "{{ x | whole }}"])
+def test_a_table_of_any_arrow_library_is_described_like_one_of_pyarrow(template: str) -> None:
+    table = pa.table({"a": range(1000)})
+    assert render(template, {"x": OfAnotherLibrary(table)}) == render(template, {"x": table})
+
+
+def test_the_data_of_any_arrow_library_is_whole_as_json() -> None:
+    text = render("{{ x | tojson }}", {"x": OfAnotherLibrary(pa.table({"a": range(30)}))})
+    assert json.loads(str(text)) == [{"a": number} for number in range(30)]
+    text = render("{{ x | tojson }}", {"x": OfAnotherLibrary(pa.chunked_array([range(30)]))})
+    assert json.loads(str(text)) == [*range(30)]
+
+
+def test_a_stream_of_arrow_is_refused_and_not_read() -> None:
+    class Stream(OfAnotherLibrary):
+        def read_all(self) -> Any: ...
+
+    with pytest.raises(InferenceError, match="A value of type Stream has no readable form"):
+        text_of(Stream(None))
+
+
+def test_data_that_pyarrow_does_not_read_is_refused() -> None:
+    with pytest.raises(InferenceError, match="A value of type OfAnotherLibrary cannot be read") as refused:
+        text_of(OfAnotherLibrary(None))
+    assert "AttributeError" in refused.value.why

@@ -7,6 +7,7 @@ import hashlib
 import io
 import sys
 import zipfile
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,3 +154,28 @@ def test_a_text_made_in_a_template_has_no_part_that_is_refused_by_itself(templat
         assert text in str(render(template, {"x": value, "y": Nothing()})).lower()
     for kept in (Path("x.txt"), date(2026, 1, 2), [1], 1.5):
         assert str(kept) in str(render("{{ 'a' ~ x }}", {"x": kept}))
+
+
+@dataclass(init=False)
+class Undeclared:
+    def __init__(self) -> None:
+        self.address = "db.example"
+
+
+@dataclass
+class Hidden:
+    key: str = field(default="secret", repr=False)
+
+
+@pytest.mark.parametrize("value", [Undeclared(), Hidden(), [Hidden()], {"a": Undeclared()}])
+def test_a_record_without_a_field_that_may_be_shown_is_refused(value: object) -> None:
+    with pytest.raises(InferenceError, match=r"A value of type (Undeclared|Hidden) has no readable form"):
+        text_of(value)
+
+
+def test_a_record_that_has_no_fields_is_its_text() -> None:
+    @dataclass
+    class Stop:
+        pass
+
+    assert text_of([Stop()]) == "[{}]"

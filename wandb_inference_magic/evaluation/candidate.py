@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..frames import ANY, Kind, column_of, plain, with_label, with_pandas_columns
 from ..messages import data_frame
-from ..prompts import is_missing
-from ..text import counted, three_digits
+from ..text import counted, is_missing, three_digits
 
 if TYPE_CHECKING:
     from ..batch import RunTotals

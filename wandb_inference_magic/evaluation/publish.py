@@ -17,8 +17,8 @@ from ..errors import InferenceError, describe_exception, quoted
 from ..frames import json_text, plain, private_columns, without_columns
 from ..imports import import_quietly
 from ..messages import has_private_fields
-from ..prompts import Image, is_missing, json_of, to_prompt, without_addresses
-from ..text import library_message
+from ..prompts import Image, json_of, to_prompt
+from ..text import is_missing, library_message, without_addresses
 
 if TYPE_CHECKING:
     from ..frames import Row

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import InferenceError, shortened
 from ..frames import json_text, means_same, plain, with_label
-from ..prompts import is_missing
 from ..rendering import PLAIN, line_bundle, table_bundle
-from ..text import counted, safe_plain
+from ..text import counted, is_missing, safe_plain
 from .judge import readable
 from .plot import MimeBundle
 from .scorers import SCORERS

@@ -13,9 +13,9 @@ from ..batch import BatchResult, PreparedBatch, check_budget
 from ..errors import InferenceError, shortened
 from ..frames import NO_VALUE, ONLY, ListRows, part_of, plain
 from ..messages import has_images, parts_of
-from ..prompts import THE_PROMPT, is_missing
+from ..prompts import THE_PROMPT
 from ..statistics import SEED, are_decided
-from ..text import counted
+from ..text import counted, is_missing
 from .candidate import Candidate, impute_worst_score
 from .judge import estimate_judge, judge, request_to_judge
 from .result import Evaluation

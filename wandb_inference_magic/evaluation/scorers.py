@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import InferenceError, describe_exception, quoted, shortened, users_failures
 from ..frames import NO_VALUE, Kind, means_same, number_of, plain, read_nested
-from ..prompts import is_missing
 from ..statistics import SHARE, ScoreMeasure
+from ..text import is_missing
 
 # A scorer's errors can differ by row: no more of them are shown.
 MAX_NOTICES: Final = 5

@@ -23,9 +23,8 @@ from ..frames import (
     read_nested,
     schema_kinds,
 )
-from ..prompts import is_missing
 from ..schemas import VALIDATED, Mismatch
-from ..text import read_json_text
+from ..text import is_missing, read_json_text
 from .scorers import SCORERS, as_number, cannot_start
 
 if TYPE_CHECKING:

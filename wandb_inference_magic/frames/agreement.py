@@ -13,8 +13,16 @@ from math import isfinite
 from struct import pack, unpack
 from typing import TYPE_CHECKING, Any, Final
 
-from ..prompts import is_missing
-from ..text import boolean_of, folded, is_number, plain_number, read_json_text, shortest_float, without_marks
+from ..text import (
+    boolean_of,
+    folded,
+    is_missing,
+    is_number,
+    plain_number,
+    read_json_text,
+    shortest_float,
+    without_marks,
+)
 from .columns import json_text, plain
 from .kinds import ANY, BOOLEAN, DATE, DECIMAL, DURATION, FLOAT, INT53, INT64, LIST, TIME, TIMESTAMP_ANY, Kind
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from ..imports import is_instance, loaded
 from ..messages import private_fields
-from ..prompts import Image, says_nothing, to_prompt
-from ..text import python_values
+from ..prompts import Image, as_known_frame, to_prompt
+from ..text import python_values, says_nothing
 from .columns import fields_of, plain
 
 Row = Mapping[str, Any]
@@ -185,9 +185,10 @@ def _stored(value: Any) -> Any:
 
 
 def as_table(value: Any, limit: int | None) -> Any:
-    """Return batches of pyarrow or of pandas (`chunksize`), of which rows up to `limit` are read, as a table.
+    """Return batches of Arrow or of pandas (`chunksize`), of which rows up to `limit` are read, as a table.
 
-    An index of pandas is returned as a column or a table. Any other value is returned as it is.
+    An index of pandas is returned as a column or a table, a table of any Arrow library as one of pyarrow. Any other
+    value is returned as it is.
     """
     if is_instance(value, "pandas.io.parsers.TextFileReader"):
         return value.read(limit)
@@ -195,10 +196,13 @@ def as_table(value: Any, limit: int | None) -> Any:
         return value.to_frame(index=False)
     if is_instance(value, "pandas.Index"):
         return value.to_series(index=range(len(value)))
-    if is_instance(value, "pyarrow.RecordBatch"):
-        return loaded("pyarrow.Table").from_batches([value])
+    if hasattr(type(value), "__arrow_c_stream__") and hasattr(type(value), "read_all"):
+        with suppress(ImportError):
+            import pyarrow as pa
+
+            value = pa.RecordBatchReader.from_stream(value)
     if not is_instance(value, "pyarrow.RecordBatchReader"):
-        return value
+        return as_known_frame(value)
     batches, size = [], 0
     for batch in value:
         batches.append(batch)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
-from contextlib import suppress
 from itertools import chain, count, islice, repeat
 from numbers import Integral
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError, users_failures
+from ..errors import InferenceError, describe_exception, quoted, users_failures
 from ..imports import is_instance
 from ..messages import data_frame
 from ..text import shortest_float, without_surrogates
@@ -99,9 +98,18 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     if isinstance(frame, nw.DataFrame | nw.Series):
         return FrameRows(_copied(frame, limit, is_deep=copy))
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
-        # Some values have `__iter__` only to say that they cannot be iterated, as a Delayed of Dask.
-        with suppress(TypeError):
+        try:
             return ListRows(value, limit, copies=copy)
+        except InferenceError:
+            raise
+        except users_failures() as error:
+            # Some values have `__iter__` only to say that they cannot be iterated, as a Delayed of Dask.
+            if not isinstance(error, TypeError | NotImplementedError):
+                raise InferenceError(
+                    f"The rows of a value of type {type(value).__name__} cannot be read. Nothing was sent.",
+                    why=quoted(describe_exception(error)),
+                    remedy="Open it again, or give a list.",
+                ) from None
     raise InferenceError(
         f"A value of type {type(value).__name__} has no rows.",
         remedy=getattr(type(value), "where_rows_are", "Give a DataFrame, a Series, or a list of texts or of dicts."),

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import InferenceError, Interrupted
 from ..markup import fenced
-from ..prompts import cut, without_folders
-from ..text import redacted, redacted_value, safe_plain
+from ..prompts import cut
+from ..text import portable_trace, redacted, redacted_value, safe_plain
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -62,7 +62,7 @@ class LastError:
             )
         trace = self._in_cells(error.__traceback__)
         lines = traceback.TracebackException(type(error), error, trace).format()
-        text = safe_plain(without_folders(self._with_cell_names("".join(lines)))).strip()
+        text = safe_plain(portable_trace("".join(lines), lambda name: self._cell_name(name) is not None)).strip()
         # Hidden before they are cut: part of a key is not found.
         text, source = map(redacted, redacted_value([text, self._source(error, trace)], self._secrets()))
         parts = [f"The error:\n\n{fenced(cut(text, tokens), 'text')}"]
@@ -80,12 +80,6 @@ class LastError:
     def _cell_name(self, filename: str) -> str | None:
         named = self._shell.compile.format_code_name(filename)
         return " ".join(named) if named else None
-
-    def _with_cell_names(self, text: str) -> str:
-        for filename in [name for name in linecache.cache if f'"{name}"' in text]:
-            if name := self._cell_name(filename):
-                text = text.replace(f'File "{filename}"', name)
-        return text
 
     def _source(self, error: BaseException, trace: TracebackType | None) -> str:
         filename = error.filename if isinstance(error, SyntaxError) else None

@@ -183,7 +183,7 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
     """Return the fields of a record by their names; None for any other value.
 
     A record is a dataclass, a named tuple or another value with `_asdict`, a SimpleNamespace, an object of attrs, an
-    entity of SQLAlchemy or a `sqlite3.Row`. A pydantic model is none: see `dumped_model`.
+    entity of SQLAlchemy, a row of Spark or a `sqlite3.Row`. A pydantic model is none: see `dumped_model`.
 
     Parameters
     ----------
@@ -202,6 +202,9 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
         return {name: one for name, one in value._asdict().items() if name in own or not name.startswith("_")}
     elif isinstance(value, SimpleNamespace):
         return vars(value)
+    elif isinstance(value, tuple) and hasattr(value, "__fields__") and hasattr(kind, "asDict"):
+        # A row of Spark or Databricks.
+        return dict(zip(value.__fields__, value, strict=True))
     elif hasattr(kind, "__attrs_attrs__"):
         names = [one.name for one in kind.__attrs_attrs__]
     elif is_instance(getattr(kind, "__mapper__", None), "sqlalchemy.orm.Mapper"):
@@ -235,9 +238,18 @@ def is_container(value: object) -> bool:
     is a part of its rows.
     """
     if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
-        return not is_opaque_tuple(value)
+        return type(value) in (dict, list, tuple, set) or not (is_opaque_tuple(value) or _says_more(value))
     has_items = isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
     return (has_items and not hasattr(type(value), "_repr_html_")) or has_named_columns(type(value))
+
+
+def _says_more(value: object) -> bool:
+    """Return whether the text of a list or a set has what its items have not, as the labels of a tree of NLTK."""
+    if isinstance(value, dict | tuple) or not getattr(value, "__dict__", None):
+        return False
+    kind = type(value)
+    texts = (next(one for one in kind.__mro__ if name in vars(one)) for name in ("__str__", "__repr__"))
+    return any(one.__module__ not in ("builtins", "collections") for one in texts)
 
 
 def has_named_columns(kind: Any) -> bool:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .describe_frames import is_missing, says_nothing, without_addresses
-    from .files import without_folders
+    from .describe_frames import as_known_frame
     from .images import Image, TextOfImages, with_images
     from .template import (
         THE_PROMPT,

@@ -17,8 +17,7 @@ from typing import Any, Final, NoReturn
 
 from ..errors import InferenceError
 from ..imports import is_instance, quiet
-from ..text import python_values, safe_plain
-from .describe_frames import is_missing
+from ..text import is_missing, python_values, safe_plain
 from .value_spans import LEFT_OUT, CutText
 
 # The points of a list, or rows of a table, that are shown.
@@ -36,6 +35,7 @@ _IDS: Final = re.compile(r"""(<\w[^<>]*?)\sid=(?:"[^"]*"|'[^']*')""")
 
 _RESPONSE: Final = "Put its text or its data into the prompt: .text or .json()."
 _RESULT: Final = "Put a result of it into the prompt, such as .mean()."
+_SPARK: Final = "Put a result of it into the prompt, such as df.limit(20).toPandas()."
 _EXPORT: Final = "Put its data into the prompt, or the path of a picture of it:"
 XARRAY: Final = ("xarray.core.common.DataWithCoords", "xarray.core.variable.Variable")
 # Types whose own text has a setting, and none of the data: what to put into the prompt in place of such a value.
@@ -64,6 +64,13 @@ NO_DATA: Final = {
     "holoviews.core.dimension.Dimensioned": f'{_EXPORT} holoviews.save(chart, "chart.png").',
     "openpyxl.worksheet.worksheet.Worksheet": "Put its values into the prompt: list(sheet.values).",
     "openpyxl.cell.cell.Cell": "Put its value into the prompt: .value.",
+    "pymupdf.Document": r'Put its text into the prompt: "\n".join(page.get_text() for page in document).',
+    "pymupdf.Page": "Put its text into the prompt: .get_text().",
+    "pymupdf.Pixmap": "Put the picture into the prompt as one of PIL: PIL.Image.open(io.BytesIO(pixmap.tobytes())).",
+    "rdflib.Graph": "Put its triples into the prompt: .serialize().",
+    "xml.dom.minidom.Node": "Put its text into the prompt: .toxml().",
+    "Bio.Align.PairwiseAlignments": "Put one of them into the prompt: alignments[0].",
+    **dict.fromkeys(("pyspark.sql.column.Column", "pyspark.sql.group.GroupedData"), _SPARK),
     "click.Command": "Put its function into the prompt: .callback.",
     "IPython.utils.capture.CapturedIO": "Put what it captured into the prompt: .stdout, or the value that was shown.",
 }

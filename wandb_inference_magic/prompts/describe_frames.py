@@ -8,19 +8,28 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set as AnySet
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from decimal import Decimal
 from io import StringIO
 from itertools import islice, zip_longest
 from math import isfinite
-from numbers import Number
 from typing import Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded
 from ..messages import has_named_columns, is_container, public_items
-from ..text import counted, python_values, safe_plain, shortest_float, str_of
+from ..text import (
+    counted,
+    in_order,
+    is_missing,
+    python_values,
+    safe_plain,
+    says_nothing,
+    shortest_float,
+    size_of,
+    str_of,
+    without_addresses,
+)
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -31,7 +40,6 @@ MAX_CELL_CHARS: Final = 200
 MAX_COUNTED: Final = 5_000_000
 # The number of values read to decide whether an object column holds strings.
 MAX_INFERRED: Final = 100_000
-MAX_REPR_CHARS: Final = 500
 # Of an array.
 MAX_VALUES: Final = 100
 MAX_DIMENSIONS: Final = 3
@@ -40,15 +48,6 @@ MAX_ARRAY_CHARS: Final = 5000
 # Those of NumPy itself: the user's `np.set_printoptions` are for what is shown.
 _OF_NUMBERS: Final[dict[str, Any]] = {"precision": 8, "suppress": False, "sign": "-", "floatmode": "maxprec"}
 _PRINT_OPTIONS: Final = _OF_NUMBERS | {"nanstr": "nan", "infstr": "inf", "legacy": False}
-# Where an object is in the memory: of Python, hashlib, pyarrow, Mock, Jinja2; of ctypes, longer than an error's number.
-_PLACE: Final = (
-    r"(?:(?: at | @ | address=)0x[0-9a-fA-F]{6,}|(?<= object) at [0-9a-fA-F]{8,}"
-    r"| (?:id='\d{6,}'|memory:[0-9a-f]{8,}|\(0x[0-9a-fA-F]{9,}\)))"
-)
-_SAYS_NOTHING: Final = re.compile(rf"<[\w.<>, '=-]*{_PLACE}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>")
-_ADDRESS: Final = re.compile(_PLACE)
-# The packages and the types of `pd.NA`, `pd.NaT` and `np.ma.masked`.
-_MISSING: Final = frozenset((("pandas", "NAType"), ("pandas", "NaTType"), ("numpy", "MaskedConstant")))
 STYLER: Final = "pandas.io.formats.style.Styler"
 DASK: Final = ("dask.dataframe.DataFrame", "dask.dataframe.Series")
 _ARRAYS: Final = ("numpy.ndarray", "pandas.core.arrays.base.ExtensionArray")
@@ -62,42 +61,6 @@ def _no_text(_: object) -> None:
 # Returns the text that takes the place of `str(value)`, or None. `values` sets it when it is imported: an import of
 # `values` here would be a circle.
 own_text: Callable[[object], str | None] = _no_text
-
-
-def is_missing(value: object) -> bool:
-    """Return whether a value says that there is none: None, NaN, NaT, `pd.NA` or a null of another library."""
-    if value is None:
-        return True
-    kind = type(value)
-    # These are asked most, in loops and in JSON.
-    if kind in (str, int, bool, dict, list, tuple):
-        return False
-    if kind is float:
-        return value != value
-    if (kind.__module__.partition(".")[0], kind.__name__) in _MISSING:
-        return True
-    if kind.__name__.endswith("Scalar") and is_instance(value, "pyarrow.Scalar"):
-        return not value.is_valid  # type: ignore[attr-defined]
-    if isinstance(value, Decimal):
-        return value.is_nan()
-    is_scalar = hasattr(kind, "tolist") and getattr(value, "shape", None) == ()
-    if is_scalar or isinstance(value, Number):
-        # NaN and NaT differ from themselves.
-        with suppress(Exception):
-            return bool(value != value)
-    return False
-
-
-def python_of(scalar: Any) -> Any:
-    """Return a scalar of pyarrow as a value of Python."""
-    return shortest_float(scalar.as_py(), str(scalar.type))
-
-
-def unwrapped(value: Any) -> Any:
-    """Return the value that a proxy, as of wrapt, stands for: it has the class of that. Any other value is returned."""
-    with suppress(Exception):
-        return value.__wrapped__ if value.__class__ is not type(value) else value
-    return value
 
 
 def is_labelled(value: object) -> bool:
@@ -125,7 +88,7 @@ def records_of(value: Any) -> Any:
     if is_instance(value, "pandas.DataFrame") and _has_labels(value.index):
         value = value.reset_index(allow_duplicates=True)
     packages = {kind.__module__.partition(".")[0] for kind in type(value).__mro__}
-    if not packages & {"pandas", "polars", "pyarrow"} and not hasattr(type(value), "__arrow_c_stream__"):
+    if not packages & {"pandas", "polars", "pyarrow"} and not has_arrow_data(value):
         return value
     import narwhals as nw
 
@@ -170,7 +133,7 @@ def _narwhals(value: Any, *, pass_through: bool = False) -> Any:
     import narwhals as nw
 
     try:
-        return nw.from_native(_native(value), pass_through=pass_through, allow_series=True)
+        return nw.from_native(as_known_frame(value), pass_through=pass_through, allow_series=True)
     except nw.exceptions.DuplicateError as error:
         raise InferenceError(
             "A frame has two columns with the same name.",
@@ -179,10 +142,44 @@ def _narwhals(value: Any, *, pass_through: bool = False) -> Any:
         ) from None
 
 
-def _native(value: Any) -> Any:
-    """Return a batch of pyarrow as a table, which narwhals reads, and any other value as it is."""
-    is_batch = is_instance(value, "pyarrow.RecordBatch")
-    return loaded("pyarrow.Table").from_batches([value]) if is_batch else value
+def has_arrow_data(value: object) -> bool:
+    """Return whether a value offers its data by Arrow's interface, again and again. A stream is used up by reading."""
+    kind = type(value)
+    return hasattr(kind, "__arrow_c_array__") or (hasattr(kind, "__arrow_c_stream__") and not hasattr(kind, "read_all"))
+
+
+def as_known_frame(value: Any) -> Any:
+    """Return a frame or an array that narwhals does not read, but Arrow does, as one of pyarrow. Others stay.
+
+    Raises
+    ------
+    InferenceError
+        If pyarrow is not installed, or cannot read it.
+    """
+    if is_instance(value, "pyarrow.RecordBatch"):
+        return loaded("pyarrow.Table").from_batches([value])
+    import narwhals as nw
+
+    known = (nw.DataFrame, nw.LazyFrame, nw.Series)
+    if not has_arrow_data(value) or isinstance(value, known) or type(value).__module__.startswith("pyarrow."):
+        return value
+    if isinstance(nw.from_native(value, pass_through=True, allow_series=True), known):
+        return value
+    kind = type(value).__name__
+    try:
+        import pyarrow as pa
+
+        is_array = hasattr(type(value), "__arrow_c_array__")
+        found = pa.array(value) if is_array else pa.chunked_array(value)
+        # The rows of a table are structs.
+        return pa.Table.from_struct_array(found) if pa.types.is_struct(found.type) else pa.chunked_array(found)
+    except ImportError:
+        remedy = "Install pyarrow, or make a frame of pandas or polars of it."
+        raise InferenceError(f"A value of type {kind} cannot be read.", remedy=remedy) from None
+    except Exception as error:  # noqa: BLE001 - whatever its own library raises
+        why = quoted(describe_exception(error))
+        remedy = "Make a frame of pandas or polars of it."
+        raise InferenceError(f"A value of type {kind} cannot be read.", why=why, remedy=remedy) from None
 
 
 def describe_pandas(value: Any, *, is_head: bool = False) -> str:
@@ -233,7 +230,7 @@ def describe_frame(value: Any) -> str:
     frame = _narwhals(value)
     kind = "DataFrame"
     if isinstance(frame, nw.Series):
-        frame, kind = frame.to_frame(), "Series"
+        frame, kind = (frame if frame.name else frame.alias("values")).to_frame(), "Series"
     names = frame.collect_schema().names()
     part = frame.select(names[:MAX_COLUMNS])
     is_lazy = isinstance(part, nw.LazyFrame)
@@ -420,31 +417,3 @@ def items_in(container: Any) -> Any:
     with suppress(TypeError, ValueError):
         return [dict(zip(names, row, strict=True)) for row in rows]
     return rows
-
-
-def in_order(items: AnySet[Any]) -> list[Any]:
-    """Return the items of a set in one order: Python's own differs in each process, and with it the prompt."""
-    # `<` between sets says which is a part of the other, and a NaN is in no order.
-    if not any(isinstance(one, AnySet) or is_missing(one) for one in items):
-        with suppress(TypeError):
-            return sorted(items)
-    return sorted(items, key=_order)
-
-
-def _order(item: Any) -> tuple[str, str]:
-    return type(item).__name__, repr(in_order(item) if isinstance(item, AnySet) else item)
-
-
-def size_of(data: bytes | bytearray | memoryview) -> str:
-    """Return what stands for binary data in a container or a frame."""
-    return f"[{memoryview(data).nbytes:,} bytes]"
-
-
-def without_addresses(text: str) -> str:
-    """Return a text without addresses of objects, which would make another prompt in each process."""
-    return _ADDRESS.sub("", text)
-
-
-def says_nothing(text: str) -> bool:
-    """Return whether a repr names only a type, or a type and an address."""
-    return _SAYS_NOTHING.fullmatch(text[:MAX_REPR_CHARS]) is not None

@@ -26,10 +26,9 @@ from urllib.request import url2pathname
 
 from ..config import expanded, working_folder
 from ..errors import InferenceError, did_you_mean, quoted, shortened
-from ..text import counted, safe_plain, str_of
+from ..text import counted, is_cell, portable_trace, safe_plain, says_nothing, str_of, without_addresses
 from . import images
 from .charts import text_in_notebooks
-from .describe_frames import says_nothing, without_addresses
 from .value_spans import LEFT_OUT, CutText
 
 if TYPE_CHECKING:
@@ -45,9 +44,7 @@ _DECLARED: Final = re.compile(rb"""(?:encoding|charset|coding)\s*[=:]\s*["']?([\
 # The escapes by which a text in 7 bits, as in Japanese mail, changes to another script. It would be valid UTF-8.
 _TO_SCRIPT: Final = re.compile(rb"\x1b\$(?:[@AB]|\([CD])")
 # The names of cells, in a terminal and in a kernel.
-_CELL: Final = re.compile(r"^<ipython-input-|ipykernel_\d+")
 # The folders of installed packages in the line of a frame.
-_PACKAGES: Final = re.compile(r'File "[^"\n]*[\\/](?:site|dist)-packages[\\/]')
 
 _PDF: Final = "a PDF document"
 _ZIP: Final = "a ZIP archive"
@@ -274,7 +271,7 @@ def _unreadable(name: str, why: str, remedy: str) -> InferenceError:
 
 def describe_exception(value: BaseException) -> str:
     """Return the traceback of an exception."""
-    return safe_plain(without_folders("".join(traceback.format_exception(value)))).strip()
+    return safe_plain(portable_trace("".join(traceback.format_exception(value)))).strip()
 
 
 def describe_object(value: object) -> str:
@@ -291,17 +288,17 @@ def describe_object(value: object) -> str:
         return without_addresses(text)
     if shown := text_in_notebooks(value):
         return shown
+    raise no_readable_form(value, text)
+
+
+def no_readable_form(value: object, text: str) -> InferenceError:
+    """Return the error for a value whose own text has none of its data."""
     kind = type(value).__name__
-    raise InferenceError(
+    return InferenceError(
         f"A value of type {kind} has no readable form: its text would be {quoted(text)}.",
         remedy="Put the part that you need into the prompt, such as an attribute, or list(...) of a generator. Or "
         f"define the text of a {kind} with @as_prompt.register.",
     )
-
-
-def without_folders(trace: str) -> str:
-    """Return a traceback whose paths of installed packages begin with the package: the rest is this machine's."""
-    return _PACKAGES.sub('File "', trace)
 
 
 def describe_source(value: Any) -> str:
@@ -326,7 +323,7 @@ def _source_in_cells(kind: type) -> str:
     # The latest cell comes last.
     for name, entry in reversed(list(linecache.cache.items())):
         text = "".join(entry[2]) if len(entry) > 2 else ""
-        if not _CELL.search(name) or f"class {kind.__name__}" not in text:
+        if not is_cell(name) or f"class {kind.__name__}" not in text:
             continue
         with suppress(SyntaxError, ValueError):
             for node in ast.walk(ast.parse(text)):

@@ -14,8 +14,8 @@ from jinja2.utils import missing
 from typing_extensions import override
 
 from ..imports import is_instance
-from ..text import python_values
-from .describe_frames import is_labelled, is_missing
+from ..text import is_missing, python_values
+from .describe_frames import is_labelled
 from .template_rules import (
     filters_for_missing,
     function_of,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..imports import is_instance
 from ..messages import dumped_model, is_container, public_items
-from ..text import MAX_INTEGER, python_values, shortest_float, str_of
+from ..text import MAX_INTEGER, is_missing, python_of, python_values, shortest_float, size_of, str_of, unwrapped
 from . import describe_frames as frames, images
 from .files import describe_object
 from .images import IN_TEXT, Image, TextOfImages
@@ -93,7 +93,7 @@ class JsonValues:
     def of(self, value: Any) -> Any:
         """Return a value as JSON has it."""
         self._nodes += 1
-        if frames.is_missing(value):
+        if is_missing(value):
             return None
         if isinstance(value, (int, float, str)) and self._forms.is_plain(type(value)):
             if isinstance(value, int) and abs(value) >= MAX_INTEGER:
@@ -107,7 +107,7 @@ class JsonValues:
             return "..."
         self._above.append(id(value))
         try:
-            return self._of_container(frames.unwrapped(value))
+            return self._of_container(unwrapped(value))
         finally:
             self._above.pop()
 
@@ -118,7 +118,7 @@ class JsonValues:
         if shown is not None or (shown := images.image_from_record(value)) is not None:
             return self._text_of(shown)
         if is_instance(value, "pyarrow.Scalar"):
-            return self.of(frames.python_of(value))
+            return self.of(python_of(value))
         if is_container(value) and isinstance(value, Mapping):
             return self._of_dict(value)
         if (record := self._forms.record(value)) is not None:
@@ -137,7 +137,7 @@ class JsonValues:
             return describe_object(value) if type(item) is type(value) else self.of(item)
         if isinstance(value, bytes | bytearray | memoryview):
             image = images.image_from_bytes(bytes(value))
-            return frames.size_of(value) if image is None else self._text_of(image)
+            return size_of(value) if image is None else self._text_of(image)
         if self._has_items(value):
             return self._of_array(value)
         if isinstance(value, PurePath):

@@ -17,7 +17,8 @@ from unicodedata import normalize
 from ..errors import InferenceError, describe_exception, near_names, quoted, shortened, users_failures, visible
 from ..libraries import check_libraries
 from ..messages import texts_of
-from .describe_frames import columns_of, is_missing, labels_of
+from ..text import is_missing
+from .describe_frames import columns_of, labels_of
 from .files import no_image_file
 from .images import Image, TextOfImages, image_inside, with_images
 from .value_spans import CutText, MarkedText, ValueText, cut, image_place, joined_with_images

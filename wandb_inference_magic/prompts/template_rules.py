@@ -19,8 +19,16 @@ from typing_extensions import override
 
 from ..imports import is_instance, loaded
 from ..messages import is_container, shows_private_fields
-from ..text import member_value, python_values
-from .describe_frames import in_order, is_missing, python_of, says_nothing, unwrapped, without_addresses
+from ..text import (
+    in_order,
+    is_missing,
+    member_value,
+    python_of,
+    python_values,
+    says_nothing,
+    unwrapped,
+    without_addresses,
+)
 from .images import Image, TextOfImages, image_inside
 from .value_spans import MarkedText, check_images
 from .values import Whole, converter_of, in_place_of_str, json_of, to_prompt

@@ -26,8 +26,8 @@ from typing import Any, Final, TypeVar, cast
 
 from ..errors import InferenceError
 from ..imports import is_instance, loaded
-from ..messages import is_container, is_opaque_tuple, public_items, record_fields, shows_private_fields
-from ..text import str_of
+from ..messages import is_container, public_items, record_fields, shows_private_fields
+from ..text import is_missing, python_of, str_of, unwrapped
 from . import charts, describe_frames as frames, images
 from .files import (
     describe_exception,
@@ -37,6 +37,7 @@ from .files import (
     describe_source,
     home_resolved,
     no_image_file,
+    no_readable_form,
 )
 from .images import IN_TEXT, Image, TextOfImages
 from .json_values import ARRAYS, MAX_ITEMS, Forms, JsonValues, is_list
@@ -79,7 +80,7 @@ def as_prompt(value: object) -> str | Image:
     InferenceError
         For a path that cannot be read or is not a text file, and for a value that has no readable form.
     """
-    if frames.is_missing(value):
+    if is_missing(value):
         return ""
     if (shown := _from_ai_repr(value)) is not None:
         return shown
@@ -146,7 +147,7 @@ def _(value: Whole) -> str | Image:
 
 @_register(dict, list, tuple, set, frozenset, deque)
 def _json(value: object, *, is_limited: bool = True) -> str | Image:
-    if is_opaque_tuple(value):
+    if isinstance(value, list | tuple | set | frozenset | deque) and not is_container(value):
         return describe_object(value)
     image = images.image_from_panels(value) or images.image_from_record(value)
     if image is not None:
@@ -173,7 +174,7 @@ def whole_prompt(value: object) -> str | Image:
 
 def json_of(value: Any, indent: int | None = None) -> str:
     """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
-    plain, value = JsonValues(_FORMS, is_limited=False, is_data=True), frames.unwrapped(value)
+    plain, value = JsonValues(_FORMS, is_limited=False, is_data=True), unwrapped(value)
     is_shown = isinstance(value, Mapping) and custom_prompt(value, is_data=True) is None
     whole = dict(public_items(value)) if is_shown else frames.records_of(value)
     text = json.dumps(plain.of(whole), ensure_ascii=False, indent=indent)
@@ -185,7 +186,10 @@ def json_of(value: Any, indent: int | None = None) -> str:
 def _record_of(value: Any) -> dict[str, Any] | None:
     if is_instance(value, "plotly.basedatatypes.BasePlotlyType"):
         return charts.without(value.to_plotly_json(), "template")
-    return record_fields(value, private=False)
+    if (fields := record_fields(value, private=False)) == {} and (hasattr(value, "__dict__") and vars(value)):
+        # Its fields are hidden, or not declared.
+        raise no_readable_form(value, repr(value))
+    return fields
 
 
 def _from_ai_repr(value: object, *, is_data: bool = False) -> str | Image | None:
@@ -227,6 +231,8 @@ def _any_frame(value: Any) -> str | Image:
     """Return a frame of any library as text. A stream that can be read only once is not read."""
     with suppress(TypeError):
         return frames.describe_frame(value)
+    if hasattr(type(value), "read_all"):
+        raise no_readable_form(value, str_of(value))
     return images.image_from_png(value) or describe_object(value)
 
 
@@ -248,7 +254,7 @@ _CONVERTERS: Final[dict[str, Converter]] = {
     **dict.fromkeys(("polars.DataFrame", "polars.LazyFrame", "polars.Series", "pyarrow.Table"), frames.describe_frame),
     **dict.fromkeys(("narwhals.DataFrame", "narwhals.LazyFrame", "narwhals.Series"), frames.describe_frame),
     **dict.fromkeys(frames.DASK, frames.describe_dask),
-    "pyarrow.Scalar": lambda value: as_prompt(frames.python_of(value)),
+    "pyarrow.Scalar": lambda value: as_prompt(python_of(value)),
     "numpy.ndarray": _array,
     **dict.fromkeys(ARRAYS, _json),
     "numpy.ufunc": describe_source,
@@ -268,9 +274,9 @@ _CONVERTERS: Final[dict[str, Converter]] = {
 
 def to_prompt(value: object) -> str | Image:
     """Return what `as_prompt` returns, converted as well if a registered function returns another value."""
-    value = frames.unwrapped(value)
+    value = unwrapped(value)
     convert = as_prompt.dispatch(type(value))
-    if convert is _ANY and type(value) in (int, float, bool) and not frames.is_missing(value):
+    if convert is _ANY and type(value) in (int, float, bool) and not is_missing(value):
         return str_of(value)
     shown: object = convert(value)
     if convert in _OURS or isinstance(shown, str | Image):
@@ -313,7 +319,8 @@ def _of_other_package(kind: Any) -> Converter | None:
         known = loaded(name)
         if isinstance(known, type) and issubclass(kind, known):
             return convert
-    return _any_frame if hasattr(kind, "__arrow_c_stream__") or hasattr(kind, "__dataframe__") else None
+    is_frame = any(hasattr(kind, name) for name in ("__arrow_c_stream__", "__arrow_c_array__", "__dataframe__"))
+    return _any_frame if is_frame else None
 
 
 # Asked of each value in a container.

@@ -30,6 +30,7 @@ from .json_text import (
     with_whole_numbers,
 )
 from .plain import is_terminal, printable, safe_plain, without_surrogates, wrapped
+from .portable import is_cell, portable_trace, says_nothing, without_addresses
 from .redaction import (
     KEY_VARIABLES,
     addresses,
@@ -45,3 +46,4 @@ from .redaction import (
     without_query_secrets,
     without_secrets,
 )
+from .values import in_order, is_missing, python_of, size_of, unwrapped
