@@ -82,6 +82,15 @@ def test_reloading_the_extension_starts_a_new_conversation(kernel: Kernel, servi
 
 
 @pytest.mark.short
+@pytest.mark.parametrize(
+    "first", ["%wbchat {{ nope }}", "%wbchat --no-such-option two", "%wbchat --once two", "%wbchat --thread other two"]
+)
+def test_a_cell_that_had_no_turn_at_first_keeps_its_place(kernel: Kernel, service: Service, first: str) -> None:
+    for cell, text in (("c1", "%wbchat one"), ("c2", first), ("c3", "%wbchat three"), ("c2", "%wbchat two")):
+        kernel.run(text, cell_id=cell)
+    assert sent(service) == ["one", "Hello there.", "two"]
+
+
 def test_the_cell_id_of_ipython_is_used_if_the_front_end_sends_none(kernel: Kernel, service: Service) -> None:
     shell = "get_ipython()"
     # A shell that runs cells itself, as in some kernels: IPython receives the id, but no request contains one.
@@ -247,6 +256,19 @@ def test_a_turn_is_edited(kernel: Kernel, service: Service) -> None:
     assert "The thread main has 3 turns, so there is no turn 4." in kernel.run("%wbthread --edit 4").error
     # Without cell ids the prompt is shown, to be copied.
     assert "%%wbchat --raw\ntwo" in kernel.run("%wbthread --edit 2").text
+
+
+def test_a_cell_that_imports_a_thread_can_be_run_again(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+    file = tmp_path / "examples.json"
+    for text in ("one", "uno"):
+        file.write_text(json.dumps([{"role": "user", "content": text}, {"role": "assistant", "content": "Yes."}]))
+        run = kernel.run(f"%wbthread examples --import {file}")
+        assert run.ok, run.error
+        kernel.run("%wbchat --thread mine --fork examples two")
+        assert sent(service) == [text, "Yes.", "two"]
+    assert "in place of those that were imported before" in run.text
+    kernel.run("%wbchat --thread examples three")
+    assert "has turns already" in kernel.run(f"%wbthread examples --import {file}").error
 
 
 def test_an_edit_outlives_the_undoing_of_another_turn(kernel: Kernel, service: Service) -> None:

@@ -382,3 +382,14 @@ def test_an_interrupt_in_a_tool_keeps_the_partial_reply(
     assert shown in run.text
     assert "in the tool" in run.text
     assert kernel_with_tools.value("(_wbreply.incomplete, _wbreply.tool_calls[0].name)") == ("interrupted", "wait")
+
+
+def test_a_result_that_is_cut_to_its_first_items_is_reported(api: ModuleType, service: Service) -> None:
+    def numbers() -> Any:
+        """Return numbers."""
+        return list(range(1500))
+
+    service.then(calling(("numbers", "{}")), completion("Many."))
+    reply = api.chat("Which?", tools=[numbers])
+    assert reply.notices == ("The result of the tool numbers was cut to the first items.",)
+    assert "500 more" in reply.steps[0].result

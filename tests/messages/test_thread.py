@@ -58,7 +58,7 @@ def test_a_cell_without_a_turn_that_is_run_again_sees_only_the_turns_before_it()
     assert [turn.prompt for turn in thread.turns] == ["a1 again", "a2 again", "c", "b edited"]
 
 
-def test_after_an_undo_the_cells_since_that_turn_count_as_new() -> None:
+def test_cells_whose_turns_were_taken_back_are_in_the_order_in_which_they_are_run_again() -> None:
     thread = Thread("main")
     for cell in "abc":
         say(thread, cell, cell, f"run {cell}")
@@ -68,6 +68,17 @@ def test_after_an_undo_the_cells_since_that_turn_count_as_new() -> None:
     say(thread, "b", "b", "run 3")
     assert [turn.prompt for turn in thread.turns] == ["a", "c", "b"]
     assert thread.place("compare", "run 4").before == 3
+
+
+def test_cells_that_are_run_again_with_an_undo_among_them_send_the_same_again() -> None:
+    thread = Thread("main")
+    for number in range(3):
+        assert say(thread, "a", "a", f"run {number}") == ["a"]
+        assert say(thread, "b", "b", f"run {number}") == ["a", "re a", "b"]
+        assert thread.undo("undo").prompt == "b"
+        assert say(thread, "c", "c", f"run {number}") == ["a", "re a", "c"]
+    # Run alone, it takes the last one back.
+    assert thread.undo("undo").prompt == "c"
 
 
 def test_the_system_prompt_comes_first() -> None:

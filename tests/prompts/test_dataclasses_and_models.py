@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+import warnings
+from argparse import Namespace
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -18,6 +23,7 @@ from prompt_values import Nothing, Url, text_of
 from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field, model_serializer
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.frames import read_rows
 from wandb_inference_magic.prompts import render
 from wandb_inference_magic.prompts.values import json_of
 
@@ -230,3 +236,45 @@ def test_a_model_whose_serializer_may_show_what_is_hidden_is_refused() -> None:
         text_of(Serialized())
     assert "@as_prompt.register" in caught.value.remedy
     assert text_of(Serialized(first=None)) == "[null]"
+
+
+class Struct:
+    """As a `msgspec.Struct`, whose text may leave out what is at its default."""
+
+    __struct_fields__ = ("name", "pay")
+
+    def __init__(self) -> None:
+        self.name, self.pay = "Bo", 3
+
+    def __repr__(self) -> str:
+        return "Struct(name='Bo')"
+
+
+def old_model() -> Any:
+    with warnings.catch_warnings():
+        # Of Python 3.14.
+        warnings.simplefilter("ignore")
+        from pydantic import v1
+
+        class Old(v1.BaseModel):
+            name: str
+            pay: int = 3
+            key: str = v1.Field("secret", exclude=True)
+
+        return Old(name="Bo")
+
+
+@pytest.mark.parametrize("make", [lambda: Namespace(name="Bo", pay=3), Struct, old_model])
+def test_other_kinds_of_records_have_their_fields(make: Callable[[], Any]) -> None:
+    value = make()
+    assert text_of(value) == '{"name": "Bo", "pay": 3}'
+    assert text_of([value]) == '[{"name": "Bo", "pay": 3}]'
+    assert render("{{ x.name }}: {{ x | tojson }}", {"x": value}) == 'Bo: {"name": "Bo", "pay": 3}'
+    (row,) = read_rows([value])
+    assert (row["name"], row["pay"]) == ("Bo", 3)
+
+
+def test_a_result_of_the_system_has_the_names_of_its_fields() -> None:
+    text = text_of(os.terminal_size((80, 24)))
+    assert text == '{"columns": 80, "lines": 24}'
+    assert json.loads(text_of(time.gmtime(0)))["tm_year"] == 1970

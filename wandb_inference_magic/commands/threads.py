@@ -24,6 +24,7 @@ from ..text import counted, safe_plain, without_keys
 if TYPE_CHECKING:
     from ..arguments import ThreadOptions
     from ..frontend import MagicContext
+    from ..messages import Origin
     from ..session import Session
 
 ACTIONS = ("show", "undo", "edit", "clear", "delete", "export", "import_")
@@ -67,7 +68,7 @@ def _act(context: MagicContext, action: str, options: ThreadOptions, name: str) 
         notice = _left_out(thread_file.left_out_of(thread, path))
         return line_bundle(f"The thread {name} ({counted(len(thread.turns), 'turn')}) is in {path}.{notice}")
     if action == "undo":
-        return _undo(thread)
+        return _undo(thread, context.cell.origin)
     if action == "edit":
         return _edit(context, thread, options.edit or 0)
     if action == "clear":
@@ -77,24 +78,27 @@ def _act(context: MagicContext, action: str, options: ThreadOptions, name: str) 
 
 
 def _import(session: Session, name: str, file: str) -> dict[str, Any]:
-    if session.threads.get_or_new(name).turns:
+    before = session.threads.get_or_new(name).turns
+    # A cell that imports can be run again: nothing was added since.
+    if any(turn.cell is not None or turn.answer is not None for turn in before):
         raise InferenceError(
             f"The thread {name} has turns already.",
             remedy=f"Import under another name (%wbthread NAME --import {shortened(file)}), or --clear it first.",
         )
     session.threads[name], left_out = thread_file.import_(name, file)
     turns = counted(len(session.threads[name].turns), "turn")
-    return line_bundle(f"The thread {name} has {turns} from {file}.{_left_out(left_out)}")
+    instead = " in place of those that were imported before" if before else ""
+    return line_bundle(f"The thread {name} has {turns} from {file}{instead}.{_left_out(left_out)}")
 
 
 def _left_out(nouns: Sequence[str]) -> str:
     return f" Left out: {', '.join(nouns)}." if nouns else ""
 
 
-def _undo(thread: Thread) -> dict[str, Any]:
+def _undo(thread: Thread, origin: Origin) -> dict[str, Any]:
     if not thread.turns:
         raise InferenceError(f"The thread {thread.name} has no turn to take back.")
-    turn = thread.undo()
+    turn = thread.undo(origin.cell)
     left = counted(len(thread.turns), "turn")
     return line_bundle(f"Undone: {shortened(_one_line(turn.prompt_text), PROMPT_SHOWN)!r}. {thread.name} has {left}.")
 

@@ -10,6 +10,7 @@ from ..catalog import SAMPLING, check_parameter
 from ..errors import InferenceError
 from ..messages import DEFAULT_THREAD
 from ..prompts import (
+    CutText,
     Image,
     TextOfImages,
     cut_values,
@@ -165,7 +166,8 @@ def format_result(value: object) -> ResultText:
     shown = to_prompt(value)
     if isinstance(shown, Image):
         return ResultText("", images=1)
-    return ResultText(shown, images=len(shown.images) if isinstance(shown, TextOfImages) else 0)
+    images = len(shown.images) if isinstance(shown, TextOfImages) else 0
+    return ResultText(shown, images=images, is_cut=isinstance(shown, CutText))
 
 
 def _about_error(question: Content, described_error: str) -> Content:

@@ -20,8 +20,6 @@ Row = Mapping[str, Any]
 TEXT: Final = "text"
 # The name that pandas gives to the index in the tuples of `itertuples`.
 INDEX: Final = "Index"
-# The classes of rows that drivers of databases have, besides tuples.
-_ROWS: Final = ("Row", "Record", "DictRow")
 # Frames have types for the scalars and arrays of these modules; PIL has images.
 _STORED: Final = ("builtins", "datetime", "decimal", "numpy", "pandas", "PIL")
 
@@ -81,7 +79,7 @@ def as_row(value: Any, names: Sequence[str] = ()) -> Row:
         return _of_tuple(value, names)
     if is_instance(value, "numpy.void") and value.dtype.names:
         return _record(python_values(value).items())
-    if _is_keyed(value):
+    if is_instance(value, "pandas.Series"):
         return _record(_items(value))
     record = Record({TEXT: value})
     if isinstance(value, list) or (is_instance(value, "numpy.ndarray") and value.ndim):
@@ -136,15 +134,9 @@ def _list_array() -> Any:
     return type("ListArray", (np.ndarray,), {"is_list": True})
 
 
-def _is_keyed(value: Any) -> bool:
-    """Return whether a value is a row of pandas, or one of a database that is no tuple: `sqlite3.Row` and others."""
-    return is_instance(value, "pandas.Series") or (type(value).__name__ in _ROWS and hasattr(value, "keys"))
-
-
-def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+def _items(row: Any) -> Iterable[tuple[Any, Any]]:
     # A Series finds a number by its place, and several values under a name that is there twice.
-    keys, values = (value.index, value.tolist()) if is_instance(value, "pandas.Series") else (value.keys(), value)
-    return zip(keys, values, strict=True)
+    return zip(row.index, row.tolist(), strict=True)
 
 
 def column_names(source: Any) -> list[str]:

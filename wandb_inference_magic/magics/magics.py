@@ -213,8 +213,12 @@ class InferenceMagics(Magics):
         shown = UserOutput(self.shell)
         render = partial(self._render, shown)
         declared, form = MAGICS[magic]
-        options, text = read_line(declared, magic, line, text=form, render=render)
         running = ExecutionInfo.running(self.shell, self._own_cell_id)
+        if magic.endswith("wbchat"):
+            # A cell that fails keeps its place too.
+            threads = self.session.threads
+            threads.get_or_new(threads.current).note(running.origin.cell)
+        options, text = read_line(declared, magic, line, text=form, render=render)
         execution = (running.execution, self.shell.execution_count)
         is_first = execution != self._last_execution
         self._last_execution = execution

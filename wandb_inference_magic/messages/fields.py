@@ -12,8 +12,10 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from ..errors import InferenceError
-from ..imports import is_instance
+from ..imports import is_instance, loaded
 
+# The classes of rows that drivers of databases have, besides tuples.
+_ROWS: Final = ("Row", "Record", "DictRow")
 # Sequences with a text of their own.
 _NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
 MAX_DEPTH: Final = 500
@@ -35,6 +37,8 @@ def is_opaque_tuple(value: object) -> bool:
 def _private_fields(kind: type) -> frozenset[str]:
     """Return the fields that a dataclass, an attrs class or a model keeps out of its own text: they may be secrets."""
     models = _described_by_pydantic(kind)
+    if _is_of_pydantic_1(kind):
+        models = {name: one.field_info for name, one in kind.__fields__.items()}  # type: ignore[attr-defined]
     return frozenset(
         # For attrs it may be a function, which masks the value.
         {one.name for one in _described(kind) if one.repr is not True}
@@ -182,8 +186,9 @@ def _parts_sent(value: Any) -> Iterable[Any]:
 def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
     """Return the fields of a record by their names; None for any other value.
 
-    A record is a dataclass, a named tuple or another value with `_asdict`, a SimpleNamespace, an object of attrs, an
-    entity of SQLAlchemy, a row of Spark or a `sqlite3.Row`. A pydantic model is none: see `dumped_model`.
+    A record is a dataclass, a named tuple or another value with `_asdict`, a namespace, an object of attrs or msgspec,
+    an entity of SQLAlchemy, a row of a database or of Spark, a result of the system such as that of `os.stat`, or a
+    model of pydantic 1. A model of pydantic is none: see `dumped_model`.
 
     Parameters
     ----------
@@ -200,21 +205,36 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
     elif callable(getattr(kind, "_asdict", None)):
         own = getattr(value, "_fields", ())  # results of SciPy have others, some of them private
         return {name: one for name, one in value._asdict().items() if name in own or not name.startswith("_")}
-    elif isinstance(value, SimpleNamespace):
-        return vars(value)
+    elif isinstance(value, SimpleNamespace) or is_instance(value, "argparse.Namespace"):
+        return dict(vars(value))
     elif isinstance(value, tuple) and hasattr(value, "__fields__") and hasattr(kind, "asDict"):
         # A row of Spark or Databricks.
         return dict(zip(value.__fields__, value, strict=True))
     elif hasattr(kind, "__attrs_attrs__"):
         names = [one.name for one in kind.__attrs_attrs__]
+    elif (own := _other_names(kind)) is not None:
+        names = [*own]
     elif is_instance(getattr(kind, "__mapper__", None), "sqlalchemy.orm.Mapper"):
         names = [one.key for one in kind.__mapper__.column_attrs]
         if not private and (kind.__str__, kind.__repr__) != (object.__str__, object.__repr__):
             return None
     else:
-        return dict(zip(value.keys(), value, strict=True)) if is_instance(value, "sqlite3.Row") else None
+        is_row = kind.__name__ in _ROWS and callable(getattr(kind, "keys", None)) and not isinstance(value, Mapping)
+        return dict(zip(value.keys(), value, strict=True)) if is_row else None
     left_out = frozenset[str]() if private else private_fields(kind)
     return {name: getattr(value, name, None) for name in names if name not in left_out}
+
+
+def _other_names(kind: Any) -> Iterable[str] | None:
+    """Return the names of the fields of a class of msgspec, of pydantic 1, or of Python's results of the system."""
+    if issubclass(kind, tuple):
+        return kind.__match_args__ if hasattr(kind, "n_sequence_fields") else None
+    return kind.__fields__ if _is_of_pydantic_1(kind) else getattr(kind, "__struct_fields__", None)
+
+
+def _is_of_pydantic_1(kind: type) -> bool:
+    model = loaded("pydantic.v1.BaseModel")
+    return model is not None and issubclass(kind, model)
 
 
 def public_items(value: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:

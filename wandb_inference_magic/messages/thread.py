@@ -80,7 +80,8 @@ class Thread:
     `edited` is the turn that the next chat of a new cell replaces. It is the turn itself and no number: turns before it
     can come and go. If it is no longer in the thread, because its own cell was run again, nothing is replaced.
     `cells` are the cells that have used the thread, in the order of their turns. Some have no turn: they compared
-    models, copied the thread, failed, or showed what would be sent.
+    models, copied the thread, failed, or showed what would be sent. `undone` are those whose turn was taken back,
+    `latest` is the turn that was recorded last.
     """
 
     name: str
@@ -88,11 +89,29 @@ class Thread:
     system: str | None = None
     edited: Turn | None = None
     cells: list[str] = field(default_factory=list, compare=False)
+    undone: set[str] = field(default_factory=set, compare=False)
+    latest: Turn | None = field(default=None, compare=False)
+
+    def note(self, cell: str | None) -> None:
+        """Note that a cell uses the thread. A new one is the last one, and keeps this place when it is run again.
+
+        One whose turn was taken back keeps its place too, but those that are run again before it are before it.
+        """
+        if cell is None:
+            return
+        if cell not in self.cells:
+            self.cells.append(cell)
+        if cell in self.undone:
+            self.undone.remove(cell)
+            at = self.cells.index(cell)
+            left = [one for one in self.cells[:at] if one in self.undone]
+            before = [one for one in self.cells[:at] if one not in left]
+            self.cells = [*before, cell, *left, *self.cells[at + 1 :]]
 
     def place(self, cell: str | None, execution: str | None) -> Place:
         """Return the place of a new turn of this run of this cell. Without a cell id it is the end.
 
-        It is the end also for a new cell, which is noted: it keeps this place if it is run again, also without a turn.
+        It is the end also for a new cell, which is noted.
 
         Parameters
         ----------
@@ -104,8 +123,7 @@ class Thread:
         Place
             Where the turn goes. The prompt continues only the turns before it.
         """
-        if cell is not None and cell not in self.cells:
-            self.cells.append(cell)
+        self.note(cell)
         mine = [index for index, turn in enumerate(self.turns) if cell is not None and turn.cell == cell]
         if not mine:
             edited = next((index for index, turn in enumerate(self.turns) if turn is self.edited), None)
@@ -176,6 +194,7 @@ class Thread:
                 kept for index, kept in enumerate(self.turns) if index < place.before or kept.cell != turn.cell
             ]
         self.turns.insert(place.before, turn)
+        self.latest = turn
         return place.before + 1
 
     def _replace_cell(self, old: str | None, new: str | None) -> None:
@@ -185,12 +204,18 @@ class Thread:
         # A turn of no cell was imported or copied: it is before those of cells.
         self.cells.insert(self.cells.index(old) + 1 if old in self.cells else 0, new)
 
-    def undo(self) -> Turn:
-        """Remove the last turn and return it. Its cell, and those that have used the thread since, count as new."""
-        turn = self.turns.pop()
+    def undo(self, cell: str | None = None) -> Turn:
+        """Remove the last turn and return it.
+
+        Of a cell that is run again, it is the turn before the cell, if that was recorded last.
+        """
+        self.note(cell)
+        before = self._turns_before(cell)
+        is_run_again = before and self.turns[before - 1] is self.latest
+        turn = self.turns.pop(before - 1 if is_run_again else -1)
         self.edited = None if self.edited is turn else self.edited
-        if turn.cell in self.cells and all(other.cell != turn.cell for other in self.turns):
-            del self.cells[self.cells.index(turn.cell) :]
+        if turn.cell is not None and all(other.cell != turn.cell for other in self.turns):
+            self.undone.add(turn.cell)
         return turn
 
     def copy(self, name: str, origin: Origin) -> Thread:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         render,
         render_text,
     )
-    from .value_spans import cut, cut_values, fit_values, with_text_after
+    from .value_spans import CutText, cut, cut_values, fit_values, with_text_after
     from .values import as_prompt, json_of, to_prompt
 
 __getattr__ = lazy_exports(__name__)

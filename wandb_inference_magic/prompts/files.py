@@ -151,10 +151,10 @@ def no_image_file(text: str) -> InferenceError | None:
     try:
         path = home_resolved(text)
         kind = _kind_at(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         kind = ""
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
+        why = error.strerror or str(error)
         return _no_file(f"{shortened(text)} cannot be read: {why}", "Check its name and folder.") if is_path else None
     if kind:
         return _no_file(

@@ -34,10 +34,11 @@ MAX_FRAMES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class ResultText:
-    """The text of a tool's result. `images` is how many images in it the text does not show."""
+    """The text of a tool's result. `images` is how many images in it the text does not show, `is_cut` if it is cut."""
 
     text: str
     images: int = 0
+    is_cut: bool = False
 
 
 # How models begin the call of a tool, in the forms of Hermes and Qwen, Llama, Mistral, DeepSeek, Kimi, gpt-oss, Cohere
@@ -160,6 +161,8 @@ class Toolbox:
             why = error.what if isinstance(error, InferenceError) else describe_exception(error)
             notice = f"{_WHOSE.format(name)} was not sent to the model: {quoted(why)} {_REMEDY}"
             return f"The tool {name} ran, and its result, of type {kind}, has no text form.", [notice]
+        if found.is_cut and not found.images:
+            return text, [f"{_WHOSE.format(name)} was cut to the first items."]
         if not found.images:
             return text, []
         images = counted(found.images, "image")
