@@ -98,3 +98,16 @@ def test_pages_that_do_not_go_on_are_not_asked_for_again(api: ModuleType, servic
     service.listing = {**listing("x/a"), "has_more": True}
     assert [model.id for model in api.models().models] == ["x/a"]
     assert len(service.received) == 2
+
+
+def test_a_list_belongs_to_the_key_with_which_it_was_asked_for(
+    start_api: Callable[..., ModuleType], service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway lists what a key may use."""
+    api = start_api(**without_model(service))
+    serves(service, "team-a/model")
+    assert api.chat("hi").asked_model == "team-a/model"
+    monkeypatch.setenv("WANDB_INFERENCE_API_KEY", "another-key-of-another-team")
+    serves(service, "team-b/model")
+    assert api.chat("hi").asked_model == "team-b/model"
+    assert [one.id for one in api.models().models] == ["team-b/model"]

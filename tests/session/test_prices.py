@@ -51,6 +51,22 @@ def test_a_feed_that_fails_is_asked_for_once_and_disturbs_nothing(
     assert feeds(wandb) == 1
 
 
+def test_a_feed_that_failed_is_asked_for_again_after_a_time(
+    start_api: Callable[..., ModuleType], wandb: Wandb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wandb_inference_magic.session.models.SECONDS_BETWEEN_FEEDS", 0.0)
+    api = start_api(**known_model_environment(wandb))
+    document, wandb.feed.documents[FEED] = wandb.feed.documents[FEED], refused(500, "down")
+    assert api.chat("hi").cost is None
+    wandb.feed.documents[FEED] = document
+    # It is asked for in the background now.
+    api.chat("hi")
+    fetching = current_session().models._fetching
+    assert fetching is not None
+    current_session().loop.run(asyncio.wait_for(fetching, 60))
+    assert api.chat("hi").cost is not None
+
+
 def test_a_list_that_was_fetched_without_the_feed_gets_its_facts(
     start_api: Callable[..., ModuleType], wandb: Wandb
 ) -> None:

@@ -54,6 +54,16 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.mark.parametrize("words", ["proxy:proxy", "the:host", "user:pass"])
+def test_a_password_that_is_an_ordinary_word_is_hidden_only_in_an_address(words: str) -> None:
+    environ = {"HTTPS_PROXY": f"http://{words}@h:3128"}
+    said = "The proxy h:3128 in HTTPS_PROXY asks for the password of the host, and the user has a passport."
+    assert redacted(said, environ) == said
+    for address in (f"http://{words}@h:3128", f"{words}@h", f"{words.partition(':')[2]}@h"):
+        shown = redacted(f"at {address} now", environ)
+        assert words.partition(":")[2] not in shown, shown
+
+
 @pytest.mark.parametrize(
     "written",
     [

@@ -303,6 +303,8 @@ def _checks(command: Command, canvas: Canvas) -> Iterator[tuple[bool, str]]:
         yield False, f"{failure.what} {failure.why}".strip()
     else:
         raise failure
-    spec = ChatSpec("Reply with the word: ready", model=command.model, parameters=(("max_tokens", 16),), thread=None)
+    # Some models refuse a limit on the reply. The practice model may go on writing.
+    limit = (("max_tokens", 16),) if command.endpoint.is_local else ()
+    spec = ChatSpec("Reply with the word: ready", model=command.model, parameters=limit, thread=None)
     reply = run_chat(command, spec, listener=_Checking(canvas))
     yield True, f"{reply.model} answered in {duration(reply.seconds)}"

@@ -38,6 +38,11 @@ class Endpoint:
         return self.url if self.kind == "custom" else self.kind
 
     @property
+    def account(self) -> tuple[str, int, str]:
+        """What its list of models belongs to: the URL, a hash of the key, and the project."""
+        return self.url, hash(self.key.reveal() if self.key else ""), self.project
+
+    @property
     def label(self) -> str:
         """Its name at the start of a message."""
         if self.is_wandb:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..catalog import Catalog, join, read_listing, read_modelsdev, snapshot
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 # The statuses of an endpoint that has no list of models.
 NO_LIST: Final = (404, 405, 501)
 EMPTY_LIST: Final = "The endpoint lists no models: none is loaded there now."
+# After it could not be had.
+SECONDS_BETWEEN_FEEDS: Final = 60.0
+Account = tuple[str, int, str]
 # So many ids are named in an error.
 MAX_NAMED: Final = 12
 
@@ -74,7 +78,7 @@ def _format_of(request: PreparedRequest) -> tuple[str, str, str, bool]:
 
 
 class Models:
-    """What is known about the models of each endpoint. A list is fetched once.
+    """What is known about the models of each endpoint. A list is fetched once for each key and project.
 
     A list that is empty, or could not be fetched, is not kept: the next who needs it asks again. A local server may
     have loaded a model by then.
@@ -87,28 +91,29 @@ class Models:
         """Discard the fetched lists."""
         # Another thread of the parent process may have held it.
         self._lock = Lock()
-        self._catalogs: dict[str, Catalog] = {}
+        self._catalogs: dict[Account, Catalog] = {}
         # The endpoints that no longer know a model of their list: it is fetched again when it is needed.
-        self._outdated: set[str] = set()
+        self._outdated: set[Account] = set()
         # Why the last request for an endpoint's list failed.
-        self._failures: dict[str, InferenceError] = {}
+        self._failures: dict[Account, InferenceError] = {}
         # W&B's public feed, once it was fetched, and what is known of W&B's models by it, without their list.
         self._feed: Mapping[str, Model] | None = None
         self._by_feed: Catalog | None = None
         self._fetching: asyncio.Future[None] | None = None
+        self._asks_feed_at, self._waits_for_feed = 0.0, False
         # The endpoints, models and response formats of answered requests, and whether these had tools.
         self._formats: set[tuple[str, str, str, bool]] = set()
 
     def failure(self, endpoint: Endpoint) -> InferenceError | None:
         """Return why the endpoint's list could not be fetched, or None if it was."""
-        return self._failures.get(endpoint.url)
+        return self._failures.get(endpoint.account)
 
     def known(self, endpoint: Endpoint) -> Catalog:
         """Return what is known of the endpoint's models without a request."""
         if endpoint.is_local:
             return Catalog(models=(practice_server.facts(endpoint.default_model),), live=True)
-        if endpoint.url in self._catalogs:
-            return self._catalogs[endpoint.url]
+        if endpoint.account in self._catalogs:
+            return self._catalogs[endpoint.account]
         if not endpoint.is_wandb:
             return join([], None, None)
         return self._by_feed or join(None, None, snapshot())
@@ -133,23 +138,23 @@ class Models:
         endpoint = command.endpoint
         if endpoint.is_local:
             return self.known(endpoint)
-        kept = self._catalogs.get(endpoint.url)
-        if kept is not None and not refresh and endpoint.url not in self._outdated:
+        kept = self._catalogs.get(endpoint.account)
+        if kept is not None and not refresh and endpoint.account not in self._outdated:
             return kept
         with command.listener.waiting("asking the endpoint for its models") as redraw:
             fetched = self._fetch(command, redraw)
         with self._lock:
-            self._outdated.discard(endpoint.url)
-            self._catalogs.pop(endpoint.url, None)
+            self._outdated.discard(endpoint.account)
+            self._catalogs.pop(endpoint.account, None)
             if fetched.live:
-                self._catalogs[endpoint.url] = fetched
+                self._catalogs[endpoint.account] = fetched
         return fetched
 
     def note_unknown_model(self, model: str, endpoint: Endpoint) -> None:
         """Note that an endpoint does not know a model. If its list has it, the list is out of date."""
-        kept = self._catalogs.get(endpoint.url)
+        kept = self._catalogs.get(endpoint.account)
         if kept is not None and kept.find(model) is not None:
-            self._outdated.add(endpoint.url)
+            self._outdated.add(endpoint.account)
 
     def note_answered(self, request: PreparedRequest) -> None:
         """Note that a request was answered: its model takes its response format, with tools if it had some."""
@@ -168,10 +173,10 @@ class Models:
         listing, failure = self._try(
             lambda: read_listing(command.loop.run(fetch_model_list(client), meanwhile=meanwhile)), endpoint
         )
-        self._failures.pop(endpoint.url, None)
+        self._failures.pop(endpoint.account, None)
         notes = []
         if failure is not None:
-            self._failures[endpoint.url] = failure
+            self._failures[endpoint.account] = failure
             notes.append(f"{failure.what} {failure.why}".strip())
         elif not listing and not endpoint.is_wandb:
             notes.append(EMPTY_LIST)
@@ -185,14 +190,17 @@ class Models:
         return join(listing, feed, snapshot(), notes=notes)
 
     def fetch_prices(self, command: Context, client: AsyncOpenAI) -> None:
-        """Fetch W&B's public feed in the background, once. Called on the event loop, before or after a reply.
+        """Fetch W&B's public feed in the background, until it was had once. Called on the event loop.
 
         Nothing is fetched for other endpoints, and where a cassette is in use: it records or replays what is sent.
         """
         import asyncio
 
-        is_new = self._feed is None and self._fetching is None
-        if is_new and command.endpoint.is_wandb and command.cassette is None and command.settings.catalog:
+        is_due = self._feed is None and monotonic() >= self._asks_feed_at
+        if is_due and command.endpoint.is_wandb and command.cassette is None and command.settings.catalog:
+            self._asks_feed_at = monotonic() + SECONDS_BETWEEN_FEEDS
+            # Only the first one is waited for: where it cannot be had, it may take long.
+            self._waits_for_feed = self._fetching is None
             self._fetching = asyncio.ensure_future(self._try_to_load_feed(client))
 
     async def with_price(self, request: PreparedRequest, command: Context, client: AsyncOpenAI) -> PreparedRequest:
@@ -204,7 +212,7 @@ class Models:
         self.fetch_prices(command, client)
         # A child process may have that of its parent, which belongs to another event loop.
         with suppress(RuntimeError):
-            if self._fetching is not None:
+            if self._fetching is not None and self._waits_for_feed:
                 await asyncio.shield(self._fetching)
         return replace(request, price=self.price(request.model, request.endpoint))
 
@@ -221,10 +229,10 @@ class Models:
         # The thread of a cell can store a list at the same moment.
         with self._lock:
             self._feed, self._by_feed = feed, join(None, feed, snapshot())
-            for url, known in self._catalogs.items():
-                if is_wandb(url):
+            for account, known in self._catalogs.items():
+                if is_wandb(account[0]):
                     listing = [model.id for model in known.models]
-                    self._catalogs[url] = replace(join(listing, feed, snapshot()), note=known.note)
+                    self._catalogs[account] = replace(join(listing, feed, snapshot()), note=known.note)
         return feed
 
     def _try(self, fetch: Callable[[], Any], endpoint: Endpoint) -> tuple[Any, InferenceError | None]:
@@ -282,8 +290,8 @@ class Models:
                 )
             return
         # Other endpoints take models that they do not list, such as aliases; their error names similar ids.
-        is_known = endpoint.is_wandb and endpoint.url not in self._outdated
-        known = self._catalogs.get(endpoint.url) if is_known else None
+        is_known = endpoint.is_wandb and endpoint.account not in self._outdated
+        known = self._catalogs.get(endpoint.account) if is_known else None
         if known is None or not known.live or model.startswith("wandb-artifact:///"):
             return
         found = known.find(model)

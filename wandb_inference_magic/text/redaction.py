@@ -256,9 +256,19 @@ def _patterns(environ: Mapping[str, str]) -> Iterator[str]:
         if user:
             whole.update(_forms(f"{user}:{password}"))
         pieces.update(_password_pieces(address))
-    yield from map(re.escape, sorted(whole, key=len, reverse=True))
+    secrets = sorted(whole, key=len, reverse=True)
+    yield from (re.escape(one) for one in secrets if not _is_word(one))
     # A piece counts only as a separate word, because it may be short.
-    yield from (rf"(?<![^\W_]){re.escape(one)}(?![^\W_])" for one in sorted(pieces - whole, key=len, reverse=True))
+    for one in sorted(pieces - whole, key=len, reverse=True):
+        if not _is_word(one):
+            yield rf"(?<![^\W_]){re.escape(one)}(?![^\W_])"
+    # To hide such a word in other text would say which one it is.
+    yield from (rf"(?<![^\W_]){re.escape(one)}(?=@)" for one in {*whole, *pieces} if _is_word(one))
+
+
+def _is_word(secret: str) -> bool:
+    """Return whether a secret is an ordinary word, such as `proxy`, which texts have for other reasons."""
+    return len(secret) < MIN_SECRET_CHARS and secret.isalpha()
 
 
 def _password_pieces(address: str) -> set[str]:
