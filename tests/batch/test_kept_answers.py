@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from answered_rows import Numbered, answers, numbers
-from service import Answer, Service, completion, refused
+from service import Answer, Script, Service, completion, refused
 
 from wandb_inference_magic import InferenceError, InferenceWarning
+from wandb_inference_magic.session import current_session
 
 
 def test_a_damaged_cache_is_a_warning_and_is_begun_anew(
@@ -119,3 +120,39 @@ def test_the_text_of_a_cut_answer_is_in_the_frame_and_is_not_read_again(api: Mod
     assert len(service.chats) == 1
     found = api.evaluate([{"q": "b", "n": 7}], "{{ q }}", truth="n", schema="n 7|8")
     assert (found.rows["answer"].isna()[0], found.rows["text"][0]) == (True, '{"n": 5} is the answer. It')
+
+
+@pytest.mark.parametrize(
+    ("schema", "blank"),
+    [
+        (None, completion("")),
+        (None, completion(None)),
+        (None, completion(None, reasoning_content="Hm.")),
+        ("n int", completion("")),
+        ("n int", completion(None)),
+    ],
+)
+def test_an_empty_reply_is_asked_for_again_by_the_next_run(
+    api: ModuleType, service: Service, blank: Script, schema: str | None
+) -> None:
+    service.then(blank)
+    service.always = completion('{"n": 1}')
+    first = api.map_prompts(["a"], "{{ text }}", schema=schema, repair=False)
+    assert first.iloc[:, 1].isna().all()
+    second = api.map_prompts(["a"], "{{ text }}", schema=schema, repair=False)
+    assert second.iloc[:, 1].notna().all()
+    assert len(service.chats) == 2
+
+
+@pytest.mark.parametrize("status", [401, 402, 500])
+def test_an_answer_whose_repair_fails_is_not_asked_for_again(api: ModuleType, service: Service, status: int) -> None:
+    current_session().settings.set(max_retries=0)
+    service.then(completion('{"zz": 1}'), refused(status, "not now"))
+    service.always = completion('{"n": 1}')
+    with suppress(InferenceError):
+        api.map_prompts(["a"], "{{ text }}", schema="n int")
+    found = api.map_prompts(["a"], "{{ text }}", schema="n int")
+    assert found.n.tolist() == [1]
+    # The first answer, its repair, and the repair again.
+    assert len(service.chats) == 3
+    assert service.last.body["messages"][-2]["content"] == '{"zz": 1}'

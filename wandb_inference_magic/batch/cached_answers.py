@@ -119,15 +119,22 @@ class CachedAnswers:
     def keep_failure(self, key: str, error: InferenceError, reply: Reply, *, is_repaired: bool) -> None:
         """Keep a failure that will come again: that of a row, not one of the service or of its settings.
 
-        The text of the answer is kept with it: it may fit once the schema is corrected.
+        The text of the answer is kept with it: it may fit once the schema is corrected. An empty one says nothing about
+        the prompt.
         """
-        is_answer = error.cause == "answer"
-        if key and error.is_lasting:
-            text = reply.text or reply.reasoning
+        is_answer, text = error.cause == "answer", reply.text or reply.reasoning
+        is_empty = is_answer and not text.strip() and not why_flawed(reply)
+        if key and error.is_lasting and not is_empty:
             is_whole = is_answer and not why_flawed(reply)
             failure = Answer(text, str(error), is_cut=not is_whole, is_repairable=is_whole and not is_repaired)
             failure = failure if text else Answer(error=failure.error)
             (self._new if is_answer or error.depends_on_prompt else self._unsure)[key] = failure
+
+    def keep_unrepaired(self, key: str, reply: Reply) -> None:
+        """Keep an answer that does not fit its schema, whose repair was not answered: it is asked for later."""
+        if key and not why_flawed(reply):
+            unfit = "The answer does not fit the schema."
+            self._new[key] = Answer(reply.text or reply.reasoning, unfit, is_repairable=True)
 
     def keep(self, key: str, reply: Reply, reports: tuple[str, ...]) -> None:
         """Keep the text of a reply, and what is reported of it, unless it was cut or refused."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
     from ..frames import Row, Rows
-    from ..messages import Content, Message, PreparedRequest
+    from ..messages import Content, Message, PreparedRequest, Reply
     from ..schemas import Schema
     from ..session import Command, Share
     from .cache import Answer
@@ -303,6 +303,11 @@ class RowCall(ModelCall):
         if seconds:
             run.retry = error.what, run.command.session.clock.now() + seconds
         return seconds
+
+    @property
+    def unrepaired(self) -> Reply | None:
+        """The answer that does not fit, whose repair is the current request; None if there is none of this run."""
+        return self._ended[-1] if self.is_repaired and self._ended else None
 
     @property
     def is_alone(self) -> bool:

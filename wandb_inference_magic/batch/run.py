@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import Interrupts
 from ..errors import InferenceError
-from ..rendering import why_empty
+from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch, ValidatorError
 from .cached_answers import CachedAnswers
 from .row_call import RowCall, RowPrompts, RowRequests
@@ -322,7 +322,9 @@ class BatchRun:
         reply = row.reply()
         if not reply.text.strip() and value is None:
             self.results.report(*row.builder.reports)
-            raise InferenceError(why_empty(reply), cause="answer")
+            # An empty reply says nothing about the prompt.
+            is_lasting = bool(why_flawed(reply) or reply.tool_calls)
+            raise InferenceError(why_empty(reply), cause="answer" if is_lasting else "reply", affects_all=False)
         return reply, reply.text if row.spec.schema is None else value
 
     def _take(self, row: RowCall, reply: Reply, answer: Any) -> None:
@@ -335,6 +337,8 @@ class BatchRun:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
         number, reply = row.number, row.reply()
         self.results.fail_row(number, error, reply.text or reply.reasoning)
+        if not error.is_lasting:
+            self._keep_unrepaired(row)
         self._missed = error if error.is_unsent and error.cause == "missing" else self._missed
         self.results.unwritten.append(number)
         # A prompt that is refused says nothing about the others, nor does a status 403 after answers.
@@ -351,6 +355,10 @@ class BatchRun:
                 self.stopped = error
         else:
             self._cached_answers.keep_failure(key, error, reply, is_repaired=row.is_repaired)
+
+    def _keep_unrepaired(self, row: RowCall) -> None:
+        if row.unrepaired is not None:
+            self._cached_answers.keep_unrepaired(row.key, row.unrepaired)
 
     def _keep(self, row: RowCall) -> None:
         """Keep the answer of a row that is not read now. A later run reads it."""
@@ -383,6 +391,8 @@ class BatchRun:
             with suppress(KeyboardInterrupt):
                 if row.is_answered:
                     self.end(row, None)
+                else:
+                    self._keep_unrepaired(row)
             self.release(row)
         self.keep_answers()
 

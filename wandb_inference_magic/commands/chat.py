@@ -17,12 +17,13 @@ from ..session import Command
 if TYPE_CHECKING:
     from ..engine import ChatSpec
     from ..frontend import Canvas, MagicContext
+    from ..jobs import Job
     from ..messages import Reply
 
 
 def chat(
     context: MagicContext, options: ChatOptions, text: str, *, is_line: bool = False
-) -> Reply | list[Reply] | None:
+) -> Reply | list[Reply] | Job | None:
     """Send the prompt and draw the reply, or show what would be sent.
 
     Parameters
@@ -34,8 +35,8 @@ def chat(
 
     Returns
     -------
-    Reply, list of Reply or None
-        A list if several models were called. None if nothing was sent (`--dry-run`), or a job sends it (`--bg`).
+    Reply, list of Reply, Job or None
+        A list if several models were called, the job that sends it (`--bg`), or None if nothing is sent (`--dry-run`).
 
     Raises
     ------
@@ -83,9 +84,10 @@ def chat(
         # Imported when a job is started, so that a first chat does not wait for it.
         from .jobs import start_chat
 
-        start_chat(context, specs[0], canvas, format=_format(options), name=options.output, quiet=options.quiet)
+        form, name, quiet = _format(options), options.output, options.quiet
+        job = start_chat(context, specs[0], canvas, format=form, name=name, quiet=quiet)
         _leave_threads(context, options, canvas)
-        return None
+        return job
     return _send(context, options, specs[0], canvas)
 
 

@@ -33,8 +33,8 @@ ACTIONS: Final = ("cancel", "pause", "resume", "result")
 
 def start_chat(
     context: MagicContext, spec: ChatSpec, canvas: Canvas, *, format: str, name: str | None, quiet: bool
-) -> None:
-    """Start a job for a chat, or run it here if no interactive front end is attached.
+) -> Job:
+    """Start a job for a chat, or run it here if no interactive front end is attached. Return the job.
 
     Raises
     ------
@@ -55,6 +55,7 @@ def start_chat(
     what = f"%%wbchat {request.model}"
     job = Job(command, what, work, share=share, unit="reply", variable=name)
     begin(context, job, name, canvas, quiet=quiet)
+    return job
 
 
 class JobListener(Listener):

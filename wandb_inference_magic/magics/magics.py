@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from ..frontend import LastError, MagicContext, UserOutput
+    from ..jobs import Job
     from ..messages import Origin, Reply
     from ..session import Session
 
@@ -111,7 +112,7 @@ class InferenceMagics(Magics):
         return str(self.shell.colors).lower() == "nocolor"
 
     @_magic(line_cell_magic)
-    def wbchat(self, line: str, cell: str | None = None) -> Reply | list[Reply] | None:
+    def wbchat(self, line: str, cell: str | None = None) -> Reply | list[Reply] | Job | None:
         """Send a prompt to a model and show its reply as it is written.
 
         `%%wbchat?` lists the options.
@@ -125,7 +126,7 @@ class InferenceMagics(Magics):
         if not prompt.strip() and not options.error:
             raise _no_prompt(magic)
         answer = chat(context, options, prompt, is_line=cell is None)
-        if not options.quiet and not context.cell.is_callback:
+        if not options.quiet and not options.bg and not context.cell.is_callback:
             self._shown(answer)
         if cell is not None or is_shown_by_ipython("wbchat", line):
             return None
@@ -248,7 +249,7 @@ class InferenceMagics(Magics):
 
         return stop_button(self.shell, stop)
 
-    def _shown(self, answer: Reply | list[Reply] | None) -> None:
+    def _shown(self, answer: Reply | list[Reply] | Job | None) -> None:
         """Record that the running cell already shows a reply."""
         if answer is not None and not isinstance(answer, list):
             display.on_screen.add(answer)

@@ -87,8 +87,7 @@ def records_of(value: Any) -> Any:
         value = styled(value)
     if is_instance(value, "pandas.DataFrame") and _has_labels(value.index):
         value = value.reset_index(allow_duplicates=True)
-    packages = {kind.__module__.partition(".")[0] for kind in type(value).__mro__}
-    if not packages & {"pandas", "polars", "pyarrow"} and not has_arrow_data(value):
+    if not (_is_of_known_library(value) or has_arrow_data(value)):
         return value
     import narwhals as nw
 
@@ -142,6 +141,11 @@ def _narwhals(value: Any, *, pass_through: bool = False) -> Any:
         ) from None
 
 
+def _is_of_known_library(value: object) -> bool:
+    packages = {kind.__module__.partition(".")[0] for kind in type(value).__mro__}
+    return bool(packages & {"pandas", "polars", "pyarrow"})
+
+
 def has_arrow_data(value: object) -> bool:
     """Return whether a value offers its data by Arrow's interface, again and again. A stream is used up by reading."""
     kind = type(value)
@@ -161,7 +165,7 @@ def as_known_frame(value: Any) -> Any:
     import narwhals as nw
 
     known = (nw.DataFrame, nw.LazyFrame, nw.Series)
-    if not has_arrow_data(value) or isinstance(value, known) or type(value).__module__.startswith("pyarrow."):
+    if not has_arrow_data(value) or isinstance(value, known) or _is_of_known_library(value):
         return value
     if isinstance(nw.from_native(value, pass_through=True, allow_series=True), known):
         return value
