@@ -70,13 +70,79 @@ def test_the_form_for_models_that_jupyter_proposes_is_used_after_registrations()
     assert text_of(DescribedDict(a=1)) == "a dict described for models"
     assert text_of([Described(), DescribedDict(a=1)]) == '["described for models", "a dict described for models"]'
     assert picture_of(Pictured()).size == (4, 3)
-    assert text_of(DescribedLater()) == text_of(BadlyDescribed()) == "as text"
+    assert text_of(DescribedLater()) == "as text"
 
     class Registered(Described):
         pass
 
     as_prompt.register(Registered, lambda value: "registered")
     assert text_of(Registered()) == "registered"
+
+
+@pytest.mark.parametrize("spelling", ["{{ v }}", "{{ [v] }}", "{{ {'a': v} }}", "{{ v ~ '' }}", "{{ frame }}"])
+def test_an_object_whose_own_form_fails_is_refused_and_not_sent_as_it_is(spelling: str) -> None:
+    """The form may keep something out of prompts."""
+    with pytest.raises(InferenceError, match="The method _ai_repr_ of a BadlyDescribed failed") as refused:
+        render(spelling, {"v": BadlyDescribed(), "frame": pd.DataFrame({"p": [BadlyDescribed()]})})
+    assert "ValueError: no" in str(refused.value)
+
+
+@dataclass
+class Own:
+    name: str
+    key: str = "secret"
+
+    def _ai_repr_(self, **kwargs: Any) -> str:
+        return f"owned by {self.name}"
+
+
+def test_a_record_with_a_form_of_its_own_is_a_row_of_its_fields(api: ModuleType, service: Service) -> None:
+    service.always = completion("ok")
+    api.map_prompts([Own("Bo"), Patient("Bo")], "{{ name }}: {{ row }}")
+    sent = {one.body["messages"][-1]["content"] for one in service.chats}
+    assert sent == {"Bo: owned by Bo", "Bo: patient Bo"}
+    # A Reply is a text.
+    api.map_prompts([REPLY], "{{ text }}")
+    assert service.last.body["messages"][-1]["content"] == "the answer"
+
+
+@pytest.mark.parametrize(
+    ("register", "value", "text"),
+    [
+        (pd.DataFrame, pd.DataFrame({"a": [1, 2], "pin": [3, 4]}), "DataFrame, 1 row x 1 column"),
+        (dict, {"a": 1, "pin": 3}, '{"a": 1}'),
+        (list, [3, 1, 2], "[1, 2, 3]"),
+        (float, 1.234, "1.2"),
+    ],
+)
+def test_a_registered_function_may_return_less_of_the_same_kind(register: Any, value: Any, text: str) -> None:
+    less = {
+        pd.DataFrame: "lambda value: value[['a']].head(1)",
+        dict: "lambda value: {k: v for k, v in value.items() if k != 'pin'}",
+        list: "sorted",
+        float: "lambda value: round(value, 1)",
+    }
+    code = f"""
+import pandas as pd
+from wandb_inference_magic import as_prompt
+from wandb_inference_magic.prompts import render
+as_prompt.register({"pd.DataFrame" if register is pd.DataFrame else register.__name__}, {less[register]})
+value = {value.to_dict("list") if register is pd.DataFrame else value!r}
+value = pd.DataFrame(value) if {register is pd.DataFrame} else value
+print(as_prompt(value), render("{{{{ [x] }}}} {{{{ x | tojson }}}}", {{"x": value}}))
+"""
+    shown = run_alone(code)
+    assert shown.startswith(text)
+    assert "pin" not in shown
+    assert "1.234" not in shown
+
+
+def test_what_the_code_of_a_value_raises_is_one_error_from_python(api: ModuleType) -> None:
+    figure = Figure()
+    figure.add_subplot().set_title(r"$\badcmd{x$")
+    for use in (lambda: as_prompt(figure), lambda: api.chat("See", images=[figure])):
+        with pytest.raises(InferenceError, match="A value of type Figure cannot be put into a prompt"):
+            use()
 
 
 @dataclass

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ..imports import is_instance, loaded
-from ..messages import private_fields
-from ..prompts import Image, as_known_frame, to_prompt
+from ..messages import Reply, private_fields
+from ..prompts import Image, as_known_frame, custom_prompt, to_prompt
 from ..text import python_values, says_nothing
 from .columns import fields_of, plain
 
@@ -46,11 +46,17 @@ class FrameRow(dict[str, Any]):
 class Record(FrameRow):
     """A row made of a value that is no mapping. `row[0]` is its first value, as of a tuple.
 
-    `_places` has the values that are found by their places, where these are not the columns: the tuple of `iterrows`,
+    `_value` is the value, if it may have a form of its own in a prompt: then the row has it too. `_places` has the
+    values that are found by their places, where these are not the columns: the tuple of `iterrows`,
     whose second item has the values of all columns, or a list or an array, which is the column `text` as a whole.
     """
 
     _places: Sequence[Any] | None = None
+    _value: Any = None
+
+    def _ai_repr_(self, **_: Any) -> str | None:
+        shown = custom_prompt(self._value)
+        return shown if isinstance(shown, str) else None
 
     def __missing__(self, name: object) -> Any:
         if isinstance(name, int) and str(name) not in self:
@@ -69,12 +75,14 @@ def as_row(value: Any, names: Sequence[str] = ()) -> Row:
     """
     if isinstance(value, Mapping):
         return value
-    if _has_own_prompt(value):
+    if isinstance(value, Image | Reply) or hasattr(type(value), "_repr_png_"):
         return Record({TEXT: value})
     if (fields := fields_of(value)) is not None:
         record = _record(fields.items())
-        record._private = private_fields(type(value))
+        record._private, record._value = private_fields(type(value)), value
         return record
+    if _has_own_prompt(value):
+        return Record({TEXT: value})
     if isinstance(value, tuple):
         return _of_tuple(value, names)
     if is_instance(value, "numpy.void") and value.dtype.names:

@@ -181,12 +181,18 @@ def shown_in_notebooks(value: object, types: Iterable[str]) -> Iterator[Any]:
 
 
 def shown_by(value: object, name: str) -> Any:
+    """Return what `call_shown_by` gives. It is None also if the method raises: then IPython does without it too."""
+    with suppress(Exception):
+        return call_shown_by(value, name)
+    return None
+
+
+def call_shown_by(value: object, name: str) -> Any:
     """Return what a method by which an object shows itself gives, without its metadata.
 
-    It is None without such a method, for one that is a coroutine, and if it raises: then IPython does without it too.
+    It is None without such a method, and for one that is a coroutine. What the method raises is not caught.
     """
-    shown: Any = None
-    with suppress(Exception), quiet("matplotlib", "PIL"):
+    with quiet("matplotlib", "PIL"):
         describe = getattr(type(value), name, None)
         shown = describe(value) if callable(describe) and not iscoroutinefunction(describe) else None
     if iscoroutine(shown):

@@ -111,12 +111,25 @@ class JsonValues:
         finally:
             self._above.pop()
 
+    def of_container(self, value: Any) -> Any:
+        """Return a container as JSON has it, also if the user has registered a form for its class."""
+        if not is_container(value):
+            return self.of(value)
+        self._above.append(id(value))
+        try:
+            return self._by_its_kind(value)
+        finally:
+            self._above.pop()
+
     def _of_container(self, value: Any) -> Any:
         if type(value) is list and self._forms.is_plain(list):  # most are
             return self._of_items(value)
         shown = value if isinstance(value, Image) else self._forms.custom(value, is_data=self._is_data)
         if shown is not None or (shown := images.image_from_record(value)) is not None:
             return self._text_of(shown)
+        return self._by_its_kind(value)
+
+    def _by_its_kind(self, value: Any) -> Any:
         if is_instance(value, "pyarrow.Scalar"):
             return self.of(python_of(value))
         if is_container(value) and isinstance(value, Mapping):

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, is_dataclass
 from functools import lru_cache, singledispatch, wraps
 from io import BytesIO, StringIO
@@ -24,7 +24,7 @@ from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, TypeVar, cast
 
-from ..errors import InferenceError
+from ..errors import InferenceError, describe_exception as describe_failure, quoted, users_failures
 from ..imports import is_instance, loaded
 from ..messages import is_container, public_items, record_fields, shows_private_fields
 from ..text import is_missing, python_of, str_of, unwrapped
@@ -62,9 +62,25 @@ def _converted(by_type: C) -> C:
 
     @wraps(by_type)
     def as_prompt(value: object) -> str | Image:
-        return to_prompt(value)
+        with _explained(value):
+            return to_prompt(value)
 
     return cast("C", as_prompt)
+
+
+@contextmanager
+def _explained(value: object) -> Iterator[None]:
+    """Convert what a value's own code raises inside the `with` block."""
+    try:
+        yield
+    except InferenceError:
+        raise
+    except users_failures() as error:
+        raise InferenceError(
+            f"A value of type {type(value).__name__} cannot be put into a prompt.",
+            why=f"Its own code, or that of its library, raised {quoted(describe_failure(error))}.",
+            remedy="Correct it, or put the part that you need into the prompt.",
+        ) from None
 
 
 @_converted
@@ -78,7 +94,8 @@ def as_prompt(value: object) -> str | Image:
     Raises
     ------
     InferenceError
-        For a path that cannot be read or is not a text file, and for a value that has no readable form.
+        For a path that cannot be read or is not a text file, for a value that has no readable form, and if the value's
+        own code raises an error.
     """
     if is_missing(value):
         return ""
@@ -110,6 +127,8 @@ def image_of(value: object) -> Image | None:
 _ANY: Final = as_prompt.dispatch(object)
 # The functions for types that differ within a text or a container. Any other function is used there as well.
 _OURS: Final = {_ANY}
+# These by their types, also if the user has registered another one.
+_OF_TYPES: Final[dict[type, Converter]] = {}
 
 
 def _register(*kinds: type) -> Callable[[C], C]:
@@ -122,6 +141,7 @@ def _register(*kinds: type) -> Callable[[C], C]:
 
         for kind in kinds:
             as_prompt.register(kind, run)
+            _OF_TYPES[kind] = convert
         _OURS.add(run)
         return convert
 
@@ -153,7 +173,7 @@ def _json(value: object, *, is_limited: bool = True) -> str | Image:
     if image is not None:
         return image
     reader = JsonValues(_FORMS, is_limited=is_limited)
-    plain = reader.of(value)
+    plain = reader.of_container(value)
     line = json.dumps(plain, ensure_ascii=False)
     text = line if len(line) <= ONE_LINE else json.dumps(plain, ensure_ascii=False, indent=2)
     if reader.images:
@@ -175,9 +195,15 @@ def whole_prompt(value: object) -> str | Image:
 def json_of(value: Any, indent: int | None = None) -> str:
     """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
     plain, value = JsonValues(_FORMS, is_limited=False, is_data=True), unwrapped(value)
-    is_shown = isinstance(value, Mapping) and custom_prompt(value, is_data=True) is None
-    whole = dict(public_items(value)) if is_shown else frames.records_of(value)
-    text = json.dumps(plain.of(whole), ensure_ascii=False, indent=indent)
+    if (convert := as_prompt.dispatch(type(value))) not in _OURS:
+        returned: Any = convert(value)
+        # Its own kind, with less in it, or another one.
+        whole = frames.records_of(returned) if type(returned) is type(value) else plain.of(returned)
+    elif isinstance(value, Mapping) and custom_prompt(value, is_data=True) is None:
+        whole = dict(public_items(value))
+    else:
+        whole = frames.records_of(value)
+    text = json.dumps(plain.of_container(whole), ensure_ascii=False, indent=indent)
     if plain.images:
         raise images.image_inside(value)
     return text
@@ -197,7 +223,13 @@ def _from_ai_repr(value: object, *, is_data: bool = False) -> str | Image | None
     if not hasattr(type(value), "_ai_repr_") and is_dataclass(value) and not is_data:
         # A table of Great Tables has fields that say nothing.
         return charts.text_in_notebooks(value) or None
-    bundle = charts.shown_by(value, "_ai_repr_")
+    try:
+        bundle = charts.call_shown_by(value, "_ai_repr_")
+    except users_failures() as error:
+        # It may be there to keep something out of prompts.
+        kind = type(value).__name__
+        why = f"It raised {quoted(describe_failure(error))}."
+        raise InferenceError(f"The method _ai_repr_ of a {kind} failed.", why=why, remedy="Correct it.") from None
     if isinstance(bundle, str):
         return str.__str__(bundle)
     if not isinstance(bundle, dict):
@@ -284,11 +316,21 @@ def to_prompt(value: object) -> str | Image:
     if shown is not None and type(shown) is not type(value):
         with suppress(InferenceError):
             return to_prompt(shown)
+    if (own := _own_rule(shown)) is not None:
+        return own(shown)
     returned = "None" if shown is None else f"a value of type {type(shown).__name__}"
     raise InferenceError(
         f"The function {getattr(convert, '__name__', convert)}, registered with as_prompt, returned {returned}.",
         remedy="Let it return a text, or a value such as a figure or a frame.",
     )
+
+
+def _own_rule(value: Any) -> Converter | None:
+    """Return our function for a value of Python's own types, or of another package's, whatever is registered."""
+    kind: Any = type(value)
+    if kind in (int, float, bool):
+        return str_of
+    return next((_OF_TYPES[one] for one in kind.__mro__ if one in _OF_TYPES), None) or _of_other_package(kind)
 
 
 def custom_prompt(value: object, *, is_data: bool = False) -> str | Image | None:
@@ -340,7 +382,9 @@ def is_image(value: object) -> bool:
 
 def require_image(value: Any) -> Image:
     """Return a value of the user as an image. Raise InferenceError if it is none."""
-    if image := image_of(value):
+    with _explained(value):
+        image = image_of(value)
+    if image:
         return image
     if isinstance(value, str) and (problem := no_image_file(value)) is not None:
         raise problem
