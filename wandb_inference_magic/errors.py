@@ -75,6 +75,8 @@ class InferenceError(Exception):
         Whether the service refused the response format of the request.
     is_too_long : bool
         Whether the service has no room for all the messages of the request.
+    is_too_many : bool
+        Whether the service takes no further request for now, whatever is in it.
     generated : str or None
         What the model wrote, if the service refused that in place of the request.
 
@@ -112,7 +114,7 @@ class InferenceError(Exception):
         # Whether the shell has no colours.
         self.is_plain = False
         self.partial: Any = None
-        self.is_unsent = self.refuses_format = self.is_too_long = False
+        self.is_unsent = self.refuses_format = self.is_too_long = self.is_too_many = False
         self.generated: str | None = None
         super().__init__(self.what)
 

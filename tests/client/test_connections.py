@@ -11,6 +11,7 @@ from types import ModuleType
 import certifi
 import openai
 import pytest
+from clocks import FastClock
 from connection_servers import DEAD, KEY, WAYS, Shown, check, errors, listening, tls_server
 from kernels import failing
 from service import MODEL, Service, Wandb, refused
@@ -170,6 +171,7 @@ def test_a_check_fails_where_the_list_of_models_cannot_be_had(
 ) -> None:
     service.listing_script = refused(status, "the reason")
     start_api(**service.environment)
+    current_session().clock = FastClock()
     canvas = Shown()
     with pytest.raises(InferenceError, match="the reason") as caught:
         check(canvas)

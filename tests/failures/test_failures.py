@@ -107,11 +107,13 @@ def test_an_exception_that_nobody_foresaw_says_nothing_about_the_prompt() -> Non
     assert not error.is_lasting
 
 
-TOO_LONG, QUOTA, PROMPT, UNKNOWN = (
+TOO_LONG, QUOTA, PROMPT, UNKNOWN, TOO_MANY, NOT_FETCHED = (
     "Shorten the prompt (",
     "spending limit is used up",
     "refused this prompt",
     "not know",
+    "too many requests at once",
+    "could not fetch a file",
 )
 # What services say, whom of the rows of a map it concerns, and what is made of it.
 SAID = [
@@ -147,7 +149,7 @@ SAID = [
         True,
         "9 min 38 s",
     ),
-    (429, "Requests per minute limit exceeded", False, "too many requests at once"),
+    (429, "Requests per minute limit exceeded", False, TOO_MANY),
     (429, "已达到 5 小时的使用上限。您的限额将在 2026-11-30 03:12:22 重置。", True, QUOTA),
     (403, {"message": "预扣费额度失败, 用户剩余额度: ＄0.01", "code": "insufficient_user_quota"}, True, QUOTA),
     (403, "[sk-x***y] 该令牌额度已用尽 TokenStatusExhausted", True, QUOTA),
@@ -187,6 +189,19 @@ SAID = [
     (400, "Prompt injection detected", False, PROMPT),
     (400, "PII detected in prompt: EMAIL_ADDRESS", False, PROMPT),
     (400, {"code": "request_timeout", "message": "stream disconnected before completion"}, False, "at the moment"),
+    (400, "Rate limit reached", False, TOO_MANY),
+    (400, "Model loading in progress", False, TOO_MANY),
+    (403, "No healthy upstream", False, TOO_MANY),
+    (400, "系统繁忙，请稍后再试", False, TOO_MANY),
+    (400, "Model is unloaded.", False, "at the moment"),
+    (400, "Request timed out.", False, "at the moment"),
+    (422, "context deadline exceeded", False, "at the moment"),
+    (400, "Upstream request failed", False, "at the moment"),
+    (400, "Timeout while downloading https://example.org/a.jpg.", False, NOT_FETCHED),
+    (400, "Error while downloading https://example.org/a.png. Upstream status code: 503.", False, NOT_FETCHED),
+    (400, "Error while downloading https://example.org/a.png. Upstream status code: 404.", False, "Leave out"),
+    (500, "Failed to load image from https://example.org/a.jpg: Server disconnected", False, NOT_FETCHED),
+    (500, "Failed to load image from https://example.org/a.jpg: 429, message='Too Many'", False, NOT_FETCHED),
     (416, "max_completion_tokens is limited to 8000 for this model", False, "Leave out or change"),
     (400, {"message": "Unsupported value", "param": "temperature"}, False, '"temperature: Unsupported value"'),
     (400, {"message": "Invalid temperature", "param": "temperature"}, False, '"Invalid temperature"'),
@@ -200,7 +215,8 @@ def test_what_services_say_is_understood(status: int, body: str | dict[str, str]
     assert says in str(error)
     assert error.status == status
     assert error.affects_all is affects_all
-    assert error.retryable is (says in ("too many requests at once", "9 min 38 s", "at the moment"))
+    assert error.retryable is (says in (TOO_MANY, NOT_FETCHED, "9 min 38 s", "at the moment"))
+    assert error.is_too_many is (says in (TOO_MANY, "9 min 38 s"))
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,16 @@ def test_usage_in_a_last_chunk_without_choices_and_its_cost() -> None:
     assert reply.cost == pytest.approx((600 * 1.0 + 400 * 0.5 + 100 * 10.0) / 1e6)
 
 
+def test_usage_at_the_end_of_a_stream_of_the_responses_api() -> None:
+    counted = {"input_tokens": 11, "output_tokens": 7}
+    reply = reply_of(
+        {"type": "response.created", "response": {"id": "r", "usage": None}},
+        {"type": "response.completed", "response": {"id": "r", "usage": counted}},
+    )
+    assert reply.usage is not None
+    assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (11, 7)
+
+
 def test_an_unknown_price_or_usage_is_not_zero() -> None:
     assert reply_of(delta(content="a"), price=Price(1.0, 1.0, None)).cost is None
     assert reply_of({"usage": {"prompt_tokens": 1, "completion_tokens": 1}}).cost is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -89,6 +89,11 @@ def test_a_mismatch_is_about_the_last_value_of_the_right_kind(answer: str) -> No
         '{"answer": {"name": "Ada", "age": 36}}',
         '{"name": "person", "arguments": {"name": "Ada", "age": 36}}',
         '{"name": "person", "arguments": "{\\"name\\": \\"Ada\\", \\"age\\": 36}"}',
+        # Llama's form of a call, and the service's.
+        '{"type": "function", "name": "person", "parameters": {"name": "Ada", "age": 36}}',
+        '{"type": "function", "function": {"name": "p", "arguments": "{\\"name\\": \\"Ada\\", \\"age\\": 36}"}}',
+        # The schema, with the values in their places.
+        '{"title": "person", "type": "object", "properties": {"name": "Ada", "age": 36}}',
     ],
 )
 def test_one_object_in_a_wrapping_is_the_answer(answer: str) -> None:
@@ -112,6 +117,12 @@ def test_one_list_in_a_wrapping_is_the_answer(answer: str) -> None:
 def test_two_objects_in_wrappings_are_not_chosen_from() -> None:
     with pytest.raises(Mismatch):
         schema_of("name, age int").read('[{"name": "A", "age": 1}] or [{"name": "B", "age": 2}]')
+
+
+def test_the_schema_itself_is_no_answer() -> None:
+    schema = schema_of(make_dataclass("Pair", [("first", dict), ("second", dict)]))
+    with pytest.raises(Mismatch):
+        schema.read(json.dumps(schema.json_schema))
 
 
 def test_two_lists_side_by_side_are_not_chosen_from() -> None:

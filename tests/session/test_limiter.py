@@ -67,6 +67,12 @@ def failure(status: int | None = 503, *, cause: Any = "busy", after: float | Non
     return InferenceError("It is overloaded.", cause=cause, status=status, retryable=True, retry_after=after)
 
 
+def too_many(status: int = 429, *, after: float | None = None) -> InferenceError:
+    error = failure(status, after=after)
+    error.is_too_many = True
+    return error
+
+
 @in_loop
 async def test_as_many_hold_a_slot_as_are_allowed_in_their_order() -> None:
     slots = Slots(2)
@@ -139,7 +145,7 @@ async def test_a_lower_limit_applies_to_those_that_wait() -> None:
     slots = Slots(4, Limiter(FastClock()))
     tasks = slots.start(*range(6))
     await settled()
-    assert slots.share.limiter.failed(failure(429), sent=101.0)
+    assert slots.share.limiter.failed(too_many(), sent=101.0)
     await slots.release(0, 1)
     assert slots.held == [2, 3]
     await slots.release(2)
@@ -187,7 +193,7 @@ async def test_the_limit_is_raised_again_slowly(most: int, served: int, allowed:
     slots = Slots(most, Limiter(FastClock()))
     tasks = slots.start(0)
     await settled()
-    slots.share.limiter.failed(failure(429), sent=101.0)
+    slots.share.limiter.failed(too_many(), sent=101.0)
     for _ in range(served):
         slots.share.limiter.served()
     assert slots.share.allowed == allowed
@@ -291,7 +297,7 @@ async def test_after_a_cut_chats_alone_are_not_limited() -> None:
     limiter = Limiter(FastClock())
     tasks = Slots(4, limiter).start(0)
     await settled()
-    limiter.failed(failure(429), sent=101.0)
+    limiter.failed(too_many(), sent=101.0)
     tasks[0].cancel()
     await settled()
     chats = [Slots(None, limiter) for _ in range(5)]
@@ -318,7 +324,7 @@ async def test_a_minute_that_the_service_asks_for_is_waited_once() -> None:
     tasks = slots.start(*range(5))
     await settled()
     for _ in range(4):
-        assert slots.share.limiter.failed(failure(429, after=60.0), sent=100.5)
+        assert slots.share.limiter.failed(too_many(after=60.0), sent=100.5)
     # An answer to a request from before the refusal says nothing about now.
     slots.share.limiter.served(sent=99.0)
     assert slots.share.limiter.is_waiting
@@ -363,6 +369,10 @@ async def test_nothing_is_left_on_the_loop() -> None:
         (failure(500), False, True),
         (failure(500), True, False),
         (failure(503), True, True),
+        # A rate limit, whatever its status.
+        (too_many(400), True, True),
+        # An image that could not be fetched in time.
+        (InferenceError("No.", cause="busy", retryable=True, affects_all=False), False, False),
         (failure(None, cause="network"), True, True),
         (InferenceError("No.", cause="request", status=400), False, False),
     ],
@@ -375,11 +385,12 @@ async def test_a_failure_may_be_the_rows_own(error: InferenceError, is_last: boo
 
 
 @in_loop
-async def test_a_failure_while_others_are_answered_is_the_rows_own() -> None:
+async def test_a_failure_while_others_are_answered_is_the_rows_own_unless_it_is_a_rate_limit() -> None:
     limiter = Limiter(FastClock())
     async with Share(limiter, 4).slot():
         limiter.served()
         assert limiter.failed(failure(503), sent=99.0) is False
+        assert limiter.failed(too_many(403), sent=99.0) is True
 
 
 @pytest.mark.parametrize(

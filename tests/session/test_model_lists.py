@@ -7,9 +7,12 @@ from types import ModuleType
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from service import Answer, Service, completion, listing, refused
+from clocks import FastClock
+from kernels import Kernel
+from service import Answer, Script, Service, completion, listing, page, refused
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session import current_session
 
 
 def serves(service: Service, model: str) -> None:
@@ -50,6 +53,53 @@ def test_a_list_that_failed_is_asked_for_again(start_api: Callable[..., ModuleTy
     service.listing_script = None
     serves(service, "one/A")
     assert api.chat("hi").asked_model == "one/A"
+
+
+PASSING: dict[str, Script] = {
+    "408": refused(408, "Timeout"),
+    "429": refused(429, "slow down", Retry_After="1"),
+    "500": refused(500, "Internal error"),
+    "503": page("<html>Starting</html>", 503),
+    "status 200": lambda answer: answer.json({"error": {"message": "Rate limit exceeded", "code": 429}}),
+    "cut": lambda answer: answer.cut(),
+}
+
+
+@pytest.mark.parametrize("script", PASSING.values(), ids=PASSING)
+def test_a_failure_of_the_list_that_passes_is_waited_for(
+    start_api: Callable[..., ModuleType], service: Service, script: Script
+) -> None:
+    api = start_api(**without_model(service))
+    clock = current_session().clock = FastClock()
+    scripts = [script, script]
+    serves(service, "one/A")
+    service.listing_script = lambda one: (scripts.pop() if scripts else lambda it: it.json(service.listing))(one)
+    assert api.chat("hi").asked_model == "one/A"
+    assert len(clock.slept) == 2
+
+
+@pytest.mark.parametrize(("max_retries", "tries"), [(0, 1), (2, 3)])
+def test_a_list_that_goes_on_failing_is_reported(
+    start_api: Callable[..., ModuleType], service: Service, max_retries: int, tries: int
+) -> None:
+    api = start_api(**without_model(service))
+    current_session().clock = FastClock()
+    current_session().settings.set(max_retries=max_retries)
+    service.listing_script = refused(503, "Loading")
+    with pytest.raises(InferenceError, match="overloaded or failing") as raised:
+        api.models()
+    assert len(service.received) == tries
+    assert ("It was tried 3 times." in raised.value.why) is (tries == 3)
+
+
+def test_the_countdown_to_the_next_try_is_shown(kernel: Kernel, service: Service) -> None:
+    scripts = [refused(503, "Loading", Retry_After="2")]
+    service.listing_script = lambda one: (scripts.pop() if scripts else lambda it: it.json(service.listing))(one)
+    run = kernel.run("%wbmodels --table")
+    lines = [one.content["data"]["text/markdown"] for one in run.of("display_data", "update_display_data")]
+    assert any("Trying again (1 of 3) in 2 s" in line for line in lines)
+    assert "Trying again" not in run.text
+    assert run.ok
 
 
 def test_a_list_is_asked_for_again_when_the_service_no_longer_knows_its_model(

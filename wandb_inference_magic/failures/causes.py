@@ -65,6 +65,8 @@ class ErrorForm:
         Only if the service does not ask for a short wait before the next try.
     is_too_long : bool
         Whether the messages have more tokens than the model's context, or the service, has room for.
+    is_too_many : bool
+        Whether the service takes no further request for now, whatever is in it.
     """
 
     cause: Cause
@@ -78,6 +80,7 @@ class ErrorForm:
     affects_all: bool | None = None
     unless_retry_after: bool = False
     is_too_long: bool = False
+    is_too_many: bool = False
 
     def fits(self, status: int | None, text: str, places: Mapping[str, bool], *, asks_to_wait: bool) -> bool:
         """Return whether this row describes an error. `places` says which values of `at` apply."""
@@ -135,6 +138,19 @@ _PASSING: Final = (
     r"|(model|endpoint|deployment|server|service) is not ready|try again (later|in)"
     r"|(please retry|retry (later|after))(?! (after )?(check|verif|fix|correct|chang))"
     r"|(tokens|requests) per (second|minute|hour)|token_quota_exceeded"
+    r"|(server|service|system|model) (is )?busy|no (healthy upstream|available (workers|accounts|capacity))"
+    r"|loading in progress|model (is )?(not|getting) ready|shutting down|系统繁忙|稍后再试|速率限制"
+)
+# Failures on the service's side, sent with a status for those of a request.
+_TIMED_OUT: Final = (
+    r"model has crashed|model is unloaded|process has terminated|request_timeout|timed out|deadline exceeded"
+    r"|(request|connection|gateway) time-?out\b|took too long|connection error|engine is dead|enginecore encountered"
+    r"|upstream (request failed|connect error|error: 5\d\d)"
+)
+_NOT_FETCHED: Final = (
+    r"time-?out (while|when|during) (download|fetch|load|retriev)ing"
+    r"|(download|fetch|load|retriev)(ing)? .{0,300}(timed out|server disconnected|connection reset|reset by peer"
+    r"|(status( code)?:?|:) (408|429|5\d\d)\b)"
 )
 # What a service says where it needs the reasoning back, and an assistant's message has none.
 REASONING_IS_MISSING: Final = (
@@ -160,7 +176,7 @@ _unknown_either = partial(
     ErrorForm, "network", "{service} does not know this address or the model {model!r}.", _ADDRESS, affects_all=True
 )
 _not_accepted = partial(ErrorForm, "request", "{service} did not accept the request as it is.")
-_too_many = partial(ErrorForm, "busy", "{service} is getting too many requests at once.", waits=SHORT)
+_too_many = partial(ErrorForm, "busy", "{service} is getting too many requests at once.", waits=SHORT, is_too_many=True)
 _failing = partial(ErrorForm, "busy", "{service} is overloaded or failing at the moment.", _BUSY)
 CAUSES: Final = (
     ErrorForm(
@@ -315,7 +331,16 @@ CAUSES: Final = (
         why="This model needs its reasoning back. That of earlier turns is not sent.",
         affects_all=False,
     ),
-    _failing((400,), r"model has crashed|process has terminated|request_timeout", waits=FAILING),
+    ErrorForm(
+        "busy",
+        "{service} could not fetch a file that the prompt names by its address.",
+        "Check the address and run the cell again, or send the image itself.",
+        (400, 422, 500, None),
+        _NOT_FETCHED,
+        waits=SHORT,
+        affects_all=False,
+    ),
+    _failing((400, 422, 500), _TIMED_OUT, waits=FAILING),
     _not_accepted(_CHANGE, (500, 501, 502, 503, None), _UNABLE),
     _not_accepted(_CHANGE, (400, 404, 405, 413, 415, 416, 422, 501)),
     _too_many(_FEWER, (429,), why="The limit counts requests in flight per project, user and model.", at="wandb"),

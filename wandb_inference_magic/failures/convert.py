@@ -168,7 +168,7 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
         waits=form.waits,
         affects_all=affects_all,
     )
-    error.generated, error.is_too_long = body.generated, form.is_too_long
+    error.generated, error.is_too_long, error.is_too_many = body.generated, form.is_too_long, form.is_too_many
     if context.model and body.generated is None:
         # The name of a model can have any words.
         error.refuses_format = refuses_format(

@@ -122,7 +122,7 @@ def describe_progress(one: CallProgress) -> str:
         return "done"
     if one.error is not None:
         return "failed"
-    if retry := describe_retry(one):
+    if retry := describe_retry(one.retry):
         return retry
     waited = duration(round(perf_counter() - one.builder.started))
     if size := _size(one):

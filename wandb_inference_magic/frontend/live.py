@@ -33,15 +33,19 @@ class Spinner(Listener):
         self._status = ""
 
     @contextmanager
-    def waiting(self, doing: str) -> Iterator[Callable[[], None]]:
+    def waiting(self, doing: str, until: float | None = None) -> Iterator[Callable[[], None]]:
         """Return a context manager for a block that waits.
 
-        It gives a function to call repeatedly, which shows what is being done, and for how long. If the block raises,
-        the line is removed.
+        It gives a function to call repeatedly, which shows what is being done, and for how long, or in how long with
+        `until`. If the block raises, the line is removed.
         """
         started, self._status = perf_counter(), ""
+
+        def line() -> str:
+            return describe_wait(doing, perf_counter() - started) if until is None else describe_retry((doing, until))
+
         with cleared_on_error(self._canvas):
-            yield lambda: self._show_status(describe_wait(doing, perf_counter() - started))
+            yield lambda: self._show_status(line())
 
     def user_code(self) -> AbstractContextManager[None]:
         """Return a context manager for a block that runs the user's code. What that shows stays in the cell."""
@@ -148,7 +152,7 @@ class LiveUpdater(Spinner):
 
     def _wait(self, waited: float) -> None:
         """Show what is waited for, or what the model thinks."""
-        if retry := describe_retry(self._progress):
+        if retry := describe_retry(self._progress.retry):
             self._show_status(retry)
             return
         new = self._builder.reasoning_pieces[self._reasoning_taken :]
@@ -180,8 +184,8 @@ def describe_wait(doing: str, waited: float) -> str:
     return "" if waited < QUIET_SECONDS else f"{doing} · {duration(round(waited))}"
 
 
-def describe_retry(progress: CallProgress) -> str:
+def describe_retry(retry: tuple[str, float] | None) -> str:
     """Return why and when a request will be sent again, or an empty string if it will not."""
-    if progress.retry is None or (left := progress.retry[1] - perf_counter()) <= 0:
+    if retry is None or (left := retry[1] - perf_counter()) <= 0:
         return ""
-    return f"{progress.retry[0]} in {duration(ceil(left))}"
+    return f"{retry[0]} in {duration(ceil(left))}"

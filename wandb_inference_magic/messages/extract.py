@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # and read names such as Nan.
 _NO_NUMBER: Final = re.compile(r"[+\u2010\u2011\u2212-]?0\d|.*_|\+\d{7}|\d+[eE]\d|[+-]?[a-zA-Z]")
 _DECIMAL_COMMA: Final = re.compile(r"[+\u2010-\u2013\u2212-]?(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))")
+# The language of a code block that can be JSON; it may name none.
+_JSON: Final = re.compile(r"json|$", re.IGNORECASE)
 # How a table's cell says, in a column of numbers, that there is none.
 _NO_VALUE: Final = frozenset(("", "-", "\N{EN DASH}", "\N{EM DASH}", "n/a", "na", "nan", "none", "null"))
 
@@ -55,10 +57,11 @@ def _shown(markdown: str) -> str:
 
 
 def json_in(text: str) -> Any:
-    """Return the JSON value in a text: the whole text, a code block, or the part between the outermost brackets.
+    """Return the JSON value in a text: the whole text, the last code block, or the part between the outermost brackets.
 
     If none of these is JSON, one in Python's or JavaScript's form of it is read (with single quotes, or a comma after
-    the last value); else the last complete object or list.
+    the last value); else the last complete object or list. A list without objects, such as the number of a source, is
+    read only if nothing else is there.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def json_in(text: str) -> Any:
     for candidate in candidates if found == text else _with_json(found):
         with suppress(ValueError):
             return read_loose_json(candidate.strip())
-    for value in deque(json_values(text), maxlen=1):
+    for value in deque(filter(_has_object, json_values(text)), maxlen=1) or deque(json_values(text), maxlen=1):
         return value
     raise problem or ValueError("it is empty")
 
@@ -86,7 +89,16 @@ def _with_json(text: str) -> list[str]:
     """Return the parts of a text that may be JSON."""
     spans = sorted((text.find(opening), text.rfind(closing) + 1) for opening, closing in ("{}", "[]"))
     outermost = [text[start:end] for start, end in spans if 0 <= start < end]
-    return [text, *(block.text for block in code_blocks(text)), *outermost]
+    # Beside an object, brackets are the number of a source, a check box or a word.
+    outermost = [one for one in outermost if "{" in one] or outermost
+    blocks = code_blocks(text)[::-1]
+    of_json = [one.text for one in blocks if _JSON.match(one.language)]
+    others = [one.text for one in blocks if not _JSON.match(one.language)]
+    return [text, *of_json, *outermost, *others]
+
+
+def _has_object(value: Any) -> bool:
+    return isinstance(value, dict) or any(isinstance(one, dict) for one in value)
 
 
 def inner_json(value: Any) -> dict[str, Any] | list[Any] | None:

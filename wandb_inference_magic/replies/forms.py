@@ -352,7 +352,7 @@ def usage_in(chunk: Mapping[str, Any]) -> object:
     choice = first_choice(chunk) or {}
     own = chunk.get("usage") or choice.get("usage") or delta_of(choice).get("usage")
     elsewhere = next((chunk[name] for name in _USAGE if chunk.get(name)), None) or _at(chunk.get("x_groq"), "usage")
-    usage = own or elsewhere or _at(chunk.get("meta"), "tokens")
+    usage = own or elsewhere or _at(chunk.get("response"), "usage") or _at(chunk.get("meta"), "tokens")
     if isinstance(usage, dict) and not any(isinstance(one, int | float | str) for one in usage.values()):
         # The counts are one level below.
         return _at(usage, "usage") or _at(usage, "tokens") or usage

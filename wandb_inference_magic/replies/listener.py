@@ -52,10 +52,11 @@ class Listener:
     # How often `redraw` is called, in seconds.
     interval = SECONDS_BETWEEN_LOOKS
 
-    def waiting(self, doing: str) -> AbstractContextManager[Callable[[], None]]:  # noqa: ARG002
+    def waiting(self, doing: str, until: float | None = None) -> AbstractContextManager[Callable[[], None]]:  # noqa: ARG002
         """Return a context manager for a block that waits.
 
-        It gives a function to call repeatedly, which shows what is being done, and for how long.
+        It gives a function to call repeatedly, which shows what is being done, and for how long. With `until`, a
+        `perf_counter` time, it shows in how long it will be done.
         """
         return nullcontext(self.redraw)
 

@@ -35,6 +35,8 @@ _SAYS_NOTHING: Final = "does not say what an answer must look like."
 MAX_PROBLEMS: Final = 10
 # At most this many of the last values in an answer are checked.
 MAX_VALUES: Final = 100
+# What holds the answer beside other fields: calls of functions in several forms, and a schema.
+_HOLDERS: Final = ("arguments", "parameters", "function", "properties")
 # Strict schemas cannot contain defaults or discriminators. Titles only repeat the names.
 DROPPED: Final = ("default", "discriminator", "title")
 _BUILTINS: Final = (bool, dict, float, int, list, set, str, tuple)
@@ -144,8 +146,9 @@ class Schema:
                 unfit.append(Mismatch(["the answer is nested too deeply"]))
             except Mismatch as error:
                 unfit.append(error)
-        # Models put the answer into a list, under one key, or beside a name as the arguments of a call.
-        tried: list[Any] = []
+        # Models put the answer into a list, under one key, beside a name as the arguments of a call, or in the schema.
+        # The schema itself, repeated, is no answer.
+        tried: list[Any] = [self.json_schema.get("properties")]
         fitting: list[Any] = []
         inner = [*map(_held_in, values)]
         for held in (*inner, *map(_held_in, inner)):
@@ -165,7 +168,8 @@ class Schema:
 def _held_in(value: Any) -> Any:
     """Return the one value that another one holds, if that is only a wrapping; else None."""
     if isinstance(value, dict):
-        held = next(iter(value.values())) if len(value) == 1 else value.get("arguments")
+        holders = list(value) if len(value) == 1 else [one for one in _HOLDERS if one in value]
+        held = value[holders[0]] if holders else None
     else:
         held = value[0] if isinstance(value, list) and len(value) == 1 else None
     if isinstance(held, str) and held.lstrip().startswith(("{", "[")):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
     from ..cassettes import Cassette
-    from ..concurrency import EventLoop, Interrupts
+    from ..concurrency import Clock, EventLoop, Interrupts
     from ..config import Endpoint, Resolved
     from ..messages import PreparedRequest
     from .session import Session
@@ -93,6 +93,11 @@ class Command:
     def loop(self) -> EventLoop:
         """The event loop on which requests run."""
         return self.session.loop
+
+    @property
+    def clock(self) -> Clock:
+        """The clock by which requests wait."""
+        return self.session.clock
 
     @cached_property
     def cassette(self) -> Cassette | None:

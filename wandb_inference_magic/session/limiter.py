@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 OUTAGE_SECONDS: Final = 900.0
 # A try that takes longer, for example because the machine sleeps, counts as much of an outage.
 MAX_TRY_SECONDS: Final = 120.0
-# These never depend on the request: too many requests, and gateways without a service behind them.
-SERVICE_STATUSES: Final = (429, 502, 503, 504, 529)
+# These never depend on the request: gateways without a service behind them.
+SERVICE_STATUSES: Final = (502, 503, 504, 529)
 
 
 class Limiters:
@@ -146,10 +146,10 @@ class Limiter:
         # What worked before works again: a server that restarts, a network that comes back, a machine that slept.
         is_transient = error.retryable or (is_network and self._served_at != -inf and not may_be_prompt)
         # A server that restarts refuses connections while it still answers those that it has.
-        is_of_all = error.status == 429 or (is_network and error.affects_all)
-        if not is_transient or (self._served_at >= sent and not is_of_all):
+        is_of_all = error.is_too_many or (is_network and error.affects_all)
+        if not is_transient or error.depends_on_prompt or (self._served_at >= sent and not is_of_all):
             return False
-        if may_be_prompt and not (is_network or error.status in SERVICE_STATUSES):
+        if may_be_prompt and not (is_network or error.is_too_many or error.status in SERVICE_STATUSES):
             return False
         now = self.clock.now()
         if sent <= self._cut_at:
@@ -163,7 +163,7 @@ class Limiter:
         if seconds is None:
             return None
         self._waited += seconds
-        self._limit = max(1.0, min(self._limit, self._most) / 2) if error.status == 429 else 1.0
+        self._limit = max(1.0, min(self._limit, self._most) / 2) if error.is_too_many else 1.0
         self.reason, self.opens_at, self._cut_at = error.what, now + seconds, now
         self._open_later()
         return True

@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from threading import Lock
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from ..client import practice_server
 from ..config import is_wandb
 from ..errors import InferenceError, quoted, shortened
+from ..failures import retry_delay
 from ..spending import unknown_price
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..cassettes import Cassette
     from ..catalog import Model, Price
-    from ..concurrency import EventLoop
+    from ..concurrency import Clock, EventLoop
     from ..config import Endpoint, Resolved
     from ..messages import PreparedRequest
     from ..replies import Listener
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 # The statuses of an endpoint that has no list of models.
 NO_LIST: Final = (404, 405, 501)
 EMPTY_LIST: Final = "The endpoint lists no models: none is loaded there now."
+ASKING: Final = "asking the endpoint for its models"
 # After it could not be had.
 SECONDS_BETWEEN_FEEDS: Final = 60.0
 Account = tuple[str, int, str]
@@ -56,6 +59,9 @@ class Context(Protocol):
 
     @property
     def loop(self) -> EventLoop: ...
+
+    @property
+    def clock(self) -> Clock: ...
 
     @property
     def cassette(self) -> Cassette | None: ...
@@ -141,8 +147,7 @@ class Models:
         kept = self._catalogs.get(endpoint.account)
         if kept is not None and not refresh and endpoint.account not in self._outdated:
             return kept
-        with command.listener.waiting("asking the endpoint for its models") as redraw:
-            fetched = self._fetch(command, redraw)
+        fetched = self._fetch(command)
         with self._lock:
             self._outdated.discard(endpoint.account)
             self._catalogs.pop(endpoint.account, None)
@@ -165,14 +170,9 @@ class Models:
         """Return whether a model has answered a request with this response format, and with tools if this has some."""
         return _format_of(request) in self._formats
 
-    def _fetch(self, command: Context, meanwhile: Callable[[], None]) -> Catalog:
-        # Imported here, because completion uses this module too, and the SDK takes long to import.
-        from ..client import fetch_model_list
-
+    def _fetch(self, command: Context) -> Catalog:
         endpoint, client = command.endpoint, command.client()
-        listing, failure = self._try(
-            lambda: read_listing(command.loop.run(fetch_model_list(client), meanwhile=meanwhile)), endpoint
-        )
+        listing, failure = self._fetch_list(command, client)
         self._failures.pop(endpoint.account, None)
         notes = []
         if failure is not None:
@@ -186,8 +186,36 @@ class Models:
             return join(listing or [], None, None, notes=notes)
         feed = None
         if command.settings.catalog:
-            feed, _ = self._try(lambda: command.loop.run(self._load_feed(client), meanwhile=meanwhile), endpoint)
+            with command.listener.waiting(ASKING) as redraw:
+                feed, _ = self._try(lambda: command.loop.run(self._load_feed(client), meanwhile=redraw), endpoint)
         return join(listing, feed, snapshot(), notes=notes)
+
+    def _fetch_list(self, command: Context, client: AsyncOpenAI) -> tuple[list[str] | None, InferenceError | None]:
+        """Return the endpoint's list, or None and the error. It is tried again as a chat is, if a prompt needs it.
+
+        W&B's is not: its models are known without it.
+        """
+        most = 0 if command.dry or command.endpoint.is_wandb else command.settings.max_retries
+        for tries in count(1):
+            listing, failure = self._fetch_list_once(command, client)
+            seconds = None if failure is None else retry_delay(failure, tries, most)
+            if failure is None or seconds is None:
+                break
+            again = f"{failure.what} Trying again ({tries} of {most})"
+            with command.listener.waiting(again, perf_counter() + seconds) as redraw:
+                command.loop.run(command.clock.sleep(seconds), meanwhile=redraw)
+        if failure is not None and tries > 1:
+            failure.why = f"{failure.why} It was tried {tries} times.".strip()
+        return listing, failure
+
+    def _fetch_list_once(self, command: Context, client: AsyncOpenAI) -> tuple[list[str] | None, InferenceError | None]:
+        # Imported here, because completion uses this module too, and the SDK takes long to import.
+        from ..client import fetch_model_list
+
+        with command.listener.waiting(ASKING) as redraw:
+            return self._try(
+                lambda: read_listing(command.loop.run(fetch_model_list(client), meanwhile=redraw)), command.endpoint
+            )
 
     def fetch_prices(self, command: Context, client: AsyncOpenAI) -> None:
         """Fetch W&B's public feed in the background, until it was had once. Called on the event loop.
