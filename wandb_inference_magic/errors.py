@@ -121,7 +121,8 @@ class InferenceError(Exception):
     @property
     def is_lasting(self) -> bool:
         """Whether the same prompt would fail again later. An address that is not found says nothing about a prompt."""
-        return not self.retryable and self.cause in ("request", "answer") and self.status not in (404, 405, 410)
+        is_of_prompt = self.cause in ("request", "answer") or (self.cause == "refused" and self.depends_on_prompt)
+        return not self.retryable and is_of_prompt and self.status not in (404, 405, 410)
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.what, self.why, self.remedy) if part)

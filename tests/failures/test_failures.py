@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import warnings
 from collections.abc import Callable
 from errno import EMFILE
 from socket import socket
@@ -404,3 +405,49 @@ def test_an_answer_that_is_cut_is_reported_in_plain_words(
     error = failing(lambda: api.chat("hi"))
     assert "closed before the whole answer had arrived" in error
     assert "peer closed" not in error
+
+
+@pytest.mark.parametrize("name", ["ordinary", "moderation_queue", "check_billing_limit", "get_rate_limits"])
+@pytest.mark.parametrize("said", ["Invalid schema for function '{}': 'format' is not permitted.", "Unknown tool: `{}`"])
+def test_the_name_of_a_tool_does_not_decide_what_an_error_means(
+    api: ModuleType, service: Service, name: str, said: str
+) -> None:
+    def tool(city: str) -> str:
+        return city
+
+    tool.__name__ = name
+    service.then(refused(400, said.format(name)))
+    with pytest.raises(InferenceError, match="did not accept the request as it is") as caught:
+        api.chat("hi", tools=[tool])
+    # The service's own words are shown as they are.
+    assert said.format(name) in caught.value.why
+    assert len(service.chats) == 1
+
+
+def test_the_name_of_a_parameter_or_a_model_does_not_decide_what_an_error_means(
+    api: ModuleType, service: Service
+) -> None:
+    service.then(refused(400, "Unrecognized request argument supplied: moderation"))
+    with pytest.raises(InferenceError, match="did not accept the request as it is"):
+        api.chat("hi", moderation="strict")
+    service.then(refused(400, "The model `omni-moderation` does not support chat completions."))
+    with pytest.raises(InferenceError) as caught:
+        api.chat("hi", model="omni-moderation")
+    assert caught.value.cause in ("request", "model")
+
+
+@pytest.mark.parametrize("said", ["Input flagged by moderation", "It triggered the content management policy"])
+def test_a_prompt_that_was_refused_is_not_asked_again_by_the_next_run(
+    api: ModuleType, service: Service, said: str
+) -> None:
+    def flag(one: Answer) -> None:
+        is_bad = "bad" in one.received.body["messages"][-1]["content"]
+        (refused(400, said) if is_bad else completion("Good."))(one)
+
+    service.always = flag
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            api.map_prompts(["a", "bad", "c"], "{{ text }}")
+    assert len(service.chats) == 3
+    assert any("1 row was not asked again" in str(one.message) for one in warned)

@@ -461,11 +461,19 @@ def test_reasoning_that_has_become_invalid_is_left_out(api: ModuleType, service:
     [
         "messages: text content blocks must be non-empty",
         "The text field in the ContentBlock object at messages.1.content.0 is blank. Add text to the text field.",
+        "messages: text content blocks must contain non-whitespace text",
+        "messages.1: all messages must have non-empty content",
     ],
 )
-def test_a_service_that_refuses_an_empty_text_beside_calls_gets_none(
-    api: ModuleType, service: Service, said: str
+@pytest.mark.parametrize("beside", ["", "\n\n", " "])
+def test_a_service_that_refuses_an_empty_text_beside_calls_or_as_a_result_gets_none(
+    api: ModuleType, service: Service, said: str, beside: str
 ) -> None:
-    service.then(calling(("lookup", '{"city": "Oslo"}')), refused(400, said), completion("Sunny."))
-    assert api.chat("Oslo?", tools=[lookup]).text == "Sunny."
-    assert [one.body["messages"][1]["content"] for one in service.chats[1:]] == ["", None]
+    def silent(city: str) -> str:
+        return ""
+
+    service.then(calling(("silent", '{"city": "Oslo"}'), said=beside), refused(400, said), completion("Sunny."))
+    assert api.chat("Oslo?", tools=[silent]).text == "Sunny."
+    first, second = [one.body["messages"][1:] for one in service.chats[1:]]
+    assert [message["content"].strip() for message in first] == ["", ""]
+    assert [message["content"] for message in second] == [None, "(no result)"]

@@ -49,8 +49,10 @@ SECONDS_AFTER_FINISH: Final = 10.0
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 # The changes with which the service of a client has accepted a request, by model: a gateway has several services.
 _changes: Final[WeakKeyDictionary[openai.AsyncOpenAI, dict[str, tuple[Change, ...]]]] = WeakKeyDictionary()
-# What Anthropic's and Amazon's models say of a message that has only calls of tools.
-_EMPTY_TEXT: Final = r"content blocks? must be non-?empty|text field .{0,80}is blank"
+# What Anthropic's and Amazon's models say of a message that has only calls of tools, or a result without a text.
+_EMPTY_TEXT: Final = r"content blocks? must (be non-?empty|contain non-whitespace)|must have non-?empty content|text field .{0,80}is blank"
+# In place of such a result.
+_NO_RESULT: Final = "(no result)"
 # What comes before the name of a field that is also a word: "400 tokens for reasoning".
 _BEFORE_NAME: Final = r"""(["'`.:\]] ?|\b(field|argument|property|key) )"""
 # What services say of reasoning that a gateway has changed on its way.
@@ -243,7 +245,12 @@ def _add_reasoning(body: dict[str, Any]) -> dict[str, Any]:
 
 def _leave_out_empty_text(body: dict[str, Any]) -> dict[str, Any]:
     def changed(message: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {**message, "content": None} if message.get("tool_calls") and not message["content"] else message
+        content = message.get("content")
+        if not isinstance(content, str) or content.strip():
+            return message
+        if message.get("tool_calls"):
+            return {**message, "content": None}
+        return {**message, "content": _NO_RESULT} if message.get("role") == "tool" else message
 
     return {**body, "messages": list(map(changed, body["messages"]))}
 

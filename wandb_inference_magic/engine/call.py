@@ -256,7 +256,8 @@ class ModelCall:
         from ..failures import FailureContext, to_inference_error
 
         models, endpoint, model = self._command.session.models, self.sent.endpoint, self.sent.model
-        error = to_inference_error(failure, FailureContext(endpoint, model, models.known(endpoint)))
+        context = FailureContext(endpoint, model, models.known(endpoint), self.sent.chosen_names)
+        error = to_inference_error(failure, context)
         if error.cause == "model":
             models.note_unknown_model(model, endpoint)
         return error

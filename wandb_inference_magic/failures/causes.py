@@ -148,9 +148,9 @@ _TIMED_OUT: Final = (
     r"|upstream (request failed|connect error|error: 5\d\d)"
 )
 _NOT_FETCHED: Final = (
-    r"time-?out (while|when|during) (download|fetch|load|retriev)ing"
-    r"|(download|fetch|load|retriev)(ing)? .{0,300}(timed out|server disconnected|connection reset|reset by peer"
-    r"|(status( code)?:?|:) (408|429|5\d\d)\b)"
+    r"time-?out (while|when|during) (downloading|fetching|loading|retrieving)"
+    r"|(download|fetch|load|retrieve|retrieving)(ing)? .{0,300}"
+    r"(timed out|server disconnected|connection reset|reset by peer|(status( code)?:?|:) (408|429|5\d\d)\b)"
 )
 # What a service says where it needs the reasoning back, and an assistant's message has none.
 REASONING_IS_MISSING: Final = (

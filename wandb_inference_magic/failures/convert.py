@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -32,11 +32,15 @@ BILLING_URL: Final = "forge.coreweave.com/subscriptions"
 
 @dataclass(frozen=True, slots=True)
 class FailureContext:
-    """The context of a failed call: its endpoint and model (empty for a request for the list of models)."""
+    """The context of a failed call: its endpoint and model (empty for a request for the list of models).
+
+    `names` are those in its request that the user has chosen: of tools, fields and parameters.
+    """
 
     endpoint: Endpoint
     model: str
     catalog: Catalog
+    names: frozenset[str] = frozenset()
 
 
 def to_inference_error(failure: Exception, context: FailureContext) -> InferenceError:
@@ -149,7 +153,8 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
         "list": not context.model,
         "page": body.is_page,
     }
-    form = _form_of(status, body, message, places, asks_to_wait=wait is not None and wait <= MAX_SECONDS)
+    said = _without_names(message, {*context.names, context.model})
+    form = _form_of(status, body, said, places, asks_to_wait=wait is not None and wait <= MAX_SECONDS)
     fields = _fields(form, status, context)
     why = [form.why.format_map(fields), f'It said: "{quoted(message)}"' if message else ""]
     remedy, affects_all = form.remedy.format_map(fields), form.affects_all
@@ -170,11 +175,16 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
     )
     error.generated, error.is_too_long, error.is_too_many = body.generated, form.is_too_long, form.is_too_many
     if context.model and body.generated is None:
-        # The name of a model can have any words.
         error.refuses_format = refuses_format(
-            form, status, re.sub(rf"(?<!\w){re.escape(context.model)}(?!\w)", "", message)
+            form, status, re.sub(rf"(?<!\w){re.escape(context.model)}(?!\w)", "", said)
         )
     return error
+
+
+def _without_names(message: str, names: Collection[str]) -> str:
+    """Return a message without the names of the user's that it quotes: these can have any words."""
+    chosen = "|".join(sorted(map(re.escape, filter(None, names)), key=len, reverse=True))
+    return re.sub(rf"(?<=['\"`])({chosen})(?=['\"`])|(?<=: )({chosen})(?=\W|$)", "NAME", message) if chosen else message
 
 
 def _form_of(

@@ -66,6 +66,12 @@ class PreparedRequest:
         return body
 
     @property
+    def chosen_names(self) -> frozenset[str]:
+        """The names in it that the user has chosen: of tools, of fields in schemas, of parameters without an option."""
+        names = {one["function"]["name"] for one in self.body.get("tools", ())} | {*self.body.get("extra_body", {})}
+        return frozenset(names | _property_names([self.body.get("tools"), self.body.get("response_format")]))
+
+    @property
     def prompt_tokens(self) -> int:
         """An estimate of the tokens sent: those of the messages, the tools and the schema."""
         return estimate_messages(self.body["messages"]) + tokens_outside_messages(self.body)
@@ -165,6 +171,16 @@ def _prompts_in(prompt: object) -> int:
 
 def _is_limit(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _property_names(schema: Any) -> set[str]:
+    """Return the names of all properties in a JSON schema, or in what has one."""
+    if isinstance(schema, list):
+        return {name for one in schema for name in _property_names(one)}
+    if not isinstance(schema, Mapping):
+        return set()
+    own = schema.get("properties")
+    return {*(own if isinstance(own, Mapping) else ()), *_property_names(list(schema.values()))}
 
 
 def tokens_outside_messages(
