@@ -213,8 +213,8 @@ def map_prompts(
     think : str, optional
         Whether, or how much, the model should think.
     concurrency : int, optional
-        The maximum number of requests in flight, lowered when the service reports too many. Defaults to 16; for the
-        practice model, to the number of requests that it answers at once.
+        The maximum number of requests in flight to each model, lowered when the service reports too many. Defaults to
+        16; for the practice model, to the number of requests that it answers at once.
     limit : int, optional
         Use only this many rows, from the first.
     cache : bool

@@ -102,6 +102,8 @@ class InferenceError(Exception):
     ) -> None:
         # The last safeguard: no text shown in a cell contains a key or a password, wherever the text comes from.
         self.what, self.why, self.remedy = (redacted(safe_plain(part)).strip() for part in (what, why, remedy))
+        # A reason of the system has no full stop.
+        self.why += "." if self.why[-1:].isalnum() and self.remedy else ""
         self.cause: Cause = cause
         self.status = status
         self.request_id = quoted(request_id) if request_id else None
@@ -143,6 +145,7 @@ class InferenceError(Exception):
         if self.remedy:
             head, _, rest = wrapped(f"What to do: {self.remedy}", INDENT).partition(":")
             lines.append(f"{self._styled(f'{head}:')}{rest}")
+        lines += [wrapped(redacted(safe_plain(str(note))), INDENT) for note in getattr(self, "__notes__", ())]
         if self.request_id:
             lines.append(self._styled(f"Request id: {self.request_id}", "2"))
         return [printable(line) for line in lines]

@@ -98,6 +98,16 @@ def test_several_replies_are_rendered_as_one_is(terminal: Terminal, service: Ser
     assert "tokens a second" in printed, "the chart"
 
 
+def test_a_conversation_is_rendered_as_its_replies_are(terminal: Terminal, service: Service) -> None:
+    service.always = Streamed(["# Head\n\n**Bold** and $x^2$:\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"])
+    terminal.run("%wbchat hi there")
+    shown = terminal.run("%wbthread --show")
+    assert "Turn 1: hi there" in shown
+    assert "x²" in shown
+    for mark in ("**", "| a", "# Head", "$"):
+        assert mark not in shown
+
+
 def test_the_last_lines_of_the_reasoning_are_shown_while_the_model_thinks(terminal: Terminal, service: Service) -> None:
     gate = Event()
     thoughts = [f"Thought {number} about it. " for number in range(60)]

@@ -177,3 +177,13 @@ def test_fields_and_values_named_title_are_kept() -> None:
     assert schema["properties"]["by"]["$ref"] == "#/$defs/title"
     assert schema["$defs"]["title"]["properties"]["order"]["default"] == {"title": "up"}
     assert schema["$defs"]["title"]["properties"]["key"] == {}
+
+
+def test_the_items_of_a_set_that_is_a_default_are_in_one_order() -> None:
+    words = ["alpha", "beta", "delta", "gamma"]
+
+    def tool(x: set[str] = frozenset(words), y: dict[str, Any] = {"in": {*words}}) -> str:  # noqa: B006
+        return ""
+
+    found = parameters(tool)["properties"]
+    assert (found["x"]["default"], found["y"]["default"]) == (words, {"in": words})

@@ -216,8 +216,8 @@ class RowsOptions(PromptOptions):
     """Options that %%wbmap and %%wbeval share."""
 
     concurrency: int | None = option(
-        "How many requests to send at once (default 16, 2 on the practice model); fewer if the service says that it is "
-        "too many.",
+        "How many requests to send at once to each model (default 16, 2 on the practice model); fewer if the service "
+        "says that it is too many.",
         integer(1, "a whole number from 1 to 1000", 1000),
     )
     dry_run: bool = option("Show the first prompts, the number of rows, tokens and cost; send nothing.")

@@ -341,10 +341,11 @@ class BatchRun:
             self._keep_unrepaired(row)
         self._missed = error if error.is_unsent and error.cause == "missing" else self._missed
         self.results.unwritten.append(number)
-        # A prompt that is refused says nothing about the others, nor does a status 403 after answers.
+        # A prompt that is refused says nothing about the others, nor does a refusal with status 403 after answers.
         self._failed_in_a_row += [] if error.depends_on_prompt else [number]
         most = max(MAX_FAILURES, self.share.most or 0)
-        ends = error.affects_all and not (error.status == 403 and self._has_answers)
+        is_of_prompt = error.status == 403 and error.cause == "refused" and self._has_answers
+        ends = error.affects_all and not is_of_prompt
         if ends or len(self._failed_in_a_row) >= most:
             self.is_halted = True
             self.stopped_rows.update(self._failed_in_a_row)

@@ -50,7 +50,10 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 # The changes with which the service of a client has accepted a request, by model: a gateway has several services.
 _changes: Final[WeakKeyDictionary[openai.AsyncOpenAI, dict[str, tuple[Change, ...]]]] = WeakKeyDictionary()
 # What Anthropic's and Amazon's models say of a message that has only calls of tools, or a result without a text.
-_EMPTY_TEXT: Final = r"content blocks? must (be non-?empty|contain non-whitespace)|must have non-?empty content|text field .{0,80}is blank"
+_EMPTY_TEXT: Final = (
+    r"content blocks? must (be non-?empty|contain non-whitespace)"
+    r"|must have non-?empty content|text field .{0,80}is blank"
+)
 # In place of such a result.
 _NO_RESULT: Final = "(no result)"
 # What comes before the name of a field that is also a word: "400 tokens for reasoning".

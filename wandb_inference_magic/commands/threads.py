@@ -18,7 +18,18 @@ from ..messages import (
     non_text_parts,
     texts_of,
 )
-from ..rendering import MARKDOWN, PLAIN, line_bundle, reply_plain, table_bundle, thread_file, thread_parts
+from ..rendering import (
+    MARKDOWN,
+    PLAIN,
+    Column,
+    line_bundle,
+    lines_below,
+    reply_plain,
+    reply_text,
+    table_bundle,
+    thread_file,
+    thread_parts,
+)
 from ..text import counted, safe_plain, without_keys
 
 if TYPE_CHECKING:
@@ -44,7 +55,9 @@ def manage(context: MagicContext, options: ThreadOptions, name: str) -> None:
     if len(chosen) > 1:
         raise InferenceError("%wbthread does one thing at a time.", remedy="Give one option at a time.")
     if chosen:
-        canvas.show(_act(context, chosen[0], options, name or session.threads.current))
+        name = name or session.threads.current
+        shown = _act(context, chosen[0], options, name)
+        canvas.show_document(shown, _columns(session.threads.get_or_new(name)) if options.show else ())
         return
     if not name:
         canvas.show(threads_table(session))
@@ -166,6 +179,16 @@ def conversation_bundle(thread: Thread, allow_images_from: Collection[str] = ())
         plain += [f"[turn {number}] {safe_plain(turn.prompt_text)}", reply]
     markdown = safe_document(thread_parts(thread), allow_images_from).strip("\n")
     return without_keys({MARKDOWN: markdown, PLAIN: "\n\n".join(plain)})  # type: ignore[no-any-return]
+
+
+def _columns(thread: Thread) -> list[Column]:
+    """Return the turns of a thread for a terminal, which renders the replies."""
+    columns = [Column(f"System: {thread.system}", (), "")] if thread.turns and thread.system else []
+    for number, (turn, system) in enumerate(zip(thread.turns, thread.systems_sent(), strict=True), 1):
+        columns += [Column(f"System: {system}", (), "")] if system else []
+        text, below = (turn.reply, []) if turn.answer is None else (reply_text(turn.answer), lines_below(turn.answer))
+        columns.append(Column(f"Turn {number}: {turn.prompt_text}", (), text, below))
+    return columns
 
 
 def _one_line(text: str) -> str:

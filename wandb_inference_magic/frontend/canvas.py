@@ -120,6 +120,10 @@ class Canvas:
     def show(self, data: dict[str, Any]) -> None:
         """Show something other than a reply, such as a table. It replaces the status or the preview."""
 
+    def show_document(self, data: dict[str, Any], columns: Sequence[Column]) -> None:  # noqa: ARG002
+        """Show a document, such as a conversation. A terminal renders its `columns`, one below the other."""
+        self.show(data)
+
     def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
         """Show several replies. They replace the status or the preview."""
 

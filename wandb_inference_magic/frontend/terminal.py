@@ -159,6 +159,12 @@ class RichCanvas(BlockCanvas, _Printing):
             for line in column.below:
                 self._console.print(line, style="dim")
 
+    def show_document(self, data: dict[str, Any], columns: Sequence[Column]) -> None:
+        if columns:
+            self.show_columns(columns, {})
+        else:
+            self.show(data)
+
     def _print_json(self, reply: Reply) -> None:
         pretty = pretty_json(reply.text)
         self._print(safe_plain(reply.text) if pretty is None else SafeMarkdown(f"```json\n{pretty}\n```"))

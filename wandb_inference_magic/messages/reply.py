@@ -167,6 +167,9 @@ class Reply:
     def __str__(self) -> str:
         return self.text
 
+    def __format__(self, spec: str) -> str:
+        return format(self.text, spec)
+
     def __repr__(self) -> str:
         text = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."
         tokens = counted(self.usage.completion_tokens, "token") if self.usage else "tokens not counted"

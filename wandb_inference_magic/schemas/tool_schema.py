@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, g
 
 from ..errors import InferenceError, quoted
 from ..imports import is_instance
-from ..text import as_json
+from ..text import as_json, in_order
 from .docstrings import read_docstring, target_of
 from .validation import copy_without, misread_values, property_names, read_in_any_form
 
@@ -235,8 +235,17 @@ def _default_in_schema(default: object) -> dict[str, Any]:
     from pydantic_core import to_jsonable_python
 
     try:
-        value = to_jsonable_python(default, fallback=as_json)
+        value = to_jsonable_python(_in_order(default), fallback=as_json)
         text = json.dumps(value, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
         return {}  # JSON cannot express it; the schema still shows that there is a default
     return {"default": value} if len(text) <= MAX_DEFAULT_CHARS else {}
+
+
+def _in_order(value: object) -> object:
+    """Return a default with the items of its sets in one order: Python's own differs in each process."""
+    if isinstance(value, set | frozenset):
+        return in_order(value)
+    if type(value) is dict:
+        return {name: _in_order(one) for name, one in value.items()}
+    return [_in_order(one) for one in value] if type(value) in (list, tuple) else value  # type: ignore[attr-defined]
