@@ -390,3 +390,13 @@ def test_an_answer_does_not_take_the_name_of_an_index(api: ModuleType, service: 
     out = out.compute(scheduler="synchronous") if is_dask else out
     # Both names twice would be refused here.
     assert list(out.reset_index().columns)[:4] == ["city", "people", "city_reply", "size"]
+
+
+def test_a_column_in_single_braces_beside_one_in_doubled_ones_is_reported(api: ModuleType, service: Service) -> None:
+    frame = pd.DataFrame({"review": ["a", "b"], "stars": [1, 2]})
+    with pytest.warns(
+        InferenceWarning, match=r"\{review\} in the prompt is sent as it is\. .*\{\{ review \}\}"
+    ) as found:
+        api.map_prompts(frame, "{{ stars }} stars for {review}")
+    assert len(found) == 1
+    api.map_prompts(frame, 'Fill in {"stars": {stars}, "other": {x}}: {{ review }} {{ stars }}')

@@ -126,12 +126,17 @@ def likely_mistakes(spec: BatchSpec, rows: Rows) -> Iterator[str]:
     """Yield what is likely a mistake in a prompt about rows with these columns and levels of an index."""
     known = {*rows.columns, *rows.index_names, ROW}
     columns = [name for name in rows.columns if name not in spec.hidden]
+    braced = [name for name in re.findall(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})", spec.text) if name in columns]
     if rows.length != 1 and columns and not spec.template.names & known:
         shown = ", ".join(columns[:MAX_COLUMNS_SHOWN]) + ", ..." * (len(columns) > MAX_COLUMNS_SHOWN)
-        braced = [name for name in re.findall(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})", spec.text) if name in columns]
         name = braced[0] if braced else columns[0]
         means = "" if spec.raw else f" A column is written with doubled braces: {{{{ {in_template(name)} }}}}."
         yield f"The prompt names no column of the frame, so all rows may get the same prompt. Columns: {shown}.{means}"
+    elif not spec.raw and (unread := [name for name in braced if name not in spec.template.names]):
+        yield (
+            f"{{{unread[0]}}} in the prompt is sent as it is. The column is written with doubled braces: "
+            f"{{{{ {in_template(unread[0])} }}}}."
+        )
     if ROW in columns and ROW in spec.template.used_whole:
         yield "In the prompt, row is the whole row. The column of this name is {{ row.row }}."
     # A system prompt from Python is no template. The magics have refused or filled in one of theirs.
