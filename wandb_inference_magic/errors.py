@@ -77,6 +77,8 @@ class InferenceError(Exception):
         Whether the service has no room for all the messages of the request.
     is_too_many : bool
         Whether the service takes no further request for now, whatever is in it.
+    is_of_prompt : bool
+        Whether the service refused the prompt for what it says.
     generated : str or None
         What the model wrote, if the service refused that in place of the request.
 
@@ -116,14 +118,14 @@ class InferenceError(Exception):
         # Whether the shell has no colours.
         self.is_plain = False
         self.partial: Any = None
-        self.is_unsent = self.refuses_format = self.is_too_long = self.is_too_many = False
+        self.is_unsent = self.refuses_format = self.is_too_long = self.is_too_many = self.is_of_prompt = False
         self.generated: str | None = None
         super().__init__(self.what)
 
     @property
     def is_lasting(self) -> bool:
         """Whether the same prompt would fail again later. An address that is not found says nothing about a prompt."""
-        is_of_prompt = self.cause in ("request", "answer") or (self.cause == "refused" and self.depends_on_prompt)
+        is_of_prompt = self.cause in ("request", "answer") or (self.cause == "refused" and self.is_of_prompt)
         return not self.retryable and is_of_prompt and self.status not in (404, 405, 410)
 
     def __str__(self) -> str:

@@ -53,6 +53,7 @@ def test_a_failure_never_replaces_an_answer(tmp_path: Path) -> None:
     assert cache.find(["f"]).get("f") == Answer(error="refused for another reason")
     cache.put({"f": Answer("good")})
     assert cache.find(["f"]).get("f") == Answer("good")
+    cache.close()
 
 
 def test_more_answers_than_fit_one_statement_are_written_and_found(tmp_path: Path) -> None:
@@ -136,6 +137,7 @@ def test_a_file_with_another_table_is_set_aside(tmp_path: Path) -> None:
         file.execute("create table answers (a, b)")
     cache = AnswerCache(path)
     cache.put({"k": Answer("good")})
+    cache.close()
     assert "other columns" in cache.notices[0]
     assert len(list(tmp_path.glob("answers.sqlite.damaged-*"))) == 1
 

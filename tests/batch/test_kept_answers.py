@@ -144,6 +144,20 @@ def test_an_empty_reply_is_asked_for_again_by_the_next_run(
     assert len(service.chats) == 2
 
 
+def test_a_map_whose_replies_are_all_empty_ends(api: ModuleType, service: Service) -> None:
+    service.always = completion("")
+    with pytest.raises(InferenceError, match="16 consecutive rows failed"):
+        api.map_prompts(range(100), "{{ text }}")
+    assert len(service.chats) < 50
+
+
+def test_a_refusal_that_may_be_the_accounts_is_asked_again(api: ModuleType, service: Service) -> None:
+    service.always = refused(403, "This model is gated. Ask its owner.")
+    api.map_prompts(["a", "b"], "{{ text }}")
+    service.always = completion("Good.")
+    assert answers(api.map_prompts(["a", "b"], "{{ text }}")) == ["Good."] * 2
+
+
 @pytest.mark.parametrize("status", [401, 402, 500])
 def test_an_answer_whose_repair_fails_is_not_asked_for_again(api: ModuleType, service: Service, status: int) -> None:
     current_session().settings.set(max_retries=0)

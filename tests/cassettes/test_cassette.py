@@ -207,6 +207,26 @@ def test_what_is_wrong_with_the_key_the_account_or_the_server_is_not_recorded(
     assert api.chat("hi").text == "Good."
 
 
+@pytest.mark.parametrize(
+    ("refusal", "options"),
+    [
+        (refused(400, "response_format: the property 'rate_limit' is not supported"), {"schema": "rate_limit int"}),
+        (refused(500, "Unknown field stream_options"), {}),
+        (lambda one: one.json({"error": {"message": "stream_options is not supported", "code": 400}}, 200), {}),
+    ],
+)
+def test_a_request_that_was_changed_after_a_refusal_is_replayed(
+    api: ModuleType, service: Service, refusal: Any, options: dict[str, Any]
+) -> None:
+    service.then(refusal, completion('{"rate_limit": 1}'))
+    current_session().settings.set(cassette="class.jsonl", cassette_mode="record", cassette_pace="at-once")
+    recorded = api.chat("hi", **options).text
+    current_session().close()
+    current_session().settings.set(cassette_mode="replay")
+    assert api.chat("hi", **options).text == recorded
+    assert len(service.chats) == 2
+
+
 def test_a_row_that_was_answered_after_a_refusal_of_its_rate_is_replayed_as_answered(
     api: ModuleType, service: Service
 ) -> None:

@@ -436,6 +436,29 @@ def test_the_name_of_a_parameter_or_a_model_does_not_decide_what_an_error_means(
     assert caught.value.cause in ("request", "model")
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "Invalid JSON payload received. Invalid value at 'thinking_budget': 512"),
+        (422, "Failed to load the request: field top_k: 500 is out of range"),
+        (500, "failed to load image or audio file: 500 bytes"),
+    ],
+)
+def test_a_number_is_no_status_of_a_file_that_was_not_fetched(
+    api: ModuleType, service: Service, status: int, said: str
+) -> None:
+    service.then(refused(status, said))
+    with pytest.raises(InferenceError) as caught:
+        api.chat("hi")
+    assert "could not fetch" not in str(caught.value)
+
+
+def test_a_word_of_the_service_that_is_also_a_name_of_a_field_is_read(api: ModuleType, service: Service) -> None:
+    service.then(refused(404, "Error: model not found"))
+    with pytest.raises(InferenceError, match="does not know the model"):
+        api.chat("hi", schema="model, year int")
+
+
 @pytest.mark.parametrize("said", ["Input flagged by moderation", "It triggered the content management policy"])
 def test_a_prompt_that_was_refused_is_not_asked_again_by_the_next_run(
     api: ModuleType, service: Service, said: str

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -278,3 +280,48 @@ def test_a_result_of_the_system_has_the_names_of_its_fields() -> None:
     text = text_of(os.terminal_size((80, 24)))
     assert text == '{"columns": 80, "lines": 24}'
     assert json.loads(text_of(time.gmtime(0)))["tm_year"] == 1970
+    assert {"st_size", "st_mtime"} <= json.loads(text_of(Path().stat())).keys()
+
+
+class Record:
+    """An object that is looked up by keys, and iterates over them."""
+
+    def keys(self) -> list[str]:
+        return ["city"]
+
+    def __getitem__(self, key: str) -> str:
+        return "Oslo"
+
+    def __iter__(self) -> Any:
+        return iter(["city"])
+
+
+def test_a_row_is_read_by_its_keys() -> None:
+    assert text_of(Record()) == '{"city": "Oslo"}'
+
+
+def parted_old_model() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pydantic import v1
+
+        class Outer(v1.BaseModel):
+            inner: Any
+
+        return Outer(inner=old_model())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Namespace(part=Account()),
+        lambda: SimpleNamespace(part=Account()),
+        parted_old_model,
+        lambda: type("Bag", (list,), {"__repr__": lambda one: f"Bag({list.__repr__(one)})"})([Account()]),
+    ],
+)
+@pytest.mark.parametrize("template", ["{{ v }}", "{{ [v] }}", "{{ v | tojson }}", "{{ 'x ' ~ v }}", "{{ [v] | join }}"])
+def test_what_a_part_of_any_record_hides_is_hidden_in_every_spelling(make: Callable[[], Any], template: str) -> None:
+    shown = str(render(template, {"v": make()}))
+    assert "secret" not in shown
+    assert "private" not in shown

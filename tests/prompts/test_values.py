@@ -6,7 +6,7 @@ import enum
 import json
 from array import array
 from collections import ChainMap, OrderedDict, UserDict, UserList, UserString, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from types import MappingProxyType, SimpleNamespace
@@ -327,23 +327,3 @@ def test_the_module_imports_none_of_the_packages_whose_types_it_knows() -> None:
     packages = ["pandas", "polars", "narwhals", "numpy", "matplotlib", "PIL", "IPython", "pydantic", "jinja2"]
     code = f"import sys, wandb_inference_magic.prompts.values; print([one for one in {packages} if one in sys.modules])"
     assert run_alone(code) in ("[]", "['IPython']")
-
-
-class Tree(list[Any]):
-    """A list that has a label, as a tree of NLTK."""
-
-    def __init__(self, label: str, items: Iterable[Any]) -> None:
-        super().__init__(items)
-        self._label = label
-
-    def __str__(self) -> str:
-        return f"({self._label} {' '.join(map(str, self))})"
-
-
-def test_a_list_whose_text_has_more_than_its_items_is_that_text() -> None:
-    tree = Tree("S", [Tree("N", ["dogs"]), Tree("V", ["bark"])])
-    written = "(S (N dogs) (V bark))"
-    assert text_of(tree) == written
-    assert text_of([tree]) == f'["{written}"]'
-    assert written in text_of(pd.DataFrame({"tree": [tree]}))
-    assert text_of(type("Numbers", (list,), {"__str__": lambda _: "numbers"})([1, 2])) == "[1, 2]"

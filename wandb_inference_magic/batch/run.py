@@ -324,7 +324,7 @@ class BatchRun:
             self.results.report(*row.builder.reports)
             # An empty reply says nothing about the prompt.
             is_lasting = bool(why_flawed(reply) or reply.tool_calls)
-            raise InferenceError(why_empty(reply), cause="answer" if is_lasting else "reply", affects_all=False)
+            raise InferenceError(why_empty(reply), cause="answer" if is_lasting else "reply")
         return reply, reply.text if row.spec.schema is None else value
 
     def _take(self, row: RowCall, reply: Reply, answer: Any) -> None:

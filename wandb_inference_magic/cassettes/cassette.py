@@ -148,7 +148,7 @@ class Cassette:
         count = len(self._exchanges)
         text = f"{self.path.name}, {counted(count, 'exchange')}"
         if self._failure is not None:
-            return f"{text}; it is not recorded any more: {self._failure.why or self._failure.what}"
+            return f"{text}; it is not recorded any more: {(self._failure.why or self._failure.what).rstrip('.')}"
         return f"{text}; {self._damage()}" if self._damaged and self.replays else text
 
     def _damage(self) -> str:

@@ -97,8 +97,14 @@ class Exchange:
 
 
 def key_of(endpoint: str, path: str, request: Any) -> str:
-    """Return a digest of a whole request: the same for two equal requests."""
-    request_text = json.dumps([endpoint, path, without_call_ids(with_whole_numbers(request))], sort_keys=True)
+    """Return a digest of a whole request: the same for two equal requests, whether or not they ask for token counts.
+
+    Some services refuse to be asked, in a form that is not recorded.
+    """
+    asked = without_call_ids(with_whole_numbers(request))
+    if isinstance(asked, dict):
+        asked = {name: value for name, value in asked.items() if name != "stream_options"}
+    request_text = json.dumps([endpoint, path, asked], sort_keys=True)
     return sha256(request_text.encode()).hexdigest()
 
 

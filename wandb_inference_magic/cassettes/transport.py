@@ -23,6 +23,7 @@ from ..concurrency import wait
 from ..config import port_of
 from ..errors import InferenceError
 from ..failures import ServiceError, would_refuse_again
+from ..messages import chosen_names
 from ..replies import ReplyBuilder, Timing, without_reasoning
 from ..text import json_or_none, without_query_secrets
 from .file import Event, Exchange, header_text, without_pictures
@@ -246,7 +247,9 @@ class _Recording(PassedBody):
             else:
                 events = tuple(self._events)
         status = self._response.status_code
-        if status >= 300 and not would_refuse_again(status, b"".join(self._pieces)):
+        body = self._requested[2]
+        names = chosen_names(body) if isinstance(body, dict) else ()
+        if status >= 300 and not would_refuse_again(status, b"".join(self._pieces), names):
             self._is_good = False
         if self._is_good and (events or document is not None):
             self._timing.failure = self._add(

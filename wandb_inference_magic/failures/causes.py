@@ -67,6 +67,8 @@ class ErrorForm:
         Whether the messages have more tokens than the model's context, or the service, has room for.
     is_too_many : bool
         Whether the service takes no further request for now, whatever is in it.
+    is_of_prompt : bool
+        Whether the service refuses this prompt for what it says.
     """
 
     cause: Cause
@@ -81,6 +83,7 @@ class ErrorForm:
     unless_retry_after: bool = False
     is_too_long: bool = False
     is_too_many: bool = False
+    is_of_prompt: bool = False
 
     def fits(self, status: int | None, text: str, places: Mapping[str, bool], *, asks_to_wait: bool) -> bool:
         """Return whether this row describes an error. `places` says which values of `at` apply."""
@@ -149,8 +152,8 @@ _TIMED_OUT: Final = (
 )
 _NOT_FETCHED: Final = (
     r"time-?out (while|when|during) (downloading|fetching|loading|retrieving)"
-    r"|(download|fetch|load|retrieve|retrieving)(ing)? .{0,300}"
-    r"(timed out|server disconnected|connection reset|reset by peer|(status( code)?:?|:) (408|429|5\d\d)\b)"
+    r"|\b(download|fetch|load|retriev)\w* .{0,40}\b(image|picture|file|media|audio|video|url|https?:).{0,300}"
+    r"(timed out|server disconnected|connection reset|reset by peer|(:|status|code) (408|429|5\d\d)\b(?! \w))"
 )
 # What a service says where it needs the reasoning back, and an assistant's message has none.
 REASONING_IS_MISSING: Final = (
@@ -203,6 +206,7 @@ CAUSES: Final = (
         r"|prohibited[_ ](content|words)|content exists risk|censorship|prompt injection|pii detected|敏感内容"
         r"|(prompt|response) blocked due to|violat\w+ .{0,40}(guideline|us(e|age) polic|terms of)|policy_violation",
         affects_all=False,
+        is_of_prompt=True,
     ),
     ErrorForm(
         "refused",

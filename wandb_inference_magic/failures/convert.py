@@ -118,13 +118,16 @@ def refused_request(failure: APIStatusError | ServiceError) -> str:
     return "" if status in NOT_OF_REQUEST else body.message
 
 
-def would_refuse_again(status: int, data: bytes) -> bool:
+def would_refuse_again(status: int, data: bytes, names: Collection[str]) -> bool:
     """Return whether a service that answered a chat with this status and body would refuse the same request again.
+
+    `names` are those of `FailureContext`.
 
     Not where it was busy or starting, and not where it refused the key, the account or the address.
     """
     body = read_error(data.decode("utf-8", "replace"))
-    form = _form_of(_status_behind(status, body), body, body.message, {"": True, "page": body.is_page})
+    said = _without_names(body.message, names)
+    form = _form_of(_status_behind(status, body), body, said, {"": True, "page": body.is_page})
     is_of_prompt = form.cause == "refused" and form.affects_all is False
     return form.waits is None and (
         is_of_prompt or (form.cause in ("request", "model") and form.affects_all is not True)
@@ -173,7 +176,8 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
         waits=form.waits,
         affects_all=affects_all,
     )
-    error.generated, error.is_too_long, error.is_too_many = body.generated, form.is_too_long, form.is_too_many
+    error.generated, error.is_of_prompt = body.generated, form.is_of_prompt
+    error.is_too_long, error.is_too_many = form.is_too_long, form.is_too_many
     if context.model and body.generated is None:
         error.refuses_format = refuses_format(
             form, status, re.sub(rf"(?<!\w){re.escape(context.model)}(?!\w)", "", said)
@@ -184,7 +188,12 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
 def _without_names(message: str, names: Collection[str]) -> str:
     """Return a message without the names of the user's that it quotes: these can have any words."""
     chosen = "|".join(sorted(map(re.escape, filter(None, names)), key=len, reverse=True))
-    return re.sub(rf"(?<=['\"`])({chosen})(?=['\"`])|(?<=: )({chosen})(?=\W|$)", "NAME", message) if chosen else message
+    if not chosen:
+        return message
+    message = re.sub(rf"(?<=['\"`])({chosen})(?=['\"`])", "NAME", message)
+    return re.sub(
+        rf"(?i)\b((?:supplied|argument|parameter|field|property|option)s?: )({chosen})(?!\w)", r"\1NAME", message
+    )
 
 
 def _form_of(

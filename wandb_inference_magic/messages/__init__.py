@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         JSON_ONLY,
         REPLY_TOKENS,
         PreparedRequest,
+        chosen_names,
         reply_limit,
         tokens_outside_messages,
         without_json_mode,

@@ -146,7 +146,9 @@ def _is_made_by_library(kind: Any, text: str) -> bool:
         # `dataclass` wraps the method, and attrs compiles it.
         made_in = getattr(getattr(method, "__code__", None), "co_filename", "")
         return hasattr(method, "__wrapped__") or made_in.startswith("<attrs generated")
-    return str(getattr(method, "__module__", "")).startswith("pydantic.")
+    if getattr(method, "__objclass__", None) is SimpleNamespace:
+        return True
+    return str(getattr(method, "__module__", "")).partition(".")[0] in ("pydantic", "argparse")
 
 
 def _walk(values: Iterable[Any]) -> Iterator[Any]:
@@ -179,7 +181,10 @@ def _parts_sent(value: Any) -> Iterable[Any]:
     if is_container(value):
         return value.values() if isinstance(value, Mapping) else value
     kind = type(value)
+    if _is_namespace(value):
+        return vars(value).values()
     names = _field_names(value) if hasattr(kind, "model_dump") else [one.name for one in _described(kind)]
+    names += _other_names(kind) or ()
     return (getattr(value, name, None) for name in names)
 
 
@@ -205,13 +210,17 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
     elif callable(getattr(kind, "_asdict", None)):
         own = getattr(value, "_fields", ())  # results of SciPy have others, some of them private
         return {name: one for name, one in value._asdict().items() if name in own or not name.startswith("_")}
-    elif isinstance(value, SimpleNamespace) or is_instance(value, "argparse.Namespace"):
+    elif _is_namespace(value):
         return dict(vars(value))
     elif isinstance(value, tuple) and hasattr(value, "__fields__") and hasattr(kind, "asDict"):
         # A row of Spark or Databricks.
         return dict(zip(value.__fields__, value, strict=True))
     elif hasattr(kind, "__attrs_attrs__"):
         names = [one.name for one in kind.__attrs_attrs__]
+    elif isinstance(value, tuple) and hasattr(kind, "n_sequence_fields"):
+        # A result of the system. Not all of its fields are items.
+        reduced: Any = value.__reduce__()
+        return {**{name: getattr(value, name) for name in kind.__match_args__}, **reduced[1][1]}
     elif (own := _other_names(kind)) is not None:
         names = [*own]
     elif is_instance(getattr(kind, "__mapper__", None), "sqlalchemy.orm.Mapper"):
@@ -219,17 +228,19 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
         if not private and (kind.__str__, kind.__repr__) != (object.__str__, object.__repr__):
             return None
     else:
-        is_row = kind.__name__ in _ROWS and callable(getattr(kind, "keys", None)) and not isinstance(value, Mapping)
-        return dict(zip(value.keys(), value, strict=True)) if is_row else None
+        is_row = kind.__name__ in _ROWS and all(hasattr(kind, name) for name in ("keys", "__getitem__"))
+        return {name: value[name] for name in value.keys()} if is_row else None  # noqa: SIM118
     left_out = frozenset[str]() if private else private_fields(kind)
     return {name: getattr(value, name, None) for name in names if name not in left_out}
 
 
 def _other_names(kind: Any) -> Iterable[str] | None:
-    """Return the names of the fields of a class of msgspec, of pydantic 1, or of Python's results of the system."""
-    if issubclass(kind, tuple):
-        return kind.__match_args__ if hasattr(kind, "n_sequence_fields") else None
+    """Return the names of the fields of a class of msgspec or of pydantic 1; None for any other."""
     return kind.__fields__ if _is_of_pydantic_1(kind) else getattr(kind, "__struct_fields__", None)
+
+
+def _is_namespace(value: Any) -> bool:
+    return isinstance(value, SimpleNamespace) or is_instance(value, "argparse.Namespace")
 
 
 def _is_of_pydantic_1(kind: type) -> bool:
@@ -258,18 +269,9 @@ def is_container(value: object) -> bool:
     is a part of its rows.
     """
     if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
-        return type(value) in (dict, list, tuple, set) or not (is_opaque_tuple(value) or _says_more(value))
+        return not is_opaque_tuple(value)
     has_items = isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
     return (has_items and not hasattr(type(value), "_repr_html_")) or has_named_columns(type(value))
-
-
-def _says_more(value: object) -> bool:
-    """Return whether the text of a list or a set has what its items have not, as the labels of a tree of NLTK."""
-    if isinstance(value, dict | tuple) or not getattr(value, "__dict__", None):
-        return False
-    kind = type(value)
-    texts = (next(one for one in kind.__mro__ if name in vars(one)) for name in ("__str__", "__repr__"))
-    return any(one.__module__ not in ("builtins", "collections") for one in texts)
 
 
 def has_named_columns(kind: Any) -> bool:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 REPLY_TOKENS: Final = 4096
 LIMIT_NAMES: Final = ("max_tokens", "max_completion_tokens")
 MAX_REPLIES: Final = 1000
+# The names in the body of a request that are not the user's.
+_OWN_NAMES: Final = ("model", "messages", "tools", "stream", "stream_options", "response_format")
 JSON_MODE: Final = {"type": "json_object"}
 JSON_ONLY: Final = "Answer with JSON only, without any words around it."
 # Whether `--format json` has added JSON mode to the request of this context. Cassettes recorded by version 0.1.0 have
@@ -67,9 +69,8 @@ class PreparedRequest:
 
     @property
     def chosen_names(self) -> frozenset[str]:
-        """The names in it that the user has chosen: of tools, of fields in schemas, of parameters without an option."""
-        names = {one["function"]["name"] for one in self.body.get("tools", ())} | {*self.body.get("extra_body", {})}
-        return frozenset(names | _property_names([self.body.get("tools"), self.body.get("response_format")]))
+        """The names in it that the user has chosen, as `chosen_names` says."""
+        return chosen_names(self.flat_body)
 
     @property
     def prompt_tokens(self) -> int:
@@ -171,6 +172,17 @@ def _prompts_in(prompt: object) -> int:
 
 def _is_limit(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def chosen_names(body: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names in the body of a request that are the user's: of tools, fields of schemas, and parameters."""
+    parts = [body.get("tools"), body.get("response_format")]
+    return frozenset(_property_names(parts) | _tool_names(body.get("tools")) | (body.keys() - _OWN_NAMES))
+
+
+def _tool_names(tools: object) -> set[str]:
+    functions = [one.get("function") for one in tools if isinstance(one, dict)] if isinstance(tools, list) else []
+    return {str(one.get("name")) for one in functions if isinstance(one, dict)}
 
 
 def _property_names(schema: Any) -> set[str]:

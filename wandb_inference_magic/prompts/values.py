@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar, cast
 
 from ..errors import InferenceError, describe_exception as describe_failure, quoted, users_failures
 from ..imports import is_instance, loaded
-from ..messages import is_container, public_items, record_fields, shows_private_fields
+from ..messages import is_container, is_opaque_tuple, public_items, record_fields, shows_private_fields
 from ..text import is_missing, python_of, str_of, unwrapped
 from . import charts, describe_frames as frames, images
 from .files import (
@@ -167,7 +167,7 @@ def _(value: Whole) -> str | Image:
 
 @_register(dict, list, tuple, set, frozenset, deque)
 def _json(value: object, *, is_limited: bool = True) -> str | Image:
-    if isinstance(value, list | tuple | set | frozenset | deque) and not is_container(value):
+    if is_opaque_tuple(value):
         return describe_object(value)
     image = images.image_from_panels(value) or images.image_from_record(value)
     if image is not None:
