@@ -76,6 +76,11 @@ def test_json_is_found_in_a_reply(text: str, value: Any) -> None:
     assert read_json(text) == value
 
 
+def test_a_block_that_names_json_comes_before_one_that_names_nothing() -> None:
+    assert read_json('```json\n{"a": 2}\n```\nwhere the version is\n```\n3\n```') == {"a": 2}
+    assert read_json("The set {1, 2} maps to [1, 2, 3,]") == [1, 2, 3]
+
+
 @pytest.mark.parametrize("piece", ["[", "{", '["\n', "[a]: ", "`[`", "- [\n"])
 def test_json_is_looked_for_in_linear_time(piece: str) -> None:
     """With quadratic time this test would take minutes."""

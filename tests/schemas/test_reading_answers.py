@@ -419,3 +419,17 @@ def test_any_answer_is_read_or_reported_as_a_mismatch(answer: str) -> None:
             schema_of(kind).read(answer)
         except Mismatch as mismatch:
             assert mismatch.problems
+
+
+def test_a_field_that_is_named_like_a_wrapping_is_a_field() -> None:
+    class Run(BaseModel):
+        title: str = "t"
+        year: int = 0
+        parameters: dict[str, float] = {}
+
+    with pytest.raises(Mismatch, match="year"):
+        schema_of(Run).read('{"title": "x", "year": "unknown", "parameters": {"lr": 0.1}}')
+
+
+def test_a_brace_in_the_text_hides_no_list() -> None:
+    assert schema_of(list[str]).read("For {name}, the tags are ['a', 'b']") == ["a", "b"]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # and read names such as Nan.
 _NO_NUMBER: Final = re.compile(r"[+\u2010\u2011\u2212-]?0\d|.*_|\+\d{7}|\d+[eE]\d|[+-]?[a-zA-Z]")
 _DECIMAL_COMMA: Final = re.compile(r"[+\u2010-\u2013\u2212-]?(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))")
-# The language of a code block that can be JSON; it may name none.
-_JSON: Final = re.compile(r"json|$", re.IGNORECASE)
+# The language of a code block that is JSON.
+_JSON: Final = re.compile("json", re.IGNORECASE)
 # How a table's cell says, in a column of numbers, that there is none.
 _NO_VALUE: Final = frozenset(("", "-", "\N{EN DASH}", "\N{EM DASH}", "n/a", "na", "nan", "none", "null"))
 
@@ -71,30 +71,32 @@ def json_in(text: str) -> Any:
     found = text.strip().removeprefix("\ufeff")
     text = with_backslashes(found)
     problem: ValueError | None = None
-    candidates = _with_json(text)
-    for candidate in candidates:
-        try:
-            return read_json_text(candidate)
-        except ValueError as error:
-            problem = problem or error
-    for candidate in candidates if found == text else _with_json(found):
-        with suppress(ValueError):
-            return read_loose_json(candidate.strip())
+    parts = _with_json(text)
+    for candidates, as_written in zip(parts, parts if found == text else _with_json(found), strict=True):
+        for candidate in candidates:
+            try:
+                return read_json_text(candidate)
+            except ValueError as error:
+                problem = problem or error
+        for candidate in as_written:
+            with suppress(ValueError):
+                return read_loose_json(candidate.strip())
     for value in deque(filter(_has_object, json_values(text)), maxlen=1) or deque(json_values(text), maxlen=1):
         return value
     raise problem or ValueError("it is empty")
 
 
-def _with_json(text: str) -> list[str]:
-    """Return the parts of a text that may be JSON."""
+def _with_json(text: str) -> tuple[list[str], list[str]]:
+    """Return the parts of a text that may be JSON, and those that are read only if none of these is."""
     spans = sorted((text.find(opening), text.rfind(closing) + 1) for opening, closing in ("{}", "[]"))
     outermost = [text[start:end] for start, end in spans if 0 <= start < end]
     # Beside an object, brackets are the number of a source, a check box or a word.
-    outermost = [one for one in outermost if "{" in one] or outermost
+    first = [one for one in outermost if "{" in one] or outermost
     blocks = code_blocks(text)[::-1]
     of_json = [one.text for one in blocks if _JSON.match(one.language)]
-    others = [one.text for one in blocks if not _JSON.match(one.language)]
-    return [text, *of_json, *outermost, *others]
+    unnamed = [one.text for one in blocks if not one.language]
+    others = [one.text for one in blocks if one.language and not _JSON.match(one.language)]
+    return [text, *of_json, *unnamed, *first, *others], [one for one in outermost if one not in first]
 
 
 def _has_object(value: Any) -> bool:

@@ -182,10 +182,9 @@ def _parts_sent(value: Any) -> Iterable[Any]:
         return value.values() if isinstance(value, Mapping) else value
     kind = type(value)
     if _is_namespace(value):
-        return vars(value).values()
+        return [*vars(value).values()]
     names = _field_names(value) if hasattr(kind, "model_dump") else [one.name for one in _described(kind)]
-    names += _other_names(kind) or ()
-    return (getattr(value, name, None) for name in names)
+    return (getattr(value, name, None) for name in (*names, *(_other_names(kind) or ())))
 
 
 def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:

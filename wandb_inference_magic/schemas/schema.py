@@ -7,7 +7,7 @@ import json
 import re
 import typing
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import UnionType
@@ -148,11 +148,14 @@ class Schema:
                 unfit.append(error)
         # Models put the answer into a list, under one key, beside a name as the arguments of a call, or in the schema.
         # The schema itself, repeated, is no answer.
-        tried: list[Any] = [self.json_schema.get("properties")]
+        own = self.json_schema.get("properties", {})
+        tried: list[Any] = [own]
         fitting: list[Any] = []
-        inner = [*map(_held_in, values)]
-        for held in (*inner, *map(_held_in, inner)):
-            if held is not None and held not in tried:
+        inner = [_held_in(one, own) for one in values]
+        for held in (*inner, *(_held_in(one, own) for one in inner)):
+            # One without any of the fields could only fit by their defaults.
+            is_other = isinstance(held, dict) and own and held.keys().isdisjoint(own)
+            if held is not None and held not in tried and not is_other:
                 tried.append(held)
                 with suppress(RecursionError, Mismatch):
                     fitting.append(self.check(held))
@@ -165,10 +168,10 @@ class Schema:
         return value[self.wrapped] if is_wrapped else value
 
 
-def _held_in(value: Any) -> Any:
-    """Return the one value that another one holds, if that is only a wrapping; else None."""
+def _held_in(value: Any, own: Collection[str]) -> Any:
+    """Return the one value that another one holds, if that is only a wrapping, no field of its `own`; else None."""
     if isinstance(value, dict):
-        holders = list(value) if len(value) == 1 else [one for one in _HOLDERS if one in value]
+        holders = list(value) if len(value) == 1 else [one for one in _HOLDERS if one in value and one not in own]
         held = value[holders[0]] if holders else None
     else:
         held = value[0] if isinstance(value, list) and len(value) == 1 else None
