@@ -152,7 +152,8 @@ _TIMED_OUT: Final = (
 )
 _NOT_FETCHED: Final = (
     r"time-?out (while|when|during) (downloading|fetching|loading|retrieving)"
-    r"|\b(download|fetch|load|retrieve|retrieving)\w* .{0,40}\b(image|picture|file|media|audio|video|url|https?:).{0,300}"
+    r"|\b(download|fetch|load|retrieve|retrieving)\w* .{0,40}"
+    r"\b(image|picture|file|media|audio|video|url|https?:).{0,300}"
     r"(timed out|server disconnected|connection reset|reset by peer|(:|status|code) (408|429|5\d\d)\b(?! \w))"
 )
 # What a service says where it needs the reasoning back, and an assistant's message has none.
