@@ -180,7 +180,7 @@ def test_the_output_of_the_engine_is_the_reason_if_it_does_not_start(tmp_path: P
             print(error)
         """
     )
-    assert done.stdout.startswith("The practice model did not start. this engine needs AVX2 Check that"), done.stderr
+    assert done.stdout.startswith("The practice model did not start. this engine needs AVX2. Check that"), done.stderr
 
 
 def test_other_weights_can_be_used(tmp_path: Path) -> None:
