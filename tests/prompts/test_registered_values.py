@@ -137,6 +137,16 @@ print(as_prompt(value), render("{{{{ [x] }}}} {{{{ x | tojson }}}}", {{"x": valu
     assert "1.234" not in shown
 
 
+def test_less_of_a_container_within_another_one_is_json_too() -> None:
+    code = """
+from wandb_inference_magic import as_prompt
+from wandb_inference_magic.prompts import render
+as_prompt.register(dict, lambda value: {k: v for k, v in value.items() if k != 'pin'})
+print(render("{{ x }}; {{ x | tojson }}; {{ [x] }}", {"x": {"a": {"pin": 1, "b": {"pin": 2, "c": 3}}}}))
+"""
+    assert run_alone(code) == '{"a": {"b": {"c": 3}}}; {"a": {"b": {"c": 3}}}; [{"a": {"b": {"c": 3}}}]'
+
+
 def test_what_the_code_of_a_value_raises_is_one_error_from_python(api: ModuleType) -> None:
     figure = Figure()
     figure.add_subplot().set_title(r"$\badcmd{x$")

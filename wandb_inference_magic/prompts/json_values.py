@@ -33,6 +33,13 @@ ARRAYS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class Less:
+    """A container that takes the place of another one of its kind: the user's function has left something out."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Forms:
     """What becomes of the values in a container, by `values.py`, which converts containers too.
 
@@ -41,7 +48,7 @@ class Forms:
     is_plain : callable
         Whether the values of a class have the form that JSON has for them.
     custom : callable
-        `custom_prompt`.
+        Returns what `custom_prompt` returns, or a Less.
     converter : callable
         `converter_of`.
     record : callable
@@ -51,7 +58,7 @@ class Forms:
     """
 
     is_plain: Callable[[type], bool]
-    custom: Callable[..., str | Image | None]
+    custom: Callable[..., str | Image | Less | None]
     converter: Callable[[type], Callable[..., str | Image] | None]
     record: Callable[[Any], dict[str, Any] | None]
     whole: Callable[[Any], str | Image]
@@ -125,6 +132,8 @@ class JsonValues:
         if type(value) is list and self._forms.is_plain(list):  # most are
             return self._of_items(value)
         shown = value if isinstance(value, Image) else self._forms.custom(value, is_data=self._is_data)
+        if isinstance(shown, Less):
+            return self._by_its_kind(shown.value)
         if shown is not None or (shown := images.image_from_record(value)) is not None:
             return self._text_of(shown)
         return self._by_its_kind(value)

@@ -40,7 +40,7 @@ from .files import (
     no_readable_form,
 )
 from .images import IN_TEXT, Image, TextOfImages
-from .json_values import ARRAYS, MAX_ITEMS, Forms, JsonValues, is_list
+from .json_values import ARRAYS, MAX_ITEMS, Forms, JsonValues, Less, is_list
 from .value_spans import CutText
 
 Converter = Callable[..., str | Image]
@@ -310,7 +310,11 @@ def to_prompt(value: object) -> str | Image:
     convert = as_prompt.dispatch(type(value))
     if convert is _ANY and type(value) in (int, float, bool) and not is_missing(value):
         return str_of(value)
-    shown: object = convert(value)
+    return _form_of(value, convert, convert(value))
+
+
+def _form_of(value: object, convert: Converter, shown: object) -> str | Image:
+    """Return what stands for a value, for which its function has returned `shown`."""
     if convert in _OURS or isinstance(shown, str | Image):
         return shown  # type: ignore[return-value]
     if shown is not None and type(shown) is not type(value):
@@ -337,6 +341,16 @@ def custom_prompt(value: object, *, is_data: bool = False) -> str | Image | None
     """Return what the user registered for the type of a value, or its class has for prompts; None for any other."""
     convert = as_prompt.dispatch(type(value))
     return _from_ai_repr(value, is_data=is_data) if convert in _OURS else to_prompt(value)
+
+
+def _custom_part(value: object, *, is_data: bool = False) -> str | Image | Less | None:
+    """Return what `custom_prompt` returns or, of a container, the one of its kind that the user's function returned."""
+    convert = as_prompt.dispatch(type(value))
+    if convert in _OURS:
+        return _from_ai_repr(value, is_data=is_data)
+    shown: object = convert(value)
+    is_less = type(shown) is type(value) and is_container(shown)
+    return Less(shown) if is_less else _form_of(value, convert, shown)
 
 
 def in_place_of_str(value: object) -> str | Image | None:
@@ -368,7 +382,7 @@ def _of_other_package(kind: Any) -> Converter | None:
 # Asked of each value in a container.
 _FORMS: Final = Forms(
     is_plain=lambda kind: as_prompt.dispatch(kind) in _OURS,
-    custom=custom_prompt,
+    custom=_custom_part,
     converter=converter_of,
     record=_record_of,
     whole=whole_prompt,
