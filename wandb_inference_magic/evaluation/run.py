@@ -215,9 +215,13 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             raise cannot_start(f"No row has a value in {spec.truth!r}.", "Fill in the right answer of some rows.")
         self._scores = Scores(spec, self._known)
         super().__init__(command, tasks_of(spec, self._known), magic="wbeval", use_cache=use_cache)
-        images = _images_in(self.runs, ROWS_WITH_IMAGES * spec.samples)
-        # A request to the judge: it cannot be refused after the candidates are paid for.
-        self._judging = None if spec.judge is None else request_to_judge(command, spec.judge, self.runs[0], images)
+        try:
+            images = _images_in(self.runs, ROWS_WITH_IMAGES * spec.samples)
+            # A request to the judge: it cannot be refused after the candidates are paid for.
+            self._judging = None if spec.judge is None else request_to_judge(command, spec.judge, self.runs[0], images)
+        except BaseException:
+            self.close()
+            raise
         if self._judging is not None:
             self._check_budget_with(self._judging)
         self._scores.start(self.runs)
