@@ -175,7 +175,6 @@ async def stream_chat(
         try:
             async with aclosing(_exchange(client, sent, builder, adds_limit=limit is not None)) as chunks:
                 async for chunk in chunks:
-                    kept[body["model"]] = changes
                     yield chunk
         except (openai.APIStatusError, ServiceError) as error:
             change = None if builder.has_begun else _change_for(error, sent)
@@ -185,6 +184,7 @@ async def stream_chat(
             # Behind a gateway, the next service of a model may want what the one before refused.
             changes = (*(one for one in changes if one is not _OPPOSITE.get(change)), change)
         else:
+            kept[body["model"]] = changes
             return
 
 

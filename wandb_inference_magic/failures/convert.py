@@ -121,17 +121,14 @@ def refused_request(failure: APIStatusError | ServiceError) -> str:
 def would_refuse_again(status: int, data: bytes, names: Collection[str]) -> bool:
     """Return whether a service that answered a chat with this status and body would refuse the same request again.
 
-    `names` are those of `FailureContext`.
-
-    Not where it was busy or starting, and not where it refused the key, the account or the address.
+    Not where it was busy or starting, and not where it refused the key, the account or the address. `names` are those
+    of `FailureContext`.
     """
     body = read_error(data.decode("utf-8", "replace"))
     said = _without_names(body.message, names)
     form = _form_of(_status_behind(status, body), body, said, {"": True, "page": body.is_page})
-    is_of_prompt = form.cause == "refused" and form.affects_all is False
-    return form.waits is None and (
-        is_of_prompt or (form.cause in ("request", "model") and form.affects_all is not True)
-    )
+    is_of_request = form.cause in ("request", "model") and form.affects_all is not True
+    return form.waits is None and (is_of_request or form.is_of_prompt)
 
 
 def _of_reply(failure: ServiceError, context: FailureContext) -> InferenceError:

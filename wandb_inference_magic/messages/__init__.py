@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         REPLY_TOKENS,
         PreparedRequest,
         chosen_names,
+        property_names,
         reply_limit,
         tokens_outside_messages,
         without_json_mode,

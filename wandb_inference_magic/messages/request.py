@@ -177,7 +177,7 @@ def _is_limit(value: object) -> TypeGuard[float]:
 def chosen_names(body: Mapping[str, Any]) -> frozenset[str]:
     """Return the names in the body of a request that are the user's: of tools, fields of schemas, and parameters."""
     parts = [body.get("tools"), body.get("response_format")]
-    return frozenset(_property_names(parts) | _tool_names(body.get("tools")) | (body.keys() - _OWN_NAMES))
+    return property_names(parts) | _tool_names(body.get("tools")) | (body.keys() - _OWN_NAMES)
 
 
 def _tool_names(tools: object) -> set[str]:
@@ -185,14 +185,11 @@ def _tool_names(tools: object) -> set[str]:
     return {str(one.get("name")) for one in functions if isinstance(one, dict)}
 
 
-def _property_names(schema: Any) -> set[str]:
-    """Return the names of all properties in a JSON schema, or in what has one."""
-    if isinstance(schema, list):
-        return {name for one in schema for name in _property_names(one)}
-    if not isinstance(schema, Mapping):
-        return set()
-    own = schema.get("properties")
-    return {*(own if isinstance(own, Mapping) else ()), *_property_names(list(schema.values()))}
+def property_names(schema: Any) -> frozenset[str]:
+    """Return the names of all properties in a JSON schema, at any depth."""
+    inner = schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ()
+    own = schema.get("properties") if isinstance(schema, Mapping) else None
+    return frozenset(own if isinstance(own, Mapping) else ()).union(*map(property_names, inner))
 
 
 def tokens_outside_messages(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, describe_exception, did_you_mean, quoted, shortened, users_failures
 from ..libraries import check_libraries
-from ..messages import inner_json, json_in
+from ..messages import inner_json, json_in, property_names
 from ..text import as_json, json_values, read_json_text, with_backslashes
 from .annotations import has_quoted_name, is_annotation
 from .short_form import annotation_of
@@ -23,7 +23,6 @@ from .validation import (
     compile_reader,
     copy_without,
     misread_values,
-    property_names,
     read_in_any_form,
 )
 

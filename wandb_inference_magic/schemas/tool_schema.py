@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, g
 
 from ..errors import InferenceError, quoted
 from ..imports import is_instance
+from ..messages import property_names
 from ..text import as_json, in_order
 from .docstrings import read_docstring, target_of
-from .validation import copy_without, misread_values, property_names, read_in_any_form
+from .validation import copy_without, misread_values, read_in_any_form
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -381,13 +381,6 @@ def _meant_of(value: Any, allowed: Sequence[Any]) -> list[Any]:
     return [one for one, truth in zip(allowed, truths, strict=True) if truth is said is not None]
 
 
-def property_names(schema: Any) -> frozenset[str]:
-    """Return the names of all properties in a JSON schema, at any depth."""
-    inner = schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ()
-    own = schema.get("properties") if isinstance(schema, Mapping) else None
-    return frozenset(own if isinstance(own, Mapping) else ()).union(*map(property_names, inner))
-
-
 def with_missing_nulls(value: Any, error: ValidationError, names: frozenset[str]) -> Any:
     """Return a copy of a value with null for each field that is missing. None if something else is wrong with it.
 
