@@ -7,7 +7,7 @@ from html import unescape
 from time import process_time
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 from inert import HOSTILE, assert_inert, parsed
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
@@ -54,6 +54,13 @@ def test_hostile_markdown_is_inert(text: str) -> None:
     assert_inert(sanitize_markdown(text))
 
 
+@pytest.mark.parametrize("text", ["$$$$", "$$ $$", "$$$$\nx<y\n$$$$", "\n".join(["$$\n<img src=x>\n$$"] * 3)])
+@pytest.mark.parametrize("glue", ["", "\n", "\n\n"])
+def test_dollars_in_a_row_are_no_formula(text: str, glue: str) -> None:
+    assert_inert(sanitize_markdown(glue.join([text] * 3)))
+
+
+@example(["$$\n<img src=x>\n$$"] * 3)
 @given(
     st.lists(
         st.sampled_from([*HOSTILE, "\n", "\n\n", " ", "`", "```\n", "$", "> ", "- ", "|", "\\", "]", "(", "{=html}"]),

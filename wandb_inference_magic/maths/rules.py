@@ -155,7 +155,8 @@ def _closing_line(state: StateBlock, start: int, end: int, opener: str) -> int |
         if closer in (before := inner.removesuffix(closer)) or "$$" in before:
             return None
         if before != inner:
-            return number
+            # Four dollars are no formula: Pandoc would look for the end of one below them.
+            return None if number == start and opener == "$$" and not before.strip() else number
     # Maths may stay open only in a text that may still grow.
     may_grow = state.env.get("may_grow", False) and end == state.lineMax
     return end if may_grow else None
