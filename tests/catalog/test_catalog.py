@@ -373,3 +373,21 @@ def test_large_and_tiny_figures_are_formatted_for_people() -> None:
 
 def test_more_cached_tokens_than_tokens_do_not_lower_the_cost_below_zero() -> None:
     assert Price(2.0, 4.0, 1.0).cost(100, 0, 1_000) == pytest.approx(100 * 1.0 / 1e6)
+
+
+def test_a_catalog_is_its_models_and_its_text_lists_them() -> None:
+    feed = read_modelsdev(FEED)
+    catalog = join(["a/one", "b/\x1b[31mtwo"], feed, snapshot(), notes=["The feed is old."])
+    assert [model.id for model in catalog] == ["a/one", "b/\x1b[31mtwo"]
+    assert len(catalog) == 2
+    assert "a/one" in catalog
+    assert catalog.models[0] in catalog
+    assert "One" not in catalog
+    assert repr(catalog).split("\n") == [
+        "2 models:",
+        "a/one · 131k · $1.50/3.00",
+        "b/two",
+        "The feed is old.",
+        f"Facts: {catalog.as_of}.",
+    ]
+    assert repr(join([], None, None)) == "0 models"

@@ -6,12 +6,13 @@ The service counts cached tokens among those of the prompt (2026-10-07).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Final
 
 from ..errors import InferenceError, did_you_mean, near_names, shortened
+from ..text import counted, safe_plain
 from .ids import SORTS, is_lora, least_context
 
 
@@ -67,7 +68,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The models of an endpoint.
+    """The models of an endpoint. It can be iterated, and its text lists them.
 
     `live` says whether the list is the endpoint's current one. `as_of` says where the facts come from. `note` says
     what was not available.
@@ -78,6 +79,23 @@ class Catalog:
     as_of: str = ""
     note: str = ""
     replacements: Mapping[str, str] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self.models)
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    def __contains__(self, model: object) -> bool:
+        """Return whether the endpoint has a model, given itself or by its id."""
+        return any(model in (one, one.id) for one in self.models)
+
+    def __repr__(self) -> str:
+        """Return a line for each model, and below them where the facts come from."""
+        lines = [" · ".join(filter(None, (model.id, format_short(model)))) for model in self.models]
+        source = f"Facts: {self.as_of}." if self.as_of else ""
+        lines = [f"{counted(len(self), 'model')}{':' * bool(lines)}", *lines, self.note, source]
+        return safe_plain("\n".join(filter(None, lines)))
 
     def find(self, id: str) -> Model | None:
         """Return the model with that id. Ids are case-sensitive."""
