@@ -108,6 +108,17 @@ def test_a_conversation_is_rendered_as_its_replies_are(terminal: Terminal, servi
         assert mark not in shown
 
 
+def test_a_conversation_is_shown_without_the_keys_in_it(terminal: Terminal, service: Service) -> None:
+    terminal.run("import os; os.environ['COREWEAVE_API_KEY'] = key = 'k0123456789' * 2")
+    service.always = Streamed(["It is k0123456789k0123456789."])
+    terminal.run("%wbchat -s 'Look at {{ key }}.' What is {{ key }}?")
+    assert "k0123456789" in str(service.last.body)
+    shown = terminal.run("%wbthread --show")
+    assert "System: Look at (hidden)." in shown
+    assert "Turn 1: What is (hidden)?" in shown
+    assert "k0123456789" not in shown
+
+
 def test_the_last_lines_of_the_reasoning_are_shown_while_the_model_thinks(terminal: Terminal, service: Service) -> None:
     gate = Event()
     thoughts = [f"Thought {number} about it. " for number in range(60)]

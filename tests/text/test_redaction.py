@@ -99,13 +99,34 @@ def test_an_error_contains_no_key_in_any_encoding(written: str) -> None:
         ("got b'Bearer abcdefgh12'", "got b'Bearer (hidden)'"),
         ("Proxy-Authorization: Basic dXNlcjpwYTU1", "Proxy-Authorization: (hidden)"),
         ("[(b'authorization', b'Basic abcdefghij')]", "[(b'authorization', b'(hidden)')]"),
-        ("No authorization, ask them", "No authorization, ask them"),
-        ("Bearer authentication is required", "Bearer authentication is required"),
-        ("write to https://h/help or me@h.example", "write to https://h/help or me@h.example"),
+        ("Authorization: 0123456789abcdef", "Authorization: (hidden)"),
+        ("http://user@h/x and https://u:80pa/ss@h", "http://(hidden)@h/x and https://(hidden)@h"),
+        ("'Basic dXNlcjpwYTU1'", "'Basic (hidden)'"),
     ],
 )
 def test_text_that_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:
     assert redacted(text, {}) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "write to https://h/help or me@h.example",
+        'headers = {"Authorization": f"Bearer {TOKEN}"}',
+        'headers = {"Authorization": "Bearer %s" % token2}',
+        "authorization = get_authorization(user1)",
+        "s.authorization = Settings.authorization2[0]",
+        "def send(authorization: str, proxy_authorization=None): ...",
+        "No authorization, ask them",
+        "Bearer authentication is required",
+        "Basic statistics101 and basic python3",
+        "pip install git+https://github.com/org/repo@main",
+        "https://unpkg.com:443/react@18, https://medium.com/@someone",
+        'f"https://h/v1?token={token}&x=1" or $HOST/?api_key=$API_KEY',
+    ],
+)
+def test_code_and_addresses_without_a_secret_stay(text: str) -> None:
+    assert redacted(text, {}) == text
 
 
 def test_a_long_text_of_addresses_is_processed() -> None:

@@ -182,13 +182,13 @@ def conversation_bundle(thread: Thread, allow_images_from: Collection[str] = ())
 
 
 def _columns(thread: Thread) -> list[Column]:
-    """Return the turns of a thread for a terminal, which renders the replies."""
+    """Return the turns of a thread for a terminal, which renders the replies. They have no keys of this process."""
     columns = [Column(f"System: {thread.system}", (), "")] if thread.turns and thread.system else []
     for number, (turn, system) in enumerate(zip(thread.turns, thread.systems_sent(), strict=True), 1):
         columns += [Column(f"System: {system}", (), "")] if system else []
         text, below = (turn.reply, []) if turn.answer is None else (reply_text(turn.answer), lines_below(turn.answer))
         columns.append(Column(f"Turn {number}: {turn.prompt_text}", (), text, below))
-    return columns
+    return [Column(without_keys(one.heading), (), without_keys(one.plain), one.below) for one in columns]
 
 
 def _one_line(text: str) -> str:

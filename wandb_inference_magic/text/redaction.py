@@ -35,19 +35,26 @@ KEY_VARIABLES: Final = ("WANDB_INFERENCE_API_KEY", "WANDB_API_KEY", "COREWEAVE_A
 ADDRESS_VARIABLES: Final = ("WANDB_BASE_URL", "WANDB_INFERENCE_BASE_URL", "WF_TRACE_SERVER_URL")
 
 # Patterns as text: `re` compiles each on its first use, which `%load_ext` does not wait for.
-# Up to the last `@` of a word: a password may hold any other character, including `@`.
-_USER_IN_ADDRESS: Final = r"(?i)\b([a-z][a-z0-9+.-]{0,20}:/{2,3})[^\s'\"<>]{0,2000}@"
+# Up to the last `@` of a word: a password may hold any other character, including `@`. A host with a path has none
+# before it: `https://unpkg.com/react@18`.
+_USER_IN_ADDRESS: Final = r"(?i)\b([a-z][a-z0-9+.-]{0,20}:/{2,3})(?![^\s'\"<>/@:]*(?::\d{1,5})?/)[^\s'\"<>]{0,2000}@"
 _SCHEME: Final = r"(?i)^(?:[a-z][a-z0-9+.-]*:)?/+"
+# Names in code are no secrets: `?token={token}`, `?token=$TOKEN`.
 _SECRET_IN_QUERY: Final = (
-    r"(?i)([?&;](?:[\w-]*(?:api[_-]?key|token|secret|password|signature)|key|auth|sig|pwd)=)[^&;#\s'\"<>]+"
+    r"(?i)([?&;](?:[\w-]*(?:api[_-]?key|token|secret|password|signature)|key|auth|sig|pwd)=)"
+    r"(?!\{|\$\{?[a-z_])[^&;#\s'\"<>]+"
 )
-# In a header, an option, a member of a dict or a pair in a list.
+# In a header, an option, a member of a dict or a pair in a list. Without a scheme, code names a value in the same way:
+# `authorization = get_token(user)`, `authorization: str`.
 _AUTHORIZATION: Final = (
     r"(?i)((?:proxy-)?authorization(?:\\?['\"]\s*[:=,]|\s*[:=])\s*(?:b(?=['\"]))?\\?['\"]?)"
-    r"(?:(?:bearer|basic)\s+)?[^\s'\",;\\]+"
+    r"(?:(?:bearer|basic)\s+(?![{%])|(?=[a-z._~+/=-]*\d)(?=[^\s'\",;\\]{8})(?![\w.]*[(\[{]))[^\s'\",;\\]+"
 )
-# A token has a digit: `Bearer authentication` is ordinary text.
-_TOKEN: Final = r"(?i)\b(bearer|basic)\s+(?=[a-z._~+/=-]*\d)[a-z0-9._~+/=-]{8,}"
+# A token has a digit: `Bearer authentication` is ordinary text. In base64 it also has capital letters.
+_TOKEN: Final = (
+    r"\b((?i:bearer)(?=\s+[A-Za-z._~+/=-]*\d)|(?i:basic)(?=\s+[A-Za-z+/]*\d)(?=\s+[a-z0-9+/]*[A-Z]))"
+    r"\s+[A-Za-z0-9._~+/=-]{8,}"
+)
 
 # The keys of this process. They are in closures so that a search of modules for strings does not find them.
 _remembered: Final[dict[int, Callable[[], str]]] = {}
