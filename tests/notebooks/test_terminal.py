@@ -108,15 +108,45 @@ def test_a_conversation_is_rendered_as_its_replies_are(terminal: Terminal, servi
         assert mark not in shown
 
 
-def test_a_conversation_is_shown_without_the_keys_in_it(terminal: Terminal, service: Service) -> None:
-    terminal.run("import os; os.environ['COREWEAVE_API_KEY'] = key = 'k0123456789' * 2")
-    service.always = Streamed(["It is k0123456789k0123456789."])
+def test_a_conversation_is_shown_without_the_keys_in_it(
+    environment: dict[str, str], service: Service, tmp_path: Path
+) -> None:
+    key = "k0123456789" * 2
+    settings = service.environment | {"TERM": "xterm", "WANDB_INFERENCE_API_KEY": key}
+    terminal = Terminal(environment | settings, tmp_path)
+    terminal.run("%load_ext wandb_inference_magic")
+    terminal.run("import os; key = os.environ['WANDB_INFERENCE_API_KEY']")
     terminal.run("%wbchat -s 'Look at {{ key }}.' What is {{ key }}?")
-    assert "k0123456789" in str(service.last.body)
+    assert key in str(service.last.body)
     shown = terminal.run("%wbthread --show")
     assert "System: Look at (hidden)." in shown
     assert "Turn 1: What is (hidden)?" in shown
-    assert "k0123456789" not in shown
+    assert key not in shown
+    terminal.end()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\n" + "".join(f"line_{number} = {number}\n" for number in range(40)),
+        "".join(f"- line_{number}\n" for number in range(40)),
+        "| a |\n|---|\n" + "".join(f"| line_{number} |\n" for number in range(40)),
+    ],
+)
+def test_a_block_that_is_longer_than_the_screen_is_printed_once(
+    terminal: Terminal, service: Service, text: str
+) -> None:
+    gate = Event()
+    service.then(Streamed([text, "```\n" if text.startswith("`") else "\n", "The end."], gate=gate, hold_after=1))
+    terminal.resize(80, 20)
+    terminal.type("%wbchat hi")
+    raw = terminal.raw_until("line_39")
+    gate.set()
+    lines = terminal.scrolled(raw + terminal.raw_answer())
+    assert [sum(f"line_{number}" in re.findall(r"line_\d+", line) for line in lines) for number in range(40)] == [
+        1
+    ] * 40
+    assert sum("The end." in line for line in lines) == 1
 
 
 def test_the_last_lines_of_the_reasoning_are_shown_while_the_model_thinks(terminal: Terminal, service: Service) -> None:

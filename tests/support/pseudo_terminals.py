@@ -25,12 +25,12 @@ class Terminal:
     """An IPython session as a person uses it."""
 
     def __init__(self, environment: dict[str, str], folder: Path, width: int = 160) -> None:
-        self.width = width
+        self.width, self.height = width, 50
         command = "-m IPython --no-banner --simple-prompt --no-confirm-exit --HistoryManager.enabled=False"
         self.child = pexpect.spawn(
             sys.executable, command.split(), env=environment, cwd=str(folder), encoding="utf-8", timeout=PATIENCE
         )
-        self.child.setwinsize(50, width)
+        self.child.setwinsize(self.height, width)
         self.child.expect(r"In \[1\]: ")
 
     def type(self, line: str) -> None:
@@ -53,9 +53,21 @@ class Terminal:
         pyte.Stream(screen).feed(raw)
         return "\n".join(line.rstrip() for line in screen.display).strip("\n") + "\n"
 
-    def resize(self, width: int) -> None:
-        self.width = width
-        self.child.setwinsize(50, width)
+    def raw_until(self, text: str) -> str:
+        """Return everything printed up to a text, with that and the escape sequences."""
+        self.child.expect_exact(text)
+        return f"{self.child.before}{text}"
+
+    def scrolled(self, raw: str) -> list[str]:
+        """Return the lines of a terminal of this size for the printed text, with those that have left the screen."""
+        screen = pyte.HistoryScreen(self.width, self.height, history=2000)
+        pyte.Stream(screen).feed(raw)
+        above = ["".join(line[column].data for column in range(self.width)) for line in screen.history.top]
+        return [line.rstrip() for line in (*above, *screen.display)]
+
+    def resize(self, width: int, height: int = 50) -> None:
+        self.width, self.height = width, height
+        self.child.setwinsize(height, width)
 
     def run(self, line: str) -> str:
         self.type(line)

@@ -178,7 +178,7 @@ class RichCanvas(BlockCanvas, _Printing):
             if self._live is None:
                 self._live = Live(console=self._console, auto_refresh=False, transient=True)
                 self._live.start()
-            self._live.update(_Unpadded(what), refresh=True)
+            self._live.update(_Unpadded(what, is_redrawn=True), refresh=True)
 
     def discard(self) -> None:
         """Remove the growing block. Text printed afterwards stays."""
@@ -193,10 +193,18 @@ class _Unpadded:
 
     They would be copied with the text. What the terminal shows of a key, such as `^C`, stands behind the last line, and
     would be on a line of its own.
+
+    Parameters
+    ----------
+    what : RenderableType
+    is_redrawn : bool
+        Whether it is drawn again. Then only its last lines are drawn, those that the screen has room for: what has left
+        the screen cannot be erased.
     """
 
-    def __init__(self, what: RenderableType) -> None:
+    def __init__(self, what: RenderableType, *, is_redrawn: bool = False) -> None:
         self._what = what
+        self._is_redrawn = is_redrawn
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         lines = console.render_lines(self._what, options, pad=False)
@@ -205,6 +213,8 @@ class _Unpadded:
                 line.pop()
         while lines and not lines[-1]:
             lines.pop()
+        if self._is_redrawn:
+            lines = lines[-max(options.size.height - 1, 1) :]
         for line in lines:
             if line:
                 yield from (*line[:-1], line[-1]._replace(text=line[-1].text.rstrip(" ")))
