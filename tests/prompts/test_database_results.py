@@ -14,12 +14,22 @@ from wandb_inference_magic.prompts.values import json_of
 pytestmark = pytest.mark.short
 
 
-def test_a_row_of_a_database_is_written_with_its_columns() -> None:
+@pytest.mark.parametrize(
+    ("columns", "text"),
+    [
+        ("'Bo' AS name, 3 AS pay", '{"name": "Bo", "pay": 3}'),
+        ("'pay' AS name, 'name' AS pay", '{"name": "pay", "pay": "name"}'),
+        # By its name, SQLite would find the first one.
+        ("1 AS id, 2 AS ID", '{"id": 1, "ID": 2}'),
+        ("1 AS id, 2 AS id, 3 AS id", '{"id": 1, "id_2": 2, "id_3": 3}'),
+    ],
+)
+def test_a_row_of_a_database_is_written_with_its_columns(columns: str, text: str) -> None:
     with closing(sqlite3.connect(":memory:")) as database:
         database.row_factory = sqlite3.Row
-        row = database.execute("SELECT 'Bo' AS name, 3 AS pay").fetchone()
-    assert text_of(row) == '{"name": "Bo", "pay": 3}'
-    assert text_of([row]) == '[{"name": "Bo", "pay": 3}]'
+        row = database.execute(f"SELECT {columns}").fetchone()
+    assert text_of(row) == text
+    assert text_of([row]) == f"[{text}]"
 
 
 class ResultSet:

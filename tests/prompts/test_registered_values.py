@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import UserDict
+from collections import UserDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -87,6 +88,26 @@ def test_an_object_whose_own_form_fails_is_refused_and_not_sent_as_it_is(spellin
     assert "ValueError: no" in str(refused.value)
 
 
+@pytest.mark.parametrize("kind", [dict, list, tuple, set, frozenset, deque])
+def test_a_container_with_a_form_of_its_own_has_it_as_json_too(kind: type) -> None:
+    described = type("DescribedContainer", (kind,), {"_ai_repr_": lambda self, **_: "described"})
+    value = described({"a": 1} if kind is dict else ["secret"])
+    assert [render(text, {"v": value}) for text in ("{{ v | tojson }}", "{{ [v] | tojson }}")] == [
+        '"described"',
+        '["described"]',
+    ]
+
+
+def test_an_own_form_that_cannot_be_made_of_a_part_says_what_is_wrong_with_the_part() -> None:
+    class Wrapping:
+        def _ai_repr_(self, **kwargs: Any) -> Any:
+            return as_prompt(Path("/nowhere/at all.txt"))
+
+    with pytest.raises(InferenceError, match="at all.txt") as refused:
+        text_of(Wrapping())
+    assert "_ai_repr_" not in str(refused.value)
+
+
 @dataclass
 class Own:
     name: str
@@ -101,6 +122,8 @@ def test_a_record_with_a_form_of_its_own_is_a_row_of_its_fields(api: ModuleType,
     api.map_prompts([Own("Bo"), Patient("Bo")], "{{ name }}: {{ row }}")
     sent = {one.body["messages"][-1]["content"] for one in service.chats}
     assert sent == {"Bo: owned by Bo", "Bo: patient Bo"}
+    api.map_prompts([Own("Bo")], "{{ row | tojson }}")
+    assert service.last.body["messages"][-1]["content"] == '"owned by Bo"'
     # A Reply is a text.
     api.map_prompts([REPLY], "{{ text }}")
     assert service.last.body["messages"][-1]["content"] == "the answer"

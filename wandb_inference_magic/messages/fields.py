@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from functools import lru_cache
+from itertools import count
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -228,9 +229,26 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
             return None
     else:
         is_row = kind.__name__ in _ROWS and all(hasattr(kind, name) for name in ("keys", "__getitem__"))
-        return {name: value[name] for name in value.keys()} if is_row else None  # noqa: SIM118
+        return _columns_of(value) if is_row else None
     left_out = frozenset[str]() if private else private_fields(kind)
     return {name: getattr(value, name, None) for name in names if name not in left_out}
+
+
+def _columns_of(row: Any) -> dict[str, Any]:
+    """Return the values of a row of a database by the names of its columns. Of two with one name, the second has a 2.
+
+    They are read by their places, because SQLite does not tell the names `id` and `ID` apart.
+    """
+    names = list(row.keys())
+    values = list(row) if hasattr(type(row), "__iter__") else []
+    if len(values) != len(names) or all(isinstance(one, str) and one in names for one in values):
+        # Its iteration gives the names, as that of a dict.
+        return {name: row[name] for name in names}
+    found: dict[str, Any] = {}
+    for name, one in zip(names, values, strict=True):
+        others = (f"{name}_{number}" for number in count(2))
+        found[name if name not in found else next(other for other in others if other not in (*names, *found))] = one
+    return found
 
 
 def _other_names(kind: Any) -> Iterable[str] | None:

@@ -199,7 +199,9 @@ def json_of(value: Any, indent: int | None = None) -> str:
         returned: Any = convert(value)
         # Its own kind, with less in it, or another one.
         whole = frames.records_of(returned) if type(returned) is type(value) else plain.of(returned)
-    elif isinstance(value, Mapping) and custom_prompt(value, is_data=True) is None:
+    elif custom_prompt(value, is_data=True) is not None:
+        whole = plain.of(value)
+    elif isinstance(value, Mapping):
         whole = dict(public_items(value))
     else:
         whole = frames.records_of(value)
@@ -225,6 +227,8 @@ def _from_ai_repr(value: object, *, is_data: bool = False) -> str | Image | None
         return charts.text_in_notebooks(value) or None
     try:
         bundle = charts.call_shown_by(value, "_ai_repr_")
+    except InferenceError:
+        raise
     except users_failures() as error:
         # It may be there to keep something out of prompts.
         kind = type(value).__name__
