@@ -103,7 +103,7 @@ def test_an_own_form_that_cannot_be_made_of_a_part_says_what_is_wrong_with_the_p
         def _ai_repr_(self, **kwargs: Any) -> Any:
             return as_prompt(Path("/nowhere/at all.txt"))
 
-    with pytest.raises(InferenceError, match="at all.txt") as refused:
+    with pytest.raises(InferenceError, match=r"at all\.txt") as refused:
         text_of(Wrapping())
     assert "_ai_repr_" not in str(refused.value)
 
