@@ -81,6 +81,12 @@ def test_a_block_that_names_json_comes_before_one_that_names_nothing() -> None:
     assert read_json("The set {1, 2} maps to [1, 2, 3,]") == [1, 2, 3]
 
 
+def test_a_list_of_several_comes_before_an_example_in_pythons_form_and_the_number_of_a_source_after_it() -> None:
+    assert read_json("```python\nx = {'a': 1}\n```\nAnswer: [1, 2]") == [1, 2]
+    assert read_json("[1, 2, 3] (from {'a': 1})") == [1, 2, 3]
+    assert read_json("{'a': 1} as in [2]") == {"a": 1}
+
+
 @pytest.mark.parametrize("piece", ["[", "{", '["\n', "[a]: ", "`[`", "- [\n"])
 def test_json_is_looked_for_in_linear_time(piece: str) -> None:
     """With quadratic time this test would take minutes."""

@@ -114,6 +114,35 @@ def test_one_list_in_a_wrapping_is_the_answer(answer: str) -> None:
     assert schema_of("list[int]").read(answer) == [1, 2]
 
 
+class Left(BaseModel):
+    left: int
+
+
+class Right(BaseModel):
+    right: int = Field(alias="rightSide")
+
+    model_config = ConfigDict(populate_by_name=True)
+
+
+OBJECTS = [{"type": "object", "properties": {name: {"type": "integer"}}, "required": [name]} for name in ("a", "b")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "value"),
+    [
+        (Left | Right, '{"result": {"left": 2}}', Left(left=2)),
+        (Left | None, '{"name": "Left", "arguments": {"left": 2}}', Left(left=2)),
+        (Right, '{"result": {"right": 3}}', Right(right=3)),
+        ({"anyOf": OBJECTS}, '{"result": {"b": 2}}', {"b": 2}),
+        (dict[str, int], '{"result": {}}', {}),
+        (dict[str, int], "[{}]", {}),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, '{"result": {}}', {}),
+    ],
+)
+def test_one_object_of_several_kinds_or_of_any_fields_is_read_in_a_wrapping(kind: Any, answer: str, value: Any) -> None:
+    assert schema_of(kind).read(answer) == value
+
+
 def test_two_objects_in_wrappings_are_not_chosen_from() -> None:
     with pytest.raises(Mismatch):
         schema_of("name, age int").read('[{"name": "A", "age": 1}] or [{"name": "B", "age": 2}]')

@@ -147,8 +147,8 @@ class Schema:
                 unfit.append(error)
         # Models put the answer into a list, under one key, beside a name as the arguments of a call, or in the schema.
         # The schema itself, repeated, is no answer.
-        own = self.json_schema.get("properties", {})
-        tried: list[Any] = [own]
+        own = self._own_names
+        tried: list[Any] = [self.json_schema.get("properties")] if own else []
         fitting: list[Any] = []
         inner = [_held_in(one, own) for one in values]
         for held in (*inner, *(_held_in(one, own) for one in inner)):
@@ -161,6 +161,14 @@ class Schema:
         if len(fitting) == 1:
             return fitting[0]
         raise unfit[0]
+
+    @property
+    def _own_names(self) -> frozenset[str]:
+        """The names of the fields of an answer that is an object, as they are sent and as the object has them."""
+        if self.wrapped:
+            # It may be one of several objects.
+            return property_names(self.json_schema) - {self.wrapped}
+        return frozenset((*self.json_schema.get("properties", ()), *self.object_schema.get("properties", ())))
 
     def _unwrapped(self, value: Any) -> Any:
         is_wrapped = self.wrapped and isinstance(value, dict) and set(value) == {self.wrapped}
