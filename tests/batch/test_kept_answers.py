@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -144,6 +144,24 @@ def test_an_empty_reply_is_asked_for_again_by_the_next_run(
     assert len(service.chats) == 2
 
 
+def test_rows_whose_replies_stay_empty_are_asked_twice_and_do_not_end_a_map(api: ModuleType, service: Service) -> None:
+    """Nothing may be the right answer: `List the complaints`."""
+
+    def mostly_nothing(one: Answer) -> None:
+        number = int(one.received.body["messages"][-1]["content"])
+        completion("A word." if number in (0, 79) else "")(one)
+
+    service.always = mostly_nothing
+    for times in (80, 158):
+        frame = api.map_prompts(range(80), "{{ text }}")
+        assert frame.reply.notna().sum() == 2
+        assert frame.reply_error[5].startswith("The reply has no text")
+        assert len(service.chats) == times
+    with pytest.warns(InferenceWarning, match="78 rows were not asked again"):
+        api.map_prompts(range(80), "{{ text }}")
+    assert len(service.chats) == 158
+
+
 def test_a_map_whose_replies_are_all_empty_ends(api: ModuleType, service: Service) -> None:
     service.always = completion("")
     with pytest.raises(InferenceError, match="16 consecutive rows failed"):
@@ -158,15 +176,19 @@ def test_a_refusal_that_may_be_the_accounts_is_asked_again(api: ModuleType, serv
     assert answers(api.map_prompts(["a", "b"], "{{ text }}")) == ["Good."] * 2
 
 
-@pytest.mark.parametrize("status", [401, 402, 500])
-def test_an_answer_whose_repair_fails_is_not_asked_for_again(api: ModuleType, service: Service, status: int) -> None:
+@pytest.mark.parametrize("repair", [*(refused(status, "not now") for status in (400, 401, 402, 500)), completion("")])
+def test_an_answer_whose_repair_fails_is_not_asked_for_again(api: ModuleType, service: Service, repair: Script) -> None:
     current_session().settings.set(max_retries=0)
-    service.then(completion('{"zz": 1}'), refused(status, "not now"))
+    service.then(completion('{"zz": 1}'), repair, repair)
     service.always = completion('{"n": 1}')
-    with suppress(InferenceError):
-        api.map_prompts(["a"], "{{ text }}", schema="n int")
+    for _ in range(2):
+        try:
+            found = api.map_prompts(["a"], "{{ text }}", schema="n int")
+        except InferenceError as stopped:
+            found = stopped.partial
+        assert found.reply_text.tolist() == ['{"zz": 1}']
     found = api.map_prompts(["a"], "{{ text }}", schema="n int")
     assert found.n.tolist() == [1]
-    # The first answer, its repair, and the repair again.
-    assert len(service.chats) == 3
+    # The first answer, its repair, and the repair twice again.
+    assert len(service.chats) == 4
     assert service.last.body["messages"][-2]["content"] == '{"zz": 1}'

@@ -69,7 +69,8 @@ class Answer:
     """The result of one request: its text and how long it took, or why it failed permanently (`error`).
 
     `reports` says what may be missing of the text. Beside an error, the text is the answer that did not fit its schema,
-    or as much of it as came (`is_cut`); `is_repairable` if no repair of it was asked for.
+    or as much of it as came (`is_cut`); `is_repairable` if no repair of it was asked for. Without a text, that means
+    that the reply was empty, and the row is asked once more.
     """
 
     # A row with other members is not read.
@@ -81,6 +82,11 @@ class Answer:
     reports: tuple[str, ...] = ()
     is_cut: bool = False
     is_repairable: bool = False
+
+    @property
+    def is_asked_again(self) -> bool:
+        """Whether it is no result: an empty reply, which the next run asks for once more."""
+        return self.is_repairable and not self.text
 
 
 def cache_file() -> Path:

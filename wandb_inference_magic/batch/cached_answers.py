@@ -18,6 +18,7 @@ from .cache import Answer
 if TYPE_CHECKING:
     from ..messages import Message, PreparedRequest, Reply
     from .cache import AnswerCache
+    from .row_call import RowCall
     from .spec import RunPart
 
 
@@ -116,23 +117,27 @@ class CachedAnswers:
         """Return the key of what is asked in place of an answer on disk that does not fit the schema any more."""
         return sha256(f"{key} in place of {cached.text}".encode("utf-8", "surrogatepass")).hexdigest()
 
-    def keep_failure(self, key: str, error: InferenceError, reply: Reply, *, is_repaired: bool) -> None:
+    def keep_failure(self, key: str, error: InferenceError, reply: Reply, row: RowCall) -> None:
         """Keep a failure that will come again: that of a row, not one of the service or of its settings.
 
-        The text of the answer is kept with it: it may fit once the schema is corrected. An empty one says nothing about
-        the prompt.
+        The text of the answer is kept with it: it may fit once the schema is corrected. An empty reply says little
+        about the prompt: the row is asked once more, and after that no more.
         """
         is_answer, text = error.cause == "answer", reply.text or reply.reasoning
-        is_empty = is_answer and not text.strip() and not why_flawed(reply)
-        if key and error.is_lasting and not is_empty:
-            is_whole = is_answer and not why_flawed(reply)
-            failure = Answer(text, str(error), is_cut=not is_whole, is_repairable=is_whole and not is_repaired)
-            failure = failure if text else Answer(error=failure.error)
-            (self._new if is_answer or error.depends_on_prompt else self._unsure)[key] = failure
+        if not key or not error.is_lasting:
+            return
+        if is_answer and row.is_empty:
+            kept = self._new if row.was_empty else self._unsure
+            kept[key] = Answer(error=str(error), is_repairable=not row.was_empty)
+            return
+        is_whole = is_answer and not why_flawed(reply)
+        failure = Answer(text, str(error), is_cut=not is_whole, is_repairable=is_whole and not row.is_repaired)
+        failure = failure if text else Answer(error=failure.error)
+        (self._new if is_answer or error.depends_on_prompt else self._unsure)[key] = failure
 
-    def keep_unrepaired(self, key: str, reply: Reply) -> None:
+    def keep_unrepaired(self, key: str, reply: Reply | None) -> None:
         """Keep an answer that does not fit its schema, whose repair was not answered: it is asked for later."""
-        if key and not why_flawed(reply):
+        if key and reply is not None and not why_flawed(reply):
             unfit = "The answer does not fit the schema."
             self._new[key] = Answer(reply.text or reply.reasoning, unfit, is_repairable=True)
 

@@ -15,6 +15,7 @@ from ..errors import InferenceError, describe_exception, quoted, users_failures
 # Imported before a row is sent: when one fails because no more files can be opened, no module can be imported.
 from ..failures import to_inference_error as to_inference_error
 from ..prompts import refuse_empty
+from ..rendering import why_flawed
 from ..schemas import Mismatch
 from ..spending import Reservation
 
@@ -241,6 +242,8 @@ class RowCall(ModelCall):
         self.was_sent = False
         # Whether its request is answered, and `end` has not seen that yet.
         self.is_answered = False
+        # What is on disk: an empty reply, or an answer that does not fit, whose repair is the current request.
+        self.was_empty, self.kept_text = False, ""
 
     def read(self, found: Answer) -> Any:
         """Return the answer that is on disk, read by the schema of now.
@@ -268,6 +271,7 @@ class RowCall(ModelCall):
                 request = self.run.requests.in_current_form(self.request)
                 answer: Message = {"role": "assistant", "content": text}
                 self.sent, self.is_repaired = repair_request(request, schema, answer, mismatch), True
+                self.kept_text = text
             raise
 
     async def send(self, client: AsyncOpenAI) -> None:
@@ -308,6 +312,13 @@ class RowCall(ModelCall):
     def unrepaired(self) -> Reply | None:
         """The answer that does not fit, whose repair is the current request; None if there is none of this run."""
         return self._ended[-1] if self.is_repaired and self._ended else None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the reply to the current request has no text, and nothing that explains why."""
+        reply = self.built()
+        text = reply.text if self.spec.schema is None else reply.text or reply.reasoning
+        return not (text.strip() or why_flawed(reply) or reply.tool_calls)
 
     @property
     def is_alone(self) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import Interrupts
 from ..errors import InferenceError
-from ..rendering import why_empty, why_flawed
+from ..rendering import why_empty
 from ..schemas import Mismatch, ValidatorError
 from .cached_answers import CachedAnswers
 from .row_call import RowCall, RowPrompts, RowRequests
@@ -245,6 +245,9 @@ class BatchRun:
 
     def _take_cached(self, row: RowCall, cached: Answer) -> bool:
         """Use what was found on disk for a row. Return False if its request must be sent."""
+        if cached.is_asked_again:
+            row.was_empty = True
+            return False
         try:
             self.results.answers[row.number] = row.read(cached)
         except ValidatorError as error:
@@ -322,9 +325,7 @@ class BatchRun:
         reply = row.reply()
         if not reply.text.strip() and value is None:
             self.results.report(*row.builder.reports)
-            # An empty reply says nothing about the prompt.
-            is_lasting = bool(why_flawed(reply) or reply.tool_calls)
-            raise InferenceError(why_empty(reply), cause="answer" if is_lasting else "reply")
+            raise InferenceError(why_empty(reply), cause="answer")
         return reply, reply.text if row.spec.schema is None else value
 
     def _take(self, row: RowCall, reply: Reply, answer: Any) -> None:
@@ -336,13 +337,17 @@ class BatchRun:
     def _fail(self, row: RowCall, error: InferenceError, key: str) -> None:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
         number, reply = row.number, row.reply()
-        self.results.fail_row(number, error, reply.text or reply.reasoning)
-        if not error.is_lasting:
-            self._keep_unrepaired(row)
+        self.results.fail_row(number, error, reply.text or reply.reasoning or row.kept_text)
+        is_empty = error.cause == "answer" and row.is_empty
+        if row.is_repaired and not isinstance(error, ValidatorError) and (error.cause != "answer" or is_empty):
+            self._cached_answers.keep_unrepaired(row.key, row.unrepaired)
+            key = ""
         self._missed = error if error.is_unsent and error.cause == "missing" else self._missed
         self.results.unwritten.append(number)
-        # A prompt that is refused says nothing about the others, nor does a refusal with status 403 after answers.
-        self._failed_in_a_row += [] if error.depends_on_prompt else [number]
+        # A prompt that is refused says nothing about the others. After answers, neither do a refusal with status 403
+        # and an empty reply, which may be the right one.
+        is_of_row = error.depends_on_prompt or (is_empty and (self._has_answers or row.was_empty))
+        self._failed_in_a_row += [] if is_of_row else [number]
         most = max(MAX_FAILURES, self.share.most or 0)
         is_of_prompt = error.status == 403 and error.cause == "refused" and self._has_answers
         ends = error.affects_all and not is_of_prompt
@@ -355,11 +360,7 @@ class BatchRun:
                 error.why = f"{error.why} The run stopped: {reason}.".strip()
                 self.stopped = error
         else:
-            self._cached_answers.keep_failure(key, error, reply, is_repaired=row.is_repaired)
-
-    def _keep_unrepaired(self, row: RowCall) -> None:
-        if row.unrepaired is not None:
-            self._cached_answers.keep_unrepaired(row.key, row.unrepaired)
+            self._cached_answers.keep_failure(key, error, reply, row)
 
     def _keep(self, row: RowCall) -> None:
         """Keep the answer of a row that is not read now. A later run reads it."""
@@ -393,7 +394,7 @@ class BatchRun:
                 if row.is_answered:
                     self.end(row, None)
                 else:
-                    self._keep_unrepaired(row)
+                    self._cached_answers.keep_unrepaired(row.key, row.unrepaired)
             self.release(row)
         self.keep_answers()
 

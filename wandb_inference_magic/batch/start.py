@@ -233,7 +233,7 @@ def _looked_at(run: BatchRun, seen: Counter[str]) -> tuple[list[int | None], int
     again = {
         key
         for key, one in found.items()
-        if one.error and (spec.retry_failed or (spec.chat.repair and one.is_repairable))
+        if one.error and (one.is_asked_again or spec.retry_failed or (spec.chat.repair and one.is_repairable))
     }
     is_needed = [key not in found or key in again for key in different]
     return tokens, len(keys) - sum(is_needed)
