@@ -324,7 +324,10 @@ def test_a_thread_is_exported_and_imported(kernel: Kernel, service: Service, tmp
         ("user", "two"),
         ("assistant", "B"),
     ]
-    kernel.run(f"%wbthread again --import {tmp_path}/talk.json")
+    # Python 3.10 and 3.11 take no subclass of str for the name of a file.
+    kernel.run(f"import os; os.chdir({str(tmp_path)!r}); name = 'talk'")
+    assert "2 turns" in kernel.run("%wbthread --export {{ name }}.json").text
+    kernel.run("%wbthread again --import {{ name }}.json")
     kernel.run("%wbchat --thread again three")
     assert sent(service) == ["Be brief.", "one", "A $x$ **b**", "two", "B", "three"]
     assert "has turns already" in kernel.run(f"%wbthread again --import {tmp_path}/talk.json").error

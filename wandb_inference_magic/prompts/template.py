@@ -21,7 +21,7 @@ from ..text import is_missing
 from .describe_frames import columns_of, labels_of
 from .files import no_image_file
 from .images import Image, TextOfImages, image_inside, with_images
-from .value_spans import CutText, MarkedText, ValueText, cut, image_place, joined_with_images
+from .value_spans import CutText, MarkedText, ValueText, cut, cut_values, image_place, joined_with_images
 from .values import Whole, image_of, require_image, to_prompt, whole_prompt
 
 if TYPE_CHECKING:
@@ -220,10 +220,13 @@ class Template:
 
 
 def render_text(text: str, names: Mapping[str, Any], *, tokens: int | None, what: str) -> str:
-    """Render a template whose result must be text, such as an option's value."""
+    """Render a template whose result must be text, such as an option's value.
+
+    It is a str, for example for a path: only a system prompt, of which a value was cut, still says so.
+    """
     content = render(text, names, tokens=tokens, what=what)
     if isinstance(content, str):
-        return content
+        return content if cut_values(content) else str.__str__(content)
     is_its_option = what.endswith("--image")
     remedy = "Write it without braces." if is_its_option else "Put it into the prompt, or give it with --image."
     raise InferenceError(f"There is an image in {what}.", remedy=remedy)
