@@ -367,14 +367,15 @@ def test_a_key_in_a_reply_is_in_no_message_while_it_streams(
 
 
 def test_a_key_that_the_service_returns_is_hidden(start_kernel: Callable[..., Kernel], service: Service) -> None:
-    """In an id, in the name of a model, in the list of models: all of these are saved with the notebook."""
+    """In an id, the name of a model, the list of models, a source: all of these are saved with the notebook."""
     kernel = start_kernel(**service.environment, WANDB_INFERENCE_API_KEY=f" {KEY} ")
     kernel.run("%load_ext wandb_inference_magic\nfrom wandb_inference_magic import models")
     service.listing = listing(MODEL, KEY, f"team/{KEY[:20]}")
 
     def answer(one: Answer) -> None:
         one.start(x_request_id=KEY)
-        one.event(chunk({"content": "Hi."}, "stop", model=f"by-{KEY}"))
+        sources = [f"https://proxy.example/fetch?k={KEY}"]
+        one.event(chunk({"content": "Hi."}, "stop", model=f"by-{KEY}", citations=sources))
         one.event("[DONE]")
         one.end()
 
@@ -388,6 +389,7 @@ def test_a_key_that_the_service_returns_is_hidden(start_kernel: Callable[..., Ke
     assert "SECRET" not in shown
     assert "(hidden)" in shown
     assert MODEL in runs[3].text
+    assert kernel.value("_wbreply.sources") == ("https://proxy.example/fetch?k=(hidden)",)
 
 
 def test_a_file_of_keys_that_cannot_be_read_is_named_beside_the_practice_model(

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Final
 
 from ..errors import quoted
-from ..text import redacted
+from ..text import without_keys
 from .ids import is_model_id
 from .models import Catalog, Model, Price
 
@@ -67,9 +67,9 @@ def _listed_id(entry: object) -> str:
 
 
 def _without_secrets(ids: list[str]) -> list[str]:
-    """Return the ids that hold no part of a key: an endpoint may list anything."""
+    """Return the ids that hold no part of a key of this process: an endpoint may list anything."""
     together = "\n".join(ids)
-    return ids if redacted(together) == together else [one for one in ids if redacted(one) == one]
+    return ids if without_keys(together) == together else [one for one in ids if without_keys(one) == one]
 
 
 def read_modelsdev(document: object) -> dict[str, Model]:

@@ -419,7 +419,7 @@ class ReplyBuilder:
             seconds_to_first=None if self.first_at is None else self.first_at - self.started,
             seconds_thinking=self.seconds_thinking,
             messages=tuple(messages),
-            sources=tuple(map(without_surrogates, self._sources)),
+            sources=tuple(self._without_keys(without_surrogates(one)) for one in self._sources),
             request_id=self.request_id,
             id=None if self.id is None else without_surrogates(self.id),
             notices=(*self.notices, *self.reports, *([f"Not recorded: {not_recorded}"] if not_recorded else [])),
