@@ -86,12 +86,19 @@ def test_a_judgement_that_failed_is_asked_again_with_the_other_failures(api: Mod
 
 
 def test_a_judge_that_prefers_what_comes_first_is_reported_as_biased(api: ModuleType, service: Service) -> None:
-    found = judged(api, service, lambda row, first: first)
+    found = judged(api, service, lambda row, first: first if row else "long")
     assert found.comparisons.verdict.tolist() == ["not clear"]
     said = str(found)
-    assert "it contradicted itself on 24 of 24 pairs (100%)." in said
+    assert "it contradicted itself on 23 of 24 pairs (96%)." in said
     assert "It is biased towards the answer shown first (p < 0.0001)." in said
     assert "Pairs on which it contradicted itself count for neither." in said
+
+
+def test_a_judge_that_contradicts_itself_on_every_pair_decides_nothing(api: ModuleType, service: Service) -> None:
+    found = judged(api, service, lambda row, first: first)
+    assert found.comparisons[["rows", "verdict"]].values.tolist() == [[12, "a is better"]]
+    assert "it contradicted itself on 24 of 24 pairs (100%)." in str(found)
+    assert "The comparison is based on label instead." in str(found)
 
 
 def test_a_judge_is_held_against_people(api: ModuleType, service: Service) -> None:

@@ -435,4 +435,4 @@ def _how_to_continue(command: Command, runs: Sequence[BatchRun], cache: AnswerCa
     message = f"No answers were kept on disk{why}: if you run it again, it asks for every row."
     if cache is not None:
         message = "Not all answers were kept on disk: if you run it again, it asks for the rows of the others."
-    return f"{message} To go on, map only the other rows.{once}"
+    return f"{message} To go on, give only the other rows.{once}"

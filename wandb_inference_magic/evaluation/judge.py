@@ -105,8 +105,8 @@ class Judgement:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it was asked, and judged nothing: then it is no comparison."""
-        return self.failed > 0 and not self.judged
+        """Whether it was asked, and preferred nothing: it failed or contradicted itself on each pair."""
+        return bool(self._verdicts) and all(None in one or one[0] == one[1] for one in self._verdicts)
 
     @property
     def kappa(self) -> tuple[float, float, float] | None:

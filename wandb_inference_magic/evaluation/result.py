@@ -67,7 +67,7 @@ class Evaluation(MimeBundle):
     is_decided : bool
         Whether it stopped because of that.
     judged : Judgement or None
-        What a judge prefers: the comparisons follow it, unless it judged nothing.
+        What a judge prefers: the comparisons follow it, unless it preferred nothing.
     notices, score_notices : tuple of str
         Those about the scores are in both: they change with the truth.
     by_hand : dict
@@ -115,7 +115,7 @@ class Evaluation(MimeBundle):
 
     @property
     def _decides(self) -> Judgement | None:
-        """The judge whom the comparisons follow. One that judged nothing leaves them to the truth."""
+        """The judge whom the comparisons follow. One that preferred nothing leaves them to the truth."""
         return None if self.judged is None or self.judged.is_empty else self.judged
 
     @property
