@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 from kernels import Kernel, SharedKernel
 from mapped_rows import echo, prompt_of
-from service import Answer, Service, completion, refused
+from service import Answer, Script, Service, completion, page, refused
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,23 @@ def test_rows_without_a_prompt_do_not_end_the_run(mapper: Kernel, service: Servi
     assert len(service.chats) == 2
 
 
-def test_a_prompt_that_is_refused_is_one_rows_error(mapper: Kernel, service: Service) -> None:
-    script = refused(403, "Input was flagged by moderation")
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (refused(403, "Input was flagged by moderation"), "flagged by moderation"),
+        # A firewall blocks what looks like SQL.
+        (page("<html><title>Attention Required!</title><body>You have been blocked</body></html>", 403), "a web page"),
+    ],
+)
+def test_a_prompt_that_is_refused_is_one_rows_error(
+    mapper: Kernel, service: Service, script: Script, said: str
+) -> None:
     service.always = lambda one: (script if "b" in prompt_of(one) else echo)(one)
-    mapper.run("%%wbmap df -o out --concurrency 1\n{{ text }}")
+    run = mapper.run("%%wbmap df -o out --concurrency 1\n{{ text }}")
+    assert run.ok, run.error
     assert mapper.value("out.reply.fillna('-').tolist()") == ["<a>", "-", "<c>", "<d>"]
-    assert "flagged by moderation" in mapper.value("out.reply_error.tolist()[1]")
+    assert said in mapper.value("out.reply_error.tolist()[1]")
+    assert len(service.chats) == 4
 
 
 def test_a_row_that_fails_with_several_models_is_named_once(kernel: Kernel, service: Service) -> None:

@@ -344,12 +344,12 @@ class BatchRun:
             key = ""
         self._missed = error if error.is_unsent and error.cause == "missing" else self._missed
         self.results.unwritten.append(number)
-        # A prompt that is refused says nothing about the others. After answers, neither do a refusal with status 403
-        # and an empty reply, which may be the right one.
+        # A prompt that is refused says nothing about the others. After answers, neither do a refusal with status 403,
+        # also by the page of a firewall, and an empty reply, which may be the right one.
         is_of_row = error.depends_on_prompt or (is_empty and (self._has_answers or row.was_empty))
         self._failed_in_a_row += [] if is_of_row else [number]
         most = max(MAX_FAILURES, self.share.most or 0)
-        is_of_prompt = error.status == 403 and error.cause == "refused" and self._has_answers
+        is_of_prompt = error.status == 403 and error.cause in ("refused", "network") and self._has_answers
         ends = error.affects_all and not is_of_prompt
         if ends or len(self._failed_in_a_row) >= most:
             self.is_halted = True

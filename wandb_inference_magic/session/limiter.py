@@ -23,6 +23,7 @@ OUTAGE_SECONDS: Final = 900.0
 MAX_TRY_SECONDS: Final = 120.0
 # These never depend on the request: gateways without a service behind them.
 SERVICE_STATUSES: Final = (502, 503, 504, 529)
+REFUSED: Final = 403
 
 
 class Limiters:
@@ -142,7 +143,8 @@ class Limiter:
         may_be_prompt : bool
             Whether no other request can show that the service works.
         """
-        is_network = error.cause == "network"
+        # With status 403, a firewall refuses one prompt, by a web page.
+        is_network = error.cause == "network" and error.status != REFUSED
         # What worked before works again: a server that restarts, a network that comes back, a machine that slept.
         is_transient = error.retryable or (is_network and self._served_at != -inf and not may_be_prompt)
         # A server that restarts refuses connections while it still answers those that it has.
