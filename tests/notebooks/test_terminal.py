@@ -55,6 +55,15 @@ def test_a_reply_can_be_assigned(terminal: Terminal) -> None:
     assert "'Hello there.'" in terminal.run("r.text")
 
 
+def test_a_shell_without_colours_gets_none(terminal: Terminal, service: Service) -> None:
+    service.always = Streamed(["Some **bold** words and `code`.\n\n```python\nx = 1\n```\n"])
+    terminal.run("%colors NoColor")
+    terminal.type("%wbchat hi")
+    raw = terminal.raw_answer()
+    assert "\x1b[1mbold\x1b[0m" in raw
+    assert not re.search(r"\x1b\[[\d;]*\b(3\d|4\d|9\d)\b[\d;]*m", raw), raw
+
+
 def test_escape_sequences_do_not_reach_the_terminal(terminal: Terminal, service: Service) -> None:
     service.then(Streamed(["red \x1b[31m", "title \x1b]0;owned\x07 end"]))
     terminal.type("%wbchat hi")

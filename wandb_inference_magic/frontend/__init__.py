@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .canvas import Canvas, is_notebook
+    from .canvas import Canvas, has_no_colours, is_notebook
     from .comparison import ComparisonView, describe_progress
     from .context import MagicContext, is_shown_by_ipython, names_in_scope
     from .execution import ExecutionInfo

@@ -139,6 +139,12 @@ def is_notebook(shell: InteractiveShell) -> bool:
     return hasattr(shell, "kernel")
 
 
+def has_no_colours(shell: InteractiveShell) -> bool:
+    """Return whether the user has switched off the colours of the shell."""
+    # "NoColor" until IPython 9, and "nocolor" since.
+    return str(shell.colors).lower() == "nocolor"
+
+
 class BlockCanvas(Canvas):
     """Draws a reply block by block: a finished block once, the last block again while it grows.
 

@@ -13,7 +13,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..session import Command
-from .canvas import NotebookCanvas, is_notebook
+from .canvas import NotebookCanvas, has_no_colours, is_notebook
 from .execution import is_bare_expression
 from .output_widget import takes_output
 
@@ -167,7 +167,7 @@ class MagicContext:
             # Imported in a terminal only, because rich is slow to import.
             from .terminal import terminal_canvas
 
-            return terminal_canvas(format)
+            return terminal_canvas(format, has_no_colours=has_no_colours(self.shell))
         return NotebookCanvas(
             self.shell,
             owns_cell=self.owns_cell and not self.user_output.is_shown,

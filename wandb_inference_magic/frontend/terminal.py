@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 THEME = "ansi_dark"
 
 
-def terminal_canvas(format: str = "markdown") -> Canvas:
+def terminal_canvas(format: str = "markdown", *, has_no_colours: bool = False) -> Canvas:
     """Return the canvas for this terminal. It draws plain text if stdout is not a terminal or is a dumb one."""
     if not is_terminal(sys.stdout) or is_dumb(os.environ.get("TERM", ""), os.name):
         return PlainCanvas()
-    return RichCanvas(format)
+    return RichCanvas(format, has_no_colours=has_no_colours)
 
 
 def is_dumb(kind: str, system: str) -> bool:
@@ -90,15 +90,22 @@ class RichCanvas(BlockCanvas, _Printing):
     ----------
     format : str
         How the reply is shown: `markdown` and `json` are rendered; any other format is shown as plain text.
+    has_no_colours : bool
+        Whether the user has switched colours off. Bold and italics stay.
     """
 
-    def __init__(self, format: str = "markdown") -> None:
+    def __init__(self, format: str = "markdown", *, has_no_colours: bool = False) -> None:
         # JSON is printed only when it is complete. In other formats finished blocks can be printed.
         super().__init__(prints_finished_blocks=format != "json")
         self._format = format
         # In a terminal on a machine of Databricks or Colab, rich would draw as in a notebook, without an end.
         self._console = Console(
-            file=cast("TextIO", _Stdout()), force_jupyter=False, highlight=False, markup=False, emoji=False
+            file=cast("TextIO", _Stdout()),
+            force_jupyter=False,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            no_color=has_no_colours or None,
         )
         self._live: Live | None = None
 

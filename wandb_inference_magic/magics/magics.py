@@ -108,8 +108,10 @@ class InferenceMagics(Magics):
         return error
 
     def _has_no_colours(self) -> bool:
-        # "NoColor" until IPython 9, and "nocolor" since.
-        return str(self.shell.colors).lower() == "nocolor"
+        # Imported when something has failed.
+        from ..frontend import has_no_colours
+
+        return has_no_colours(self.shell)
 
     @_magic(line_cell_magic)
     def wbchat(self, line: str, cell: str | None = None) -> Reply | list[Reply] | Job | None:
