@@ -92,6 +92,14 @@ def test_a_list_that_goes_on_failing_is_reported(
     assert ("It was tried 3 times." in raised.value.why) is (tries == 3)
 
 
+@pytest.mark.parametrize("cell", ["%wbconfig --check", "%wbmodels --refresh"])
+def test_a_list_that_is_asked_for_now_is_not_waited_for(kernel: Kernel, service: Service, cell: str) -> None:
+    service.listing_script = refused(503, "Loading")
+    run = kernel.run(cell)
+    assert "overloaded or failing" in f"{run.text} {run.error}"
+    assert [one.path for one in service.received].count("/v1/models") == 1
+
+
 def test_the_countdown_to_the_next_try_is_shown(kernel: Kernel, service: Service) -> None:
     scripts = [refused(503, "Loading", Retry_After="2")]
     service.listing_script = lambda one: (scripts.pop() if scripts else lambda it: it.json(service.listing))(one)

@@ -133,7 +133,7 @@ class Models:
         ----------
         command : Command
         refresh : bool
-            Whether to fetch the list again.
+            Whether to fetch the list again, once: what it says now is asked.
 
         Raises
         ------
@@ -147,7 +147,7 @@ class Models:
         kept = self._catalogs.get(endpoint.account)
         if kept is not None and not refresh and endpoint.account not in self._outdated:
             return kept
-        fetched = self._fetch(command)
+        fetched = self._fetch(command, tries_once=refresh)
         with self._lock:
             self._outdated.discard(endpoint.account)
             self._catalogs.pop(endpoint.account, None)
@@ -170,9 +170,9 @@ class Models:
         """Return whether a model has answered a request with this response format, and with tools if this has some."""
         return _format_of(request) in self._formats
 
-    def _fetch(self, command: Context) -> Catalog:
+    def _fetch(self, command: Context, *, tries_once: bool) -> Catalog:
         endpoint, client = command.endpoint, command.client()
-        listing, failure = self._fetch_list(command, client)
+        listing, failure = self._fetch_list(command, client, tries_once=tries_once)
         self._failures.pop(endpoint.account, None)
         notes = []
         if failure is not None:
@@ -190,12 +190,15 @@ class Models:
                 feed, _ = self._try(lambda: command.loop.run(self._load_feed(client), meanwhile=redraw), endpoint)
         return join(listing, feed, snapshot(), notes=notes)
 
-    def _fetch_list(self, command: Context, client: AsyncOpenAI) -> tuple[list[str] | None, InferenceError | None]:
+    def _fetch_list(
+        self, command: Context, client: AsyncOpenAI, *, tries_once: bool
+    ) -> tuple[list[str] | None, InferenceError | None]:
         """Return the endpoint's list, or None and the error. It is tried again as a chat is, if a prompt needs it.
 
         W&B's is not: its models are known without it.
         """
-        most = 0 if command.dry or command.endpoint.is_wandb else command.settings.max_retries
+        tries_once = tries_once or command.dry or command.endpoint.is_wandb
+        most = 0 if tries_once else command.settings.max_retries
         for tries in count(1):
             listing, failure = self._fetch_list_once(command, client)
             seconds = None if failure is None else retry_delay(failure, tries, most)
