@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -366,6 +367,21 @@ def test_likely_mistakes_are_said_of_a_frame_of_dask_too(api: ModuleType) -> Non
         api.map_prompts(frame, "Translate {review}")
     with pytest.warns(InferenceWarning, match="The system prompt is sent as it is, with {{ stars }} in it"):
         api.map_prompts(frame, "Translate {{ review }}", system="Stars: {{ stars }}")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_likely"),
+    [
+        ("{{ n }}: {x}", True),
+        ("{{ n }}: {#{x}#}", False),
+        ("{{ n }}: {% raw %}{x}{% endraw %}", False),
+        (r"{{ n }}: \frac{x}{n}", False),
+    ],
+)
+def test_a_column_in_single_braces_is_reported_where_it_is_one(api: ModuleType, prompt: str, is_likely: bool) -> None:
+    # Warnings are errors in tests.
+    with pytest.warns(InferenceWarning, match="sent as it is") if is_likely else nullcontext():
+        api.map_prompts(pd.DataFrame({"n": [1], "x": [2]}), prompt)
 
 
 def test_a_frame_of_dask_is_not_evaluated(api: ModuleType, service: Service) -> None:

@@ -74,6 +74,10 @@ class Estimate:
         return f"{each}, {cost if cost in ('free', 'cost unknown') else f'about {cost}'}"
 
 
+# A name in single braces, but not the argument of a command of LaTeX.
+_BRACED: Final = re.compile(r"(?<![\w{}])\{\s*(\w+)\s*\}(?!\})")
+# What of a template is no part of the prompt, or meant as it is.
+_NOT_READ: Final = re.compile(r"\{#.*?#\}|\{%[+-]?\s*raw\s*[+-]?%\}.*?\{%[+-]?\s*endraw\s*[+-]?%\}", re.DOTALL)
 # See `check_budget`.
 Judging = Callable[[Sequence[Estimate]], tuple["PreparedRequest", Estimate]]
 
@@ -126,7 +130,7 @@ def likely_mistakes(spec: BatchSpec, rows: Rows) -> Iterator[str]:
     """Yield what is likely a mistake in a prompt about rows with these columns and levels of an index."""
     known = {*rows.columns, *rows.index_names, ROW}
     columns = [name for name in rows.columns if name not in spec.hidden]
-    braced = [name for name in re.findall(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})", spec.text) if name in columns]
+    braced = [name for name in _BRACED.findall(_NOT_READ.sub("", spec.text)) if name in columns]
     if rows.length != 1 and columns and not spec.template.names & known:
         shown = ", ".join(columns[:MAX_COLUMNS_SHOWN]) + ", ..." * (len(columns) > MAX_COLUMNS_SHOWN)
         name = braced[0] if braced else columns[0]
