@@ -147,14 +147,17 @@ _PASSING: Final = (
 # Failures on the service's side, sent with a status for those of a request.
 _TIMED_OUT: Final = (
     r"model has crashed|model is unloaded|process has terminated|request_timeout|timed out|deadline exceeded"
-    r"|(request|connection|gateway) time-?out\b|took too long|connection error|engine is dead|enginecore encountered"
+    r"|(?<!invalid )(request|connection|gateway) time-?out\b(?! (value|must|should|parameter|option|setting))"
+    r"|took too long|connection error|engine is dead|enginecore encountered"
     r"|upstream (request failed|connect error|error: 5\d\d)"
 )
 _NOT_FETCHED: Final = (
     r"time-?out (while|when|during) (downloading|fetching|loading|retrieving)"
     r"|\b(download|fetch|load|retrieve|retrieving)\w* .{0,40}"
     r"\b(image|picture|file|media|audio|video|url|https?:).{0,300}"
-    r"(timed out|server disconnected|connection reset|reset by peer|(:|status|code) (408|429|5\d\d)\b(?! \w))"
+    # Other numbers are sizes and limits.
+    r"(timed out|server disconnected|connection reset|reset by peer"
+    r"|\b(status|code|http|http error)[ :=(]{1,2}(408|429|5\d\d)\b|https?:\S+: (408|429|5\d\d)\b(?! \w))"
 )
 # What a service says where it needs the reasoning back, and an assistant's message has none.
 REASONING_IS_MISSING: Final = (
@@ -228,7 +231,7 @@ CAUSES: Final = (
         "The account's credit does not cover the longest reply that this call allows.",
         "Lower --max-tokens, or add credit. {quota_remedy}",
         (402,),
-        r"fewer max_tokens|can only afford",
+        r"\bor fewer\b|can only afford",
     ),
     _quota((402,)),
     _quota((400, 403, 412, 429, 500, None), _QUOTA, unless_retry_after=True),
