@@ -109,13 +109,14 @@ def test_an_exception_that_nobody_foresaw_says_nothing_about_the_prompt() -> Non
     assert not error.is_lasting
 
 
-TOO_LONG, QUOTA, PROMPT, UNKNOWN, TOO_MANY, NOT_FETCHED = (
+TOO_LONG, QUOTA, PROMPT, UNKNOWN, TOO_MANY, NOT_FETCHED, BLOCKED = (
     "Shorten the prompt (",
     "spending limit is used up",
     "refused this prompt",
     "not know",
     "too many requests at once",
     "could not fetch a file",
+    "Ask the people who run the service about the account",
 )
 # What services say, whom of the rows of a map it concerns, and what is made of it.
 SAID = [
@@ -190,6 +191,23 @@ SAID = [
     (400, "Request contains text fields that are blocked: PROHIBITED_CONTENT", False, PROMPT),
     (400, "Prompt injection detected", False, PROMPT),
     (400, "PII detected in prompt: EMAIL_ADDRESS", False, PROMPT),
+    (400, "Your input was flagged by moderation. Please retry with a different prompt.", False, PROMPT),
+    (500, "Failed to process the request: content flagged", False, PROMPT),
+    (500, "Guardrail service timed out, please try again later", False, "at the moment"),
+    (500, "Moderation service unavailable", False, "at the moment"),
+    (400, "The content filter is temporarily unavailable", False, "at the moment"),
+    (403, "Failed to call the safety system: connection error", False, "at the moment"),
+    (424, "Guardrail timeout", False, "at the moment"),
+    (403, "Your account has been suspended for violating our usage policies.", True, BLOCKED),
+    (400, "Your organization org-1 has been disabled: violation of our usage policies", True, BLOCKED),
+    (403, "API key disabled: policy_violation", True, BLOCKED),
+    (403, "User: a is not authorized to perform: bedrock:ApplyGuardrail", True, BLOCKED),
+    (403, {"message": "Flagged by moderation", "code": "account_suspended"}, True, BLOCKED),
+    (403, "Your account 1 is suspended, please check your plan", True, QUOTA),
+    (400, "Invalid request timeout value", False, "Leave out or change"),
+    (400, "The request timeout must be a number", False, "Leave out or change"),
+    (504, "Gateway timeout", False, "at the moment"),
+    (400, "Gateway timeout", False, "at the moment"),
     (400, {"code": "request_timeout", "message": "stream disconnected before completion"}, False, "at the moment"),
     (400, "Rate limit reached", False, TOO_MANY),
     (400, "Model loading in progress", False, TOO_MANY),
@@ -204,6 +222,7 @@ SAID = [
     (400, "Error while downloading https://example.org/a.png. Upstream status code: 404.", False, "Leave out"),
     (500, "Failed to load image from https://example.org/a.jpg: Server disconnected", False, NOT_FETCHED),
     (500, "Failed to load image from https://example.org/a.jpg: 429, message='Too Many'", False, NOT_FETCHED),
+    (400, "Failed to fetch https://example.org/500.jpg: HTTP 503 Service Unavailable", False, NOT_FETCHED),
     (416, "max_completion_tokens is limited to 8000 for this model", False, "Leave out or change"),
     (400, {"message": "Unsupported value", "param": "temperature"}, False, '"temperature: Unsupported value"'),
     (400, {"message": "Invalid temperature", "param": "temperature"}, False, '"Invalid temperature"'),
