@@ -169,11 +169,46 @@ def test_a_map_whose_replies_are_all_empty_ends(api: ModuleType, service: Servic
     assert len(service.chats) < 50
 
 
-def test_a_refusal_that_may_be_the_accounts_is_asked_again(api: ModuleType, service: Service) -> None:
-    service.always = refused(403, "This model is gated. Ask its owner.")
-    api.map_prompts(["a", "b"], "{{ text }}")
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (403, "This model is gated. Ask its owner."),
+        (403, "Your account has been suspended for violating our usage policies."),
+        (403, "Access to it was flagged by moderation"),
+        (400, "Input flagged by moderation"),
+    ],
+)
+def test_a_refusal_that_may_be_the_accounts_is_asked_again(
+    api: ModuleType, service: Service, status: int, said: str
+) -> None:
+    service.always = refused(status, said)
+    with suppress(InferenceError):
+        api.map_prompts(["a", "b"], "{{ text }}")
     service.always = completion("Good.")
     assert answers(api.map_prompts(["a", "b"], "{{ text }}")) == ["Good."] * 2
+
+
+@pytest.mark.parametrize(
+    "said", ["Guardrail service timed out, please try again later", "Moderation failed", "Error in the content filter"]
+)
+def test_a_row_whose_filter_failed_is_asked_again(api: ModuleType, service: Service, said: str) -> None:
+    current_session().settings.set(max_retries=0)
+    service.then(completion("Good."), refused(500, said), completion("Good."))
+    api.map_prompts(["a", "b", "c"], "{{ text }}", concurrency=1)
+    service.always = completion("Good.")
+    assert answers(api.map_prompts(["a", "b", "c"], "{{ text }}")) == ["Good."] * 3
+
+
+@pytest.mark.parametrize(
+    "said", ["Your account has been suspended for violating our usage policies.", "API key disabled: policy_violation"]
+)
+def test_rows_after_the_account_is_blocked_are_asked_again(api: ModuleType, service: Service, said: str) -> None:
+    service.then(completion("Good."))
+    service.always = refused(403, said)
+    with suppress(InferenceError):
+        api.map_prompts(["a", "b", "c"], "{{ text }}", concurrency=1)
+    service.always = completion("Good.")
+    assert answers(api.map_prompts(["a", "b", "c"], "{{ text }}")) == ["Good."] * 3
 
 
 @pytest.mark.parametrize("repair", [*(refused(status, "not now") for status in (400, 401, 402, 500)), completion("")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import warnings
 from collections.abc import Callable
@@ -108,13 +109,14 @@ def test_an_exception_that_nobody_foresaw_says_nothing_about_the_prompt() -> Non
     assert not error.is_lasting
 
 
-TOO_LONG, QUOTA, PROMPT, UNKNOWN, TOO_MANY, NOT_FETCHED = (
+TOO_LONG, QUOTA, PROMPT, UNKNOWN, TOO_MANY, NOT_FETCHED, BLOCKED = (
     "Shorten the prompt (",
     "spending limit is used up",
     "refused this prompt",
     "not know",
     "too many requests at once",
     "could not fetch a file",
+    "Ask the people who run the service about the account",
 )
 # What services say, whom of the rows of a map it concerns, and what is made of it.
 SAID = [
@@ -189,6 +191,23 @@ SAID = [
     (400, "Request contains text fields that are blocked: PROHIBITED_CONTENT", False, PROMPT),
     (400, "Prompt injection detected", False, PROMPT),
     (400, "PII detected in prompt: EMAIL_ADDRESS", False, PROMPT),
+    (400, "Your input was flagged by moderation. Please retry with a different prompt.", False, PROMPT),
+    (500, "Failed to process the request: content flagged", False, PROMPT),
+    (500, "Guardrail service timed out, please try again later", False, "at the moment"),
+    (500, "Moderation service unavailable", False, "at the moment"),
+    (400, "The content filter is temporarily unavailable", False, "at the moment"),
+    (403, "Failed to call the safety system: connection error", False, "at the moment"),
+    (424, "Guardrail timeout", False, "at the moment"),
+    (403, "Your account has been suspended for violating our usage policies.", True, BLOCKED),
+    (400, "Your organization org-1 has been disabled: violation of our usage policies", True, BLOCKED),
+    (403, "API key disabled: policy_violation", True, BLOCKED),
+    (403, "User: a is not authorized to perform: bedrock:ApplyGuardrail", True, BLOCKED),
+    (403, {"message": "Flagged by moderation", "code": "account_suspended"}, True, BLOCKED),
+    (403, "Your account 1 is suspended, please check your plan", True, QUOTA),
+    (400, "Invalid request timeout value", False, "Leave out or change"),
+    (400, "The request timeout must be a number", False, "Leave out or change"),
+    (504, "Gateway timeout", False, "at the moment"),
+    (400, "Gateway timeout", False, "at the moment"),
     (400, {"code": "request_timeout", "message": "stream disconnected before completion"}, False, "at the moment"),
     (400, "Rate limit reached", False, TOO_MANY),
     (400, "Model loading in progress", False, TOO_MANY),
@@ -203,6 +222,7 @@ SAID = [
     (400, "Error while downloading https://example.org/a.png. Upstream status code: 404.", False, "Leave out"),
     (500, "Failed to load image from https://example.org/a.jpg: Server disconnected", False, NOT_FETCHED),
     (500, "Failed to load image from https://example.org/a.jpg: 429, message='Too Many'", False, NOT_FETCHED),
+    (400, "Failed to fetch https://example.org/500.jpg: HTTP 503 Service Unavailable", False, NOT_FETCHED),
     (416, "max_completion_tokens is limited to 8000 for this model", False, "Leave out or change"),
     (400, {"message": "Unsupported value", "param": "temperature"}, False, '"temperature: Unsupported value"'),
     (400, {"message": "Invalid temperature", "param": "temperature"}, False, '"Invalid temperature"'),
@@ -424,13 +444,36 @@ def test_the_name_of_a_tool_does_not_decide_what_an_error_means(
     assert len(service.chats) == 1
 
 
-def test_the_name_of_a_parameter_or_a_model_does_not_decide_what_an_error_means(
-    api: ModuleType, service: Service
+@pytest.mark.parametrize("name", ["guardrails", "request_timeout"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"detail": [{"loc": ["body", "{}"], "msg": "Extra inputs are not permitted"}]},
+        {"detail": [{"loc": ["body", "n"], "msg": "Not a number"}, {"loc": ["body", "{}"], "msg": "Not permitted"}]},
+        {"error": {"message": "Not a number", "param": "{}"}},
+        {"errors": {"{}": ["must be >= 0"]}},
+        {"error": "Bad Request", "message": "body/{} must be number"},
+        {"error": {"message": "1 validation error for ChatRequest\n{}\n  Extra inputs are not permitted"}},
+        {"error": {"message": "Unrecognized request argument supplied: {}"}},
+        {"error": {"message": "Unknown parameter {}"}},
+        {"error": {"message": "It must be at least 1, got -5. (parameter={}, value=-5)"}},
+    ],
+    ids=str,
+)
+def test_the_name_of_a_parameter_does_not_decide_what_an_error_means(
+    api: ModuleType, service: Service, name: str, body: dict[str, Any]
 ) -> None:
-    service.then(refused(400, "Unrecognized request argument supplied: moderation"))
-    with pytest.raises(InferenceError, match="did not accept the request as it is"):
-        api.chat("hi", moderation="strict")
-    service.then(refused(400, "The model `omni-moderation` does not support chat completions."))
+    current_session().settings.set(max_retries=0)
+    said = json.loads(json.dumps(body).replace("{}", name))
+    service.then(lambda answer: answer.json(said, 422))
+    with pytest.raises(InferenceError, match="did not accept the request as it is") as caught:
+        api.chat("hi", **{name: 5})
+    assert name in caught.value.why
+
+
+@pytest.mark.parametrize("said", ["The model `{}` does not support chat completions.", "The model {} is a beta."])
+def test_the_name_of_a_model_does_not_decide_what_an_error_means(api: ModuleType, service: Service, said: str) -> None:
+    service.then(refused(400, said.format("omni-moderation")))
     with pytest.raises(InferenceError) as caught:
         api.chat("hi", model="omni-moderation")
     assert caught.value.cause in ("request", "model")
@@ -442,6 +485,8 @@ def test_the_name_of_a_parameter_or_a_model_does_not_decide_what_an_error_means(
         (400, "Invalid JSON payload received. Invalid value at 'thinking_budget': 512"),
         (422, "Failed to load the request: field top_k: 500 is out of range"),
         (500, "failed to load image or audio file: 500 bytes"),
+        (400, "Failed to load image: width: 500, height: 10 is below the minimum of 28"),
+        (400, "Failed to load image https://example.org/500: cannot identify image file"),
     ],
 )
 def test_a_number_is_no_status_of_a_file_that_was_not_fetched(
@@ -453,8 +498,18 @@ def test_a_number_is_no_status_of_a_file_that_was_not_fetched(
     assert "could not fetch" not in str(caught.value)
 
 
-def test_a_word_of_the_service_that_is_also_a_name_of_a_field_is_read(api: ModuleType, service: Service) -> None:
-    service.then(refused(404, "Error: model not found"))
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "Error: model not found"},
+        {"message": "model: test/model", "type": "not_found_error"},
+        {"message": "not found", "param": "model"},
+    ],
+)
+def test_a_word_of_the_service_that_is_also_a_name_of_a_field_is_read(
+    api: ModuleType, service: Service, error: dict[str, str]
+) -> None:
+    service.then(lambda answer: answer.json({"error": error}, 404))
     with pytest.raises(InferenceError, match="does not know the model"):
         api.chat("hi", schema="model, year int")
 

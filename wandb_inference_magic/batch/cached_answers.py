@@ -133,7 +133,9 @@ class CachedAnswers:
         is_whole = is_answer and not why_flawed(reply)
         failure = Answer(text, str(error), is_cut=not is_whole, is_repairable=is_whole and not row.is_repaired)
         failure = failure if text else Answer(error=failure.error)
-        (self._new if is_answer or error.depends_on_prompt else self._unsure)[key] = failure
+        # A refusal of all prompts may be that of an account.
+        is_of_row = is_answer or (error.depends_on_prompt and not error.is_of_prompt)
+        (self._new if is_of_row else self._unsure)[key] = failure
 
     def keep_unrepaired(self, key: str, reply: Reply | None) -> None:
         """Keep an answer that does not fit its schema, whose repair was not answered: it is asked for later."""

@@ -68,7 +68,7 @@ class ErrorForm:
     is_too_many : bool
         Whether the service takes no further request for now, whatever is in it.
     is_of_prompt : bool
-        Whether the service refuses this prompt for what it says.
+        Whether the service refuses this prompt for what it says, and would do so again.
     """
 
     cause: Cause
@@ -95,6 +95,29 @@ class ErrorForm:
         )
 
 
+# What a filter refuses is the prompt, unless it has blocked an account, or fails itself.
+_REFUSED_STATUSES: Final = (400, 403, 406, 422, 424, 446, 451, 498, None)
+_OF_FILTER: Final = (
+    r"moderation|flagged|content[_ ]?(policy|filter|management)|responsible ?ai|safety (system|policy|filter)"
+    r"|inappropriate content|guardrail|data_inspection_failed|sensitive[ _]?(content|information)|new_sensitive"
+    r"|prohibited[_ ](content|words)|content exists risk|censorship|prompt injection|pii detected|敏感内容"
+    r"|(prompt|response) blocked due to|violat\w+ .{0,40}(guideline|us(e|age) polic|terms of)|policy_violation"
+)
+_BLOCKED: Final = (
+    r"(?<![a-z])((account|organi[sz]ation|team|workspace)([_ ]\S{1,40})?|user|access|key)[_ ]"
+    r"((has been|is|was) )?(\w{1,15}ly )?(suspended|disabled|deactivated|banned|terminated|revoked)\b"
+    r"|\b(account|organi[sz]ation|team|access) (\S{1,40} )?has been (\w{1,15}ly )?(blocked|restricted|locked)\b"
+    r"|not authori[sz]ed to perform"
+)
+_FILTER_FAILS: Final = (
+    r"(service|system|server|api|filter|guardrails?|moderation|check) (\w{1,15} ){0,3}(unavailable|not available)"
+    r"|time-?out|(failed|unable|not able) to (call|reach|connect|contact|invoke)|could not (call|reach|connect|contact)"
+)
+# It does not fail if it asks for this.
+_ANOTHER_PROMPT: Final = (
+    r"\b(different|another|new|chang|modif|revis|edit)\w* (your |the )?(prompt|input|message|content|request|text)"
+    r"|rephras"
+)
 _QUOTA: Final = (
     r"insufficient[_ ]?(user[_ ])?(quota|balance|credit|funds)|exceeded[_ ](your[_ ])?current[_ ]quota|credit balance"
     r"|out of credit|(no|any) credits|billing[_ ](hard[_ ])?limit|spending[_ ]limit|payment required"
@@ -147,14 +170,17 @@ _PASSING: Final = (
 # Failures on the service's side, sent with a status for those of a request.
 _TIMED_OUT: Final = (
     r"model has crashed|model is unloaded|process has terminated|request_timeout|timed out|deadline exceeded"
-    r"|(request|connection|gateway) time-?out\b|took too long|connection error|engine is dead|enginecore encountered"
+    r"|(?<!invalid )(request|connection|gateway) time-?out\b(?! (value|must|should|parameter|option|setting))"
+    r"|took too long|connection error|engine is dead|enginecore encountered"
     r"|upstream (request failed|connect error|error: 5\d\d)"
 )
 _NOT_FETCHED: Final = (
     r"time-?out (while|when|during) (downloading|fetching|loading|retrieving)"
     r"|\b(download|fetch|load|retrieve|retrieving)\w* .{0,40}"
     r"\b(image|picture|file|media|audio|video|url|https?:).{0,300}"
-    r"(timed out|server disconnected|connection reset|reset by peer|(:|status|code) (408|429|5\d\d)\b(?! \w))"
+    # Other numbers are sizes and limits.
+    r"(timed out|server disconnected|connection reset|reset by peer"
+    r"|\b(status|code|http|http error)[ :=(]{1,2}(408|429|5\d\d)\b|https?:\S+: (408|429|5\d\d)\b(?! \w))"
 )
 # What a service says where it needs the reasoning back, and an assistant's message has none.
 REASONING_IS_MISSING: Final = (
@@ -172,6 +198,13 @@ _FORMAT: Final = (
 _key = partial(ErrorForm, "key", "{service} did not accept the key.", "{key_remedy}", why="{who}")
 _quota = partial(ErrorForm, "quota", "The account's credit or spending limit is used up.", "{quota_remedy}")
 _refused = partial(ErrorForm, "refused", "{service} refused the request.")
+_refused_prompt = partial(
+    ErrorForm,
+    "refused",
+    "{service} refused this prompt.",
+    "Change the prompt, or choose another model with %wbmodels.",
+    affects_all=False,
+)
 _unknown_model = partial(
     ErrorForm, "model", "{service} does not know the model {model!r}.", "{model_remedy}", why="{model_why}"
 )
@@ -197,18 +230,19 @@ CAUSES: Final = (
         "Create a team at W&B and name one of its projects: %wbconfig --project team/project.",
         pattern=r"personal (account|entit)",
     ),
-    ErrorForm(
-        "refused",
-        "{service} refused this prompt.",
-        "Change the prompt, or choose another model with %wbmodels.",
-        (400, 403, 406, 422, 424, 446, 451, 498, 500, None),
-        r"moderation|flagged|content[_ ]?(policy|filter|management)|responsible ?ai|safety (system|policy|filter)"
-        r"|inappropriate content|guardrail|data_inspection_failed|sensitive[ _]?(content|information)|new_sensitive"
-        r"|prohibited[_ ](content|words)|content exists risk|censorship|prompt injection|pii detected|敏感内容"
-        r"|(prompt|response) blocked due to|violat\w+ .{0,40}(guideline|us(e|age) polic|terms of)|policy_violation",
-        affects_all=False,
-        is_of_prompt=True,
+    _refused(
+        "Ask the people who run the service about the account.",
+        (*_REFUSED_STATUSES, 500),
+        rf"^(?=.*({_OF_FILTER})).*({_BLOCKED})",
     ),
+    _failing(
+        (*_REFUSED_STATUSES, 500),
+        rf"^(?=.*({_OF_FILTER}))(?!.*({_ANOTHER_PROMPT})).*({_FILTER_FAILS}|{_PASSING}|{_TIMED_OUT})",
+        waits=FAILING,
+    ),
+    _refused_prompt(_REFUSED_STATUSES, _OF_FILTER, is_of_prompt=True),
+    # This status is one of failures too, whose words may be unknown.
+    _refused_prompt((500,), _OF_FILTER),
     ErrorForm(
         "refused",
         "{service} does not let this key use the model {model!r}.",
@@ -228,7 +262,7 @@ CAUSES: Final = (
         "The account's credit does not cover the longest reply that this call allows.",
         "Lower --max-tokens, or add credit. {quota_remedy}",
         (402,),
-        r"fewer max_tokens|can only afford",
+        r"\bor fewer\b|can only afford",
     ),
     _quota((402,)),
     _quota((400, 403, 412, 429, 500, None), _QUOTA, unless_retry_after=True),

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 # These are about the key, the account or the load of the service, whatever the words.
 NOT_OF_REQUEST: Final = (401, 402, 403, 407, 408, 409, 425, 429)
 BILLING_URL: Final = "forge.coreweave.com/subscriptions"
+# A name that is no word of a language: `request_timeout`, `maxTokens`, `org/model`.
+_COINED: Final = re.compile(r"\S[_./-]\S|[a-z][A-Z]")
+_BEFORE_NAME: Final = (
+    r"\b(?:(?:supplied|argument|parameter|field|property|option)s?(?:: ?| ?= ?| )|validation errors? for \w+ )"
+)
+# The place in the request, before what is wrong with it: `tools.0.name: ...`, `body/top_k must ...`.
+_PLACE: Final = re.compile(r"(?:^|(?<=[;:,.] )|(?<=[=(]))[\w./\[\]-]+(?=: | must )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +190,21 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
 
 
 def _without_names(message: str, names: Collection[str]) -> str:
-    """Return a message without the names of the user's that it quotes: these can have any words."""
-    chosen = "|".join(sorted(map(re.escape, filter(None, names)), key=len, reverse=True))
+    """Return a message without the user's names for parts of the request: these can have any words.
+
+    A name that is a word of the language too, such as `moderation`, is left out only where it must be a name.
+    """
+    names = sorted(filter(None, names), key=len, reverse=True)
+    if coined := "|".join(re.escape(one) for one in names if _COINED.search(one)):
+        message = re.sub(rf"(?<!\w)({coined})(?!\w)", "NAME", message)
+    chosen = "|".join(map(re.escape, names))
     if not chosen:
         return message
     message = re.sub(rf"(?<=['\"`])({chosen})(?=['\"`])", "NAME", message)
-    return re.sub(
-        rf"(?i)\b((?:supplied|argument|parameter|field|property|option)s?: )({chosen})(?!\w)", r"\1NAME", message
-    )
+    message = re.sub(rf"(?i)({_BEFORE_NAME})({chosen})(?!\w)", r"\1NAME", message)
+    # A schema can have a field `model`; at this place it is the model of the request.
+    own = rf"(?<!\w)(?!model\b)({chosen})(?!\w)"
+    return _PLACE.sub(lambda place: re.sub(own, "NAME", place[0]), message)
 
 
 def _form_of(
