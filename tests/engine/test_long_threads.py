@@ -56,6 +56,28 @@ def test_a_prompt_that_is_too_long_by_itself_is_an_error(long_thread: ModuleType
     assert "--once" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "'max_tokens' is too large: 100000. This model's maximum context length is 4096 tokens.",
+        "You requested 100012 tokens (12 in the messages, 100000 in the completion). Please reduce the length.",
+        "inputs tokens + max_new_tokens must be <= 4096. Given: 12 inputs tokens and 100000 max_new_tokens",
+        "`max_tokens` must be less than or equal to `8192`, the maximum value is less than the `context_window`",
+    ],
+)
+def test_a_limit_on_the_reply_that_is_too_large_is_lowered_and_no_turn_left_out(
+    long_thread: ModuleType, service: Service, said: str
+) -> None:
+    before = len(service.chats)
+    service.always = refused(400, said)
+    with pytest.raises(InferenceError, match="Lower --max-tokens, or leave it out"):
+        long_thread.chat("And?", thread="talk", max_tokens=100_000)
+    assert len(service.chats) == before + 1
+    # Where the prompt is the larger part, to shorten it may help.
+    service.always = with_room_for(5, Streamed(["Yes."]))
+    assert long_thread.chat("And?", thread="talk", max_tokens=20).text == "Yes."
+
+
 def test_the_result_of_a_tool_takes_the_place_of_old_turns(long_thread: ModuleType, service: Service) -> None:
     def read(name: str) -> str:
         """Read a file."""

@@ -256,7 +256,9 @@ class ModelCall:
         from ..failures import FailureContext, to_inference_error
 
         models, endpoint, model = self._command.session.models, self.sent.endpoint, self.sent.model
-        context = FailureContext(endpoint, model, models.known(endpoint), self.sent.chosen_names)
+        context = FailureContext(
+            endpoint, model, models.known(endpoint), self.sent.chosen_names, self.sent.large_reply_limit
+        )
         error = to_inference_error(failure, context)
         if error.cause == "model":
             models.note_unknown_model(model, endpoint)

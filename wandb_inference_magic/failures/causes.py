@@ -55,7 +55,8 @@ class ErrorForm:
         A regular expression that is searched in the service's message and the names of the error, without case.
     at : str
         `wandb`: at W&B's endpoint only. `other-path`: only at an address of W&B's host that is not its endpoint.
-        `list`: for the list of models only. `page`: if a web page was sent.
+        `list`: for the list of models only. `page`: if a web page was sent. `limit`: if the message has the limit on
+        the reply that the user set, and that is more than the prompt has.
     waits : Waits or None
         The times to wait before the next tries; None if trying again cannot help.
     affects_all : bool or None
@@ -353,6 +354,8 @@ CAUSES: Final = (
     ),
     _unknown_address(_CHECK_ADDRESS, (200, 400, None), _UNKNOWN_ADDRESS, at="list"),
     _unknown_either((200, 400, 404, 405, 501, None), _UNKNOWN_ADDRESS),
+    # To shorten the prompt would not help.
+    _not_accepted("Lower --max-tokens, or leave it out.", (400, 413, 422), "token|context|completion", at="limit"),
     _not_accepted(_SHORTEN, (400, 413, 422, 500, None), _TOO_LONG, affects_all=False, is_too_long=True),
     _not_accepted(_SHORTEN, (429,), "request too large", affects_all=False, is_too_long=True),
     ErrorForm(

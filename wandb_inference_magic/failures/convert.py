@@ -33,6 +33,7 @@ _COINED: Final = re.compile(r"\S[_./-]\S|[a-z][A-Z]")
 _BEFORE_NAME: Final = (
     r"\b(?:(?:supplied|argument|parameter|field|property|option)s?(?:: ?| ?= ?| )|validation errors? for \w+ )"
 )
+_LIMIT_IS_WRONG: Final = r"\bmax_\w{0,20}tokens\b\W{0,3}(must be|value)"
 # The place in the request, before what is wrong with it: `tools.0.name: ...`, `body/top_k must ...`.
 _PLACE: Final = re.compile(r"(?:^|(?<=[;:,.] )|(?<=[=(]))[\w./\[\]-]+(?=: | must )")
 
@@ -41,13 +42,15 @@ _PLACE: Final = re.compile(r"(?:^|(?<=[;:,.] )|(?<=[=(]))[\w./\[\]-]+(?=: | must
 class FailureContext:
     """The context of a failed call: its endpoint and model (empty for a request for the list of models).
 
-    `names` are those in its request that the user has chosen: of tools, fields and parameters.
+    `names` are those in its request that the user has chosen: of tools, fields and parameters. `large_reply_limit` is
+    the limit on the reply that the user set, in tokens, if it is more than the prompt has.
     """
 
     endpoint: Endpoint
     model: str
     catalog: Catalog
     names: frozenset[str] = frozenset()
+    large_reply_limit: int | None = None
 
 
 def to_inference_error(failure: Exception, context: FailureContext) -> InferenceError:
@@ -159,6 +162,7 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
         "other-path": is_wandb and urlsplit(context.endpoint.url).path != urlsplit(WANDB_URL).path,
         "list": not context.model,
         "page": body.is_page,
+        "limit": _names_limit(message, context.large_reply_limit),
     }
     said = _without_names(message, {*context.names, context.model})
     form = _form_of(status, body, said, places, asks_to_wait=wait is not None and wait <= MAX_SECONDS)
@@ -187,6 +191,12 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
             form, status, re.sub(rf"(?<!\w){re.escape(context.model)}(?!\w)", "", said)
         )
     return error
+
+
+def _names_limit(message: str, limit: int | None) -> bool:
+    if limit is None:
+        return False
+    return re.search(rf"(?<![\d.,]){limit}(?![\d.,]?\d)|{_LIMIT_IS_WRONG}", message) is not None
 
 
 def _without_names(message: str, names: Collection[str]) -> str:

@@ -90,6 +90,12 @@ class PreparedRequest:
         return reply_limit(self.body)
 
     @property
+    def large_reply_limit(self) -> int | None:
+        """The limit that the user set, if the reply may have more tokens than the prompt has; else None."""
+        limit = self.reply_limit
+        return limit if limit is not None and limit > self.prompt_tokens else None
+
+    @property
     def unclear_limit(self) -> str:
         """The name of a limit on the reply that is not a positive number, or empty. Services treat it differently."""
         given = ((name, value) for name, value in _limits_given(self.body) if value is not None)
