@@ -55,6 +55,16 @@ def test_a_cell_that_leaves_its_thread_takes_its_turn_along(kernel: Kernel, serv
     assert "was removed" not in kernel.run(f"%%wbchat {options}\ntwo", cell_id="c2").text
 
 
+@pytest.mark.parametrize(("options", "earlier"), [("--new", []), ("--thread main --fork side", ["aside", "B"])])
+def test_an_empty_reply_also_begins_its_thread(
+    kernel: Kernel, service: Service, options: str, earlier: list[str]
+) -> None:
+    queue_replies(service, "A", "B", "", "C")
+    for line in ("one", "--thread side aside", f"{options} two", "three"):
+        assert kernel.run(f"%wbchat {line}").ok
+    assert sent(service) == [*earlier, "three"]
+
+
 def test_a_cell_with_several_chats_keeps_its_turns_in_all_threads(kernel: Kernel, service: Service) -> None:
     cell = "%wbchat --thread a one\n%wbchat --thread b two\n%wbchat --once three"
     for _ in range(2):

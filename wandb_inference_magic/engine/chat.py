@@ -275,22 +275,24 @@ def _too_many_rounds(reply: Reply) -> InferenceError:
 
 
 def _record(command: Command, spec: ChatSpec, request: PreparedRequest, reply: Reply, origin: Origin) -> None:
+    session, begins = command.session, spec.new or spec.fork is not None
     # Services refuse a history that contains an empty reply, or one of blanks.
-    if spec.thread is None or not reply.text.strip():
+    is_turn = bool(reply.text.strip())
+    if spec.thread is None or not (is_turn or begins):
         return
-    session = command.session
     # The prompt as it was sent: values in it may have been cut.
     answer = replace(reply, messages=(), logprobs=())
     turn = Turn(request.messages[-1]["content"], reply.text, *origin, system=spec.system, answer=answer)
     with session.threads.recording:
         # Chats in other Python threads may have started or continued the thread since this request was sent.
-        begins = spec.new or spec.fork is not None
         thread = request.thread if begins else session.threads.get(spec.thread, request.thread)
         if spec.fork is not None and (lost := _lost_turns(session.threads.get(spec.thread), thread, origin)):
             notice = f"The copy of {spec.fork} replaced {counted(lost, 'turn')} of {spec.thread}."
             reply.notices = (*reply.notices, notice)
         thread.name = spec.thread
         session.threads[spec.thread] = thread
+        if not is_turn:
+            return
         place = thread.place(*origin)
         if not (spec.system or thread.system_at(place)):
             turn = turn._replace(default_system=command.settings.system or None)
