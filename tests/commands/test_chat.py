@@ -400,6 +400,14 @@ def test_help_is_shown_and_nothing_is_sent(shared: SharedKernel) -> None:
     assert shared.service.received == []
 
 
+@pytest.mark.parametrize("blank", ["\t", "\u00a0", "\u3000 "])
+@pytest.mark.parametrize("cell", ["%wbchat{}--once hi", "%%wbchat{}--once\nhi", "r = %wbchat{}--once hi"])
+def test_any_blank_separates_the_name_of_a_magic_from_its_options(shared: SharedKernel, cell: str, blank: str) -> None:
+    run = shared.kernel.run(cell.format(blank))
+    assert run.ok, run.error
+    assert shared.service.last.body["messages"] == [{"role": "user", "content": "hi"}]
+
+
 HALF = "\ud800"
 
 

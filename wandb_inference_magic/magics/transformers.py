@@ -1,8 +1,8 @@
 """Give the magics the lines that IPython would not.
 
 `%wbchat what is pandas?`, whose final `?` it would treat as a help request; a body with `>>>`, which it would remove;
-`%%wbchat --help` without a body, which it would refuse; and a magic below a comment, which it would not take for a
-magic, so that the error would be about Python.
+`%%wbchat --help` without a body, which it would refuse; a tab behind the name of a magic; and a magic below a comment,
+which it would not take for a magic, so that the error would be about Python.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ class QuestionAssign(MagicAssign):  # type: ignore[misc,unused-ignore]
 _TRANSFORMS = (QuestionLine, QuestionAssign)
 _CELL_MAGIC = re.compile(r"%%(\w+)(.*)")
 _PROMPTS = ("wbchat", "wbmap", "wbeval")
+# A tab, or the blank of a web page that a line was copied from: IPython takes it for a part of the magic's name.
+_ODD_BLANK = re.compile(r"^(\s*(?:[\w., ]+=\s*)?%%?wb[a-z]+)[^\S\n ]\s*")
 
 
 def rewrite_cell_magic(lines: list[str]) -> list[str]:
@@ -88,19 +90,24 @@ def rewrite_cell_magic(lines: list[str]) -> list[str]:
     Its body is a prompt. IPython would remove `>>>`, `In [1]:` and indentation from it, as from Python code.
     """
     typed = leading_empty_lines(lines)  # type: ignore[no-untyped-call,unused-ignore]
+    typed = [*map(_with_plain_blank, typed[:1]), *typed[1:]]
     comments = list(takewhile(lambda line: line.strip()[:1] in ("", "#"), typed))
     # Such as `%%time` above `%%wbchat`.
     matches = takewhile(bool, (_CELL_MAGIC.match(line.lstrip()) for line in typed[len(comments) :]))
     found = [one for one in matches if one]
     name = next((one[1] for one in found if _original_name(one[1], "cell") in _PROMPTS), None)
     if name is None:
-        return lines
+        return lines if lines and lines[0].startswith("%%") else [*map(_with_plain_blank, lines)]
     if comments:
         return [f"__import__('importlib').import_module({__name__!r}).refuse_comment('%%{name}')\n"]
     options = found[0][2]
     if {"-h", "--help"} & set(options.split()) and not "".join(typed[1:]).strip():
         return [f"get_ipython().run_cell_magic({name!r}, {options.strip()!r}, '\\n')\n"]
     return cell_magic([typed[0].lstrip(), *typed[1:]])  # type: ignore[no-untyped-call,no-any-return,unused-ignore]
+
+
+def _with_plain_blank(line: str) -> str:
+    return _ODD_BLANK.sub(r"\1 ", line)
 
 
 # IPython does not apply it to find out whether a cell is complete: in a terminal, a blank line ends the body.
