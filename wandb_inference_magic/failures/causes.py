@@ -193,7 +193,7 @@ _FORMAT_STATUSES: Final = (None, 400, 404, 415, 422, 424, 500, 501)
 _FORMAT: Final = (
     r"^(?!.*(for function|input_schema|prompt was|polic|moderat|safety|flagged)).*("
     r"response[_ ]?(format|schema)|mime type|json[_ ](object|mode)|schema|structured|guided|grammar"
-    r"|output_(format|config)|llguidance|parsertoocomplex)"
+    r"|output_(format|config)|llguidance|parsertoocomplex|regex parse|handle the requested parameters)"
 )
 # Rows of the same kind.
 _key = partial(ErrorForm, "key", "{service} did not accept the key.", "{key_remedy}", why="{who}")
@@ -251,6 +251,7 @@ CAUSES: Final = (
         (400, 401, 403, 404, None),
         r"model_access_denied|not allowed to access (this )?model|can only access models|not activated the model",
     ),
+    _quota((401,), r"usage limit|inactive subscription"),
     _key((401, 407)),
     _key(
         (400, 403, None),
@@ -267,6 +268,7 @@ CAUSES: Final = (
     ),
     _quota((402,)),
     _quota((400, 403, 412, 429, 500, None), _QUOTA, unless_retry_after=True),
+    _refused("Ask the people who run the service about the account.", (400, 403, None), _BLOCKED),
     # A prompt can have a token that is not allowed.
     _key(
         (403,),
@@ -303,6 +305,7 @@ CAUSES: Final = (
         r"^\W*$|forbidden|permission|access|authori[sz]ed|account|subscription|project|\bkey\b|attention required"
         r"|organi[sz]ation must be|verify your|credit card|payment|allow-?list|from (this|your) ip",
     ),
+    _refused("Ask an administrator of the account whether it may use this model.", (404,), "must be verified"),
     _refused("Ask the people who run it whether this key may use it.", (403,), at="list"),
     _refused(
         "Change the privacy settings of the account, or choose another model with %wbmodels.",
