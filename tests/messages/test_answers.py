@@ -255,6 +255,13 @@ def test_each_block_goes_into_a_cell_of_its_own(kernel: Kernel, service: Service
     assert len(cells) == 3
 
 
+def test_a_block_without_code_makes_no_cell(kernel: Kernel, service: Service) -> None:
+    service.always = Streamed(["```\n```\n\n```python\nx = 1\n```\n"])
+    for option in ("--code", "--code all"):
+        cells, _ = run_chat(kernel, f"%%wbchat {option}\nCode, please")
+        assert cells == [next_cell("x = 1")]
+
+
 def test_a_note_is_shown_where_the_front_end_may_not_insert_a_cell(kernel: Kernel, service: Service) -> None:
     service.always = Streamed([TWO_BLOCKS])
     _, text = run_chat(kernel, "%wbchat --code hi", cell_id=None)

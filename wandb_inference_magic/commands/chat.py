@@ -190,6 +190,6 @@ def _finish(context: MagicContext, options: ChatOptions, reply: Reply) -> None:
     if not options.quiet:
         notices += context.session.jobs.take_notices()
     if options.code is not None:
-        blocks = reply.code_blocks if options.code == "all" else reply.code_blocks[:1]
-        notices.append(next_cells.put(context.shell, blocks, context.cell))
+        blocks = [block for block in reply.code_blocks if block.text.strip()]
+        notices.append(next_cells.put(context.shell, blocks if options.code == "all" else blocks[:1], context.cell))
     reply.notices = (*reply.notices, *filter(None, notices))
