@@ -58,8 +58,9 @@ def test_an_evaluation_runs_beside_the_notebook(kernel: Kernel, held: Held) -> N
 def test_python_starts_jobs_too(api: ModuleType, held: Held) -> None:
     current_session().is_interactive = lambda: True
     job = api.map_prompts(["a", "b"], "{{ text }}", background=True)
-    with pytest.raises(TimeoutError, match="Job 1 has not ended after"):
+    with pytest.raises(TimeoutError, match="Job 1 has not ended after") as waited:
         job.wait(0.05)
+    assert "wait() waits again" in "".join(waited.value._render_traceback_())
     assert failing(lambda: current_session().jobs.get(7)).startswith("There is no job 7.")
     held.may.set()
     assert job.wait(60).reply.tolist() == ["of a", "of b"]

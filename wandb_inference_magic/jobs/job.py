@@ -55,6 +55,10 @@ class Outcome:
     notices: tuple[str, ...] = ()
 
 
+class NotEndedError(InferenceError, TimeoutError):
+    """A job that has not ended in the time that `wait` was given."""
+
+
 class Job(JobEntry):
     """Work that runs in the background.
 
@@ -232,8 +236,8 @@ class Job(JobEntry):
         ------
         InferenceError
             The error that ended the job, or an error if it was cancelled. Its `partial` is the result so far.
-        TimeoutError
-            If it has not ended in that time.
+        NotEndedError
+            If it has not ended in that time. It is a TimeoutError.
         """
         try:
             seconds = inf if timeout is None else float(timeout)
@@ -243,7 +247,8 @@ class Job(JobEntry):
         try:
             while not self._over.wait(min(SECONDS_BETWEEN_LOOKS, seconds)):
                 if not perf_counter() < until:  # also if it is NaN
-                    raise TimeoutError(f"Job {self.id} has not ended after {seconds:g} s: {self._progress_text()}.")
+                    said = f"Job {self.id} has not ended after {seconds:g} s: {self._progress_text()}."
+                    raise NotEndedError(said, remedy="It goes on: wait() waits again.")
         except KeyboardInterrupt:
             raise Interrupted(f"Job {self.id} goes on; wait() waits for it again.") from None
         self.mark_as_seen()
