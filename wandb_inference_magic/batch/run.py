@@ -58,7 +58,7 @@ class BatchRun:
 
     def __post_init__(self) -> None:
         endpoint = self.first.endpoint
-        self.results = RunResults(cost=None if self.first.price is None else 0.0)
+        self.results = RunResults()
         self.share = self.command.session.limiters.share(endpoint.url, self.model, self.spec.at_once(endpoint))
         self.requests = RowRequests(self.first, self.spec.chat.schema)
         # All runs of the command.
@@ -336,6 +336,7 @@ class BatchRun:
     def _fail(self, row: RowCall, error: InferenceError, key: str) -> None:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
         number, reply = row.number, row.reply()
+        row.was_sent &= not error.is_unsent  # then it is not billed
         self.results.fail_row(number, error, reply.text or reply.reasoning)
         if not error.is_lasting:
             self._keep_unrepaired(row)
@@ -378,8 +379,7 @@ class BatchRun:
             self.in_flight.discard(row)
             self._ended_keys.append(row.key)
             row.reservation.release()
-            for call in row.calls():
-                self.results.count(call)
+            self.results.count(row.calls(), is_unpriced=row.was_sent and row.sent.price is None)
             if self.spec.part is not None:
                 # A cluster refuses that of a row that was interrupted while it waited for one, and all once it ends.
                 with suppress(RuntimeError):
