@@ -336,7 +336,6 @@ class BatchRun:
     def _fail(self, row: RowCall, error: InferenceError, key: str) -> None:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
         number, reply = row.number, row.reply()
-        row.was_sent &= not error.is_unsent  # then it is not billed
         self.results.fail_row(number, error, reply.text or reply.reasoning)
         if not error.is_lasting:
             self._keep_unrepaired(row)
@@ -347,6 +346,7 @@ class BatchRun:
         most = max(MAX_FAILURES, self.share.most or 0)
         is_of_prompt = error.status == 403 and error.cause == "refused" and self._has_answers
         ends = error.affects_all and not is_of_prompt
+        row.was_sent &= not error.is_unsent  # then it is not billed
         if ends or len(self._failed_in_a_row) >= most:
             self.is_halted = True
             self.stopped_rows.update(self._failed_in_a_row)
