@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from answered_rows import Numbered, answers, numbers
+from kernels import Kernel
 from service import Answer, Script, Service, completion, refused
 
 from wandb_inference_magic import InferenceError, InferenceWarning
@@ -43,6 +44,20 @@ def test_a_failure_of_an_earlier_run_is_said_to_be_one(api: ModuleType, service:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         api.map_prompts(["a", "b"], "{{ text }}", concurrency=1, retry_failed=True)
+
+
+def test_a_map_that_sends_nothing_costs_nothing_also_at_an_unknown_price(mapper: Kernel, service: Service) -> None:
+    cell = "%%wbmap df -o out\nIs {{ text }} x?"
+    assert "cost unknown" in mapper.run(cell).text
+    kept = mapper.run(cell).text
+    assert "4 kept from before · 0 + 0 tokens" in kept
+    assert "cost unknown" not in kept
+    mapper.run("import os\nos.environ['HF_TOKEN'] = 'hf_abcdefghijklmnopqrstuv'")
+    assert "cost unknown" not in mapper.run("%%wbmap df -o out\n{{ text }}{{ os.environ['HF_TOKEN'] }}").text
+    assert len(service.chats) == 4
+    # What was sent may be billed although nothing came.
+    service.always = refused(400, "too odd")
+    assert "cost unknown" in mapper.run("%%wbmap df -o out\n{{ text }}").text
 
 
 def test_a_failure_of_every_row_is_not_kept(api: ModuleType, service: Service) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -279,7 +281,7 @@ def test_a_prompt_with_the_key_of_another_service_is_not_sent(
 ) -> None:
     own = "the-key-of-this-endpoint"
     api = start_api(**service.environment, WANDB_INFERENCE_API_KEY=own, WANDB_API_KEY=KEY)
-    with pytest.raises(InferenceError, match="the API key of another service in it") as raised:
+    with pytest.raises(InferenceError, match=r"of another service in it.* value of WANDB_API_KEY") as raised:
         api.chat(f"What is wrong? WANDB_API_KEY={KEY}")
     assert KEY not in str(raised.value)
     asked = {"model": "m", "messages": [{"role": "user", "content": KEY}]}
@@ -292,6 +294,27 @@ def test_a_prompt_with_the_key_of_another_service_is_not_sent(
     assert answers["reply"].isna().tolist() == [True, False]
     assert "Nothing was sent" in answers["reply_error"][0]
     assert len(service.chats) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["OPENAI_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "azure_client_secret", "A_TOKEN_2"]
+)
+def test_a_prompt_with_a_secret_of_the_environment_is_not_sent(
+    start_api: Callable[..., ModuleType], wandb: Wandb, name: str
+) -> None:
+    secret = "hf_abcdefghijklmnopqrstuv"
+    # A public key, a short secret and the endpoint's own key are sent.
+    others = {"GPG_KEY": "E3FF2839C048B25C084DEBE9B26995E310250568", "MY_TOKEN": "of-19-characters-ab", "W_TOKEN": KEY}
+    variables = {**wandb.environment, "WANDB_API_KEY": KEY, name: f'{secret} "\u00e9\n', **others}
+    api = start_api(**variables)
+    for prompt in (str(dict(os.environ)), json.dumps(dict(os.environ)), os.environ[name]):
+        with pytest.raises(InferenceError, match=f"holds the value of {name}") as raised:
+            api.chat(prompt)
+        assert secret not in str(raised.value)
+    assert wandb.api.chats == []
+    for value in others.values():
+        api.chat(f"What is {value}?")
+    assert len(wandb.api.chats) == len(others)
 
 
 def test_the_key_is_not_sent_to_another_port_of_the_host(

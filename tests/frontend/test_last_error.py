@@ -35,11 +35,34 @@ def test_the_user_can_ask_another_question_about_the_error(kernel: Kernel, servi
     assert "KeyError: 'key'" in sent(service)
 
 
-def test_a_syntax_error_is_sent(kernel: Kernel, service: Service) -> None:
-    kernel.run("x = 1\nfor in y:\n    pass")
+@pytest.mark.parametrize("cell", ["x = 1\nfor in y:\n    pass", "   x = 1\n  y = 2", "return 5"])
+def test_a_syntax_error_is_sent_without_frames_of_ipython(kernel: Kernel, service: Service, cell: str) -> None:
+    kernel.run(cell)
     kernel.run("%wbchat --error")
-    assert "for in y:" in sent(service)
-    assert "SyntaxError: invalid syntax" in sent(service)
+    assert f"```python\n{cell}\n```" in sent(service)
+    assert "```text\nThe cell, line" in sent(service)
+    assert "Error: " in sent(service)
+
+
+@pytest.mark.parametrize(
+    ("refused", "expected"),
+    [
+        ("name in ('__qualname__', '__module__')", ("The cell, line 6, in <module>", "\nOdd: ")),
+        # IPython shows another error in its place, which has this one as its context.
+        ("True", ("The cell, line 3, in __getattribute__", "\nRuntimeError: meta")),
+    ],
+)
+def test_an_exception_whose_class_cannot_be_described_is_sent_with_its_frames(
+    kernel: Kernel, service: Service, refused: str, expected: tuple[str, str]
+) -> None:
+    kernel.run(
+        "class Meta(type):\n    def __getattribute__(cls, name):\n"
+        f"        if {refused}: raise RuntimeError('meta')\n        return type.__getattribute__(cls, name)\n"
+        "class Odd(Exception, metaclass=Meta): pass\nraise Odd('x')"
+    )
+    assert kernel.run("%wbchat --error").ok
+    for part in expected:
+        assert part in sent(service)
 
 
 def test_chained_exceptions_are_sent_without_rendering_their_braces(kernel: Kernel, service: Service) -> None:

@@ -103,6 +103,8 @@ def test_a_chat_that_is_cancelled_keeps_its_partial_reply(kernel: Kernel, servic
     kernel.run("try: later.wait(60)\nexcept Exception as error: caught = error")
     may.set()
     assert kernel.value("(caught.what, caught.partial.text)") == ("Job 1 was cancelled.", "Half of ")
+    assert kernel.value("(later.done, later.errors, later.cost)") == (0, 0, None)
+    assert kernel.run("%wbjobs").text.split()[-1] == "unknown"
 
 
 def test_the_result_of_a_cancelled_evaluation_is_where_it_says(kernel: Kernel, service: Service) -> None:

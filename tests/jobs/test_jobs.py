@@ -181,6 +181,21 @@ def test_a_failure_is_the_jobs_error(kernel: Kernel, service: Service) -> None:
     assert "failed" in kernel.run("%wbjobs").text
 
 
+def test_a_chat_that_fails_is_an_error_of_unknown_cost(kernel: Kernel, service: Service) -> None:
+    service.then(refused(400, "bad words"))
+    assert run(kernel, "%%wbchat --bg -o later\nHello").ok
+    assert "bad words" in kernel.run("later.wait(60)").error
+    assert kernel.value("(later.done, later.errors, later.cost)") == (1, 1, None)
+    assert "failed · 1 of 1 reply · 1 error" in kernel.run("%wbjobs 1").text
+
+
+def test_a_chat_that_cannot_be_sent_has_cost_nothing(kernel: Kernel, service: Service) -> None:
+    kernel.run("import os\nos.environ['HF_TOKEN'] = 'hf_abcdefghijklmnopqrstuv'")
+    assert run(kernel, "%%wbchat --bg -o later\n{{ os.environ['HF_TOKEN'] }}").ok
+    assert "Nothing was sent" in kernel.run("later.wait(60)").error
+    assert kernel.value("(later.errors, later.cost)") == (1, 0.0)
+
+
 def test_a_job_whose_thread_cannot_start_is_over(
     api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from wandb_inference_magic.config.key import Key, check_key
 from wandb_inference_magic.config.settings import WANDB_URL
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.failures.convert import FailureContext, to_inference_error
-from wandb_inference_magic.text.redaction import redacted, redacted_value
+from wandb_inference_magic.text.redaction import passwords_in, redacted, redacted_value
 
 KEY = "wandb_v1_S3CRET/s3cret+S3CRET=="
 MARK = "Zq7xK"
@@ -54,10 +54,10 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.mark.parametrize("words", ["proxy:proxy", "the:host", "user:pass"])
+@pytest.mark.parametrize("words", ["proxy:proxy", "the:host", "user:pass", "user:2026"])
 def test_a_password_that_is_an_ordinary_word_is_hidden_only_in_an_address(words: str) -> None:
     environ = {"HTTPS_PROXY": f"http://{words}@h:3128"}
-    said = "The proxy h:3128 in HTTPS_PROXY asks for the password of the host, and the user has a passport."
+    said = "The proxy h:3128 in HTTPS_PROXY asks in 2026 for the password of the host, and the user has a passport."
     assert redacted(said, environ) == said
     for address in (f"http://{words}@h:3128", f"{words}@h", f"{words.partition(':')[2]}@h"):
         shown = redacted(f"at {address} now", environ)
@@ -230,11 +230,30 @@ def test_long_fragments_of_a_key_are_hidden_in_any_encoding(written: str) -> Non
         assert all(len(one) < 16 for one in kept.split("|"))
 
 
-@pytest.mark.parametrize("key", ["anything", "lm-studio", "not-needed", "sk-no-key-required"])
+@pytest.mark.parametrize(
+    "key", ["anything", "lm-studio", "sk-no-key-required", "token-abc123", "workshop", "Password", "CHANGE_ME"]
+)
 def test_a_key_that_servers_take_in_place_of_one_changes_no_reply(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_INFERENCE_API_KEY", key)
     text = f"You can ask me {key}."
     assert redacted_value(text, (key,)) == text == redacted(text)
+
+
+@pytest.mark.parametrize("key", ["workshop1", "w0rkshop", "aBcDefgH", "correct-horse-battery-staple"])
+def test_a_key_that_is_no_ordinary_word_is_hidden(key: str) -> None:
+    assert redacted_value(f"It is {key}.", (key,)) == "It is (hidden)."
+
+
+def test_a_proxys_password_of_words_is_taken_out_of_its_address_only() -> None:
+    secrets = passwords_in({"HTTPS_PROXY": "http://bob:Sommerregen@h:3128", "NO_PROXY": "h"})
+    text = "http://bob:Sommerregen@h:3128 brings Sommerregen"
+    assert redacted_value(text, secrets) == "http://(hidden)@h:3128 brings Sommerregen"
+
+
+def test_a_number_in_a_password_is_hidden_only_with_the_rest_of_it() -> None:
+    environ = {"HTTPS_PROXY": "http://bob:Spring-2026.k7x@h:3128"}
+    assert redacted("KeyError: 2026", environ) == "KeyError: 2026"
+    assert redacted("port 'Spring-2026.k7x' or 'k7x'", environ) == "port '(hidden)' or '(hidden)'"
 
 
 def test_a_short_prefix_and_suffix_of_a_key_are_shown() -> None:

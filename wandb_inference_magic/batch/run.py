@@ -58,7 +58,7 @@ class BatchRun:
 
     def __post_init__(self) -> None:
         endpoint = self.first.endpoint
-        self.results = RunResults(cost=None if self.first.price is None else 0.0)
+        self.results = RunResults()
         self.share = self.command.session.limiters.share(endpoint.url, self.model, self.spec.at_once(endpoint))
         self.requests = RowRequests(self.first, self.spec.chat.schema)
         # All runs of the command.
@@ -351,6 +351,7 @@ class BatchRun:
         most = max(MAX_FAILURES, self.share.most or 0)
         is_of_prompt = error.status == 403 and error.cause in ("refused", "network") and self._has_answers
         ends = error.affects_all and not is_of_prompt
+        row.was_sent &= not error.is_unsent  # then it is not billed
         if ends or len(self._failed_in_a_row) >= most:
             self.is_halted = True
             self.stopped_rows.update(self._failed_in_a_row)
@@ -379,8 +380,7 @@ class BatchRun:
             self.in_flight.discard(row)
             self._ended_keys.append(row.key)
             row.reservation.release()
-            for call in row.calls():
-                self.results.count(call)
+            self.results.count(row.calls(), is_unpriced=row.was_sent and row.sent.price is None)
             if self.spec.part is not None:
                 # A cluster refuses that of a row that was interrupted while it waited for one, and all once it ends.
                 with suppress(RuntimeError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..rendering import why_flawed
 from ..spending import NOTHING
-from ..text import counted
+from ..text import counted, sum_or_none
 
 if TYPE_CHECKING:
     from ..errors import InferenceError
@@ -180,15 +180,22 @@ class RunResults:
         else:
             self.share_row(first, number)
 
-    def count(self, call: Reply) -> None:
-        """Count the tokens and the cost of a call."""
-        # Before the first call, its price may not be known yet.
-        so_far = self.cost if self.usage != NOTHING or self.uncounted else 0.0
-        self.cost = None if so_far is None or call.cost is None else so_far + call.cost
-        self.cut += call.is_cut_by_budget
-        self.report(*call.notices)
-        self.usage += call.usage or NOTHING
-        self.uncounted += call.usage is None
+    def count(self, calls: Sequence[Reply], *, is_unpriced: bool) -> None:
+        """Count the tokens and the cost of a row's calls.
+
+        Parameters
+        ----------
+        calls : sequence of Reply
+            Those that something came of.
+        is_unpriced : bool
+            Whether one was sent whose price is not known: it may be billed although nothing came.
+        """
+        self.cost = None if is_unpriced else sum_or_none([self.cost, *(call.cost for call in calls)])
+        for call in calls:
+            self.cut += call.is_cut_by_budget
+            self.report(*call.notices)
+            self.usage += call.usage or NOTHING
+            self.uncounted += call.usage is None
 
     def report(self, *reports: str) -> None:
         """Add what a reply reports, whether it was received or was on disk."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from ..concurrency import notify_after_fork, without_forks
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
-from ..text import addresses, holds_key, redacted, with_texts
+from ..text import addresses, redacted, secret_in, with_texts
 from .bodies import NOT_PACKED, http_library
 from .transport import transport
 
@@ -153,7 +153,7 @@ def _built(sdk_class: type[Sdk], http_class: type, own: Any, options: ClientOpti
     class GuardedSecrets(sdk_class):  # type: ignore[valid-type,misc]
         def _build_request(self, options: Any, **how: Any) -> Any:
             request = super()._build_request(options, **how)
-            _refuse_keys(request, own_key if _origin(request.url) == own_origin else None)
+            _refuse_secrets(request, own_key if _origin(request.url) == own_origin else None)
             return request
 
         # A service may quote a secret, and a traceback shows the error, also as the reason of an error of ours.
@@ -282,15 +282,15 @@ def _guard(endpoint: Endpoint) -> Sending:
     return sending
 
 
-def _refuse_keys(request: Any, own_key: str | None) -> None:
-    """Raise if the body of a request holds the key of another service, which a prompt or a tool's result may have."""
+def _refuse_secrets(request: Any, own_key: str | None) -> None:
+    """Raise if the body of a request holds a secret of another service, which a prompt or a tool's result may have."""
     # A file that is sent is not read for this.
     with suppress(http_library().RequestNotRead):
-        if not holds_key(request.content, own_key):
+        if not (found := secret_in(request.content, own_key)):
             return
         error = InferenceError(
-            "The request has the API key of another service in it. Nothing was sent.",
-            why="It is in the prompt, in an earlier turn or in the result of a tool.",
+            "The request has a secret of another service in it. Nothing was sent.",
+            why=f"The prompt, an earlier turn or the result of a tool holds {found}.",
             remedy="Leave it out: a key goes only to its own service.",
             cause="key",
             affects_all=False,

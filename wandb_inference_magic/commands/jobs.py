@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..batch import Counts
 from ..catalog import usd
 from ..engine import prepare_request, run_chat
-from ..errors import InferenceError, Interrupted
+from ..errors import InferenceError, Interrupted, is_unsent
 from ..frontend import describe_progress
 from ..jobs import Job, Outcome, why_in_foreground
 from ..rendering import line_bundle, reply_bundle, table_bundle
@@ -48,7 +48,11 @@ def start_chat(
 
     def work(job: Job) -> Outcome:
         job.count(Counts(0, 1))
-        reply = run_chat(command, spec, origin=context.cell.origin, listener=JobListener(job), share=share)
+        try:
+            reply = run_chat(command, spec, origin=context.cell.origin, listener=JobListener(job), share=share)
+        except BaseException as error:
+            job.count(_counts_of_failure(error))
+            raise
         job.count(Counts(1, 1, 0, reply.cost))
         return Outcome(reply, reply_bundle(reply, format, command.settings.allow_images_from))
 
@@ -56,6 +60,15 @@ def start_chat(
     job = Job(command, what, work, share=share, unit="reply", variable=name)
     begin(context, job, name, canvas, quiet=quiet)
     return job
+
+
+def _counts_of_failure(error: BaseException) -> Counts:
+    """Return how far a chat is that has no complete reply: one that was cancelled is not done."""
+    # Without a partial reply, nothing was sent.
+    partial = getattr(error, "partial", None)
+    cost = 0.0 if partial is None or is_unsent(error) else partial.cost
+    is_failed = not isinstance(error, KeyboardInterrupt)
+    return Counts(int(is_failed), 1, int(is_failed), cost)
 
 
 class JobListener(Listener):
@@ -76,7 +89,7 @@ class JobListener(Listener):
 
     def doing(self, text: str) -> None:
         """Show what is being done."""
-        self._job.count(Counts(0, 1, doing=text))
+        self._job.count(Counts(0, 1, cost=None, doing=text))
         self._job.draw()
 
 
@@ -231,7 +244,7 @@ def _row(job: JobEntry) -> tuple[str, ...]:
         f"{job.errors:,}" if job.errors else "",
         f"{rate:.1f}/s" if rate and not job.is_over else "",
         # Nothing has been paid yet: that is not free.
-        usd(job.cost) if job.done else "",
+        usd(job.cost) if job.done or (job.is_over and job.cost != 0) else "",
         duration(round(left)) if left is not None and not job.is_over else "",
     )
 

@@ -60,9 +60,9 @@ class LastError:
             raise InferenceError(
                 "No cell of this notebook has failed so far.", remedy="Run %wbchat --error after a cell that failed."
             )
-        trace = self._in_cells(error.__traceback__)
-        lines = traceback.TracebackException(type(error), error, trace).format()
-        text = safe_plain(portable_trace("".join(lines), lambda name: self._cell_name(name) is not None)).strip()
+        trace = self._in_cells(error)
+        lines = _format_trace(error, trace)
+        text = safe_plain(portable_trace(lines, lambda name: self._cell_name(name) is not None)).strip()
         # Hidden before they are cut: part of a key is not found.
         text, source = map(redacted, redacted_value([text, self._source(error, trace)], self._secrets()))
         parts = [f"The error:\n\n{fenced(cut(text, tokens), 'text')}"]
@@ -70,12 +70,14 @@ class LastError:
             parts.insert(0, f"The cell:\n\n{fenced(cut(source, tokens), 'python')}")
         return "\n\n".join(parts)
 
-    def _in_cells(self, trace: TracebackType | None) -> TracebackType | None:
+    def _in_cells(self, error: BaseException) -> TracebackType | None:
         """Return the traceback from the first frame in a cell on, without IPython's frames before it."""
-        found = trace
+        found = error.__traceback__
         while found is not None and self._cell_name(found.tb_frame.f_code.co_filename) is None:
             found = found.tb_next
-        return found or trace
+        # A cell that cannot be compiled has no frame.
+        is_of_cell = isinstance(error, SyntaxError) and self._cell_name(str(error.filename)) is not None
+        return None if is_of_cell and found is None else found or error.__traceback__
 
     def _cell_name(self, filename: str) -> str | None:
         named = self._shell.compile.format_code_name(filename)
@@ -93,3 +95,14 @@ class LastError:
         if number and 0 < int(number[1]) < len(typed) and typed[int(number[1])]:
             return str(typed[int(number[1])]).strip("\n")
         return "".join(linecache.getlines(filename)).strip("\n")
+
+
+def _format_trace(error: BaseException, trace: TracebackType | None) -> str:
+    """Return a traceback as Python writes it, as far as the classes of its exceptions let Python do so."""
+    for chain in (True, False):
+        try:
+            return "".join(traceback.TracebackException(type(error), error, trace).format(chain=chain))
+        except Exception:  # noqa: BLE001 - whatever the code of such a class raises
+            continue
+    name = type.__getattribute__(type(error), "__name__")
+    return "".join((*traceback.format_tb(trace), f"{name}: (its text cannot be read)"))

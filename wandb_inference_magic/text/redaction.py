@@ -18,11 +18,10 @@ from urllib.parse import quote, unquote
 
 HIDDEN: Final = "(hidden)"
 MIN_SECRET_CHARS: Final = 8
-# What the documentation of servers that need no key says to give in its place.
-_PLACEHOLDERS: Final = (
-    *("anything", "dummy-key", "fake-key", "lm-studio", "no-key-needed", "no-key-required", "not-needed"),
-    *("not-required", "not-used", "placeholder", "sk-no-key-required", "token-abc123", "your-api-key"),
-)
+# What people write in place of a key if a server of theirs needs none, or any: `lm-studio`, `Workshop`, `not_needed`.
+_WORDS: Final = r"(?:[A-Z]?[a-z]+|[A-Z]+)(?:[-_](?:[A-Z]?[a-z]+|[A-Z]+))*"
+# vLLM's documentation has this one.
+_PLACEHOLDER: Final = "token-abc123"
 # A shorter piece of a password is an ordinary word.
 MIN_PIECE_CHARS: Final = 3
 # For a key of at least LONG_KEY characters, its pieces of KEY_PIECE characters are secret too.
@@ -31,10 +30,17 @@ KEY_PIECE: Final = 12
 _LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 _URL_SAFE: Final = str.maketrans("+/", "-_")
 KEY_VARIABLES: Final = ("WANDB_INFERENCE_API_KEY", "WANDB_API_KEY", "COREWEAVE_API_KEY")
+# The ends of names of variables with a secret. Other names that end in KEY are often of public keys or files.
+_SECRET_NAMES: Final = (
+    *("API_KEY", "APIKEY", "ACCESS_KEY", "ACCOUNT_KEY", "AUTH_KEY", "OPENAI_KEY", "PRIVATE_KEY", "SECRET_KEY"),
+    *("TOKEN", "SECRET", "PASSWORD", "PASSWD"),
+)
 # The variables that hold an address, other than those for proxies.
 ADDRESS_VARIABLES: Final = ("WANDB_BASE_URL", "WANDB_INFERENCE_BASE_URL", "WF_TRACE_SERVER_URL")
 
 # Patterns as text: `re` compiles each on its first use, which `%load_ext` does not wait for.
+# What JSON writes as it is.
+_PLAIN_IN_JSON: Final = rf"[^\s\"\\\x7f-\U0010ffff]{{{LONG_KEY},}}"
 # Up to the last `@` of a word: a password may hold any other character, including `@`. A host with a path has none
 # before it: `https://unpkg.com/react@18`.
 _USER_IN_ADDRESS: Final = r"(?i)\b([a-z][a-z0-9+.-]{0,20}:/{2,3})(?![^\s'\"<>/@:]*(?::\d{1,5})?/)[^\s'\"<>]{0,2000}@"
@@ -67,8 +73,10 @@ def remember(secret: str) -> None:
 
 
 def is_secret(key: str) -> bool:
-    """Return whether a key is one: those that are given to local servers (`none`, `lm-studio`) are ordinary words."""
-    return len(key) >= MIN_SECRET_CHARS and key.lower() not in _PLACEHOLDERS
+    """Return whether a key is one. One of ordinary words is not: texts have these words for other reasons."""
+    if len(key) < MIN_SECRET_CHARS or key.lower() == _PLACEHOLDER:
+        return False
+    return len(key) >= LONG_KEY or re.fullmatch(_WORDS, key) is None
 
 
 def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
@@ -92,9 +100,20 @@ def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
     return re.sub(_TOKEN, rf"\1 {HIDDEN}", text)
 
 
-def holds_key(data: bytes, own_key: str | None = None) -> bool:
-    """Return whether data holds a long key of this process or of the environment, other than `own_key`."""
-    return any(key.encode() in data for key in _keys(os.environ) if key != own_key and len(key) >= LONG_KEY)
+def secret_in(data: bytes, own_key: str | None = None) -> str:
+    """Return which long secret is in data (JSON), as part of a sentence: `the value of HF_TOKEN`; empty if none is.
+
+    These are the keys of this process, and the values of variables whose names say that they are secrets, for whatever
+    service. `own_key` is none of them.
+    """
+    for name in os.environ:
+        # OPENAI_API_KEY_2 is one too.
+        if name.upper().rstrip("_0123456789").endswith(_SECRET_NAMES):
+            value = os.environ.get(name, "").strip()
+            if any(one != own_key and one.encode() in data for one in re.findall(_PLAIN_IN_JSON, value)):
+                return f"the value of {name}"
+    known = (key for key in _keys(os.environ) if key != own_key and len(key) >= LONG_KEY)
+    return "a key that this session knows" if any(key.encode() in data for key in known) else ""
 
 
 def without_query_secrets(text: str) -> str:
@@ -181,8 +200,12 @@ def addresses(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def passwords_in(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the passwords in the addresses of the environment."""
-    return tuple(filter(None, (user_and_password(address)[1] for _, address in addresses(environ))))
+    """Return the passwords in the addresses of the environment, each with its user name if it alone is no secret."""
+    found = (user_and_password(address) for _, address in addresses(environ))
+    # A word, or a short one, is hidden in an address only.
+    return tuple(
+        password if is_secret(password) or not user else f"{user}:{password}" for user, password in found if password
+    )
 
 
 def user_and_password(address: str) -> tuple[str, str]:
@@ -274,8 +297,8 @@ def _patterns(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _is_word(secret: str) -> bool:
-    """Return whether a secret is an ordinary word, such as `proxy`, which texts have for other reasons."""
-    return len(secret) < MIN_SECRET_CHARS and secret.isalpha()
+    """Return whether a secret is an ordinary word or number, such as `proxy` or `2026`. Texts have those anyway."""
+    return len(secret) < MIN_SECRET_CHARS and (secret.isalpha() or secret.isdecimal())
 
 
 def _password_pieces(address: str) -> set[str]:
