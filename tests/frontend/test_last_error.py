@@ -109,9 +109,10 @@ def test_a_key_of_wandb_login_is_not_sent_to_another_endpoint(kernel: Kernel, se
     assert "wbwbwb" not in str(service.last.body)
 
 
-def test_a_key_in_the_error_or_its_cell_is_not_sent(kernel: Kernel, service: Service) -> None:
+@pytest.mark.parametrize("name", ["WANDB_API_KEY", "OPENAI_API_KEY", "HF_TOKEN"])
+def test_a_key_in_the_error_or_its_cell_is_not_sent(kernel: Kernel, service: Service, name: str) -> None:
     key = "wandbkey0123456789abcdef0123456789abcdef01"
-    kernel.run(f"import os\nos.environ['WANDB_API_KEY'] = '{key}'")
+    kernel.run(f"import os\nos.environ['{name}'] = '{key}'")
     kernel.run(f"raise ValueError('401 for https://svc.example/?k=' + '{key}')")
     run = kernel.run("%wbchat --error why")
     assert run.ok

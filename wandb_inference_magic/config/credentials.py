@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from ..errors import InferenceError
-from ..text import KEY_VARIABLES
+from ..text import KEY_VARIABLES, secrets_of
 from .files import expanded, read_file
 from .key import Key, key_fault
 
@@ -140,8 +140,9 @@ def resolve_server_key(
 
 
 def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the keys in the environment, for any service."""
-    return tuple(filter(None, (environ.get(name, "").strip() for name in KEY_VARIABLES)))
+    """Return the keys in the environment, for any service, and its other long secrets."""
+    keys = (environ.get(name, "").strip() for name in KEY_VARIABLES)
+    return tuple(filter(None, (*keys, *(secret for _, secret in secrets_of(environ)))))
 
 
 def _search(sources: Iterable[KeySource]) -> KeySearch:

@@ -41,6 +41,7 @@ from .redaction import (
     redacted_value,
     remember,
     secret_in,
+    secrets_of,
     with_texts,
     without_keys,
     without_query_secrets,

@@ -100,18 +100,24 @@ def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
     return re.sub(_TOKEN, rf"\1 {HIDDEN}", text)
 
 
+def secrets_of(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each variable whose name says that it holds a secret, with each long part of its value."""
+    for name in environ:
+        # OPENAI_API_KEY_2 is one too.
+        if name.upper().rstrip("_0123456789").endswith(_SECRET_NAMES):
+            for secret in re.findall(_PLAIN_IN_JSON, environ.get(name, "").strip()):
+                yield name, secret
+
+
 def secret_in(data: bytes, own_key: str | None = None) -> str:
     """Return which long secret is in data (JSON), as part of a sentence: `the value of HF_TOKEN`; empty if none is.
 
     These are the keys of this process, and the values of variables whose names say that they are secrets, for whatever
     service. `own_key` is none of them.
     """
-    for name in os.environ:
-        # OPENAI_API_KEY_2 is one too.
-        if name.upper().rstrip("_0123456789").endswith(_SECRET_NAMES):
-            value = os.environ.get(name, "").strip()
-            if any(one != own_key and one.encode() in data for one in re.findall(_PLAIN_IN_JSON, value)):
-                return f"the value of {name}"
+    for name, secret in secrets_of(os.environ):
+        if secret != own_key and secret.encode() in data:
+            return f"the value of {name}"
     known = (key for key in _keys(os.environ) if key != own_key and len(key) >= LONG_KEY)
     return "a key that this session knows" if any(key.encode() in data for key in known) else ""
 
