@@ -403,11 +403,16 @@ def _begun(command: Command, job: Job) -> Job:
     """Return a job that was started, or that has run here, because no interactive front end is attached."""
     from .jobs import why_in_foreground
 
-    if why := why_in_foreground(command):
-        _warn(why)
-        job.start_in_foreground()
-    else:
+    why = why_in_foreground(command)
+    if not why:
         job.start()
+        return job
+    job.start_in_foreground()
+    try:
+        _warn(why)
+    except InferenceWarning as warning:
+        warning.partial = job
+        raise
     return job
 
 

@@ -81,6 +81,10 @@ def test_a_script_gets_a_job_that_has_ended(api: ModuleType, service: Service) -
         job = api.map_prompts(["a", "b"], "{{ text }}", background=True)
     assert job.state == "done"
     assert job.wait().reply.tolist() == ["good", "good"]
+    # Warnings are errors in tests.
+    with pytest.raises(InferenceWarning, match="ran in the foreground") as raised:
+        api.map_prompts(["c"], "{{ text }}", background=True)
+    assert raised.value.partial.wait().reply.tolist() == ["good"]
 
 
 def test_where_nobody_looks_a_job_runs_in_the_foreground(kernel: Kernel, service: Service) -> None:
