@@ -58,9 +58,10 @@ def _no_text(_: object) -> None:
     return None
 
 
-# Returns the text that takes the place of `str(value)`, or None. `values` sets it when it is imported: an import of
-# `values` here would be a circle.
+# Return the text that takes the place of `str(value)`, or None, and what takes the place of a value within a container.
+# `values` sets both when it is imported: an import of `values` here would be a circle.
 own_text: Callable[[object], str | None] = _no_text
+in_cell: Callable[[Any], Any] = _no_text
 
 
 def is_labelled(value: object) -> bool:
@@ -77,7 +78,12 @@ def columns_of(value: object) -> list[str]:
 
 
 def records_of(value: Any) -> Any:
-    """Return a frame as the list of its rows, each a dict, a series as its values, and any other value as it is."""
+    """Return a frame as the list of its rows, each a dict, and a series as its values; a mapping as a dict.
+
+    Any other value is returned as it is.
+    """
+    if isinstance(value, Mapping):
+        return dict(public_items(value))
     if is_instance(value, "pandas.Series"):
         # By its labels, if each is there once.
         return dict(value.items()) if value.index.is_unique else records_of(value.to_frame(value.name or "values"))
@@ -359,7 +365,7 @@ def _cell(value: Any) -> str:
     if (text := own_text(value)) is None:
         if isinstance(value, bytes | bytearray | memoryview):
             return size_of(value)
-        if _has_items(value):
+        if has_items(value):
             with suppress(ValueError, RecursionError):
                 value = json.dumps(_Cell().of(value), ensure_ascii=False)
         text = _text(value)
@@ -370,7 +376,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= MAX_CELL_CHARS else f"{text[:MAX_CELL_CHARS]}[...]"
 
 
-def _has_items(value: Any) -> bool:
+def has_items(value: Any) -> bool:
+    """Return whether a value is a container or an array, which in a cell is JSON."""
     return is_container(value) or (any(is_instance(value, name) for name in _ARRAYS) and value.ndim > 0)
 
 
@@ -383,13 +390,11 @@ class _Cell:
     def of(self, value: Any) -> Any:
         # Each part is at least one character of the text.
         self._left -= 1
-        if is_missing(value) or self._left < 0:
+        if self._left < 0 or is_missing(value) or is_missing(value := in_cell(value)):
             return None
-        if (text := own_text(value)) is not None:
-            return text
         if is_container(value) and isinstance(value, Mapping):
             return {str_of(name): self.of(one) for name, one in islice(public_items(value), MAX_CELL_CHARS)}
-        if _has_items(value):
+        if has_items(value):
             return [self.of(one) for one in islice(items_in(value), MAX_CELL_CHARS)]
         if is_instance(value, "numpy.generic") and value.dtype.kind in "biuf":
             value = python_values(value)
