@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sqlite3
+import sys
 from collections import UserList
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -397,6 +398,28 @@ def test_a_table_or_a_stream_of_any_arrow_library_has_its_rows(api: ModuleType, 
 
     for source in (Table(), Stream()):
         assert api.map_prompts(source, "{{ name }}").to_pydict() == {**COLUMNS, "reply": ["Bo", "Al"]}
+
+
+@pytest.mark.parametrize("has_pyarrow", [True, False])
+def test_rows_are_iterated_if_their_arrow_data_cannot_be_read(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch, has_pyarrow: bool
+) -> None:
+    service.always = echo
+    if not has_pyarrow:
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    class Rows:
+        def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+            raise RuntimeError("not collected yet")
+
+        def __iter__(self) -> Any:
+            return iter([{"a": 1}, {"a": 2}])
+
+    assert api.map_prompts(Rows(), "{{ a }}").reply.tolist() == ["1", "2"]
+    # A frame has its columns as items.
+    for kind in (type("Frame", (Rows,), {"columns": ["a"]}), type("Data", (Rows,), {"__iter__": None})):
+        with pytest.raises(InferenceError, match=f"A value of type {kind.__name__} cannot be read"):
+            api.map_prompts(kind(), "{{ a }}")
 
 
 class NotIterable:

@@ -9,6 +9,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
+from ..errors import InferenceError
 from ..imports import is_instance, loaded
 from ..messages import Reply, private_fields
 from ..prompts import Image, as_known_frame, custom_prompt, to_prompt
@@ -202,7 +203,13 @@ def as_table(value: Any, limit: int | None) -> Any:
 
             value = pa.RecordBatchReader.from_stream(value)
     if not is_instance(value, "pyarrow.RecordBatchReader"):
-        return as_known_frame(value)
+        try:
+            return as_known_frame(value)
+        except InferenceError:
+            # A frame gives its columns, not its rows.
+            if not isinstance(value, Iterable) or hasattr(type(value), "columns"):
+                raise
+            return value
     batches, size = [], 0
     for batch in value:
         batches.append(batch)

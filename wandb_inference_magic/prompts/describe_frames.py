@@ -97,6 +97,11 @@ def records_of(value: Any) -> Any:
         return value
     import narwhals as nw
 
+    try:
+        value = as_known_frame(value)
+    except InferenceError:
+        return value
+
     frame = _narwhals(value, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
@@ -153,8 +158,13 @@ def _is_of_known_library(value: object) -> bool:
 
 
 def has_arrow_data(value: object) -> bool:
-    """Return whether a value offers its data by Arrow's interface, again and again. A stream is used up by reading."""
+    """Return whether a value offers its data by Arrow's interface, again and again. A stream is used up by reading.
+
+    The data of a container are its items.
+    """
     kind = type(value)
+    if is_container(value):
+        return False
     return hasattr(kind, "__arrow_c_array__") or (hasattr(kind, "__arrow_c_stream__") and not hasattr(kind, "read_all"))
 
 

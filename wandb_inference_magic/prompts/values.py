@@ -17,7 +17,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, is_dataclass
+from dataclasses import is_dataclass
 from functools import lru_cache, singledispatch, wraps
 from io import BytesIO, StringIO
 from numbers import Number
@@ -42,20 +42,13 @@ from .files import (
 )
 from .images import IN_TEXT, Image, TextOfImages
 from .json_values import ARRAYS, MAX_ITEMS, Forms, JsonValues, Made, is_list
-from .value_spans import CutText
+from .value_spans import CutText, Whole as Whole
 
 Converter = Callable[..., str | Image]
 C = TypeVar("C", bound=Converter)
 ONE_LINE: Final = 100
 # The types of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
 _TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """A value that must not be cut: what the filter `whole` returns."""
-
-    value: Any
 
 
 def _converted(by_type: C) -> C:
@@ -267,9 +260,20 @@ def _series(value: Any) -> str | Image:
 
 
 def _any_frame(value: Any) -> str | Image:
-    """Return a frame of any library as text. A stream that can be read only once is not read."""
+    """Return a frame of any library as text. A stream that can be read only once is not read.
+
+    Data that cannot be read are refused only if the value has no text of its own.
+    """
+    if is_container(value):
+        return _json(value)
+    try:
+        known = frames.as_known_frame(value)
+    except InferenceError:
+        with suppress(InferenceError):
+            return images.image_from_png(value) or describe_object(value)
+        raise
     with suppress(TypeError):
-        return frames.describe_frame(value)
+        return frames.describe_frame(known)
     if hasattr(type(value), "read_all"):
         raise no_readable_form(value, str_of(value))
     return images.image_from_png(value) or describe_object(value)
@@ -421,13 +425,7 @@ def _of_other_package(kind: Any) -> Converter | None:
 
 
 # Asked of each value in a container.
-_FORMS: Final = Forms(
-    is_plain=lambda kind: as_prompt.dispatch(kind) in _OURS,
-    custom=_custom_part,
-    converter=_own_rule,
-    record=_record_of,
-    whole=_own_whole,
-)
+_FORMS: Final = Forms(lambda kind: as_prompt.dispatch(kind) in _OURS, _custom_part, _own_rule, _record_of, _own_whole)
 
 
 def is_image(value: object) -> bool:
