@@ -28,6 +28,7 @@ from sqlalchemy import StaticPool, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from wandb_inference_magic import InferenceError
+from wandb_inference_magic.errors import InferenceWarning
 from wandb_inference_magic.frames import ListRows, plain, read_rows
 from wandb_inference_magic.prompts import Image, render
 
@@ -286,6 +287,20 @@ def test_columns_in_several_levels_get_one_more_without_a_warning(api: ModuleTyp
     out = api.map_prompts(frame, "{{ row[('t', 'x')] }}")
     assert out.columns.tolist() == [("t", "x"), ("t", "y"), ("reply", "")]
     assert out["reply"].tolist() == ["a"]
+
+
+def test_a_column_in_several_levels_is_known_by_its_name(api: ModuleType, service: Service) -> None:
+    service.always = echo
+    frame = pd.DataFrame(
+        [["a", "b", "mine"]], columns=pd.MultiIndex.from_tuples([("t", "x"), ("t", "y"), ("reply", "")])
+    )
+    with pytest.warns(InferenceWarning, match="The frame has a column 'reply', which is kept"):
+        out = api.map_prompts(frame, "{{ row['t', 'x'] }} {{ row['t, y'] }} {{ reply }}")
+    # A column of the user is never replaced.
+    assert out["reply"].tolist() == ["mine"]
+    assert out["reply_2"].tolist() == ["a b mine"]
+    assert read_rows(frame).values("t, x") == ["a"]
+    assert read_rows(pd.DataFrame([[1, 2]])).values("1") == [2]
 
 
 @pytest.mark.filterwarnings("error")

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from ..imports import is_instance
-from ..messages import dumped_model, is_container, public_items
+from ..messages import dumped_model, is_container, name_of, public_items
 from ..text import MAX_INTEGER, is_missing, python_of, python_values, shortest_float, size_of, str_of, unwrapped
 from . import describe_frames as frames, images
 from .files import describe_object
@@ -211,7 +211,7 @@ class JsonValues:
     def _of_dict(self, value: Mapping[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         for key, one in islice(public_items(value), self._most_items):
-            name = str_of(key)
+            name = name_of(key)
             # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
             kept[name if name not in kept else repr(key)] = self.of(one)
         return kept if len(value) <= self._most_items else {**kept, "...": self._more(len(value))}
