@@ -395,6 +395,14 @@ def test_a_float_of_32_bits_has_its_shortest_decimals(frame: Any) -> None:
     assert [row["price"] for row in read_rows(frame)] == [19.99]
 
 
+def test_a_float_of_16_bits_has_its_shortest_decimals_too() -> None:
+    """Narwhals before version 2 does not know this type."""
+    short = np.array([0.1], dtype="float16")
+    for frame in (pd.DataFrame({"a": short}), pa.table({"a": short})):
+        assert [row["a"] for row in read_rows(frame)] == [0.1]
+        assert render("{{ x | tojson }}", {"x": frame}) == '[{"a": 0.1}]'
+
+
 def test_floats_of_32_bits_within_lists_and_structs_are_short_too() -> None:
     short = pl.List(pl.Float32), pl.Struct({"x": pl.Float32})
     frame = pl.DataFrame({"a": pl.Series([[19.99]], dtype=short[0]), "b": pl.Series([{"x": 0.1}], dtype=short[1])})
