@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sqlite3
+import sys
 from collections import UserList
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from sqlalchemy import StaticPool, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from wandb_inference_magic import InferenceError
+from wandb_inference_magic.errors import InferenceWarning
 from wandb_inference_magic.frames import ListRows, plain, read_rows
 from wandb_inference_magic.prompts import Image, render
 
@@ -287,6 +289,20 @@ def test_columns_in_several_levels_get_one_more_without_a_warning(api: ModuleTyp
     assert out["reply"].tolist() == ["a"]
 
 
+def test_a_column_in_several_levels_is_known_by_its_name(api: ModuleType, service: Service) -> None:
+    service.always = echo
+    frame = pd.DataFrame(
+        [["a", "b", "mine"]], columns=pd.MultiIndex.from_tuples([("t", "x"), ("t", "y"), ("reply", "")])
+    )
+    with pytest.warns(InferenceWarning, match="The frame has a column 'reply', which is kept"):
+        out = api.map_prompts(frame, "{{ row['t', 'x'] }} {{ row['t, y'] }} {{ reply }}")
+    # A column of the user is never replaced.
+    assert out["reply"].tolist() == ["mine"]
+    assert out["reply_2"].tolist() == ["a b mine"]
+    assert read_rows(frame).values("t, x") == ["a"]
+    assert read_rows(pd.DataFrame([[1, 2]])).values("1") == [2]
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("make", [pl.DataFrame, pl.LazyFrame])
 def test_a_frame_of_narwhals_is_read_without_a_warning(api: ModuleType, service: Service, make: Any) -> None:
@@ -379,6 +395,14 @@ def test_a_float_of_32_bits_has_its_shortest_decimals(frame: Any) -> None:
     assert [row["price"] for row in read_rows(frame)] == [19.99]
 
 
+def test_a_float_of_16_bits_has_its_shortest_decimals_too() -> None:
+    """Narwhals before version 2 does not know this type."""
+    short = np.array([0.1], dtype="float16")
+    for frame in (pd.DataFrame({"a": short}), pa.table({"a": short})):
+        assert [row["a"] for row in read_rows(frame)] == [0.1]
+        assert render("{{ x | tojson }}", {"x": frame}) == '[{"a": 0.1}]'
+
+
 def test_floats_of_32_bits_within_lists_and_structs_are_short_too() -> None:
     short = pl.List(pl.Float32), pl.Struct({"x": pl.Float32})
     frame = pl.DataFrame({"a": pl.Series([[19.99]], dtype=short[0]), "b": pl.Series([{"x": 0.1}], dtype=short[1])})
@@ -397,6 +421,28 @@ def test_a_table_or_a_stream_of_any_arrow_library_has_its_rows(api: ModuleType, 
 
     for source in (Table(), Stream()):
         assert api.map_prompts(source, "{{ name }}").to_pydict() == {**COLUMNS, "reply": ["Bo", "Al"]}
+
+
+@pytest.mark.parametrize("has_pyarrow", [True, False])
+def test_rows_are_iterated_if_their_arrow_data_cannot_be_read(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch, has_pyarrow: bool
+) -> None:
+    service.always = echo
+    if not has_pyarrow:
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    class Rows:
+        def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+            raise RuntimeError("not collected yet")
+
+        def __iter__(self) -> Any:
+            return iter([{"a": 1}, {"a": 2}])
+
+    assert api.map_prompts(Rows(), "{{ a }}").reply.tolist() == ["1", "2"]
+    # A frame has its columns as items.
+    for kind in (type("Frame", (Rows,), {"columns": ["a"]}), type("Data", (Rows,), {"__iter__": None})):
+        with pytest.raises(InferenceError, match=f"A value of type {kind.__name__} cannot be read"):
+            api.map_prompts(kind(), "{{ a }}")
 
 
 class NotIterable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import UserDict, UserList
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ import pytest
 from prompt_values import Nothing, run_alone, text_and_peak_of, text_of
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.frames import read_rows
 from wandb_inference_magic.prompts import render
 from wandb_inference_magic.prompts.values import json_of
 
@@ -261,7 +263,34 @@ def test_a_stream_of_arrow_is_refused_and_not_read() -> None:
         text_of(Stream(None))
 
 
-def test_data_that_pyarrow_does_not_read_is_refused() -> None:
-    with pytest.raises(InferenceError, match="A value of type OfAnotherLibrary cannot be read") as refused:
-        text_of(OfAnotherLibrary(None))
-    assert "AttributeError" in refused.value.why
+class Uncollected:
+    """Offers Arrow's interface, but has no data yet."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        raise RuntimeError("not collected yet")
+
+
+def test_data_that_pyarrow_does_not_read_is_refused_if_it_has_no_text() -> None:
+    for template in ("{{ x }}", "{{ [x] }}", "{{ x | tojson }}"):
+        with pytest.raises(InferenceError, match="A value of type Uncollected cannot be read") as refused:
+            render(template, {"x": Uncollected()})
+        assert "RuntimeError: not collected yet" in str(refused.value)
+
+
+@pytest.mark.parametrize("interface", ["__arrow_c_stream__", "__arrow_c_array__"])
+@pytest.mark.parametrize("has_pyarrow", [True, False])
+def test_a_value_whose_data_cannot_be_read_is_its_text(
+    interface: str, has_pyarrow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_pyarrow:
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+    methods = {interface: Uncollected.__arrow_c_stream__, "__repr__": lambda self: "POINT (1 2)"}
+    shown = render("{{ x }}; {{ [x] }}; {{ x | tojson }}; {{ x | whole }}", {"x": type("Point", (), methods)()})
+    assert shown == 'POINT (1 2); ["POINT (1 2)"]; "POINT (1 2)"; POINT (1 2)'
+
+
+@pytest.mark.parametrize("kind", [list, UserList])
+def test_a_container_that_offers_arrow_data_is_its_items(kind: Any) -> None:
+    value = type("Rows", (kind,), {"__arrow_c_stream__": lambda self, _=None: pa.table({"a": [3]})})([1, 2])
+    assert render("{{ x }} {{ [x] }} {{ x | tojson }}", {"x": value}) == "[1, 2] [[1, 2]] [1, 2]"
+    assert [dict(row) for row in read_rows(value)] == [{"text": 1}, {"text": 2}]

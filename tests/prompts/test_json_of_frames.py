@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ import pytest
 from prompt_values import text_of
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.frames import read_rows, with_index, with_label
 from wandb_inference_magic.prompts import render
 from wandb_inference_magic.prompts.values import json_of
 
@@ -123,13 +124,104 @@ def test_the_json_of_a_series_with_repeated_labels_has_every_value(value: Any, e
         assert [one["index"] for one in found] == expected
 
 
-@pytest.mark.parametrize("kind", ["pandas", "pyarrow", "index"])
+@pytest.mark.parametrize("kind", ["pandas", "pyarrow"])
 def test_two_columns_of_one_name_are_refused_where_one_would_be_lost(kind: str) -> None:
     twice: Any = pd.DataFrame([[1, 2]], columns=["a", "a"])
-    if kind == "index":
-        twice = pd.DataFrame({"a": [1]}).set_index("a", drop=False)
     if kind == "pyarrow":
         twice = pa.table([[1], [2]], names=["a", "a"])
     with pytest.raises(InferenceError, match="two columns with the same name") as refused:
         json_of(twice)
     assert "Rename" in refused.value.remedy
+    assert "DuplicateError" not in str(refused.value)
+
+
+GROUPS = pd.DataFrame({"k": ["a", "b"], "v": [1, 2], "n": [3, 4]}).groupby("k")
+
+
+@pytest.mark.parametrize(
+    ("frame", "names"),
+    [
+        (GROUPS.agg({"v": ["mean", "sum"]}), ["k", "v, mean", "v, sum"]),
+        (GROUPS[["n"]].describe().iloc[:, :2], ["k", "n, count", "n, mean"]),
+        (pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", ""), ("", "b")])), ["a", "b"]),
+        (pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_product([[1], [2, 3]])), ["1, 2", "1, 3"]),
+        (pd.DataFrame({"a": [1]}, index=pd.Index([2], name=("k", "x"))), ["k, x", "a"]),
+    ],
+)
+def test_columns_of_several_levels_have_one_name_everywhere(frame: pd.DataFrame, names: list[str]) -> None:
+    assert [*json.loads(json_of(frame))[0]] == names
+    assert next(csv.reader(text_of(frame).split("\n\n")[1].splitlines())) == names
+    (row, *_) = read_rows(frame)
+    assert [*with_label(row)] == names
+    assert [*json.loads(json_of(with_index(row)))] == names
+
+
+class Address(NamedTuple):
+    """A named tuple with a text of its own, which may hide a part."""
+
+    user: str
+    host: str
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.host}"
+
+
+def test_keys_of_several_parts_have_a_name_as_columns_have() -> None:
+    keys = {("p", 1): 3, frozenset({2, 1}): 4, Address("a", "b"): 5}
+    expected = {"p, 1": 3, "1, 2": 4, "a@b": 5}
+    assert json.loads(text_of(keys)) == json.loads(json_of(keys)) == expected
+    cell = next(csv.reader([text_of(pd.DataFrame({"c": [keys]})).splitlines()[-1]]))[0]
+    assert json.loads(cell) == expected
+    series = pd.Series([3, 4], index=pd.MultiIndex.from_tuples([("p", 1), ("q", 2)]))
+    assert json.loads(json_of(series)) == {"p, 1": 3, "q, 2": 4}
+
+
+@pytest.mark.parametrize(
+    ("frame", "row"),
+    [
+        (pd.DataFrame({"k": [1], "v": [3]}).set_index("k", drop=False), {"level_0": 1, "k": 1, "v": 3}),
+        (GROUPS[["k", "v"]].agg("first"), {"level_0": "a", "k": "a", "v": 1}),
+        (pd.DataFrame({"k": [1], "level_0": [2]}, index=pd.Index([7], name="k")), {"level_1": 7, "k": 1, "level_0": 2}),
+        (pd.Series([1, 2], index=pd.Index(["a", "a"], name="n"), name="n"), {"level_0": "a", "n": 1}),
+        (
+            pd.DataFrame({"v": [1]}, index=pd.MultiIndex.from_tuples([(2, 3)], names=["k", "k"])),
+            {"k": 2, "level_1": 3, "v": 1},
+        ),
+    ],
+)
+def test_an_index_with_the_name_of_a_column_has_the_name_that_it_has_in_rows(frame: Any, row: dict[str, Any]) -> None:
+    assert json.loads(json_of(frame))[0] == row
+    assert dict(with_label(next(iter(read_rows(frame))))) == row
+
+
+SHORT = np.array([0.1, 3.3])
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"f": SHORT.astype("f4")}),
+        pd.DataFrame({"f": pd.array(SHORT, dtype="Float32")}),
+        pd.DataFrame({"f": pd.Series(SHORT, dtype=pd.ArrowDtype(pa.float32()))}),
+        pl.DataFrame({"f": SHORT}, schema={"f": pl.Float32}),
+        pa.table({"f": pa.array(SHORT, pa.float32())}),
+    ],
+)
+def test_short_floats_of_a_frame_have_their_shortest_decimals(frame: Any) -> None:
+    assert json_of(frame) == '[{"f": 0.1}, {"f": 3.3}]'
+    assert text_of(frame).endswith("f\n0.1\n3.3")
+    assert [json.loads(json_of(with_label(row))) for row in read_rows(frame)] == [{"f": 0.1}, {"f": 3.3}]
+
+
+def test_short_floats_of_an_index_have_their_shortest_decimals() -> None:
+    frame = pd.DataFrame({"a": [1, 2]}, index=pd.Index(SHORT.astype("f4"), name="f"))
+    assert json_of(frame) == '[{"f": 0.1, "a": 1}, {"f": 3.3, "a": 2}]'
+    assert text_of(frame).endswith("f,a\n0.1,1\n3.3,2")
+    assert [with_label(row)["f"] for row in read_rows(frame)] == [0.1, 3.3]
+
+
+def test_short_floats_of_a_series_and_within_lists_have_their_shortest_decimals() -> None:
+    assert json_of(pd.Series(SHORT.astype("f4"))) == '{"0": 0.1, "1": 3.3}'
+    assert json_of(pl.Series(SHORT, dtype=pl.Float32)) == "[0.1, 3.3]"
+    lists = pl.DataFrame({"f": [[0.1, None]]}, schema={"f": pl.List(pl.Float32)})
+    assert json_of(lists) == '[{"f": [0.1, null]}]'

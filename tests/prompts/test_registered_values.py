@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 from collections import UserDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from json import dumps, loads
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -129,45 +131,115 @@ def test_a_record_with_a_form_of_its_own_is_a_row_of_its_fields(api: ModuleType,
     assert service.last.body["messages"][-1]["content"] == "the answer"
 
 
+USES = ("{{ v }}", "{{ v | tojson }}", "{{ [v] }}", "{{ [v] | tojson }}", "{{ v | whole }}", "{{ frame }}")
+
+
 @pytest.mark.parametrize(
-    ("register", "value", "text"),
+    ("kind", "less", "value", "json"),
     [
-        (pd.DataFrame, pd.DataFrame({"a": [1, 2], "pin": [3, 4]}), "DataFrame, 1 row x 1 column"),
-        (dict, {"a": 1, "pin": 3}, '{"a": 1}'),
-        (list, [3, 1, 2], "[1, 2, 3]"),
-        (float, 1.234, "1.2"),
+        (
+            "dict",
+            "{k: v for k, v in value.items() if k != 'pin'}",
+            "{'pin': 2, 'a': {'pin': 1}}",
+            {"a": {}},
+        ),
+        ("dict", "{k: v for k, v in value.items() if k != 'pin'}", "Counter(a=1, pin=2)", {"a": 1}),
+        ("UserDict", "value | {'pin': 0}", "UserDict(a=1, pin=2)", {"a": 1, "pin": 0}),
+        ("list", "sorted(value)[:2]", "[3, 1, 2]", [1, 2]),
+        ("tuple", "value[:1]", "namedtuple('Pair', 'a pin')(1, 2)", [1]),
+        ("float", "round(value, 1)", "1.234", 1.2),
+        ("float", "round(value, 1)", "np.float64(1.234)", 1.2),
+        ("float", "round(value, 1)", "[1.234, np.float64(2.345)]", [1.2, 2.3]),
+        ("int", "value + 1", "3", 4),
+        ("Number", "value + 1", "np.float32(0.5)", 1.5),
+        ("date", "value.year", "date(2026, 1, 2)", 2026),
+        ("np.ndarray", "value[:1]", "np.array([1, 'pin'], dtype=object)", [1]),
+        ("pd.Index", "value[:1]", "pd.Index([1, 2])", [1]),
+        ("ExtensionArray", "value[:1]", "pd.array([1, None])", [1]),
+        ("pa.Array", "value[:1]", "pa.array([1, 2])", [1]),
+        ("Record", "replace(value, pin='-')", "Record('Bo')", {"name": "Bo", "pin": "-"}),
+        ("Pair", "value._replace(pin='-')", "Pair('Bo', 'a secret')", {"name": "Bo", "pin": "-"}),
+        ("Model", "value.model_copy(update={'pin': '-'})", "Model(name='Bo')", {"name": "Bo", "pin": "-"}),
     ],
 )
-def test_a_registered_function_may_return_less_of_the_same_kind(register: Any, value: Any, text: str) -> None:
-    less = {
-        pd.DataFrame: "lambda value: value[['a']].head(1)",
-        dict: "lambda value: {k: v for k, v in value.items() if k != 'pin'}",
-        list: "sorted",
-        float: "lambda value: round(value, 1)",
-    }
+def test_a_registered_function_is_used_once_and_may_return_less_of_the_same_kind(
+    kind: str, less: str, value: str, json: Any
+) -> None:
+    code = f"""
+import json
+from collections import Counter, UserDict, namedtuple
+from dataclasses import dataclass, replace
+from datetime import date
+from numbers import Number
+import numpy as np, pandas as pd, pyarrow as pa, pydantic
+from pandas.api.extensions import ExtensionArray
+from wandb_inference_magic import as_prompt
+from wandb_inference_magic.prompts import render
+Pair = namedtuple("Pair", "name pin")
+@dataclass
+class Record:
+    name: str
+    pin: str = "a secret"
+class Model(pydantic.BaseModel):
+    name: str
+    pin: str = "a secret"
+as_prompt.register({kind}, lambda value: {less})
+value = {value}
+frame = pd.DataFrame({{"p": pd.Series([[value]], dtype=object)}})
+print(json.dumps([str(render(use, {{"v": value, "frame": frame}})) for use in {USES!r}]))
+"""
+    *shown, frame = loads(run_alone(code))
+    assert [loads(one) for one in shown] == [json, json, [json], [json], json]
+    cell = next(csv.reader([frame.splitlines()[-1]]))[0]
+    # In a list of a cell, a named tuple is the list of its items, and a record or an index is its text.
+    of_cell = ["Bo", "-"] if kind == "Pair" else json
+    assert loads(cell)[0] in (of_cell, dumps(of_cell))
+
+
+def test_a_registered_function_may_return_less_of_a_frame() -> None:
     code = f"""
 import pandas as pd
 from wandb_inference_magic import as_prompt
 from wandb_inference_magic.prompts import render
-as_prompt.register({"pd.DataFrame" if register is pd.DataFrame else register.__name__}, {less[register]})
-value = {value.to_dict("list") if register is pd.DataFrame else value!r}
-value = pd.DataFrame(value) if {register is pd.DataFrame} else value
-print(as_prompt(value), render("{{{{ [x] }}}} {{{{ x | tojson }}}}", {{"x": value}}))
+as_prompt.register(pd.DataFrame, lambda value: value.drop(columns="pin", errors="ignore").head(1))
+value = pd.DataFrame({{"a": [1, 2], "pin": [3, 4]}})
+for use in {USES!r}:
+    print(render(use, {{"v": value, "frame": pd.DataFrame({{"p": [value]}})}}))
 """
     shown = run_alone(code)
-    assert shown.startswith(text)
+    assert shown.startswith("DataFrame, 1 row x 1 column")
+    assert '\n[{"a": 1}]\n' in shown
     assert "pin" not in shown
-    assert "1.234" not in shown
 
 
-def test_less_of_a_container_within_another_one_is_json_too() -> None:
+def test_less_of_a_long_container_is_whole_without_what_was_left_out() -> None:
     code = """
 from wandb_inference_magic import as_prompt
 from wandb_inference_magic.prompts import render
-as_prompt.register(dict, lambda value: {k: v for k, v in value.items() if k != 'pin'})
-print(render("{{ x }}; {{ x | tojson }}; {{ [x] }}", {"x": {"a": {"pin": 1, "b": {"pin": 2, "c": 3}}}}))
+as_prompt.register(dict, lambda value: {k: v for k, v in value.items() if k != "pin"})
+long = {"pin": "a secret", **dict.fromkeys(range(2000), 1)}
+deep = {}
+for _ in range(115):
+    deep = {"a": deep}
+print("a secret" in render("{{ x | whole }}", {"x": long}), "..." in render("{{ x | tojson }}", {"x": deep}))
 """
-    assert run_alone(code) == '{"a": {"b": {"c": 3}}}; {"a": {"b": {"c": 3}}}; [{"a": {"b": {"c": 3}}}]'
+    assert run_alone(code) == "False False"
+
+
+def test_functions_that_return_each_others_types_are_each_used_once() -> None:
+    first, second = type("First", (), {}), type("Second", (), {"__str__": lambda self: "a text"})
+    as_prompt.register(first, lambda value: second())
+    as_prompt.register(second, lambda value: first())
+    with pytest.raises(InferenceError, match="returned a value of type First"):
+        text_of([first()])
+    assert text_of([second()]) == '["a text"]'
+
+
+def test_what_a_registered_function_returns_may_have_a_form_for_models() -> None:
+    kind = type("Registered", (DescribedDict,), {})
+    as_prompt.register(kind, lambda value: value)
+    shown = render("{{ v }}; {{ [v] }}; {{ v | tojson }}", {"v": kind(a=1)})
+    assert shown == 'a dict described for models; ["a dict described for models"]; "a dict described for models"'
 
 
 def test_what_the_code_of_a_value_raises_is_one_error_from_python(api: ModuleType) -> None:

@@ -9,8 +9,9 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
+from ..errors import InferenceError
 from ..imports import is_instance, loaded
-from ..messages import Reply, private_fields
+from ..messages import Reply, name_of, private_fields
 from ..prompts import Image, as_known_frame, custom_prompt, to_prompt
 from ..text import python_values, says_nothing
 from .columns import fields_of, plain
@@ -25,7 +26,8 @@ _STORED: Final = ("builtins", "datetime", "decimal", "numpy", "pandas", "PIL")
 
 
 class FrameRow(dict[str, Any]):
-    """The values of a row by the names of the columns, which are texts; `row[0]` finds the column `0` too.
+    """The values of a row by the names of the columns, which are texts; `row[0]` finds the column `0` too, and
+    `row["v", "mean"]` the column `v, mean`.
 
     `_index` has the values of the index by the names of its levels, so far as they have names of their own. `_label`
     has all of them, under the names that pandas gives them as columns; it is empty if the index only counts the rows.
@@ -38,9 +40,9 @@ class FrameRow(dict[str, Any]):
     _private: AnySet[str] = frozenset()
 
     def __missing__(self, name: object) -> Any:
-        if isinstance(name, str) or str(name) not in self:
+        if isinstance(name, str) or name_of(name) not in self:
             raise KeyError(name)
-        return self[str(name)]
+        return self[name_of(name)]
 
 
 class Record(FrameRow):
@@ -105,7 +107,7 @@ def _of_tuple(value: tuple[Any, ...], names: Sequence[str]) -> Row:
 
 
 def _record(fields: Iterable[tuple[Any, Any]]) -> Record:
-    return Record((str(name), one) for name, one in fields)
+    return Record((name_of(name), one) for name, one in fields)
 
 
 def _has_own_prompt(value: Any) -> bool:
@@ -202,7 +204,13 @@ def as_table(value: Any, limit: int | None) -> Any:
 
             value = pa.RecordBatchReader.from_stream(value)
     if not is_instance(value, "pyarrow.RecordBatchReader"):
-        return as_known_frame(value)
+        try:
+            return as_known_frame(value)
+        except InferenceError:
+            # A frame gives its columns, not its rows.
+            if not isinstance(value, Iterable) or hasattr(type(value), "columns"):
+                raise
+            return value
     batches, size = [], 0
     for batch in value:
         batches.append(batch)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
-from itertools import chain, count, islice, repeat
+from itertools import count, islice, repeat
 from numbers import Integral
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted, users_failures
 from ..imports import is_instance
-from ..messages import data_frame
-from ..text import shortest_float, without_surrogates
+from ..messages import data_frame, level_names, name_of
+from ..text import python_values, shortest_float, without_surrogates
 from .columns import HALVES
 from .native_columns import arrow_array, built, pandas_array, polars_series
 from .records import TEXT, FrameRow, Row as Row, as_list, as_row, as_table, column_names, storable
@@ -133,7 +133,7 @@ def _copied(frame: Any, limit: int | None, *, is_deep: bool) -> Any:
 
 def _check_names(columns: Iterable[Any]) -> None:
     """Raise if two columns have the same name, because a prompt could not distinguish them."""
-    counted = Counter(str(name) for name in columns)
+    counted = Counter(map(name_of, columns))
     for name in [name for name, times in counted.items() if times > 1]:
         raise InferenceError(
             f"{'Two' if counted[name] == 2 else counted[name]} columns are called {name!r}. Nothing was sent.",
@@ -167,8 +167,10 @@ class FrameRows:
 
         self._frame = frame
         self.length: int | None = len(frame)
-        self.columns: Sequence[str] = [str(name) for name in frame.columns]
+        self.columns: Sequence[str] = [*map(name_of, frame.columns)]
         _check_names(self.columns)
+        # By their names: how the frame itself names its columns.
+        self._labels = dict(zip(self.columns, frame.columns, strict=True))
         kinds = [str(kind) for kind in frame.schema.dtypes()]
         self._objects = [place for place, kind in enumerate(kinds) if kind == "Object"]
         # Also those within lists and structs.
@@ -177,9 +179,9 @@ class FrameRows:
         self._index = () if index is None else index
         # By the names of the levels, so far as they have names of their own: the place of each.
         self._levels = {
-            str(name): place
+            name_of(name): place
             for place, name in enumerate(getattr(index, "names", ()))
-            if name is not None and str(name) not in self.columns
+            if name is not None and name_of(name) not in self.columns
         }
         self._label_names = _label_names(self._index, self.columns)
 
@@ -196,7 +198,8 @@ class FrameRows:
 
     def __iter__(self) -> Iterator[Row]:
         rows = self._frame.iter_rows(named=False, buffer_size=ROWS_AT_ONCE)
-        for values, label in zip(rows, self._index if self._label_names else repeat(None), strict=False):
+        labels_of_rows = python_values(self._index) if self._label_names else repeat(None)
+        for values, label in zip(rows, labels_of_rows, strict=False):
             row = FrameRow(zip(self.columns, values, strict=True))
             for place, kind in self._short_floats:
                 row[self.columns[place]] = shortest_float(values[place], kind)
@@ -214,13 +217,13 @@ class FrameRows:
 
     def values(self, name: str) -> Sequence[Any] | None:
         """Return the values of a column, or None if there is no such column."""
-        return self._frame[name].to_list() if name in self._frame.columns else None
+        return self._frame.get_column(self._labels[name]).to_list() if name in self._labels else None
 
     def with_columns(self, columns: Mapping[str, TypedColumn], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
         """Return the frame with columns added and those in `dropped` left out, and notices."""
         import narwhals as nw
 
-        frame = nw.to_native(self._frame.drop([name for name in dropped if name in self._frame.columns]))
+        frame = nw.to_native(self._frame.drop([self._labels[name] for name in dropped if name in self._labels]))
         if nw.dependencies.is_pandas_like_dataframe(frame):
             return with_pandas_columns(frame, columns)
         made, notices = built(columns, polars_series if nw.dependencies.is_polars_dataframe(frame) else arrow_array)
@@ -234,13 +237,7 @@ def _label_names(index: Any, columns: Sequence[str]) -> list[str]:
     counts = getattr(index, "start", None) == 0 and index.step == 1
     if names == [None] and (counts or all(isinstance(one, Integral) and one == at for at, one in enumerate(index))):
         return []
-    found: list[str] = []
-    for place, name in enumerate(names):
-        wished = ("index" if len(names) == 1 else f"level_{place}") if name is None else str(name)
-        taken = {*columns, *found}
-        others = (f"level_{number}" for number in count(place))
-        found.append(next(one for one in chain([wished], others) if one not in taken))
-    return found
+    return level_names(index, columns) if names else []
 
 
 def with_pandas_columns(frame: Any, columns: Mapping[str, TypedColumn]) -> tuple[Any, list[str]]:
@@ -306,7 +303,7 @@ class ListRows:
     @property
     def columns(self) -> Sequence[str]:
         self._read_ahead(None if self._is_made else 1)
-        return tuple(dict.fromkeys(str(name) for row in self._drawn for name in row)) or tuple(self._names)
+        return tuple(dict.fromkeys(name_of(name) for row in self._drawn for name in row)) or tuple(self._names)
 
     def __iter__(self) -> Iterator[Row]:
         for number in count():
@@ -361,7 +358,7 @@ class ListRows:
         except InferenceError:
             return [_merged(row, number, added, dropped) for number, row in enumerate(rows)], []
         cut = dict.fromkeys(
-            without_surrogates(str(name)) for row in rows for name, one in row.items() if _is_cut(name, one)
+            without_surrogates(name_of(name)) for row in rows for name, one in row.items() if _is_cut(name, one)
         )
         frame, notices = with_pandas_columns(frame.drop(columns=[name for name in dropped if name in frame]), added)
         return frame, [*(f"{name!r} holds {HALVES}." for name in cut), *notices]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
         has_private_fields,
         is_container,
         is_opaque_tuple,
+        level_names,
+        name_of,
         private_fields,
         public_items,
         record_fields,

@@ -1,4 +1,4 @@
-"""The fields of a value, and which of them are private: kept out of its own text, or out of what pydantic writes."""
+"""The fields of a value, their names, and which are private: kept out of its text, or out of what pydantic writes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from functools import lru_cache
-from itertools import count
+from itertools import chain, count
 from types import SimpleNamespace
 from typing import Any, Final
 
 from ..errors import InferenceError
 from ..imports import is_instance, loaded
+from ..text import in_order, str_of
 
 # The classes of rows that drivers of databases have, besides tuples.
 _ROWS: Final = ("Row", "Record", "DictRow")
@@ -33,6 +34,24 @@ def is_opaque_tuple(value: object) -> bool:
     # Those of `namedtuple` itself are of another module than the class.
     texts = ((one, vars(one).get(name)) for one in type(value).__mro__ for name in ("__str__", "__repr__"))
     return any(getattr(text, "__module__", None) == kind.__module__ for kind, text in texts)
+
+
+def name_of(label: Any) -> str:
+    """Return the name of a column, or of a key: of one with several levels, their names that are not empty."""
+    if not isinstance(label, tuple | frozenset) or is_opaque_tuple(label):
+        return str_of(label)
+    return ", ".join(filter(None, map(name_of, in_order(label) if isinstance(label, frozenset) else label)))
+
+
+def level_names(index: Any, columns: Iterable[str]) -> list[str]:
+    """Return the names of the levels of an index of pandas as columns beside others, each different."""
+    taken, found, names = {*columns}, list[str](), list(index.names)
+    for place, name in enumerate(names):
+        wished = ("index" if len(names) == 1 else f"level_{place}") if name is None else name_of(name)
+        others = (f"level_{number}" for number in count(place))
+        found.append(next(one for one in chain([wished], others) if one not in taken))
+        taken.add(found[-1])
+    return found
 
 
 def _private_fields(kind: type) -> frozenset[str]:

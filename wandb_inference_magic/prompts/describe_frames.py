@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded
-from ..messages import has_named_columns, is_container, public_items
+from ..messages import has_named_columns, is_container, level_names, name_of, public_items
 from ..text import (
     counted,
     in_order,
@@ -58,9 +58,10 @@ def _no_text(_: object) -> None:
     return None
 
 
-# Returns the text that takes the place of `str(value)`, or None. `values` sets it when it is imported: an import of
-# `values` here would be a circle.
+# Return the text that takes the place of `str(value)`, or None, and what takes the place of a value within a container.
+# `values` sets both when it is imported: an import of `values` here would be a circle.
 own_text: Callable[[object], str | None] = _no_text
+in_cell: Callable[[Any], Any] = _no_text
 
 
 def is_labelled(value: object) -> bool:
@@ -77,26 +78,41 @@ def columns_of(value: object) -> list[str]:
 
 
 def records_of(value: Any) -> Any:
-    """Return a frame as the list of its rows, each a dict, a series as its values, and any other value as it is."""
+    """Return a frame as the list of its rows, each a dict, and a series as its values; a mapping as a dict.
+
+    Any other value is returned as it is.
+    """
+    if isinstance(value, Mapping):
+        return dict(public_items(value))
     if is_instance(value, "pandas.Series"):
-        # By its labels, if each is there once.
-        return dict(value.items()) if value.index.is_unique else records_of(value.to_frame(value.name or "values"))
+        if not value.index.is_unique:
+            return records_of(value.to_frame(value.name or "values"))
+        return dict(zip(value.index, python_values(value), strict=True))
     if any(is_instance(value, name) for name in DASK):
         value = value.compute()
     if is_instance(value, STYLER):
         value = styled(value)
     if is_instance(value, "pandas.DataFrame") and _has_labels(value.index):
-        value = value.reset_index(allow_duplicates=True)
+        names = level_names(value.index, map(name_of, value.columns))
+        value = value.reset_index(names=names, allow_duplicates=True)
     if not (_is_of_known_library(value) or has_arrow_data(value)):
         return value
     import narwhals as nw
+
+    try:
+        value = as_known_frame(value)
+    except InferenceError:
+        return value
 
     frame = _narwhals(value, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
     if isinstance(frame, nw.Series):
-        return frame.to_list()
-    return list(frame.iter_rows(named=True)) if isinstance(frame, nw.DataFrame) else value
+        return shortest_float(frame.to_list(), str(frame.dtype))
+    if not isinstance(frame, nw.DataFrame):
+        return value
+    kinds = [*map(str, frame.schema.dtypes())]
+    return [dict(zip(frame.columns, map(shortest_float, row, kinds), strict=True)) for row in frame.iter_rows()]
 
 
 def describe_styled(value: Any) -> str:
@@ -136,7 +152,7 @@ def _narwhals(value: Any, *, pass_through: bool = False) -> Any:
     except nw.exceptions.DuplicateError as error:
         raise InferenceError(
             "A frame has two columns with the same name.",
-            why=quoted(describe_exception(error)),
+            why=quoted(str(error)),
             remedy="Rename one of them.",
         ) from None
 
@@ -147,8 +163,13 @@ def _is_of_known_library(value: object) -> bool:
 
 
 def has_arrow_data(value: object) -> bool:
-    """Return whether a value offers its data by Arrow's interface, again and again. A stream is used up by reading."""
+    """Return whether a value offers its data by Arrow's interface, again and again. A stream is used up by reading.
+
+    The data of a container are its items.
+    """
     kind = type(value)
+    if is_container(value):
+        return False
     return hasattr(kind, "__arrow_c_array__") or (hasattr(kind, "__arrow_c_stream__") and not hasattr(kind, "read_all"))
 
 
@@ -198,18 +219,18 @@ def describe_pandas(value: Any, *, is_head: bool = False) -> str:
     index = frame.index
     # An index that only counts the rows is left out.
     has_index = not (type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1)
-    levels = [f"level_{place}" if name is None else str(name) for place, name in enumerate(index.names)]
+    levels = [f"level_{place}" if name is None else name_of(name) for place, name in enumerate(index.names)]
     index_name = ", ".join(levels) if any(name is not None for name in index.names) else "index"
     return _described(
         f"lazy {kind}" if is_head else kind,
         None if is_head else len(frame),
-        names=[", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in frame.columns],
+        names=[*map(name_of, frame.columns)],
         types=[_pandas_type(frame.iloc[:, number]) for number in range(width)],
         count_missing=lambda: [int(count) for count in frame.iloc[:, :width].isna().sum()],
         # Select rows first: before pandas 3, selecting columns copies all of their rows.
         rows=lambda some: frame.iloc[some].iloc[:, :width].itertuples(index=has_index, name=None),
-        index_name=index_name if has_index else None,
-        axis=", ".join(_cut(str(name)) for name in frame.columns.names if name is not None),
+        index=(index_name, str(index.dtype)) if has_index else None,
+        axis=", ".join(_cut(name_of(name)) for name in frame.columns.names if name is not None),
     )
 
 
@@ -300,24 +321,23 @@ def _described(
     types: Sequence[str],
     count_missing: Callable[[], Sequence[int]],
     rows: Callable[[slice], Iterable[Sequence[Any]]],
-    index_name: str | None = None,
+    index: tuple[str, str] | None = None,
     axis: str = "",
 ) -> str:
     """Return the text about a frame.
 
     `length` is None if unknown: then the frame has only the first rows, and its missing values are not counted. `rows`
-    returns the rows of a slice; if `index_name` is set, each starts with its index. `axis` is what the names of the
-    columns are values of.
+    returns the rows of a slice; if `index` is set, its name and its type, each row starts with its index. `axis` is
+    what the names of the columns are values of.
     """
     is_whole = length is None or length <= HEAD_ROWS + TAIL_ROWS
     has_counts = length is not None and length * len(types) <= MAX_COUNTED
     missing = count_missing() if has_counts else [0] * len(types)
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    index = [] if index_name is None else [index_name]
     names = [*map(_cut, names)]
-    writer.writerow([*index, *names[:MAX_COLUMNS]])
-    kinds = [*("" for _ in index), *types]
+    writer.writerow([*(index or ())[:1], *names[:MAX_COLUMNS]])
+    kinds = [*(index or ())[1:], *types]
     writer.writerows(_cells(row, kinds) for row in rows(slice(None if is_whole else HEAD_ROWS)))
     if length is not None and not is_whole:
         text.write("...\n")
@@ -359,7 +379,7 @@ def _cell(value: Any) -> str:
     if (text := own_text(value)) is None:
         if isinstance(value, bytes | bytearray | memoryview):
             return size_of(value)
-        if _has_items(value):
+        if has_items(value):
             with suppress(ValueError, RecursionError):
                 value = json.dumps(_Cell().of(value), ensure_ascii=False)
         text = _text(value)
@@ -370,7 +390,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= MAX_CELL_CHARS else f"{text[:MAX_CELL_CHARS]}[...]"
 
 
-def _has_items(value: Any) -> bool:
+def has_items(value: Any) -> bool:
+    """Return whether a value is a container or an array, which in a cell is JSON."""
     return is_container(value) or (any(is_instance(value, name) for name in _ARRAYS) and value.ndim > 0)
 
 
@@ -383,13 +404,11 @@ class _Cell:
     def of(self, value: Any) -> Any:
         # Each part is at least one character of the text.
         self._left -= 1
-        if is_missing(value) or self._left < 0:
+        if self._left < 0 or is_missing(value) or is_missing(value := in_cell(value)):
             return None
-        if (text := own_text(value)) is not None:
-            return text
         if is_container(value) and isinstance(value, Mapping):
-            return {str_of(name): self.of(one) for name, one in islice(public_items(value), MAX_CELL_CHARS)}
-        if _has_items(value):
+            return {name_of(name): self.of(one) for name, one in islice(public_items(value), MAX_CELL_CHARS)}
+        if has_items(value):
             return [self.of(one) for one in islice(items_in(value), MAX_CELL_CHARS)]
         if is_instance(value, "numpy.generic") and value.dtype.kind in "biuf":
             value = python_values(value)

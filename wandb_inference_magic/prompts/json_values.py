@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from ..imports import is_instance
-from ..messages import dumped_model, is_container, public_items
+from ..messages import dumped_model, is_container, name_of, public_items
 from ..text import MAX_INTEGER, is_missing, python_of, python_values, shortest_float, size_of, str_of, unwrapped
 from . import describe_frames as frames, images
 from .files import describe_object
@@ -33,8 +33,8 @@ ARRAYS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Less:
-    """A container that takes the place of another one of its kind: the user's function has left something out."""
+class Made:
+    """A value that the user's function made of another one. The function is not used for it again."""
 
     value: Any
 
@@ -48,20 +48,27 @@ class Forms:
     is_plain : callable
         Whether the values of a class have the form that JSON has for them.
     custom : callable
-        Returns what `custom_prompt` returns, or a Less.
+        Returns what `custom_prompt` returns, or a Made.
     converter : callable
-        `converter_of`.
+        Returns our function for the values of a class; None for any other class.
     record : callable
         Returns the fields of a record that may be shown; None for any other value.
     whole : callable
-        `whole_prompt`.
+        Returns what our function returns, uncut.
     """
 
     is_plain: Callable[[type], bool]
-    custom: Callable[..., str | Image | Less | None]
+    custom: Callable[..., str | Image | Made | None]
     converter: Callable[[type], Callable[..., str | Image] | None]
     record: Callable[[Any], dict[str, Any] | None]
     whole: Callable[[Any], str | Image]
+
+
+def _scalar(value: float | str) -> Any:
+    if isinstance(value, int) and abs(value) >= MAX_INTEGER:
+        return str_of(value)
+    # JSON has no number for infinity.
+    return str(value) if isinstance(value, float) and isinf(value) else value
 
 
 def is_list(array: Any) -> bool:
@@ -103,10 +110,7 @@ class JsonValues:
         if is_missing(value):
             return None
         if isinstance(value, (int, float, str)) and self._forms.is_plain(type(value)):
-            if isinstance(value, int) and abs(value) >= MAX_INTEGER:
-                return str_of(value)
-            # JSON has no number for infinity.
-            return str(value) if isinstance(value, float) and isinf(value) else value
+            return _scalar(value)
         if id(value) in self._above:
             return "..."
         if len(self._above) > (MAX_DEPTH if self._is_limited else MAX_DEPTH_OF_WHOLE) or self._nodes > self._most_nodes:
@@ -118,24 +122,31 @@ class JsonValues:
         finally:
             self._above.pop()
 
-    def of_container(self, value: Any) -> Any:
-        """Return a container as JSON has it, also if the user has registered a form for its class."""
-        if not is_container(value):
-            return self.of(value)
+    def of_itself(self, value: Any) -> Any:
+        """Return a value as JSON has it, also if the user has registered a form for its class."""
         self._above.append(id(value))
         try:
-            return self._by_its_kind(value)
+            return self._of_itself(value)
         finally:
             self._above.pop()
+
+    def _of_itself(self, value: Any) -> Any:
+        if is_missing(value):
+            return None
+        if getattr(value, "shape", None) == ():
+            value = python_values(value)
+        if isinstance(value, (int, float, str)):
+            return _scalar(value)
+        return self.text_of(value) if isinstance(value, Image) else self._by_its_kind(value)
 
     def _of_container(self, value: Any) -> Any:
         if type(value) is list and self._forms.is_plain(list):  # most are
             return self._of_items(value)
         shown = value if isinstance(value, Image) else self._forms.custom(value, is_data=self._is_data)
-        if isinstance(shown, Less):
-            return self._by_its_kind(shown.value)
+        if isinstance(shown, Made):
+            return self._of_itself(shown.value)
         if shown is not None or (shown := images.image_from_record(value)) is not None:
-            return self._text_of(shown)
+            return self.text_of(shown)
         return self._by_its_kind(value)
 
     def _by_its_kind(self, value: Any) -> Any:
@@ -159,7 +170,7 @@ class JsonValues:
             return describe_object(value) if type(item) is type(value) else self.of(item)
         if isinstance(value, bytes | bytearray | memoryview):
             image = images.image_from_bytes(bytes(value))
-            return size_of(value) if image is None else self._text_of(image)
+            return size_of(value) if image is None else self.text_of(image)
         if self._has_items(value):
             return self._of_array(value)
         if isinstance(value, PurePath):
@@ -167,9 +178,7 @@ class JsonValues:
             return str(value)
         known = self._forms.converter(type(value))
         return (
-            self._text_of((known if self._is_limited else self._forms.whole)(value))
-            if known
-            else describe_object(value)
+            self.text_of((known if self._is_limited else self._forms.whole)(value)) if known else describe_object(value)
         )
 
     def _has_items(self, value: Any) -> bool:
@@ -186,7 +195,8 @@ class JsonValues:
         kept = [self.of(one) for one in items]
         return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
 
-    def _text_of(self, shown: str | Image) -> str:
+    def text_of(self, shown: str | Image) -> str:
+        """Return what stands for a text or an image in JSON."""
         self.has_left_out |= isinstance(shown, CutText)
         if isinstance(shown, TextOfImages):
             self.images += shown.images
@@ -201,7 +211,7 @@ class JsonValues:
     def _of_dict(self, value: Mapping[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         for key, one in islice(public_items(value), self._most_items):
-            name = str_of(key)
+            name = name_of(key)
             # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
             kept[name if name not in kept else repr(key)] = self.of(one)
         return kept if len(value) <= self._most_items else {**kept, "...": self._more(len(value))}

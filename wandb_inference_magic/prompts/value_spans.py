@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -39,6 +40,13 @@ class CutText(ValueText):
     """A value that was cut when it was rendered."""
 
     __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A value that must not be cut: what the filter `whole` returns."""
+
+    value: Any
 
 
 class MarkedText(str):

@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, is_dataclass
+from dataclasses import is_dataclass
 from functools import lru_cache, singledispatch, wraps
 from io import BytesIO, StringIO
+from numbers import Number
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, TypeVar, cast
 
 from ..errors import InferenceError, describe_exception as describe_failure, quoted, users_failures
 from ..imports import is_instance, loaded
-from ..messages import is_container, is_opaque_tuple, public_items, record_fields, shows_private_fields
+from ..messages import is_container, is_opaque_tuple, record_fields, shows_private_fields
 from ..text import is_missing, python_of, str_of, unwrapped
 from . import charts, describe_frames as frames, images
 from .files import (
@@ -40,21 +41,14 @@ from .files import (
     no_readable_form,
 )
 from .images import IN_TEXT, Image, TextOfImages
-from .json_values import ARRAYS, MAX_ITEMS, Forms, JsonValues, Less, is_list
-from .value_spans import CutText
+from .json_values import ARRAYS, MAX_ITEMS, Forms, JsonValues, Made, is_list
+from .value_spans import CutText, Whole as Whole
 
 Converter = Callable[..., str | Image]
 C = TypeVar("C", bound=Converter)
 ONE_LINE: Final = 100
 # The types of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
 _TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """A value that must not be cut: what the filter `whole` returns."""
-
-    value: Any
 
 
 def _converted(by_type: C) -> C:
@@ -101,9 +95,9 @@ def as_prompt(value: object) -> str | Image:
         return ""
     if (shown := _from_ai_repr(value)) is not None:
         return shown
-    if convert := converter_of(type(value)):
+    if convert := _own_rule(type(value)):
         return convert(value)
-    if _record_of(value) is not None or hasattr(type(value), "model_dump") or is_container(value):
+    if _has_parts(value):
         return _json(value)
     content: str | Image | None = describe_file(value)
     if content is not None:
@@ -141,7 +135,7 @@ def _register(*kinds: type) -> Callable[[C], C]:
 
         for kind in kinds:
             as_prompt.register(kind, run)
-            _OF_TYPES[kind] = convert
+            _OF_TYPES[kind] = run
         _OURS.add(run)
         return convert
 
@@ -155,8 +149,6 @@ _register(StringIO)(StringIO.getvalue)
 _register(BaseException)(describe_exception)
 _register(FunctionType, MethodType, BuiltinFunctionType, type(lru_cache(len)), type)(describe_source)
 _register(ModuleType)(describe_module)
-
-
 _register(Image)(lambda value: value)
 
 
@@ -173,7 +165,7 @@ def _json(value: object, *, is_limited: bool = True) -> str | Image:
     if image is not None:
         return image
     reader = JsonValues(_FORMS, is_limited=is_limited)
-    plain = reader.of_container(value)
+    plain = reader.of_itself(value)
     line = json.dumps(plain, ensure_ascii=False)
     text = line if len(line) <= ONE_LINE else json.dumps(plain, ensure_ascii=False, indent=2)
     if reader.images:
@@ -183,11 +175,15 @@ def _json(value: object, *, is_limited: bool = True) -> str | Image:
 
 def whole_prompt(value: object) -> str | Image:
     """Return what stands for a value in a prompt, without a limit on its size or the items of a container."""
-    shown = to_prompt(value)
+    return _form_of(unwrapped(value), _own_whole)
+
+
+def _own_whole(value: Any) -> str | Image:
+    shown = _own_form(value)
     if not isinstance(shown, CutText):
         return shown
     if is_instance(value, charts.GEOMETRY):
-        return str(value.wkt)  # type: ignore[attr-defined]
+        return str(value.wkt)
     whole = describe_file(value, is_whole=True)
     return _json(value, is_limited=False) if whole is None else whole
 
@@ -195,20 +191,20 @@ def whole_prompt(value: object) -> str | Image:
 def json_of(value: Any, indent: int | None = None) -> str:
     """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
     plain, value = JsonValues(_FORMS, is_limited=False, is_data=True), unwrapped(value)
-    if (convert := as_prompt.dispatch(type(value))) not in _OURS:
-        returned: Any = convert(value)
-        # Its own kind, with less in it, or another one.
-        whole = frames.records_of(returned) if type(returned) is type(value) else plain.of(returned)
-    elif custom_prompt(value, is_data=True) is not None:
-        whole = plain.of(value)
-    elif isinstance(value, Mapping):
-        whole = dict(public_items(value))
+    shown = _custom_part(value, is_data=True)
+    if shown is None or isinstance(shown, Made):
+        whole = plain.of_itself(frames.records_of(shown.value if shown else value))
     else:
-        whole = frames.records_of(value)
-    text = json.dumps(plain.of_container(whole), ensure_ascii=False, indent=indent)
+        whole = plain.text_of(shown)
+    text = json.dumps(whole, ensure_ascii=False, indent=indent)
     if plain.images:
         raise images.image_inside(value)
     return text
+
+
+def _has_parts(value: Any) -> bool:
+    """Return whether a value is JSON by its fields or its items."""
+    return _record_of(value) is not None or hasattr(type(value), "model_dump") or is_container(value)
 
 
 def _record_of(value: Any) -> dict[str, Any] | None:
@@ -264,9 +260,20 @@ def _series(value: Any) -> str | Image:
 
 
 def _any_frame(value: Any) -> str | Image:
-    """Return a frame of any library as text. A stream that can be read only once is not read."""
+    """Return a frame of any library as text. A stream that can be read only once is not read.
+
+    Data that cannot be read are refused only if the value has no text of its own.
+    """
+    if is_container(value):
+        return _json(value)
+    try:
+        known = frames.as_known_frame(value)
+    except InferenceError:
+        with suppress(InferenceError):
+            return images.image_from_png(value) or describe_object(value)
+        raise
     with suppress(TypeError):
-        return frames.describe_frame(value)
+        return frames.describe_frame(known)
     if hasattr(type(value), "read_all"):
         raise no_readable_form(value, str_of(value))
     return images.image_from_png(value) or describe_object(value)
@@ -310,51 +317,73 @@ _CONVERTERS: Final[dict[str, Converter]] = {
 
 def to_prompt(value: object) -> str | Image:
     """Return what `as_prompt` returns, converted as well if a registered function returns another value."""
-    value = unwrapped(value)
-    convert = as_prompt.dispatch(type(value))
-    if convert is _ANY and type(value) in (int, float, bool) and not is_missing(value):
+    return _form_of(unwrapped(value), _own_form)
+
+
+def _form_of(value: Any, own: Callable[[Any], str | Image]) -> str | Image:
+    """Return the text or the image that the user's function makes of a value; for any other value, what `own` says."""
+    made = _made(value)
+    return made if made is not value and isinstance(made, str | Image) else own(made)
+
+
+def _own_form(value: Any) -> str | Image:
+    """Return what stands for a value by our rules, whatever the user has registered for its type."""
+    if type(value) in (int, float, bool) and not is_missing(value):
         return str_of(value)
-    return _form_of(value, convert, convert(value))
+    return next((_OF_TYPES[one] for one in type(value).__mro__ if one in _OF_TYPES), _ANY)(value)
 
 
-def _form_of(value: object, convert: Converter, shown: object) -> str | Image:
-    """Return what stands for a value, for which its function has returned `shown`."""
-    if convert in _OURS or isinstance(shown, str | Image):
-        return shown  # type: ignore[return-value]
-    if shown is not None and type(shown) is not type(value):
-        with suppress(InferenceError):
-            return to_prompt(shown)
-    if (own := _own_rule(shown)) is not None:
-        return own(shown)
-    returned = "None" if shown is None else f"a value of type {type(shown).__name__}"
+def _made(value: Any) -> Any:
+    """Return what the functions that the user has registered make of a value: another one, which may be of its kind.
+
+    Each is used once. If it returns less of the same kind, our rules apply to that.
+    """
+    used: list[Converter] = []
+    while (convert := as_prompt.dispatch(type(value))) not in _OURS and convert not in used:
+        used.append(convert)
+        value = unwrapped(convert(value))
+        if isinstance(value, str | Image):
+            return value
+    if used:
+        _check_made(value, used[-1])
+    return value
+
+
+def _check_made(value: Any, convert: Converter) -> None:
+    """Raise InferenceError if a function that the user has registered returned a value that has no readable form."""
+    why = ""
+    try:
+        if _own_rule(type(value)) or _has_parts(value) or (value is not None and _own_form(value) is not None):
+            return
+    except InferenceError as error:
+        why = error.what
+    returned = "None" if value is None else f"a value of type {type(value).__name__}"
     raise InferenceError(
         f"The function {getattr(convert, '__name__', convert)}, registered with as_prompt, returned {returned}.",
+        why=why,
         remedy="Let it return a text, or a value such as a figure or a frame.",
     )
 
 
-def _own_rule(value: Any) -> Converter | None:
-    """Return our function for a value of Python's own types, or of another package's, whatever is registered."""
-    kind: Any = type(value)
-    if kind in (int, float, bool):
-        return str_of
+def _own_rule(kind: Any) -> Converter | None:
+    """Return our function for a type of Python's own, or of another package, whatever the user has registered."""
     return next((_OF_TYPES[one] for one in kind.__mro__ if one in _OF_TYPES), None) or _of_other_package(kind)
 
 
-def custom_prompt(value: object, *, is_data: bool = False) -> str | Image | None:
+def custom_prompt(value: object) -> str | Image | None:
     """Return what the user registered for the type of a value, or its class has for prompts; None for any other."""
-    convert = as_prompt.dispatch(type(value))
-    return _from_ai_repr(value, is_data=is_data) if convert in _OURS else to_prompt(value)
+    return _from_ai_repr(value) if as_prompt.dispatch(type(value)) in _OURS else to_prompt(value)
 
 
-def _custom_part(value: object, *, is_data: bool = False) -> str | Image | Less | None:
-    """Return what `custom_prompt` returns or, of a container, the one of its kind that the user's function returned."""
-    convert = as_prompt.dispatch(type(value))
-    if convert in _OURS:
+def _custom_part(value: object, *, is_data: bool = False) -> str | Image | Made | None:
+    """Return what `custom_prompt` returns. Of a value that is no text, return what the user's function made of it."""
+    if as_prompt.dispatch(type(value)) in _OURS:
         return _from_ai_repr(value, is_data=is_data)
-    shown: object = convert(value)
-    is_less = type(shown) is type(value) and is_container(shown)
-    return Less(shown) if is_less else _form_of(value, convert, shown)
+    made = _made(value)
+    if made is not value and isinstance(made, str | Image):
+        return made
+    shown = _from_ai_repr(made, is_data=is_data)
+    return Made(made) if shown is None else shown
 
 
 def in_place_of_str(value: object) -> str | Image | None:
@@ -364,7 +393,19 @@ def in_place_of_str(value: object) -> str | Image | None:
     return json_of(value) if shows_private_fields(value) else None
 
 
+def _in_cell(value: Any) -> Any:
+    """Return what takes the place of a value within a container of a cell: a text, a number, another container."""
+    shown = _custom_part(value)
+    if isinstance(shown, Made):
+        is_json = isinstance(shown.value, Number) or frames.has_items(shown.value)
+        shown = shown.value if is_json else _own_form(shown.value)
+    elif shown is None:
+        shown = json_of(value) if shows_private_fields(value) else value
+    return IN_TEXT if isinstance(shown, Image) else shown
+
+
 frames.own_text = lambda value: IN_TEXT if isinstance(shown := in_place_of_str(value), Image) else shown
+frames.in_cell = _in_cell
 
 
 def converter_of(kind: type) -> Converter | None:
@@ -384,13 +425,7 @@ def _of_other_package(kind: Any) -> Converter | None:
 
 
 # Asked of each value in a container.
-_FORMS: Final = Forms(
-    is_plain=lambda kind: as_prompt.dispatch(kind) in _OURS,
-    custom=_custom_part,
-    converter=converter_of,
-    record=_record_of,
-    whole=whole_prompt,
-)
+_FORMS: Final = Forms(lambda kind: as_prompt.dispatch(kind) in _OURS, _custom_part, _own_rule, _record_of, _own_whole)
 
 
 def is_image(value: object) -> bool:
