@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from prompt_values import text_and_peak_of, text_of
+from service import Service, completion
 
 pytestmark = pytest.mark.short
 
@@ -57,3 +59,31 @@ def test_a_huge_array_is_not_copied() -> None:
     text, peak = text_and_peak_of(array)
     assert text.startswith("array of shape (6000000,), float64\n[0. 0. 0. ... 0. 0. 0.]")
     assert peak < 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"x": np.array([1, 2])}, '{"x": [1, 2]}'),
+        (np.unique([1, 1, 2], return_counts=True), "[[1, 2], [2, 1]]"),
+        ([np.float32([0.1, np.nan])], "[[0.1, null]]"),
+        ([np.ma.masked_array([1, 2], mask=[True, False])], "[[null, 2]]"),
+    ],
+)
+def test_an_array_of_one_dimension_within_a_container_is_a_list(value: Any, text: str) -> None:
+    assert text_of(value) == text
+
+
+def test_a_long_array_within_a_container_is_cut_and_marked() -> None:
+    text = text_of([np.arange(5000)])
+    assert "999,\n" in text
+    assert "4,000 more" in text
+
+
+def test_a_row_of_an_array_is_a_list(api: ModuleType, service: Service) -> None:
+    service.always = completion("ok")
+    api.map_prompts(np.arange(2000).reshape(1, 2000), "{{ text | tojson }} {{ row[1] }} {{ row }}")
+    sent = service.last.body["messages"][-1]["content"]
+    assert sent.startswith("[0, 1, 2, ")
+    assert '1999] 1 {\n  "text": [\n    0,' in sent
+    assert "array of shape" not in sent

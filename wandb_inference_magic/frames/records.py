@@ -91,7 +91,7 @@ def as_row(value: Any, names: Sequence[str] = ()) -> Row:
         return _record(python_values(value).items())
     if is_instance(value, "pandas.Series"):
         return _record(_items(value))
-    record = Record({TEXT: value})
+    record = Record({TEXT: as_list(value)})
     if isinstance(value, list) or (is_instance(value, "numpy.ndarray") and value.ndim):
         record._places = value
     return record

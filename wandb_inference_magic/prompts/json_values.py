@@ -182,9 +182,9 @@ class JsonValues:
         )
 
     def _has_items(self, value: Any) -> bool:
-        """Return whether a value is a list that a frame or a file made an array of; any array, if it is data."""
+        """Return whether a value is an array of one dimension; of any number of them, if it is data."""
         if is_instance(value, "numpy.ndarray"):
-            return bool(value.ndim) and (self._is_data or is_list(value))
+            return value.ndim == 1 or (self._is_data and value.ndim > 1)
         return any(is_instance(value, name) for name in ARRAYS)
 
     def _of_array(self, value: Any) -> list[Any]:
