@@ -82,8 +82,8 @@ def test_a_long_array_within_a_container_is_cut_and_marked() -> None:
 
 def test_a_row_of_an_array_is_a_list(api: ModuleType, service: Service) -> None:
     service.always = completion("ok")
-    api.map_prompts(np.arange(2000).reshape(1, 2000), "{{ text | tojson }} {{ row[1] }} {{ row }}")
+    api.map_prompts(np.arange(900).reshape(1, 900), "{{ text | tojson }} {{ row[1] }} {{ row }}")
     sent = service.last.body["messages"][-1]["content"]
     assert sent.startswith("[0, 1, 2, ")
-    assert '1999] 1 {\n  "text": [\n    0,' in sent
+    assert '899] 1 {\n  "text": [\n    0,' in sent
     assert "array of shape" not in sent
