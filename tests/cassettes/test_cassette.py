@@ -21,6 +21,7 @@ from service import Answer, Service, Streamed, Wandb, calling, completion, refus
 from wandb_inference_magic.cassettes.cassette import Cassette
 from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.failures.convert import REPLAYED
 from wandb_inference_magic.session import current_session
 
 # Every kind of call: streamed and in one piece, with a tool and its result, several models, rows, the list of models.
@@ -54,7 +55,8 @@ def answer_everything(answer: Answer) -> None:
 
 def without_replay_marks(value: Any) -> Any:
     """Return outputs without the marks of a replay."""
-    text = re.sub(r" · (\d+ )?replayed", "", json.dumps(value, ensure_ascii=False))
+    text = re.sub(r"This error was replayed .*?reached\.", "", json.dumps(value, ensure_ascii=False))
+    text = re.sub(r" · (\d+ )?replayed", "", text).replace(r"\n\n", r"\n")
     return json.loads(text.replace('"replayed": true', '"replayed": false'))
 
 
@@ -185,8 +187,55 @@ def test_a_refusal_of_the_request_is_replayed(kernel: Kernel, service: Service) 
     before = record(kernel, "%wbchat --once --max-tokens 9 hi")[0][1]
     kernel.run("%wbconfig --mode replay")
     run = kernel.run("%wbchat --once --max-tokens 9 hi")
-    assert run.error == before
+    assert run.error.replace(f"{REPLAYED}\n", "") == before
     assert "max_tokens is too large" in run.error
+    assert REPLAYED in run.error
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (404, 'model "m" not found, try pulling it first'),
+        (400, '"auto" tool choice requires --enable-auto-tool-choice'),
+        (400, "prompt is too long"),
+        (413, "too large"),
+    ],
+)
+def test_what_was_refused_is_asked_again_in_the_mode_auto(
+    api: ModuleType, service: Service, tmp_path: Path, status: int, said: str
+) -> None:
+    service.then(refused(status, said), refused(status, said), refused(status, said))
+    service.always = completion("Good.")
+    settings = current_session().settings
+    settings.set(cassette="class.jsonl", cassette_mode="auto", cassette_pace="at-once")
+    for _ in range(2):
+        with pytest.raises(InferenceError, match=said):
+            api.chat("hi")
+    current_session().close()
+    # As after a restart of the kernel.
+    with pytest.raises(InferenceError, match=said):
+        api.chat("hi")
+    assert len(lines(tmp_path / "class.jsonl")) == 2
+    assert [api.chat("hi").text for _ in range(2)] == ["Good."] * 2
+    current_session().close()
+    settings.set(cassette_mode="replay")
+    assert api.chat("hi").text == "Good."
+    assert len(service.chats) == 4
+
+
+def test_rows_that_were_refused_are_asked_again_in_the_mode_auto(api: ModuleType, service: Service) -> None:
+    service.always = refused(404, 'model "m" not found, try pulling it first')
+    current_session().settings.set(cassette="class.jsonl", cassette_mode="auto", cassette_pace="at-once")
+    with pytest.raises(InferenceError, match="pulling"):
+        api.map_prompts(["a", "a", "b"], "{{ text }}")
+    service.always = lambda answer: completion(answer.received.body["messages"][-1]["content"].upper())(answer)
+    assert api.map_prompts(["a", "a", "b"], "{{ text }}").reply.tolist() == ["A", "A", "B"]
+    sent = len(service.chats)
+    for mode in ("auto", "replay"):
+        current_session().close()
+        current_session().settings.set(cassette_mode=mode)
+        assert api.map_prompts(["a", "a", "b"], "{{ text }}").reply.tolist() == ["A", "A", "B"]
+    assert len(service.chats) == sent
 
 
 @pytest.mark.parametrize(
@@ -207,22 +256,24 @@ def test_what_is_wrong_with_the_key_the_account_or_the_server_is_not_recorded(
     assert api.chat("hi").text == "Good."
 
 
+@pytest.mark.parametrize("mode", ["replay", "auto"])
 @pytest.mark.parametrize(
     ("refusal", "options"),
     [
         (refused(400, "response_format: the property 'rate_limit' is not supported"), {"schema": "rate_limit int"}),
+        (refused(400, "response_format is not supported"), {"json": True, "system": "Be kind."}),
         (refused(500, "Unknown field stream_options"), {}),
         (lambda one: one.json({"error": {"message": "stream_options is not supported", "code": 400}}, 200), {}),
     ],
 )
 def test_a_request_that_was_changed_after_a_refusal_is_replayed(
-    api: ModuleType, service: Service, refusal: Any, options: dict[str, Any]
+    api: ModuleType, service: Service, refusal: Any, options: dict[str, Any], mode: str
 ) -> None:
     service.then(refusal, completion('{"rate_limit": 1}'))
     current_session().settings.set(cassette="class.jsonl", cassette_mode="record", cassette_pace="at-once")
     recorded = api.chat("hi", **options).text
     current_session().close()
-    current_session().settings.set(cassette_mode="replay")
+    current_session().settings.set(cassette_mode=mode)
     assert api.chat("hi", **options).text == recorded
     assert len(service.chats) == 2
 

@@ -168,6 +168,70 @@ def test_a_list_that_a_file_made_an_array_of_is_a_list_in_a_row() -> None:
     assert rendered("{{ tags + ['z'] }} {{ tags == [] }} {{ vector }}", **row) == '["a", ["b"], "z"] False [1.5]'
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("scores == [1, 2]", "scores != [0]", "not scores == 1", "scores < [1, 3]", "scores is eq [1, 2]"),
+        *("[1, 2] in [scores]", "[1] not in scores", "{'s': scores} == {'s': [1, 2]}", "parts == [[1, 2], [3]]"),
+        *("flags", "cell", "flags == [false, false]", "not none_there", "small == [0.1]", "one == [0]"),
+        *("(scores > 1).any()", "scores[scores > 1].sum() == 2", "(scores == 1).sum() == 1", "scores.mean() == 1.5"),
+    ],
+)
+def test_a_list_of_numbers_that_a_file_made_an_array_of_compares_as_the_list(text: str) -> None:
+    cells = {
+        "scores": np.array([1, 2]),
+        "parts": np.array([np.array([1, 2]), np.array([3])], dtype=object),
+        "flags": np.array([False, False]),
+        "none_there": np.array([]),
+        "small": np.array([0.1], dtype="float32"),
+        "one": np.array([0]),
+    }
+    row = next(iter(read_rows(pd.DataFrame({name: [cell] for name, cell in cells.items()}))))
+    assert rendered(f"{{% if {text} %}}yes{{% endif %}}", **row, cell=pa.scalar([False])) == "yes"
+
+
+SERIES = pd.Series([1, 2, 3])
+TRUTHS = [
+    SERIES > 5,
+    SERIES.astype("Int64") > 5,
+    pd.Series([False, None], dtype=object),
+    pd.Index([0, 1]) > 5,
+    pd.array([False, None], dtype="boolean"),
+    np.array([False, False]),
+    np.array([1]) > 5,
+    pa.array([False]),
+    pa.chunked_array([[False, None]]),
+    pl.Series([False]),
+]
+
+
+@pytest.mark.parametrize("truths", TRUTHS, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "{% if v %}a{% endif %}",
+            "{% if false %}a{% elif v %}b{% endif %}",
+            "{{ 'a' if v else 'b' }}",
+            "{{ v or 1 }}",
+        ),
+        *("{{ v and 'a' }}", "{{ not v }}", "{% for one in [1] if v %}{{ one }}{% endfor %}", "{{ v | d('a', true) }}"),
+        *("{{ [v] | select | list | length }}", "{{ [v] | reject | list }}", "{{ [[v]] | selectattr(0) | list }}"),
+    ],
+)
+def test_several_truths_are_not_one(text: str, truths: Any) -> None:
+    with pytest.raises(InferenceError, match=r"(?i)line 1 of the prompt.*truth value of .* is ambiguous"):
+        rendered(text, v=truths)
+
+
+def test_what_a_comparison_of_a_series_lacks_is_named() -> None:
+    with pytest.raises(InferenceError) as refused:
+        rendered("{% if s > 5 %}Warn{% endif %}", s=SERIES)
+    assert refused.value.remedy == "Write (...).any() or (...).all()."
+    text = "{% if (s > 2).any() %}some{% endif %} {% if s %}there{% endif %}{% if not s[:0] %} none{% endif %}"
+    assert rendered(text, s=SERIES) == "some there none"
+
+
 @pytest.mark.parametrize("value", [None, float("nan"), pd.NA, pd.NaT, pa.scalar(None), np.array(np.nan)])
 def test_a_missing_value_equals_nothing_but_another(value: Any) -> None:
     assert rendered("{{ x == 'a' }} {{ x != 'a' }} {{ 'a' != x }} {{ x == none }}", x=value) == "False True True True"

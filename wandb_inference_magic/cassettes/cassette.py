@@ -20,7 +20,19 @@ from ..config import absolute, replace_file
 from ..errors import InferenceError, did_you_mean, shortened
 from ..messages import ADDED_JSON_MODE, CURRENT_CALL, without_json_mode
 from ..text import counted, redacted_value
-from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, unusable, without_call_ids, without_secrets
+from .file import (
+    HEADER,
+    VERSION,
+    Recorded,
+    has_easier_format,
+    key_in_any_format,
+    key_of,
+    line_of,
+    read_cassette,
+    unusable,
+    without_call_ids,
+    without_secrets,
+)
 from .upgrade import rewrite
 
 if TYPE_CHECKING:
@@ -106,6 +118,8 @@ class Cassette:
         self._exchanges: list[Exchange] = []
         # The numbers of the exchanges with each key, by their places.
         self._by_key: dict[str, list[int]] = {}
+        # In mode `auto`: the requests that were answered and are equal but for their response formats.
+        self._by_other_format: dict[str, list[Any]] = {}
         # The one with each key that was replayed or recorded last.
         self._latest: dict[str, int] = {}
         # How many requests were made with each key.
@@ -172,14 +186,14 @@ class Cassette:
         chats = (one for one in self._exchanges if one.path == CHAT_PATH and isinstance(one.request, dict))
         return next(chats, None)
 
-    def find(self, endpoint: str, path: str, request: Any) -> Exchange | None:
+    def find(self, endpoint: str, path: str, request: Any, *, can_ask: bool = True) -> Exchange | None:
         """Return the exchange recorded for a request, or None if there is none.
 
         Exchanges of a request that was recorded several times are replayed in the order in which it was asked, then
-        again from the first; in mode `auto`, one command gets none twice, nor one that it has made. Equal rows of a map
-        get theirs by the order of the rows, in whichever order they ask. The pictures in `request` must already be
-        digests. A request to which `--format json` has added JSON mode is also found without
-        it, as version 0.1.0 recorded it.
+        again from the first; in mode `auto`, one command gets none twice, nor one that it has made, and a refusal is
+        asked again if the endpoint can be reached (`can_ask`). Equal rows of a map get theirs by the order of the rows,
+        in whichever order they ask. The pictures in `request` must already be digests. A request to which
+        `--format json` has added JSON mode is also found without it, as version 0.1.0 recorded it.
 
         Raises
         ------
@@ -197,7 +211,7 @@ class Cassette:
             keys.append(key_of(endpoint, path, without_json_mode(request)))
         with self._lock:
             key = next((key for key in keys if key in self._by_key), None)
-            if key is not None and (number := self._next_of(key)) is not None:
+            if key is not None and (number := self._next_of(key, can_ask=can_ask)) is not None:
                 self._used_by_asking().add(number)
                 self._last_replayed = number
                 return self._exchanges[number]
@@ -228,19 +242,36 @@ class Cassette:
         command, _ = CURRENT_CALL.get()
         return set() if command is None else self._used.setdefault(command, set())
 
-    def _next_of(self, key: str) -> int | None:
+    def _next_of(self, key: str, *, can_ask: bool) -> int | None:
         """Return the number of the exchange with this key that is replayed next, or None if a request is sent."""
         _, row = CURRENT_CALL.get()
         if row is None:
-            following = self._by_key[key][self._start(key)]
-            if self.mode == "auto" and following in self._used_by_asking():
+            equal, start = self._by_key[key], self._start(key)
+            following = next(
+                (one for one in (*equal[start:], *equal[:start]) if not can_ask or self._is_replayed(one)), None
+            )
+            if following is None or (self.mode == "auto" and following in self._used_by_asking()):
                 return None
             self._latest[key] = following
             return following
         rows = self._rows_of_asking(key)
-        if (number := rows.number(row, goes_round=self.mode == "replay")) is not None and row > rows.latest:
+        number = rows.number(row, goes_round=self.mode == "replay")
+        if number is None or (can_ask and not self._is_replayed(number)):
+            return None
+        if row > rows.latest:
             rows.latest, self._latest[key] = row, number
         return number
+
+    def _is_replayed(self, number: int) -> bool:
+        """Return whether an exchange answers its request: in mode `auto`, a refusal only if its call went on after it.
+
+        What was refused may be accepted by now: the model is there, or the server runs with another option.
+        """
+        refused = self._exchanges[number]
+        if self.mode != "auto" or not refused.is_refusal:
+            return True
+        answered = self._by_other_format.get(key_in_any_format(refused), ())
+        return any(has_easier_format(one, refused.request) for one in answered)
 
     def _start(self, key: str) -> int:
         """Return which of the exchanges with this key follows the latest one."""
@@ -266,13 +297,15 @@ class Cassette:
     def place_of(self, endpoint: str, path: str, request: Any) -> int:
         """Count a request that is about to be sent. Return how many equal ones were asked before.
 
-        For a row of a map these are the rows above it. A row that is tried again has the same place again.
+        For a row of a map these are the rows above it. A row that is tried again has the same place again. So has a
+        request that was refused, in mode `auto`.
         """
         key = key_of(endpoint, path, redacted_value(request, self._secrets()))
         _, row = CURRENT_CALL.get()
         with self._lock:
             count = self._requests.get(key, 0)
-            place = count if row is None else self._rows_of_asking(key).first + row
+            again = (self._exchanges[one].place for one in self._by_key.get(key, ()) if not self._is_replayed(one))
+            place = next(again, count) if row is None else self._rows_of_asking(key).first + row
             self._requests[key] = max(count, place + 1)
             return place
 
@@ -281,6 +314,10 @@ class Cassette:
         exchange = without_secrets(exchange, self._secrets())
         line = line_of(exchange)
         with self._lock:
+            known = self._refused_at(exchange)
+            if known is not None and self._exchanges[known].document == exchange.document:
+                # Each run of a notebook would add it.
+                return ""
             try:
                 self._write(line)
                 self._used_by_asking().add(self._take(exchange, is_new=True))
@@ -335,11 +372,23 @@ class Cassette:
         key, number = key_of(exchange.endpoint, exchange.path, exchange.request), len(self._exchanges)
         self._exchanges.append(exchange)
         self._requests[key] = max(self._requests.get(key, 0), exchange.place + 1)
+        if self.mode == "auto" and not exchange.is_refusal:
+            self._by_other_format.setdefault(key_in_any_format(exchange), []).append(exchange.request)
         equal = self._by_key.setdefault(key, [])
+        if (refused := self._refused_at(exchange)) is not None:
+            equal.remove(refused)
+            if self._latest.get(key) == refused:
+                self._latest[key] = number
         insort(equal, number, key=lambda one: self._exchanges[one].place)
         if is_new and exchange.place >= self._exchanges[self._latest.get(key, number)].place:
             self._latest[key] = number
         return number
+
+    def _refused_at(self, exchange: Exchange) -> int | None:
+        """Return the number of the refusal in whose place an exchange comes, or None."""
+        equal = self._by_key.get(key_of(exchange.endpoint, exchange.path, exchange.request), ())
+        refused = (one for one in equal if self._exchanges[one].is_refusal)
+        return next((one for one in refused if self._exchanges[one].place == exchange.place), None)
 
     def _not_recorded(self, what: str, requested: tuple[str, str, Any], remedy: str) -> InferenceError:
         what = f"The cassette {self.path.name} {what}"

@@ -38,6 +38,7 @@ from urllib.parse import urlsplit
 
 from ..config import check_file
 from ..errors import InferenceError, quoted
+from ..messages import JSON_MODE
 from ..text import json_bytes, read_json_text, redacted_value, with_texts, with_whole_numbers
 
 VERSION: Final = 2
@@ -95,6 +96,11 @@ class Exchange:
     request_id: str | None = None
     place: int = 0
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the service refused the request."""
+        return self.status >= 300
+
 
 def key_of(endpoint: str, path: str, request: Any) -> str:
     """Return a digest of a whole request: the same for two equal requests, whether or not they ask for token counts.
@@ -106,6 +112,31 @@ def key_of(endpoint: str, path: str, request: Any) -> str:
         asked = {name: value for name, value in asked.items() if name != "stream_options"}
     request_text = json.dumps([endpoint, path, asked], sort_keys=True)
     return sha256(request_text.encode()).hexdigest()
+
+
+def key_in_any_format(exchange: Exchange) -> str:
+    """Return a digest of a request that is the same for one with another response format, and instructions for it."""
+    return key_of(exchange.endpoint, exchange.path, _formatted(exchange.request)[2])
+
+
+def has_easier_format(request: Any, refused: Any) -> bool:
+    """Return whether a request has a relaxed response format in place of the one that was refused."""
+    form, system, _ = _formatted(request)
+    refused_form, refused_system, _ = _formatted(refused)
+    # In place of a schema, the system prompt has instructions.
+    has_more = system.startswith(refused_system) and (system != refused_system or refused_form == JSON_MODE)
+    return refused_form not in (None, form) and form in (None, JSON_MODE) and has_more
+
+
+def _formatted(request: Any) -> tuple[Any, str, Any]:
+    """Return the response format of a request, its system prompt, and the rest."""
+    if not isinstance(request, dict) or not isinstance(messages := request.get("messages"), list):
+        return None, "", request
+    first = messages[0] if messages and isinstance(messages[0], dict) else {}
+    has_system = first.get("role") == "system"
+    rest = {name: value for name, value in request.items() if name != "response_format"}
+    system = str(first.get("content")) if has_system else ""
+    return request.get("response_format"), system, {**rest, "messages": messages[has_system:]}
 
 
 def without_call_ids(request: Any) -> Any:

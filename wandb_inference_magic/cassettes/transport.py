@@ -77,7 +77,7 @@ class CassetteRecorder:
         """
         requested = (*_origin_and_path(endpoint, str(request.url)), _document(request))
         try:
-            found = self.cassette.find(*requested)
+            found = self.cassette.find(*requested, can_ask=endpoint.out_of_reach is None)
             if found is None and endpoint.out_of_reach is not None:
                 # A copy: a run that ends early adds to its error.
                 raise copy(endpoint.out_of_reach)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # These are about the key, the account or the load of the service, whatever the words.
 NOT_OF_REQUEST: Final = (401, 402, 403, 407, 408, 409, 425, 429)
+REPLAYED: Final = "This error was replayed from the cassette. The mode auto asks again, if the endpoint can be reached."
 BILLING_URL: Final = "forge.coreweave.com/subscriptions"
 # A name that is no word of a language: `request_timeout`, `maxTokens`, `org/model`.
 _COINED: Final = re.compile(r"\S[_./-]\S|[a-z][A-Z]")
@@ -103,6 +104,9 @@ def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceErr
     error.request_id = quoted(headers.get("x-request-id") or "") or None
     if sentence := describe_proxy(context.endpoint, status):
         error.why, error.remedy = f"{error.why}{sentence}".strip(), f"{error.remedy} {NO_PROXY_REMEDY}"
+    if any(getattr(one, "replayed", False) for one in failure.response.extensions.values()):
+        # Not a part of its text, which stands in the rows of a map: they are those of the recording.
+        vars(error)["__notes__"] = [REPLAYED]
     if headers.get("x-should-retry") == "false":
         # The SDK obeys it as well.
         error.retryable = False

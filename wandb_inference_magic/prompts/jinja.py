@@ -17,15 +17,18 @@ from ..imports import is_instance
 from ..text import is_missing, python_values
 from .describe_frames import is_labelled
 from .template_rules import (
+    compared,
     filters_for_missing,
     function_of,
     is_in,
+    items_or_value,
     members_of,
     method_of,
     operand_of,
     ordered_items,
     pattern_of,
     text_or_empty,
+    truth_of,
     value_or_none,
 )
 from .value_spans import MarkedText
@@ -100,8 +103,8 @@ class PromptEnvironment(Environment):
         # `x is None` is Python's way to write it.
         tests |= {"None": is_missing, "True": tests["true"], "False": tests["false"]}
         tests |= {name: _comparison(tests[name], _ordered) for name in _ORDERINGS}
-        tests |= {name: _comparison(tests[name], value_or_none) for name in _EQUALITIES}
-        self.tests |= {"none": is_missing, "in": is_in, _TRUE: lambda value: bool(_truth(value))}
+        tests |= {name: _comparison(tests[name], compared) for name in _EQUALITIES}
+        self.tests |= {"none": is_missing, "in": is_in, _TRUE: lambda value: bool(truth_of(value))}
         self.tests |= {"defined": lambda value: not _is_undefined(value), "undefined": _is_undefined}
 
     @override
@@ -166,8 +169,14 @@ def _adapted(tree: nodes.Template) -> nodes.Template:
         # In Jinja2 it is the template, which is of use only with blocks. Here it is the object of a method.
         for name in tree.find_all(nodes.Name):
             name.name = SELF if name.name == "self" else name.name
+    # Their results are used as arrays: `(scores > 5).any()`, `scores[scores > 5]`.
+    parts: Any = tree.find_all((nodes.Getattr, nodes.Getitem))
+    of_arrays = {id(one) for part in parts for one in (part.node, getattr(part, "arg", None))}
     for node in list(tree.find_all(nodes.Node)):
-        _adapt(node)
+        if isinstance(node, nodes.Compare):
+            _adapt_comparison(node, of_arrays=id(node) in of_arrays)
+        else:
+            _adapt(node)
     if tree.environment is not None:
         tree.set_environment(tree.environment)
     return tree
@@ -187,15 +196,13 @@ def _adapt(node: nodes.Node) -> None:
             # Jinja2 compiles `[:, 0]` to what is no Python.
             node.arg.items = [_as_call(one) if isinstance(one, nodes.Slice) else one for one in node.arg.items]
     elif isinstance(node, nodes.If | nodes.CondExpr | nodes.For):
-        node.test = None if node.test is None else _filtered(node.test, _truth)
+        node.test = None if node.test is None else _filtered(node.test, truth_of)
         if isinstance(node, nodes.For):
             node.iter = _filtered(node.iter, ordered_items)
     elif isinstance(node, nodes.Not):
-        node.node = _filtered(node.node, _truth)
+        node.node = _filtered(node.node, truth_of)
     elif isinstance(node, nodes.And | nodes.Or):
-        node.left, node.right = _filtered(node.left, _truth), _filtered(node.right, _truth)
-    elif isinstance(node, nodes.Compare):
-        _adapt_comparison(node)
+        node.left, node.right = _filtered(node.left, truth_of), _filtered(node.right, truth_of)
     elif isinstance(node, nodes.Mod):
         node.left = _filtered(_filtered(node.left, operand_of), pattern_of)
     elif isinstance(node, nodes.BinExpr):
@@ -230,14 +237,15 @@ def _as_call(node: nodes.Slice) -> nodes.Expr:
     return _filtered(nodes.Tuple(parts, "load", lineno=node.lineno), _slice_of)
 
 
-def _adapt_comparison(node: nodes.Compare) -> None:
+def _adapt_comparison(node: nodes.Compare, *, of_arrays: bool) -> None:
     has_order = any(one.op in ("lt", "lteq", "gt", "gteq") for one in node.ops)
     if node.ops[0].op in ("in", "notin") and not has_order:
-        node.expr, node.ops[0].expr = _filtered(node.expr, _truth), _filtered(node.ops[0].expr, members_of)
+        node.expr, node.ops[0].expr = _filtered(node.expr, items_or_value), _filtered(node.ops[0].expr, members_of)
         return
+    rules = (_ordered, _ordered_array) if has_order else (compared, value_or_none)
     parts: list[Any] = [node, *node.ops]
     for one in parts:
-        one.expr = _filtered(one.expr, _ordered if has_order else value_or_none)
+        one.expr = _filtered(one.expr, rules[of_arrays])
 
 
 def _filtered(node: Any, rule: Callable[[Any], Any]) -> nodes.Filter:
@@ -247,13 +255,6 @@ def _filtered(node: Any, rule: Callable[[Any], Any]) -> nodes.Filter:
 def _name_of(rule: Callable[[Any], Any]) -> str:
     """Return the name of a rule as a filter. It has a space, so that no template can use it."""
     return f"as {rule.__name__}"
-
-
-def _truth(value: Any) -> Any:
-    """Return what is true in place of a value: nothing if it is missing, its items for a list that became an array."""
-    if hasattr(type(value), "tolist") and len(getattr(value, "shape", ())) == 1:
-        return value.tolist()
-    return value_or_none(value)
 
 
 class _Unordered:
@@ -266,6 +267,10 @@ class _Unordered:
 
 
 def _ordered(value: Any) -> Any:
+    return _ordered_array(compared(value))
+
+
+def _ordered_array(value: Any) -> Any:
     return _Unordered() if (found := value_or_none(value)) is None else found
 
 
@@ -291,12 +296,12 @@ def _test_of_scalar(test: Callable[..., Any]) -> Callable[..., bool]:
 
 def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
     is_absent = _is_undefined(value) or is_missing(value)
-    return default_value if is_absent or (boolean and not _truth(value)) else value
+    return default_value if is_absent or (boolean and not truth_of(value)) else value
 
 
 # What a template's values are passed through.
 _RULES: Final = (
-    *(_truth, _ordered, value_or_none, text_or_empty, members_of),
+    *(truth_of, _ordered, _ordered_array, compared, value_or_none, items_or_value, text_or_empty, members_of),
     *(ordered_items, pattern_of, operand_of, _slice_of, function_of),
 )
 _FILTERS: Final[dict[str, Callable[..., Any]]] = {

@@ -8,25 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ..text import json_or_none
 from .endings import NATIVE_REASONS, REASONS, finish_in, is_broken
+from .tool_calls import CallPart
 
 TextKind = Literal["text", "reasoning", "refusal", "unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class CallPart:
-    """A tool call, or a part of one. `arguments` is JSON text, whole or a part; `extra` has its other fields."""
-
-    index: int | None
-    id: str
-    name: str
-    arguments: str
-    extra: Mapping[str, Any]
-
 
 # What the parts of a content list are, by their `type`.
 PARTS: Final[Mapping[str, TextKind]] = {
@@ -95,6 +83,10 @@ _ERRORS: Final = ("errors", "error_message", "error_msg")
 _REPORTING: Final = frozenset((*_CODES, *_ERRORS, "success", "base_resp"))
 # The other fields of a chunk that have token counts.
 _USAGE: Final = ("timings", "usageMetadata", "usage_metadata", "amazon-bedrock-invocationMetrics")
+# The fields beside token counts whose texts are none of the answer.
+_WITHOUT_ANSWER: Final = _PLAIN_CHUNK.union(_USAGE, _CODES, _STATES, REASONS, NATIVE_REASONS).union(
+    ("usage", "x_groq", "meta", "base_resp", "stop_reason", "stop_sequence", "created_at", "request_id", "requestId")
+)
 # What these fields say where nothing is wrong.
 _FINE: Final = re.compile(r"|0(\.0)?|2\d\d(\.0)?|none|null|false|ok|success|true|no ?error", re.IGNORECASE)
 # Words beside a code that is a service's own for success.
@@ -423,11 +415,18 @@ def _is_error(value: object) -> bool:
 
 def is_known_object(chunk: Mapping[str, Any]) -> bool:
     """Return whether an object without a choice is of a known form: it has no text, and nothing is lost."""
-    if not chunk or "choices" in chunk or usage_in(chunk) is not None:
-        return True
+    if "choices" not in chunk and usage_in(chunk) is not None:
+        return not _has_answer(chunk)
     named = (chunk.get("type"), chunk.get("object"), chunk.get("event"))
     says_nothing = any(isinstance(one, str) and _letters(one) in _KEEP_ALIVE for one in named)
-    return says_nothing or set(chunk) <= {"id", "created", "model", "object"}
+    return says_nothing or "choices" in chunk or set(chunk) <= {"id", "created", "model", "object"}
+
+
+def _has_answer(value: Any) -> bool:
+    """Return whether there is a text in a value that may be of the answer."""
+    if isinstance(value, dict):
+        return any(_has_answer(one) for name, one in value.items() if name not in _WITHOUT_ANSWER)
+    return any(map(_has_answer, value)) if isinstance(value, list) else isinstance(value, str) and value != ""
 
 
 def is_keep_alive(data: str) -> bool:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..messages import ToolCall
 from ..text import json_or_none, json_values, read_loose_json
 
-if TYPE_CHECKING:
-    from .forms import CallPart
+
+@dataclass(frozen=True, slots=True)
+class CallPart:
+    """A tool call, or a part of one. `arguments` is JSON text, whole or a part; `extra` has its other fields."""
+
+    index: int | None
+    id: str
+    name: str
+    arguments: str
+    extra: Mapping[str, Any]
 
 
 @dataclass(slots=True)
