@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InferenceError, describe_exception, did_you_mean, quoted, shortened, users_failures
 from ..libraries import check_libraries
 from ..messages import inner_json, json_in, property_names
-from ..text import as_json, json_values, read_json_text, with_backslashes
+from ..text import as_json, json_or_none, json_values, read_json_text, with_backslashes
 from .annotations import has_quoted_name, is_annotation, why_no_schema
 from .json_schema import copy_without
 from .short_form import annotation_of
@@ -125,9 +125,9 @@ class Schema:
             found += [inner for inner in [inner_json(found[0])] if inner is not None]
         except ValueError as error:
             # A model that ignores the response format answers one value as it is: 2024-01-05, or Good.
-            if self.wrapped == "value" and text.strip() and not {"{", "["} & set(text):
+            if text.strip() and not {"{", "["} & set(text):
                 with suppress(Mismatch):
-                    return self.check(text.strip())
+                    return self._of_bare(text.strip(), is_json=False)
             # A text without JSON breaks off at its first character: that explains nothing.
             where = "" if getattr(error, "pos", None) == 0 else f": {error}"
             raise Mismatch([f"the answer is not JSON{where}"]) from None
@@ -156,7 +156,28 @@ class Schema:
                     fitting.append(self.check(held))
         if len(fitting) == 1:
             return fitting[0]
+        # A list among words may be the number of a source.
+        if not isinstance(found[0], dict | list) or isinstance(json_or_none(text), list):
+            with suppress(RecursionError, Mismatch):
+                return self._of_bare(found[0])
         raise unfit[0]
+
+    def _of_bare(self, value: Any, *, is_json: bool = True) -> Any:
+        """Return what a value that is in no object describes. Raise Mismatch if it is not the one that is asked for."""
+        names = list(self.json_schema.get("properties", ()))
+        if self.wrapped == "value":
+            return self.check(value)
+        if self.wrapped or len(names) != 1:
+            raise Mismatch(["the answer is not an object"])
+        read = self.check({names[0]: value})
+        if is_json:
+            return read
+        try:
+            self.check({names[0]: f"{value} {value}"})
+        except (Mismatch, ValidatorError):
+            return read
+        # A field that takes any text would take words about the value, too.
+        raise Mismatch(["the answer is not JSON"])
 
     @property
     def _own_names(self) -> frozenset[str]:
