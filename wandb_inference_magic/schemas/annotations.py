@@ -32,6 +32,6 @@ def why_no_schema(error: Exception) -> str:
     code = getattr(error, "code", "")
     if code in ("schema-for-unknown-type", "invalid-for-json-schema"):
         return ""
-    if code == "class-not-fully-defined":
+    if code in ("class-not-fully-defined", "undefined-annotation"):
         return "a type in it is not defined. Define that type, and then run the cell of the class again"
     return quoted((str(error) or type(error).__name__).splitlines()[0]).rstrip(".")
