@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -384,12 +385,29 @@ def test_an_interrupt_in_a_tool_keeps_the_partial_reply(
     assert kernel_with_tools.value("(_wbreply.incomplete, _wbreply.tool_calls[0].name)") == ("interrupted", "wait")
 
 
-def test_a_result_that_is_cut_to_its_first_items_is_reported(api: ModuleType, service: Service) -> None:
+@pytest.mark.parametrize(
+    ("result", "shown", "cut"),
+    [
+        (list(range(1500)), "500 more", "the model got a part of its items"),
+        (
+            functools.reduce(lambda inner, _: [inner], range(50), list[Any]()),
+            '"..."',
+            "the model got a part of its items",
+        ),
+        # The later cut alone is reported.
+        (["x" * 1000] * 1500, "(cut: the first", "the model got the first 20,000 of "),
+    ],
+    ids=["long", "deep", "long-text"],
+)
+def test_a_result_that_is_cut_is_reported_once(
+    api: ModuleType, service: Service, result: Any, shown: str, cut: str
+) -> None:
     def numbers() -> Any:
         """Return numbers."""
-        return list(range(1500))
+        return result
 
     service.then(calling(("numbers", "{}")), completion("Many."))
     reply = api.chat("Which?", tools=[numbers])
-    assert reply.notices == ("The result of the tool numbers was cut to the first items.",)
-    assert "500 more" in reply.steps[0].result
+    (notice,) = reply.notices
+    assert notice.startswith(f"The result of the tool numbers was cut: {cut}")
+    assert shown in reply.steps[0].result

@@ -169,13 +169,35 @@ def test_two_lists_side_by_side_are_not_chosen_from() -> None:
         (date, "2024-01-02", date(2024, 1, 2)),
         ({"enum": ["good", "bad"]}, "Good.", "good"),
         (str, "It is late.", "It is late."),
+        # The value of the only field.
+        ("label good|bad", "**Good**.", {"label": "good"}),
+        ("label good|bad?", '"bad"', {"label": "bad"}),
+        ("label good|bad", '```json\n"good"\n```', {"label": "good"}),
+        ("n int", "1,000", {"n": 1000}),
+        ("name", '"Ada"', {"name": "Ada"}),
+        ("tags list", '["a", "b"]', {"tags": ["a", "b"]}),
+        (Right, "3", Right(right=3)),
+        ({"type": "object", "properties": {"x": {"enum": ["a", "b"]}}}, "B", {"x": "b"}),
     ],
 )
 def test_one_value_may_be_answered_without_json(kind: Any, answer: str, read: Any) -> None:
     assert schema_of(kind).read(answer) == read
 
 
-@pytest.mark.parametrize(("kind", "answer"), [(int, "ten"), (date, "2024"), (str, '{"value": "It is l'), (str, " ")])
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        (int, "ten"),
+        (date, "2024"),
+        (str, '{"value": "It is l'),
+        (str, " "),
+        ("label good|bad", "not good"),
+        ("label good|bad, n int?", "good"),
+        # Words about the value, and the number of a source.
+        ("name", "The name is Ada."),
+        ("tags list[int]", "See [1]."),
+    ],
+)
 def test_what_is_not_json_and_not_the_value_is_a_mismatch(kind: Any, answer: str) -> None:
     with pytest.raises(Mismatch):
         schema_of(kind).read(answer)

@@ -6,7 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -227,11 +227,22 @@ class Plain:
     name: str
 
 
+class Unfinished(BaseModel):
+    name: Missing  # type: ignore[name-defined]  # noqa: F821
+
+
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        (Plain, "A type in it does not say what an answer must look like. Make it a dataclass or a pydantic model."),
+        (
+            Plain,
+            "A type in it does not say what an answer must look like. Make it a dataclass or a pydantic model "
+            "(of pydantic 2, not of pydantic.v1).",
+        ),
         (list[Plain], "A type in it does not say what an answer must look like. Make it a dataclass or a pydantic"),
+        (Callable[[int], int], "A type in it does not say what an answer must look like. Make it a dataclass or a"),
+        (Unfinished, "A type in it is not defined. Define that type, and then run the cell of the class again."),
+        (list[Unfinished], "A type in it is not defined. Define that type, and then run the cell of the class again."),
         ({"name": str}, "This dict is not a JSON schema: its values are types."),
     ],
 )

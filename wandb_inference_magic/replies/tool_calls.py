@@ -69,8 +69,10 @@ class ToolCallBuilder:
                 bool(part.arguments) if index != same.index else _is_other_object(same.arguments, part.arguments)
             )
             return None if _is_another(same, part) and (part.name != same.name or is_apart) else same
-        if part.index is None and not part.name and not part.id and self._calls:
-            return self._calls[-1]
+        if not part.name and not part.id and self._calls:
+            last = self._calls[-1]
+            if part.index is None or (not indexed and _is_within(last, part)):
+                return last
         return None if not indexed or _is_another(indexed[0], part) else indexed[0]
 
     @property
@@ -80,6 +82,11 @@ class ToolCallBuilder:
         named = (one for one in self._calls if one.name or one.arguments.strip())
         ordered = sorted(named, key=lambda one: one.index)
         return tuple(ToolCall(one.id, one.name, _decoded(one.arguments), one.extra) for one in ordered)
+
+
+def _is_within(call: _Call, part: CallPart) -> bool:
+    """Return whether a part without a name has more arguments of a call that is not whole, whatever index it has."""
+    return part.arguments.strip()[:1] not in ("", "{") and not _is_object(call.arguments)
 
 
 def _is_another(call: _Call, part: CallPart) -> bool:

@@ -1,8 +1,10 @@
-"""What an annotation of a notebook is, and whether pydantic would evaluate a part of it."""
+"""What an annotation of a notebook is, and what pydantic would make of it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, ForwardRef, Literal, get_args, get_origin
+
+from ..errors import quoted
 
 
 def is_annotation(value: object) -> bool:
@@ -20,3 +22,16 @@ def has_quoted_name(annotation: Any) -> bool:
         return False
     arguments = get_args(annotation)
     return any(map(has_quoted_name, arguments[:1] if get_origin(annotation) is Annotated else arguments))
+
+
+def why_no_schema(error: Exception) -> str:
+    """Return why pydantic makes no schema of a type, or nothing if it does not know the type.
+
+    What it says itself is then for authors of models.
+    """
+    code = getattr(error, "code", "")
+    if code in ("schema-for-unknown-type", "invalid-for-json-schema"):
+        return ""
+    if code in ("class-not-fully-defined", "undefined-annotation"):
+        return "a type in it is not defined. Define that type, and then run the cell of the class again"
+    return quoted((str(error) or type(error).__name__).splitlines()[0]).rstrip(".")

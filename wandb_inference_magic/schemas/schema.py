@@ -16,15 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InferenceError, describe_exception, did_you_mean, quoted, shortened, users_failures
 from ..libraries import check_libraries
 from ..messages import inner_json, json_in, property_names
-from ..text import as_json, json_values, read_json_text, with_backslashes
-from .annotations import has_quoted_name, is_annotation
+from ..text import as_json, json_or_none, json_values, read_json_text, with_backslashes
+from .annotations import has_quoted_name, is_annotation, why_no_schema
+from .json_schema import copy_without
 from .short_form import annotation_of
-from .validation import (
-    compile_reader,
-    copy_without,
-    misread_values,
-    read_in_any_form,
-)
+from .validation import compile_reader, misread_values, problems_in_schema, read_in_any_form
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -129,9 +125,9 @@ class Schema:
             found += [inner for inner in [inner_json(found[0])] if inner is not None]
         except ValueError as error:
             # A model that ignores the response format answers one value as it is: 2024-01-05, or Good.
-            if self.wrapped == "value" and text.strip() and not {"{", "["} & set(text):
+            if text.strip() and not {"{", "["} & set(text):
                 with suppress(Mismatch):
-                    return self.check(text.strip())
+                    return self._of_bare(text.strip(), is_json=False)
             # A text without JSON breaks off at its first character: that explains nothing.
             where = "" if getattr(error, "pos", None) == 0 else f": {error}"
             raise Mismatch([f"the answer is not JSON{where}"]) from None
@@ -160,7 +156,28 @@ class Schema:
                     fitting.append(self.check(held))
         if len(fitting) == 1:
             return fitting[0]
+        # A list among words may be the number of a source.
+        if not isinstance(found[0], dict | list) or isinstance(json_or_none(text), list):
+            with suppress(RecursionError, Mismatch):
+                return self._of_bare(found[0])
         raise unfit[0]
+
+    def _of_bare(self, value: Any, *, is_json: bool = True) -> Any:
+        """Return what a value that is in no object describes. Raise Mismatch if it is not the one that is asked for."""
+        names = list(self.json_schema.get("properties", ()))
+        if self.wrapped == "value":
+            return self.check(value)
+        if self.wrapped or len(names) != 1:
+            raise Mismatch(["the answer is not an object"])
+        read = self.check({names[0]: value})
+        if is_json:
+            return read
+        try:
+            self.check({names[0]: f"{value} {value}"})
+        except (Mismatch, ValidatorError):
+            return read
+        # A field that takes any text would take words about the value, too.
+        raise Mismatch(["the answer is not JSON"])
 
     @property
     def _own_names(self) -> frozenset[str]:
@@ -284,7 +301,6 @@ def _evaluated(tree: ast.Expression, names: Mapping[str, Any]) -> Any:
 def _of_annotation(annotation: Any, name: str) -> Schema:
     check_libraries("pydantic")
     from pydantic import PydanticUserError, TypeAdapter
-    from pydantic.errors import PydanticSchemaGenerationError
 
     from .generators import ObjectSchemaGenerator, SentSchemaGenerator, for_json, reads_values_itself
 
@@ -297,10 +313,11 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         adapter = for_json(annotation if is_adapter else TypeAdapter(annotation))
         json_schema = adapter.json_schema(schema_generator=SentSchemaGenerator)
         described = adapter.json_schema(by_alias=False, schema_generator=ObjectSchemaGenerator)
-    except PydanticSchemaGenerationError:
-        raise _no_schema(f"A type in it {_SAYS_NOTHING} Make it a dataclass or a pydantic model.") from None
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
-        raise _no_schema(quoted(str(error).partition("\n")[0])) from None
+        if why := why_no_schema(error):
+            raise _no_schema(f"{why[0].upper()}{why[1:]}.") from None
+        remedy = "Make it a dataclass or a pydantic model (of pydantic 2, not of pydantic.v1)."
+        raise _no_schema(f"A type in it {_SAYS_NOTHING} {remedy}") from None
 
     reads_itself = reads_values_itself(adapter.core_schema)
     names = property_names(json_schema)
@@ -344,6 +361,8 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
         copied = json.loads(json.dumps(dict(schema), allow_nan=False, default=as_json))
         if not copied.keys() & {"type", "properties", "$ref", "allOf", "anyOf", "oneOf", "enum", "const", "items"}:
             raise ValueError("it has neither a type nor properties.")
+        if problems := problems_in_schema(copied):
+            raise ValueError(f"{problems[0]}.")
         read = compile_reader(copied)
     except (TypeError, ValueError) as error:
         raise _no_schema(f"This dict is not a JSON schema: {quoted(str(error))}") from None

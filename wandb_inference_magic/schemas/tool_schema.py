@@ -15,8 +15,10 @@ from ..errors import InferenceError, quoted
 from ..imports import is_instance
 from ..messages import property_names
 from ..text import as_json, in_order
+from .annotations import why_no_schema
 from .docstrings import read_docstring, target_of
-from .validation import copy_without, misread_values, read_in_any_form
+from .json_schema import copy_without
+from .validation import misread_values, read_in_any_form
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -160,9 +162,10 @@ def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Param
         alone = [parameter.replace(annotation=hint)]
         _schema(_arguments(alone), alone, {})
     except Exception as error:
+        why = why_no_schema(error)
         raise _no_tool(
             name,
-            f"JSON cannot be read as {quoted(_written(parameter.annotation))}{_reason(error)}.",
+            f"JSON cannot be read as {quoted(_written(parameter.annotation))}{why and f': {why}'}.",
             "Annotate it with a type that JSON has (str, int, list, a dataclass), or bind it: "
             "functools.partial(f, name=value).",
             parameter=parameter.name,
@@ -170,12 +173,6 @@ def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Param
     # `x: int = None` is a common way to write `x: int | None = None`.
     is_optional = parameter.default is None and get_origin(hint) is not Annotated
     return parameter.replace(annotation=Optional[hint] if is_optional else hint)  # noqa: UP045
-
-
-def _reason(error: Exception) -> str:
-    if getattr(error, "code", "") in ("schema-for-unknown-type", "invalid-for-json-schema"):
-        return ""  # pydantic's messages for these codes are for authors of models
-    return f": {quoted((str(error) or type(error).__name__).splitlines()[0]).rstrip('.')}"
 
 
 def _written(annotation: object) -> str:

@@ -161,10 +161,10 @@ class Toolbox:
             why = error.what if isinstance(error, InferenceError) else describe_exception(error)
             notice = f"{_WHOSE.format(name)} was not sent to the model: {quoted(why)} {_REMEDY}"
             return f"The tool {name} ran, and its result, of type {kind}, has no text form.", [notice]
-        if found.is_cut and not found.images:
-            return text, [f"{_WHOSE.format(name)} was cut to the first items."]
         if not found.images:
-            return text, []
+            # A text that is too long is cut further, and then that is reported.
+            is_cut = found.is_cut and len(text) <= MAX_RESULT_CHARS
+            return text, [f"{_WHOSE.format(name)} was cut: the model got a part of its items."] if is_cut else []
         images = counted(found.images, "image")
         notice = f"{_WHOSE.format(name)} has {images}. A tool's result is sent as text, without images. {_REMEDY}"
         message = f"The tool {name} ran. Its result has {images}, which cannot be sent to you."

@@ -1,27 +1,20 @@
-"""Checks whether a JSON value fits a JSON schema: with fastjsonschema, but with our own messages.
-
-Drafts 4, 6, 7, 2019-09 and 2020-12 are supported. A schema that names no draft is read by the rules of the last two.
-These values of `format` are checked: date, time, date-time (with its time zone), duration, email, hostname, ipv4, ipv6,
-uri, uri-reference, uri-template, uuid, json-pointer, relative-json-pointer and regex, and iri, iri-reference, idn-email
-and idn-hostname. An older draft has fewer: `duration` and `uuid` are new in 2019-09. Not checked: other formats,
-`minContains`, `maxContains`, `unevaluatedItems`, `$dynamicRef`, and `unevaluatedProperties` in a schema that combines
-others. A `pattern` is a Python regular expression, and its search has no time limit.
-"""
+"""Reads values in the forms that models give them, and says how a value does not fit."""
 
 from __future__ import annotations
 
 import json
 import re
 from ast import literal_eval
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import shortened
 from ..messages import inner_json
 from ..text import boolean_of, folded, is_number, json_or_none, plain_number, without_marks, without_surrogates
+from .json_schema import PATTERN, compiled, metaschema, pattern_of
 
 if TYPE_CHECKING:
     from fastjsonschema import JsonSchemaValueException
@@ -57,27 +50,13 @@ _THOUSANDS: Final = re.compile(r"\W*[1-9]\d{0,2}\.000\W*")
 ROUNDS: Final = 3
 # Stands for a null where another value is wanted: the field may be one that is not required.
 _LEFT_OUT: Final = object()
-# The keywords whose values are values, and those that have schemas by names of the user's.
-_VALUES: Final = ("default", "const", "enum", "examples")
-_BY_NAME: Final = ("properties", "patternProperties", "$defs", "definitions", "dependencies", "dependentSchemas",
-                   "dependentRequired")  # fmt: skip
-_DRAFT_7: Final = re.compile("draft-0[467]")
-# What says more about the properties of an object, and what is no rule beside a reference.
-_COMBINING: Final = frozenset(("$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"))
-_BESIDE_REFERENCE: Final = frozenset(
-    ("$ref", "$schema", "$id", "$defs", "definitions", "title", "description", "default", "examples")
-)
 _SHARED: Final = ("$schema", "$id", "$defs", "definitions")
 
 
-class _NoDocuments(dict[str, Any]):
-    """Handlers for all URI schemes that refuse to fetch a document. They also disable fastjsonschema's own fetching."""
-
-    def __contains__(self, scheme: object) -> bool:
-        return True
-
-    def __missing__(self, scheme: str) -> Any:
-        raise ValueError("it refers to another document, which is not fetched")
+def problems_in_schema(schema: Mapping[str, Any]) -> list[str]:
+    """Return what makes a JSON schema unusable, by its keywords."""
+    errors = compiled(json.dumps(metaschema(schema)))(schema)
+    return [line for error in errors for line in _described(error, {}, ())]
 
 
 def compile_reader(schema: Mapping[str, Any]) -> Callable[[Any], tuple[Any, list[str]]]:
@@ -90,7 +69,7 @@ def compile_reader(schema: Mapping[str, Any]) -> Callable[[Any], tuple[Any, list
     ValueError
         If it is not a schema, or refers to another document.
     """
-    errors_in = _compiled(json.dumps(schema))
+    errors_in = compiled(json.dumps(schema))
     shared = {keyword: schema[keyword] for keyword in _SHARED if keyword in schema}
 
     def read(value: Any) -> tuple[Any, list[str]]:
@@ -109,86 +88,6 @@ def compile_reader(schema: Mapping[str, Any]) -> Callable[[Any], tuple[Any, list
     return read
 
 
-@lru_cache(maxsize=200)
-def _compiled(schema: str) -> Callable[[Any], list[JsonSchemaValueException]]:
-    import fastjsonschema
-
-    try:
-        changed = _in_draft_7(json.loads(schema))
-        fits = fastjsonschema.compile(changed, handlers=_NoDocuments(), use_default=False, fast_fail=False)
-    except Exception as error:  # noqa: BLE001 - a keyword's value of the wrong type makes it fail in any way
-        raise ValueError(str(error).partition("\n")[0] or type(error).__name__) from None
-
-    def errors_in(value: Any) -> list[JsonSchemaValueException]:
-        try:
-            fits(value)
-        except fastjsonschema.JsonSchemaValuesException as found:
-            return list(found.errors)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            # A number is too large, or a keyword has a wrong value that the compilation did not refuse.
-            return [fastjsonschema.JsonSchemaValueException(f"it cannot be checked ({error})")]
-        return []
-
-    return errors_in
-
-
-def _in_draft_7(schema: Mapping[str, Any]) -> Any:
-    """Return a copy of a schema as fastjsonschema reads it, which has the keywords of draft 7 only.
-
-    A `$ref` of draft 7 overrides what is beside it. In later drafts both count.
-    """
-    is_later = not _DRAFT_7.search(str(schema.get("$schema", "")))
-    numbers: dict[str, int] = {}
-
-    def change(node: dict[str, Any]) -> None:
-        if isinstance(reference := node.get("$ref"), str) and reference.startswith("#/"):
-            # It names a function after each reference, without capital letters and punctuation. It ignores extra
-            # slashes at the beginning, so each reference gets a different number of them.
-            number = numbers.setdefault(reference, len(numbers) + 1)
-            node["$ref"] = f"#{'/' * number}{reference[2:]}"
-        if is_later:
-            _replace_later_keywords(node)
-
-    return copy_without((), schema, change)
-
-
-def _replace_later_keywords(node: dict[str, Any]) -> None:
-    """Write the keywords of drafts 2019-09 and 2020-12 as those of draft 7, where these can say the same."""
-    names = {name: {"required": one} for name, one in node.pop("dependentRequired", {}).items()}
-    for name, one in node.pop("dependentSchemas", {}).items():
-        names[name] = {"allOf": [names[name], one]} if name in names else one
-    if names:
-        node["allOf"] = [*node.get("allOf", ()), {"dependencies": names}]
-    if "prefixItems" in node:
-        if "items" in node:
-            node["additionalItems"] = node["items"]
-        node["items"] = node.pop("prefixItems")
-    if node.get("minContains") == 0:
-        node.pop("contains", None)
-    if "unevaluatedProperties" in node and node.keys().isdisjoint(_COMBINING):
-        node.setdefault("additionalProperties", node.pop("unevaluatedProperties"))
-    if "$ref" in node and (beside := {name: node.pop(name) for name in node.keys() - _BESIDE_REFERENCE}):
-        node["allOf"] = [{"$ref": node.pop("$ref")}, beside]
-
-
-def copy_without(keywords: Collection[str], schema: Any, change: Callable[[dict[str, Any]], None] | None = None) -> Any:
-    """Copy a JSON schema without some keywords and change each object in it. Names and values are not keywords."""
-    copy = partial(copy_without, keywords, change=change)
-    if isinstance(schema, list):
-        return [copy(one) for one in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    kept: dict[str, Any] = {}
-    for keyword, value in schema.items():
-        if keyword in _BY_NAME and isinstance(value, Mapping):
-            kept[keyword] = {name: copy(one) for name, one in value.items()}
-        elif keyword not in keywords:
-            kept[keyword] = value if keyword in _VALUES else copy(value)
-    if change is not None:
-        change(kept)
-    return kept
-
-
 def _described(error: JsonSchemaValueException, shared: Mapping[str, Any], within: tuple[str, ...]) -> list[str]:
     path = (*within, *error.path[1:])
     value, rule, wanted = error.value, error.rule, error.rule_definition
@@ -203,7 +102,9 @@ def _described(error: JsonSchemaValueException, shared: Mapping[str, Any], withi
     if rule in ("anyOf", "oneOf") and (found := _of_alternatives(error, shared, path)):
         return found
     expected = "must fit anyOf" if rule == "anyOf" else error.message.removeprefix(f"{error.name} ")
-    if rule in ("type", "enum", "format"):
+    if rule == "format" and wanted.startswith(PATTERN):
+        expected = f"must match pattern {pattern_of(wanted)}"
+    elif rule in ("type", "enum", "format"):
         expected = f"{expected.removeprefix('must be ')} is expected"
     return [f"{'.'.join(path) or 'the answer'}: {expected}, not {shortened(repr(value))}"]
 
@@ -211,7 +112,7 @@ def _described(error: JsonSchemaValueException, shared: Mapping[str, Any], withi
 def _of_alternatives(error: JsonSchemaValueException, shared: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
     """Return the first problem of the closest alternative, or nothing if one fits or cannot be checked."""
     with suppress(TypeError, ValueError):
-        found = [_compiled(json.dumps(shared | one))(error.value) for one in error.rule_definition]
+        found = [compiled(json.dumps(shared | one))(error.value) for one in error.rule_definition]
         return min(([line for each in one for line in _described(each, shared, path)] for one in found), key=len)[:1]
     return []
 
