@@ -248,9 +248,6 @@ class Struct:
     def __init__(self) -> None:
         self.name, self.pay = "Bo", 3
 
-    def __repr__(self) -> str:
-        return "Struct(name='Bo')"
-
 
 def old_model() -> Any:
     with warnings.catch_warnings():
@@ -260,10 +257,31 @@ def old_model() -> Any:
 
         class Old(v1.BaseModel):
             name: str
-            pay: int = 3
             key: str = v1.Field("secret", exclude=True)
 
-        return Old(name="Bo")
+            class Config:
+                extra = "allow"
+
+        return Old(name="Bo", pay=3)
+
+
+class OwnText:
+    def __repr__(self) -> str:
+        return "hides all"
+
+    __str__ = __repr__
+
+
+class OwnStruct(OwnText, Struct):
+    pass
+
+
+class OwnSimpleNamespace(OwnText, SimpleNamespace):
+    pass
+
+
+class OwnNamespace(OwnText, Namespace):
+    pass
 
 
 @pytest.mark.parametrize("make", [lambda: Namespace(name="Bo", pay=3), Struct, old_model])
@@ -274,6 +292,18 @@ def test_other_kinds_of_records_have_their_fields(make: Callable[[], Any]) -> No
     assert render("{{ x.name }}: {{ x | tojson }}", {"x": value}) == 'Bo: {"name": "Bo", "pay": 3}'
     (row,) = read_rows([value])
     assert (row["name"], row["pay"]) == ("Bo", 3)
+
+
+@pytest.mark.parametrize(
+    "make", [OwnStruct, lambda: OwnNamespace(key="secret"), lambda: OwnSimpleNamespace(key="secret")]
+)
+def test_a_record_with_a_text_of_its_own_is_that_text(make: Callable[[], Any]) -> None:
+    value = make()
+    assert [render(text, {"x": value}) for text in ("{{ x }}", "{{ [x] }}", "{{ x | tojson }}")] == [
+        "hides all",
+        '["hides all"]',
+        '"hides all"',
+    ]
 
 
 def test_a_result_of_the_system_has_the_names_of_its_fields() -> None:

@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from functools import lru_cache
 from itertools import chain, count
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any, Final
 
 from ..errors import InferenceError
@@ -204,7 +204,7 @@ def _parts_sent(value: Any) -> Iterable[Any]:
     if _is_namespace(value):
         return [*vars(value).values()]
     names = _field_names(value) if hasattr(kind, "model_dump") else [one.name for one in _described(kind)]
-    return (getattr(value, name, None) for name in (*names, *(_other_names(kind) or ())))
+    return (getattr(value, name, None) for name in (*names, *(_other_names(value) or ())))
 
 
 def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
@@ -218,11 +218,11 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
     ----------
     value : object
     private : bool
-        Whether with the fields that the class keeps out of its own text. Without them, a named tuple or an entity with
-        a text of its own is no record: that text may hide any of its fields.
+        Whether with the fields that the class keeps out of its own text. Without them, a value whose text may hide any
+        of its fields is no record: a named tuple, an entity, a namespace or a model with a text of its own.
     """
     kind: Any = type(value)
-    if isinstance(value, type) or (not private and is_opaque_tuple(value)):
+    if isinstance(value, type) or (not private and (is_opaque_tuple(value) or _has_own_text(value))):
         return None
     if is_dataclass(value):
         names = [one.name for one in fields(value)]
@@ -240,7 +240,7 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
         # A result of the system. Not all of its fields are items.
         reduced: Any = value.__reduce__()
         return {**{name: getattr(value, name) for name in kind.__match_args__}, **reduced[1][1]}
-    elif (own := _other_names(kind)) is not None:
+    elif (own := _other_names(value)) is not None:
         names = [*own]
     elif is_instance(getattr(kind, "__mapper__", None), "sqlalchemy.orm.Mapper"):
         names = [one.key for one in kind.__mapper__.column_attrs]
@@ -270,9 +270,19 @@ def _columns_of(row: Any) -> dict[str, Any]:
     return found
 
 
-def _other_names(kind: Any) -> Iterable[str] | None:
-    """Return the names of the fields of a class of msgspec or of pydantic 1; None for any other."""
-    return kind.__fields__ if _is_of_pydantic_1(kind) else getattr(kind, "__struct_fields__", None)
+def _has_own_text(value: Any) -> bool:
+    """Return whether a namespace, or a model of msgspec or pydantic 1, has a text that its library has not made."""
+    if not _is_namespace(value) and _other_names(value) is None:
+        return False
+    texts = (one for one in (type(value).__str__, type(value).__repr__) if isinstance(one, FunctionType))
+    return any(one.__module__.partition(".")[0] not in ("pydantic", "argparse") for one in texts)
+
+
+def _other_names(value: Any) -> Iterable[str] | None:
+    """Return the names of the fields of an object of msgspec or of pydantic 1; None for any other."""
+    # A model may allow further fields.
+    kind = type(value)
+    return vars(value) if _is_of_pydantic_1(kind) else getattr(kind, "__struct_fields__", None)
 
 
 def _is_namespace(value: Any) -> bool:
