@@ -208,6 +208,12 @@ def test_an_undefined_name_in_a_row_is_answered_with_the_columns() -> None:
     assert refused.value.remedy.startswith("The columns are review, label. If it is a variable, run the cell")
 
 
+def test_the_name_of_a_column_of_several_levels_is_in_quotes_among_others() -> None:
+    with pytest.raises(InferenceError) as refused:
+        render("{{ zzz }}", {"row": {"city": "Oslo", "pay, mean": 3}})
+    assert refused.value.remedy.startswith('The columns are city, "pay, mean". ')
+
+
 def test_a_variable_called_row_is_not_the_row_of_a_map() -> None:
     with pytest.raises(InferenceError) as refused:
         render("{{ review }}", {"row": {"a": 1}, "df": pd.DataFrame({"review": ["Fine."]})})

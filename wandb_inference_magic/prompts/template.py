@@ -416,7 +416,9 @@ def _listed(head: str, labels: Sequence[str]) -> str:
     if not labels:
         return ""
     more = ", ..." if len(labels) > MAX_LISTED else ""
-    return f"{head} {', '.join(visible(shortened(label)) for label in labels[:MAX_LISTED])}{more}."
+    # The name of a column of several levels has commas.
+    shown = (f'"{label}"' if "," in label else label for label in map(shortened, labels[:MAX_LISTED]))
+    return f"{head} {', '.join(map(visible, shown))}{more}."
 
 
 def _line(error: BaseException, what: str) -> str:
