@@ -210,7 +210,7 @@ def test_an_undefined_name_in_a_row_is_answered_with_the_columns() -> None:
 
 def test_the_name_of_a_column_of_several_levels_is_in_quotes_among_others() -> None:
     with pytest.raises(InferenceError) as refused:
-        render("{{ zzz }}", {"row": {"city": "Oslo", "pay, mean": 3}})
+        Template("{{ zzz }}", has_row=True).render({"row": {"city": "Oslo", "pay, mean": 3}})
     assert refused.value.remedy.startswith('The columns are city, "pay, mean". ')
 
 
