@@ -300,3 +300,13 @@ def test_the_module_imports_neither_pydantic_nor_fastjsonschema() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_schema_is_taken_out_of_the_format_of_a_request() -> None:
+    plain = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    named = {"name": "person", "strict": True, "schema": plain}
+    for schema in (named, {"type": "json_schema", "json_schema": named}, json.dumps(named)):
+        found = schema_of(schema)
+        assert found.json_schema == schema_of(plain).json_schema
+        assert found.name == "person"
+        assert found.read('{"name": "Ada"}') == {"name": "Ada"}

@@ -355,6 +355,10 @@ def problems_of(error: ValidationError) -> Iterator[str]:
 
 
 def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
+    # As in the `response_format` of a request.
+    for name in ("json_schema", "schema"):
+        if schema.get("type") in (None, "json_schema") and isinstance(inner := schema.get(name), Mapping):
+            schema = {"title": schema.get("name"), **inner} if name == "schema" else inner
     try:
         if any(isinstance(value, type) for value in schema.values()):
             raise ValueError("its values are types. Write the fields as a text, or as a dataclass.")
