@@ -54,6 +54,15 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def test_pieces_of_each_of_many_secrets_are_hidden() -> None:
+    secrets = tuple(
+        f"{number:02d}{letter * 5}-Secret/{number * 7919:06d}" for number, letter in enumerate("abcdefghij" * 4)
+    )
+    for secret in secrets:
+        assert redacted_value({"text": f"see {secret[3:18]}."}, secrets) == {"text": "see (hidden)."}
+    assert redacted_value("an internationalization of words", secrets) == "an internationalization of words"
+
+
 @pytest.mark.parametrize("words", ["proxy:proxy", "the:host", "user:pass", "user:2026"])
 def test_a_password_that_is_an_ordinary_word_is_hidden_only_in_an_address(words: str) -> None:
     environ = {"HTTPS_PROXY": f"http://{words}@h:3128"}

@@ -93,8 +93,7 @@ def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
         return text
     environ = os.environ if environ is None else environ
     text = re.sub("|".join(_patterns(environ)) or r"(?!)", HIDDEN, text, flags=re.IGNORECASE)
-    for key in _keys(environ):
-        text = _without_pieces(text, key)
+    text = _without_pieces(text, tuple(sorted(_keys(environ))))
     text = without_query_secrets(re.sub(_USER_IN_ADDRESS, rf"\1{HIDDEN}@", text))
     text = re.sub(_AUTHORIZATION, rf"\1{HIDDEN}", text)
     return re.sub(_TOKEN, rf"\1 {HIDDEN}", text)
@@ -142,13 +141,7 @@ def library_message(text: str) -> str:
 def redacted_value(value: Any, secrets: Collection[str]) -> Any:
     """Return a JSON value whose strings have no secrets and no longer pieces of a key; see `is_secret`."""
 
-    def without(text: str) -> str:
-        text = _without_forms(text, secrets)
-        for secret in secrets:
-            text = _without_pieces(text, secret)
-        return text
-
-    return with_texts(value, without)
+    return with_texts(value, lambda text: _without_pieces(_without_forms(text, secrets), tuple(secrets)))
 
 
 def _without_forms(text: str, secrets: Collection[str]) -> str:
@@ -230,16 +223,16 @@ def _keys(environ: Mapping[str, str]) -> set[str]:
     return {key for key in map(str.strip, known) if is_secret(key)}
 
 
-def _without_pieces(text: str, key: str) -> str:
-    """Return a text without the longer pieces of a key: a service may quote part of it, or encode it.
+def _without_pieces(text: str, secrets: tuple[str, ...]) -> str:
+    """Return a text without the longer pieces of long secrets: a service may quote part of a key, or encode it.
 
     A few characters are left: `abcd...wxyz` tells the owner which key it was.
     """
-    if len(key) < LONG_KEY or len(text) < KEY_PIECE:
+    known, runs = _pieces_of(secrets)
+    if not known or len(text) < KEY_PIECE:
         return text
     # The letters of keys only: some others are longer in lower case.
     found = text.translate(_LOWER)
-    known, runs = _pieces_of(key), _runs_of(key)
     places = (
         at
         for run in runs.finditer(found)
@@ -256,21 +249,19 @@ def _without_pieces(text: str, key: str) -> str:
     return "".join((*kept, text[end:]))
 
 
-@lru_cache(maxsize=16)
-def _runs_of(key: str) -> re.Pattern[str]:
-    """Return the pattern of what is long enough to hold a piece: ordinary text has few such words."""
-    others = "".join(map(re.escape, sorted(set(key.translate(_LOWER)))))
-    return re.compile(rf"[0-9a-z+/_={others}-]{{{KEY_PIECE},}}")
+@lru_cache(maxsize=8)
+def _pieces_of(secrets: tuple[str, ...]) -> tuple[frozenset[int], re.Pattern[str]]:
+    """Return the hashes of the pieces of the long secrets in their forms, and the pattern of what can hold a piece.
+
+    Ordinary text has few words that are so long.
+    """
+    long = [one for one in secrets if len(one) >= LONG_KEY]
+    forms = [form for one in long for form in _coded_forms(one)]
+    pieces = frozenset(hash(one[at : at + KEY_PIECE]) for one in forms for at in range(len(one) - KEY_PIECE + 1))
+    others = "".join(map(re.escape, sorted(set("".join(long).translate(_LOWER)))))
+    return pieces, re.compile(rf"[0-9a-z+/_={others}-]{{{KEY_PIECE},}}")
 
 
-@lru_cache(maxsize=16)
-def _pieces_of(key: str) -> frozenset[int]:
-    """Return the hashes of the pieces of a key in its forms."""
-    forms = _coded_forms(key)
-    return frozenset(hash(one[at : at + KEY_PIECE]) for one in forms for at in range(len(one) - KEY_PIECE + 1))
-
-
-@lru_cache(maxsize=16)
 def _coded_forms(key: str) -> tuple[str, ...]:
     """Return a key in lower case: as it is, backwards, in base64 beside other text, and in hexadecimal."""
     data = key.encode("utf-8", "replace")
