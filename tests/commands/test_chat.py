@@ -408,6 +408,13 @@ def test_any_blank_separates_the_name_of_a_magic_from_its_options(shared: Shared
     assert shared.service.last.body["messages"] == [{"role": "user", "content": "hi"}]
 
 
+@pytest.mark.parametrize("end", ["\t", "\u00a0", "\r"])
+def test_a_blank_at_the_end_of_a_magic_is_none_before_an_option(shared: SharedKernel, end: str) -> None:
+    run = shared.kernel.run(f'%wbusage{end}\nx = 2\ns = """\n%wbchat\thello\n"""')
+    assert run.ok, run.error
+    assert shared.kernel.value("(x, s)") == (2, "\n%wbchat\thello\n")
+
+
 HALF = "\ud800"
 
 

@@ -77,11 +77,48 @@ class QuestionAssign(MagicAssign):  # type: ignore[misc,unused-ignore]
         return super().transform(lines)  # type: ignore[no-untyped-call,unused-ignore]
 
 
-_TRANSFORMS = (QuestionLine, QuestionAssign)
+# A tab, or the blank of a web page that a line was copied from: IPython takes it for a part of the magic's name.
+_ODD_BLANK = re.compile(r"(%wb[a-z]+)[^\S\r\n ][^\S\r\n]*(?=\S)")
+
+
+class _PlainBlank:
+    """Writes the blank behind the name of a magic as IPython reads it, before IPython looks for that name."""
+
+    priority = 0
+    start_line: int
+    start_col: int
+
+    def if_odd(self, tokens_by_line: Any) -> _PlainBlank | None:
+        lines = (token.line for line in tokens_by_line for token in line if token.start[0] - 1 == self.start_line)
+        return self if _ODD_BLANK.search(next(lines, ""), self.start_col) else None
+
+    def transform(self, lines: list[str]) -> list[str]:
+        line = lines[self.start_line]
+        changed = line[: self.start_col] + _ODD_BLANK.sub(r"\1 ", line[self.start_col :], count=1)
+        return [*lines[: self.start_line], changed, *lines[self.start_line + 1 :]]
+
+
+class BlankLine(_PlainBlank, EscapedCommand):  # type: ignore[misc,unused-ignore]
+    """A line `%wbchat<tab>text`."""
+
+    @classmethod
+    def find(cls, tokens_by_line: Any) -> Any:
+        found = super().find(tokens_by_line)  # type: ignore[no-untyped-call,unused-ignore]
+        return found and found.if_odd(tokens_by_line)
+
+
+class BlankAssign(_PlainBlank, MagicAssign):  # type: ignore[misc,unused-ignore]
+    """A line `name = %wbchat<tab>text`."""
+
+    @classmethod
+    def find(cls, tokens_by_line: Any) -> Any:
+        found = super().find(tokens_by_line)  # type: ignore[no-untyped-call,unused-ignore]
+        return found and found.if_odd(tokens_by_line)
+
+
+_TRANSFORMS = (QuestionLine, QuestionAssign, BlankLine, BlankAssign)
 _CELL_MAGIC = re.compile(r"%%(\w+)(.*)")
 _PROMPTS = ("wbchat", "wbmap", "wbeval")
-# A tab, or the blank of a web page that a line was copied from: IPython takes it for a part of the magic's name.
-_ODD_BLANK = re.compile(r"^(\s*(?:[\w., ]+=\s*)?%%?wb[a-z]+)[^\S\n ]\s*")
 
 
 def rewrite_cell_magic(lines: list[str]) -> list[str]:
@@ -90,24 +127,21 @@ def rewrite_cell_magic(lines: list[str]) -> list[str]:
     Its body is a prompt. IPython would remove `>>>`, `In [1]:` and indentation from it, as from Python code.
     """
     typed = leading_empty_lines(lines)  # type: ignore[no-untyped-call,unused-ignore]
-    typed = [*map(_with_plain_blank, typed[:1]), *typed[1:]]
+    if typed:
+        typed = [_ODD_BLANK.sub(r"\1 ", typed[0], count=1) if typed[0].lstrip()[:2] == "%%" else typed[0], *typed[1:]]
     comments = list(takewhile(lambda line: line.strip()[:1] in ("", "#"), typed))
     # Such as `%%time` above `%%wbchat`.
     matches = takewhile(bool, (_CELL_MAGIC.match(line.lstrip()) for line in typed[len(comments) :]))
     found = [one for one in matches if one]
     name = next((one[1] for one in found if _original_name(one[1], "cell") in _PROMPTS), None)
     if name is None:
-        return lines if lines and lines[0].startswith("%%") else [*map(_with_plain_blank, lines)]
+        return lines
     if comments:
         return [f"__import__('importlib').import_module({__name__!r}).refuse_comment('%%{name}')\n"]
     options = found[0][2]
     if {"-h", "--help"} & set(options.split()) and not "".join(typed[1:]).strip():
         return [f"get_ipython().run_cell_magic({name!r}, {options.strip()!r}, '\\n')\n"]
     return cell_magic([typed[0].lstrip(), *typed[1:]])  # type: ignore[no-untyped-call,no-any-return,unused-ignore]
-
-
-def _with_plain_blank(line: str) -> str:
-    return _ODD_BLANK.sub(r"\1 ", line)
 
 
 # IPython does not apply it to find out whether a cell is complete: in a terminal, a blank line ends the body.
