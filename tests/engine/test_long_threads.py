@@ -73,7 +73,9 @@ def test_a_limit_on_the_reply_that_is_too_large_is_lowered_and_no_turn_left_out(
     with pytest.raises(InferenceError, match="Lower --max-tokens, or leave it out"):
         long_thread.chat("And?", thread="talk", max_tokens=100_000)
     assert len(service.chats) == before + 1
-    # Where the prompt is the larger part, to shorten it may help.
+    # Where the prompt is the larger part, to shorten it may help; also where the limit has the number of the context.
+    service.always = with_room_for(5, Streamed(["Yes."]))
+    assert long_thread.chat("And?", thread="talk", max_tokens=2000).text == "Yes."
     service.always = with_room_for(5, Streamed(["Yes."]))
     assert long_thread.chat("And?", thread="talk", max_tokens=20).text == "Yes."
 

@@ -34,6 +34,8 @@ _COINED: Final = re.compile(r"\S[_./-]\S|[a-z][A-Z]")
 _BEFORE_NAME: Final = (
     r"\b(?:(?:supplied|argument|parameter|field|property|option)s?(?:: ?| ?= ?| )|validation errors? for \w+ )"
 )
+# What the model or the service has room for, which may be the same number.
+_ROOM: Final = r"(?i)\b(context|maximum|at most|less than|limit)\b\D{0,30}\d+"
 _LIMIT_IS_WRONG: Final = r"\bmax_\w{0,20}tokens\b\W{0,3}(must be|value)"
 # The place in the request, before what is wrong with it: `tools.0.name: ...`, `body/top_k must ...`.
 _PLACE: Final = re.compile(r"(?:^|(?<=[;:,.] )|(?<=[=(]))[\w./\[\]-]+(?=: | must )")
@@ -200,7 +202,8 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
 def _names_limit(message: str, limit: int | None) -> bool:
     if limit is None:
         return False
-    return re.search(rf"(?<![\d.,]){limit}(?![\d.,]?\d)|{_LIMIT_IS_WRONG}", message) is not None
+    asked_for = rf"(?<![\d.,]){limit}(?![\d.,]?\d)|{_LIMIT_IS_WRONG}"
+    return re.search(asked_for, re.sub(_ROOM, "", message)) is not None
 
 
 def _without_names(message: str, names: Collection[str]) -> str:
