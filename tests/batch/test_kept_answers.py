@@ -177,6 +177,22 @@ def test_rows_whose_replies_stay_empty_are_asked_twice_and_do_not_end_a_map(api:
     assert len(service.chats) == 158
 
 
+@pytest.mark.parametrize(
+    ("failure", "times"), [(completion(""), 2), (refused(400, "Your prompt was flagged by moderation."), 1)]
+)
+def test_answers_of_an_earlier_run_show_that_a_failure_is_that_of_a_row(
+    api: ModuleType, service: Service, failure: Script, times: int
+) -> None:
+    service.always = completion("Yes.")
+    api.map_prompts(["a", "b"], "{{ text }}")
+    service.always = failure
+    for _ in range(times):
+        assert api.map_prompts(["a", "b", "c"], "{{ text }}").reply.notna().tolist() == [True, True, False]
+    with pytest.warns(InferenceWarning, match="1 row was not asked again"):
+        api.map_prompts(["a", "b", "c"], "{{ text }}")
+    assert len(service.chats) == 2 + times
+
+
 def test_a_map_whose_replies_are_all_empty_ends(api: ModuleType, service: Service) -> None:
     service.always = completion("")
     with pytest.raises(InferenceError, match="16 consecutive rows failed"):
@@ -226,8 +242,14 @@ def test_rows_after_the_account_is_blocked_are_asked_again(api: ModuleType, serv
     assert answers(api.map_prompts(["a", "b", "c"], "{{ text }}")) == ["Good."] * 3
 
 
-@pytest.mark.parametrize("repair", [*(refused(status, "not now") for status in (400, 401, 402, 500)), completion("")])
-def test_an_answer_whose_repair_fails_is_not_asked_for_again(api: ModuleType, service: Service, repair: Script) -> None:
+@pytest.mark.parametrize(
+    ("repair", "asked"),
+    [*((refused(status, "not now"), 4) for status in (401, 402, 500)), (refused(400, "no"), 3), (completion(""), 3)],
+)
+def test_an_answer_whose_repair_fails_is_not_asked_for_again(
+    api: ModuleType, service: Service, repair: Script, asked: int
+) -> None:
+    """Its repair is, once more if it was refused or empty."""
     current_session().settings.set(max_retries=0)
     service.then(completion('{"zz": 1}'), repair, repair)
     service.always = completion('{"n": 1}')
@@ -237,8 +259,8 @@ def test_an_answer_whose_repair_fails_is_not_asked_for_again(api: ModuleType, se
         except InferenceError as stopped:
             found = stopped.partial
         assert found.reply_text.tolist() == ['{"zz": 1}']
-    found = api.map_prompts(["a"], "{{ text }}", schema="n int")
-    assert found.n.tolist() == [1]
-    # The first answer, its repair, and the repair twice again.
-    assert len(service.chats) == 4
+    with pytest.warns(InferenceWarning, match="not asked again") if asked == 3 else nullcontext():
+        found = api.map_prompts(["a"], "{{ text }}", schema="n int")
+    assert found.reply_text.tolist() == ['{"zz": 1}'] if asked == 3 else found.n.tolist() == [1]
+    assert len(service.chats) == asked
     assert service.last.body["messages"][-2]["content"] == '{"zz": 1}'

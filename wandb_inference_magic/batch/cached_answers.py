@@ -61,7 +61,7 @@ class CachedAnswers:
         self._has_older = json.dumps(self._body, default=repr) != json.dumps(first.body, default=repr)
         self._older: dict[str, str] = {}
         self._new: dict[str, Answer] = {}
-        # Failures that may be those of every row, as long as none is answered.
+        # Failures that may be those of every row, as long as none is answered, now or by an earlier run.
         self._unsure: dict[str, Answer] = {}
         self._is_served = False
 
@@ -111,6 +111,7 @@ class CachedAnswers:
         found: dict[str, Answer] = {}
         with self._giving_up():
             found = self.cache.find([*keys, *older])
+        self._is_served = self._is_served or any(one.text for one in found.values())
         return {key: answer for key in keys if (answer := found.get(key) or found.get(self._older.get(key, "")))}
 
     def replacement_key(self, key: str, cached: Answer) -> str:
@@ -123,10 +124,10 @@ class CachedAnswers:
         The text of the answer is kept with it: it may fit once the schema is corrected. An empty reply says little
         about the prompt: the row is asked once more, and after that no more.
         """
-        is_answer, text = error.cause == "answer", reply.text or reply.reasoning
+        is_answer, text = error.cause == "answer", reply.text or reply.reasoning or row.kept_text
         if not key or not error.is_lasting:
             return
-        if is_answer and row.is_empty:
+        if is_answer and row.is_empty and not row.kept_text:
             kept = self._new if row.was_empty else self._unsure
             kept[key] = Answer(error=str(error), is_repairable=not row.was_empty)
             return

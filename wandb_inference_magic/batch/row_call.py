@@ -16,7 +16,7 @@ from ..errors import InferenceError, describe_exception, quoted, users_failures
 from ..failures import to_inference_error as to_inference_error
 from ..prompts import refuse_empty
 from ..rendering import why_flawed
-from ..schemas import Mismatch
+from ..schemas import Mismatch, ValidatorError
 from ..spending import Reservation
 
 if TYPE_CHECKING:
@@ -312,6 +312,16 @@ class RowCall(ModelCall):
     def unrepaired(self) -> Reply | None:
         """The answer that does not fit, whose repair is the current request; None if there is none of this run."""
         return self._ended[-1] if self.is_repaired and self._ended else None
+
+    def leaves_repair(self, error: InferenceError) -> bool:
+        """Return whether its repair failed, so that the next run asks for it again. A run asks for it once more only.
+
+        A failure of the service does not count.
+        """
+        if not self.is_repaired or isinstance(error, ValidatorError):
+            return False
+        is_answered = error.cause == "answer" and not self.is_empty
+        return not is_answered and not (self.kept_text and error.is_lasting)
 
     @property
     def is_empty(self) -> bool:

@@ -339,7 +339,7 @@ class BatchRun:
         number, reply = row.number, row.reply()
         self.results.fail_row(number, error, reply.text or reply.reasoning or row.kept_text)
         is_empty = error.cause == "answer" and row.is_empty
-        if row.is_repaired and not isinstance(error, ValidatorError) and (error.cause != "answer" or is_empty):
+        if row.leaves_repair(error):
             self._cached_answers.keep_unrepaired(row.key, row.unrepaired)
             key = ""
         self._missed = error if error.is_unsent and error.cause == "missing" else self._missed
