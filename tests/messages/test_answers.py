@@ -81,10 +81,11 @@ def test_a_block_that_names_json_comes_before_one_that_names_nothing() -> None:
     assert read_json("The set {1, 2} maps to [1, 2, 3,]") == [1, 2, 3]
 
 
-def test_a_list_of_several_comes_before_an_example_in_pythons_form_and_the_number_of_a_source_after_it() -> None:
-    assert read_json("```python\nx = {'a': 1}\n```\nAnswer: [1, 2]") == [1, 2]
-    assert read_json("[1, 2, 3] (from {'a': 1})") == [1, 2, 3]
-    assert read_json("{'a': 1} as in [2]") == {"a": 1}
+def test_a_list_within_or_beside_an_object_in_a_loose_form_is_no_answer() -> None:
+    assert read_json('{"name": "x", "tags": ["a", "b"],}') == {"name": "x", "tags": ["a", "b"]}
+    assert read_json('```json\n{"tags": ["a", "b"], // two\n"ok": None}\n```') == {"tags": ["a", "b"], "ok": None}
+    assert read_json('Range [0, 5]. Result: {"a": 1,}') == {"a": 1}
+    assert read_json("I got {'label': 'x'} in [0, 1].") == {"label": "x"}
 
 
 @pytest.mark.parametrize("piece", ["[", "{", '["\n', "[a]: ", "`[`", "- [\n"])

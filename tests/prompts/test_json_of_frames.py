@@ -225,3 +225,8 @@ def test_short_floats_of_a_series_and_within_lists_have_their_shortest_decimals(
     assert json_of(pl.Series(SHORT, dtype=pl.Float32)) == "[0.1, 3.3]"
     lists = pl.DataFrame({"f": [[0.1, None]]}, schema={"f": pl.List(pl.Float32)})
     assert json_of(lists) == '[{"f": [0.1, null]}]'
+
+
+def test_the_labels_of_a_series_are_short_floats_too() -> None:
+    series = pd.Series([1, 2], index=pd.Index(np.array([0.1, 3.3], dtype="float32")))
+    assert json_of(series) == '{"0.1": 1, "3.3": 2}'

@@ -71,24 +71,16 @@ def json_in(text: str) -> Any:
     found = text.strip().removeprefix("\ufeff")
     text = with_backslashes(found)
     problem: ValueError | None = None
-    first, others = _with_json(text)
-    loose_first, loose_others = (first, others) if found == text else _with_json(found)
-    for read, parts, least in (
-        (read_json_text, first, 0),
-        # A list of one may be the number of a source. One of more is the answer, not an example in Python's form.
-        (read_json_text, others, 2),
-        (read_loose_json, loose_first, 0),
-        (read_json_text, others, 0),
-        (read_loose_json, loose_others, 0),
-    ):
-        for part in parts:
+    parts = _with_json(text)
+    for candidates, as_written in zip(parts, parts if found == text else _with_json(found), strict=True):
+        for candidate in candidates:
             try:
-                value = read(part.strip())
+                return read_json_text(candidate)
             except ValueError as error:
                 problem = problem or error
-            else:
-                if not least or len(value) >= least:
-                    return value
+        for candidate in as_written:
+            with suppress(ValueError):
+                return read_loose_json(candidate.strip())
     for value in deque(filter(_has_object, json_values(text)), maxlen=1) or deque(json_values(text), maxlen=1):
         return value
     raise problem or ValueError("it is empty")

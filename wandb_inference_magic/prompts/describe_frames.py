@@ -87,7 +87,8 @@ def records_of(value: Any) -> Any:
     if is_instance(value, "pandas.Series"):
         if not value.index.is_unique:
             return records_of(value.to_frame(value.name or "values"))
-        return dict(zip(value.index, python_values(value), strict=True))
+        labels = shortest_float([*value.index], str(value.index.dtype))
+        return dict(zip(labels, python_values(value), strict=True))
     if any(is_instance(value, name) for name in DASK):
         value = value.compute()
     if is_instance(value, STYLER):
