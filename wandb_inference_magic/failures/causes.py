@@ -110,11 +110,19 @@ _BLOCKED: Final = (
     r"|\b(account|organi[sz]ation|team|access) (\S{1,40} )?has been (\w{1,15}ly )?(blocked|restricted|locked)\b"
     r"|not authori[sz]ed to perform"
 )
+_BLOCKED_ACCOUNT: Final = (
+    r"\b(account|organi[sz]ation|workspace)\b.{0,30}"
+    r"\b(suspended|disabled|deactivated|banned|terminated|restricted|blocked|locked)\b"
+)
 _FILTER_FAILS: Final = (
     r"(service|system|server|api|filter|guardrails?|moderation|check) (\w{1,15} ){0,3}(unavailable|not available)"
-    r"|time-?out|(failed|unable|not able) to (call|reach|connect|contact|invoke)|could not (call|reach|connect|contact)"
+    r"|timed?[ -]?out|(failed|unable|not able) to (call|reach|connect|contact|invoke)"
+    r"|could not (call|reach|connect|contact)"
 )
-# It does not fail if it asks for this.
+# It does not fail if it has found something, or asks for another prompt.
+_FOUND: Final = (
+    r"\b((was|were|is|are|been|got) (\w{1,15} )?|request |prompt |input )(flagged|blocked|rejected|filtered)\b"
+)
 _ANOTHER_PROMPT: Final = (
     r"\b(different|another|new|chang|modif|revis|edit)\w* (your |the )?(prompt|input|message|content|request|text)"
     r"|rephras"
@@ -238,7 +246,7 @@ CAUSES: Final = (
     ),
     _failing(
         (*_REFUSED_STATUSES, 500),
-        rf"^(?=.*({_OF_FILTER}))(?!.*({_ANOTHER_PROMPT})).*({_FILTER_FAILS}|{_PASSING}|{_TIMED_OUT})",
+        rf"^(?=.*({_OF_FILTER}))(?!.*({_ANOTHER_PROMPT}|{_FOUND})).*({_FILTER_FAILS})",
         waits=FAILING,
     ),
     _refused_prompt(_REFUSED_STATUSES, _OF_FILTER, is_of_prompt=True),
@@ -268,7 +276,7 @@ CAUSES: Final = (
     ),
     _quota((402,)),
     _quota((400, 403, 412, 429, 500, None), _QUOTA, unless_retry_after=True),
-    _refused("Ask the people who run the service about the account.", (400, 403, None), _BLOCKED),
+    _refused("Ask the people who run the service about the account.", (400, 403, None), _BLOCKED_ACCOUNT),
     # A prompt can have a token that is not allowed.
     _key(
         (403,),
