@@ -32,6 +32,20 @@ pytestmark = pytest.mark.short
 ADA, OLD, BAD = '{"name": "Ada", "age": 36}', '{"name": "Ada", "age": 30}', '{"name": "Ada", "age": "old"}'
 
 
+def _with_x(kind: Any) -> Any:
+    return TypedDict("WithX", {"x": kind})
+
+
+def _with_text(**rules: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {"x": {"type": "string", **rules}}}
+
+
+def _at_most_six_words(text: str) -> str:
+    if text.count(" ") > 5:
+        raise ValueError("it has more than six words")
+    return text
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -178,6 +192,11 @@ def test_two_lists_side_by_side_are_not_chosen_from() -> None:
         ("tags list", '["a", "b"]', {"tags": ["a", "b"]}),
         (Right, "3", Right(right=3)),
         ({"type": "object", "properties": {"x": {"enum": ["a", "b"]}}}, "B", {"x": "b"}),
+        (_with_x(Literal["a", "b"] | None), "a", {"x": "a"}),
+        (_with_x(date), "2024-01-02", {"x": date(2024, 1, 2)}),
+        (_with_x(Annotated[str, Field(pattern="^[A-Z]{3}$")]), "EUR", {"x": "EUR"}),
+        (_with_text(format="email"), "ada@example.org", {"x": "ada@example.org"}),
+        (_with_text(format="uri"), "https://example.org", {"x": "https://example.org"}),
     ],
 )
 def test_one_value_may_be_answered_without_json(kind: Any, answer: str, read: Any) -> None:
@@ -195,6 +214,12 @@ def test_one_value_may_be_answered_without_json(kind: Any, answer: str, read: An
         ("label good|bad, n int?", "good"),
         # Words about the value, and the number of a source.
         ("name", "The name is Ada."),
+        ("name", "Ada"),
+        (_with_x(Annotated[str, Field(max_length=40)]), "Sorry, I cannot help with that."),
+        (_with_x(Annotated[str, Field(max_length=5)]), "Sorry"),
+        (_with_x(Annotated[str, Field(pattern="^[A-Z].{1,40}$")]), "I cannot help with that."),
+        (_with_x(Annotated[str, AfterValidator(_at_most_six_words)]), "I cannot help with that."),
+        (_with_text(maxLength=40), "Sorry, I cannot help with that."),
         ("tags list[int]", "See [1]."),
     ],
 )

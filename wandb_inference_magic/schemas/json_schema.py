@@ -36,7 +36,8 @@ PATTERN: Final = "x-pattern:"
 _OTHER_THAN_PYDANTIC: Final = re.compile(r"\\[<>]|&&|--|~~")
 _ECMA_GROUP: Final = re.compile(r"\(\?<(?:[=!]|\w+>)")
 _ECMA_CLASS: Final = re.compile(r"\\[pP]\{[^{}]*\}|\\k<\w+>|\[\^\]")
-_DOLLAR: Final = re.compile(r"(?<!\\)\$")
+# `$`, an escape or a class. A `$` in an escape or a class is no end.
+_END: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]?|\$", re.DOTALL)
 # What says more about the properties of an object, and what is no rule beside a reference.
 _COMBINING: Final = frozenset(("$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"))
 _BESIDE_REFERENCE: Final = frozenset(
@@ -160,15 +161,21 @@ def _search_for(pattern: str) -> Callable[[str], object] | None:
         with suppress(SchemaError):
             fits = SchemaValidator(core_schema.str_schema(pattern=pattern)).isinstance_python
             return lambda text: fits(without_surrogates(text))
+    python = _with_ends(pattern)
     try:
-        return re.compile(_DOLLAR.sub(r"\\Z", pattern)).search
+        return re.compile(python).search
     except re.error as error:
         reason = error
     try:
-        re.compile(_ECMA_CLASS.sub(r"\\w", _ECMA_GROUP.sub("(", pattern)))
+        re.compile(_ECMA_CLASS.sub(r"\\w", _ECMA_GROUP.sub("(", python)))
     except re.error:
         raise ValueError(f"the pattern {pattern} is not a regular expression: {reason}.") from None
     return None
+
+
+def _with_ends(pattern: str) -> str:
+    """Return a pattern for Python's search. There, `$` fits before a line break at the end, too."""
+    return _END.sub(lambda found: r"\Z" if found[0] == "$" else found[0], pattern)
 
 
 def _in_draft_7(schema: Mapping[str, Any]) -> Any:
@@ -188,6 +195,8 @@ def _in_draft_7(schema: Mapping[str, Any]) -> Any:
         pattern = node.pop("pattern", None)
         if isinstance(pattern, str) and _search_for(pattern):
             node["allOf"] = [*node.get("allOf", ()), {"format": PATTERN + quote(pattern)}]
+        if isinstance(names := node.get("patternProperties"), dict):
+            node["patternProperties"] = {_with_ends(name): one for name, one in names.items()}
         if is_later:
             _replace_later_keywords(node)
 

@@ -173,10 +173,10 @@ class Schema:
         if is_json:
             return read
         try:
-            self.check({names[0]: f"{value} {value}"})
+            self.check({names[0]: _other_words(value)})
         except (Mismatch, ValidatorError):
             return read
-        # A field that takes any text would take words about the value, too.
+        # A field that takes other words would take words about the value, too.
         raise Mismatch(["the answer is not JSON"])
 
     @property
@@ -190,6 +190,16 @@ class Schema:
     def _unwrapped(self, value: Any) -> Any:
         is_wrapped = self.wrapped and isinstance(value, dict) and set(value) == {self.wrapped}
         return value[self.wrapped] if is_wrapped else value
+
+
+def _other_words(text: str) -> str:
+    """Return words that look like a text but are no number, date or address.
+
+    They are as long and as many as those of the text, since a field may limit both. One word becomes two. Capitals and
+    punctuation stay: a field may require them.
+    """
+    other = re.sub(r"[\w@]", lambda one: "X" if one[0].isupper() else "x", text)
+    return other if len(text.split()) > 1 else f"{other[0]} {other[2:] or 'x'}"
 
 
 def _held_in(value: Any, own: Collection[str]) -> Any:
