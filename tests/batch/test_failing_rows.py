@@ -89,6 +89,10 @@ def test_a_prompt_that_is_refused_is_one_rows_error(
     assert mapper.value("out.reply.fillna('-').tolist()") == ["<a>", "-", "<c>", "<d>"]
     assert said in mapper.value("out.reply_error.tolist()[1]")
     assert len(service.chats) == 4
+    # With the other answers on disk, it is the only row that is sent, or none is.
+    run = mapper.run("%%wbmap df -o out --concurrency 1\n{{ text }}")
+    assert run.ok, run.error
+    assert mapper.value("out.reply.fillna('-').tolist()") == ["<a>", "-", "<c>", "<d>"]
 
 
 def test_a_row_that_fails_with_several_models_is_named_once(kernel: Kernel, service: Service) -> None:

@@ -63,7 +63,8 @@ class CachedAnswers:
         self._new: dict[str, Answer] = {}
         # Failures that may be those of every row, as long as none is answered, now or by an earlier run.
         self._unsure: dict[str, Answer] = {}
-        self._is_served = False
+        # Whether the service has answered, now or in an earlier run.
+        self.is_served = False
 
     def key(self, message: Message) -> str:
         """Return the key of the request with this message."""
@@ -111,7 +112,7 @@ class CachedAnswers:
         found: dict[str, Answer] = {}
         with self._giving_up():
             found = self.cache.find([*keys, *older])
-        self._is_served = self._is_served or any(one.text for one in found.values())
+        self.is_served = self.is_served or any(one.text for one in found.values())
         return {key: answer for key in keys if (answer := found.get(key) or found.get(self._older.get(key, "")))}
 
     def replacement_key(self, key: str, cached: Answer) -> str:
@@ -146,13 +147,13 @@ class CachedAnswers:
 
     def keep(self, key: str, reply: Reply, reports: tuple[str, ...]) -> None:
         """Keep the text of a reply, and what is reported of it, unless it was cut or refused."""
-        self._is_served = True
+        self.is_served = True
         if key and not why_flawed(reply):
             self._new[key] = Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3), reports=reports)
 
     def write(self) -> None:
         """Write the answers that were added to disk, if that is possible."""
-        if self._is_served:
+        if self.is_served:
             self._new |= self._unsure
             self._unsure.clear()
         if self.cache is not None and self._new:

@@ -349,7 +349,7 @@ class BatchRun:
         is_of_row = error.depends_on_prompt or (is_empty and (self._has_answers or row.was_empty))
         self._failed_in_a_row += [] if is_of_row else [number]
         most = max(MAX_FAILURES, self.share.most or 0)
-        is_of_prompt = error.status == 403 and error.cause in ("refused", "network") and self._has_answers
+        is_of_prompt = error.status == 403 and error.cause in ("refused", "network") and self._cached_answers.is_served
         ends = error.affects_all and not is_of_prompt
         row.was_sent &= not error.is_unsent  # then it is not billed
         if ends or len(self._failed_in_a_row) >= most:
