@@ -87,3 +87,6 @@ def test_a_row_of_an_array_is_a_list(api: ModuleType, service: Service) -> None:
     assert sent.startswith("[0, 1, 2, ")
     assert '899] 1 {\n  "text": [\n    0,' in sent
     assert "array of shape" not in sent
+    out = api.map_prompts([np.array([1.0, 2.0])], "{{ text }}")
+    assert type(out.text[0]) is np.ndarray
+    assert out.text[0].mean() == 1.5

@@ -111,6 +111,10 @@ def test_an_error_contains_no_key_in_any_encoding(written: str) -> None:
         ("Authorization: 0123456789abcdef", "Authorization: (hidden)"),
         ("http://user@h/x and https://u:80pa/ss@h", "http://(hidden)@h/x and https://(hidden)@h"),
         ("'Basic dXNlcjpwYTU1'", "'Basic (hidden)'"),
+        (
+            "https://user:2024/Secret@host and https://ghp_abc/def@github.com",
+            "https://(hidden)@host and https://(hidden)@github.com",
+        ),
     ],
 )
 def test_text_that_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:

@@ -176,6 +176,9 @@ def storable(row: Row) -> Row:
 def _stored(value: Any) -> Any:
     if is_instance(value, "pandas.DataFrame"):
         return plain(value.to_dict("records"))
+    if hasattr(value, "is_list") and is_instance(value, "numpy.ndarray"):
+        # A list in prompts only.
+        return value.view(loaded("numpy.ndarray"))
     if (text := _own_prompt_text(value)) is not None:
         return text
     # Images are left, for a further run.

@@ -41,9 +41,11 @@ ADDRESS_VARIABLES: Final = ("WANDB_BASE_URL", "WANDB_INFERENCE_BASE_URL", "WF_TR
 # Patterns as text: `re` compiles each on its first use, which `%load_ext` does not wait for.
 # What JSON writes as it is.
 _PLAIN_IN_JSON: Final = rf"[^\s\"\\\x7f-\U0010ffff]{{{LONG_KEY},}}"
-# Up to the last `@` of a word: a password may hold any other character, including `@`. A host with a path has none
-# before it: `https://unpkg.com/react@18`.
-_USER_IN_ADDRESS: Final = r"(?i)\b([a-z][a-z0-9+.-]{0,20}:/{2,3})(?![^\s'\"<>/@:]*(?::\d{1,5})?/)[^\s'\"<>]{0,2000}@"
+# Up to the last `@` of a word: a password may hold any other character, including `@`. A host with a dot and a path has
+# none before it: `https://unpkg.com/react@18`.
+_USER_IN_ADDRESS: Final = (
+    r"(?i)\b([a-z][a-z0-9+.-]{0,20}:/{2,3})(?![^\s'\"<>/@:]+\.[a-z]+(?::\d{1,5})?/)[^\s'\"<>]{0,2000}@"
+)
 _SCHEME: Final = r"(?i)^(?:[a-z][a-z0-9+.-]*:)?/+"
 # Names in code are no secrets: `?token={token}`, `?token=$TOKEN`.
 _SECRET_IN_QUERY: Final = (
