@@ -305,6 +305,9 @@ def test_a_prompt_with_a_secret_of_the_environment_is_not_sent(
     secret = "hf_abcdefghijklmnopqrstuv"
     # A public key, a short secret and the endpoint's own key are sent.
     others = {"GPG_KEY": "E3FF2839C048B25C084DEBE9B26995E310250568", "MY_TOKEN": "of-19-characters-ab", "W_TOKEN": KEY}
+    # So are a path, an address and what stands for a secret.
+    others |= {"P_TOKEN": "/var/run/secrets/kubernetes.io/token", "U_TOKEN": "https://h.example/of/the/token"}
+    others |= {"B_API_KEY": "your_openai_api_key_here"}
     variables = {**wandb.environment, "WANDB_API_KEY": KEY, name: f'{secret} "\u00e9\n', **others}
     api = start_api(**variables)
     for prompt in (str(dict(os.environ)), json.dumps(dict(os.environ)), os.environ[name]):

@@ -56,6 +56,8 @@ CHECKS: list[tuple[dict[str, Any], Any, bool]] = [
     ({"type": "string", "pattern": "^(?<year>\\d{4})$"}, "24", False),
     # Pydantic's engine would find the beginning of a word.
     ({"type": "string", "pattern": "^\\<b\\>$"}, "<b>", True),
+    ({"type": "string", "pattern": r"^[\w-\.]+@x$"}, "a-b.c@x", True),
+    ({"type": "string", "pattern": r"^[\w-\.]+@x$"}, "a b@x", False),
     # Only services read these.
     ({"type": "string", "pattern": "^(?=.*\\p{Lu}).{8,}$"}, "a", True),
     ({"type": "string", "pattern": "(?<=a+)b"}, "c", True),

@@ -291,7 +291,7 @@ def _refuse_secrets(request: Any, own_key: str | None) -> None:
         error = InferenceError(
             "The request has a secret of another service in it. Nothing was sent.",
             why=f"The prompt, an earlier turn or the result of a tool holds {found}.",
-            remedy="Leave it out: a key goes only to its own service.",
+            remedy="Leave it out: a key goes only to its own service. %wbthread --undo takes back an earlier turn.",
             cause="key",
             affects_all=False,
         )

@@ -34,6 +34,7 @@ _DRAFT_7: Final = re.compile("draft-0[467]")
 PATTERN: Final = "x-pattern:"
 # What ECMA 262 reads in another way than pydantic's engine does, and what it has that Python has not.
 _OTHER_THAN_PYDANTIC: Final = re.compile(r"\\[<>]|&&|--|~~")
+_DASH: Final = re.compile(r"(?<!\\)((?:\\\\)*\\[wWdDsS])-")
 _ECMA_GROUP: Final = re.compile(r"\(\?<(?:[=!]|\w+>)")
 _ECMA_CLASS: Final = re.compile(r"\\[pP]\{[^{}]*\}|\\k<\w+>|\[\^\]")
 # `$`, an escape or a class. A `$` in an escape or a class is no end.
@@ -157,6 +158,8 @@ def _search_for(pattern: str) -> Callable[[str], object] | None:
     """
     from pydantic_core import SchemaError, SchemaValidator, core_schema
 
+    # In ECMA 262 it is a dash: `[\\w-.]`.
+    pattern = _DASH.sub(r"\1\-", pattern)
     if not _OTHER_THAN_PYDANTIC.search(pattern):
         with suppress(SchemaError):
             fits = SchemaValidator(core_schema.str_schema(pattern=pattern)).isinstance_python

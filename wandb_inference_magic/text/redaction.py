@@ -41,6 +41,8 @@ ADDRESS_VARIABLES: Final = ("WANDB_BASE_URL", "WANDB_INFERENCE_BASE_URL", "WF_TR
 # Patterns as text: `re` compiles each on its first use, which `%load_ext` does not wait for.
 # What JSON writes as it is.
 _PLAIN_IN_JSON: Final = rf"[^\s\"\\\x7f-\U0010ffff]{{{LONG_KEY},}}"
+# A path, an address and a placeholder.
+_NO_SECRET: Final = r"(?i)^[~.]?/[\w.-]+/|://|your|example|placeholder|change.?me|replace|insert|xxxx|todo"
 # Up to the last `@` of a word: a password may hold any other character, including `@`. A host with a dot and a path has
 # none before it: `https://unpkg.com/react@18`.
 _USER_IN_ADDRESS: Final = (
@@ -102,12 +104,15 @@ def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
 
 
 def secrets_of(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the name of each variable whose name says that it holds a secret, with each long part of its value."""
+    """Yield the name of each variable whose name says that it holds a secret, with each long part of its value.
+
+    A path, an address and a placeholder, such as `your_openai_api_key_here`, are none.
+    """
     for name in environ:
         # OPENAI_API_KEY_2 is one too.
         if name.upper().rstrip("_0123456789").endswith(_SECRET_NAMES):
-            for secret in re.findall(_PLAIN_IN_JSON, environ.get(name, "").strip()):
-                yield name, secret
+            parts = re.findall(_PLAIN_IN_JSON, environ.get(name, "").strip())
+            yield from ((name, one) for one in parts if not re.search(_NO_SECRET, one))
 
 
 def secret_in(data: bytes, own_key: str | None = None) -> str:
