@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from jinja2.defaults import DEFAULT_NAMESPACE
+from prompt_values import text_and_peak_of
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.frames import read_rows
@@ -173,6 +174,8 @@ def test_a_list_that_a_file_made_an_array_of_is_a_list_in_a_row() -> None:
     [
         *("scores == [1, 2]", "scores != [0]", "not scores == 1", "scores < [1, 3]", "scores is eq [1, 2]"),
         *("[1, 2] in [scores]", "[1] not in scores", "{'s': scores} == {'s': [1, 2]}", "parts == [[1, 2], [3]]"),
+        *("{'s': scores} != {'s': [1, 3]}", "[one] != [0]", "[one] == [[0]] == [one]", "(1, scores) < (1, [1, 3])"),
+        *("[[3]] > [one]", "parts <= [[1, 2], [3]]", "not parts < [[1, 2]]", "[[1, 2]] is lt parts", "[1, 2] in parts"),
         *("flags", "cell", "flags == [false, false]", "not none_there", "small == [0.1]", "one == [0]"),
         *("(scores > 1).any()", "scores[scores > 1].sum() == 2", "(scores == 1).sum() == 1", "scores.mean() == 1.5"),
     ],
@@ -190,6 +193,52 @@ def test_a_list_of_numbers_that_a_file_made_an_array_of_compares_as_the_list(tex
     assert rendered(f"{{% if {text} %}}yes{{% endif %}}", **row, cell=pa.scalar([False])) == "yes"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("'name' in node", "node != none", "child.parent == node", "child in node.children", "node is eq node"),
+        *(
+            "child is in node.children",
+            "node == copy",
+            "copy.children != []",
+            "[node] <= [copy]",
+            "[node, 1] < [copy, 2]",
+        ),
+    ],
+)
+def test_a_container_that_holds_itself_can_be_compared(text: str) -> None:
+    nodes: list[dict[str, Any]] = [{"name": "a"}, {"name": "a"}]
+    for node in nodes:
+        node["children"] = [{"parent": node}]
+    names = {"node": nodes[0], "child": nodes[0]["children"][0], "copy": nodes[1]}
+    assert rendered(f"{{% if {text} %}}yes{{% endif %}}", **names) == "yes"
+
+
+@pytest.mark.parametrize("text", ["'k5' in lookup", "lookup != none", "5 in many", "many != none", "many < [0, 2]"])
+def test_a_large_container_is_not_copied_for_a_comparison(text: str) -> None:
+    names = {"lookup": {f"k{number}": {"a": number} for number in range(10_000)}, "many": list(range(100_000))}
+    template = f"{{% if {text} %}}yes{{% endif %}}"
+    assert rendered(template, **names) == "yes"
+    assert text_and_peak_of(names, lambda names: rendered(template, **names))[1] < 500_000
+
+
+def test_a_comparison_ends_at_the_first_difference() -> None:
+    assert rendered("{{ [1, frame] == [2, other] }}", frame=FRAME, other=FRAME.copy()) == "False"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{ (names == 'a') | sum }} {{ (names == 'a').sum() }} {{ (names > 'a') | sum }}", "2 2 1"),
+        ("{% set found = names == 'a' %}{{ found.sum() }} {{ names[found] }}", '2 ["a", "a"]'),
+        ("{% if (names == 'a').any() %}some{% endif %} {{ 'a' in names }} {{ names is in [['a', 'b', 'a']] }}",
+         "some True True"),
+    ],
+)  # fmt: skip
+def test_a_comparison_of_an_array_of_texts_is_an_array(text: str, expected: str) -> None:
+    assert rendered(text, names=np.array(["a", "b", "a"], dtype=object)) == expected
+
+
 SERIES = pd.Series([1, 2, 3])
 TRUTHS = [
     SERIES > 5,
@@ -199,6 +248,8 @@ TRUTHS = [
     pd.array([False, None], dtype="boolean"),
     np.array([False, False]),
     np.array([1]) > 5,
+    np.array(["a", "b"], dtype=object) == "a",
+    np.array([False, None], dtype=object),
     pa.array([False]),
     pa.chunked_array([[False, None]]),
     pl.Series([False]),

@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import PIL.Image
@@ -43,11 +44,11 @@ def halve(x: float) -> float:
 REPLY = Reply(text="the answer", asked_model="m", model="m", endpoint="wandb")
 
 
-def text_and_peak_of(value: object) -> tuple[str, int]:
+def text_and_peak_of(value: object, make: Callable[[Any], str] = text_of) -> tuple[str, int]:
     """Return the text of a value in a prompt, and the peak of the memory in use while it was made."""
     tracemalloc.start()
     try:
-        return text_of(value), tracemalloc.get_traced_memory()[1]
+        return make(value), tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 

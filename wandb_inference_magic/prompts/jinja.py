@@ -1,11 +1,14 @@
-"""The Jinja2 environment of prompts: keys come before methods, and a missing value is false and empty."""
+"""The Jinja2 environment of prompts, and how values compare. A key comes before a method; what is missing is false."""
 
 from __future__ import annotations
 
 import builtins
 import inspect
+import operator
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partialmethod
+from itertools import chain
 from types import ModuleType, NoneType
 from typing import Any, Final
 
@@ -16,13 +19,12 @@ from typing_extensions import override
 from ..imports import is_instance
 from ..text import is_missing, python_values
 from .describe_frames import is_labelled
+from .json_values import is_list, was_list
 from .template_rules import (
-    compared,
     filters_for_missing,
     function_of,
-    is_in,
+    items_or_empty,
     items_or_value,
-    members_of,
     method_of,
     operand_of,
     ordered_items,
@@ -47,6 +49,9 @@ _EQUALITIES: Final = ("eq", "equalto", "==", "ne", "!=")
 _OF_SCALARS: Final = (
     *("boolean", "divisibleby", "even", "false", "float", "integer", "number", "odd", "string", "true"),
 )
+_CONTAINERS: Final = (list, tuple, dict)
+# They are no arrays, and hold none.
+_PLAIN: Final = frozenset((str, int, float, bool, NoneType))
 
 
 class _Undefined(StrictUndefined):
@@ -103,8 +108,8 @@ class PromptEnvironment(Environment):
         # `x is None` is Python's way to write it.
         tests |= {"None": is_missing, "True": tests["true"], "False": tests["false"]}
         tests |= {name: _comparison(tests[name], _ordered) for name in _ORDERINGS}
-        tests |= {name: _comparison(tests[name], compared) for name in _EQUALITIES}
-        self.tests |= {"none": is_missing, "in": is_in, _TRUE: lambda value: bool(truth_of(value))}
+        tests |= {name: _comparison(tests[name], _compared) for name in _EQUALITIES}
+        self.tests |= {"none": is_missing, "in": _is_in, _TRUE: lambda value: bool(truth_of(value))}
         self.tests |= {"defined": lambda value: not _is_undefined(value), "undefined": _is_undefined}
 
     @override
@@ -240,12 +245,14 @@ def _as_call(node: nodes.Slice) -> nodes.Expr:
 def _adapt_comparison(node: nodes.Compare, *, of_arrays: bool) -> None:
     has_order = any(one.op in ("lt", "lteq", "gt", "gteq") for one in node.ops)
     if node.ops[0].op in ("in", "notin") and not has_order:
-        node.expr, node.ops[0].expr = _filtered(node.expr, items_or_value), _filtered(node.ops[0].expr, members_of)
+        node.expr, node.ops[0].expr = _filtered(node.expr, items_or_value), _filtered(node.ops[0].expr, _members_of)
         return
-    rules = (_ordered, _ordered_array) if has_order else (compared, value_or_none)
+    rules = (_ordered, _ordered_array) if has_order else (_compared, value_or_none)
     parts: list[Any] = [node, *node.ops]
     for one in parts:
         one.expr = _filtered(one.expr, rules[of_arrays])
+    for one in parts[:-1]:
+        one.expr = _filtered(one.expr, _container_of)
 
 
 def _filtered(node: Any, rule: Callable[[Any], Any]) -> nodes.Filter:
@@ -255,6 +262,95 @@ def _filtered(node: Any, rule: Callable[[Any], Any]) -> nodes.Filter:
 def _name_of(rule: Callable[[Any], Any]) -> str:
     """Return the name of a rule as a filter. It has a space, so that no template can use it."""
     return f"as {rule.__name__}"
+
+
+def _compared(value: Any) -> Any:
+    """Return what stands for a value in a comparison: None if it is missing, and the list that an array was made of."""
+    value = value_or_none(value)
+    return python_values(value) if was_list(value) else value
+
+
+def _container_of(value: Any) -> Any:
+    """Return the left side of a comparison, which has the rule for a container within which arrays may be."""
+    return _Container(value) if type(value) in _CONTAINERS else value
+
+
+def _is_in(value: Any, values: Any) -> bool:
+    """The test `is in`, with the rule of the operator: a missing value equals None, and has no items."""
+    return items_or_value(value) in _members_of(values)
+
+
+def _members_of(values: Any) -> Any:
+    """Return what the operator `in` looks through: `pd.NA` would compare to neither true nor false."""
+    values = _listed(values)
+    return _Container(values) if isinstance(values, list | tuple) else items_or_empty(values)
+
+
+class _Container:
+    """A container in a comparison, within which an array that is sent as a list is that list.
+
+    It is not copied before it is compared: it may be large, or hold itself.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __contains__(self, one: Any) -> bool:
+        # None is looked for among NaN too.
+        if one is not None and _PLAIN.issuperset(map(type, self._value)):
+            return one in self._value
+        return any(_are_equal(one, value_or_none(other)) for other in self._value)
+
+    def _compare(self, run: Callable[[Any, Any], Any], other: Any) -> Any:
+        value, other = self._value, other._value if isinstance(other, _Container) else other
+        if type(value) is not type(other):
+            return run(value, other)
+        if run in (operator.eq, operator.ne):
+            return _are_equal(value, other) is (run is operator.eq)
+        if isinstance(value, dict):
+            return run(value, other)
+        pairs = (pair for pair in zip(value, other, strict=False) if not _are_equal(*pair))
+        one, another = next(pairs, (len(value), len(other)))
+        return run(_container_of(_listed(one)), _listed(another))
+
+    @override
+    def __eq__(self, other: object) -> Any:
+        return self._compare(operator.eq, other)
+
+    @override
+    def __ne__(self, other: object) -> Any:
+        return self._compare(operator.ne, other)
+
+    __lt__, __le__ = partialmethod(_compare, operator.lt), partialmethod(_compare, operator.le)
+    __gt__, __ge__ = partialmethod(_compare, operator.gt), partialmethod(_compare, operator.ge)
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    pairs, seen = [(one, other)], {}
+    while pairs:
+        one, other = map(_listed, pairs.pop())
+        if one is other or (id(one), id(other)) in seen:
+            continue
+        if type(one) is not type(other) or type(one) not in _CONTAINERS:
+            if one == other:
+                continue
+            return False
+        if len(one) != len(other) or (isinstance(one, dict) and one.keys() != other.keys()):
+            return False
+        # They are kept: another list may get the id of one that is gone.
+        seen[id(one), id(other)] = one, other
+        parts = (list(one.values()), [other[name] for name in one]) if isinstance(one, dict) else (one, other)
+        if not _PLAIN.issuperset(map(type, chain(*parts))):
+            pairs += reversed([*zip(*parts, strict=True)])
+        elif parts[0] != parts[1]:
+            return False
+    return True
+
+
+def _listed(value: Any) -> Any:
+    # Most have no such method, which is quickly seen.
+    is_array = hasattr(type(value), "__array__") and is_instance(value, "numpy.ndarray")
+    return python_values(value) if is_array and is_list(value) else value
 
 
 class _Unordered:
@@ -267,7 +363,7 @@ class _Unordered:
 
 
 def _ordered(value: Any) -> Any:
-    return _ordered_array(compared(value))
+    return _ordered_array(_compared(value))
 
 
 def _ordered_array(value: Any) -> Any:
@@ -280,7 +376,7 @@ def _slice_of(parts: tuple[Any, ...]) -> slice:
 
 def _comparison(test: Callable[[Any, Any], Any], replaced: Callable[[Any], Any]) -> Callable[[Any, Any], bool]:
     """Return a test of two values, with what stands for each that is missing."""
-    return lambda value, other: bool(test(replaced(value), replaced(other)))
+    return lambda value, other: bool(test(_container_of(replaced(value)), replaced(other)))
 
 
 def _test_of_scalar(test: Callable[..., Any]) -> Callable[..., bool]:
@@ -301,8 +397,8 @@ def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
 
 # What a template's values are passed through.
 _RULES: Final = (
-    *(truth_of, _ordered, _ordered_array, compared, value_or_none, items_or_value, text_or_empty, members_of),
-    *(ordered_items, pattern_of, operand_of, _slice_of, function_of),
+    *(truth_of, _ordered, _ordered_array, _compared, value_or_none, items_or_value, text_or_empty, _members_of),
+    *(ordered_items, pattern_of, operand_of, _slice_of, function_of, _container_of),
 )
 _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     **{_name_of(rule): rule for rule in _RULES},

@@ -72,8 +72,13 @@ def _scalar(value: float | str) -> Any:
 
 
 def is_list(array: Any) -> bool:
-    """Return whether an array was a list before it was written to a file: one of objects, or in a cell of a frame."""
-    return array.ndim == 1 and (array.dtype == object or hasattr(array, "is_list"))
+    """Return whether an array is written as a list: one of objects, or one that was a list."""
+    return array.ndim == 1 and (array.dtype == object or was_list(array))
+
+
+def was_list(value: Any) -> bool:
+    """Return whether a value is an array in a cell of a frame, which was a list before it was written to a file."""
+    return is_instance(value, "numpy.ndarray") and value.ndim == 1 and hasattr(value, "is_list")
 
 
 class JsonValues:

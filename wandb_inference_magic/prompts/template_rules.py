@@ -31,7 +31,7 @@ from ..text import (
     without_addresses,
 )
 from .images import Image, TextOfImages, image_inside
-from .json_values import is_list
+from .json_values import was_list
 from .value_spans import MarkedText, check_images
 from .values import Whole, converter_of, in_place_of_str, json_of, to_prompt
 
@@ -152,20 +152,6 @@ def value_or_none(value: Any) -> Any:
     return python_values(value) if is_instance(value, "numpy.ndarray") and not value.ndim else value
 
 
-def compared(value: Any) -> Any:
-    """Return what stands for a value in a comparison: None if it is missing, and the list that an array was made of."""
-    return _with_lists(value_or_none(value))
-
-
-def _with_lists(value: Any) -> Any:
-    """Return a value with each list that a frame or a file made an array of, also within others, as that list."""
-    if type(value) in (list, tuple):
-        return type(value)(map(_with_lists, value))
-    if type(value) is dict:
-        return {name: _with_lists(one) for name, one in value.items()}
-    return _with_lists(python_values(value)) if is_instance(value, "numpy.ndarray") and is_list(value) else value
-
-
 def items_or_value(value: Any) -> Any:
     """Return the items of an array or a series with one axis, None if a value is missing, else the value."""
     return value_or_none(value) if (items := _items_of_array(value)) is None else items
@@ -190,8 +176,7 @@ def truth_of(value: Any) -> Any:
     if (items := _items_of_array(value)) is None:
         return value_or_none(value)
     first = next((one for one in items if not is_missing(one)), None)
-    was_list = is_instance(value, "numpy.ndarray") and is_list(value)
-    if isinstance(first, bool) and not was_list:
+    if isinstance(first, bool) and not was_list(value):
         raise InferenceError(
             f"The truth value of a value of type {type(value).__name__} is ambiguous: it has one for each item.",
             remedy="Write (...).any() or (...).all().",
@@ -219,17 +204,6 @@ def ordered_items(value: Any) -> Any:
 
 def _texts_of(value: Any) -> list[Any]:
     return [text_or_empty(one) for one in ordered_items(value)]
-
-
-def is_in(value: Any, values: Any) -> bool:
-    """The test `is in`, with the rule of the operator: a missing value equals None, and has no items."""
-    return items_or_value(value) in members_of(values)
-
-
-def members_of(values: Any) -> Any:
-    """Return what the operator `in` looks through: `pd.NA` would compare to neither true nor false."""
-    values = compared(values)
-    return [value_or_none(one) for one in values] if isinstance(values, list | tuple) else items_or_empty(values)
 
 
 def pattern_of(value: Any) -> Any:
