@@ -76,6 +76,12 @@ def test_a_limit_on_the_reply_that_is_too_large_is_lowered_and_no_turn_left_out(
     # Where the prompt is the larger part, to shorten it may help; also where the limit has the number of the context.
     service.always = with_room_for(5, Streamed(["Yes."]))
     assert long_thread.chat("And?", thread="talk", max_tokens=2000).text == "Yes."
+    # With the limit, there is room for the last turns.
+    too_long = refused(
+        400, "maximum context length is 8192. You requested 8300 (3300 in the messages, 5000 in the completion)"
+    )
+    service.always = lambda one: (too_long if len(one.received.body["messages"]) > 5 else Streamed(["Yes."]))(one)
+    assert long_thread.chat("And?", thread="talk", max_tokens=5000).text == "Yes."
     service.always = with_room_for(5, Streamed(["Yes."]))
     assert long_thread.chat("And?", thread="talk", max_tokens=20).text == "Yes."
 

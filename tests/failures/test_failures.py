@@ -225,6 +225,7 @@ SAID = [
     (400, "Request timed out.", False, "at the moment"),
     (422, "context deadline exceeded", False, "at the moment"),
     (400, "Upstream request failed", False, "at the moment"),
+    (400, "Failed to load image: 503, message='Service Unavailable', url='https://h/x.png'", False, NOT_FETCHED),
     (400, "Timeout while downloading https://example.org/a.jpg.", False, NOT_FETCHED),
     (400, "Error while downloading https://example.org/a.png. Upstream status code: 503.", False, NOT_FETCHED),
     (400, "Error while downloading https://example.org/a.png. Upstream status code: 404.", False, "Leave out"),

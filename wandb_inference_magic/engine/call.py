@@ -257,7 +257,12 @@ class ModelCall:
 
         models, endpoint, model = self._command.session.models, self.sent.endpoint, self.sent.model
         context = FailureContext(
-            endpoint, model, models.known(endpoint), self.sent.chosen_names, self.sent.large_reply_limit
+            endpoint,
+            model,
+            models.known(endpoint),
+            self.sent.chosen_names,
+            self.sent.large_reply_limit,
+            has_earlier=self.sent.earlier > 0,
         )
         error = to_inference_error(failure, context)
         if error.cause == "model":

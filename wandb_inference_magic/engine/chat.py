@@ -292,6 +292,7 @@ def _record(command: Command, spec: ChatSpec, request: PreparedRequest, reply: R
         thread.name = spec.thread
         session.threads[spec.thread] = thread
         if not is_turn:
+            thread.system = (spec.system if spec.new else None) or thread.system
             return
         place = thread.place(*origin)
         if not (spec.system or thread.system_at(place)):

@@ -190,6 +190,8 @@ _NOT_FETCHED: Final = (
     # Other numbers are sizes and limits.
     r"(timed out|server disconnected|connection reset|reset by peer"
     r"|\b(status|code|http|http error)[ :=(]{1,2}(408|429|5\d\d)\b|https?:\S+: (408|429|5\d\d)\b(?! \w))"
+    # As aiohttp writes it.
+    r"|\b(image|file|media|audio|video): (408|429|5\d\d), message="
 )
 # What a service says where it needs the reasoning back, and an assistant's message has none.
 REASONING_IS_MISSING: Final = (

@@ -35,7 +35,7 @@ _BEFORE_NAME: Final = (
     r"\b(?:(?:supplied|argument|parameter|field|property|option)s?(?:: ?| ?= ?| )|validation errors? for \w+ )"
 )
 # What the model or the service has room for, which may be the same number.
-_ROOM: Final = r"(?i)\b(context|maximum|at most|less than|limit)\b\D{0,30}\d+"
+_ROOM: Final = r"(?i)\b(context|maximum|at most|less than|limit)\b\D{0,30}(\d+)"
 _LIMIT_IS_WRONG: Final = r"\bmax_\w{0,20}tokens\b\W{0,3}(must be|value)"
 # The place in the request, before what is wrong with it: `tools.0.name: ...`, `body/top_k must ...`.
 _PLACE: Final = re.compile(r"(?:^|(?<=[;:,.] )|(?<=[=(]))[\w./\[\]-]+(?=: | must )")
@@ -46,7 +46,8 @@ class FailureContext:
     """The context of a failed call: its endpoint and model (empty for a request for the list of models).
 
     `names` are those in its request that the user has chosen: of tools, fields and parameters. `large_reply_limit` is
-    the limit on the reply that the user set, in tokens, if it is more than the prompt has.
+    the limit on the reply that the user set, in tokens, if it is more than the prompt has. `has_earlier` says that the
+    request has earlier turns, which can be left out.
     """
 
     endpoint: Endpoint
@@ -54,6 +55,7 @@ class FailureContext:
     catalog: Catalog
     names: frozenset[str] = frozenset()
     large_reply_limit: int | None = None
+    has_earlier: bool = False
 
 
 def to_inference_error(failure: Exception, context: FailureContext) -> InferenceError:
@@ -168,7 +170,7 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
         "other-path": is_wandb and urlsplit(context.endpoint.url).path != urlsplit(WANDB_URL).path,
         "list": not context.model,
         "page": body.is_page,
-        "limit": _names_limit(message, context.large_reply_limit),
+        "limit": _names_limit(message, context),
     }
     said = _without_names(message, {*context.names, context.model})
     form = _form_of(status, body, said, places, asks_to_wait=wait is not None and wait <= MAX_SECONDS)
@@ -199,8 +201,10 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
     return error
 
 
-def _names_limit(message: str, limit: int | None) -> bool:
-    if limit is None:
+def _names_limit(message: str, context: FailureContext) -> bool:
+    """Return whether a message is about the limit on the reply that the user set, and to shorten cannot help."""
+    limit = context.large_reply_limit
+    if limit is None or (context.has_earlier and any(int(one[2]) > limit for one in re.finditer(_ROOM, message))):
         return False
     asked_for = rf"(?<![\d.,]){limit}(?![\d.,]?\d)|{_LIMIT_IS_WRONG}"
     return re.search(asked_for, re.sub(_ROOM, "", message)) is not None

@@ -83,9 +83,9 @@ _ERRORS: Final = ("errors", "error_message", "error_msg")
 _REPORTING: Final = frozenset((*_CODES, *_ERRORS, "success", "base_resp"))
 # The other fields of a chunk that have token counts.
 _USAGE: Final = ("timings", "usageMetadata", "usage_metadata", "amazon-bedrock-invocationMetrics")
-# The fields beside token counts whose texts are none of the answer.
-_WITHOUT_ANSWER: Final = _PLAIN_CHUNK.union(_USAGE, _CODES, _STATES, REASONS, NATIVE_REASONS).union(
-    ("usage", "x_groq", "meta", "base_resp", "stop_reason", "stop_sequence", "created_at", "request_id", "requestId")
+# The fields in which services have the text of an answer, in forms of their own.
+_OF_ANSWERS: Final = frozenset(
+    ("text", "content", "output", "output_text", "response", "generated_text", "answer", "completion", "result")
 )
 # What these fields say where nothing is wrong.
 _FINE: Final = re.compile(r"|0(\.0)?|2\d\d(\.0)?|none|null|false|ok|success|true|no ?error", re.IGNORECASE)
@@ -422,11 +422,12 @@ def is_known_object(chunk: Mapping[str, Any]) -> bool:
     return says_nothing or "choices" in chunk or set(chunk) <= {"id", "created", "model", "object"}
 
 
-def _has_answer(value: Any) -> bool:
-    """Return whether there is a text in a value that may be of the answer."""
-    if isinstance(value, dict):
-        return any(_has_answer(one) for name, one in value.items() if name not in _WITHOUT_ANSWER)
-    return any(map(_has_answer, value)) if isinstance(value, list) else isinstance(value, str) and value != ""
+def _has_answer(value: Any, field: str = "") -> bool:
+    """Return whether there is a text in a value, or in the field of this name, that may be of the answer."""
+    if isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else ((field, one) for one in value)
+        return any(_has_answer(one, name) for name, one in pairs)
+    return isinstance(value, str) and value != "" and field in _OF_ANSWERS
 
 
 def is_keep_alive(data: str) -> bool:
