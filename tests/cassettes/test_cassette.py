@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 from kernels import Kernel
 from recordings import LOAD, lines, record, shown, take
-from service import Answer, Service, Streamed, Wandb, calling, completion, refused, usage
+from service import Answer, Script, Service, Streamed, Wandb, calling, completion, refused, usage
 
 from wandb_inference_magic.cassettes.cassette import Cassette
 from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of
@@ -262,6 +263,8 @@ def test_what_is_wrong_with_the_key_the_account_or_the_server_is_not_recorded(
     [
         (refused(400, "response_format: the property 'rate_limit' is not supported"), {"schema": "rate_limit int"}),
         (refused(400, "response_format is not supported"), {"json": True, "system": "Be kind."}),
+        (refused(500, "response_format: json_schema is not supported"), {"schema": "rate_limit int"}),
+        (refused(501, "response_format is not implemented"), {"json": True}),
         (refused(500, "Unknown field stream_options"), {}),
         (refused(400, "Unknown field stream_options"), {}),
         (lambda one: one.json({"error": {"message": "stream_options is not supported", "code": 400}}, 200), {}),
@@ -282,11 +285,11 @@ def test_a_request_that_was_changed_after_a_refusal_is_replayed(
 TOO_LONG = "This model's maximum context length is 4096 tokens. Please reduce the length of the messages."
 
 
-def has_little_room(one: Answer) -> None:
+def has_little_room(one: Answer, status: int = 400, said: str = TOO_LONG) -> None:
     """Answer short threads, in any format but a schema."""
     body = one.received.body
     if len(body["messages"]) > 3:
-        refused(400, TOO_LONG)(one)
+        refused(status, said)(one)
     elif body.get("response_format", {}).get("type") == "json_schema":
         refused(400, "response_format: json_schema is not supported")(one)
     else:
@@ -300,11 +303,20 @@ def replays(mode: str, **settings: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", ["replay", "auto"])
-@pytest.mark.parametrize("options", [{}, {"schema": "messages int"}, {"system": "Be kind."}])
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        (has_little_room, {}),
+        (has_little_room, {"schema": "messages int"}),
+        (has_little_room, {"system": "Be kind."}),
+        (partial(has_little_room, status=500), {}),
+        (partial(has_little_room, status=429, said="Request too large for this model"), {}),
+    ],
+)
 def test_a_thread_that_was_cut_after_a_refusal_is_replayed(
-    api: ModuleType, service: Service, options: dict[str, Any], mode: str
+    api: ModuleType, service: Service, script: Script, options: dict[str, Any], mode: str
 ) -> None:
-    service.always = has_little_room
+    service.always = script
 
     def talk(thread: str) -> list[str]:
         api.chat("one", thread=thread)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .cassette import Cassette
 
 # Statuses that may concern the request itself: the words tell. Other failures are temporary, or concern the account.
-REFUSALS: Final = (400, 404, 413, 422)
+REFUSALS: Final = (400, 404, 413, 415, 422, 424, 429, 500, 501)
 # At most this many chunks of a stream are kept, because each takes far more memory than it has bytes. No reply has so
 # many.
 MAX_EVENTS: Final = 250_000
