@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 from kernels import Kernel
 from recordings import LOAD, lines, record, shown, take
-from service import Answer, Service, Streamed, Wandb, calling, completion, refused, usage
+from service import Answer, Script, Service, Streamed, Wandb, calling, completion, refused, usage
 
 from wandb_inference_magic.cassettes.cassette import Cassette
 from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of
@@ -262,7 +263,10 @@ def test_what_is_wrong_with_the_key_the_account_or_the_server_is_not_recorded(
     [
         (refused(400, "response_format: the property 'rate_limit' is not supported"), {"schema": "rate_limit int"}),
         (refused(400, "response_format is not supported"), {"json": True, "system": "Be kind."}),
+        (refused(500, "response_format: json_schema is not supported"), {"schema": "rate_limit int"}),
+        (refused(501, "response_format is not implemented"), {"json": True}),
         (refused(500, "Unknown field stream_options"), {}),
+        (refused(400, "Unknown field stream_options"), {}),
         (lambda one: one.json({"error": {"message": "stream_options is not supported", "code": 400}}, 200), {}),
     ],
 )
@@ -276,6 +280,158 @@ def test_a_request_that_was_changed_after_a_refusal_is_replayed(
     current_session().settings.set(cassette_mode=mode)
     assert api.chat("hi", **options).text == recorded
     assert len(service.chats) == 2
+
+
+TOO_LONG = "This model's maximum context length is 4096 tokens. Please reduce the length of the messages."
+
+
+def has_little_room(one: Answer, status: int = 400, said: str = TOO_LONG) -> None:
+    """Answer short threads, in any format but a schema."""
+    body = one.received.body
+    if len(body["messages"]) > 3:
+        refused(status, said)(one)
+    elif body.get("response_format", {}).get("type") == "json_schema":
+        refused(400, "response_format: json_schema is not supported")(one)
+    else:
+        completion(json.dumps({"messages": len(body["messages"])}))(one)
+
+
+def replays(mode: str, **settings: Any) -> None:
+    """Use the cassette from its beginning, as after a restart of the kernel."""
+    current_session().close()
+    current_session().settings.set(cassette="class.jsonl", cassette_mode=mode, cassette_pace="at-once", **settings)
+
+
+@pytest.mark.parametrize("mode", ["replay", "auto"])
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        (has_little_room, {}),
+        (has_little_room, {"schema": "messages int"}),
+        (has_little_room, {"system": "Be kind."}),
+        (partial(has_little_room, status=500), {}),
+        (partial(has_little_room, status=429, said="Request too large for this model"), {}),
+    ],
+)
+def test_a_thread_that_was_cut_after_a_refusal_is_replayed(
+    api: ModuleType, service: Service, script: Script, options: dict[str, Any], mode: str
+) -> None:
+    service.always = script
+
+    def talk(thread: str) -> list[str]:
+        api.chat("one", thread=thread)
+        api.chat("two", thread=thread)
+        return [api.chat(one, thread=thread, **options).text for one in ("three", "four")]
+
+    replays("auto")
+    recorded = talk("recorded")
+    sent = len(service.chats)
+    assert sent >= 6
+    replays(mode)
+    assert talk("replayed") == recorded
+    assert len(service.chats) == sent
+
+
+def test_a_thread_that_was_refused_for_another_reason_is_asked_again(api: ModuleType, service: Service) -> None:
+    replays("auto")
+    service.then(completion("One."), refused(404, 'model "m" not found, try pulling it first'), completion("Alone."))
+    api.chat("one", thread="talk")
+    with pytest.raises(InferenceError, match="pulling"):
+        api.chat("two", thread="talk")
+    # The end of the thread that was refused.
+    assert api.chat("two").text == "Alone."
+    replays("auto")
+    service.always = completion("Two.")
+    api.chat("one", thread="again")
+    assert api.chat("two", thread="again").text == "Two."
+
+
+def test_a_refusal_between_answers_is_asked_again_and_the_answers_keep_their_cells(
+    api: ModuleType, service: Service
+) -> None:
+    no = refused(400, "invalid option xyz")
+
+    def cells() -> list[str]:
+        texts = []
+        for _ in range(5):
+            try:
+                texts.append(api.chat("hi").text)
+            except InferenceError as error:
+                texts.append("refused" if "xyz" in error.why else str(error))
+        return texts
+
+    replays("record")
+    service.then(completion("A"), no, no, completion("B"), completion("C"))
+    assert cells() == ["A", "refused", "refused", "B", "C"]
+    replays("auto")
+    service.then(no, completion("new"))
+    assert cells() == ["A", "refused", "new", "B", "C"]
+    assert len(service.chats) == 7
+    replays("auto")
+    service.then(completion("newer"))
+    assert cells() == ["A", "newer", "new", "B", "C"]
+    for mode in ("auto", "replay"):
+        replays(mode)
+        assert cells() == ["A", "newer", "new", "B", "C"]
+    assert len(service.chats) == 8
+
+
+def refused_as_json(one: Answer) -> None:
+    """A script: Groq refuses what its model wrote, and sends it."""
+    said = {"message": "Failed to generate JSON.", "code": "json_validate_failed", "failed_generation": '{"n": 1}'}
+    one.json({"error": {**said, "type": "invalid_request_error"}}, 400)
+
+
+@pytest.mark.parametrize("mode", ["replay", "auto"])
+@pytest.mark.parametrize("options", [{"schema": "n int"}, {"json": True}])
+def test_an_answer_that_the_service_refused_as_json_is_replayed(
+    api: ModuleType, service: Service, options: dict[str, Any], mode: str
+) -> None:
+    service.then(refused_as_json)
+    replays("auto")
+    recorded = api.chat("hi", **options).parsed
+    replays(mode)
+    assert api.chat("hi", **options).parsed == recorded
+    assert len(service.chats) == 1
+
+
+def test_a_call_of_a_tool_that_the_service_refused_is_asked_again(api: ModuleType, service: Service) -> None:
+    def look(n: int) -> str:
+        """Look."""
+        return str(n)
+
+    service.then(refused_as_json, completion('{"n": 2}'))
+    replays("auto")
+    with pytest.raises(InferenceError, match="Failed to generate JSON"):
+        api.chat("hi", schema="n int", tools=[look])
+    replays("auto")
+    assert api.chat("hi", schema="n int", tools=[look]).text == '{"n": 2}'
+
+
+def test_a_refusal_is_replayed_where_it_cannot_be_asked_again(
+    start_api: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Service().running() as service:
+        api = start_api(**service.environment)
+        service.then(completion("One."), refused(400, "invalid option xyz"))
+        replays("auto")
+        assert api.chat("one").text == "One."
+        with pytest.raises(InferenceError, match="xyz"):
+            api.chat("two")
+        with monkeypatch.context() as patched:
+            # The file is read-only. The superuser may write every file.
+            patched.setattr("os.access", lambda *_: False)
+            replays("auto")
+            with pytest.raises(InferenceError, match="xyz"):
+                api.chat("two")
+        assert len(service.chats) == 2
+    # The server is down.
+    replays("auto", max_retries=0)
+    assert api.chat("one").text == "One."
+    with pytest.raises(InferenceError, match="xyz"):
+        api.chat("two")
+    with pytest.raises(InferenceError, match="could not be reached"):
+        api.chat("three")
 
 
 def test_a_row_that_was_answered_after_a_refusal_of_its_rate_is_replayed_as_answered(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from bisect import insort
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from copy import copy
 from errno import ENOSPC
-from itertools import chain, zip_longest
+from itertools import chain
 from os import SEEK_END
-from os.path import commonprefix
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -24,15 +22,12 @@ from .file import (
     HEADER,
     VERSION,
     Recorded,
-    has_easier_format,
-    key_in_any_format,
-    key_of,
     line_of,
     read_cassette,
     unusable,
-    without_call_ids,
     without_secrets,
 )
+from .matching import MAX_SHOWN, differences, key_in_any_form, key_of, may_follow, without_call_ids
 from .upgrade import rewrite
 
 if TYPE_CHECKING:
@@ -40,11 +35,6 @@ if TYPE_CHECKING:
     from .file import Exchange
 
 CHAT_PATH: Final = "/chat/completions"
-# How many characters of a value are shown, and how many of a text before the first difference.
-MAX_SHOWN: Final = 60
-MAX_BEFORE: Final = 15
-# The value of a missing member.
-MISSING: Final = object()
 # At most this many of the lines that cannot be read are listed.
 MAX_DAMAGED: Final = 10
 
@@ -118,8 +108,8 @@ class Cassette:
         self._exchanges: list[Exchange] = []
         # The numbers of the exchanges with each key, by their places.
         self._by_key: dict[str, list[int]] = {}
-        # In mode `auto`: the requests that were answered and are equal but for their response formats.
-        self._by_other_format: dict[str, list[Any]] = {}
+        # In mode `auto`: the exchanges of which one may follow another that was refused, each by its key.
+        self._by_any_form: dict[str, dict[str, int]] = {}
         # The one with each key that was replayed or recorded last.
         self._latest: dict[str, int] = {}
         # How many requests were made with each key.
@@ -191,9 +181,9 @@ class Cassette:
 
         Exchanges of a request that was recorded several times are replayed in the order in which it was asked, then
         again from the first; in mode `auto`, one command gets none twice, nor one that it has made, and a refusal is
-        asked again if the endpoint can be reached (`can_ask`). Equal rows of a map get theirs by the order of the rows,
-        in whichever order they ask. The pictures in `request` must already be digests. A request to which
-        `--format json` has added JSON mode is also found without it, as version 0.1.0 recorded it.
+        asked again if the endpoint can be reached (`can_ask`) and the file written to. Equal rows of a map get theirs
+        by the order of the rows, in whichever order they ask. The pictures in `request` must already be digests. A
+        request to which `--format json` has added JSON mode is also found without it, as version 0.1.0 recorded it.
 
         Raises
         ------
@@ -211,6 +201,8 @@ class Cassette:
             keys.append(key_of(endpoint, path, without_json_mode(request)))
         with self._lock:
             key = next((key for key in keys if key in self._by_key), None)
+            can_write = os.access(self.path if self.path.exists() else self.path.parent, os.W_OK)
+            can_ask = can_ask and can_write and self._failure is None
             if key is not None and (number := self._next_of(key, can_ask=can_ask)) is not None:
                 self._used_by_asking().add(number)
                 self._last_replayed = number
@@ -227,7 +219,7 @@ class Cassette:
                     )
                 raise self._not_recorded("does not hold this request. Nothing was sent.", requested, remedy)
             self._check_failure()
-            if not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK):
+            if not can_write:
                 remedy = "Make the file writable, name another one, or switch it off: %wbconfig --mode off."
                 what = "cannot be written to, and it does not hold this request. Nothing was sent."
                 raise self._not_recorded(what, requested, remedy)
@@ -246,11 +238,9 @@ class Cassette:
         """Return the number of the exchange with this key that is replayed next, or None if a request is sent."""
         _, row = CURRENT_CALL.get()
         if row is None:
-            equal, start = self._by_key[key], self._start(key)
-            following = next(
-                (one for one in (*equal[start:], *equal[:start]) if not can_ask or self._is_replayed(one)), None
-            )
-            if following is None or (self.mode == "auto" and following in self._used_by_asking()):
+            following = self._by_key[key][self._start(key)]
+            is_used = self.mode == "auto" and following in self._used_by_asking()
+            if is_used or (can_ask and not self._is_replayed(following)):
                 return None
             self._latest[key] = following
             return following
@@ -270,8 +260,8 @@ class Cassette:
         refused = self._exchanges[number]
         if self.mode != "auto" or not refused.is_refusal:
             return True
-        answered = self._by_other_format.get(key_in_any_format(refused), ())
-        return any(has_easier_format(one, refused.request) for one in answered)
+        others = self._by_any_form.get(key_in_any_form(refused), {}).values()
+        return any(may_follow(self._exchanges[one].request, refused) and self._is_replayed(one) for one in others)
 
     def _start(self, key: str) -> int:
         """Return which of the exchanges with this key follows the latest one."""
@@ -298,16 +288,28 @@ class Cassette:
         """Count a request that is about to be sent. Return how many equal ones were asked before.
 
         For a row of a map these are the rows above it. A row that is tried again has the same place again. So has a
-        request that was refused, in mode `auto`.
+        request that was refused, if its command tries it again in another form, or in mode `auto`.
         """
         key = key_of(endpoint, path, redacted_value(request, self._secrets()))
         _, row = CURRENT_CALL.get()
         with self._lock:
             count = self._requests.get(key, 0)
-            again = (self._exchanges[one].place for one in self._by_key.get(key, ()) if not self._is_replayed(one))
-            place = next(again, count) if row is None else self._rows_of_asking(key).first + row
+            if row is not None:
+                place = self._rows_of_asking(key).first + row
+            elif (refused := self._asked_again(key)) is not None:
+                place = self._exchanges[refused].place
+            else:
+                place = count
             self._requests[key] = max(count, place + 1)
             return place
+
+    def _asked_again(self, key: str) -> int | None:
+        """Return the number of the refusal whose request is asked again, or None."""
+        latest = self._latest.get(key)
+        if latest is not None and self._exchanges[latest].is_refusal and latest in self._used_by_asking():
+            return latest
+        following = next(iter(self._by_key.get(key, ())[self._start(key) :]), None)
+        return None if following is None or self._is_replayed(following) else following
 
     def add(self, exchange: Exchange) -> str:
         """Record an exchange without secrets. Return why it could not be recorded; then no more requests are sent."""
@@ -317,6 +319,8 @@ class Cassette:
             known = self._refused_at(exchange)
             if known is not None and self._exchanges[known].document == exchange.document:
                 # Each run of a notebook would add it.
+                self._used_by_asking().add(known)
+                self._follow(key_of(exchange.endpoint, exchange.path, exchange.request), known)
                 return ""
             try:
                 self._write(line)
@@ -372,17 +376,24 @@ class Cassette:
         key, number = key_of(exchange.endpoint, exchange.path, exchange.request), len(self._exchanges)
         self._exchanges.append(exchange)
         self._requests[key] = max(self._requests.get(key, 0), exchange.place + 1)
-        if self.mode == "auto" and not exchange.is_refusal:
-            self._by_other_format.setdefault(key_in_any_format(exchange), []).append(exchange.request)
+        if self.mode == "auto":
+            others = self._by_any_form.setdefault(key_in_any_form(exchange), {})
+            if key not in others or not exchange.is_refusal:
+                others[key] = number
         equal = self._by_key.setdefault(key, [])
         if (refused := self._refused_at(exchange)) is not None:
             equal.remove(refused)
             if self._latest.get(key) == refused:
                 self._latest[key] = number
         insort(equal, number, key=lambda one: self._exchanges[one].place)
-        if is_new and exchange.place >= self._exchanges[self._latest.get(key, number)].place:
-            self._latest[key] = number
+        if is_new:
+            self._follow(key, number)
         return number
+
+    def _follow(self, key: str, number: int) -> None:
+        """Let the next request with this key get what follows an exchange, if that is not an earlier one."""
+        if self._exchanges[number].place >= self._exchanges[self._latest.get(key, number)].place:
+            self._latest[key] = number
 
     def _refused_at(self, exchange: Exchange) -> int | None:
         """Return the number of the refusal in whose place an exchange comes, or None."""
@@ -408,39 +419,13 @@ class Cassette:
         one = self._exchanges[of_kind[-1] if following is None else following]
         if ADDED_JSON_MODE.get() and isinstance(one.request, dict) and "response_format" not in one.request:
             request = without_json_mode(request)
-        differences = chain(
-            _differences(one.endpoint, endpoint, "endpoint"),
-            _differences(without_call_ids(one.request), without_call_ids(request)),
+        found = chain(
+            differences(one.endpoint, endpoint, "endpoint"),
+            differences(without_call_ids(one.request), without_call_ids(request)),
         )
-        difference = next(differences, None)
+        difference = next(found, None)
         if difference is None:
             return f"It has been asked more often than it was recorded.{damage}"
         field, recorded, requested = difference
         where = shortened(field, MAX_SHOWN) or "its body"
         return f"{which} recorded request differs in {where}. Recorded: {recorded}. Asked: {requested}.{damage}"
-
-
-def _differences(recorded: Any, requested: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield the fields that differ, such as `messages[1].content`, and both values in the form for a message."""
-    if isinstance(recorded, dict) and isinstance(requested, dict):
-        for key in dict.fromkeys((*requested, *recorded)):
-            inner = f"{name}.{key}" if name else key
-            yield from _differences(recorded.get(key, MISSING), requested.get(key, MISSING), inner)
-    elif isinstance(recorded, list) and isinstance(requested, list):
-        for place, (one, other) in enumerate(zip_longest(recorded, requested, fillvalue=MISSING)):
-            yield from _differences(one, other, f"{name}[{place}]")
-    elif isinstance(recorded, str) and isinstance(requested, str):
-        if recorded != requested:
-            start = max(0, len(commonprefix((recorded, requested))) - MAX_BEFORE)  # noqa: RUF071
-            dots = "..." if start else ""
-            yield name, _shown(f"{dots}{recorded[start:]}"), _shown(f"{dots}{requested[start:]}")
-    elif _json(recorded) != _json(requested):
-        yield name, _shown(recorded), _shown(requested)
-
-
-def _json(value: Any) -> str:
-    return "nothing" if value is MISSING else json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-def _shown(value: Any) -> str:
-    return shortened(_json(value), MAX_SHOWN)

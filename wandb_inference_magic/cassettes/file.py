@@ -27,9 +27,8 @@ be replayed. It is converted to version 2 before an exchange is added to it.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -38,8 +37,8 @@ from urllib.parse import urlsplit
 
 from ..config import check_file
 from ..errors import InferenceError, quoted
-from ..messages import JSON_MODE
-from ..text import json_bytes, read_json_text, redacted_value, with_texts, with_whole_numbers
+from ..failures import read_error
+from ..text import json_bytes, read_json_text, redacted_value, with_texts
 
 VERSION: Final = 2
 # In bytes.
@@ -98,59 +97,13 @@ class Exchange:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the service refused the request."""
-        return self.status >= 300
-
-
-def key_of(endpoint: str, path: str, request: Any) -> str:
-    """Return a digest of a whole request: the same for two equal requests, whether or not they ask for token counts.
-
-    Some services refuse to be asked, in a form that is not recorded.
-    """
-    asked = without_call_ids(with_whole_numbers(request))
-    if isinstance(asked, dict):
-        asked = {name: value for name, value in asked.items() if name != "stream_options"}
-    request_text = json.dumps([endpoint, path, asked], sort_keys=True)
-    return sha256(request_text.encode()).hexdigest()
-
-
-def key_in_any_format(exchange: Exchange) -> str:
-    """Return a digest of a request that is the same for one with another response format, and instructions for it."""
-    return key_of(exchange.endpoint, exchange.path, _formatted(exchange.request)[2])
-
-
-def has_easier_format(request: Any, refused: Any) -> bool:
-    """Return whether a request has a relaxed response format in place of the one that was refused."""
-    form, system, _ = _formatted(request)
-    refused_form, refused_system, _ = _formatted(refused)
-    # In place of a schema, the system prompt has instructions.
-    has_more = system.startswith(refused_system) and (system != refused_system or refused_form == JSON_MODE)
-    return refused_form not in (None, form) and form in (None, JSON_MODE) and has_more
-
-
-def _formatted(request: Any) -> tuple[Any, str, Any]:
-    """Return the response format of a request, its system prompt, and the rest."""
-    if not isinstance(request, dict) or not isinstance(messages := request.get("messages"), list):
-        return None, "", request
-    first = messages[0] if messages and isinstance(messages[0], dict) else {}
-    has_system = first.get("role") == "system"
-    rest = {name: value for name, value in request.items() if name != "response_format"}
-    system = str(first.get("content")) if has_system else ""
-    return request.get("response_format"), system, {**rest, "messages": messages[has_system:]}
-
-
-def without_call_ids(request: Any) -> Any:
-    """Return a request without the ids of tool calls: version 0.1.0 sent some of them twice."""
-    if not isinstance(request, dict) or not isinstance(messages := request.get("messages"), list):
-        return request
-    return request | {"messages": [_without_ids(one) if isinstance(one, dict) else one for one in messages]}
-
-
-def _without_ids(message: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in message.items() if name != "tool_call_id"}
-    if isinstance(calls := kept.get("tool_calls"), list):
-        kept["tool_calls"] = [{**one, "id": ""} if isinstance(one, dict) else one for one in calls]
-    return kept
+        """Whether the service refused the request. Not where it refused the model's answer as JSON: that is a reply."""
+        if self.status < 300:
+            return False
+        # With tools it may be a call, which is not read.
+        asks_for_json = isinstance(self.request, dict) and "response_format" in self.request
+        has_answer = asks_for_json and "tools" not in self.request and read_error(self.document).generated
+        return not has_answer
 
 
 def without_pictures(request: Any) -> Any:

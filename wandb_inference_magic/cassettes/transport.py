@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .cassette import Cassette
 
 # Statuses that may concern the request itself: the words tell. Other failures are temporary, or concern the account.
-REFUSALS: Final = (400, 404, 413, 422)
+REFUSALS: Final = (400, 404, 413, 415, 422, 424, 429, 500, 501)
 # At most this many chunks of a stream are kept, because each takes far more memory than it has bytes. No reply has so
 # many.
 MAX_EVENTS: Final = 250_000
@@ -53,17 +53,33 @@ class CassetteRecorder:
     def transport(self, below: Any, endpoint: Endpoint) -> Any:
         """Return a transport that uses the cassette, above one that sends requests."""
         answer = partial(self._answer, endpoint)
+        refusal = partial(self._recorded_refusal, endpoint)
+        unreached = http_library().ConnectError, http_library().ConnectTimeout
 
         class CassetteTransport(transport_class()):  # type: ignore[misc]
             def handle_request(self, request: Any) -> Any:
                 request.read()
                 found = answer(request)
-                return found.of(below.handle_request(request)) if isinstance(found, _Recording) else found
+                if not isinstance(found, _Recording):
+                    return found
+                try:
+                    return found.of(below.handle_request(request))
+                except unreached:
+                    if (refused := refusal(request)) is None:
+                        raise
+                    return refused
 
             async def handle_async_request(self, request: Any) -> Any:
                 await request.aread()
                 found = answer(request)
-                return found.of(await below.handle_async_request(request)) if isinstance(found, _Recording) else found
+                if not isinstance(found, _Recording):
+                    return found
+                try:
+                    return found.of(await below.handle_async_request(request))
+                except unreached:
+                    if (refused := refusal(request)) is None:
+                        raise
+                    return refused
 
         return CassetteTransport(below)
 
@@ -89,6 +105,13 @@ class CassetteRecorder:
         # Ask for an uncompressed body, because a recording must be readable.
         request.headers["accept-encoding"] = "identity"
         return body_class(_Recording)(requested, self.cassette.place_of(*requested), self.cassette.add)
+
+    def _recorded_refusal(self, endpoint: Endpoint, request: Any) -> Any:
+        """Return the response to a request that was refused, now that it cannot be asked again. None if it was not."""
+        if not self.cassette.replays:
+            return None
+        found = self.cassette.find(*_origin_and_path(endpoint, str(request.url)), _document(request), can_ask=False)
+        return None if found is None else self._recorded(request, found)
 
     def _recorded(self, request: Any, found: Exchange) -> Any:
         """Return a recorded reply as a response of the HTTP library."""

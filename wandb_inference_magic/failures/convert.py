@@ -142,11 +142,20 @@ def would_refuse_again(status: int, data: bytes, names: Collection[str]) -> bool
     Not where it was busy or starting, and not where it refused the key, the account or the address. `names` are those
     of `FailureContext`.
     """
-    body = read_error(data.decode("utf-8", "replace"))
-    said = _without_names(body.message, names)
-    form = _form_of(_status_behind(status, body), body, said, {"": True, "page": body.is_page})
+    form = _form_that_refused(status, data.decode("utf-8", "replace"), names)
     is_of_request = form.cause in ("request", "model") and form.affects_all is not True
     return form.waits is None and (is_of_request or form.is_of_prompt)
+
+
+def is_too_long(status: int, document: object) -> bool:
+    """Return whether a service that answered a chat with this status and body says that the chat is too long."""
+    return _form_that_refused(status, document).is_too_long
+
+
+def _form_that_refused(status: int, document: object, names: Collection[str] = ()) -> ErrorForm:
+    body = read_error(document)
+    said = _without_names(body.message, names)
+    return _form_of(_status_behind(status, body), body, said, {"": True, "page": body.is_page})
 
 
 def _of_reply(failure: ServiceError, context: FailureContext) -> InferenceError:
