@@ -120,6 +120,27 @@ def test_a_file_system_without_permissions_or_flushes_takes_files(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.ENOTSUP, errno.ENOSYS, errno.EPERM])
+def test_a_file_system_that_cannot_rename_takes_new_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """As Mountpoint for S3. A file that is there stays, and the error says why it does."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, "refused")
+
+    path = tmp_path / "a"
+    monkeypatch.setattr(os, "rename", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
+    replace_file(path, b"old")
+    assert path.read_bytes() == b"old"
+    # That of a file that is protected is the system's own.
+    with pytest.raises(OSError, match="refused" if code == errno.EPERM else "cannot rename files: only a new file"):
+        replace_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_full_disk_is_an_error_and_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
