@@ -263,6 +263,22 @@ def test_rows_are_read_by_their_places(api: ModuleType, service: Service) -> Non
     assert [row["t"] for row in read_rows(ByPlace(t=["a", "b"]), 1)] == ["a"]
 
 
+class Dataset(list[Any]):
+    """One of Hugging Face's, of which each item is a frame with one row in some formats."""
+
+    def __init__(self, kind: str | None = "pandas", columns: tuple[str, ...] = ("t",)) -> None:
+        super().__init__([pd.DataFrame({"t": ["a"]}) if kind else dict.fromkeys(columns, "a")])
+        self.format = {"type": kind, "columns": columns}
+
+    def with_format(self, kind: str | None, columns: tuple[str, ...]) -> Dataset:
+        return Dataset(kind, columns)
+
+
+def test_a_dataset_in_a_format_of_frames_has_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(Dataset=Dataset))  # type: ignore[arg-type]
+    assert [dict(row) for row in read_rows(Dataset())] == [{"t": "a"}]
+
+
 TABLES = {
     "splits": ({"train": pd.DataFrame({"t": ["a"]}), "test": None}, r"It holds tables\..* 'train', 'test'\."),
     "many sheets": (dict.fromkeys(range(9), pd.DataFrame()), r"by its key: 0, 1, 2, 3, 4, …\."),

@@ -85,6 +85,9 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     if is_instance(value, "dask.dataframe.Series"):
         # Its rows are read here in any case. As a Series of pandas it keeps its name.
         value = value.compute()
+    if is_instance(value, "datasets.Dataset") and value.format["type"] in ("pandas", "polars", "arrow"):
+        # In these formats each of its items is a frame with one row.
+        value = value.with_format(None, columns=value.format["columns"])
     value = as_table(value, limit)
     try:
         # A list is no frame, and with a file of the user in place of pandas, narwhals cannot say so.
@@ -120,9 +123,8 @@ def _has_rows(value: Any) -> bool:
     """
     if isinstance(value, str | bytes | Mapping):
         return False
-    is_by_place = all(hasattr(type(value), name) for name in ("__len__", "__getitem__")) and not hasattr(
-        type(value), "keys"
-    )
+    kind = type(value)
+    is_by_place = hasattr(kind, "__len__") and hasattr(kind, "__getitem__") and not hasattr(kind, "keys")
     return isinstance(value, Iterable) or is_by_place
 
 
