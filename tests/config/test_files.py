@@ -17,6 +17,7 @@ from wandb_inference_magic.batch.cache import AnswerCache
 from wandb_inference_magic.concurrency import deferred_interrupts
 from wandb_inference_magic.config import absolute, expanded, replace_file, wait_for_lock
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session import settings_file
 from wandb_inference_magic.spending import SharedSpending
 
 
@@ -139,6 +140,29 @@ def test_a_file_system_that_cannot_rename_takes_new_files(
         replace_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_settings_that_cannot_be_replaced_are_not_left_for_child_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that start later would read them in place of the later ones, with which they begin."""
+    monkeypatch.setattr(settings_file, "has_children", lambda: True)
+    monkeypatch.setattr(settings_file, "cache_folder", lambda: tmp_path)
+    written = settings_file.SettingsFile()
+    for number in range(2):
+        written.write({"number": number})
+    read = settings_file.SettingsFile(written.name)
+    assert read.read() == {"number": 1}
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "refused")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    written.write({"number": 2})
+    assert settings_file.SettingsFile(written.name).read() is None
+    written.write({"number": 3})
+    assert read.read() == {"number": 3}
+    written.remove()
 
 
 def test_a_full_disk_is_an_error_and_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
