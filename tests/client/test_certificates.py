@@ -17,7 +17,8 @@ import pytest
 import trustme
 from clocks import FastClock
 from connection_servers import KEY, WAYS, end, errors, listening, tls_server
-from service import MODEL, Answer, Streamed, Wandb, chunk, tls_context
+from python_processes import run_python
+from service import MODEL, Answer, Service, Streamed, Wandb, chunk, tls_context
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.session import current_session
@@ -53,6 +54,38 @@ def test_certificates_in_a_folder_are_used(start_api: Callable[..., ModuleType],
     for error in errors(start_api(WANDB_API_KEY=KEY, **variables), {"chat": WAYS["chat"]}):
         assert "The encrypted connection failed" in error
         assert f"SSL_CERT_DIR=/nowhere:{folder}" in error
+
+
+WITHOUT_OPENSSL = """\
+import os
+from wandb_inference_magic import chat
+cassette = {"WANDB_INFERENCE_CASSETTE": "c.jsonl"}
+os.environ |= {**cassette, "WANDB_INFERENCE_CASSETTE_MODE": "record"}
+print(chat("hi", model="test/m").text)
+os.environ |= {"WANDB_INFERENCE_CASSETTE_MODE": "replay", "SSL_CERT_FILE": "/nowhere/ca.pem"}
+print(chat("hi", model="test/m").text)
+os.environ["WANDB_INFERENCE_CASSETTE_MODE"] = "off"
+os.environ["WANDB_INFERENCE_BASE_URL"] = "https://127.0.0.1:9/v1"
+try:
+    chat("hi", model="test/m")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_only_an_encrypted_connection_needs_an_openssl_that_works(
+    environment: dict[str, str], service: Service, tmp_path: Path
+) -> None:
+    """Its configuration can name a module that is not there, on machines with FIPS and in environments of conda."""
+    file = tmp_path / "openssl.cnf"
+    file.write_text("openssl_conf = a\n[a]\nproviders = b\n[b]\nnone = c\n[c]\nactivate = 1\n")
+    variables = environment | service.environment | {"OPENSSL_CONF": str(file)}
+    done = run_python("-c", WITHOUT_OPENSSL, environment=variables, folder=tmp_path)
+    assert done.stdout.startswith("Hello there.\nHello there.\nInferenceError The OpenSSL of this Python"), done
+    assert "LIBRARY_HAS_NO_CIPHERS" in done.stdout
+    assert f"Correct what OPENSSL_CONF={file} names, or unset it. " in " ".join(done.stdout.split())
+    assert "SSL_CERT_FILE" not in done.stdout
+    assert len(service.received) == 1
 
 
 CERTIFICATE_FAULTS = {

@@ -17,6 +17,7 @@ from wandb_inference_magic.batch.cache import AnswerCache
 from wandb_inference_magic.concurrency import deferred_interrupts
 from wandb_inference_magic.config import absolute, expanded, replace_file, wait_for_lock
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session import settings_file
 from wandb_inference_magic.spending import SharedSpending
 
 
@@ -118,6 +119,50 @@ def test_a_file_system_without_permissions_or_flushes_takes_files(
     replace_file(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.ENOTSUP, errno.ENOSYS, errno.EPERM])
+def test_a_file_system_that_cannot_rename_takes_new_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """As Mountpoint for S3. A file that is there stays, and the error says why it does."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, "refused")
+
+    path = tmp_path / "a"
+    monkeypatch.setattr(os, "rename", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
+    replace_file(path, b"old")
+    assert path.read_bytes() == b"old"
+    # That of a file that is protected is the system's own.
+    with pytest.raises(OSError, match="refused" if code == errno.EPERM else "cannot rename files: only a new file"):
+        replace_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_settings_that_cannot_be_replaced_are_not_left_for_child_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that start later would read them in place of the later ones, with which they begin."""
+    monkeypatch.setattr(settings_file, "has_children", lambda: True)
+    monkeypatch.setattr(settings_file, "cache_folder", lambda: tmp_path)
+    written = settings_file.SettingsFile()
+    for number in range(2):
+        written.write({"number": number})
+    read = settings_file.SettingsFile(written.name)
+    assert read.read() == {"number": 1}
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "refused")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    written.write({"number": 2})
+    assert settings_file.SettingsFile(written.name).read() is None
+    written.write({"number": 3})
+    assert read.read() == {"number": 3}
+    written.remove()
 
 
 def test_a_full_disk_is_an_error_and_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sqlite3
 import sys
 from collections import UserList
@@ -231,6 +232,67 @@ def test_objects_without_fields_are_texts_in_the_result(api: ModuleType, service
 def test_a_value_that_says_it_cannot_be_iterated_has_no_rows(value: Any) -> None:
     with pytest.raises(InferenceError, match=f"A value of type {type(value).__name__} has no rows"):
         read_rows(value)
+
+
+class ByPlace:
+    """A dataset as those of PyTorch: it has rows, but no `__iter__`."""
+
+    def __init__(self, **columns: list[Any]) -> None:
+        self.columns_ = columns
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        # Without an end, as many are.
+        return {name: values[place % 2] for name, values in self.columns_.items()}
+
+
+class Keyed(ByPlace):
+    """A mapping that is not registered as one."""
+
+    def keys(self) -> list[str]:
+        return [*self.columns_]
+
+
+def test_rows_are_read_by_their_places(api: ModuleType, service: Service) -> None:
+    service.always = echo
+    out = api.map_prompts(ByPlace(t=["a", "b"], label=[0, 1]), "{{ t }} {{ label }}")
+    assert out["reply"].tolist() == ["a 0", "b 1"]
+    assert out["label"].tolist() == [0, 1]
+    assert [row["t"] for row in read_rows(ByPlace(t=["a", "b"]), 1)] == ["a"]
+
+
+class Dataset(list[Any]):
+    """One of Hugging Face's, of which each item is a frame with one row in some formats."""
+
+    def __init__(self, kind: str | None = "pandas", columns: tuple[str, ...] = ("t",)) -> None:
+        super().__init__([pd.DataFrame({"t": ["a"]}) if kind else dict.fromkeys(columns, "a")])
+        self.format = {"type": kind, "columns": columns}
+
+    def with_format(self, kind: str | None, columns: tuple[str, ...]) -> Dataset:
+        return Dataset(kind, columns)
+
+
+def test_a_dataset_in_a_format_of_frames_has_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(Dataset=Dataset))  # type: ignore[arg-type]
+    assert [dict(row) for row in read_rows(Dataset())] == [{"t": "a"}]
+
+
+TABLES = {
+    "splits": ({"train": pd.DataFrame({"t": ["a"]}), "test": None}, r"It holds tables\..* 'train', 'test'\."),
+    "many sheets": (dict.fromkeys(range(9), pd.DataFrame()), r"by its key: 0, 1, 2, 3, 4, …\."),
+    "columns": ({"t": ["a"]}, "Give a DataFrame"),
+    "no mapping of Python's": (Keyed(t=["a"]), "Give a DataFrame"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_dict_of_tables_names_them(name: str) -> None:
+    value, expected = TABLES[name]
+    with pytest.raises(InferenceError) as caught:
+        read_rows(value)
+    assert re.search(expected, " ".join(str(caught.value).split()))
 
 
 def test_an_object_whose_text_is_its_address_is_kept(api: ModuleType, service: Service) -> None:

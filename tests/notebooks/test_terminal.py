@@ -440,6 +440,22 @@ sys.stderr = sys.__stderr__
 """
 
 
+@pytest.mark.parametrize("variables", [{}, {"TQDM_DISABLE": "1"}], ids=["shown", "disabled"])
+def test_the_variable_of_tqdm_turns_the_bar_off(
+    environment: dict[str, str], service: Service, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    """For logs, which would hold each state of the bar."""
+    cell = """_ = get_ipython().run_cell_magic("wbmap", "['a', 'b'] --no-cache", "{{ text }}")"""
+    done = run_python(
+        *("-m", "IPython", "--ext=wandb_inference_magic", "-c", cell),
+        environment=environment | service.environment | variables,
+        folder=tmp_path,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("row/s" in done.stderr) == (not variables)
+
+
 @pytest.mark.parametrize("stderr", ["Tee(sys.stderr)", "None"])
 def test_streams_of_the_users_need_only_write_and_flush(
     environment: dict[str, str], service: Service, tmp_path: Path, stderr: str

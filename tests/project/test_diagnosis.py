@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from python_processes import run_diagnosis
@@ -47,3 +50,23 @@ def test_the_diagnosis_shows_why_the_endpoint_does_not_answer(
     assert found["endpoint answers"].endswith('It said: "your key (hidden) is wrong"')
     found = diagnosis(environment | {"WANDB_INFERENCE_BASE_URL": "nonsense"}, tmp_path)
     assert found["endpoint"].startswith("not usable: The environment variable WANDB_INFERENCE_BASE_URL")
+
+
+def test_the_diagnosis_ends_without_a_word_if_its_output_is_no_longer_read(
+    environment: dict[str, str], wandb: Wandb, tmp_path: Path
+) -> None:
+    """As with `| head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "wandb_inference_magic"],
+            env=environment | wandb.environment,
+            cwd=tmp_path,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=120,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")

@@ -168,8 +168,11 @@ def _bar(total: int | None) -> Any:
     # One of a notebook is shown by the canvas, which removes it also where it cannot clear the cell.
     is_widget = any(one.__module__ == "tqdm.notebook" for one in Bar.__mro__)
     how: dict[str, Any] = {"display": False} if is_widget else {}
+    if sys.stderr is None:
+        # Not otherwise: TQDM_DISABLE may say so.
+        how["disable"] = True
     # The mean rate: one that is only updated by answers says "5 s left" for as long as none comes.
-    return Bar(total=total, unit="row", leave=False, smoothing=0, disable=sys.stderr is None, **how)
+    return Bar(total=total, unit="row", leave=False, smoothing=0, **how)
 
 
 def _figures(runs: Sequence[BatchRun]) -> dict[str, str]:

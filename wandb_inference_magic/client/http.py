@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from ssl import PROTOCOL_TLS_CLIENT, SSLContext, create_default_context
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext, SSLError, create_default_context
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
 CONNECT_SECONDS: Final = 20.0
+# The variables that name what OpenSSL reads when it starts.
+OPENSSL: Final = ("OPENSSL_CONF", "OPENSSL_MODULES")
 # The key that the SDK is given in place of the real one.
 NO_KEY: Final = "put-in-at-the-last-moment"
 
@@ -198,17 +200,22 @@ def _user_agent() -> str:
 def _transport(options: ClientOptions, *, is_async: bool) -> Any:
     """Return the transport of a client: one that sends requests or, above it, the one of the cassette in use."""
     endpoint, recorder = options.endpoint, options.recorder
+    # Where nothing is sent over the network, no certificate or proxy is used, whatever the environment names.
+    is_sent = recorder is None or recorder.records
     checked = transport(
         # Without encryption no certificate needs to be trusted. Reading them takes 40 ms.
-        SSLContext(PROTOCOL_TLS_CLIENT) if endpoint.url.startswith("http:") else certificates(),
+        certificates() if is_sent and not endpoint.url.startswith("http:") else _without_certificates(),
         is_async=is_async,
-        # Where nothing is sent over the network, no proxy is used, whatever the environment names. The practice model
-        # is on this machine, where a proxy for the internet cannot reach it.
-        is_proxied=not endpoint.is_local and (recorder is None or recorder.records) and names_proxies(),
+        # The practice model is on this machine, where a proxy for the internet cannot reach it.
+        is_proxied=not endpoint.is_local and is_sent and names_proxies(),
         sending=_guard(endpoint),
     )
     # A proxy that cannot be used is reported now.
-    checked.route(endpoint.url)
+    try:
+        checked.route(endpoint.url)
+    except SSLError as error:
+        # Older versions of the HTTP library do not do without a context.
+        raise _no_encryption(error) from None
     return checked if recorder is None else recorder.transport(checked, endpoint)
 
 
@@ -221,20 +228,45 @@ def certificates() -> Any:
     Raises
     ------
     InferenceError
-        When SSL_CERT_FILE names no certificates, or SSLKEYLOGFILE no file that can be written.
+        When SSL_CERT_FILE names no certificates, SSLKEYLOGFILE no file that can be written, or OpenSSL does not work.
     """
     try:
         return _certificates(*map(os.environ.get, CERTIFICATES))
     except OSError as error:
+        if isinstance(error, SSLError) and _without_certificates() is None:
+            raise _no_encryption(error) from None
+        what, named = "The certificates for checking servers cannot be read", named_certificates()
+        file = "a file of certificates in PEM form"
         # Python names only the file to which it writes the secrets of encrypted connections.
-        named = f"SSLKEYLOGFILE={error.filename}" if error.filename else named_certificates()
+        if error.filename:
+            what, named = "The secrets of encrypted connections cannot be written", f"SSLKEYLOGFILE={error.filename}"
+            file = "a file that can be written"
         raise InferenceError(
-            "The certificates for checking servers cannot be read; nothing was sent.",
+            f"{what}; nothing was sent.",
             why=f"{quoted(f'{named}: {error.strerror or error}' if named else str(error))}.",
-            remedy="Name a file of certificates in PEM form, or unset the variable. Then restart the kernel."
-            if named
-            else "",
+            remedy=f"Name {file}, or unset the variable. Then restart the kernel." if named else "",
         ) from None
+
+
+def _without_certificates() -> SSLContext | None:
+    """Return an SSL context that trusts no server; None where OpenSSL cannot make any.
+
+    With None, the HTTP library makes one for an encrypted connection only.
+    """
+    try:
+        return SSLContext(PROTOCOL_TLS_CLIENT)
+    except SSLError:
+        return None
+
+
+def _no_encryption(error: SSLError) -> InferenceError:
+    named = ", ".join(f"{name}={os.environ[name]}" for name in OPENSSL if os.environ.get(name))
+    source = f"what {named} names" if named else "its configuration, openssl.cnf"
+    return InferenceError(
+        "The OpenSSL of this Python cannot make an encrypted connection; nothing was sent.",
+        why=f"{quoted(str(error))}.",
+        remedy=f"Correct {source}{', or unset it' if named else ''}. Then restart the kernel.",
+    )
 
 
 @cache

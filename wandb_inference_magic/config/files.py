@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from ..errors import InferenceError, shortened
+
+# What a file system that cannot rename files reports, as one that is mounted from a cloud.
+_NO_RENAMES: Final = (errno.EXDEV, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def expanded(name: str) -> Path:
@@ -118,6 +122,8 @@ def read_file(path: Path, most: int) -> bytes:
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file beside `path` and rename it. After any error, the file that was there is unchanged.
 
+    Where files cannot be renamed, a new file is written directly.
+
     Raises
     ------
     OSError
@@ -138,16 +144,34 @@ def replace_file(path: Path, data: bytes) -> None:
     beside = path.with_name(f".{path.name[:100]}.{uuid4().hex[:8]}.new")
     # Others may read it no sooner than they may read the file that it replaces.
     opener = partial(os.open, mode=0o666 if is_new else 0o600)
+    _write_new(beside, data, opener)
     try:
-        with open(beside, "xb", opener=opener) as file:
-            file.write(data)
-            flush_to_disk(file)
         if not is_new:
             copy_permissions(path, beside)
         beside.replace(path)
-    except BaseException:
+    except OSError as error:
+        # If there is a file, EPERM says that it is protected.
+        if error.errno not in _NO_RENAMES and not (is_new and error.errno == errno.EPERM):
+            raise
+        if not is_new:
+            raise OSError(error.errno, "Its file system cannot rename files: only a new file can be written") from None
+        _write_new(path, data, opener)
+    finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def _write_new(path: Path, data: bytes, opener: Callable[[str, int], int]) -> None:
+    """Write a file that does not exist yet. After any error, there is none, or that of another program."""
+    try:
+        with open(path, "xb", opener=opener) as file:
+            file.write(data)
+            flush_to_disk(file)
+    except FileExistsError:
+        raise
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
         raise
 
 

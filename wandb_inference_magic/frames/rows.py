@@ -10,7 +10,7 @@ from numbers import Integral
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError, describe_exception, quoted, users_failures
+from ..errors import InferenceError, describe_exception, quoted, shortened, users_failures
 from ..imports import is_instance
 from ..messages import data_frame, level_names, name_of
 from ..text import python_values, shortest_float, without_surrogates
@@ -85,6 +85,9 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     if is_instance(value, "dask.dataframe.Series"):
         # Its rows are read here in any case. As a Series of pandas it keeps its name.
         value = value.compute()
+    if is_instance(value, "datasets.Dataset") and value.format["type"] in ("pandas", "polars", "arrow"):
+        # In these formats each of its items is a frame with one row.
+        value = value.with_format(None, columns=value.format["columns"])
     value = as_table(value, limit)
     try:
         # A list is no frame, and with a file of the user in place of pandas, narwhals cannot say so.
@@ -97,7 +100,7 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
         frame = (frame if limit is None else frame.head(limit)).collect()
     if isinstance(frame, nw.DataFrame | nw.Series):
         return FrameRows(_copied(frame, limit, is_deep=copy))
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+    if _has_rows(value):
         try:
             return ListRows(value, limit, copies=copy)
         except InferenceError:
@@ -110,10 +113,28 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
                     why=quoted(describe_exception(error)),
                     remedy="Open it again, or give a list.",
                 ) from None
-    raise InferenceError(
-        f"A value of type {type(value).__name__} has no rows.",
-        remedy=getattr(type(value), "where_rows_are", "Give a DataFrame, a Series, or a list of texts or of dicts."),
-    )
+    raise InferenceError(f"A value of type {type(value).__name__} has no rows.", remedy=_where_rows_are(value))
+
+
+def _has_rows(value: Any) -> bool:
+    """Return whether a value that is no frame has rows: it is iterable, or gives them by their places.
+
+    Of the latter kind are the datasets of PyTorch.
+    """
+    if isinstance(value, str | bytes | Mapping):
+        return False
+    kind = type(value)
+    is_by_place = hasattr(kind, "__len__") and hasattr(kind, "__getitem__") and not hasattr(kind, "keys")
+    return isinstance(value, Iterable) or is_by_place
+
+
+def _where_rows_are(value: Any) -> str:
+    # As a DatasetDict of Hugging Face does, or the sheets of a workbook.
+    names = ("columns", "column_names")
+    if isinstance(value, dict) and any(hasattr(type(one), name) for one in value.values() for name in names):
+        keys = [shortened(repr(key)) for key in islice(value, 6)]
+        return f"It holds tables. Give one of them, by its key: {', '.join(keys[:5])}{', …' if len(keys) > 5 else ''}."
+    return getattr(type(value), "where_rows_are", "Give a DataFrame, a Series, or a list of texts or of dicts.")
 
 
 def _copied(frame: Any, limit: int | None, *, is_deep: bool) -> Any:
@@ -291,7 +312,9 @@ class ListRows:
         # The names of the items of tuples, where they are known.
         self._names = column_names(source)
         _check_names(self._names)
-        self._source = islice(source, limit)
+        # One that is read by places need not say where it ends.
+        rows = source if isinstance(source, Iterable) else map(source.__getitem__, range(len(source)))
+        self._source = islice(rows, limit)
         self._copies = copies
         self._drawn: list[Row] = []
         self._failure: BaseException | None = None

@@ -37,13 +37,16 @@ class SettingsFile:
         """Write settings that have changed, if child processes are running: others get them when they start."""
         has_changed, self._facts = self._facts not in (None, facts), facts
         if has_changed and has_children():
-            with suppress(OSError, TypeError):
+            try:
                 data = json.dumps(facts).encode()
                 self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 replace_file(self._path, data)
                 if not self._writer:
                     self._writer = os.getpid()
                     atexit.register(self.remove)
+            except (OSError, TypeError):
+                # The file that is there has settings that no longer hold.
+                self.remove()
 
     def read(self) -> dict[str, Any] | None:
         """Return the settings of the parent process if they were written since the last look; else None."""
