@@ -117,6 +117,15 @@ def test_no_secret_is_traced(tracing_kernel: Kernel, service: Service, traces: T
     assert not any("endpoint-secret" in value for one in traces.received for value in one.headers.values())
 
 
+def test_half_of_a_character_loses_no_trace(tracing_kernel: Kernel, service: Service, traces: TraceServer) -> None:
+    tracing_kernel.run(f"{TRACE}\nfrom wandb_inference_magic import chat, map_prompts")
+    run = tracing_kernel.run("chat('\\ud83d', thread='\\ud83d')\nmap_prompts(['\\ud83d', 'b'], '{{ text }}')")
+    assert run.ok, run.error
+    tracing_kernel.run(FLUSH)
+    assert [len(traces.named(name)) for name in ("wbchat", "wbmap", "model_call")] == [1, 1, 3]
+    assert traces.named("wbchat")[0]["inputs"]["prompt"] == "\ufffd"
+
+
 def test_weave_uses_the_key_that_the_package_finds(
     start_kernel: Callable[..., Kernel],
     service: Service,

@@ -21,7 +21,7 @@ from ..concurrency import notify_after_fork
 from ..config import resolve_server_key
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import import_quietly, no_warnings
-from ..text import library_message, redacted_value
+from ..text import library_message, redacted_value, with_texts, without_surrogates
 
 if TYPE_CHECKING:
     from ..config import Key
@@ -237,8 +237,9 @@ class Tracer:
         return client
 
     def redacted(self, value: Any) -> Any:
-        """Return a value without secrets, in case a prompt or a reply contains one."""
-        return redacted_value(value, self.secrets())
+        """Return a value without secrets, in case a prompt or a reply contains one, and with whole characters only."""
+        # Weave loses a whole batch of calls if a text has half of a character.
+        return redacted_value(with_texts(value, without_surrogates), self.secrets())
 
     @property
     def is_to_start(self) -> bool:
@@ -257,7 +258,7 @@ class Tracer:
     def op(self, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any]) -> Iterator[tuple[Trace, Any]]:
         """Trace the `with` block as a call. Give its trace, and Weave's own call object or None."""
         trace = Trace(take_notices=self._take_notices)
-        both = {**_users_attributes(), "wandb_inference": dict(attributes)}
+        both = {**_users_attributes(), "wandb_inference": self.redacted(dict(attributes))}
         outer = IN_OP.set(True)
         try:
             with self._call(name, inputs, trace, attributes=both) as call:
