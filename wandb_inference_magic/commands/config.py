@@ -17,7 +17,7 @@ from ..errors import MB, InferenceError, Interrupted, quoted
 from ..frontend import Spinner, describe_wait
 from ..rendering import table_bundle
 from ..replies import Listener
-from ..session import Command, has_no_list
+from ..session import Command, has_no_list, weave_off
 from ..text import counted, duration, redacted
 
 if TYPE_CHECKING:
@@ -185,6 +185,8 @@ def settings_table(session: Session, only: Collection[str] = (), *, below: str =
             value = str(command.cassette)
         if name == "project" and not value:
             source = ignored_project(os.environ) or source
+        if name == "trace" and value and (off := weave_off()):
+            source = f"{source}; {off}: nothing is traced"
         rows.append((name, _format_value(value), source))
     if only:
         return table_bundle(SETTING_HEADINGS, [row for row in rows if row[0] in only], below=below)
