@@ -182,7 +182,7 @@ class Tracer:
         if self.key is None:
             raise InferenceError(
                 f"There is no key for W&B: {nothing_done}.",
-                why="; ".join(resolve_server_key(os.environ, secrets=()).texts("ignored")),
+                why="; ".join(resolve_server_key(os.environ, secrets=()).reasons),
                 remedy="Set one with %wbconfig --key while the endpoint is W&B's, or in WANDB_API_KEY.",
                 cause="key",
             )
