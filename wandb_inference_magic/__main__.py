@@ -40,8 +40,12 @@ def main(arguments: Sequence[str] = ()) -> None:
         print("To chat, start `ipython`, and there: %load_ext wandb_inference_magic")
         sys.exit(0 if arguments[0] in ("-h", "--help") else 2)
     session = Session(WandbInference())
-    for name, found in findings(session):
-        print(f"{name:<18} {found}")
+    try:
+        for name, found in findings(session):
+            print(f"{name:<18} {found}", flush=True)
+    except BrokenPipeError:
+        # The reader has enough, as `head` has. Python would report it once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     session.close()
 
 
@@ -59,8 +63,8 @@ def findings(session: Session) -> Iterator[tuple[str, str]]:
         yield "endpoint", f"not usable: {error}"
         return
     yield "endpoint", endpoint.name if endpoint.is_local else ", ".join(dict.fromkeys((endpoint.name, endpoint.url)))
-    found = [f"from {endpoint.key.source}"] if endpoint.key else []
-    yield "key", "; ".join((*found, *session.keys.ignored(endpoint.url))) or "none found"
+    found = "; ".join(session.keys.origins(endpoint)) or "none found"
+    yield "key", f"from {found}" if endpoint.key else found
     yield "project", endpoint.project or "not set"
     yield "endpoint answers", _answer(command)
 

@@ -252,11 +252,52 @@ def test_a_file_that_cannot_be_parsed_is_noted_without_its_contents(home: Path) 
     found = resolve_key({"HOME": str(home)}, for_wandb=True, secrets=())
     assert found.key is None
     assert texts(found) == [
-        "~/.netrc could not be read (NetrcParseError)",
-        "./wandb/settings could not be read (MissingSectionHeaderError)",
+        "~/.netrc could not be read (line 2 is not understood: correct it)",
+        "./wandb/settings could not be read (line 1 is not understood: correct it)",
         "nothing in WANDB_INFERENCE_API_KEY, WANDB_API_KEY, COREWEAVE_API_KEY, ~/.config/wandb/settings",
     ]
     assert SECRET not in str(found.no_key_error())
+
+
+ENTRY = f"machine api.wandb.ai\n  login user\n  password {SECRET}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"machine api.heroku.com\n  login x\n  password y\n  method interactive\n{ENTRY}",
+        f"machine github.com login x password y protocol https\n{ENTRY}",
+        f"machine circleci.com\n  login x\n{ENTRY}",
+        f'machine x.com login a password "p #\\" q"# note: more\n# machine api.wandb.ai password no\n{ENTRY}',
+        f"macdef init\n  machine api.wandb.ai password no\n\n{ENTRY}",
+        f"machine\n  login user\n  password y\n{ENTRY}",
+        f"default login user password no\n{ENTRY}",
+        ENTRY.replace("\n", "\r\n"),
+        ENTRY.replace(SECRET, f'"{SECRET}"'),
+        f"\ufeff{ENTRY}",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_the_key_in_netrc_is_found_whatever_else_is_in_it(tmp_path: Path, text: str, encoding: str) -> None:
+    (tmp_path / ".netrc").write_bytes(text.removeprefix("\ufeff" if encoding == "utf-16" else "").encode(encoding))
+    found = resolve_key({"HOME": str(tmp_path)}, for_wandb=True, secrets=())
+    assert found == KeySearch(Key(SECRET, "~/.netrc (api.wandb.ai)"))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"machin api.wandb.ai login user password {SECRET}", 1),
+        (f"# mine\nmachine\n  login user\n  password {SECRET}\n", 2),
+        (f"machine api.wandb.ai\n  login user\n  passwort {SECRET}\n", 3),
+        ("machine api.heroku.com\n  login x\n  method interactive\n", 0),
+    ],
+)
+def test_a_line_of_netrc_that_hides_a_key_is_named(tmp_path: Path, text: str, line: int) -> None:
+    (tmp_path / ".netrc").write_text(text)
+    found = resolve_key({"HOME": str(tmp_path)}, for_wandb=True, secrets=())
+    expected = (f"~/.netrc could not be read (line {line} is not understood: correct it)",) if line else ()
+    assert (found.key, found.reasons) == (None, expected)
 
 
 def test_without_a_key_the_notes_list_the_places_searched(tmp_path: Path) -> None:

@@ -392,13 +392,38 @@ def test_a_key_that_the_service_returns_is_hidden(start_kernel: Callable[..., Ke
     assert kernel.value("_wbreply.sources") == ("https://proxy.example/fetch?k=(hidden)",)
 
 
-def test_a_file_of_keys_that_cannot_be_read_is_named_beside_the_practice_model(
-    start_kernel: Callable[..., Kernel], environment: dict[str, str]
+NETRC_LINE = "~/.netrc could not be read (line 1 is not understood: correct it)"
+
+
+@pytest.mark.parametrize("endpoint", ["local", "wandb"])
+def test_a_file_of_keys_that_cannot_be_read_is_named_where_there_is_no_key(
+    start_kernel: Callable[..., Kernel], environment: dict[str, str], endpoint: str
 ) -> None:
     (Path(environment["HOME"]) / ".netrc").write_text("machin github.com login x\n")
     kernel = start_kernel()
-    kernel.run("%load_ext wandb_inference_magic\n%wbconfig --endpoint local")
-    assert "~/.netrc could not be read (NetrcParseError)" in kernel.run("%wbconfig").text
+    kernel.run(f"%load_ext wandb_inference_magic\n%wbconfig --endpoint {endpoint}")
+    assert NETRC_LINE in kernel.run("%wbconfig").text
+
+
+@pytest.mark.parametrize(
+    ("store", "why"),
+    [
+        (COLAB, "Colab secrets could not be read (PermissionError)"),
+        (
+            COLAB.replace(f'return "{KEY}"', f'return "{KEY}\\n"').replace("= False", "= True"),
+            "Colab secrets is ignored: it contains a line break",
+        ),
+    ],
+)
+@pytest.mark.parametrize("endpoint", ["auto", "wandb"])
+def test_the_settings_say_why_the_key_in_a_secret_store_is_not_used(
+    start_kernel: Callable[..., Kernel], store: str, why: str, endpoint: str
+) -> None:
+    kernel = start_kernel()
+    kernel.run(f"{store}\n%load_ext wandb_inference_magic\n%config WandbInference.endpoint = '{endpoint}'")
+    shown = kernel.run("%wbconfig")
+    assert why in shown.text
+    assert kernel.value("asked") == ["WANDB_API_KEY"]
 
 
 def test_a_cassette_is_not_switched_off_by_a_file_name(start_kernel: Callable[..., Kernel], tmp_path: Path) -> None:

@@ -154,6 +154,19 @@ def test_the_rows_are_published_without_what_values_hide_and_alike_in_each_proce
     assert rows(1)[0]["photo"] == photo != rows(2)[0]["photo"]
 
 
+def test_half_of_a_character_in_a_row_is_replaced(evaluator: Kernel, service: Service, traces: TraceServer) -> None:
+    service.always = completion("yes")
+    evaluator.run(
+        "rows = [{'q': 'a', 'y': '\\ud83d', 'more': ['\\ud83d', {'\\ud83d': 1}]}, {'q': 'b', 'y': 'yes', 'more': []}]"
+    )
+    run = evaluator.run("%%wbeval rows --truth y -m test/x -o found --publish team/lesson\n{{ q }}")
+    assert run.ok, run.error
+    assert "Not published" not in run.text
+    (sent,) = [one.body["table"]["rows"] for one in traces.received if one.path.endswith("/table/create")]
+    assert sent[0] == {"q": "a", "y": "\ufffd", "more": ["\ufffd", {"\ufffd": 1}]}
+    assert len(traces.named("Evaluation.predict_and_score")) == 2
+
+
 def test_a_failure_of_weave_loses_nothing(evaluator: Kernel, service: Service, traces: TraceServer) -> None:
     traces.fails = True
     run = evaluator.run(f"{CELL} --publish team/lesson\n{PROMPT}")

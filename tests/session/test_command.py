@@ -61,8 +61,7 @@ def test_settings_are_resolved_once_and_each_file_is_read_once(
     (line,) = printed_by_fork(COUNTED.format(call=call), variables, home, FRAMES)
     resolved, opened = json.loads(line)
     assert resolved == 1
-    # One search for the key looks up two machines in netrc.
-    assert opened == {".netrc": 2, "settings": 1}
+    assert opened == {".netrc": 1, "settings": 1}
 
 
 def test_a_key_that_was_found_before_a_command_began_is_not_kept_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

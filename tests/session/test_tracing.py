@@ -117,6 +117,15 @@ def test_no_secret_is_traced(tracing_kernel: Kernel, service: Service, traces: T
     assert not any("endpoint-secret" in value for one in traces.received for value in one.headers.values())
 
 
+def test_half_of_a_character_loses_no_trace(tracing_kernel: Kernel, service: Service, traces: TraceServer) -> None:
+    tracing_kernel.run(f"{TRACE}\nfrom wandb_inference_magic import chat, map_prompts")
+    run = tracing_kernel.run("chat('\\ud83d', thread='\\ud83d')\nmap_prompts(['\\ud83d', 'b'], '{{ text }}')")
+    assert run.ok, run.error
+    tracing_kernel.run(FLUSH)
+    assert [len(traces.named(name)) for name in ("wbchat", "wbmap", "model_call")] == [1, 1, 3]
+    assert traces.named("wbchat")[0]["inputs"]["prompt"] == "\ufffd"
+
+
 def test_weave_uses_the_key_that_the_package_finds(
     start_kernel: Callable[..., Kernel],
     service: Service,
@@ -243,6 +252,36 @@ def test_a_weave_project_of_the_user_is_not_changed(tracing_kernel: Kernel, trac
     assert tracing_kernel.run("%wbconfig --trace team/own").ok
     tracing_kernel.run("%wbconfig --trace off")
     assert tracing_kernel.value("weave.get_client() is mine")
+
+
+@pytest.mark.parametrize(
+    ("code", "off"),
+    [
+        ("import os; os.environ['WEAVE_DISABLED'] = 'true'", "WEAVE_DISABLED"),
+        ("import os; os.environ['WEAVE_DISABLED'] = '1'\nimport weave; weave.init('team/lesson')", "WEAVE_DISABLED"),
+        ("import weave; weave.init('team/lesson', settings={'disabled': True})", "by weave.init"),
+    ],
+)
+def test_a_weave_that_is_switched_off_traces_nothing_and_is_no_error(
+    tracing_kernel: Kernel, traces: TraceServer, code: str, off: str
+) -> None:
+    assert tracing_kernel.run(f"{code}\nfrom wandb_inference_magic import chat, evaluate").ok
+    assert "Tracing" not in tracing_kernel.run("%wbchat hi").text
+    said = tracing_kernel.run(TRACE)
+    assert said.ok, said.error
+    assert f"Weave is switched off ({off}): nothing is traced" in said.text
+    chats = [tracing_kernel.run(cell) for cell in ("%wbchat hi", "chat('x')")]
+    assert all(chat.ok and "Tracing" not in chat.text and "trace:" not in chat.text for chat in chats)
+    rows = "[{'q': 'a', 'y': 'a'}]"
+    failed = tracing_kernel.run(f"evaluate({rows}, '{{{{ q }}}}', truth='y').to_weave('team/lesson')").error
+    assert f"Weave is switched off ({off}): nothing is published." in failed
+    assert traces.received == []
+    # The remedy that it names.
+    tracing_kernel.run("%env WEAVE_DISABLED=false")
+    run = tracing_kernel.run("%wbchat hi")
+    assert (len(run.outputs), "[trace]" in run.outputs[-1]["data"]["text/markdown"]) == (1, True), run.outputs
+    tracing_kernel.run(FLUSH)
+    assert len(traces.named("wbchat")) == 1
 
 
 def test_weave_prints_again_after_tracing_is_switched_off(tracing_kernel: Kernel, traces: TraceServer) -> None:

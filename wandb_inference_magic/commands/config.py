@@ -17,7 +17,7 @@ from ..errors import MB, InferenceError, Interrupted, quoted
 from ..frontend import Spinner, describe_wait
 from ..rendering import table_bundle
 from ..replies import Listener
-from ..session import Command, has_no_list
+from ..session import Command, has_no_list, weave_off
 from ..text import counted, duration, redacted
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def settings_table(session: Session, only: Collection[str] = (), *, below: str =
     settings, endpoint = command.settings, command.endpoint
     rows = [
         ("endpoint", _describe_endpoint(endpoint), _endpoint_source(command)),
-        ("key", "found, not shown" if endpoint.key else "none", _key_source(session, endpoint)),
+        ("key", "found, not shown" if endpoint.key else "none", "; ".join(session.keys.origins(endpoint))),
     ]
     for name in SETTING_NAMES[1:]:
         value, source = getattr(settings, name), settings.sources[name]
@@ -185,6 +185,8 @@ def settings_table(session: Session, only: Collection[str] = (), *, below: str =
             value = str(command.cassette)
         if name == "project" and not value:
             source = ignored_project(os.environ) or source
+        if name == "trace" and value and (off := weave_off()):
+            source = f"{source}; {off}: nothing is traced"
         rows.append((name, _format_value(value), source))
     if only:
         return table_bundle(SETTING_HEADINGS, [row for row in rows if row[0] in only], below=below)
@@ -196,15 +198,6 @@ def settings_table(session: Session, only: Collection[str] = (), *, below: str =
         folded=folded,
         summary=f"{len(folded)} settings at their default",
     )
-
-
-def _key_source(session: Session, endpoint: Endpoint) -> str:
-    source = [endpoint.key.source] if endpoint.key else []
-    # Without a key of W&B, the practice model answers: a key may be in a file that cannot be read.
-    not_read = session.keys.search(WANDB_URL).texts("not read") if endpoint.is_local else ()
-    is_without = endpoint.is_local or (endpoint.is_wandb and endpoint.key is None)
-    of_others = session.keys.of_another_server() if is_without else ()
-    return "; ".join((*source, *session.keys.ignored(endpoint.url), *not_read, *of_others))
 
 
 def _describe_endpoint(endpoint: Endpoint) -> str:
@@ -280,7 +273,7 @@ class _Checking(Listener):
 
 
 def _describe_key(command: Command) -> str:
-    source = _key_source(command.session, command.endpoint)
+    source = "; ".join(command.session.keys.origins(command.endpoint))
     return f"{source}, kept for this session" if source == TYPED else source or "none is needed or none is set"
 
 

@@ -6,7 +6,9 @@ The places of keys, and the host that a key belongs to, are those of wandb as of
 from __future__ import annotations
 
 import os
+import re
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +27,9 @@ OWN_VARIABLE, *WANDB_VARIABLES = KEY_VARIABLES
 MAX_FILE_BYTES: Final = 1_000_000
 # wandb 0.31 and newer write the second host to netrc, older versions the first.
 WANDB_HOSTS: Final = ("api.wandb.ai", "api.forge.coreweave.com")
+_NETRC_FIELDS: Final = ("machine", "login", "user", "account", "password", "macdef")
+# In quotes, or not. A backslash is before a character that would end it.
+_NETRC_WORD: Final = re.compile(r'"((?:\\.|[^"\\])*)"|((?:\\.|[^ \t\\])+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,8 @@ class KeySource:
     part: str = ""
 
 
-# A key that is unusable, a file or store that cannot be read, keys of another W&B server, anything else.
-Kind = Literal["ignored", "not read", "of another server", "other"]
+# A key that is unusable, a file or store that cannot be read, keys of another W&B server or its file, no key at all.
+Kind = Literal["ignored", "not read", "of another server", "other", "empty"]
 
 
 class Note(NamedTuple):
@@ -59,6 +64,11 @@ class KeySearch(NamedTuple):
     def texts(self, kind: Kind) -> tuple[str, ...]:
         """Return the texts of the notes of one kind."""
         return tuple(note.text for note in self.notes if note.kind == kind)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the places that are not empty have no usable key."""
+        return tuple(note.text for note in self.notes if note.kind != "empty")
 
     @property
     def variable_to_set(self) -> str:
@@ -160,17 +170,30 @@ def _search(sources: Iterable[KeySource]) -> KeySearch:
         except (FileNotFoundError, NotADirectoryError):
             value = ""
         except Exception as error:  # noqa: BLE001 - a source that cannot be read is reported and skipped
-            # Only the type: the message of a parser may quote the line with the key.
             if not isinstance(error, _UnusableError):
-                error = _UnusableError("not read", f"could not be read ({type(error).__name__})")
+                error = _not_read(error)
             notes[Note(error.kind, f"{source.name} {error}")] = None
             continue
         if value:
             return KeySearch(Key(value, f"{source.name}{source.part}"), tuple(notes))
         empty[source.name] = None
     if empty:
-        notes[Note("other", f"nothing in {', '.join(empty)}")] = None
+        notes[Note("empty", f"nothing in {', '.join(empty)}")] = None
     return KeySearch(None, tuple(notes))
+
+
+def _not_read(error: Exception) -> _UnusableError:
+    """Return the error for a place that cannot be read: with the line that a parser does not understand, else the type.
+
+    The parser's message is not in it: it may quote the line with the key.
+    """
+    lines = getattr(error, "errors", None)
+    line = getattr(error, "lineno", lines[0][0] if isinstance(lines, list) and lines else None)
+    return _line_not_read(line) if line else _UnusableError("not read", f"could not be read ({type(error).__name__})")
+
+
+def _line_not_read(line: int) -> _UnusableError:
+    return _UnusableError("not read", f"could not be read (line {line} is not understood: correct it)")
 
 
 def _key_sources(
@@ -249,14 +272,48 @@ def shown_path(path: Path, home: Path) -> str:
     return str(path) if path.is_absolute() else f"./{path.as_posix()}"
 
 
-def _from_netrc(path: Path, machine: str) -> str | None:
-    import netrc
+def _text_in(path: Path) -> str:
+    """Return the text of a small file. Notepad and PowerShell write a byte order mark, the latter also UTF-16."""
+    data = read_file(path, MAX_FILE_BYTES)
+    encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
+    # A comment may be in another encoding. A key with a replaced character is refused.
+    return data.decode(encoding, "replace")
 
-    # Check the file first: `netrc.netrc` would block on a pipe, and read an endless file without limit.
-    read_file(path, MAX_FILE_BYTES)
-    hosts = netrc.netrc(str(path)).hosts
-    # Not `authenticators`, which falls back to the `default` entry, a key for some other host.
-    return hosts[machine][2] if machine in hosts else None
+
+def _from_netrc(path: Path, machine: str) -> str:
+    """Return the password of a machine in a netrc file, or an empty string. Other entries may have words of their own.
+
+    Not by Python's module, which refuses the whole file for such a word: Heroku's `method`, GitHub's `protocol`.
+    """
+    host: str | None = None
+    found = word_before = ""
+    bad_line, line_before, in_macro = 0, 0, False
+    for number, line in enumerate(re.split(r"\r\n?|\n", _text_in(path)), 1):
+        in_macro = in_macro and bool(line.strip())
+        for quoted, plain in () if in_macro else re.findall(_NETRC_WORD, line):
+            word = re.sub(r"\\(.)", r"\1", quoted or plain)
+            if word_before == "machine" and word in _NETRC_FIELDS:
+                # wandb has written entries without the name of the machine.
+                word_before, host, bad_line = "", None, bad_line or line_before
+            if word_before == "macdef":
+                in_macro, word_before = True, ""
+                break
+            if word_before:
+                host = word if word_before == "machine" else host
+                found = word if word_before == "password" and host == machine else found
+                word_before = ""
+            elif word.startswith("#"):
+                break
+            elif word in _NETRC_FIELDS:
+                word_before, line_before = word, number
+            elif word == "default":
+                # A key for some other host.
+                host = word
+            elif host in (None, machine, *WANDB_HOSTS):
+                bad_line = bad_line or number
+    if bad_line and not found:
+        raise _line_not_read(bad_line)
+    return found
 
 
 def settings_files(environ: Mapping[str, str], home: Path) -> tuple[Path, Path]:
@@ -277,7 +334,7 @@ def read_settings(path: Path) -> Mapping[str, str]:
     import configparser
 
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(read_file(path, MAX_FILE_BYTES).decode("utf-8-sig"))
+    parser.read_string(_text_in(path))
     return parser["default"] if parser.has_section("default") else {}
 
 

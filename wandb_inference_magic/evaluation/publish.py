@@ -111,7 +111,7 @@ class Publication:
             model=self._as_json(model, _text),
             dataset=dataset,
             # The same for all candidates: a leaderboard joins those with the same dataset and attributes.
-            eval_attributes={"truth": self.truth, "scorer": self.scorer.name},
+            eval_attributes=self.tracer.redacted({"truth": self.truth, "scorer": self.scorer.name}),
             scorers=["right", self.scorer.name] if self.scorer.has_scores else ["right"],
         )
         try:

@@ -86,17 +86,22 @@ class Keys:
         """Return the key for the W&B server that stores traces."""
         return resolve_server_key(os.environ, self._typed.get(origin_of(WANDB_URL)), cached=self._from_stores).key
 
-    def of_another_server(self) -> tuple[str, ...]:
-        """Return why the keys of another W&B server are not used for W&B's endpoint, if there is one."""
-        # Without that variable there is none, and no secret store is asked.
-        return self.search(WANDB_URL).texts("of another server") if os.environ.get("WANDB_BASE_URL") else ()
-
     def ignored(self, url: str) -> tuple[str, ...]:
-        """Return the places with an unusable key, and why: `WANDB_API_KEY is ignored: it holds a space`.
+        """Return the places with an unusable key, and why: `WANDB_API_KEY is ignored: it holds a space`."""
+        return self._searched(url).texts("ignored")
 
-        No secret store is queried: it may ask the user.
-        """
-        return resolve_key(os.environ, for_wandb=is_wandb(url), secrets=()).texts("ignored")
+    def origins(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """Return where an endpoint's key is from, and which keys are ignored. Without a key: why none was found."""
+        source = () if endpoint.key is None else (endpoint.key.source,)
+        if source and not endpoint.is_local:
+            return (*source, *self.ignored(endpoint.url))
+        # The practice model answers where there is no key of W&B.
+        return (*source, *self._searched(WANDB_URL if endpoint.is_local else endpoint.url).reasons)
+
+    def _searched(self, url: str) -> KeySearch:
+        """Return what the command's search for an endpoint's key found. If it made none, no secret store is queried."""
+        for_wandb = is_wandb(url)
+        return self._found.get(for_wandb) or resolve_key(os.environ, for_wandb=for_wandb, secrets=())
 
     def set(self, url: str, key: Key) -> Key:
         """Use a key for an endpoint in this session.

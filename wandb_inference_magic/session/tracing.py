@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 from ..concurrency import notify_after_fork
 from ..config import resolve_server_key
 from ..errors import InferenceError, describe_exception, quoted
-from ..imports import import_quietly, no_warnings
-from ..text import library_message, redacted_value
+from ..imports import import_quietly, loaded, no_warnings
+from ..text import library_message, redacted_value, with_texts, without_surrogates
 
 if TYPE_CHECKING:
     from ..config import Key
@@ -84,6 +84,7 @@ class TracerSlot:
         """Return the tracer for a project. If it is empty, return one for the client that the user made, or None."""
         if self._is_in_fork:
             return None
+        project = "" if weave_off() else project
         if not project and self._is_publishing:
             # The client that is there is that of a publication, not the user's.
             return None
@@ -151,8 +152,7 @@ class Tracer:
 
     def __post_init__(self) -> None:
         self._client = self.user_client
-        self._has_failed = False
-        self._has_reported = False
+        self._has_failed = self._has_reported = False
         self._handler = _WarningHandler()
         # What is to be undone in the end.
         self._opened = ExitStack()
@@ -167,12 +167,14 @@ class Tracer:
         Raises
         ------
         InferenceError
-            When Weave is not installed or cannot be imported, there is no key, W&B does not answer or denies access,
-            or the user traces in another project already.
+            When Weave cannot be used, there is no key, W&B does not answer or denies access, or the user traces in
+            another project already.
         """
         if self._client is not None:
             return
         nothing_done = f"nothing is {self.done}"
+        if off := weave_off():
+            raise InferenceError(f"{off}: {nothing_done}.", remedy="To switch it on: %env WEAVE_DISABLED=false")
         if find_spec("weave") is None:
             raise InferenceError(
                 f"Weave is not installed: {nothing_done}.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
@@ -180,7 +182,7 @@ class Tracer:
         if self.key is None:
             raise InferenceError(
                 f"There is no key for W&B: {nothing_done}.",
-                why="; ".join(resolve_server_key(os.environ, secrets=()).texts("ignored")),
+                why="; ".join(resolve_server_key(os.environ, secrets=()).reasons),
                 remedy="Set one with %wbconfig --key while the endpoint is W&B's, or in WANDB_API_KEY.",
                 cause="key",
             )
@@ -197,7 +199,7 @@ class Tracer:
             ) from None
 
     def _connect(self, weave: Any, key: str) -> Any:
-        user_client = weave.get_client()
+        user_client = _users_client()
         if user_client is not None:
             if f"{user_client.entity}/{user_client.project}" == self.project:
                 return user_client
@@ -205,16 +207,15 @@ class Tracer:
                 f"Weave is tracing in {user_client.entity}/{user_client.project} already.",
                 remedy="End that first: weave.finish().",
             )
+        if (unable := weave.get_client()) is not None:
+            _finish(unable)
         logger = logging.getLogger("weave")
         self._opened.callback(logger.setLevel, logger.level)
         self._opened.callback(logger.removeHandler, self._handler)
         logger.addHandler(self._handler)
         # With `settings` alone, Weave would still print messages while it connects.
         # It imports its integrations, some of which warn on some versions of Python.
-        with (
-            no_warnings(),
-            _environment(WANDB_API_KEY=key, WANDB_IDENTITY_TOKEN_FILE=None, WEAVE_LOG_LEVEL="WARNING"),
-        ):
+        with no_warnings(), _environment(WANDB_API_KEY=key, WANDB_IDENTITY_TOKEN_FILE=None, WEAVE_LOG_LEVEL="WARNING"):
             client = weave.init(
                 self.project,
                 # Its cache would keep prompts and rows in a folder for temporary files that all users share.
@@ -237,8 +238,9 @@ class Tracer:
         return client
 
     def redacted(self, value: Any) -> Any:
-        """Return a value without secrets, in case a prompt or a reply contains one."""
-        return redacted_value(value, self.secrets())
+        """Return a value without secrets, in case a prompt or a reply contains one, and with whole characters only."""
+        # Weave loses a whole batch of calls if a text has half of a character.
+        return redacted_value(with_texts(value, without_surrogates), self.secrets())
 
     @property
     def is_to_start(self) -> bool:
@@ -257,7 +259,7 @@ class Tracer:
     def op(self, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any]) -> Iterator[tuple[Trace, Any]]:
         """Trace the `with` block as a call. Give its trace, and Weave's own call object or None."""
         trace = Trace(take_notices=self._take_notices)
-        both = {**_users_attributes(), "wandb_inference": dict(attributes)}
+        both = {**_users_attributes(), "wandb_inference": self.redacted(dict(attributes))}
         outer = IN_OP.set(True)
         try:
             with self._call(name, inputs, trace, attributes=both) as call:
@@ -300,7 +302,8 @@ class Tracer:
             if call is not None:
                 with self._reported():
                     call.summary = {**(call.summary or {}), "wandb_inference": trace.summary}
-                    shown = None if error is None else _renamed(error, self.redacted(str(error)))
+                    # Of a type with the same name, because the message is another one.
+                    shown = error and type(type(error).__name__, (Exception,), {})(self.redacted(str(error)))
                     self._client.finish_call(call, output=self.redacted(trace.output), exception=shown)
 
     @contextmanager
@@ -341,8 +344,7 @@ class Tracer:
 
 def _finish(client: Any) -> None:
     """End a client of ours."""
-    import weave
-
+    weave = sys.modules["weave"]
     # `weave.finish` calls it in a way that would draw a progress bar in the cell.
     client.finish = partial(client.finish, use_progress_bar=False)
     # If the user has started another Weave client meanwhile, only ours is ended.
@@ -357,7 +359,6 @@ def _run_for_a_time(send: Callable[[], object]) -> bool:
     return not sending.is_alive()
 
 
-# The token counts that Weave sums.
 _COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
@@ -379,14 +380,24 @@ def _described(reply: Reply) -> dict[str, Any]:
 
 def _users_client() -> Any:
     """Return the client that the user has made with `weave.init`, or None. Weave is not imported for that."""
-    get_client = getattr(sys.modules.get("weave"), "get_client", None)
-    return None if get_client is None else get_client()
+    get_client = loaded("weave.get_client")
+    client = None if get_client is None or weave_off() else get_client()
+    # One that was made while Weave was switched off can send nothing.
+    return None if client is None or client.project == "DISABLED" else client
+
+
+def weave_off() -> str:
+    """Say that the user has switched Weave off, or return an empty string. Weave is not imported for that."""
+    # As Weave does: the variable counts if it is set, else the setting.
+    variable = os.environ.get("WEAVE_DISABLED", "")
+    is_disabled = loaded("weave.trace.settings.should_disable_weave")
+    is_off = is_disabled() if is_disabled else variable.lower() in ("1", "on", "true", "yes")
+    return f"Weave is switched off ({'WEAVE_DISABLED' if variable else 'by weave.init'})" if is_off else ""
 
 
 def _users_attributes() -> dict[str, Any]:
     """Return the attributes that the user's code has set with `weave.attributes`, at this place in it."""
-    context = sys.modules.get("weave.trace.context.call_context")
-    attributes = getattr(context, "call_attributes", None)
+    attributes = loaded("weave.trace.context.call_context.call_attributes")
     return {} if attributes is None else dict(attributes.get())
 
 
@@ -404,12 +415,6 @@ def _weave(nothing_done: str) -> Any:
             remedy=f"Update it and its dependencies: {INSTALL_COMMAND} --upgrade, then restart the kernel.",
             cause="missing",
         ) from None
-
-
-def _renamed(error: BaseException, message: str) -> Exception:
-    """Return an error whose type has the same name, with this message."""
-    named: type[Exception] = type(type(error).__name__, (Exception,), {})
-    return named(message)
 
 
 class _WarningHandler(logging.Handler):
@@ -440,8 +445,6 @@ def _environment(**variables: str | None) -> Iterator[None]:
 
 
 def _set(variables: Mapping[str, str | None]) -> None:
-    for name, value in variables.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    for name in variables:
+        os.environ.pop(name, None)
+    os.environ.update({name: value for name, value in variables.items() if value is not None})
