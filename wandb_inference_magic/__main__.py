@@ -40,12 +40,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         print("To chat, start `ipython`, and there: %load_ext wandb_inference_magic")
         sys.exit(0 if arguments[0] in ("-h", "--help") else 2)
     session = Session(WandbInference())
-    try:
-        for name, found in findings(session):
-            print(f"{name:<18} {found}", flush=True)
-    except BrokenPipeError:
-        # The reader has enough, as `head` has. Python would report it once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for name, found in findings(session):
+        print(f"{name:<18} {found}")
     session.close()
 
 

@@ -30,7 +30,7 @@ from wandb_inference_magic.session import current_session
 FOLDER = Path(__file__).parent / "conformance"
 TABLE = Path(__file__).parent / "CONFORMANCE.md"
 # A cassette also keeps a refusal of the request itself, which would be returned again.
-RECORDED_ERRORS = (400, 404, 413, 422)
+RECORDED_ERRORS = (400, 404, 413, 415, 422, 424, 429, 500, 501)
 FEWEST = 120
 
 
@@ -190,6 +190,7 @@ def is_recorded(form: Form) -> bool:
         False,
     )
     is_json = form.body[:1] in (b"{", b"[")
+    is_of_request &= error["cause"] == "model" or not error.get("affects_all")
     return form.status in RECORDED_ERRORS and is_json and is_of_request and error.get("recorded", True)
 
 

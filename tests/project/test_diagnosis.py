@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from python_processes import run_diagnosis, run_python
+from python_processes import run_diagnosis
 from service import Wandb, refused
 
 from wandb_inference_magic import __version__
@@ -36,16 +36,6 @@ def test_the_diagnosis_shows_versions_and_the_source_of_the_key(
 def test_the_diagnosis_says_why_there_is_no_key(environment: dict[str, str], tmp_path: Path) -> None:
     (Path(environment["HOME"]) / ".netrc").write_text("machin api.wandb.ai\n")
     assert diagnosis(environment, tmp_path)["key"].startswith("~/.netrc could not be read (line 1 is not understood")
-
-
-def test_a_reader_that_stops_early_is_no_error(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
-    """As in `python -m wandb_inference_magic | head -1`."""
-    code = (
-        "import os, runpy\nread, write = os.pipe()\nos.close(read)\nos.dup2(write, 1)\n"
-        "runpy.run_module('wandb_inference_magic', run_name='__main__')"
-    )
-    done = run_python("-c", code, environment=environment | wandb.environment, folder=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_diagnosis_takes_no_arguments(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:

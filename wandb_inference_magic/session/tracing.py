@@ -344,7 +344,8 @@ class Tracer:
 
 def _finish(client: Any) -> None:
     """End a client of ours."""
-    weave = sys.modules["weave"]
+    import weave
+
     # `weave.finish` calls it in a way that would draw a progress bar in the cell.
     client.finish = partial(client.finish, use_progress_bar=False)
     # If the user has started another Weave client meanwhile, only ours is ended.
