@@ -343,10 +343,9 @@ class Tracer:
 
 
 def _finish(client: Any) -> None:
-    """End a client of ours."""
+    """End a client of ours. `weave.finish` would draw a progress bar in the cell."""
     import weave
 
-    # `weave.finish` calls it in a way that would draw a progress bar in the cell.
     client.finish = partial(client.finish, use_progress_bar=False)
     # If the user has started another Weave client meanwhile, only ours is ended.
     _run_for_a_time(weave.finish if weave.get_client() is client else client.finish)
