@@ -18,15 +18,7 @@ from ..config import absolute, replace_file
 from ..errors import InferenceError, did_you_mean, shortened
 from ..messages import ADDED_JSON_MODE, CURRENT_CALL, without_json_mode
 from ..text import counted, redacted_value
-from .file import (
-    HEADER,
-    VERSION,
-    Recorded,
-    line_of,
-    read_cassette,
-    unusable,
-    without_secrets,
-)
+from .file import HEADER, VERSION, Recorded, line_of, read_cassette, unusable, without_secrets
 from .matching import MAX_SHOWN, differences, key_in_any_form, key_of, may_follow, without_call_ids
 from .upgrade import rewrite
 

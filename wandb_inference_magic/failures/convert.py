@@ -109,7 +109,7 @@ def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceErr
     if sentence := describe_proxy(context.endpoint, status):
         error.why, error.remedy = f"{error.why}{sentence}".strip(), f"{error.remedy} {NO_PROXY_REMEDY}"
     if any(getattr(one, "replayed", False) for one in failure.response.extensions.values()):
-        # Not a part of its text, which stands in the rows of a map: they are those of the recording.
+        # A note, not a part of its text: in the rows of a map, that is the text of the recording.
         vars(error)["__notes__"] = [REPLAYED]
     if headers.get("x-should-retry") == "false":
         # The SDK obeys it as well.
