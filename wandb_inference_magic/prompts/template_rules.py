@@ -51,7 +51,6 @@ _SKIPPING: Final = ("max", "min", "sum")
 _ABSENT: Final = ("dictsort", "filesizeformat", "pprint", "random", "xmlattr")
 # They give NaN: the number is not known, and neither is what is calculated from it.
 _NUMBERS: Final = ("abs", "count", "float", "int", "length", "round", "wordcount")
-_WITH_DEFAULT: Final = ("float", "int")
 # The types of what a row may lack. `df.head()` with None in `df` is a mistake.
 _OF_ROWS: Final = (str, list, dict, datetime, timedelta, float)
 # What Python's own functions give of nothing, and those to which it has no items.
@@ -78,7 +77,7 @@ def filters_for_missing(filters: Mapping[str, Filter]) -> dict[str, Filter]:
     """Return those filters of Jinja2 that need a rule for a missing value, with that rule."""
     texts = {name: _of_changed(filters[name], text_or_empty) for name in _TEXTS}
     lists = {name: _of_changed(filters[name], ordered_items) for name in _LISTS}
-    numbers = {name: _number_or_missing(filters[name], has_default=name in _WITH_DEFAULT) for name in _NUMBERS}
+    numbers = {name: _of_changed(_absent_of(filters[name], nan), value_or_none) for name in _NUMBERS}
     absent = {name: _absent_of(filters[name]) for name in _ABSENT}
     skipping = {name: _absent_of(_with_missing_apart(filters[name])) for name in _SKIPPING}
     sorting = {name: _with_missing_apart(filters[name], last) for name, last in _SORTING.items()}
@@ -339,8 +338,6 @@ def _with_missing_apart(run: Filter, last: Callable[[list[Any]], list[Any]] | No
 
     @wraps(run)
     def run_apart(*values: Any, **options: Any) -> Any:
-        if is_missing(values[place]):
-            return []
         has_none = _missing_test(parameters.bind(*values, **options).arguments)
         items = list(ordered_items(values[place]))
         present = [one for one in items if not has_none(one)]
@@ -362,21 +359,14 @@ def _missing_test(options: Mapping[str, Any]) -> Callable[[Any], bool]:
     return lambda item: any(is_missing(get(item)) for get in getters)
 
 
-def _absent_of(run: Filter) -> Filter:
+def _absent_of(run: Filter, absent: Any = None) -> Filter:
+    """Return a filter that gives `absent` for a missing value, or the argument `default` that some filters have."""
     place = _place(run)
 
     @wraps(run)
-    def run_or_nothing(*values: Any, **options: Any) -> Any:
-        return None if is_missing(values[place]) else run(*values, **options)
+    def run_or_absent(*values: Any, **options: Any) -> Any:
+        if is_missing(values[place]):
+            return signature(run).bind(*values, **options).arguments.get("default", absent)
+        return run(*values, **options)
 
-    return run_or_nothing
-
-
-def _number_or_missing(run: Filter, *, has_default: bool) -> Filter:
-    @wraps(run)
-    def number(value: Any, *values: Any, **options: Any) -> Any:
-        if (found := value_or_none(value)) is not None:
-            return run(found, *values, **options)
-        return options.get("default", values[0] if values else nan) if has_default else nan
-
-    return number
+    return run_or_absent
