@@ -11,7 +11,7 @@ import sys
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from inspect import iscoroutine, iscoroutinefunction
+from inspect import iscoroutine
 from math import isfinite
 from typing import Any, Final, NoReturn
 
@@ -194,7 +194,7 @@ def call_shown_by(value: object, name: str) -> Any:
     """
     with quiet("matplotlib", "PIL"):
         describe = getattr(type(value), name, None)
-        shown = describe(value) if callable(describe) and not iscoroutinefunction(describe) else None
+        shown = describe(value) if callable(describe) else None
     if iscoroutine(shown):
         shown.close()
         return None
