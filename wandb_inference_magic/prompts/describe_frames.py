@@ -149,7 +149,7 @@ def _narwhals(value: Any, *, pass_through: bool = False) -> Any:
     import narwhals as nw
 
     try:
-        return nw.from_native(as_known_frame(value), pass_through=pass_through, allow_series=True)
+        return nw.from_native(value, pass_through=pass_through, allow_series=True)
     except nw.exceptions.DuplicateError as error:
         raise InferenceError(
             "A frame has two columns with the same name.",

@@ -43,9 +43,6 @@ _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _DECLARED: Final = re.compile(rb"""(?:encoding|charset|coding)\s*[=:]\s*["']?([\w.-]{2,30})""")
 # The escapes by which a text in 7 bits, as in Japanese mail, changes to another script. It would be valid UTF-8.
 _TO_SCRIPT: Final = re.compile(rb"\x1b\$(?:[@AB]|\([CD])")
-# The names of cells, in a terminal and in a kernel.
-# The folders of installed packages in the line of a frame.
-
 _PDF: Final = "a PDF document"
 _ZIP: Final = "a ZIP archive"
 _UNPACK: Final = "Unpack it, and put the path of a file from it into the prompt."

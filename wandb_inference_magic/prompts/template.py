@@ -116,7 +116,6 @@ class Template:
         self._images: list[Image] = []
         self._cuts = 0
         self._environment = _environment(self._piece)
-        self._undefined = self._environment.undefined
         self._text = _PIECE.sub(lambda piece: _AS_TEXT.format(piece[0]) if piece["text"] else piece[0], text)
         self._remedy = AS_IT_STANDS if what.startswith(THE_PROMPT) else IN_A_LINE
         self._compiled = _evaluated(self._compile, {}, what, self._remedy, has_row=has_row)
@@ -198,7 +197,7 @@ class Template:
 
     def _piece(self, value: Any) -> Any:
         """Return a rendered value as text."""
-        if isinstance(value, self._undefined):
+        if isinstance(value, self._environment.undefined):
             return str(value)
         if isinstance(value, MarkedText):
             # A block that was kept for later.
