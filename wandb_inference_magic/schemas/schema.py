@@ -34,11 +34,10 @@ MAX_VALUES: Final = 100
 _HOLDERS: Final = ("arguments", "parameters", "function", "properties")
 # Strict schemas cannot contain defaults or discriminators. Titles only repeat the names.
 DROPPED: Final = ("default", "discriminator", "title")
-_BUILTINS: Final = (bool, dict, float, int, list, set, str, tuple)
 # The names that an annotation can use without the notebook.
 _KNOWN: Final[dict[str, Any]] = {
     **{name: getattr(typing, name) for name in ("Any", "Dict", "List", "Literal", "Optional", "Union")},
-    **{kind.__name__: kind for kind in _BUILTINS},
+    **{kind.__name__: kind for kind in (bool, dict, float, int, list, set, str, tuple)},
 }
 _ANNOTATION: Final = (
     ast.Expression, ast.Name, ast.Load, ast.Attribute, ast.Subscript, ast.Tuple, ast.Constant, ast.BinOp, ast.BitOr

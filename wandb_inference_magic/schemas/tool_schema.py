@@ -99,8 +99,12 @@ def _no_tool(who: str, why: str, remedy: str, *, parameter: str = "") -> Inferen
 
 def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Parameter]:
     """Return the parameters that the model may set: those with a name that the user has not bound."""
+    bound: Mapping[str, Any] = {}
+    if isinstance(function, functools.partial):
+        # Python allows other values for bound keywords. What `functools.update_wrapper` has noted has those bound too.
+        bound, function = function.keywords, functools.partial(function.func, *function.args, **function.keywords)
     try:
-        parameters = inspect.signature(_without_wrapped(function)).parameters.values()
+        parameters = inspect.signature(function).parameters.values()
     except (ValueError, TypeError, NameError) as error:
         raise _no_tool(
             name,
@@ -117,25 +121,13 @@ def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Paramet
                 "Write a function with named parameters (a decorator needs functools.wraps).",
                 parameter=f"*{parameter.name}",
             )
-    return [one for one in parameters if one.kind is not one.VAR_KEYWORD and one.name not in _bound(function)]
-
-
-def _without_wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a partial without the function that `functools.update_wrapper` has noted: it has the bound ones too."""
-    if not isinstance(function, functools.partial):
-        return function
-    return functools.partial(function.func, *function.args, **function.keywords)
+    return [one for one in parameters if one.kind is not one.VAR_KEYWORD and one.name not in bound]
 
 
 def _is_unbound(function: object) -> bool:
     """Return whether a function is a method that was taken from its class."""
     within = getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
     return inspect.isfunction(function) and "." in within
-
-
-def _bound(function: object) -> dict[str, Any]:
-    """Return the keyword arguments that the user has bound. The model cannot set them, although Python allows it."""
-    return function.keywords if isinstance(function, functools.partial) else {}
 
 
 def _without_field(parameter: inspect.Parameter) -> inspect.Parameter:
@@ -221,9 +213,8 @@ def _schema(
             entry.pop("default", None)
             entry.update(_default_in_schema(parameter.default))
         noted = " ".join(one for one in getattr(parameter.annotation, "__metadata__", ()) if isinstance(one, str))
-        description = described.get(parameter.name) or noted
-        description = description or ("Any JSON value." if parameter.annotation is Any else "")
-        # The docstring goes before a text in `Annotated`, and a `Field` before both.
+        # The generator has set the text in `Annotated`. The docstring goes before it, and a `Field` before both.
+        description = described.get(parameter.name) or ("Any JSON value." if parameter.annotation is Any else "")
         if description and entry.get("description", noted) == noted:
             entry["description"] = description
     return schema

@@ -98,8 +98,9 @@ class Toolbox:
         text, notices, ok = self._answer(call, name)
         seconds = perf_counter() - started
         if len(text) > MAX_RESULT_CHARS:
-            notices.append(f"{_WHOSE.format(name)} was cut: the model got {_cut_to(text)}.")
-            text = f"{text[:MAX_RESULT_CHARS]}\n… (cut: {_cut_to(text)})"
+            kept = f"the first {MAX_RESULT_CHARS:,} of {len(text):,} characters"
+            notices.append(f"{_WHOSE.format(name)} was cut: the model got {kept}.")
+            text = f"{text[:MAX_RESULT_CHARS]}\n… (cut: {kept})"
         # A lone surrogate cannot be sent.
         return ToolStep(call, without_surrogates(text), ok, seconds, notices=tuple(notices))
 
@@ -285,7 +286,3 @@ def _is_users(filename: str) -> bool:
         return False
     path = Path(filename).resolve()
     return not any(path.is_relative_to(folder) for folder in _folders_of_others())
-
-
-def _cut_to(text: str) -> str:
-    return f"the first {MAX_RESULT_CHARS:,} of {len(text):,} characters"
