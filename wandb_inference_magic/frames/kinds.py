@@ -137,7 +137,7 @@ def kind_of_schema(schema: Any, root: Any = None, within: tuple[str, ...] = ()) 
     return reduce(widened, allowed, _ANY)
 
 
-def choices_of(schema: Any, root: Any = None, within: tuple[str, ...] = ()) -> list[Any] | None:
+def choices_of(schema: Any, root: Any, within: tuple[str, ...] = ()) -> list[Any] | None:
     """Return the values other than null that a JSON schema allows, if it lists them; else None.
 
     Parameters
@@ -145,7 +145,6 @@ def choices_of(schema: Any, root: Any = None, within: tuple[str, ...] = ()) -> l
     schema, root, within
         See `kind_of_schema`.
     """
-    root = schema if root is None else root
     if not isinstance(schema, Mapping):
         return None
     reference = schema.get("$ref")

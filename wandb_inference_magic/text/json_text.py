@@ -18,11 +18,6 @@ MANY_VALUES: Final = 4_000_000
 MAX_INTEGER_DIGITS: Final = 1000
 # Some servers do not escape a tab or a line end in a string.
 _LENIENT: Final = json.JSONDecoder(strict=False)
-# The methods that write a value as JSON has it.
-_WRITTEN_BY: Final[Mapping[str, dict[str, Any]]] = {
-    "isoformat": {},
-    "model_dump": {"mode": "json", "by_alias": True},
-}
 _BRACKET: Final = re.compile(r"[\[{]")
 # The escapes of JSON, and any other backslash. A backspace or form feed before a letter is never meant, nor is a tab or
 # line end before the rest of a command of LaTeX.
@@ -77,9 +72,10 @@ def as_json(value: Any) -> Any:
     if not isinstance(value, type):
         if hasattr(value, "tolist"):
             return python_values(value)
-        for name, options in _WRITTEN_BY.items():
-            if hasattr(value, name):
-                return getattr(value, name)(**options)
+        if hasattr(value, "isoformat"):
+            return value.isoformat()
+        if hasattr(value, "model_dump"):
+            return value.model_dump(mode="json", by_alias=True)
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
