@@ -206,7 +206,7 @@ class _Recording(PassedBody):
         # The body of the response is not known yet.
         super().__init__(None)
         self._requested = requested
-        self._origin_and_path = place
+        self._place = place
         self._add = add
         self._timing = Timing(replayed=False)
         self._started = perf_counter()
@@ -283,6 +283,6 @@ class _Recording(PassedBody):
                     events=events,
                     status=status,
                     request_id=header_text(self._response.headers.get("x-request-id")),
-                    place=self._origin_and_path,
+                    place=self._place,
                 )
             )
