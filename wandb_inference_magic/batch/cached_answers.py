@@ -129,9 +129,8 @@ class CachedAnswers:
         elif kept is Kept.UNREPAIRED and row.asked is Asked.REPAIR:
             self.keep_unrepaired(row)
         elif kept is not None and row.key and not ends_run:
-            reply = row.reply()
             # The text may fit once the schema is corrected.
-            text = row.kept_text if ended is Ended.EMPTY else reply.text or reply.reasoning or row.kept_text
+            text = row.kept_text if ended is Ended.EMPTY else row.failed_text
             # A refusal of all prompts may be that of an account. An empty reply says little about the prompt.
             is_refusal_of_row = error.depends_on_prompt and not error.is_of_prompt
             is_unsure = kept is Kept.EMPTY or (ended is Ended.REFUSED and not is_refusal_of_row)

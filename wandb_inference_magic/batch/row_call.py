@@ -316,6 +316,15 @@ class RowCall(ModelCall):
         return self._ended[-1] if self.is_repaired and self._ended else None
 
     @property
+    def failed_text(self) -> str:
+        """The text that came in place of an answer. Where a repair is blank, that is the answer before it."""
+        reply, before = self.reply(), self.unrepaired
+        text = reply.text or reply.reasoning or self.kept_text
+        if text.isspace() and self.is_repaired:
+            return self.kept_text if before is None else before.text
+        return text
+
+    @property
     def asked(self) -> Asked:
         """What the current request is."""
         if self.kept_text:

@@ -333,8 +333,8 @@ class BatchRun:
 
     def _fail(self, row: RowCall, error: InferenceError) -> None:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
-        number, reply, ended = row.number, row.reply(), row.ended(error)
-        self.results.fail_row(number, error, reply.text or reply.reasoning or row.kept_text)
+        number, ended = row.number, row.ended(error)
+        self.results.fail_row(number, error, row.failed_text)
         self._missed = error if error.is_unsent and error.cause == "missing" else self._missed
         self.results.unwritten.append(number)
         # A prompt that is refused says nothing about the others. After answers, neither do a refusal with status 403,
