@@ -146,7 +146,6 @@ class AnswerCache:
         self._used: set[str] = set()
         # None while it is closed: between two uses, a fork closes it.
         self._file: sqlite3.Connection | None = None
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             self._open()
         except sqlite3.DatabaseError as error:
@@ -171,6 +170,7 @@ class AnswerCache:
         return wait_for_lock(self.path, self._connect)
 
     def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         check_file(self.path, MAX_FILE)
@@ -231,7 +231,6 @@ class AnswerCache:
                 if self.path.stat().st_ino == self._inode:
                     return
             self._close_file()
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._open()
 
     def find(self, keys: Sequence[str]) -> dict[str, Answer]:

@@ -108,8 +108,6 @@ class CassetteRecorder:
 
     def _recorded_refusal(self, endpoint: Endpoint, request: Any) -> Any:
         """Return the response to a request that was refused, now that it cannot be asked again. None if it was not."""
-        if not self.cassette.replays:
-            return None
         found = self.cassette.find(*_origin_and_path(endpoint, str(request.url)), _document(request), can_ask=False)
         return None if found is None else self._recorded(request, found)
 
