@@ -133,7 +133,7 @@ def difference_interval(differences: Sequence[float], alpha: float = ALPHA) -> t
     return max(-1.0, low), min(1.0, high)
 
 
-def share_interval(shares: Sequence[float], alpha: float = ALPHA) -> tuple[float, float]:
+def share_interval(shares: Sequence[float]) -> tuple[float, float]:
     """Return the interval of the mean of shares from 0 to 1: Wilson's, for as many rows as they are worth.
 
     Rows that are right or wrong as a whole are worth n rows: then it is Wilson's interval itself. Where samples of a
@@ -148,12 +148,12 @@ def share_interval(shares: Sequence[float], alpha: float = ALPHA) -> tuple[float
     rows = len(shares)
     share = fmean(shares) if shares else 0.0
     if rows < 2 or all(one in (0, 1) for one in shares):
-        return wilson(share * rows, rows, alpha)
+        return wilson(share * rows, rows)
     spread = stdev(shares)
     worth = share * (1 - share) / (spread**2 / rows) if spread > 0 else rows
     # The standard error is itself an estimate: Student's quantile in place of the normal one.
-    worth *= (z_value(alpha) / t_value(alpha, rows - 1)) ** 2
-    return wilson(share * worth, worth, alpha)
+    worth *= (z_value(ALPHA) / t_value(ALPHA, rows - 1)) ** 2
+    return wilson(share * worth, worth)
 
 
 def t_value(alpha: float, freedom: int) -> float:
