@@ -244,7 +244,10 @@ def test_rows_after_the_account_is_blocked_are_asked_again(api: ModuleType, serv
 
 @pytest.mark.parametrize(
     ("repair", "asked"),
-    [*((refused(status, "not now"), 4) for status in (401, 402, 500)), (refused(400, "no"), 3), (completion(""), 3)],
+    [
+        *((refused(status, "not now"), 4) for status in (401, 402, 500)),
+        *((repair, 3) for repair in (refused(400, "no"), completion(""), completion("\n "))),
+    ],
 )
 def test_an_answer_whose_repair_fails_is_not_asked_for_again(
     api: ModuleType, service: Service, repair: Script, asked: int

@@ -16,6 +16,6 @@ if TYPE_CHECKING:
     from .run import BatchRun
     from .run_results import RunResults, RunTotals
     from .spec import BatchSpec, Permits, RunPart
-    from .start import Estimate, check_budget, estimate_calls, likely_mistakes
+    from .start import Estimate, estimate_calls, likely_mistakes
 
 __getattr__ = lazy_exports(__name__)

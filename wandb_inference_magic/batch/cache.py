@@ -20,6 +20,7 @@ from ..concurrency import close_in_forks
 from ..config import LOCK_SECONDS, cache_folder, check_file, wait_for_lock
 from ..errors import MB, quoted, shortened
 from ..text import without_surrogates
+from .kept import Kept
 
 if TYPE_CHECKING:
     from pydantic import ConfigDict, TypeAdapter
@@ -69,8 +70,7 @@ class Answer:
     """The result of one request: its text and how long it took, or why it failed permanently (`error`).
 
     `reports` says what may be missing of the text. Beside an error, the text is the answer that did not fit its schema,
-    or as much of it as came (`is_cut`); `is_repairable` if no repair of it was asked for. Without a text, that means
-    that the reply was empty, and the row is asked once more.
+    or as much of it as came (`is_cut`). These members are what is stored; `kept` says what they mean.
     """
 
     # A row with other members is not read.
@@ -83,10 +83,23 @@ class Answer:
     is_cut: bool = False
     is_repairable: bool = False
 
+    @classmethod
+    def failure(cls, kept: Kept, text: str, error: str) -> Answer:
+        """Return what is stored of a failure. One without a text can only be reported, unless the reply was empty."""
+        has_text = bool(text)
+        is_repairable = kept is (Kept.UNREPAIRED if has_text else Kept.EMPTY)
+        return cls(text, error, is_cut=has_text and kept is Kept.FAILED, is_repairable=is_repairable)
+
     @property
-    def is_asked_again(self) -> bool:
-        """Whether it is no result: an empty reply, which the next run asks for once more."""
-        return self.is_repairable and not self.text
+    def kept(self) -> Kept:
+        """What it is to a run that finds it."""
+        if not self.text and self.is_repairable:
+            return Kept.EMPTY
+        if not self.error:
+            return Kept.ANSWER
+        if not self.text or self.is_cut:
+            return Kept.FAILED
+        return Kept.UNREPAIRED if self.is_repairable else Kept.UNFIT
 
 
 def cache_file() -> Path:
@@ -133,7 +146,6 @@ class AnswerCache:
         self._used: set[str] = set()
         # None while it is closed: between two uses, a fork closes it.
         self._file: sqlite3.Connection | None = None
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             self._open()
         except sqlite3.DatabaseError as error:
@@ -158,6 +170,7 @@ class AnswerCache:
         return wait_for_lock(self.path, self._connect)
 
     def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         check_file(self.path, MAX_FILE)
@@ -218,7 +231,6 @@ class AnswerCache:
                 if self.path.stat().st_ino == self._inode:
                     return
             self._close_file()
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._open()
 
     def find(self, keys: Sequence[str]) -> dict[str, Answer]:

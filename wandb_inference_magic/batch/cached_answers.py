@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InferenceError, shortened
+from ..errors import shortened
 from ..rendering import why_flawed
 from ..text import with_whole_numbers
 from .cache import Answer
+from .kept import Asked, Ended, Kept, kept_of
 
 if TYPE_CHECKING:
+    from ..errors import InferenceError
     from ..messages import Message, PreparedRequest, Reply
     from .cache import AnswerCache
     from .row_call import RowCall
@@ -119,37 +121,33 @@ class CachedAnswers:
         """Return the key of what is asked in place of an answer on disk that does not fit the schema any more."""
         return sha256(f"{key} in place of {cached.text}".encode("utf-8", "surrogatepass")).hexdigest()
 
-    def keep_failure(self, key: str, error: InferenceError, reply: Reply, row: RowCall) -> None:
-        """Keep a failure that will come again: that of a row, not one of the service or of its settings.
+    def keep_failure(self, row: RowCall, error: InferenceError, ended: Ended, *, ends_run: bool) -> None:
+        """Keep what `kept` says of a row that has failed. What ends the run is not that of a row: it is not kept."""
+        kept = kept_of(ended, row.asked)
+        if kept is Kept.ANSWER:
+            self.keep(row, row.reply())
+        elif kept is Kept.UNREPAIRED and row.asked is Asked.REPAIR:
+            self.keep_unrepaired(row)
+        elif kept is not None and row.key and not ends_run:
+            # The text may fit once the schema is corrected.
+            text = row.kept_text if ended is Ended.EMPTY else row.failed_text
+            # A refusal of all prompts may be that of an account. An empty reply says little about the prompt.
+            is_refusal_of_row = error.depends_on_prompt and not error.is_of_prompt
+            is_unsure = kept is Kept.EMPTY or (ended is Ended.REFUSED and not is_refusal_of_row)
+            (self._unsure if is_unsure else self._new)[row.key] = Answer.failure(kept, text, str(error))
 
-        The text of the answer is kept with it: it may fit once the schema is corrected. An empty reply says little
-        about the prompt: the row is asked once more, and after that no more.
-        """
-        is_answer, text = error.cause == "answer", reply.text or reply.reasoning or row.kept_text
-        if not key or not error.is_lasting:
-            return
-        if is_answer and row.is_empty and not row.kept_text:
-            kept = self._new if row.was_empty else self._unsure
-            kept[key] = Answer(error=str(error), is_repairable=not row.was_empty)
-            return
-        is_whole = is_answer and not why_flawed(reply)
-        failure = Answer(text, str(error), is_cut=not is_whole, is_repairable=is_whole and not row.is_repaired)
-        failure = failure if text else Answer(error=failure.error)
-        # A refusal of all prompts may be that of an account.
-        is_of_row = is_answer or (error.depends_on_prompt and not error.is_of_prompt)
-        (self._new if is_of_row else self._unsure)[key] = failure
-
-    def keep_unrepaired(self, key: str, reply: Reply | None) -> None:
-        """Keep an answer that does not fit its schema, whose repair was not answered: it is asked for later."""
-        if key and reply is not None and not why_flawed(reply):
+    def keep_unrepaired(self, row: RowCall) -> None:
+        """Keep the answer that does not fit its schema, if its repair is not answered: it is asked for later."""
+        if row.key and (reply := row.unrepaired) is not None and not why_flawed(reply):
             unfit = "The answer does not fit the schema."
-            self._new[key] = Answer(reply.text or reply.reasoning, unfit, is_repairable=True)
+            self._new[row.key] = Answer.failure(Kept.UNREPAIRED, reply.text or reply.reasoning, unfit)
 
-    def keep(self, key: str, reply: Reply, reports: tuple[str, ...]) -> None:
-        """Keep the text of a reply, and what is reported of it, unless it was cut or refused."""
+    def keep(self, row: RowCall, reply: Reply) -> None:
+        """Keep the text of the reply to a row, and what is reported of it, unless it was cut or refused."""
         self.is_served = True
-        if key and not why_flawed(reply):
-            self._new[key] = Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3), reports=reports)
+        if row.key and not why_flawed(reply):
+            text, reports = reply.text or reply.reasoning, row.builder.reports
+            self._new[row.key] = Answer(text, seconds=round(reply.seconds, 3), reports=reports)
 
     def write(self) -> None:
         """Write the answers that were added to disk, if that is possible."""

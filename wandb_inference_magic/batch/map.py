@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .row_call import RowCall
     from .run import BatchRun
     from .spec import BatchSpec
-    from .start import Estimate
+    from .start import Estimate, Judging
 
 T = TypeVar("T")
 
@@ -156,7 +156,7 @@ class PreparedRuns:
                 own = prompts.setdefault((id(rows), id(spec)), RowPrompts(rows, spec)).shared()
                 if run := start(command, rows, spec, model, own, self._cache, seen):
                     self.runs.append(run)
-            self._check_budget()
+            self._check()
         except BaseException:
             self.close()
             raise
@@ -169,10 +169,17 @@ class PreparedRuns:
             "rows": tasks[0][0].length,
         }
 
-    def _check_budget(self) -> None:
-        """Check that the runs do not cost too much. If nothing will be sent, the first one has that as a notice."""
+    def _check(self) -> None:
+        """Check that the runs can be sent."""
+        self._check_budget()
+
+    def _check_budget(self, judging: Judging | None = None) -> None:
+        """Check that the runs do not cost too much, with those of a judge (see `check_budget`).
+
+        If nothing will be sent, the first one has that as a notice.
+        """
         try:
-            check_budget(self._command.budget, self.runs)
+            check_budget(self._command.budget, self.runs, judging)
         except InferenceError as error:
             if not self._command.dry:
                 raise

@@ -18,6 +18,7 @@ from ..prompts import refuse_empty
 from ..rendering import why_flawed
 from ..schemas import Mismatch, ValidatorError
 from ..spending import Reservation
+from .kept import Asked, Ended, Kept
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -258,16 +259,17 @@ class RowCall(ModelCall):
             If another answer must be asked for.
         """
         schema, text = self.spec.schema, found.text
-        if found.error and (schema is None or found.is_cut or not text):
+        if found.kept is Kept.FAILED or (found.error and schema is None):
             raise InferenceError(found.error, cause="answer")
         if schema is None:
             return text
         try:
             return schema.read(text)
         except Mismatch as mismatch:
-            if found.error and not (self.spec.repair and found.is_repairable and not self.run.spec.retry_failed):
+            is_repaired = found.kept.is_repaired(repair=self.spec.repair, retry_failed=self.run.spec.retry_failed)
+            if found.error and not is_repaired:
                 raise does_not_fit(mismatch, replace(self.built(), text=text), remedy="") from None
-            if found.error:
+            if is_repaired:
                 request = self.run.requests.in_current_form(self.request)
                 answer: Message = {"role": "assistant", "content": text}
                 self.sent, self.is_repaired = repair_request(request, schema, answer, mismatch), True
@@ -313,18 +315,39 @@ class RowCall(ModelCall):
         """The answer that does not fit, whose repair is the current request; None if there is none of this run."""
         return self._ended[-1] if self.is_repaired and self._ended else None
 
-    def leaves_repair(self, error: InferenceError) -> bool:
-        """Return whether its repair failed, so that the next run asks for it again. A run asks for it once more only.
-
-        A failure of the service does not count.
-        """
-        if not self.is_repaired or isinstance(error, ValidatorError):
-            return False
-        is_answered = error.cause == "answer" and not self.is_empty
-        return not is_answered and not (self.kept_text and error.is_lasting)
+    @property
+    def failed_text(self) -> str:
+        """The text that came in place of an answer. Where a repair is blank, that is the answer before it."""
+        reply, before = self.reply(), self.unrepaired
+        text = reply.text or reply.reasoning or self.kept_text
+        if text.isspace() and self.is_repaired:
+            return self.kept_text if before is None else before.text
+        return text
 
     @property
-    def is_empty(self) -> bool:
+    def asked(self) -> Asked:
+        """What the current request is."""
+        if self.kept_text:
+            return Asked.REPAIR_OF_KEPT
+        if self.is_repaired:
+            return Asked.REPAIR
+        return Asked.AGAIN if self.was_empty else Asked.FIRST
+
+    def ended(self, error: InferenceError) -> Ended:
+        """Return how the current request has failed with an error."""
+        if isinstance(error, ValidatorError):
+            return Ended.UNREAD
+        is_answer = error.cause == "answer"
+        if is_answer and self._is_empty:
+            return Ended.EMPTY
+        if self.builder.is_cut_by_budget:
+            return Ended.CUT_BY_BUDGET if is_answer else Ended.PASSING
+        if not is_answer:
+            return Ended.REFUSED if error.is_lasting else Ended.PASSING
+        return Ended.CUT if why_flawed(self.reply()) else Ended.UNFIT
+
+    @property
+    def _is_empty(self) -> bool:
         """Whether the reply to the current request has no text, and nothing that explains why."""
         reply = self.built()
         text = reply.text if self.spec.schema is None else reply.text or reply.reasoning

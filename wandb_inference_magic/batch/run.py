@@ -17,6 +17,7 @@ from ..errors import InferenceError
 from ..rendering import why_empty
 from ..schemas import Mismatch, ValidatorError
 from .cached_answers import CachedAnswers
+from .kept import Ended, Kept
 from .row_call import RowCall, RowPrompts, RowRequests
 from .run_results import RunResults
 
@@ -84,6 +85,7 @@ class BatchRun:
         # The rows that have failed since the last answer, and those of them that have stopped the run.
         self._failed_in_a_row: list[int] = []
         self.stopped_rows: set[int] = set()
+        # Whether this run has an answer. Those of an earlier run do not count: by now, all replies may be empty.
         self._has_answers = False
         # Whether a failure has ended the run: rows that were started and not sent yet are not sent any more.
         self.is_halted = False
@@ -245,7 +247,7 @@ class BatchRun:
 
     def _take_cached(self, row: RowCall, cached: Answer) -> bool:
         """Use what was found on disk for a row. Return False if its request must be sent."""
-        if cached.is_asked_again:
+        if cached.kept is Kept.EMPTY:
             row.was_empty = True
             return False
         try:
@@ -285,16 +287,11 @@ class BatchRun:
         except KeyboardInterrupt:
             # A validator of the user's takes too long. What is on disk is read by the next run.
             self.leaves_unread = self.keeps_answers
-            self._keep(row)
+            self._cached_answers.keep(row, row.reply())
             self.release(row)
             raise
-        except ValidatorError as error:
-            # The answer is paid for. It may fit once the validator is corrected.
-            self._keep(row)
-            self._fail(row, error, "")
         except Exception as error:  # noqa: BLE001 - reported in the row
-            # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
-            self._fail(row, row.explained(error), "" if row.builder.is_cut_by_budget else row.key)
+            self._fail(row, row.explained(error))
         else:
             if outcome is None:
                 return True
@@ -330,29 +327,27 @@ class BatchRun:
 
     def _take(self, row: RowCall, reply: Reply, answer: Any) -> None:
         """Store the answer of a row, also a flawed one."""
-        self._cached_answers.keep(row.key, reply, row.builder.reports)
+        self._cached_answers.keep(row, reply)
         self._failed_in_a_row, self.retry, self._has_answers = [], ("", 0.0), True
         self.results.take(row.number, reply, answer)
 
-    def _fail(self, row: RowCall, error: InferenceError, key: str) -> None:
+    def _fail(self, row: RowCall, error: InferenceError) -> None:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
-        number, reply = row.number, row.reply()
-        self.results.fail_row(number, error, reply.text or reply.reasoning or row.kept_text)
-        is_empty = error.cause == "answer" and row.is_empty
-        if row.leaves_repair(error):
-            self._cached_answers.keep_unrepaired(row.key, row.unrepaired)
-            key = ""
+        number, ended = row.number, row.ended(error)
+        self.results.fail_row(number, error, row.failed_text)
         self._missed = error if error.is_unsent and error.cause == "missing" else self._missed
         self.results.unwritten.append(number)
         # A prompt that is refused says nothing about the others. After answers, neither do a refusal with status 403,
         # also by the page of a firewall, and an empty reply, which may be the right one.
-        is_of_row = error.depends_on_prompt or (is_empty and (self._has_answers or row.was_empty))
+        is_of_row = error.depends_on_prompt or (ended is Ended.EMPTY and (self._has_answers or row.was_empty))
         self._failed_in_a_row += [] if is_of_row else [number]
         most = max(MAX_FAILURES, self.share.most or 0)
         is_of_prompt = error.status == 403 and error.cause in ("refused", "network") and self._cached_answers.is_served
         ends = error.affects_all and not is_of_prompt
         row.was_sent &= not error.is_unsent  # then it is not billed
-        if ends or len(self._failed_in_a_row) >= most:
+        ends_run = ends or len(self._failed_in_a_row) >= most
+        self._cached_answers.keep_failure(row, error, ended, ends_run=ends_run)
+        if ends_run:
             self.is_halted = True
             self.stopped_rows.update(self._failed_in_a_row)
             whose = f" of {self.model}" if len(self.together) > 1 else ""
@@ -360,12 +355,6 @@ class BatchRun:
             if self.stopped is None:
                 error.why = f"{error.why} The run stopped: {reason}.".strip()
                 self.stopped = error
-        else:
-            self._cached_answers.keep_failure(key, error, reply, row)
-
-    def _keep(self, row: RowCall) -> None:
-        """Keep the answer of a row that is not read now. A later run reads it."""
-        self._cached_answers.keep(row.key, row.reply(), row.builder.reports)
 
     def keep_answers(self) -> None:
         """Write the results of rows that have ended to disk. Then they are done, and other runs may look for them."""
@@ -394,7 +383,7 @@ class BatchRun:
                 if row.is_answered:
                     self.end(row, None)
                 else:
-                    self._cached_answers.keep_unrepaired(row.key, row.unrepaired)
+                    self._cached_answers.keep_unrepaired(row)
             self.release(row)
         self.keep_answers()
 

@@ -232,15 +232,10 @@ def _looked_at(run: BatchRun, seen: Counter[str]) -> tuple[list[int | None], int
                 tokens[-1] = request.prompt_tokens
     different = list(dict.fromkeys(keys)) if run.spec.distinct else keys
     found = answers.find(different)
-    spec = run.spec
+    repair, retry_failed = run.spec.chat.repair, run.spec.retry_failed
     # A kept answer that does not fit may fit now. Whether it does is not looked at for an estimate.
-    again = {
-        key
-        for key, one in found.items()
-        if one.error and (one.is_asked_again or spec.retry_failed or (spec.chat.repair and one.is_repairable))
-    }
-    is_needed = [key not in found or key in again for key in different]
-    return tokens, len(keys) - sum(is_needed)
+    kept = [key for key, one in found.items() if not one.kept.may_be_sent(repair=repair, retry_failed=retry_failed)]
+    return tokens, len(keys) - len(different) + len(kept)
 
 
 def check_budget(budget: Budget, runs: Sequence[BatchRun], judging: Judging | None = None) -> None:

@@ -108,8 +108,6 @@ class CassetteRecorder:
 
     def _recorded_refusal(self, endpoint: Endpoint, request: Any) -> Any:
         """Return the response to a request that was refused, now that it cannot be asked again. None if it was not."""
-        if not self.cassette.replays:
-            return None
         found = self.cassette.find(*_origin_and_path(endpoint, str(request.url)), _document(request), can_ask=False)
         return None if found is None else self._recorded(request, found)
 
@@ -206,7 +204,7 @@ class _Recording(PassedBody):
         # The body of the response is not known yet.
         super().__init__(None)
         self._requested = requested
-        self._origin_and_path = place
+        self._place = place
         self._add = add
         self._timing = Timing(replayed=False)
         self._started = perf_counter()
@@ -283,6 +281,6 @@ class _Recording(PassedBody):
                     events=events,
                     status=status,
                     request_id=header_text(self._response.headers.get("x-request-id")),
-                    place=self._origin_and_path,
+                    place=self._place,
                 )
             )

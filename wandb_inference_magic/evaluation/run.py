@@ -9,7 +9,7 @@ from random import Random
 from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ..batch import BatchResult, PreparedBatch, check_budget
+from ..batch import BatchResult, PreparedBatch
 from ..errors import InferenceError, shortened
 from ..frames import NO_VALUE, ONLY, ListRows, part_of, plain
 from ..messages import has_images, parts_of
@@ -214,39 +214,32 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         if not known:
             raise cannot_start(f"No row has a value in {spec.truth!r}.", "Fill in the right answer of some rows.")
         self._scores = Scores(spec, self._known)
+        # A request to the judge: it cannot be refused after the candidates are paid for.
+        self._judging: PreparedRequest | None = None
         super().__init__(command, tasks_of(spec, self._known), magic="wbeval", use_cache=use_cache)
-        try:
-            images = _images_in(self.runs, ROWS_WITH_IMAGES * spec.samples)
-            # A request to the judge: it cannot be refused after the candidates are paid for.
-            self._judging = None if spec.judge is None else request_to_judge(command, spec.judge, self.runs[0], images)
-        except BaseException:
-            self.close()
-            raise
-        if self._judging is not None:
-            self._check_budget_with(self._judging)
         self._scores.start(self.runs)
         self.runs[0].results.notice(*notices_of(spec, self._known))
 
-    @property
-    def _prompts(self) -> int:
-        return len({run.spec.text for run in self.runs})
-
-    def _check_budget_with(self, judging: PreparedRequest) -> None:
-        """Check that the candidates and the judge together do not cost too much, as `PreparedRuns` does without it."""
+    def _check(self) -> None:
+        super()._check()
+        images = _images_in(self.runs, ROWS_WITH_IMAGES * self._spec.samples)
+        if self._spec.judge is None:
+            return
+        judging = self._judging = request_to_judge(self._command, self._spec.judge, self.runs[0], images)
 
         def take(candidates: Sequence[Estimate]) -> tuple[PreparedRequest, Estimate]:
             # The answers that are on disk were judged before.
             rows = max((one.rows or 0) - one.cached for one in candidates)
-            pairs = comb(len(self.runs), 2) * rows
-            return judging, estimate_judge(self._command, judging, pairs, candidates, prompts=self._prompts)
+            return judging, self._estimate_judge(judging, self._pairs(rows), candidates)
 
-        try:
-            check_budget(self._command.budget, self.runs, take)
-        except InferenceError as error:
-            if not self._command.dry:
-                self.close()
-                raise
-            self.runs[0].results.notice(str(error))
+        self._check_budget(take)
+
+    def _pairs(self, rows: int) -> int:
+        return comb(len(self.runs), 2) * rows
+
+    def _estimate_judge(self, judging: PreparedRequest, pairs: int, candidates: Sequence[Estimate]) -> Estimate:
+        prompts = len({run.spec.text for run in self.runs})
+        return estimate_judge(self._command, judging, pairs, candidates, prompts=prompts)
 
     def look(self) -> list[tuple[BatchRun, Estimate]]:
         """Return the runs with what each would take. The notices say what else there is to know, as of a judge."""
@@ -257,9 +250,8 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         if spec.samples > 1:
             notices.append(f"They are {counted(len(known), 'row')}, each asked {spec.samples:,} times.")
         if self._judging is not None:
-            pairs = comb(len(previewed), 2) * len(known)
-            estimates = [one for _, one in previewed]
-            takes = estimate_judge(self._command, self._judging, pairs, estimates, prompts=self._prompts).takes
+            pairs = self._pairs(len(known))
+            takes = self._estimate_judge(self._judging, pairs, [one for _, one in previewed]).takes
             judges = f"Then {self._judging.model} judges at most {counted(pairs, 'pair')} of answers, each twice."
             notices.append(f"{judges} This costs extra: {takes}.")
         if spec.stop_when_clear:

@@ -18,8 +18,6 @@ FLIPS: Final = 9999
 # Above this many steps, sums of whole numbers are drawn and not enumerated.
 MAX_STEPS: Final = 2_000_000
 _CLOSE: Final = 1e-9
-# Up to here, the expansion of Student's quantile is too small where many comparisons are corrected for.
-FEW_DEGREES: Final = 15
 
 
 def sign_flip(differences: Sequence[float], samples: int = 1) -> float:
@@ -107,9 +105,10 @@ def bootstrap(values: Sequence[float], alpha: float = ALPHA) -> tuple[float, flo
         # Few equal rows are no certainty, and they do not say how far others may lie.
         return float("-inf"), float("inf")
     means = sorted(fmean(random.choices(values, k=rows)) for _ in range(RESAMPLES))
-    wide = sqrt(rows / (rows - 1)) * t_value(alpha, rows - 1)
+    student = t_value(alpha, rows - 1)
+    wide = sqrt(rows / (rows - 1)) * student
     outside = NormalDist().cdf(-wide) * (RESAMPLES - 1)
-    mean, half = fmean(values), t_value(alpha, rows - 1) * stdev(values) / sqrt(rows)
+    mean, half = fmean(values), student * stdev(values) / sqrt(rows)
     return min(_at(means, outside), mean - half), max(_at(means, RESAMPLES - 1 - outside), mean + half)
 
 
@@ -134,7 +133,7 @@ def difference_interval(differences: Sequence[float], alpha: float = ALPHA) -> t
     return max(-1.0, low), min(1.0, high)
 
 
-def share_interval(shares: Sequence[float], alpha: float = ALPHA) -> tuple[float, float]:
+def share_interval(shares: Sequence[float]) -> tuple[float, float]:
     """Return the interval of the mean of shares from 0 to 1: Wilson's, for as many rows as they are worth.
 
     Rows that are right or wrong as a whole are worth n rows: then it is Wilson's interval itself. Where samples of a
@@ -149,30 +148,21 @@ def share_interval(shares: Sequence[float], alpha: float = ALPHA) -> tuple[float
     rows = len(shares)
     share = fmean(shares) if shares else 0.0
     if rows < 2 or all(one in (0, 1) for one in shares):
-        return wilson(share * rows, rows, alpha)
+        return wilson(share * rows, rows)
     spread = stdev(shares)
     worth = share * (1 - share) / (spread**2 / rows) if spread > 0 else rows
     # The standard error is itself an estimate: Student's quantile in place of the normal one.
-    worth *= (z_value(alpha) / t_value(alpha, rows - 1)) ** 2
-    return wilson(share * worth, worth, alpha)
+    worth *= (z_value(ALPHA) / t_value(ALPHA, rows - 1)) ** 2
+    return wilson(share * worth, worth)
 
 
 def t_value(alpha: float, freedom: int) -> float:
     """Return the quantile of Student's t that leaves `alpha` outside, on both sides together.
 
-    For few degrees of freedom the inverse of the exact distribution, else the expansion in 1 / freedom: M. Abramowitz
-    and I. A. Stegun, Handbook of Mathematical Functions (1964), 26.7.3 to 26.7.5.
+    It is the inverse of the exact distribution: M. Abramowitz and I. A. Stegun, Handbook of Mathematical Functions
+    (1964), 26.7.3 and 26.7.4.
     """
-    if freedom <= FEW_DEGREES:
-        return sqrt(freedom) * tan(bisect(lambda angle: _inside(angle, freedom) < 1 - alpha, 0.0, pi / 2))
-    z = z_value(alpha)
-    return (
-        z
-        + (z**3 + z) / 4 / freedom
-        + (5 * z**5 + 16 * z**3 + 3 * z) / 96 / freedom**2
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / freedom**3
-        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160 / freedom**4
-    )
+    return sqrt(freedom) * tan(bisect(lambda angle: _inside(angle, freedom) < 1 - alpha, 0.0, pi / 2))
 
 
 def _inside(angle: float, freedom: int) -> float:

@@ -125,8 +125,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def rows_needed(difference: float, variance: float, alpha: float = ALPHA, power: float = POWER) -> float:
-    """Return how many rows show a difference with a chance of `power`, if the true difference is the one seen.
+def rows_needed(difference: float, variance: float, alpha: float = ALPHA) -> float:
+    """Return how many rows show a difference with a chance of `POWER`, if the true difference is the one seen.
 
         n = ((z_alpha sqrt(s2 + d^2) + z_power s) / d)^2
 
@@ -138,11 +138,11 @@ def rows_needed(difference: float, variance: float, alpha: float = ALPHA, power:
     """
     if difference == 0:
         return float("inf")
-    z_alpha, z_power = z_value(alpha), NormalDist().inv_cdf(power)
+    z_alpha, z_power = z_value(alpha), NormalDist().inv_cdf(POWER)
     return ((z_alpha * sqrt(variance + difference**2) + z_power * sqrt(variance)) / difference) ** 2
 
 
-def cohen_kappa(ours: Sequence[Any], theirs: Sequence[Any], alpha: float = ALPHA) -> tuple[float, float, float] | None:
+def cohen_kappa(ours: Sequence[Any], theirs: Sequence[Any]) -> tuple[float, float, float] | None:
     """Return Cohen's kappa of two raters with its interval: 1 is full agreement, 0 what chance gives.
 
     kappa = (p_o - p_e) / (1 - p_e), with p_o the share of rows that both rate the same and p_e = sum of p_i. p_.i. The
@@ -178,5 +178,5 @@ def cohen_kappa(ours: Sequence[Any], theirs: Sequence[Any], alpha: float = ALPHA
     b = sum(share * (second[one] + first[other]) ** 2 for (one, other), share in pairs.items() if one != other)
     c = (kappa - chance * (1 - kappa)) ** 2
     error = sqrt((a + (1 - kappa) ** 2 * b - c) / rows) / float(1 - chance)
-    half = z_value(alpha) * error
+    half = z_value(ALPHA) * error
     return float(kappa), max(-1.0, float(kappa) - half), min(1.0, float(kappa) + half)
