@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import cos, pi, sin, sqrt, tan
 from operator import getitem
 from random import Random
@@ -156,6 +157,7 @@ def share_interval(shares: Sequence[float]) -> tuple[float, float]:
     return wilson(share * worth, worth)
 
 
+@lru_cache
 def t_value(alpha: float, freedom: int) -> float:
     """Return the quantile of Student's t that leaves `alpha` outside, on both sides together.
 
