@@ -346,10 +346,8 @@ class NotebookCanvas(BlockCanvas):
             if shown.is_shown and not self._is_in_widget:
                 self._continue_in_new_output()
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        with self._others.watched_printing():
-            yield
+    def watched(self) -> AbstractContextManager[None]:
+        return self._others.watched_printing()
 
     def _leave_others(self) -> None:
         """Keep what threads of the user have printed in between."""

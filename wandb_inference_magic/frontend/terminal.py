@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
@@ -117,11 +117,10 @@ class RichCanvas(BlockCanvas, _Printing):
         self.discard()
         self._console.print(safe_plain(text), style="dim")
 
-    @contextmanager
-    def user_code(self) -> Iterator[None]:
+    def user_code(self) -> AbstractContextManager[None]:
         # It may read a line, or move the cursor: what is redrawn would be in another place.
         self.discard()
-        yield
+        return super().user_code()
 
     def thinking(self, text: str, reasoning: str) -> None:
         lines = wrap(ending(reasoning), max(self._console.width - 2, 10))[-2:]
