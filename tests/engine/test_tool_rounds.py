@@ -16,7 +16,7 @@ from known_models import feed_entry
 from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, listing
 from tool_calls import weather
 
-from wandb_inference_magic.rendering import reply_plain
+from wandb_inference_magic.rendering.reply import reply_plain
 from wandb_inference_magic.session import current_session
 
 TOOLS = """

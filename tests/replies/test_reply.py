@@ -210,3 +210,15 @@ def test_the_name_of_a_model_is_one_plain_line() -> None:
     """A terminal shows the repr of a Reply as it is."""
     name = "m\x1b]52;c;cm0gLXJm\x07\x1b[2J\n\u202ex"
     assert "from m x, " in repr(reply_of({"model": name, **delta("stop", content="a")}))
+
+
+def test_a_part_of_an_unknown_form_is_quoted_without_a_piece_of_a_key_and_its_cut_is_marked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = "0123456789abcdef0123456789abcdef01234567"
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    for before in range(40, 200, 8):
+        card = {"type": "card", "note": "x" * before, "sent": key, "more": "y" * 200}
+        (notice,) = reply_of(delta(content=[card])).notices
+        assert "012" not in notice, notice
+        assert notice.endswith("…")

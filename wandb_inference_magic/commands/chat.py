@@ -11,7 +11,6 @@ from ..engine import MAX_MODELS, build_spec, cannot_combine, prepare_request, ru
 from ..errors import InferenceError, shortened
 from ..frontend import LiveUpdater, Spinner, next_cells
 from ..rendering import line_bundle
-from ..replies import Listener
 from ..session import Command
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def _compare(context: MagicContext, options: ChatOptions, specs: list[ChatSpec],
     from ..frontend import ComparisonView
 
     session, settings = context.session, context.command.settings
-    listener: Listener = Listener()
+    listener = None
     if not options.quiet:
         listener = ComparisonView(canvas, settings.allow_images_from, per_second=settings.refresh_per_second)
     session.last_comparison = []
@@ -145,7 +144,7 @@ def _compare(context: MagicContext, options: ChatOptions, specs: list[ChatSpec],
 def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec, canvas: Canvas) -> Reply:
     session = context.session
     per_second = context.command.settings.refresh_per_second
-    listener = Listener() if options.quiet else LiveUpdater(canvas, per_second=per_second)
+    listener = None if options.quiet else LiveUpdater(canvas, per_second=per_second)
     before = session.last_reply
     try:
         reply = run_chat(

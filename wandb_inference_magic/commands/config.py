@@ -7,16 +7,14 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..arguments import ConfigOptions
 from ..config import DEFAULT, SETTING_NAMES, TYPED, WANDB_URL, absolute, expanded, ignored_project
 from ..engine import ChatSpec, cannot_combine, run_chat
 from ..errors import MB, InferenceError, Interrupted, quoted
-from ..frontend import Spinner, describe_wait
+from ..frontend import Spinner
 from ..rendering import table_bundle
-from ..replies import Listener
 from ..session import Command, has_no_list, weave_off
 from ..text import counted, duration, redacted
 
@@ -260,18 +258,6 @@ def _check(session: Session, canvas: Canvas, *, needs_reply: bool) -> None:
         raise failure
 
 
-class _Checking(Listener):
-    """Shows that a chat is waited for, not its reply."""
-
-    def __init__(self, canvas: Canvas) -> None:
-        self._canvas = canvas
-        self._started = perf_counter()
-
-    def redraw(self) -> None:
-        if line := describe_wait("checking", perf_counter() - self._started):
-            self._canvas.status(line)
-
-
 def _describe_key(command: Command) -> str:
     source = "; ".join(command.session.keys.origins(command.endpoint))
     return f"{source}, kept for this session" if source == TYPED else source or "none is needed or none is set"
@@ -299,5 +285,5 @@ def _checks(command: Command, canvas: Canvas) -> Iterator[tuple[bool, str]]:
     # Some models refuse a limit on the reply. The practice model may go on writing.
     limit = (("max_tokens", 16),) if command.endpoint.is_local else ()
     spec = ChatSpec("Reply with the word: ready", model=command.model, parameters=limit, thread=None)
-    reply = run_chat(command, spec, listener=_Checking(canvas))
+    reply = run_chat(command, spec, listener=Spinner(canvas, "checking"))
     yield True, f"{reply.model} answered in {duration(reply.seconds)}"

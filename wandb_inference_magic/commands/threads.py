@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError, shortened
@@ -24,7 +24,6 @@ from ..rendering import (
     Column,
     line_bundle,
     lines_below,
-    reply_plain,
     reply_text,
     table_bundle,
     thread_file,
@@ -57,7 +56,7 @@ def manage(context: MagicContext, options: ThreadOptions, name: str) -> None:
     if chosen:
         name = name or session.threads.current
         shown = _act(context, chosen[0], options, name)
-        canvas.show_document(shown, _columns(session.threads.get_or_new(name)) if options.show else ())
+        canvas.show(shown, _columns(session.threads.get_or_new(name)) if options.show else ())
         return
     if not name:
         canvas.show(threads_table(session))
@@ -172,23 +171,28 @@ def conversation_bundle(thread: Thread, allow_images_from: Collection[str] = ())
     """Return a whole thread as a MIME bundle. Prompts and replies are rendered."""
     if not thread.turns:
         return line_bundle(f"The thread {thread.name} has no turns yet.")
-    plain = [f"[System] {safe_plain(thread.system)}"] if thread.system else []
-    for number, (turn, system) in enumerate(zip(thread.turns, thread.systems_sent(), strict=True), 1):
-        plain += [f"[System] {safe_plain(system)}"] if system else []
-        reply = safe_plain(turn.reply) if turn.answer is None else reply_plain(turn.answer)
-        plain += [f"[turn {number}] {safe_plain(turn.prompt_text)}", reply]
+    plain = [safe_plain(one) for who, text, *reply in _said(thread) for one in (f"[{who}] {text}", *reply) if one]
     markdown = safe_document(thread_parts(thread), allow_images_from).strip("\n")
     return without_keys({MARKDOWN: markdown, PLAIN: "\n\n".join(plain)})  # type: ignore[no-any-return]
 
 
 def _columns(thread: Thread) -> list[Column]:
     """Return the turns of a thread for a terminal, which renders the replies. They have no keys of this process."""
-    columns = [Column(f"System: {thread.system}", (), "")] if thread.turns and thread.system else []
-    for number, (turn, system) in enumerate(zip(thread.turns, thread.systems_sent(), strict=True), 1):
-        columns += [Column(f"System: {system}", (), "")] if system else []
-        text, below = (turn.reply, []) if turn.answer is None else (reply_text(turn.answer), lines_below(turn.answer))
-        columns.append(Column(f"Turn {number}: {turn.prompt_text}", (), text, below))
-    return [Column(without_keys(one.heading), (), without_keys(one.plain), one.below) for one in columns]
+    said = without_keys([*_said(thread)]) if thread.turns else []
+    return [Column(f"{who.capitalize()}: {text}", (), reply, below.splitlines()) for who, text, reply, below in said]
+
+
+def _said(thread: Thread) -> Iterator[list[str]]:
+    """Yield each system prompt and each turn of a thread: what it is, its text, its reply, and what is below that."""
+    turns = zip(thread.systems_sent(), thread.turns, strict=True)
+    for number, (system, turn) in enumerate([(thread.system, None), *turns]):
+        if system:
+            yield ["System", system, "", ""]
+        if turn is not None:
+            reply = [turn.reply, ""]
+            if turn.answer is not None:
+                reply = [reply_text(turn.answer), "\n".join(lines_below(turn.answer))]
+            yield [f"turn {number}", turn.prompt_text, *reply]
 
 
 def _one_line(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..client import stream_chat
 from ..errors import InferenceError, inference_error_in
 from ..failures import retry_delay
-from ..messages import ADDED_JSON_MODE, CURRENT_CALL, added_up, notices_below, read_json
+from ..messages import ADDED_JSON_MODE, CURRENT_CALL, added_up, chosen_names, notices_below, read_json
 from ..replies import CallProgress, ReplyBuilder
 from ..text import known_keys
 from .relax import does_not_fit, refused, refused_answer, relax_response_format, repair_request
@@ -260,7 +260,7 @@ class ModelCall:
             endpoint,
             model,
             models.known(endpoint),
-            self.sent.chosen_names,
+            chosen_names(self.sent.flat_body),
             self.sent.large_reply_limit,
             has_earlier=self.sent.earlier > 0,
         )

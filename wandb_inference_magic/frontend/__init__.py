@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .context import MagicContext, is_shown_by_ipython, names_in_scope
     from .execution import ExecutionInfo
     from .last_error import LastError
-    from .live import LiveUpdater, Spinner, describe_wait
+    from .live import LiveUpdater, Spinner
     from .output_widget import WIDGET, RedrawnOutput, takes_output, widget_view
     from .user_output import UserOutput
 

@@ -14,7 +14,6 @@ from ..rendering import (
     MARKDOWN,
     PLAIN,
     reply_bundle,
-    side_by_side_bundle,
     status_markdown,
     thinking_markdown,
     thought_parts,
@@ -117,15 +116,12 @@ class Canvas:
     def widget(self, widget: Any) -> None:
         """Show a widget until something is shown for good."""
 
-    def show(self, data: dict[str, Any]) -> None:
-        """Show something other than a reply, such as a table. It replaces the status or the preview."""
+    def show(self, data: dict[str, Any], columns: Sequence[Column] = (), facts: dict[str, Any] | None = None) -> None:
+        """Show something other than a single reply, such as a table. It replaces the status or the preview.
 
-    def show_document(self, data: dict[str, Any], columns: Sequence[Column]) -> None:  # noqa: ARG002
-        """Show a document, such as a conversation. A terminal renders its `columns`, one below the other."""
-        self.show(data)
-
-    def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
-        """Show several replies. They replace the status or the preview."""
+        A terminal with colours renders `columns`, if there are any, one below the other. `facts` is the metadata of
+        the output.
+        """
 
     def clear(self) -> None:
         """Remove all output of the cell when the next output appears. Do nothing if the cell has other outputs."""
@@ -350,10 +346,8 @@ class NotebookCanvas(BlockCanvas):
             if shown.is_shown and not self._is_in_widget:
                 self._continue_in_new_output()
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        with self._others.watched_printing():
-            yield
+    def watched(self) -> AbstractContextManager[None]:
+        return self._others.watched_printing()
 
     def _leave_others(self) -> None:
         """Keep what threads of the user have printed in between."""
@@ -400,11 +394,8 @@ class NotebookCanvas(BlockCanvas):
         output.draw({PLAIN: BLANK, WIDGET: widget_view(widget.model_id)})
         self._temporary_outputs.append(output)
 
-    def show(self, data: dict[str, Any]) -> None:
-        self._draw_final(data)
-
-    def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
-        self._draw_final(side_by_side_bundle(columns, self._images), metadata)
+    def show(self, data: dict[str, Any], columns: Sequence[Column] = (), facts: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        self._draw_final(data, facts)
 
     def clear(self) -> None:
         self._leave_others()

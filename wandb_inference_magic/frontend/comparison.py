@@ -71,7 +71,7 @@ class ComparisonView(Spinner):
         """Draw the result of every model, and a chart unless the comparison was interrupted."""
         columns = [_final_column(one, reply) for one, reply in zip(self._models, replies, strict=True)]
         facts = {"wandb_inference": {"compared": [one.facts() for one in replies]}}
-        self._canvas.show_columns(columns, facts)
+        self._canvas.show(side_by_side_bundle(columns, self._allowed), columns, facts)
         if not interrupted:
             self._canvas.append_below(_chart(replies))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..session import Command
 from .canvas import NotebookCanvas, has_no_colours, is_notebook
-from .execution import is_bare_expression
+from .execution import bare_lines
 from .output_widget import takes_output
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def is_shown_by_ipython(magic: str, line: str) -> bool:
     # What runs need not be the cell: IPython's `-c`, `%%capture` and others run code of their own.
     frame = _calling_frame()
     source = "" if frame is None else "".join(linecache.getlines(frame.f_code.co_filename))
-    return is_bare_expression(source, magic, line)
+    return line.strip() in bare_lines(source, magic)
 
 
 def _is_of(frame: FrameType, package: str) -> bool:

@@ -102,15 +102,10 @@ class ExecutionInfo:
         return len(self._statements) == 1 and self.starts_with(magic)
 
 
-def is_bare_expression(source: str, magic: str, line: str) -> bool:
-    """Return whether code has `%magic line` as an expression statement, whose value IPython would show."""
-    return line.strip() in _bare_lines(source, magic)
-
-
 # A loop asks this of the same cell each time.
 @lru_cache(maxsize=1)
-def _bare_lines(source: str, magic: str) -> AnySet[str]:
-    """Return the lines with which code calls a magic as an expression statement."""
+def bare_lines(source: str, magic: str) -> AnySet[str]:
+    """Return the lines with which code calls a magic as an expression statement, whose value IPython would show."""
     with suppress(SyntaxError):
         body = ast.parse(source).body
         calls = (_call(statement.value, magic) for statement in body if isinstance(statement, ast.Expr))

@@ -26,11 +26,24 @@ MAX_ENDING_CHARS: Final = 2000
 
 
 class Spinner(Listener):
-    """Shows a status line on a canvas, redrawn once a second, while something else is waited for."""
+    """Shows a status line on a canvas, redrawn once a second, while something else is waited for.
 
-    def __init__(self, canvas: Canvas) -> None:
+    Parameters
+    ----------
+    canvas : Canvas
+    doing : str
+        What is being done while a call is waited for. Empty: nothing is said about that.
+    """
+
+    def __init__(self, canvas: Canvas, doing: str = "") -> None:
         self._canvas = canvas
         self._status = ""
+        self._doing, self._started = doing, perf_counter()
+
+    def redraw(self) -> None:
+        """Show what is being done, and for how long, but nothing of a reply."""
+        if self._doing:
+            self._show_status(describe_wait(self._doing, perf_counter() - self._started))
 
     @contextmanager
     def waiting(self, doing: str, until: float | None = None) -> Iterator[Callable[[], None]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
@@ -56,12 +56,9 @@ def is_dumb(kind: str, system: str) -> bool:
 class _Printing(Canvas):
     """Behaviour shared by the terminal canvases: printed text stays, and other output is printed below it."""
 
-    def show(self, data: dict[str, Any]) -> None:
+    def show(self, data: dict[str, Any], columns: Sequence[Column] = (), facts: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         self.discard()
         print(printable(data[PLAIN]))
-
-    def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:  # noqa: ARG002
-        self.show({PLAIN: "\n\n".join(one.whole for one in columns)})
 
     def append_below(self, data: dict[str, Any]) -> None:
         if data:
@@ -120,11 +117,10 @@ class RichCanvas(BlockCanvas, _Printing):
         self.discard()
         self._console.print(safe_plain(text), style="dim")
 
-    @contextmanager
-    def user_code(self) -> Iterator[None]:
+    def user_code(self) -> AbstractContextManager[None]:
         # It may read a line, or move the cursor: what is redrawn would be in another place.
         self.discard()
-        yield
+        return super().user_code()
 
     def thinking(self, text: str, reasoning: str) -> None:
         lines = wrap(ending(reasoning), max(self._console.width - 2, 10))[-2:]
@@ -155,7 +151,9 @@ class RichCanvas(BlockCanvas, _Printing):
         for line in lines_below(reply):
             self._console.print(line, style="dim")
 
-    def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:  # noqa: ARG002
+    def show(self, data: dict[str, Any], columns: Sequence[Column] = (), facts: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        if not columns:
+            super().show(data)
         self.discard()
         for number, column in enumerate(columns):
             self._console.print(
@@ -165,12 +163,6 @@ class RichCanvas(BlockCanvas, _Printing):
                 self._print(self._rendered(column.plain))
             for line in column.below:
                 self._console.print(line, style="dim")
-
-    def show_document(self, data: dict[str, Any], columns: Sequence[Column]) -> None:
-        if columns:
-            self.show_columns(columns, {})
-        else:
-            self.show(data)
 
     def _print_json(self, reply: Reply) -> None:
         pretty = pretty_json(reply.text)

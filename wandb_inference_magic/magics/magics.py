@@ -128,8 +128,10 @@ class InferenceMagics(Magics):
         if not prompt.strip() and not options.error:
             raise _no_prompt(magic)
         answer = chat(context, options, prompt, is_line=cell is None)
-        if not options.quiet and not options.bg and not context.cell.is_callback:
-            self._shown(answer)
+        is_shown = not (options.quiet or options.bg or context.cell.is_callback)
+        if is_shown and answer is not None and not isinstance(answer, list):
+            # The value of the cell is then not shown again.
+            display.on_screen.add(answer)
         if cell is not None or is_shown_by_ipython("wbchat", line):
             return None
         return answer
@@ -250,11 +252,6 @@ class InferenceMagics(Magics):
         from ..widgets import stop_button
 
         return stop_button(self.shell, stop)
-
-    def _shown(self, answer: Reply | list[Reply] | Job | None) -> None:
-        """Record that the running cell already shows a reply."""
-        if answer is not None and not isinstance(answer, list):
-            display.on_screen.add(answer)
 
     def origin(self) -> Origin:
         """Return the running cell, for the turn of a chat from Python."""

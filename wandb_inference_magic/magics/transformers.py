@@ -47,26 +47,28 @@ def _original_name(name: str, kind: str) -> str:
     return str(getattr(magic, "magic_name", name))
 
 
-class QuestionLine(EscapedCommand):  # type: ignore[misc,unused-ignore]
-    """A line `%wbchat text?`, matched before IPython looks for help requests."""
+class _Question:
+    """A line whose magic is a chat's and that ends in `?`, matched before IPython looks for help requests."""
 
     priority = 1
 
     @classmethod
     def find(cls, tokens_by_line: Any) -> Any:
-        found = super().find(tokens_by_line)  # type: ignore[no-untyped-call,unused-ignore]
-        return _if_asking(found, tokens_by_line)
+        return _if_asking(super().find(tokens_by_line), tokens_by_line)  # type: ignore[misc]
 
 
-class QuestionAssign(MagicAssign):  # type: ignore[misc,unused-ignore]
-    """A line `name = %wbchat text?`, matched before IPython looks for help requests."""
+class QuestionLine(_Question, EscapedCommand):  # type: ignore[misc,unused-ignore]
+    """A line `%wbchat text?`."""
 
-    priority = 1
+
+class QuestionAssign(_Question, MagicAssign):  # type: ignore[misc,unused-ignore]
+    """A line `name = %wbchat text?`."""
+
     magic_col: int
 
     @classmethod
     def find(cls, tokens_by_line: Any) -> Any:
-        found = _if_asking(super().find(tokens_by_line), tokens_by_line)  # type: ignore[no-untyped-call,unused-ignore]
+        found = super().find(tokens_by_line)
         if found is not None:
             # IPython sorts by column before priority, and a help request starts at column 0.
             found.magic_col, found.start_col = found.start_col, 0
@@ -88,9 +90,11 @@ class _PlainBlank:
     start_line: int
     start_col: int
 
-    def if_odd(self, tokens_by_line: Any) -> _PlainBlank | None:
-        lines = (token.line for line in tokens_by_line for token in line if token.start[0] - 1 == self.start_line)
-        return self if _ODD_BLANK.search(next(lines, ""), self.start_col) else None
+    @classmethod
+    def find(cls, tokens_by_line: Any) -> Any:
+        found = super().find(tokens_by_line)  # type: ignore[misc]
+        lines = (token.line for line in tokens_by_line for token in line if token.start[0] - 1 == found.start_line)
+        return found if found and _ODD_BLANK.search(next(lines, ""), found.start_col) else None
 
     def transform(self, lines: list[str]) -> list[str]:
         line = lines[self.start_line]
@@ -101,19 +105,9 @@ class _PlainBlank:
 class BlankLine(_PlainBlank, EscapedCommand):  # type: ignore[misc,unused-ignore]
     """A line `%wbchat<tab>text`."""
 
-    @classmethod
-    def find(cls, tokens_by_line: Any) -> Any:
-        found = super().find(tokens_by_line)  # type: ignore[no-untyped-call,unused-ignore]
-        return found and found.if_odd(tokens_by_line)
-
 
 class BlankAssign(_PlainBlank, MagicAssign):  # type: ignore[misc,unused-ignore]
     """A line `name = %wbchat<tab>text`."""
-
-    @classmethod
-    def find(cls, tokens_by_line: Any) -> Any:
-        found = super().find(tokens_by_line)  # type: ignore[no-untyped-call,unused-ignore]
-        return found and found.if_odd(tokens_by_line)
 
 
 _TRANSFORMS = (QuestionLine, QuestionAssign, BlankLine, BlankAssign)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .blocks import split_finished
     from .cells import keep_cells
     from .check import is_ordinary
+    from .front_end_parsers import end_of_fence
     from .links import linked
     from .literal import fenced, quotation, safe_inline
     from .parser import commonmark_parser, maths_as_written, page_parser

@@ -161,7 +161,8 @@ def _nbconvert_reading(
     while found := _NBCONVERT_STEP.search(markdown, position):
         position = found.end()
         if found["fence"]:
-            position = _end_of_fence(markdown, found) if fences is None else position
+            if fences is None:
+                position = end_of_fence(found) or len(markdown)
             continue
         if block := next((one for one in fences or () if found.start() in one), None):
             position = block.stop
@@ -185,11 +186,12 @@ def _nbconvert_reading(
     return Reading("".join([*parts, markdown[done:]]), tuple(maths), keeps_dollars=True)
 
 
-def _end_of_fence(markdown: str, opening: re.Match[str]) -> int:
+def end_of_fence(opening: re.Match[str]) -> int | None:
+    """Return the end of the fenced code whose first line is a match, with its `fence`; None if nothing closes it."""
     fence = opening["fence"]
     closing = re.compile(rf"^ {{0,3}}{fence[0]}{{{len(fence)},}}[ \t]*$", re.MULTILINE)
-    found = closing.search(markdown, opening.end())
-    return found.end() if found else len(markdown)
+    found = closing.search(opening.string, opening.end())
+    return found and found.end()
 
 
 def _unescaped(mark: str) -> re.Pattern[str]:

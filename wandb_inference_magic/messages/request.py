@@ -68,11 +68,6 @@ class PreparedRequest:
         return body
 
     @property
-    def chosen_names(self) -> frozenset[str]:
-        """The names in it that the user has chosen, as `chosen_names` says."""
-        return chosen_names(self.flat_body)
-
-    @property
     def prompt_tokens(self) -> int:
         """An estimate of the tokens sent: those of the messages, the tools and the schema."""
         return estimate_messages(self.body["messages"]) + tokens_outside_messages(self.body)

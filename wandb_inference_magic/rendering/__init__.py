@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         lines_below,
         reply_bundle,
         reply_parts,
-        reply_plain,
         reply_text,
         status_markdown,
         step_markdown,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from ..markup import Untrusted, fenced, quotation
+from ..markup import Untrusted, end_of_fence, fenced, quotation
 from ..messages import inner_json, part_text, parts_of, pretty_json
 from .reply import reply_parts
 
@@ -89,11 +89,10 @@ def _end_of_fence(opening: re.Match[str], unclosed: dict[str, int]) -> int:
     mark, length = opening["fence"][0], len(opening["fence"])
     if length >= unclosed.get(mark, length + 1):
         return 0
-    closing = re.compile(rf"^ {{0,3}}{mark}{{{length},}}[ \t]*$", re.MULTILINE).search(opening.string, opening.end())
-    if closing is None:
+    end = end_of_fence(opening)
+    if end is None:
         unclosed[mark] = length
-        return 0
-    return closing.end()
+    return end or 0
 
 
 def _lines(text: str) -> list[DocumentPart]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..errors import shortened
+from ..errors import quoted, shortened
 from ..messages import Reply, Usage, is_cut
 from ..text import redacted, redacted_value, safe_plain, without_surrogates
 from .endings import ENDS, finish_in, finish_meaning
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from .forms import TextKind
     from .think_tags import TaggedText
 
-# How many unknown parts of a reply are reported, and how much of each is quoted.
+# How many unknown parts of a reply are reported.
 MAX_UNKNOWN_FIELDS: Final = 3
-MAX_QUOTED_CHARS: Final = 100
 # The characters from which a last piece that equals all before it is taken for a repetition.
 LONG_ENOUGH: Final = 40
 # A model that thinks does so for longer.
@@ -431,6 +430,4 @@ class ReplyBuilder:
 
 def _beginning(value: object) -> str:
     """Return the beginning of a JSON value, for a notice."""
-    return shortened(
-        safe_plain(json.dumps(value, ensure_ascii=False, default=repr)[:MAX_QUOTED_CHARS]), MAX_QUOTED_CHARS
-    )
+    return quoted(json.dumps(value, ensure_ascii=False, default=repr))
