@@ -61,8 +61,7 @@ def test_a_feed_that_failed_is_asked_for_again_after_a_time(
     wandb.feed.documents[FEED] = document
     # It is asked for in the background now.
     api.chat("hi")
-    fetching = current_session().models._fetching
-    assert fetching is not None
+    *_, fetching = current_session().models._fetching
     current_session().loop.run(asyncio.wait_for(fetching, 60))
     assert api.chat("hi").cost is not None
 
@@ -98,7 +97,7 @@ def test_nothing_is_fetched(
         api.models()
     before = feeds(wandb)
     api.chat("hi")
-    assert current_session().models._fetching is None
+    assert not current_session().models._fetching
     assert feeds(wandb) == before
 
 
@@ -192,8 +191,7 @@ def test_prices_are_fetched_in_the_background_for_a_model_of_the_list_in_the_pac
 ) -> None:
     api = start_api(**{**known_model_environment(wandb), "WANDB_INFERENCE_MODEL": "openai/gpt-oss-20b"})
     assert api.chat("hi").cost == pytest.approx((12 * 0.03 + 3 * 0.13) / 1e6)
-    fetching = current_session().models._fetching
-    assert fetching is not None
+    *_, fetching = current_session().models._fetching
     current_session().loop.run(asyncio.wait_for(fetching, 60))
     api.chat("hi")
     assert feeds(wandb) == 1
