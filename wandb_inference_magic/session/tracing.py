@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from threading import RLock, Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..concurrency import notify_after_fork
 from ..config import resolve_server_key
@@ -57,12 +57,11 @@ class Trace:
         self.summary = {"cost_usd": reply.cost, "seconds": reply.seconds, "calls": reply.calls}
 
 
-@dataclass(slots=True)
-class ObservedCall:
-    """One request to a model, as a trace sees it: at its end it has a reply, and an error if it failed."""
+class ObservedCall(NamedTuple):
+    """One request to a model, as a trace sees it at its end: what has been received, and the error for a failure."""
 
-    reply: Reply | None = None
-    error: Exception | None = None
+    reply: Callable[[], Reply]
+    explained: Callable[[Exception], InferenceError]
 
 
 class TracerSlot:
@@ -280,9 +279,11 @@ class Tracer:
         with self._call("model_call", request.flat_body, trace, parent=parent, use_stack=False, attributes=users):
             try:
                 yield
+            except Exception as failure:
+                trace.error = seen.explained(failure)
+                raise
             finally:
-                trace.output = None if seen.reply is None else _described(seen.reply)
-                trace.error = seen.error
+                trace.output = _described(seen.reply())
 
     @contextmanager
     def _call(self, name: str, inputs: Mapping[str, Any], trace: Trace, **options: Any) -> Iterator[Any]:
