@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 from types import ModuleType
 
 import pytest
 from kernels import Kernel
 from known_models import known_model_environment
-from service import Endless, Service, Wandb, completion, refused
+from service import Answer, Endless, Service, Wandb, completion, refused
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.session import current_session
@@ -64,6 +65,31 @@ def test_a_feed_that_failed_is_asked_for_again_after_a_time(
     *_, fetching = current_session().models._fetching
     current_session().loop.run(asyncio.wait_for(fetching, 60))
     assert api.chat("hi").cost is not None
+
+
+def test_a_session_that_was_closed_while_the_feed_was_fetched_answers_when_it_is_used_again(
+    start_api: Callable[..., ModuleType], wandb: Wandb
+) -> None:
+    api = start_api(**known_model_environment(wandb))
+    begun, interrupted = Event(), []
+
+    def feed(answer: Answer) -> None:
+        begun.set()
+        Endless()(answer)
+
+    def chat() -> None:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            api.chat("hi")
+        interrupted.append(raised.value)
+
+    wandb.feed.documents[FEED] = feed
+    chatting = Thread(target=chat)
+    chatting.start()
+    assert begun.wait(60)
+    current_session().close()
+    chatting.join(60)
+    assert interrupted
+    assert api.chat("hi").text == "Hello there."
 
 
 def test_a_list_that_was_fetched_without_the_feed_gets_its_facts(

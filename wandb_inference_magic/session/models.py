@@ -232,10 +232,9 @@ class Models:
         if request.price is not None:
             return request
         self.fetch_prices(command, client)
-        # A child process may have that of its parent, which belongs to another event loop.
-        with suppress(RuntimeError):
-            if self._fetching:
-                await asyncio.shield(self._fetching[0])
+        # Not for one of another event loop: that of the parent process, or one that was cancelled with its session.
+        if self._fetching and self._fetching[0].get_loop() is asyncio.get_running_loop():
+            await asyncio.shield(self._fetching[0])
         return replace(request, price=self.price(request.model, request.endpoint))
 
     async def _try_to_load_feed(self, client: AsyncOpenAI) -> None:
