@@ -91,7 +91,8 @@ class TracerSlot:
             # A tracer with no key or a wrong key has given up, so start a new one.
             key = self._keys.for_server() if project else None
             user_client = None if project else _users_client()
-            if self._tracer is not None and not self._tracer.is_for(project, key, user_client):
+            old = self._tracer
+            if old is not None and (old.project, old.key, id(old.user_client)) != (project, key, id(user_client)):
                 self.close()
             if self._tracer is None and (project or user_client is not None):
                 self._tracer = Tracer(project, key, self._keys.secrets, user_client)
@@ -155,10 +156,6 @@ class Tracer:
         self._handler = _WarningHandler()
         # What is to be undone in the end.
         self._opened = ExitStack()
-
-    def is_for(self, project: str, key: Key | None, user_client: Any) -> bool:
-        """Return whether this tracer was made for these."""
-        return (self.project, self.key) == (project, key) and self.user_client is user_client
 
     def start(self) -> None:
         """Connect to Weave. If the user has connected to the same project already, use that connection.
