@@ -393,12 +393,11 @@ def _begun(command: Command, job: Job) -> Job:
     """Return a job that was started, or that has run here, because no interactive front end is attached."""
     from .jobs import why_in_foreground
 
-    why = why_in_foreground(command)
-    if not why:
+    if why := why_in_foreground(command):
+        job.start_in_foreground()
+        _warn(why, partial=job)
+    else:
         job.start()
-        return job
-    job.start_in_foreground()
-    _warn(why, partial=job)
     return job
 
 
