@@ -6,13 +6,13 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from . import __version__
 from .client import practice_server
 from .config import WandbInference
 from .errors import InferenceError
+from .imports import installed_version
 from .session import Command, Session
 
 PACKAGES: Final = (
@@ -50,7 +50,7 @@ def findings(session: Session) -> Iterator[tuple[str, str]]:
     yield "this package", __version__
     yield "python", f"{platform.python_version()} on {platform.platform()}"
     for name in PACKAGES:
-        yield name, _version(name)
+        yield name, installed_version(name) or "not installed"
     yield "practice model", "installed" if practice_server.installed() else "not installed"
     try:
         command = Command(session, dry=True)
@@ -63,13 +63,6 @@ def findings(session: Session) -> Iterator[tuple[str, str]]:
     yield "key", f"from {found}" if endpoint.key else found
     yield "project", endpoint.project or "not set"
     yield "endpoint answers", _answer(command)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _answer(command: Command) -> str:

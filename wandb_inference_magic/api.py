@@ -45,12 +45,10 @@ def _entry(function: Callable[P, T]) -> Callable[P, T]:
         try:
             current_session().await_imports()
             return function(*arguments, **options)
-        except Interrupted:
+        except (InferenceError, Interrupted):
             raise
         except KeyboardInterrupt:
             raise Interrupted from None
-        except InferenceError:
-            raise
         except Exception as failure:
             if (described := unexpected_failure(failure)) is None:
                 raise
@@ -374,8 +372,7 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
     from .jobs import batch_job
 
     try:
-        for notice in prepared.notices:
-            _warn(notice)
+        _warn(*prepared.notices)
     except InferenceWarning:
         prepared.close()
         raise
@@ -386,14 +383,7 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
         result = prepared.run()
         complete = "The result is complete: it is the `partial` of this error."
         interrupts.late = Interrupted(complete, partial=result.value)
-    try:
-        for notice in result.notices:
-            if notice not in prepared.notices:
-                _warn(notice)
-    except InferenceWarning as warning:
-        # Warnings are errors here, and the answers are paid for.
-        warning.partial = result.value
-        raise
+    _warn(*(notice for notice in result.notices if notice not in prepared.notices), partial=result.value)
     if error := result.ended_early("`partial` of this error"):
         raise error
     return result.value
@@ -403,16 +393,11 @@ def _begun(command: Command, job: Job) -> Job:
     """Return a job that was started, or that has run here, because no interactive front end is attached."""
     from .jobs import why_in_foreground
 
-    why = why_in_foreground(command)
-    if not why:
+    if why := why_in_foreground(command):
+        job.start_in_foreground()
+        _warn(why, partial=job)
+    else:
         job.start()
-        return job
-    job.start_in_foreground()
-    try:
-        _warn(why)
-    except InferenceWarning as warning:
-        warning.partial = job
-        raise
     return job
 
 
@@ -433,11 +418,19 @@ def _batch_spec(command: Command, prompt: str, given: Mapping[str, Any]) -> Batc
     )
 
 
-def _warn(notice: str) -> None:
-    """Give a notice as a warning at the line of the user's code."""
+def _warn(*notices: str, partial: Any = None) -> None:
+    """Give notices as warnings at the line of the user's code. One that is an error there has the result as `partial`.
+
+    Its answers are paid for.
+    """
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
         level, frame = level + 1, frame.f_back
-    # Standard error may be closed, as in a service or an app without a console.
-    with suppress(OSError, ValueError):
-        warnings.warn(notice, InferenceWarning, stacklevel=level)
+    for notice in notices:
+        try:
+            # Standard error may be closed, as in a service or an app without a console.
+            with suppress(OSError, ValueError):
+                warnings.warn(notice, InferenceWarning, stacklevel=level)
+        except InferenceWarning as warning:
+            warning.partial = partial
+            raise

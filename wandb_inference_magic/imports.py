@@ -1,4 +1,4 @@
-"""Imports that are lazy or quick, types of modules that may not be imported, and libraries that are quiet."""
+"""Imports that are lazy or quick, types and versions of what may not be imported, and libraries that are quiet."""
 
 from __future__ import annotations
 
@@ -50,6 +50,17 @@ def lazy_exports(package: str) -> Callable[[str], object]:
         return value
 
     return get
+
+
+def installed_version(name: str) -> str:
+    """Return the version of an installed package; empty if it is not installed. The package is not imported."""
+    # Imported on first use: the import would slow down `%load_ext`.
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def loaded(name: str) -> Any:

@@ -74,8 +74,7 @@ def test_the_server_process_has_no_secret_in_its_environment(monkeypatch: pytest
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     practice = local.start()
-    assert local._running is not None
-    process = Path(f"/proc/{local._running[1].pid}")
+    process = Path(f"/proc/{practice.process.pid}")
     shown = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
     local.stop()
     assert b"secret-" not in shown

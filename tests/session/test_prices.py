@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 from types import ModuleType
 
 import pytest
 from kernels import Kernel
 from known_models import known_model_environment
-from service import Endless, Service, Wandb, completion, refused
+from service import Answer, Endless, Service, Wandb, completion, refused
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.session import current_session
@@ -61,10 +62,34 @@ def test_a_feed_that_failed_is_asked_for_again_after_a_time(
     wandb.feed.documents[FEED] = document
     # It is asked for in the background now.
     api.chat("hi")
-    fetching = current_session().models._fetching
-    assert fetching is not None
+    *_, fetching = current_session().models._fetching
     current_session().loop.run(asyncio.wait_for(fetching, 60))
     assert api.chat("hi").cost is not None
+
+
+def test_a_session_that_was_closed_while_the_feed_was_fetched_answers_when_it_is_used_again(
+    start_api: Callable[..., ModuleType], wandb: Wandb
+) -> None:
+    api = start_api(**known_model_environment(wandb))
+    begun, interrupted = Event(), []
+
+    def feed(answer: Answer) -> None:
+        begun.set()
+        Endless()(answer)
+
+    def chat() -> None:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            api.chat("hi")
+        interrupted.append(raised.value)
+
+    wandb.feed.documents[FEED] = feed
+    chatting = Thread(target=chat)
+    chatting.start()
+    assert begun.wait(60)
+    current_session().close()
+    chatting.join(60)
+    assert interrupted
+    assert api.chat("hi").text == "Hello there."
 
 
 def test_a_list_that_was_fetched_without_the_feed_gets_its_facts(
@@ -98,7 +123,7 @@ def test_nothing_is_fetched(
         api.models()
     before = feeds(wandb)
     api.chat("hi")
-    assert current_session().models._fetching is None
+    assert not current_session().models._fetching
     assert feeds(wandb) == before
 
 
@@ -192,8 +217,7 @@ def test_prices_are_fetched_in_the_background_for_a_model_of_the_list_in_the_pac
 ) -> None:
     api = start_api(**{**known_model_environment(wandb), "WANDB_INFERENCE_MODEL": "openai/gpt-oss-20b"})
     assert api.chat("hi").cost == pytest.approx((12 * 0.03 + 3 * 0.13) / 1e6)
-    fetching = current_session().models._fetching
-    assert fetching is not None
+    *_, fetching = current_session().models._fetching
     current_session().loop.run(asyncio.wait_for(fetching, 60))
     api.chat("hi")
     assert feeds(wandb) == 1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from ..concurrency import notify_after_fork, without_forks
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
+from ..imports import installed_version
 from ..text import addresses, redacted, secret_in, with_texts
 from .bodies import NOT_PACKED, http_library
 from .transport import transport
@@ -186,15 +187,9 @@ def _built(sdk_class: type[Sdk], http_class: type, own: Any, options: ClientOpti
 
 
 def _user_agent() -> str:
-    # Imported when a client is built: the import would slow down `%load_ext`.
-    from importlib.metadata import PackageNotFoundError, version
-
     name = "wandb-inference-magic"
-    try:
-        return f"{name}/{version(name)}"
-    except PackageNotFoundError:
-        # Where only the package's folder was copied, for example to a worker of Spark or into a repository.
-        return name
+    # There is none where only the package's folder was copied, for example to a worker of Spark or into a repository.
+    return "/".join(filter(None, (name, installed_version(name))))
 
 
 def _transport(options: ClientOptions, *, is_async: bool) -> Any:

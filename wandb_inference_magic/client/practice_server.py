@@ -63,16 +63,17 @@ CHILD: Final = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import 
 
 @dataclass(frozen=True, slots=True)
 class PracticeModel:
-    """The running practice model: its id, its address, and the key it was started with."""
+    """The running practice model: its id, its address, the key it was started with, its weights and its process."""
 
     model: str
     base_url: str
     key: str = field(repr=False)
     weights: Path = field(repr=False)
+    process: subprocess.Popen[str] = field(repr=False)
 
 
 _lock = RLock()
-_running: tuple[PracticeModel, subprocess.Popen[str]] | None = None
+_running: PracticeModel | None = None
 
 
 def find_weights() -> Path | None:
@@ -129,24 +130,21 @@ def start(weights: Path | None = None) -> PracticeModel:
     global _running
     path = _usable(weights)
     with _lock:
-        if _running is not None and _running[0].weights == path and _running[1].poll() is None:
-            return _running[0]
-        stop()
-        key = secrets.token_urlsafe(24)
-        process, address = _launch(path, {"weights": str(path), "model": model_id(weights), "key": key})
-        practice = PracticeModel(model_id(weights), f"{address}/v1", key, path)
-        _running = (practice, process)
-        return practice
+        if _running is None or _running.weights != path or _running.process.poll() is not None:
+            stop()
+            model, key = model_id(weights), secrets.token_urlsafe(24)
+            process, address = _launch(path, {"weights": str(path), "model": model, "key": key})
+            _running = PracticeModel(model, f"{address}/v1", key, path, process)
+        return _running
 
 
 def stop() -> None:
     """Stop the practice model if it runs."""
     global _running
     with _lock:
-        if _running is not None:
-            process = _running[1]
-            _running = None
-            _end(process)
+        ended, _running = _running, None
+        if ended is not None:
+            _end(ended.process)
 
 
 # The process would end by itself after this one. This ends it before.

@@ -11,7 +11,6 @@ from .event_loop import (
     THREAD_NAME,
     EventLoop,
     InFlight,
-    Running,
     can_wait,
 )
 from .interrupts import Interrupts, check_interrupts, deferred_interrupts

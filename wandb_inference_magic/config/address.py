@@ -65,11 +65,9 @@ def _fault(text: str) -> str:
 
 def _probable(text: str) -> str:
     """Return the URL that was probably meant, without a user name, password or query; empty if none is plausible."""
-    found = re.fullmatch(_SCHEME, re.sub(_AROUND, "", text))
-    if found is None:
-        return ""
-    scheme = (found[1] or "").lower()
-    before, _, rest = found[2].rpartition("@")
+    scheme, rest = re.findall(_SCHEME, re.sub(_AROUND, "", text))[0]
+    scheme = scheme.lower()
+    before, _, rest = rest.rpartition("@")
     rest = re.split(r"[?#]", rest)[0].rstrip("/")
     place = re.fullmatch(_PLACE, rest := re.sub(_SERVICE_PATH, "", rest))
     if place is None or "?" in before or "#" in before:

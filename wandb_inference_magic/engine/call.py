@@ -13,6 +13,7 @@ from ..errors import InferenceError, inference_error_in
 from ..failures import retry_delay
 from ..messages import ADDED_JSON_MODE, CURRENT_CALL, added_up, chosen_names, notices_below, read_json
 from ..replies import CallProgress, ReplyBuilder
+from ..session import ObservedCall
 from ..text import known_keys
 from .relax import does_not_fit, refused, refused_answer, relax_response_format, repair_request
 from .request import without_oldest_turns
@@ -134,19 +135,13 @@ class ModelCall:
         chunks = stream_chat(
             client, self.sent.flat_body, stream=self.spec.stream, builder=builder, limit=reservation.limit
         )
-        with self._command.observed(self.sent, reservation.limit) as seen:
-            try:
-                with self._command.session.usage.counting(self.sent, builder, reservation.settle):
-                    # Closing the chunks closes the connection, also when the call is cancelled.
-                    async with aclosing(chunks):
-                        await self._read(chunks)
-            except Exception as failure:
-                if seen is not None:
-                    seen.error = self.explained(failure)
-                raise
-            finally:
-                if seen is not None:
-                    seen.reply = self.built()
+        with (
+            self._command.observed(self.sent, reservation.limit, ObservedCall(self.built, self.explained)),
+            self._command.session.usage.counting(self.sent, builder, reservation.settle),
+        ):
+            # Closing the chunks closes the connection, also when the call is cancelled.
+            async with aclosing(chunks):
+                await self._read(chunks)
         self.share.limiter.served(self.sent_at)
         self._command.session.models.note_answered(self.sent)
 

@@ -178,16 +178,13 @@ class _Contender:
         try:
             if failure is not None:
                 raise failure
-            # A validator of the user's may take long.
-            with interrupts.allowed(new_only=True):
-                parsed = self.call.parsed()
-        except Mismatch as mismatch:
             try:
+                # A validator of the user's may take long.
+                with interrupts.allowed(new_only=True):
+                    parsed = self.call.parsed()
+            except Mismatch as mismatch:
                 self.call.begin_repair(mismatch)
-            except InferenceError as error:
-                self._fail(error)
-                return False
-            return True
+                return True
         except Exception as error:  # noqa: BLE001 - reported in this model's column
             self._fail(self.call.explained(error))
         else:

@@ -197,12 +197,8 @@ def _text(text: str) -> str:
 
 
 def _code(objects: list[Mapping[str, Any]]) -> int | None:
-    for one in objects:
-        for name in STATUSES:
-            given = str(one.get(name))
-            if given.isdecimal() and len(given) <= len("599") and 400 <= int(given) <= 599:
-                return int(given)
-    return None
+    given = (str(one.get(name)) for one in objects for name in STATUSES)
+    return next((int(one) for one in given if re.fullmatch("[45][0-9]{2}", one)), None)
 
 
 def _status(types: list[str]) -> int | None:

@@ -159,7 +159,7 @@ def _too_large(endpoint: Endpoint, proxy: Proxy | None, size: int) -> InferenceE
     return error
 
 
-def describe_proxy(endpoint: Endpoint, status: int) -> str:
+def describe_proxy(endpoint: Endpoint, status: int | None) -> str:
     """Return a sentence about the proxy that may have answered with a status in place of the endpoint; else empty."""
     if status not in _OF_PROXIES or not endpoint.url.startswith("http:") or endpoint.is_local:
         return ""

@@ -96,9 +96,7 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
 
 def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceError:
     headers = failure.response.headers
-    # The SDK keeps only a part of the body.
-    body = read_error(failure.response.text or failure.body)
-    status = _status_behind(failure.status_code, body)
+    status, body = _answered(failure)
     error = _error(status, body, requested_delay(headers), context)
     if failure.response.has_redirect_location:
         # It may be no address.
@@ -117,6 +115,16 @@ def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceErr
     return error
 
 
+def _answered(failure: APIStatusError | ServiceError) -> tuple[int | None, ErrorBody]:
+    """Return the status and the body of what a service answered."""
+    if isinstance(failure, ServiceError):
+        body = read_error(failure.body)
+        return body.status, body
+    # The SDK keeps only a part of the body.
+    body = read_error(failure.response.text or failure.body)
+    return _status_behind(failure.status_code, body), body
+
+
 def _status_behind(status: int, body: ErrorBody) -> int:
     """Return the status of the service behind a gateway, if that of the gateway says less."""
     is_behind = status >= 500 and body.code is not None and body.code < 500
@@ -127,12 +135,7 @@ def _status_behind(status: int, body: ErrorBody) -> int:
 
 def refused_request(failure: APIStatusError | ServiceError) -> str:
     """Return the words of a service that refused a request; empty if another request would have failed as well."""
-    if isinstance(failure, ServiceError):
-        body = read_error(failure.body)
-        status = body.status
-    else:
-        body = read_error(failure.response.text or failure.body)
-        status = _status_behind(failure.status_code, body)
+    status, body = _answered(failure)
     return "" if status in NOT_OF_REQUEST else body.message
 
 
@@ -160,8 +163,7 @@ def _form_that_refused(status: int, document: object, names: Collection[str] = (
 
 def _of_reply(failure: ServiceError, context: FailureContext) -> InferenceError:
     """Return the error for one that the service sent in a response whose status was 200."""
-    body = read_error(failure.body)
-    error = _error(body.status, body, None, context)
+    error = _error(*_answered(failure), None, context)
     if failure.has_begun:
         error.what = "The service stopped the reply with an error."
     return error

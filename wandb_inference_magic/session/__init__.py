@@ -15,6 +15,6 @@ if TYPE_CHECKING:
     from .limiter import Share
     from .models import has_no_list
     from .session import Session, current_session, end_session, start_session
-    from .tracing import Trace, Tracer, TracerSlot, weave_off
+    from .tracing import ObservedCall, Trace, Tracer, TracerSlot, weave_off
 
 __getattr__ = lazy_exports(__name__)

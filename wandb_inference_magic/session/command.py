@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from ..client import ClientOptions, practice_server
 from ..concurrency import can_wait, deferred_interrupts
 from ..errors import InferenceError
-from ..libraries import check_libraries, unusable_library
+from ..libraries import check_libraries, unexpected_failure
 from ..replies import Listener
 from ..spending import Budget
 from .endpoints import EndpointResolver
 from .jobs import JobEntry
 from .session import hide_own_logs
 from .spans import open_telemetry, span
-from .tracing import ObservedCall, Trace
+from .tracing import Trace
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..config import Endpoint, Resolved
     from ..messages import PreparedRequest
     from .session import Session
-    from .tracing import Tracer
+    from .tracing import ObservedCall, Tracer
 
 
 class Command:
@@ -256,27 +256,24 @@ class Command:
                 self._op = None
 
     @contextmanager
-    def observed(self, request: PreparedRequest, limit: int | None) -> Iterator[ObservedCall | None]:
-        """Report the request made inside the `with` block to Weave and OpenTelemetry. Give None if neither is in use.
+    def observed(self, request: PreparedRequest, limit: int | None, seen: ObservedCall) -> Iterator[None]:
+        """Report the request made inside the `with` block to Weave and OpenTelemetry, as far as they are in use.
 
         Parameters
         ----------
         request : PreparedRequest
         limit : int or None
             The limit on the reply that a budget adds.
+        seen : ObservedCall
         """
         telemetry = None if self.costs_nothing else open_telemetry()
-        if self._op is None and telemetry is None:
-            yield None
-            return
-        seen = ObservedCall()
         with ExitStack() as stack:
             if self._op is not None:
                 tracer, op = self._op
                 stack.enter_context(tracer.child(op, request, seen))
             if telemetry is not None:
                 stack.enter_context(span(telemetry, request, limit, seen, self.session.keys.secrets()))
-            yield seen
+            yield
 
     def client(self) -> AsyncOpenAI:
         """Return the client for our own calls. It belongs to the session's event loop.
@@ -303,13 +300,8 @@ class Command:
         """Convert the failures of the imports inside the `with` block."""
         try:
             yield
-        except ImportError as failure:
-            from ..failures import FailureContext, to_inference_error
-
-            known = self.session.models.known(self.endpoint)
-            raise to_inference_error(failure, FailureContext(self.endpoint, "", known)) from failure
         except Exception as failure:
-            if (error := unusable_library(failure)) is not None:
+            if (error := unexpected_failure(failure)) is not None:
                 raise error from failure
             raise
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from threading import Lock
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from ..catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from ..client import practice_server
@@ -38,6 +38,7 @@ ASKING: Final = "asking the endpoint for its models"
 # After it could not be had.
 SECONDS_BETWEEN_FEEDS: Final = 60.0
 Account = tuple[str, int, str]
+T = TypeVar("T")
 # So many ids are named in an error.
 MAX_NAMED: Final = 12
 
@@ -45,26 +46,21 @@ MAX_NAMED: Final = 12
 class Context(Protocol):
     """The part of a command that this module uses."""
 
+    settings: Resolved
+    listener: Listener
+    dry: bool
+
     @property
     def endpoint(self) -> Endpoint: ...
 
     @property
-    def settings(self) -> Resolved: ...
-
-    @property
-    def dry(self) -> bool: ...
-
-    @property
-    def listener(self) -> Listener: ...
+    def cassette(self) -> Cassette | None: ...
 
     @property
     def loop(self) -> EventLoop: ...
 
     @property
     def clock(self) -> Clock: ...
-
-    @property
-    def cassette(self) -> Cassette | None: ...
 
     @property
     def costs_nothing(self) -> bool: ...
@@ -81,6 +77,13 @@ def _format_of(request: PreparedRequest) -> tuple[str, str, str, bool]:
     # Some services take a format and tools, but not both in one request.
     form = json.dumps(request.body.get("response_format"), default=repr)
     return request.endpoint.url, request.model, form, "tools" in request.body
+
+
+async def _load_list(client: AsyncOpenAI) -> list[str]:
+    # Imported here, because completion uses this module too, and the SDK takes long to import.
+    from ..client import fetch_model_list
+
+    return read_listing(await fetch_model_list(client))
 
 
 class Models:
@@ -105,8 +108,10 @@ class Models:
         # W&B's public feed, once it was fetched, and what is known of W&B's models by it, without their list.
         self._feed: Mapping[str, Model] | None = None
         self._by_feed: Catalog | None = None
-        self._fetching: asyncio.Future[None] | None = None
-        self._asks_feed_at, self._waits_for_feed = 0.0, False
+        self._asks_feed_at = 0.0
+        # The first request for it, and the latest. Only the first is waited for: where it cannot be had, it may take
+        # long.
+        self._fetching: tuple[asyncio.Future[None], ...] = ()
         # The endpoints, models and response formats of answered requests, and whether these had tools.
         self._formats: set[tuple[str, str, str, bool]] = set()
 
@@ -184,10 +189,7 @@ class Models:
             if failure is not None and not has_no_list(failure):
                 raise failure
             return join(listing or [], None, None, notes=notes)
-        feed = None
-        if command.settings.catalog:
-            with command.listener.waiting(ASKING) as redraw:
-                feed, _ = self._try(lambda: command.loop.run(self._load_feed(client), meanwhile=redraw), endpoint)
+        feed, _ = self._try(command, ASKING, self._load_feed(client)) if command.settings.catalog else (None, None)
         return join(listing, feed, snapshot(), notes=notes)
 
     def _fetch_list(
@@ -200,7 +202,7 @@ class Models:
         tries_once = tries_once or command.dry or command.endpoint.is_wandb
         most = 0 if tries_once else command.settings.max_retries
         for tries in count(1):
-            listing, failure = self._fetch_list_once(command, client)
+            listing, failure = self._try(command, ASKING, _load_list(client))
             seconds = None if failure is None else retry_delay(failure, tries, most)
             if failure is None or seconds is None:
                 break
@@ -210,15 +212,6 @@ class Models:
         if failure is not None and tries > 1:
             failure.why = f"{failure.why} It was tried {tries} times.".strip()
         return listing, failure
-
-    def _fetch_list_once(self, command: Context, client: AsyncOpenAI) -> tuple[list[str] | None, InferenceError | None]:
-        # Imported here, because completion uses this module too, and the SDK takes long to import.
-        from ..client import fetch_model_list
-
-        with command.listener.waiting(ASKING) as redraw:
-            return self._try(
-                lambda: read_listing(command.loop.run(fetch_model_list(client), meanwhile=redraw)), command.endpoint
-            )
 
     def fetch_prices(self, command: Context, client: AsyncOpenAI) -> None:
         """Fetch W&B's public feed in the background, until it was had once. Called on the event loop.
@@ -230,9 +223,7 @@ class Models:
         is_due = self._feed is None and monotonic() >= self._asks_feed_at
         if is_due and command.endpoint.is_wandb and command.cassette is None and command.settings.catalog:
             self._asks_feed_at = monotonic() + SECONDS_BETWEEN_FEEDS
-            # Only the first one is waited for: where it cannot be had, it may take long.
-            self._waits_for_feed = self._fetching is None
-            self._fetching = asyncio.ensure_future(self._try_to_load_feed(client))
+            self._fetching = (*self._fetching[:1], asyncio.ensure_future(self._try_to_load_feed(client)))
 
     async def with_price(self, request: PreparedRequest, command: Context, client: AsyncOpenAI) -> PreparedRequest:
         """Return a request that is about to be sent with its price, if it is known then."""
@@ -241,10 +232,9 @@ class Models:
         if request.price is not None:
             return request
         self.fetch_prices(command, client)
-        # A child process may have that of its parent, which belongs to another event loop.
-        with suppress(RuntimeError):
-            if self._fetching is not None and self._waits_for_feed:
-                await asyncio.shield(self._fetching)
+        # Not for one of another event loop: that of the parent process, or one that was cancelled with its session.
+        if self._fetching and self._fetching[0].get_loop() is asyncio.get_running_loop():
+            await asyncio.shield(self._fetching[0])
         return replace(request, price=self.price(request.model, request.endpoint))
 
     async def _try_to_load_feed(self, client: AsyncOpenAI) -> None:
@@ -266,20 +256,25 @@ class Models:
                     self._catalogs[account] = replace(join(listing, feed, snapshot()), note=known.note)
         return feed
 
-    def _try(self, fetch: Callable[[], Any], endpoint: Endpoint) -> tuple[Any, InferenceError | None]:
-        """Return what was fetched, or None and the error."""
-        try:
-            return fetch(), None
-        except ValueError as failure:
-            from ..client import CHECK_ADDRESS
+    def _try(
+        self, command: Context, doing: str, fetching: Coroutine[Any, Any, T]
+    ) -> tuple[T | None, InferenceError | None]:
+        """Return what was fetched, or None and the error. `doing` is shown meanwhile."""
+        # An error leaves what is shown: there is something to fall back on.
+        with command.listener.waiting(doing) as redraw:
+            try:
+                return command.loop.run(fetching, meanwhile=redraw), None
+            except ValueError as failure:
+                from ..client import CHECK_ADDRESS
 
-            what = "The endpoint answered, but not with a list of models."
-            return None, InferenceError(what, why=quoted(str(failure)), remedy=CHECK_ADDRESS, cause="reply")
-        except Exception as failure:  # noqa: BLE001 - whatever went wrong, there is something to fall back on
-            # Imported when something has failed, as in a model call.
-            from ..failures import FailureContext, to_inference_error
+                what = "The endpoint answered, but not with a list of models."
+                return None, InferenceError(what, why=quoted(str(failure)), remedy=CHECK_ADDRESS, cause="reply")
+            except Exception as failure:  # noqa: BLE001 - whatever went wrong
+                # Imported when something has failed, as in a model call.
+                from ..failures import FailureContext, to_inference_error
 
-            return None, to_inference_error(failure, FailureContext(endpoint, "", self.known(endpoint)))
+                context = FailureContext(command.endpoint, "", self.known(command.endpoint))
+                return None, to_inference_error(failure, context)
 
     def default(self, command: Context) -> str:
         """Return the model to use when none is set.
@@ -385,9 +380,8 @@ class Models:
             if replays:
                 return None
             raise unknown_price(model, "The setting catalog is off: W&B's public list of prices is not fetched.")
-        client = command.client()
-        with command.listener.waiting(f"asking for the price of {model}") as redraw:
-            _, failure = self._try(lambda: command.loop.run(self._load_feed(client), meanwhile=redraw), endpoint)
+        doing = f"asking for the price of {model}"
+        _, failure = self._try(command, doing, self._load_feed(command.client()))
         if failure is not None and not replays:
             raise unknown_price(model, f"W&B's public list of prices could not be fetched. {failure.what}")
         return self.price(model, endpoint)

@@ -66,7 +66,6 @@ def span(
     limit : int or None
         The limit on the reply that a budget added.
     seen : ObservedCall
-        Has the reply at the end of the block.
     secrets : collection of str
         No part of them is reported.
     """
@@ -79,17 +78,17 @@ def span(
     try:
         yield
     except BaseException as error:
-        failure = seen.error or error
+        failure = seen.explained(error) if isinstance(error, Exception) else error
         opened.set_attribute("error.type", type(failure).__name__)
         message = redacted_value(quoted(str(failure)), secrets)
         opened.set_status(api.Status(api.StatusCode.ERROR, message))
         raise
     finally:
         with suppress(Exception):
-            if seen.reply is not None:
-                opened.set_attributes(_reply_attributes(seen.reply))
-                if os.environ.get(CONTENT_SWITCH, "").strip().lower() in CONTENT_IN_SPANS:
-                    opened.set_attributes(redacted_value(_content(request.messages, seen.reply), secrets))
+            reply = seen.reply()
+            opened.set_attributes(_reply_attributes(reply))
+            if os.environ.get(CONTENT_SWITCH, "").strip().lower() in CONTENT_IN_SPANS:
+                opened.set_attributes(redacted_value(_content(request.messages, reply), secrets))
         with suppress(Exception):
             opened.end()
 

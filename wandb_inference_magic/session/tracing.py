@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from threading import RLock, Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..concurrency import notify_after_fork
 from ..config import resolve_server_key
@@ -57,12 +57,11 @@ class Trace:
         self.summary = {"cost_usd": reply.cost, "seconds": reply.seconds, "calls": reply.calls}
 
 
-@dataclass(slots=True)
-class ObservedCall:
-    """One request to a model, as a trace sees it: at its end it has a reply, and an error if it failed."""
+class ObservedCall(NamedTuple):
+    """One request to a model, as a trace sees it at its end: what has been received, and the error for a failure."""
 
-    reply: Reply | None = None
-    error: Exception | None = None
+    reply: Callable[[], Reply]
+    explained: Callable[[Exception], InferenceError]
 
 
 class TracerSlot:
@@ -92,7 +91,8 @@ class TracerSlot:
             # A tracer with no key or a wrong key has given up, so start a new one.
             key = self._keys.for_server() if project else None
             user_client = None if project else _users_client()
-            if self._tracer is not None and not self._tracer.is_for(project, key, user_client):
+            old = self._tracer
+            if old is not None and (old.project, old.key, id(old.user_client)) != (project, key, id(user_client)):
                 self.close()
             if self._tracer is None and (project or user_client is not None):
                 self._tracer = Tracer(project, key, self._keys.secrets, user_client)
@@ -156,10 +156,6 @@ class Tracer:
         self._handler = _WarningHandler()
         # What is to be undone in the end.
         self._opened = ExitStack()
-
-    def is_for(self, project: str, key: Key | None, user_client: Any) -> bool:
-        """Return whether this tracer was made for these."""
-        return (self.project, self.key) == (project, key) and self.user_client is user_client
 
     def start(self) -> None:
         """Connect to Weave. If the user has connected to the same project already, use that connection.
@@ -280,9 +276,11 @@ class Tracer:
         with self._call("model_call", request.flat_body, trace, parent=parent, use_stack=False, attributes=users):
             try:
                 yield
+            except Exception as failure:
+                trace.error = seen.explained(failure)
+                raise
             finally:
-                trace.output = None if seen.reply is None else _described(seen.reply)
-                trace.error = seen.error
+                trace.output = _described(seen.reply())
 
     @contextmanager
     def _call(self, name: str, inputs: Mapping[str, Any], trace: Trace, **options: Any) -> Iterator[Any]:
