@@ -346,9 +346,10 @@ class Job(JobEntry):
             self._file.remove()
         with self._lock:
             self._outcome = outcome
+            # Before it is drawn: the next reply announces an end that is seen.
+            self._command.session.jobs.announce_end(self, self.end_notice)
             for view in list(self._views):
                 self._draw_on(view, partial(view.end, line=self.describe()), self.last_bundle())
-        self._command.session.jobs.announce_end(self, self.end_notice)
         self.end()
 
     def _draw_on(self, view: JobView, draw: Callable[[dict[str, Any]], None], bundle: dict[str, Any]) -> None:
