@@ -283,12 +283,31 @@ def test_a_stream_is_unpacked_incrementally() -> None:
 def read_packed(data: bytes, encoding: str, size: int, **options: Any) -> bytes:
     """Return the contents of a compressed body that arrives in chunks of a given size."""
     chunks = [data[at : at + size] for at in range(0, len(data), size)]
-    return b"".join(BoundedBody(chunks, encoding, 10**9, is_strict=True, **options))
+    return b"".join(BoundedBody(chunks, encoding, **{"most": 10**9, "is_strict": True, **options}))
 
 
 def pack(data: bytes, layer: int) -> bytes:
     packer = zlib.compressobj(9, zlib.DEFLATED, layer)
     return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize("size", [1, 3, 65_536])
+@pytest.mark.parametrize("encoding", ["gzip", ""])
+def test_gzip_of_several_members_is_read_with_and_without_its_name(encoding: str, size: int) -> None:
+    members = b"".join(pack(one, GZIP) for one in (b"one, ", b"", b"two"))
+    for after in (b"", b"\0\0", b"what follows the end"):
+        assert read_packed(members + after, encoding, size) == b"one, two"
+    with pytest.raises(InferenceError, match="stopped before its end"):
+        read_packed(members[:-12], encoding, size)
+    with pytest.raises(InferenceError, match="is larger than"):
+        list(BoundedBody([members], encoding, 7, is_strict=True))
+
+
+def test_gzip_without_its_name_is_read_where_only_text_can_be(api: ModuleType, service: Service) -> None:
+    service.then(serve_packed(whole_body("Grüße"), "", GZIP))
+    assert api.chat("hi", stream=False).text == "Grüße"
+    # A file that the user's code loads stays as it is.
+    assert read_packed(pack(b"a", GZIP), "", 9, most=float("inf")) == pack(b"a", GZIP)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 65_536])

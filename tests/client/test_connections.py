@@ -40,6 +40,21 @@ def test_an_endpoint_that_does_not_run_is_reported_at_once(start_api: Callable[.
         assert "WANDB_INFERENCE_BASE_URL" in error
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_may_not_list_the_models_is_checked_by_a_chat(
+    api: ModuleType, service: Service, status: int
+) -> None:
+    said = "You have insufficient permissions for this operation. Missing scopes: api.model.read."
+    service.listing_script = refused(status, said)
+    shown = Shown()
+    check(shown)
+    assert "✗ models" in shown.text
+    assert said in shown.text
+    assert f"✓ reply     {MODEL} answered" in shown.text
+    with pytest.raises(InferenceError, match="whether this key may list its models"):
+        api.models(refresh=True)
+
+
 @pytest.mark.parametrize("path", ["", "/v2"])
 def test_another_address_of_wandbs_host_is_told_the_right_one(
     start_api: Callable[..., ModuleType], wandb: Wandb, path: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -245,6 +246,34 @@ def test_an_answer_that_the_service_refused_as_json_is_read(
     assert (len(service.chats), reply.calls, reply.incomplete, reply.finish_reason) == (1, 1, "", "stop")
 
 
+@pytest.mark.parametrize("end", ["tool_calls", "stop", "length"])
+@pytest.mark.parametrize("options", [{"schema": "name, age int"}, {"json": True}])
+def test_an_answer_in_a_call_of_the_gateways_own_tool_is_read(
+    api: ModuleType, service: Service, options: dict[str, Any], end: str
+) -> None:
+    """LiteLLM makes a schema a tool for models of Anthropic, and may send the call as it is."""
+
+    def answer(one: Answer) -> None:
+        call = {"id": "a", "type": "function", "function": {"name": "json_tool_call", "arguments": GOOD}}
+        message = {"role": "assistant", "content": None, "tool_calls": [call]}
+        one.json({"choices": [{"index": 0, "message": message, "finish_reason": end}]})
+
+    service.always = answer
+    reply = api.chat("Who was Ada?", **options)
+    assert (reply.parsed, reply.text, reply.tool_calls) == ({"name": "Ada", "age": 36}, GOOD, ())
+    assert (reply.finish_reason, reply.calls) == ("length" if end == "length" else "stop", 1)
+    rows = api.map_prompts(["a"], "{{ text }}", schema="name, age int")
+    assert rows.name.tolist() == ["Ada"]
+    # It is not the answer where the user has no schema.
+    assert api.chat("Who was Ada?").text == ""
+
+
+def test_an_answer_in_a_call_that_does_not_fit_is_repaired(api: ModuleType, service: Service) -> None:
+    service.then(calling(("json_tool_call", BAD)), Streamed([GOOD]))
+    assert api.chat("Who was Ada?", schema="name, age int").parsed == {"name": "Ada", "age": 36}
+    assert service.last.body["messages"][-2] == {"role": "assistant", "content": BAD}
+
+
 def test_a_refusal_as_json_without_the_answer_is_quoted(api: ModuleType, service: Service) -> None:
     service.then(json_refused(""))
     with pytest.raises(api.InferenceError, match="Generated JSON does not match the expected schema"):
@@ -366,6 +395,8 @@ def test_a_schema_or_a_response_format_of_the_users_takes_the_place_of_json_mode
         (400, "This model does not support response format `json_schema`."),
         (400, "The specified schema produces a constraint that has too many states for serving."),
         (400, "Grammar error: Unimplemented keys: ['not']"),
+        (405, "json_object response format is not supported for model: test/m"),
+        (500, "failed to load model vocabulary required for format"),
     ],
 )
 @pytest.mark.parametrize("prompt", ["Who?", "Who? In JSON."])
@@ -379,6 +410,62 @@ def test_a_model_without_json_mode_is_asked_in_the_prompt(
     assert "response_format" not in service.last.body
     assert [one["content"] for one in service.last.body["messages"]] == [JSON_ONLY, prompt]
     assert len(service.chats) == 2
+
+
+def refused_with_format(*forms: str, words: str = "Request contains an invalid argument.") -> Any:
+    """A script: a service that refuses these response formats, and does not say so."""
+
+    def answer(one: Answer) -> None:
+        form = one.received.body.get("response_format", {}).get("type")
+        (refused(400, words) if form in forms else completion(GOOD))(one)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "words", ["Request contains an invalid argument.", "API 调用参数有误，请检查文档。", "Bad Request"]
+)
+@pytest.mark.parametrize("forms", [("json_schema",), ("json_schema", "json_object")])
+def test_a_refusal_that_names_nothing_may_be_of_the_format(
+    api: ModuleType, service: Service, words: str, forms: tuple[str, ...]
+) -> None:
+    service.always = refused_with_format(*forms, words=words)
+    reply = api.chat("Who?", schema="name, age int|text")
+    assert reply.parsed == {"name": "Ada", "age": 36}
+    assert "does not support schemas: it was asked for JSON instead." in reply.notices[0]
+    assert len(service.chats) == 1 + len(forms)
+    # No later row is sent twice.
+    service.received.clear()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        rows = api.map_prompts(list("abcdef"), "{{ text }}", schema="name, age int|text", concurrency=1)
+    assert "does not support schemas: it was asked for JSON instead." in str(warned[0].message)
+    assert rows.name.tolist() == ["Ada"] * 6
+    assert len(service.chats) == 6 + len(forms)
+
+
+def test_a_refusal_that_names_nothing_and_is_not_of_the_format_changes_no_other_row(
+    api: ModuleType, service: Service
+) -> None:
+    def answer(one: Answer) -> None:
+        is_bad = one.received.body["messages"][-1]["content"] == "bad"
+        (refused(400, "Bad Request") if is_bad else completion(GOOD))(one)
+
+    service.always = answer
+    rows = api.map_prompts(["bad", "a", "bad"], "{{ text }}", schema="name, age int", concurrency=1)
+    assert rows.name.tolist()[1] == "Ada"
+    assert "Bad Request" in rows.reply_error[0]
+    types = [one.body.get("response_format", {}).get("type") for one in service.chats]
+    # The third one follows an answer under the schema.
+    assert types == ["json_schema", "json_object", None, "json_schema", "json_schema"]
+
+
+def test_the_remedy_of_a_refusal_that_names_nothing_names_what_was_sent(api: ModuleType, service: Service) -> None:
+    service.always = refused(400, "Bad Request")
+    with pytest.raises(api.InferenceError, match="Try it without the schema, without the tools, without top_k, or"):
+        api.chat("Who?", schema="name, age int", tools=[json.loads], top_k=3)
+    with pytest.raises(api.InferenceError, match="Leave out or change the option"):
+        api.chat("Who?")
 
 
 @pytest.mark.parametrize("options", [{"schema": "a int"}, {"json": True}])

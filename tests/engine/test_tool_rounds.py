@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from kernels import Kernel, Run
 from known_models import feed_entry
-from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, listing
+from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, listing, refused
 from tool_calls import weather
 
 from wandb_inference_magic.rendering.reply import reply_plain
@@ -268,11 +268,31 @@ def test_a_tool_that_must_be_called_is_called_once(
     assert [one.body["cache_salt"] for one in service.chats] == ["abc", "abc"]
 
 
-def test_the_model_must_answer_in_the_last_round_whatever_the_user_chose(api: ModuleType, service: Service) -> None:
-    service.always = calling(("weather", '{"city": "Paris"}'))
-    with pytest.raises(api.InferenceError, match="did not answer"):
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "",
+        "Tool choice is none, but model called a tool",
+        "attempted to call tool 'weather' which was not in request.tools",
+    ],
+)
+def test_the_model_must_answer_in_the_last_round_whatever_the_user_chose(
+    api: ModuleType, service: Service, refusal: str
+) -> None:
+    def answer(one: Answer) -> None:
+        is_last = refusal and one.received.body["tool_choice"] == "none"
+        (refused(400, refusal) if is_last else calling(("weather", '{"city": "Paris"}')))(one)
+
+    service.always = answer
+    with pytest.raises(api.InferenceError, match="The model asked for tools 11 times and did not answer"):
         api.chat("Go", tools=weather, tool_choice="auto")
     assert [one.body["tool_choice"] for one in service.chats] == ["auto"] * 10 + ["none"]
+
+
+def test_another_refusal_in_the_last_round_is_quoted(api: ModuleType, service: Service) -> None:
+    service.then(*[calling(("weather", '{"city": "Paris"}'))] * 10, refused(400, "tool_choice none is not supported"))
+    with pytest.raises(api.InferenceError, match="tool_choice none is not supported"):
+        api.chat("Go", tools=weather)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_an_exception_that_nobody_foresaw_says_nothing_about_the_prompt() -> Non
     assert not error.is_lasting
 
 
-TOO_LONG, QUOTA, PROMPT, UNKNOWN, TOO_MANY, NOT_FETCHED, BLOCKED = (
+TOO_LONG, QUOTA, PROMPT, UNKNOWN, TOO_MANY, NOT_FETCHED, BLOCKED, NOT_LOADED, SETTINGS = (
     "Shorten the prompt (",
     "spending limit is used up",
     "refused this prompt",
@@ -117,6 +117,8 @@ TOO_LONG, QUOTA, PROMPT, UNKNOWN, TOO_MANY, NOT_FETCHED, BLOCKED = (
     "too many requests at once",
     "could not fetch a file",
     "Ask the people who run the service about the account",
+    "could not load the model 'm'",
+    "Change the account's settings",
 )
 # What services say, whom of the rows of a map it concerns, and what is made of it.
 SAID = [
@@ -235,6 +237,25 @@ SAID = [
     (416, "max_completion_tokens is limited to 8000 for this model", False, "Leave out or change"),
     (400, {"message": "Unsupported value", "param": "temperature"}, False, '"temperature: Unsupported value"'),
     (400, {"message": "Invalid temperature", "param": "temperature"}, False, '"Invalid temperature"'),
+    (429, "Your prepayment credits are depleted. Please go to AI Studio to manage your billing.", True, QUOTA),
+    (429, "Your project has exceeded its monthly spending cap.", True, QUOTA),
+    (429, "Your GLM Coding Plan package has expired and is temporarily unavailable", True, QUOTA),
+    (429, "您的套餐已到期，暂无法使用，请前往官网续订", True, QUOTA),
+    (429, "Extra usage is required for long context requests.", True, QUOTA),
+    (429, "You have exhausted your capacity. Your quota will reset after 5h59m59s.", True, "in 5 h 59 min"),
+    (429, "Connection reset after 30s", False, TOO_MANY),
+    (500, "The connection pool is depleted", False, "at the moment"),
+    (403, "Temporarily disabled due to a Databricks-set rate limit of 0.", True, BLOCKED),
+    (429, "Quota exceeded for metric: free_tier_requests, limit: 0. Please retry in 38s.", True, BLOCKED),
+    (429, "Rate limit: 0.5 requests per second", False, TOO_MANY),
+    (500, "Internal error: could not load model (no success): Error loading MLX model", True, NOT_LOADED),
+    (500, "unable to load model: /root/.ollama/models/blobs/sha256-abc", True, NOT_LOADED),
+    (400, 'Failed to load model "m". Error: Error loading model.', True, NOT_LOADED),
+    (500, "model failed to load, this may be due to resource limitations", True, NOT_LOADED),
+    (503, "Failed to load model: the server is temporarily out of workers", False, "at the moment"),
+    (404, "No allowed providers are available for the selected model.", True, SETTINGS),
+    (400, "The model `m` requires terms acceptance.", True, SETTINGS),
+    (403, "You must accept the license before you can access this model", True, SETTINGS),
     (400, {"message": "Param Incorrect", "param": "reasoning_content must be passed back"}, False, "--think off"),
 ]
 
@@ -245,16 +266,56 @@ def test_what_services_say_is_understood(status: int, body: str | dict[str, str]
     assert says in str(error)
     assert error.status == status
     assert error.affects_all is affects_all
-    assert error.retryable is (says in (TOO_MANY, NOT_FETCHED, "9 min 38 s", "at the moment"))
-    assert error.is_too_many is (says in (TOO_MANY, "9 min 38 s"))
+    assert error.retryable is (says in (TOO_MANY, NOT_FETCHED, "9 min 38 s", "in 5 h 59 min", "at the moment"))
+    assert error.is_too_many is (says in (TOO_MANY, "9 min 38 s", "in 5 h 59 min"))
 
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(400, {"message": "Invalid input", "param": "response_format"}), (500, {"message": "Stop: ParserTooComplex"})],
+    [
+        (400, {"message": "Invalid input", "param": "response_format"}),
+        (500, {"message": "Stop: ParserTooComplex"}),
+        (500, {"message": "failed to load model vocabulary required for format"}),
+        (400, {"message": "format: invalid value"}),
+        *(
+            (status, {"message": "json_object response format is not supported"})
+            for status in (405, 406, 412, 502, 503)
+        ),
+    ],
 )
 def test_a_response_format_is_refused_in_other_words(status: int, error: dict[str, str]) -> None:
     assert error_of({"error": error, "http_status_code": status}).refuses_format
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "Unsupported image format: webp"),
+        (503, "The schema compiler is overloaded, try again later"),
+        (402, "Pay for json_schema"),
+    ],
+)
+def test_other_words_do_not_refuse_a_response_format(status: int, said: str) -> None:
+    assert not error_of({"error": {"message": said}, "http_status_code": status}).refuses_format
+
+
+@pytest.mark.parametrize(
+    ("said", "names_nothing"),
+    [
+        ("Request contains an invalid argument.", True),
+        ("API 调用参数有误，请检查文档。", True),
+        ("Bad Request", True),
+        ("", True),
+        ("litellm.BadRequestError: Error code: 400 - {'message': 'Invalid request'}", True),
+        ("temperature must be at most 1", False),
+        ("Invalid temperature", False),
+        ("The image is invalid", False),
+        ("temperature 参数有误", False),
+    ],
+)
+def test_an_error_is_known_to_name_nothing(said: str, names_nothing: bool) -> None:
+    assert error_of({"error": {"message": said, "code": 400}}).names_nothing is names_nothing
+    assert not error_of({"error": {"message": said, "code": 500}}).names_nothing
 
 
 def test_a_certificate_of_a_form_that_new_pythons_refuse_is_not_said_to_be_unknown() -> None:

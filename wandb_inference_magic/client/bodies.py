@@ -106,7 +106,8 @@ class BoundedBody(PassedBody):
     encoding : str
         `gzip`, `x-gzip` or `deflate`, or empty for a body that is not compressed. Others cannot be read.
     most : float
-        The maximum number of bytes to return, after decompression.
+        The maximum number of bytes to return, after decompression. A body with a limit that begins as gzip does is
+        decompressed without an encoding too.
     is_strict : bool
         Whether a body that is larger, damaged or cut is an error. If not, the rest is dropped.
     is_stream : bool
@@ -135,9 +136,11 @@ class BoundedBody(PassedBody):
             )
         try:
             yield
-        except Exception:
-            # The status of an error says what it means, however much of its body came.
-            if self._is_strict:
+        except Exception as failure:
+            # The status of an error says what it means, however much of its body came. A connection that breaks after
+            # the end of a compressed body has lost nothing.
+            has_ended = getattr(self._unpacker, "eof", False) and not isinstance(failure, InferenceError)
+            if self._is_strict and not has_ended:
                 raise
         is_cut = self._unpacker is not None and not self._unpacker.eof and not self._is_empty
         if is_cut and self._is_strict and not self._is_stream:
@@ -151,6 +154,8 @@ class BoundedBody(PassedBody):
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take bytes from the network and yield their content, in pieces of bounded size."""
+        if self._is_empty and not self._encoding and self._most < float("inf") and _begins_gzip(data):
+            self._unpacker = zlib.decompressobj(ANY_HEADER)
         self._is_empty = self._is_empty and not data
         for piece in (data,) if self._unpacker is None else self._unpacked(data):
             self._left -= len(piece)
@@ -165,6 +170,11 @@ class BoundedBody(PassedBody):
 
     def _unpacked(self, data: bytes) -> Iterator[bytes]:
         while data and not self.is_full:
+            if self._unpacker.eof:
+                # It may have another member. Anything else that follows the end does not count.
+                self.is_full = not _begins_gzip(data)
+                self._unpacker = self._unpacker if self.is_full else zlib.decompressobj(ANY_HEADER)
+                continue
             try:
                 piece = self._unpacker.decompress(data, PIECE)
             except zlib.error:
@@ -174,9 +184,7 @@ class BoundedBody(PassedBody):
                     "Run the cell again; if it happens again, check the endpoint and any proxy in front of it.",
                 )
                 return
-            data = self._unpacker.unconsumed_tail
-            # What follows the end does not count.
-            self.is_full = self._unpacker.eof
+            data = self._unpacker.unused_data or self._unpacker.unconsumed_tail
             if piece:
                 yield piece
 
@@ -185,6 +193,11 @@ class BoundedBody(PassedBody):
         self.is_full = True
         if self._is_strict:
             raise InferenceError(what, why=why, remedy=remedy, cause="reply")
+
+
+def _begins_gzip(data: bytes) -> bool:
+    """Return whether bytes may begin gzip. No text begins so."""
+    return bool(data) and b"\x1f\x8b".startswith(data[:2])
 
 
 def bound(request: Any, response: Any) -> Any:

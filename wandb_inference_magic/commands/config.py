@@ -275,10 +275,15 @@ def _checks(command: Command, canvas: Canvas) -> Iterator[tuple[bool, str]]:
     yield True, _describe_key(command)
     yield True, command.endpoint.project or "not set: the account's own is used"
     models = command.session.models
-    catalog = models.catalog(command, refresh=True)
-    if (failure := models.failure(command.endpoint)) is None:
+    try:
+        catalog = models.catalog(command, refresh=True)
+        failure = models.failure(command.endpoint)
+    except InferenceError as error:
+        failure = error
+    if failure is None:
         yield catalog.live, f"{len(catalog.models):,} listed" if catalog.live else catalog.note
-    elif has_no_list(failure):
+    elif has_no_list(failure) or failure.cause == "refused":
+        # A key that may not list the models may be good for chats.
         yield False, f"{failure.what} {failure.why}".strip()
     else:
         raise failure

@@ -182,6 +182,8 @@ class ModelCall:
             return None
         if self.builder.refusal:
             raise refused(self.builder.refusal)
+        self._is_in_reasoning = False
+        text = text if text.strip() else self.built().text
         # Some servers send the whole answer as reasoning.
         is_in_reasoning = not text.strip() and self.builder.finish_reason != "length"
         text = self.builder.reasoning if is_in_reasoning else text
@@ -235,7 +237,10 @@ class ModelCall:
         return replace(reply, notices=notices_below(reply, *self.sent.notices), earlier_messages=self.sent.earlier)
 
     def built(self, incomplete: str = "") -> Reply:
-        """Return what has been received for the current request as a Reply. An answer in its reasoning is its text."""
+        """Return what has been received for the current request as a Reply.
+
+        An answer in its reasoning, or in a call of a tool that was not sent, is its text.
+        """
         reply = self.builder.build(
             asked_model=self.sent.model,
             endpoint=self.sent.endpoint.name,
@@ -243,7 +248,14 @@ class ModelCall:
             messages=self.sent.messages,
             incomplete=incomplete,
         )
-        return replace(reply, text=reply.reasoning, reasoning="") if self._is_in_reasoning else reply
+        if self._is_in_reasoning:
+            return replace(reply, text=reply.reasoning, reasoning="")
+        asks_for_json = self.spec.schema is not None or self.spec.json
+        if not asks_for_json or reply.text.strip() or len(reply.tool_calls) != 1 or "tools" in self.sent.flat_body:
+            return reply
+        # A gateway has made the schema a tool, and the answer is the call of it.
+        end = "stop" if reply.finish_reason == "tool_calls" else reply.finish_reason
+        return replace(reply, text=reply.tool_calls[0].arguments, tool_calls=(), finish_reason=end)
 
     def explained(self, failure: Exception) -> InferenceError:
         """Return the error that describes a failure to the user."""
@@ -258,11 +270,18 @@ class ModelCall:
             chosen_names(self.sent.flat_body),
             self.sent.large_reply_limit,
             has_earlier=self.sent.earlier > 0,
+            parts=self._parts,
         )
         error = to_inference_error(failure, context)
         if error.cause == "model":
             models.note_unknown_model(model, endpoint)
         return error
+
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        """What the request has besides its messages."""
+        had = {"the schema": self.spec.schema, "JSON mode": self.spec.json, "the tools": self.spec.tools}
+        return (*(name for name, value in had.items() if value), *(name for name, _ in self.spec.parameters))
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
         """Return the request in a form that the service may accept, or None if it refused something else.

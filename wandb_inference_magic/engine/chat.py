@@ -7,6 +7,7 @@ requested once more, or if the model does not accept a schema and is asked for J
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,8 @@ CALL_AS_TEXT: Final = (
     "The reply has a call of a tool as text, so the tool did not run. The service does not read how this model calls "
     "tools: ask another model, or set that at the server (vLLM: --enable-auto-tool-choice and --tool-call-parser)."
 )
+# What a service says of a model that calls a tool where it must answer.
+_CALLS_TOOL: Final = re.compile(r"\bcall(s|ed|ing)? (a |the )?(tool|function)\b", re.IGNORECASE)
 UNFIT_REMEDY: Final = (
     "Its text is in {place}. Say in the prompt what you want, make the schema simpler, or ask another model."
 )
@@ -173,8 +176,19 @@ class _ChatRun:
 
     def _converse(self) -> None:
         """Call the model and the tools it requests until it answers."""
+        last: Reply | None = None
         for rounds in count(1):
-            self._send()
+            try:
+                self._send()
+            except InferenceError as error:
+                if (
+                    last is not None
+                    and rounds > MAX_ROUNDS
+                    and error.cause == "request"
+                    and _CALLS_TOOL.search(error.why)
+                ):
+                    raise _too_many_rounds(last) from error
+                raise
             last = self.call.built()
             tools = self.call.spec.tools
             # A call that the service has left in the reasoning leaves the text empty.

@@ -28,12 +28,14 @@ def relax_response_format(
     """Return the request with a relaxed response format, or None if the format did not cause the error.
 
     If the model has taken the format before (`has_taken`), only an error that says that there is none is of the format:
-    one provider behind a gateway may have it, and the next may not.
+    one provider behind a gateway may have it, and the next may not. Else it may be what an error is about that names
+    nothing.
     A schema is replaced by JSON mode with instructions for the schema in the system prompt. If the model refuses JSON
     mode, with a schema or without one, only the instructions are sent.
     """
     form = sent.body.get("response_format")
-    if form is None or not error.refuses_format or (has_taken and not _NO_FORMAT.search(error.why)):
+    may_be = error.refuses_format or (error.names_nothing and not has_taken)
+    if form is None or not may_be or (has_taken and not _NO_FORMAT.search(error.why)):
         return None
     with_tools = " together with tools" if "tools" in sent.body else ""
     if schema is None:

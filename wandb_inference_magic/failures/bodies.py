@@ -61,7 +61,9 @@ _PYDANTIC: Final = re.compile(
 )
 _INPUT: Final = re.compile(r" *\[type=\w+, input_value=.{0,2000}?, input_type=\w+\]", re.DOTALL)
 _WAIT: Final = re.compile(
-    rf"(?:try again|retry|wait)\D{{0,30}}?((?:\d+(?:\.\d+)?\s*{UNITS}\s*)+)",
+    # A connection can be reset after a time too.
+    r"(?:try again|retry|wait|(?:will (?:be )?|(?:limit|quota|usage)s? )reset|resets)"
+    rf"\D{{0,30}}?((?:\d+(?:\.\d+)?\s*{UNITS}\s*)+)",
     re.IGNORECASE,
 )
 _PLAIN_WAIT: Final = re.compile(r"retry[- ]after:? (\d{1,6})\b(?!\s*[a-z/%-])", re.IGNORECASE)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..config import WANDB_URL
+from .refusals import VAGUE_STATUSES
 from .retries import FAILING, OVERLOADED, SHORT
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class ErrorForm:
         A regular expression that is searched in the service's message and the names of the error, without case.
     at : str
         `wandb`: at W&B's endpoint only. `other-path`: only at an address of W&B's host that is not its endpoint.
-        `list`: for the list of models only. `page`: if a web page was sent. `limit`: if the message has the limit on
+        `list`: for the list of models only. `vague`: if the message does not say what is refused, and the request has
+        parts that can be left out. `page`: if a web page was sent. `limit`: if the message has the limit on
         the reply that the user set, and that is more than the prompt has.
     waits : Waits or None
         The times to wait before the next tries; None if trying again cannot help.
@@ -129,9 +131,11 @@ _ANOTHER_PROMPT: Final = (
 )
 _QUOTA: Final = (
     r"insufficient[_ ]?(user[_ ])?(quota|balance|credit|funds)|exceeded[_ ](your[_ ])?current[_ ]quota|credit balance"
-    r"|out of credit|(no|any) credits|billing[_ ](hard[_ ])?limit|spending[_ ]limit|payment required"
+    r"|out of credit|(no|any) credits|billing[_ ](hard[_ ])?limit|spend(ing)?[_ ]limit|payment required"
     r"|add (more )?credits"
-    r"|(monthly|weekly|daily) (\w+ )?(limit|quota)|usage limit|key limit exceeded|included credits"
+    r"|(monthly|weekly|daily) (\w+ )?(limit|quota|cap)|usage limit|key limit exceeded|included credits"
+    r"|(spend\w*|usage|cost|budget)[_ ]cap\b|(credits?|balance|quota|funds)( \w+){0,3} depleted|extra usage"
+    r"|续订|套餐.{0,6}到期|(package|plan|subscription|trial) (has |is |was )?(already )?(expired|ended|lapsed)"
     r"|used up your|arrear|overdue|account is not active|check your billing|account .{0,40}suspended|recharge"
     # A time beside it says more.
     r"|per-?day|(\b(tokens|requests) per day\b|\btpd\b)(?!.*try again in)"
@@ -176,6 +180,13 @@ _PASSING: Final = (
     r"|(server|service|system|model) (is )?busy|no (healthy upstream|available (workers|accounts|capacity))"
     r"|loading in progress|model (is )?(not|getting) ready|shutting down|系统繁忙|稍后再试|速率限制"
 )
+# Nothing may be sent, however long one waits.
+_NONE_ALLOWED: Final = r"\blimits?:? ((of|is|set to|=) )*0\b(?!\.\d)"
+_NOT_LOADED: Final = (
+    r"((could|can)( ?not|n't)|unable to|fail\w* to|error) load(ing)? (the |this )?model\b"
+    r"(?! (vocabulary required|list))"
+    r"|\bmodel (\S{1,80} )?((could|can)( ?not|n't) be loaded|failed to load)"
+)
 # Failures on the service's side, sent with a status for those of a request.
 _TIMED_OUT: Final = (
     r"model has crashed|model is unloaded|process has terminated|request_timeout|timed out|deadline exceeded"
@@ -198,17 +209,13 @@ REASONING_IS_MISSING: Final = (
     r"(?i)\breasoning(_content)?\W.{0,80}\bpassed back|\breasoning_content\W.{0,20}\b(missing|required)"
     r"|\b(missing|must (include|have|contain)|requires?)\W.{0,20}\breasoning_content"
 )
-# The statuses and the words of a refused response format. The schema of a function is another matter.
-_FORMAT_STATUSES: Final = (None, 400, 404, 415, 422, 424, 500, 501)
-_FORMAT: Final = (
-    r"^(?!.*(for function|input_schema|prompt was|polic|moderat|safety|flagged)).*("
-    r"response[_ ]?(format|schema)|mime type|json[_ ](object|mode)|schema|structured|guided|grammar"
-    r"|output_(format|config)|llguidance|parsertoocomplex|regex parse|handle the requested parameters)"
-)
 # Rows of the same kind.
 _key = partial(ErrorForm, "key", "{service} did not accept the key.", "{key_remedy}", why="{who}")
 _quota = partial(ErrorForm, "quota", "The account's credit or spending limit is used up.", "{quota_remedy}")
 _refused = partial(ErrorForm, "refused", "{service} refused the request.")
+_not_listed = partial(
+    _refused, "Ask the people who run it whether this key may list its models. Chats may work: -m ID.", at="list"
+)
 _refused_prompt = partial(
     ErrorForm,
     "refused",
@@ -261,6 +268,7 @@ CAUSES: Final = (
         (400, 401, 403, 404, None),
         r"model_access_denied|not allowed to access (this )?model|can only access models|not activated the model",
     ),
+    _not_listed((401,), r"\bscopes?\b|insufficient permission"),
     _quota((401,), r"usage limit|inactive subscription"),
     _key((401, 407)),
     _key(
@@ -277,6 +285,7 @@ CAUSES: Final = (
         r"\bor fewer\b|can only afford",
     ),
     _quota((402,)),
+    _refused("Ask the people who run the service about the account.", (403, 429), _NONE_ALLOWED),
     _quota((400, 403, 412, 429, 500, None), _QUOTA, unless_retry_after=True),
     _refused("Ask the people who run the service about the account.", (400, 403, None), _BLOCKED_ACCOUNT),
     # A prompt can have a token that is not allowed.
@@ -309,6 +318,13 @@ CAUSES: Final = (
         (403,),
         r"gateway.{0,30}not enabled|not enabled.{0,30}organization",
     ),
+    _not_listed((403,)),
+    _refused(
+        "Change the account's settings (privacy, allowed providers, terms), or choose another model with %wbmodels.",
+        (400, 403, 404),
+        r"data policy|privacy settings|no allowed providers|providers have been ignored|terms acceptance"
+        r"|(must|need to|have to|has to|not) accept(ed)? (the|its|this|our) (\S{1,30} )?(terms|licen[cs]e|agreement)",
+    ),
     _refused(
         "Ask an administrator of the account whether it may use this model.",
         (403,),
@@ -316,12 +332,6 @@ CAUSES: Final = (
         r"|organi[sz]ation must be|verify your|credit card|payment|allow-?list|from (this|your) ip",
     ),
     _refused("Ask an administrator of the account whether it may use this model.", (404,), "must be verified"),
-    _refused("Ask the people who run it whether this key may use it.", (403,), at="list"),
-    _refused(
-        "Change the privacy settings of the account, or choose another model with %wbmodels.",
-        (403, 404),
-        r"data policy|privacy settings",
-    ),
     # Cloudflare's, to what it takes for an unwanted program.
     _refused("Ask the people who run the service, or the network of this machine.", (403,), r"error code: 10\d\d\b"),
     # One prompt may be refused where others are not.
@@ -379,6 +389,14 @@ CAUSES: Final = (
         r"(requires more|not enough|insufficient) (system |gpu )?memory|insufficient system resources",
         affects_all=True,
     ),
+    ErrorForm(
+        "model",
+        "{service} could not load the model {model!r}.",
+        "Choose another model with %wbmodels, or load it at the server.",
+        (400, 404, 422, 424, *range(500, 504), None),
+        rf"^(?!.*({_PASSING})).*({_NOT_LOADED})",
+        affects_all=True,
+    ),
     _not_accepted(
         "Run the cell with --once or --new, or switch its thinking off: --think off.",
         (400, 422, None),
@@ -396,6 +414,11 @@ CAUSES: Final = (
         affects_all=False,
     ),
     _failing((400, 422, 500), _TIMED_OUT, waits=FAILING),
+    _not_accepted(
+        "It does not say what it refuses. Try it without {parts}, or with another model: %wbmodels.",
+        VAGUE_STATUSES,
+        at="vague",
+    ),
     _not_accepted(_CHANGE, (500, 501, 502, 503, None), _UNABLE),
     _not_accepted(_CHANGE, (400, 404, 405, 413, 415, 416, 422, 501)),
     _too_many(_FEWER, (429,), why="The limit counts requests in flight per project, user and model.", at="wandb"),
@@ -408,9 +431,3 @@ CAUSES: Final = (
     # In a stream, without a status.
     ErrorForm("busy", "{service} answered with an error.", _BUSY, waits=SHORT),
 )
-
-
-def refuses_format(form: ErrorForm, status: int | None, message: str) -> bool:
-    """Return whether an error refuses the response format of a request, and nothing else of it."""
-    may_be = form.cause in ("request", "busy") and status in _FORMAT_STATUSES
-    return may_be and re.search(_FORMAT, message, re.IGNORECASE) is not None

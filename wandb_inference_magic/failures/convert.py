@@ -14,8 +14,9 @@ from ..errors import InferenceError, beyond_limits, describe_exception, inferenc
 from ..libraries import outdated_library
 from ..text import duration, library_message, redacted_value
 from .bodies import ErrorBody, read_error
-from .causes import CAUSES, ErrorForm, refuses_format
+from .causes import CAUSES, ErrorForm
 from .connections import NO_PROXY_REMEDY, describe_connection_failure, describe_proxy
+from .refusals import NOT_OF_REQUEST, names_nothing, refuses_format
 from .retries import MAX_SECONDS, requested_delay
 from .service_error import ServiceError
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from ..catalog import Catalog
     from ..config import Endpoint
 
-# These are about the key, the account or the load of the service, whatever the words.
-NOT_OF_REQUEST: Final = (401, 402, 403, 407, 408, 409, 425, 429)
 REPLAYED: Final = "This error was replayed from the cassette. The mode auto asks again, if the endpoint can be reached."
 BILLING_URL: Final = "forge.coreweave.com/subscriptions"
 # A name that is no word of a language: `request_timeout`, `maxTokens`, `org/model`.
@@ -47,7 +46,8 @@ class FailureContext:
 
     `names` are those in its request that the user has chosen: of tools, fields and parameters. `large_reply_limit` is
     the limit on the reply that the user set, in tokens, if it is more than the prompt has. `has_earlier` says that the
-    request has earlier turns, which can be left out.
+    request has earlier turns, which can be left out. `parts` are the parts of the request besides its messages, as a
+    user calls them.
     """
 
     endpoint: Endpoint
@@ -56,6 +56,7 @@ class FailureContext:
     names: frozenset[str] = frozenset()
     large_reply_limit: int | None = None
     has_earlier: bool = False
+    parts: tuple[str, ...] = ()
 
 
 def to_inference_error(failure: Exception, context: FailureContext) -> InferenceError:
@@ -175,6 +176,9 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
     # An error may be shown and saved with the notebook. Remove the key, in case the service repeats it.
     message = redacted_value(body.message, (key.reveal(),) if key else ())
     is_wandb = context.endpoint.is_wandb
+    bare = re.sub(rf"(?<!\w){re.escape(context.model)}(?!\w)", "", message)
+    bare = _without_names(bare, context.names)
+    is_vague = names_nothing(status, bare)
     places = {
         "": True,
         "wandb": is_wandb,
@@ -182,6 +186,7 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
         "list": not context.model,
         "page": body.is_page,
         "limit": _names_limit(message, context),
+        "vague": is_vague and bool(context.parts),
     }
     said = _without_names(message, {*context.names, context.model})
     form = _form_of(status, body, said, places, asks_to_wait=wait is not None and wait <= MAX_SECONDS)
@@ -206,9 +211,8 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
     error.generated, error.is_of_prompt = body.generated, form.is_of_prompt
     error.is_too_long, error.is_too_many = form.is_too_long, form.is_too_many
     if context.model and body.generated is None:
-        error.refuses_format = refuses_format(
-            form, status, re.sub(rf"(?<!\w){re.escape(context.model)}(?!\w)", "", said)
-        )
+        error.refuses_format = refuses_format(form.cause, status, bare)
+        error.names_nothing = is_vague and form.cause == "request"
     return error
 
 
@@ -254,6 +258,7 @@ def _fields(form: ErrorForm, status: int | None, context: FailureContext) -> dic
         "model": context.model,
         "status": status,
         "who": _who(context),
+        "parts": ", without ".join(context.parts),
         "origin": endpoint.described_origin,
         "key_remedy": _key_remedy(context),
         "quota_remedy": f"See {BILLING_URL}." if endpoint.is_wandb else "Ask the people who run the endpoint.",

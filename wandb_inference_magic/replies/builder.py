@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ..errors import quoted, shortened
 from ..messages import Reply, Usage, is_cut
 from ..text import redacted, redacted_value, safe_plain, without_surrogates
-from .endings import ENDS, finish_in, finish_meaning
+from .endings import CUTS, ENDS, finish_in, finish_meaning
 from .forms import (
     SENT_BACK,
     add_block,
@@ -74,6 +74,8 @@ class ReplyBuilder:
         self._thinks_from: float | None = None
         self._thinks_to: float | None = None
         self.finish_reason: str | None = None
+        # How much was written when the service cut the reply.
+        self._cut_at: int | None = None
         self.usage: Usage | None = None
         self.usage_is_estimate = False
         # What the endpoint sent as token counts and is not valid.
@@ -163,13 +165,10 @@ class ReplyBuilder:
             if not is_known_object(chunk):
                 self._not_shown(chunk)
             return
-        self.finish_reason = finish_meaning(finish_in(choice)) or self.finish_reason
         self._add_logprobs(choice.get("logprobs"))
         delta = delta_of(choice)
         if self.has_begun and "message" in choice and not adds(choice):
-            if self._repeats(delta):
-                return
-            delta = self._without_text_so_far(delta)
+            delta = {} if self._repeats(delta) else self._without_text_so_far(delta)
         for kind, value, name in read_texts(delta):
             self._add_part(kind, value, name)
         for source in sources_in(chunk, delta):
@@ -185,6 +184,18 @@ class ReplyBuilder:
             self._tools.add(part, position)
         if not self.has_begun and not self._unread:
             self._unread = unknown_fields(choice, delta)
+        if (reason := finish_meaning(finish_in(choice))) is not None:
+            self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        """Take a `finish_reason`. One of success does not undo a cut, unless more of the reply came in between."""
+        if reason in CUTS:
+            self._cut_at = len(self.written)
+        elif reason in ENDS and self._cut_at is not None:
+            if self._cut_at == len(self.written):
+                return
+            self._cut_at = None
+        self.finish_reason = reason
 
     def _read_usage(self, chunk: object) -> None:
         try:

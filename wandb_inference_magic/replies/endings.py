@@ -11,6 +11,8 @@ from typing import Any, Final
 BROKEN: Final = "error"
 # A complete reply ends with one of these, as the OpenAI API names them.
 ENDS: Final = ("stop", "length", "tool_calls", "content_filter")
+# Those of a reply that was cut.
+CUTS: Final = ("length", "content_filter")
 # What the letters of a `finish_reason` mean, in lower case: the first row that fits counts. A new reason is a word in
 # a row. Patterns as text: `re` compiles each on its first use.
 _MEANINGS: Final = (

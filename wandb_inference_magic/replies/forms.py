@@ -68,6 +68,8 @@ _PLAIN_CHUNK: Final = frozenset(
 )
 _PLAIN_CHOICE: Final = frozenset(("index", "delta"))
 _PLAIN_DELTA: Final = frozenset(("role", "content"))
+# How services call the model in a message. Others have the result of a tool that the service ran, or the prompt.
+_MODEL: Final = re.compile(r"\d*|(?i:.*(assistant|model|bot|agent).*|ai|gpt|none|null)")
 # What services send while a model works: as data, or as the `type` or `object` of one without choices. Only letters
 # count, without case.
 _KEEP_ALIVE: Final = ("ping", "pong", "keepalive", "stillalive", "stillhere", "heartbeat", "openrouterprocessing")
@@ -110,7 +112,7 @@ def plain_text(chunk: Mapping[str, Any]) -> str | None:
     if choice.get("index") != 0 or not isinstance(delta, dict):
         return None
     text = delta.get("content")
-    if not text or not isinstance(text, str):
+    if not text or not isinstance(text, str) or delta.get("role") not in ("assistant", "", None):
         return None
     for part, plain in ((chunk, _PLAIN_CHUNK), (choice, _PLAIN_CHOICE), (delta, _PLAIN_DELTA)):
         for name in part.keys() - plain:
@@ -184,16 +186,16 @@ def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
     if content in (None, "", [], {}):
         text = delta.get("text")
         content = text if isinstance(text, str) and text else _at(delta.get("audio"), "transcript")
-    if content is not None:
+    if content is not None and not _MODEL.fullmatch(str(delta.get("role") or "")):
+        yield "unknown", {"role": delta["role"], "content": content}, "content"
+    elif content is not None:
         parts = content if isinstance(content, list) else [content]
         if not isinstance(content, str) and not any(_is_part(one, content) for one in parts):
             # The answer to a schema, not as text.
             content = json.dumps(content, ensure_ascii=False)
         for kind, text in _parts(content, "reasoning" if is_thought else "text"):
             yield kind, text, "thought" if is_thought else "content"
-    if refusal := delta.get("refusal"):
-        for kind, text in _parts(refusal, "refusal"):
-            yield kind, text, "refusal"
+    yield from ((kind, text, "refusal") for kind, text in _parts(delta.get("refusal") or None, "refusal"))
     for name in NOT_SHOWN:
         if delta.get(name) and _at(delta[name], "transcript") is None:
             yield "unknown", {name: delta[name]}, name
@@ -211,8 +213,7 @@ def _is_part(one: object, content: object) -> bool:
     if not isinstance(one, dict):
         return isinstance(one, str | bool) or one is None
     kind = one.get("type")
-    if content is not one:
-        # In a list.
+    if content is not one:  # In a list.
         return isinstance(kind, str) or any(name in one for name in ("text", "content", "value"))
     texts = _OTHER_FIELDS if isinstance(kind, str) else ("text", "content")
     field = _OWN_FIELDS.get(str(kind).lower(), "text")
@@ -323,10 +324,9 @@ def _call(call: Mapping[str, Any]) -> CallPart:
     function = call.get("function")
     # Some services put the name and the arguments beside the id.
     function = function if isinstance(function, dict) else call
-    index = call.get("index")
     arguments = next((function[name] for name in _ARGUMENTS if function.get(name) is not None), "")
     return CallPart(
-        _number(index),
+        _number(call.get("index")),
         _text(call.get("id")),
         _text(function.get("name")),
         arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False),
