@@ -68,8 +68,8 @@ _PLAIN_CHUNK: Final = frozenset(
 )
 _PLAIN_CHOICE: Final = frozenset(("index", "delta"))
 _PLAIN_DELTA: Final = frozenset(("role", "content"))
-# How services call the model in a message. Others have the result of a tool that the service ran, or the prompt.
-_MODEL: Final = re.compile(r"\d*|(?i:.*(assistant|model|bot|agent).*|ai|gpt|none|null)")
+# The roles of texts that are not the model's: the prompt, or the result of a tool that the service ran.
+_OTHER_ROLES: Final = ("user", "human", "system", "developer", "tool", "function", "observation")
 # What services send while a model works: as data, or as the `type` or `object` of one without choices. Only letters
 # count, without case.
 _KEEP_ALIVE: Final = ("ping", "pong", "keepalive", "stillalive", "stillhere", "heartbeat", "openrouterprocessing")
@@ -186,7 +186,7 @@ def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
     if content in (None, "", [], {}):
         text = delta.get("text")
         content = text if isinstance(text, str) and text else _at(delta.get("audio"), "transcript")
-    if content is not None and not _MODEL.fullmatch(str(delta.get("role") or "")):
+    if content is not None and str(delta.get("role")).lower() in _OTHER_ROLES:
         yield "unknown", {"role": delta["role"], "content": content}, "content"
     elif content is not None:
         parts = content if isinstance(content, list) else [content]
