@@ -268,6 +268,9 @@ def test_what_is_wrong_with_the_key_the_account_or_the_server_is_not_recorded(
         (refused(500, "Unknown field stream_options"), {}),
         (refused(400, "Unknown field stream_options"), {}),
         (lambda one: one.json({"error": {"message": "stream_options is not supported", "code": 400}}, 200), {}),
+        (refused(400, "Streaming is not supported"), {}),
+        (refused(400, "This model only supports streaming"), {"stream": False}),
+        (refused(400, "System role not supported"), {"system": "Be kind."}),
     ],
 )
 def test_a_request_that_was_changed_after_a_refusal_is_replayed(
@@ -280,6 +283,20 @@ def test_a_request_that_was_changed_after_a_refusal_is_replayed(
     current_session().settings.set(cassette_mode=mode)
     assert api.chat("hi", **options).text == recorded
     assert len(service.chats) == 2
+
+
+@pytest.mark.parametrize("mode", ["replay", "auto"])
+def test_which_of_the_requests_was_refused_first_does_not_matter_for_a_replay(
+    api: ModuleType, service: Service, mode: str
+) -> None:
+    """Rows of a map are sent side by side, and cells are run in another order."""
+    service.then(refused(400, "System role not supported"), completion("One."), completion("Two."))
+    current_session().settings.set(cassette="class.jsonl", cassette_mode="record", cassette_pace="at-once")
+    assert [api.chat(prompt, system="Be kind.").text for prompt in ("one", "two")] == ["One.", "Two."]
+    current_session().close()
+    current_session().settings.set(cassette_mode=mode)
+    assert [api.chat(prompt, system="Be kind.").text for prompt in ("two", "one")] == ["Two.", "One."]
+    assert len(service.chats) == 3
 
 
 TOO_LONG = "This model's maximum context length is 4096 tokens. Please reduce the length of the messages."

@@ -182,9 +182,9 @@ def called_with(id_: str) -> Callable[[Answer], None]:
 @pytest.mark.parametrize(
     ("received", "sent"),
     [
-        (("weather:0", "weather:0", "weather:0"), ("weather:0", "weather:0-2", "weather:0-3")),
-        (("", "a", ""), ("call-1", "a", "call-2")),
-        (("a", "a-2", "a"), ("a", "a-2", "a-3")),
+        (("weather:0", "weather:0", "weather:0"), ("weather:0", "call00001", "call00002")),
+        (("", "a", ""), ("call00001", "a", "call00002")),
+        (("a", "call00001", "a"), ("a", "call00001", "call00002")),
     ],
 )
 def test_the_ids_of_tool_calls_are_unique_in_all_rounds(
@@ -206,8 +206,8 @@ def test_a_cassette_with_the_same_id_in_two_rounds_is_replayed(
     current_session().settings.set(cassette="new.jsonl", cassette_mode="record")
     api.chat("hi", tools=[weather])
     recorded = (tmp_path / "new.jsonl").read_text("utf-8")
-    assert '"a-2"' in recorded
-    (tmp_path / "old.jsonl").write_text(recorded.replace('"a-2"', '"a"'), "utf-8")
+    assert '"call00001"' in recorded
+    (tmp_path / "old.jsonl").write_text(recorded.replace('"call00001"', '"a"'), "utf-8")
     current_session().settings.set(cassette="old.jsonl", cassette_mode="replay")
     assert api.chat("hi", tools=[weather]).text == "Warm."
     with pytest.raises(api.InferenceError, match=r"differs in messages\[0\]\.content"):

@@ -18,14 +18,24 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ..client import ADDED_LIMIT, DONE, EXTENSION, ChunkReader, PassedBody, body_class, http_library, transport_class
+from ..client import (
+    ADDED_LIMIT,
+    ASKED,
+    DONE,
+    EXTENSION,
+    ChunkReader,
+    PassedBody,
+    body_class,
+    http_library,
+    transport_class,
+)
 from ..concurrency import wait
 from ..config import port_of
 from ..errors import InferenceError
 from ..failures import ServiceError, would_refuse_again
 from ..messages import chosen_names
 from ..replies import ReplyBuilder, Timing, without_reasoning
-from ..text import json_or_none, without_query_secrets
+from ..text import json_bytes, json_or_none, with_texts, without_query_secrets, without_surrogates
 from .file import Event, Exchange, header_text, without_pictures
 
 if TYPE_CHECKING:
@@ -142,7 +152,9 @@ def _document(request: Any) -> Any:
     """Return the JSON body of a request, or the digest of another kind of body, such as an uploaded file."""
     if not request.content:
         return None
-    document = json_or_none(request.content)
+    asked = ASKED.get()
+    content = request.content if asked is None else json_bytes(with_texts(asked, without_surrogates))
+    document = json_or_none(content)
     if isinstance(document, dict):
         if ADDED_LIMIT.get():
             document.pop("max_tokens", None)

@@ -11,10 +11,11 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .bodies import PassedBody, body_class, http_library
+    from .changes import STREAMED
     from .chunks import CHECK_ADDRESS, ChunkReader
     from .http import ClientOptions, Clients, certificates
-    from .sse import ADDED_LIMIT, DONE, EXTENSION
-    from .stream import STREAMED, fetch_feed, fetch_model_list, stream_chat
+    from .sse import ADDED_LIMIT, ASKED, DONE, EXTENSION
+    from .stream import fetch_feed, fetch_model_list, stream_chat
     from .transport import transport_class
 
 __getattr__ = lazy_exports(__name__)

@@ -27,6 +27,9 @@ EXTENSION: Final = "wandb_inference_cassette"
 # Whether a budget added `max_tokens` to the request of this context. A cassette does not count it as part of the
 # request.
 ADDED_LIMIT: Final[ContextVar[bool]] = ContextVar("wandb_inference_added_limit", default=False)
+# The body of the request of this context before a budget or an earlier refusal changed it. A cassette has the request
+# in this form: which one is refused first depends on the order of the cells and rows.
+ASKED: Final[ContextVar[dict[str, Any] | None]] = ContextVar("wandb_inference_asked", default=None)
 
 
 def is_stream(response: Any) -> bool:

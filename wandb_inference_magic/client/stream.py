@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from functools import cache, partial, reduce
 from time import monotonic
@@ -19,11 +18,12 @@ from weakref import WeakKeyDictionary
 
 from ..config import FEED_URL
 from ..errors import InferenceError, quoted
-from ..failures import BROKE_OFF, REASONING_IS_MISSING, ServiceError, refused_request
-from ..replies import ALL_REASONING, error_in, thoughts_in, without_reasoning
+from ..failures import BROKE_OFF, ServiceError
+from ..replies import error_in
 from ..text import read_json_text, with_texts, without_surrogates
+from .changes import STREAMED, Change, change_for, may_pass_streamed, send_streamed, with_change
 from .chunks import ChunkReader, describe_sent
-from .sse import ADDED_LIMIT, EXTENSION
+from .sse import ASKED, EXTENSION
 
 if TYPE_CHECKING:
     import openai
@@ -45,25 +45,9 @@ TIMEOUTS_OF_SILENCE: Final = 10
 SECONDS_TO_DRAIN: Final = 0.1
 # After a `finish_reason` the token counts and `[DONE]` are waited for this long.
 SECONDS_AFTER_FINISH: Final = 10.0
-# A change of what the user has not set in a request.
-Change = Callable[[dict[str, Any]], dict[str, Any]]
-# The changes with which the service of a client has accepted a request, by model: a gateway has several services.
-_changes: Final[WeakKeyDictionary[openai.AsyncOpenAI, dict[str, tuple[Change, ...]]]] = WeakKeyDictionary()
-# What Anthropic's and Amazon's models say of a message that has only calls of tools, or a result without a text.
-_EMPTY_TEXT: Final = (
-    r"content blocks? must (be non-?empty|contain non-whitespace)"
-    r"|must have non-?empty content|text field .{0,80}is blank"
-)
-# In place of such a result.
-_NO_RESULT: Final = "(no result)"
-# What comes before the name of a field that is also a word: "400 tokens for reasoning".
-_BEFORE_NAME: Final = r"""(["'`.:\]] ?|\b(field|argument|property|key) )"""
-# What services say of reasoning that a gateway has changed on its way.
-_BROKEN_REASONING: Final = (
-    r"(?i)\b(invalid|corrupted)\b.{0,20}\bsignature|\bsignature\b.{0,20}\b(not valid|invalid)"
-    r"|\bencrypted content\b.{0,80}\bcould not be"
-)
-STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
+# The changes with which the service of a client has accepted a request, by model: a gateway has several services. Those
+# with tools are apart: some models stream no calls of tools, and everything else.
+_changes: Final[WeakKeyDictionary[openai.AsyncOpenAI, dict[tuple[str, bool], tuple[Change, ...]]]] = WeakKeyDictionary()
 
 
 @cache
@@ -166,35 +150,44 @@ async def stream_chat(
     """
     import openai
 
-    asked = {**body, **({} if limit is None else {"max_tokens": limit}), **(STREAMED if stream else {})}
-    kept = _changes.setdefault(client, {})
-    changes = kept.get(body["model"], ())
-    tried: set[Change] = set()
+    asked = {**body, **(STREAMED if stream else {})}
+    kept, key = _changes.setdefault(client, {}), (body["model"], "tools" in body)
+    changes = kept.get(key, ())
+    tried: list[Change] = []
     while True:
         sent = reduce(lambda changed, change: change(changed), changes, asked)
+        with_limit = sent if limit is None else {**sent, "max_tokens": limit}
         try:
-            async with aclosing(_exchange(client, sent, builder, adds_limit=limit is not None)) as chunks:
+            async with aclosing(_exchange(client, with_limit, builder, asked)) as chunks:
                 async for chunk in chunks:
                     yield chunk
-        except (openai.APIStatusError, ServiceError) as error:
-            change = None if builder.has_begun else _change_for(error, sent)
+        except (openai.APIStatusError, openai.APIConnectionError, ServiceError) as error:
+            if not builder.has_begun and "stream" not in sent and may_pass_streamed(error):
+                # The service may bill this request, so the next one is a try of its own.
+                kept[key] = with_change(kept.get(key, ()), send_streamed)
+                if isinstance(error, openai.APITimeoutError):
+                    raise _sent_nothing() from error
+                raise
+            if builder.has_begun or isinstance(error, openai.APIConnectionError):
+                raise
+            change = change_for(error, sent)
             if change is None or change in tried or change(sent) == sent:
                 raise
-            tried.add(change)
-            # Behind a gateway, the next service of a model may want what the one before refused.
-            changes = (*(one for one in changes if one is not _OPPOSITE.get(change)), change)
+            tried.append(change)
+            changes = with_change(changes, change)
         else:
-            kept[body["model"]] = changes
+            # Other requests to the model may have learned something else meanwhile.
+            kept[key] = reduce(with_change, tried, kept.get(key, ()))
             return
 
 
 async def _exchange(
-    client: openai.AsyncOpenAI, body: dict[str, Any], builder: ReplyBuilder, *, adds_limit: bool
+    client: openai.AsyncOpenAI, body: dict[str, Any], builder: ReplyBuilder, asked: dict[str, Any]
 ) -> AsyncGenerator[Chunk, None]:
-    """Send a request in one form, and yield the chunks of the reply."""
+    """Send a request in one form, and yield the chunks of the reply. `asked` is what a cassette has of it."""
     import openai
 
-    before = ADDED_LIMIT.set(adds_limit)
+    before = ASKED.set(asked)
     try:
         chunks = await _post(client, body)
     except openai.APIStatusError as error:
@@ -202,7 +195,7 @@ async def _exchange(
         builder.timing = error.response.extensions.get(EXTENSION)
         raise
     finally:
-        ADDED_LIMIT.reset(before)
+        ASKED.reset(before)
     response = chunks.response
     try:
         builder.request_id = _request_id(response.headers.get("x-request-id"))
@@ -213,60 +206,16 @@ async def _exchange(
         await response.aclose()
 
 
-def _change_for(error: openai.APIStatusError | ServiceError, sent: dict[str, Any]) -> Change | None:
-    """Return the change that an error calls for: older services refuse `stream_options`, and some the reasoning."""
-    # Only its own words: some services quote the request.
-    message = refused_request(error)
-    if "stream_options" in sent and "stream_options" in message:
-        return _leave_out_usage
-    if re.search(REASONING_IS_MISSING, message):
-        return _add_reasoning
-    if _refuses_reasoning(sent["messages"], message):
-        return _leave_out_reasoning
-    return _leave_out_empty_text if re.search(_EMPTY_TEXT, message) else None
-
-
-def _leave_out_usage(body: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in body.items() if name != "stream_options"}
-
-
-def _leave_out_reasoning(body: dict[str, Any]) -> dict[str, Any]:
-    return {**body, "messages": [without_reasoning(message) for message in body["messages"]]}
-
-
-def _add_reasoning(body: dict[str, Any]) -> dict[str, Any]:
-    """Give each message with calls of tools a `reasoning_content`: its reasoning, else an empty text."""
-
-    def changed(message: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not message.get("tool_calls"):
-            return message
-        texts = (message[name] for name in ALL_REASONING if isinstance(message.get(name), str))
-        return {**message, "reasoning_content": message.get("reasoning_content") or next(texts, "")}
-
-    return {**body, "messages": list(map(changed, body["messages"]))}
-
-
-def _leave_out_empty_text(body: dict[str, Any]) -> dict[str, Any]:
-    def changed(message: Mapping[str, Any]) -> Mapping[str, Any]:
-        content = message.get("content")
-        if not isinstance(content, str) or content.strip():
-            return message
-        if message.get("tool_calls"):
-            return {**message, "content": None}
-        return {**message, "content": _NO_RESULT} if message.get("role") == "tool" else message
-
-    return {**body, "messages": list(map(changed, body["messages"]))}
-
-
-_OPPOSITE: Final[Mapping[Change, Change]] = {_add_reasoning: _leave_out_reasoning, _leave_out_reasoning: _add_reasoning}
-
-
-def _refuses_reasoning(messages: Sequence[Mapping[str, Any]], message: str) -> bool:
-    """Return whether an error is about reasoning that was sent back. `reasoning_effort` is a parameter."""
-    sent = {name for message in messages for name in ALL_REASONING if name in message}
-    sent |= {"content" for message in messages if thoughts_in(message.get("content"))}
-    patterns = (rf"\b{name}\b" if "_" in name else rf"{_BEFORE_NAME}{name}\b" for name in sent)
-    return bool(sent) and any(re.search(one, message) for one in (_BROKEN_REASONING, *patterns))
+def _sent_nothing() -> InferenceError:
+    """Return the error for a time-out of a reply in one piece. The next try is streamed."""
+    return InferenceError(
+        "The endpoint sent nothing in time.",
+        why="The waiting time is the `timeout` setting.",
+        remedy="Run the cell again: the reply is streamed then. Or wait longer: %wbconfig --timeout 300.",
+        cause="network",
+        retryable=True,
+        affects_all=False,
+    )
 
 
 async def _post(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:

@@ -248,7 +248,8 @@ def _identified(calls: Iterable[ToolCall], before: Iterable[Message]) -> list[To
     used = {call["id"] for message in before for call in message.get("tool_calls", ())}
     identified = []
     for call in calls:
-        ids = chain([call.id], (f"{call.id or 'call'}-{number}" for number in count(2 if call.id else 1)))
+        # Some chat templates take ids of 9 letters and digits only.
+        ids = chain([call.id], (f"call{number:05}" for number in count(1)))
         identified.append(replace(call, id=next(one for one in ids if one and one not in used)))
         used.add(identified[-1].id)
     return identified

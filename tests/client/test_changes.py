@@ -1,0 +1,236 @@
+"""What of a request is changed after a service refused it, or sent nothing for too long."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from threading import Event
+from types import ModuleType
+from typing import Any
+
+import pytest
+from clocks import FastClock
+from service import Answer, Script, Service, Streamed, completion, refused
+from tool_calls import weather
+
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session import current_session
+
+
+def unless(accepts: Callable[[dict[str, Any]], object], refusal: Script, text: str = "Fine.") -> Script:
+    """A script: a reply to the requests that a service accepts, and a refusal of any other."""
+
+    def answer(one: Answer) -> None:
+        body = one.received.body
+        if not accepts(body):
+            refusal(one)
+        elif body.get("stream"):
+            Streamed([text])(one)
+        else:
+            completion(text)(one)
+
+    return answer
+
+
+def streams(service: Service) -> list[bool]:
+    """Return which requests asked for a stream. Those for which none is wanted have none of its options."""
+    assert all("stream" in one.body or "stream_options" not in one.body for one in service.chats)
+    return [one.body.get("stream", False) for one in service.chats]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "This model only support stream mode, please enable the stream parameter to access the model. "),
+        (400, "parameter.enable_thinking must be set to false for non-streaming calls"),
+        (400, "Streaming is required for operations that may take longer than 10 minutes."),
+        (422, "Stream must be set to true"),
+        (500, "Non-streaming is not supported"),
+        (400, "该模型仅支持流式输出"),
+    ],
+)
+def test_a_model_that_only_streams_is_asked_for_streams(
+    api: ModuleType, service: Service, status: int, said: str
+) -> None:
+    service.always = unless(lambda body: body.get("stream"), refused(status, said))
+    frame = api.map_prompts([{"a": 1}], "{{ a }}", cache=False)
+    assert list(frame["reply"]) == ["Fine."]
+    assert api.chat("hi", stream=False).text == "Fine."
+    assert streams(service) == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "This model doesn't support tool use in streaming mode.",
+        "Cannot use tools with stream",
+        "Your organization must be verified to stream this model.",
+        "Unsupported value: 'stream' does not support true with this model.",
+    ],
+)
+def test_a_model_that_streams_no_calls_of_tools_still_streams_other_replies(
+    api: ModuleType, service: Service, said: str
+) -> None:
+    service.always = unless(lambda body: "tools" not in body or not body.get("stream"), refused(400, said))
+    assert [api.chat("hi", tools=tools).text for tools in ([weather], [weather], None)] == ["Fine."] * 3
+    assert streams(service) == [True, False, False, True]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_service_that_refuses_both_forms_is_not_asked_on_and_on(
+    api: ModuleType, service: Service, stream: bool
+) -> None:
+    service.always = refused(400, "This kind of stream is not supported.")
+    with pytest.raises(InferenceError, match="This kind of stream"):
+        api.chat("hi", stream=stream)
+    assert len(service.chats) == 3
+    service.always = completion("Fine.")
+    api.chat("hi", stream=stream)
+    assert streams(service)[-1] == stream
+
+
+def test_words_like_those_of_a_stream_change_nothing(api: ModuleType, service: Service) -> None:
+    service.always = refused(400, "The upstream service does not support the option top_k.")
+    with pytest.raises(InferenceError, match="upstream"):
+        api.chat("hi", system="Be kind.")
+    assert len(service.chats) == 1
+
+
+def _page(status: int) -> Script:
+    def answer(one: Answer) -> None:
+        one.start(status, "text/html")
+        one.raw(f"<html><head><title>{status}: A timeout occurred</title></head></html>".encode())
+        one.end()
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        _page(524),
+        _page(504),
+        refused(408, "Request timed out."),
+        refused(500, "litellm.Timeout: Connection timed out"),
+        lambda one: one.json({"error": {"message": "Upstream is slow", "code": 504}}),
+    ],
+    ids=["524", "504", "408", "500", "body"],
+)
+def test_a_row_that_a_gateway_has_not_waited_for_is_streamed(
+    api: ModuleType, service: Service, failure: Script
+) -> None:
+    current_session().clock = FastClock()
+    service.always = unless(lambda body: body.get("stream"), failure)
+    for rows in ([{"a": 1}], [{"a": 2}]):
+        assert list(api.map_prompts(rows, "{{ a }}", cache=False)["reply"]) == ["Fine."]
+    assert streams(service) == [False, True, True]
+    # The service may bill what it has written for the gateway.
+    assert current_session().usage.total().calls == 3
+
+
+def test_a_row_that_sent_nothing_in_time_is_streamed(api: ModuleType, service: Service) -> None:
+    current_session().clock = FastClock()
+    current_session().settings.set(timeout=0.3)
+    gate = Event()
+    service.always = unless(lambda body: body.get("stream"), lambda one: gate.wait(60) and one.cut())
+    assert list(api.map_prompts([{"a": 1}], "{{ a }}", cache=False)["reply"]) == ["Fine."]
+    assert streams(service) == [False, True]
+    total = current_session().usage.total()
+    assert (total.calls, total.estimates) == (2, 1)
+    gate.set()
+
+
+NO_SYSTEM = [
+    (400, "Developer instruction is not enabled for models/gemma-3-27b-it"),
+    (400, "System role not supported"),
+    (500, "Jinja Exception: Conversation roles must alternate user/assistant/user/assistant/..."),
+    (400, "Only user and assistant roles are supported!"),
+    (400, "Unsupported value: 'messages[0].role' does not support 'system' with this model."),
+    (400, "This model doesn't support system messages. Try again without a system message."),
+    (422, "messages.0.role: Input should be 'user' or 'assistant'"),
+    (400, "Invalid role: system"),
+]
+
+
+def has_no_system(body: dict[str, Any]) -> bool:
+    return all(one["role"] != "system" for one in body["messages"])
+
+
+@pytest.mark.parametrize(("status", "said"), NO_SYSTEM)
+def test_a_model_without_a_system_role_gets_the_system_prompt_with_the_first_prompt(
+    api: ModuleType, service: Service, status: int, said: str
+) -> None:
+    service.always = unless(has_no_system, refused(status, said))
+    for prompt in ("one", "two"):
+        assert api.chat(prompt, thread="talk", system="Be kind.").text == "Fine."
+    sent = [[(message["role"], message["content"]) for message in one.body["messages"]] for one in service.chats]
+    asking = ("user", "Be kind.\n\none")
+    assert sent[1:] == [[asking], [asking, ("assistant", "Fine."), ("user", "two")]]
+    # The next model may have the role.
+    service.always = Streamed()
+    api.chat("three", thread="talk", model="test/model-b")
+    assert service.last.body["messages"][0] == {"role": "system", "content": "Be kind."}
+
+
+def test_a_model_without_a_system_role_gets_a_schema_and_a_picture(api: ModuleType, service: Service) -> None:
+    def answer(one: Answer) -> None:
+        script = unless(has_no_system, refused(400, NO_SYSTEM[0][1]), '{"city": "Paris"}')
+        (refused(400, "JSON mode is not enabled") if "response_format" in one.received.body else script)(one)
+
+    service.always = answer
+    reply = api.chat("Where?", schema="city", images=["https://ok.example/a.png"])
+    assert reply.parsed == {"city": "Paris"}
+    (message,) = service.last.body["messages"]
+    kinds = [part["type"] for part in message["content"]]
+    assert (kinds[0], kinds[-1]) == ("text", "image_url")
+    assert "city" in message["content"][0]["text"]
+
+
+def test_words_about_the_system_of_a_machine_change_nothing(api: ModuleType, service: Service) -> None:
+    service.always = refused(400, "model requires more system memory (5 GiB) than is available")
+    with pytest.raises(InferenceError, match="too little memory"):
+        api.chat("hi", system="Be kind.")
+    assert len(service.chats) == 1
+
+
+def called_as(id_: str) -> Script:
+    call = {"id": id_, "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+    return lambda one: one.json({"choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]})
+
+
+def ids_in(body: dict[str, Any]) -> list[str]:
+    """Return the ids of the calls in a request, which are those of their results."""
+    calls = [call["id"] for one in body["messages"] for call in one.get("tool_calls", ())]
+    assert calls == [one["tool_call_id"] for one in body["messages"] if one["role"] == "tool"]
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "Tool call id was {} but must be a-z, A-Z, 0-9, with a length of 9."),
+        (500, "Tool call id was {} but must be a-z, A-Z, 0-9, with a length of 9."),
+        (400, "Tool call IDs should be alphanumeric strings with length 9!"),
+        (400, "Invalid 'messages[1].tool_calls[0].id': string too long. Expected a maximum length of 64."),
+        (400, "messages.1.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'"),
+    ],
+)
+def test_the_ids_of_calls_are_rewritten_for_a_service_that_refuses_its_own(
+    api: ModuleType, service: Service, status: int, said: str
+) -> None:
+    given = "call_49c89af0"
+
+    def fits(body: dict[str, Any]) -> bool:
+        return all(re.fullmatch("[a-zA-Z0-9]{9}", one) for one in ids_in(body))
+
+    service.then(called_as(given), called_as("functions.weather:1"))
+    service.always = unless(fits, refused(status, said.format(given)))
+    assert api.chat("Oslo?", tools=[weather]).text == "Fine."
+    assert len(set(ids_in(service.last.body))) == 2
+    assert len(service.chats) == 4
+
+
+def test_a_call_without_an_id_gets_one_that_all_services_take(api: ModuleType, service: Service) -> None:
+    service.then(called_as(""), completion("Fine."))
+    api.chat("Oslo?", tools=[weather])
+    assert ids_in(service.last.body) == ["call00001"]
