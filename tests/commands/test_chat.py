@@ -176,6 +176,14 @@ def test_a_question_mark_at_the_end_is_part_of_the_text(kernel: Kernel, service:
     assert kernel.run("%ask what is polars?").ok
     assert service.last.body["messages"][-1]["content"] == "what is polars?"
     assert not kernel.run("%other len?").outputs
+    assert kernel.run("ask and what is arrow?").ok
+    assert service.last.body["messages"][-1]["content"] == "and what is arrow?"
+    # As IPython adds a % to other lines: not where the word is a variable, nor if the user wants none.
+    for before, after in (("wbchat = 1", "del wbchat"), ("%automagic off", "%automagic on")):
+        kernel.run(before)
+        kernel.run("wbchat what is len?")
+        kernel.run(after)
+    assert service.last.body["messages"][-1]["content"] == "and what is arrow?"
 
 
 @pytest.mark.short
@@ -187,6 +195,9 @@ def test_a_question_mark_at_the_end_is_part_of_the_text(kernel: Kernel, service:
         ("%time %wbchat --once Why so?", "Why so?"),
         ("%timeit -n1 -r1 answer = %wbchat --once Why so?", "Why so?"),
         ("answer = %time %wbchat --once Why so?", "Why so?"),
+        ("wbchat --once Why so?", "Why so?"),
+        ("x = 1\nif x:\n    wbchat\t--once Why so?", "Why so?"),
+        ("time wbchat --once Why so?", "Why so?"),
     ],
 )
 def test_a_question_mark_is_part_of_the_text_on_more_lines_and_below_another_magic(
