@@ -91,8 +91,8 @@ def test_loading_imports_no_package_that_only_a_call_needs() -> None:
 @pytest.mark.short
 def test_unloading_leaves_the_shell_as_it_was(start_kernel: Callable[..., Kernel], service: Service) -> None:
     kernel = start_kernel(**service.environment)
-    # IPython creates the object behind one of its own magics at first use: here, of the magic that loads extensions.
-    kernel.run("%unload_ext nothing")
+    # IPython creates the object behind one of its own magics at first use: those of the magics below.
+    kernel.run("%unload_ext nothing\nlen?\n%time 1")
     kernel.run(STATE)
     threads = kernel.threads()
     # Nothing of a load that was refused is left either.
