@@ -22,17 +22,22 @@ def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: ExecutionInf
     if not blocks:
         return NO_CODE
     manager = getattr(shell, "payload_manager", None)
-    if manager is None or len(blocks) == 1 or cell.may_be_console:
-        # A terminal and a console have only one next input.
-        shell.set_next_input(blocks[0].text, replace=False)
+    # What an earlier chat of the cell, or the user's code, has put there stays.
+    if manager is None:
+        has_earlier = bool(getattr(shell, "rl_next_input", None))
     else:
+        has_earlier = any(one.get("source") == "set_next_input" for one in manager.read_payload())
+    if manager is not None and not cell.may_be_console:
         for block in blocks:
             chunk = {"source": "set_next_input", "text": block.text, "replace": False}
             manager.write_payload(chunk, single=False)
+    elif not has_earlier:
+        # A terminal and a console have only one next input.
+        shell.set_next_input(blocks[0].text, replace=False)
     if not _takes_cells(cell):
         return IGNORED
     # VS Code makes one cell per payload. Its cell ids are URIs with the scheme `vscode-notebook-cell`.
-    is_one_only = len(blocks) > 1 and cell.in_kernel and not str(cell.id).startswith("vscode-notebook-cell")
+    is_one_only = (len(blocks) > 1 or has_earlier) and not str(cell.id).startswith("vscode-notebook-cell")
     return ONE_ONLY if is_one_only else ""
 
 
