@@ -399,6 +399,13 @@ def test_options_behind_the_text_are_sent_and_said_to_be(kernel: Kernel, service
     assert "temperature" not in service.last.body
     assert "[-t 0.2 was sent as text: options come before the text.]" in run.text
     assert "was sent as text" not in kernel.run("%%wbchat --once\nExplain it -t 0.2").text
+    kernel.run("%alias_magic asking wbchat")
+    for second in ("%%wbchat -t 0", "%wbchat --once Second?", "%%asking", "%%wbmap df"):
+        notice = f"[{second} is part of the prompt: a cell has one prompt. Put it into a cell of its own.]"
+        assert notice in kernel.run(f"%%wbchat --once\nFirst\n{second}\nSecond").text
+    for body in ("%%time\nx = %wbchat hi", " %wbchat hi", "```python\n%wbchat hi\n```", "50 %wbchat", "%wbchatty hi"):
+        assert "is part of the prompt" not in kernel.run(f"%%wbchat --once\nExplain this cell:\n{body}").text
+    assert "is part of the prompt" not in kernel.run("%%wbchat --once --raw\nFirst\n%wbchat Second").text
 
 
 def test_help_is_shown_and_nothing_is_sent(shared: SharedKernel) -> None:
