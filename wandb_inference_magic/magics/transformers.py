@@ -218,7 +218,8 @@ def _compare_help(shell: InteractiveShell, source: str, ran: str) -> None:
         raise InferenceError(
             "A prompt that ends in ? is in the cell that loads the extension. It was not sent.",
             why="IPython reads the whole cell first, and takes such a line for a request for help.",
-            remedy="Put %load_ext wandb_inference_magic into a cell of its own, above this one.",
+            remedy="Put %load_ext wandb_inference_magic into a cell of its own, above this one. For a script: ipython "
+            "--ext wandb_inference_magic FILE.",
         )
 
 
