@@ -242,6 +242,16 @@ def test_wbconfig_shows_and_clears_the_cache(api: ModuleType, service: Service) 
     assert len(service.chats) == 6
 
 
+def test_a_full_disk_is_said_and_what_helps(api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    service.always = completion("yes")
+    monkeypatch.setattr(AnswerCache, "put", full)
+    with pytest.warns(InferenceWarning, match=r"no longer kept.*disk is full\. Free some space on its disk\."):
+        assert api.map_prompts(["a"], "{{ text }}")["reply"].tolist() == ["yes"]
+
+
 def test_without_a_home_folder_a_map_runs_and_says_that_answers_are_not_kept(
     api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -300,6 +300,16 @@ def test_the_magic_shows_the_warning_from_the_start_to_the_summary(mapper: Share
     assert "names no column" in mapper.kernel.run("%%wbmap df --dry-run\nTranslate {review}").text
 
 
+def test_two_cells_that_became_one_are_a_warning_before_anything_is_sent(mapper: SharedKernel) -> None:
+    notice = "%%wbmap df -o two is part of the prompt: a cell has one prompt. Put it into a cell of its own."
+    body = "\nLike? {{ review }}\n\n%%wbmap df -o two\nSort {{ review }}"
+    run = mapper.kernel.run(f"%%wbmap df -o one{body}")
+    assert notice in json.dumps([one.content for one in run.messages][:2])
+    assert notice in run.text
+    assert notice in mapper.kernel.run(f"%%wbeval df --truth stars --dry-run{body}").text
+    assert notice not in mapper.kernel.run(f"%%wbmap df --raw{body}").text
+
+
 # What is shown ---------------------------------------------------------------------------------------------------
 
 

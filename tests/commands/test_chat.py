@@ -176,6 +176,14 @@ def test_a_question_mark_at_the_end_is_part_of_the_text(kernel: Kernel, service:
     assert kernel.run("%ask what is polars?").ok
     assert service.last.body["messages"][-1]["content"] == "what is polars?"
     assert not kernel.run("%other len?").outputs
+    assert kernel.run("ask and what is arrow?").ok
+    assert service.last.body["messages"][-1]["content"] == "and what is arrow?"
+    # As IPython adds a % to other lines: not where the word is a variable, nor if the user wants none.
+    for before, after in (("wbchat = 1", "del wbchat"), ("%automagic off", "%automagic on")):
+        kernel.run(before)
+        kernel.run("wbchat what is len?")
+        kernel.run(after)
+    assert service.last.body["messages"][-1]["content"] == "and what is arrow?"
 
 
 @pytest.mark.short
@@ -187,6 +195,9 @@ def test_a_question_mark_at_the_end_is_part_of_the_text(kernel: Kernel, service:
         ("%time %wbchat --once Why so?", "Why so?"),
         ("%timeit -n1 -r1 answer = %wbchat --once Why so?", "Why so?"),
         ("answer = %time %wbchat --once Why so?", "Why so?"),
+        ("wbchat --once Why so?", "Why so?"),
+        ("x = 1\nif x:\n    wbchat\t--once Why so?", "Why so?"),
+        ("time wbchat --once Why so?", "Why so?"),
     ],
 )
 def test_a_question_mark_is_part_of_the_text_on_more_lines_and_below_another_magic(
@@ -388,6 +399,13 @@ def test_options_behind_the_text_are_sent_and_said_to_be(kernel: Kernel, service
     assert "temperature" not in service.last.body
     assert "[-t 0.2 was sent as text: options come before the text.]" in run.text
     assert "was sent as text" not in kernel.run("%%wbchat --once\nExplain it -t 0.2").text
+    kernel.run("%alias_magic asking wbchat")
+    for second in ("%%wbchat -t 0", "%wbchat --once Second?", "%%asking", "%%wbmap df"):
+        notice = f"[{second} is part of the prompt: a cell has one prompt. Put it into a cell of its own.]"
+        assert notice in kernel.run(f"%%wbchat --once\nFirst\n{second}\nSecond").text
+    for body in ("%%time\nx = %wbchat hi", " %wbchat hi", "```python\n%wbchat hi\n```", "50 %wbchat", "%wbchatty hi"):
+        assert "is part of the prompt" not in kernel.run(f"%%wbchat --once\nExplain this cell:\n{body}").text
+    assert "is part of the prompt" not in kernel.run("%%wbchat --once --raw\nFirst\n%wbchat Second").text
 
 
 def test_help_is_shown_and_nothing_is_sent(shared: SharedKernel) -> None:

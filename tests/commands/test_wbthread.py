@@ -360,7 +360,7 @@ def test_a_thread_is_exported_and_imported(kernel: Kernel, service: Service, tmp
     assert ".json for OpenAI messages" in unknown
     nowhere = kernel.run(f"%wbthread --export {tmp_path}/no-such-folder/talk.md").error
     assert "talk.md could not be written." in nowhere
-    assert "Check the name and its folder." in nowhere
+    assert "Name a file in an existing folder that you can write to: %wbthread --export FILE." in nowhere
 
 
 def test_the_default_system_prompt_is_part_of_the_conversation(

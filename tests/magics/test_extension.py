@@ -91,10 +91,18 @@ def test_loading_imports_no_package_that_only_a_call_needs() -> None:
 @pytest.mark.short
 def test_unloading_leaves_the_shell_as_it_was(start_kernel: Callable[..., Kernel], service: Service) -> None:
     kernel = start_kernel(**service.environment)
-    # IPython creates the object behind one of its own magics at first use: here, of the magic that loads extensions.
-    kernel.run("%unload_ext nothing")
+    # IPython creates the object behind one of its own magics at first use: those of the magics below.
+    kernel.run("%unload_ext nothing\nlen?\n%time 1")
     kernel.run(STATE)
     threads = kernel.threads()
+    # Nothing of a load that was refused is left either.
+    for line in ("%wbchat Why so?", "x = %wbchat Why so?", "wbchat Why so?"):
+        for cell in ("%load_ext wandb_inference_magic\n{}", "%%time\n%load_ext wandb_inference_magic\nif 1:\n  {}"):
+            refused = kernel.run(cell.format(line))
+            assert "A prompt that ends in ? is in the cell that loads the extension." in refused.error, line
+    assert service.chats == []
+    assert kernel.run("%load_ext wandb_inference_magic\nlen?\n# Why so?").ok
+    kernel.run("%unload_ext wandb_inference_magic")
     assert kernel.run("%load_ext wandb_inference_magic").messages == []
     kernel.join_threads_since(threads)
     # In a cell, as before: IPython sets its own hooks while a cell runs.
@@ -164,8 +172,11 @@ def test_reloading_keeps_the_session(kernel: Kernel, service: Service) -> None:
     assert [one["content"] for one in service.last.body["messages"]] == ["Before", "Hello there.", "And now"]
     assert re.search(r"max_retries +7 +set in this session", kernel.run("%wbconfig").text)
     assert re.search(r"\b2\b", kernel.run("%wbusage").text)
+    # The cell was read with the extension, so a final ? is text.
+    assert kernel.run("%%time\n%reload_ext wandb_inference_magic\n%wbchat --once Why so?").ok
     # Unloading and loading starts a new session.
-    kernel.run("%unload_ext wandb_inference_magic\n%load_ext wandb_inference_magic")
+    assert kernel.run("%unload_ext wandb_inference_magic\n%load_ext wandb_inference_magic\n%wbchat --once So?").ok
+    assert service.last.body["messages"][-1]["content"] == "So?"
     kernel.run("%wbchat --thread talk And now")
     assert [one["content"] for one in service.last.body["messages"]] == ["And now"]
 

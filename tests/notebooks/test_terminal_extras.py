@@ -93,8 +93,8 @@ def test_code_of_a_reply_is_on_the_next_line_and_runs_when_entered(editor: Edito
     editor.type("'leap' in globals()\r")
     assert "Out[3]: False" in editor.wait_until(prompt(4))
     service.then(Streamed([CODE]))
-    editor.type("%wbchat --code Leap years?\r")
-    editor.wait_until(prompt(5, "def leap(year):"))
+    editor.type("%wbchat --code=all Leap years?\r")
+    assert "This front end takes one block at a time" in editor.wait_until(prompt(5, "def leap(year):"))
     # Esc, Enter runs an input of several lines at any cursor position.
     editor.type("\x1b\r")
     editor.wait_until(prompt(6))

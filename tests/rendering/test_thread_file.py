@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from wandb_inference_magic.commands.threads import conversation_bundle
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages import Thread, Turn
 from wandb_inference_magic.rendering.thread_file import (
+    export,
     from_messages,
     import_,
     to_html,
@@ -31,6 +34,27 @@ def messages(*pairs: tuple[str, Any]) -> list[dict[str, Any]]:
 
 def turns_from(*pairs: tuple[str, Any]) -> list[tuple[Any, str, str | None]]:
     return [(turn.prompt, turn.reply, turn.system) for turn in from_messages("t", messages(*pairs)).thread.turns]
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.ENOSPC, "Free some space on its disk, then name the file again: %wbthread --export FILE."),
+        (errno.EDQUOT, "Free some space on its disk, then name the file again: %wbthread --export FILE."),
+        (errno.EROFS, "Name a file in an existing folder that you can write to: %wbthread --export FILE."),
+        (errno.EACCES, "Name a file in an existing folder that you can write to: %wbthread --export FILE."),
+    ],
+)
+def test_a_file_that_cannot_be_written_says_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, remedy: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(InferenceError) as failed:
+        export(Thread("t", [Turn("a", "b")]), str(tmp_path / "t.md"))
+    assert (failed.value.why, failed.value.remedy) == (f"{os.strerror(code)}.", remedy)
 
 
 @pytest.mark.parametrize("kind", ["text", "input_text", "output_text"])

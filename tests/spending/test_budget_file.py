@@ -9,8 +9,10 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from queue import Queue
+from tempfile import TemporaryDirectory
 from threading import Event, Thread, enumerate as enumerate_threads
 from time import time
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,9 +22,11 @@ from python_forks import ForkedProgram
 from python_processes import run_python
 from service import Answer, Endless, Wandb, completion, usage
 
+from wandb_inference_magic.arguments import ConfigOptions
+from wandb_inference_magic.commands.config import configure
 from wandb_inference_magic.config.settings import WandbInference
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.session import Command, Session
+from wandb_inference_magic.session import Command, Session, current_session
 from wandb_inference_magic.spending import shared_spending
 from wandb_inference_magic.spending.shared_spending import LEASE_SECONDS, SharedSpending
 
@@ -295,6 +299,125 @@ def test_an_unusable_file_is_reported_before_anything_is_sent(
     run = kernel.run("%wbchat --max-tokens 10 hi")
     assert "cannot be used. Nothing was sent." in run.error
     assert len(wandb.api.chats) == before
+
+
+TWO_USERS = """
+import os, sys
+from pathlib import Path
+from wandb_inference_magic import InferenceError
+from wandb_inference_magic.spending import SharedSpending
+
+def use(user):
+    if pid := os.fork():
+        os.waitpid(pid, 0)
+        return
+    if user:
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
+    spending = SharedSpending(path)
+    try:
+        spending.check()
+        spending.settle("", 0.25)
+        print(spending.spent(), flush=True)
+    except InferenceError as error:
+        print(error.remedy, flush=True)
+    os._exit(0)
+
+folder, *users = Path(sys.argv[1]), *(int(one) for one in sys.argv[2:])
+path = folder / "class.sqlite"
+os.umask(0o077)
+for mode in (0o777, 0o1777):
+    folder.chmod(mode)
+    for user in users:
+        use(user)
+for closed, mode in ((path, 0o644), (folder, 0o755), (path, 0o666)):
+    closed.chmod(mode)
+    use(users[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork.")
+def test_the_next_user_can_use_the_file_or_is_shown_what_its_owner_must_do(environment: dict[str, str]) -> None:
+    """Two accounts of a JupyterHub, in a folder that all may write to."""
+    users = ("12345", "12346") if os.geteuid() == 0 else ("0", "0")
+    with TemporaryDirectory() as folder, ForkedProgram(TWO_USERS, folder, *users, environment=environment) as program:
+        lines = program.communicate()[0].splitlines()
+        assert list(Path(folder).iterdir()) == [Path(folder) / "class.sqlite"]
+    assert lines[:4] == ["0.25", "0.5", "0.75", "1.0"]
+    if os.geteuid() == 0:
+        file = f"The file must be writable for you: its owner, user 12345, must run: chmod a+rw {folder}/class.sqlite"
+        parent = f"Its folder must be writable for you: its owner, root, must run: chmod a+rwx {folder}"
+        assert lines[4:] == [f"{file}.", f"{file}. {parent}.", f"{parent}."]
+
+
+@pytest.mark.parametrize(
+    ("folder", "umask", "file"),
+    [
+        (0o777, 0o022, 0o666),
+        (0o1777, 0o077, 0o666),
+        (0o775, 0o022, 0o664),
+        (0o2770, 0o077, 0o660),
+        (0o755, 0o000, 0o644),
+        (0o700, 0o077, 0o600),
+    ],
+)
+def test_whoever_may_write_into_the_folder_may_write_the_file_and_nobody_else(
+    tmp_path: Path, folder: int, umask: int, file: int
+) -> None:
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class").chmod(folder)
+    # Also a link to a file that is not there yet.
+    (tmp_path / "link").symlink_to(tmp_path / "class" / "class.sqlite")
+    before = os.umask(umask)
+    try:
+        SharedSpending(tmp_path / "link").check()
+    finally:
+        os.umask(before)
+    (made,) = (tmp_path / "class").iterdir()
+    assert made.stat().st_mode & 0o777 == file
+
+
+@pytest.mark.parametrize(("folder", "file"), [(0o777, 0o666), (0o770, 0o644)])
+def test_a_file_of_another_group_than_its_folders_is_open_to_the_same_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: int, file: int
+) -> None:
+    tmp_path.chmod(folder)
+    real, stat = tmp_path.stat(), Path.stat
+    another = os.stat_result((*real[:5], real.st_gid + 1, *real[6:]))
+    monkeypatch.setattr(Path, "stat", lambda path, **_: another if path == tmp_path else stat(path))
+    monkeypatch.setattr(os, "chown", lambda *_: (_ for _ in ()).throw(PermissionError()))
+    SharedSpending(tmp_path / "class.sqlite").check()
+    assert stat(tmp_path / "class.sqlite").st_mode & 0o777 == file
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        ("attempt to write a readonly database", "Name a file in an existing folder that you can write to: %wbconfig"),
+        ("database or disk is full", "Free some space on its disk, then name the file again: %wbconfig --budget-file"),
+        ("database is locked", "Another program is using it."),
+    ],
+)
+def test_wbconfig_writes_to_the_file_and_says_what_helps(
+    api: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str, remedy: str
+) -> None:
+    path = tmp_path / "class.sqlite"
+    SharedSpending(path).check()
+    monkeypatch.setattr("wandb_inference_magic.config.locks.PATIENCE_SECONDS", 0.0)
+
+    class Unwritable(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if sql.startswith("insert"):
+                raise sqlite3.OperationalError(message)
+            return super().execute(sql, *values)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Unwritable))
+    session = current_session()
+    with pytest.raises(InferenceError, match=r"class\.sqlite cannot be used\.") as refused:
+        configure(session, ConfigOptions(budget_file=str(path)), None)  # type: ignore[arg-type]
+    assert refused.value.remedy.startswith(remedy)
+    assert session.settings.resolve().budget_file == ""
 
 
 def test_an_interrupted_call_leaves_no_reservation(kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path) -> None:

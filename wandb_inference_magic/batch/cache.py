@@ -17,7 +17,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from ..concurrency import close_in_forks
-from ..config import LOCK_SECONDS, cache_folder, check_file, wait_for_lock
+from ..config import LOCK_SECONDS, cache_folder, check_file, is_disk_full, wait_for_lock
 from ..errors import MB, quoted, shortened
 from ..text import without_surrogates
 from .kept import Kept
@@ -113,7 +113,13 @@ def open_cache(settings: Resolved, *, makes: bool = True) -> tuple[AnswerCache |
         path = cache_file()
         return AnswerCache(path, settings.cache_mb, settings.cache_days) if makes or path.exists() else None, ()
     except (OSError, sqlite3.Error) as error:
-        return None, (f"Answers are not kept on disk: {quoted(str(error))}.",)
+        return None, (not_kept(error),)
+
+
+def not_kept(error: Exception, *, more: str = "not") -> str:
+    """Return the notice that answers are not kept, or `no longer`."""
+    remedy = " Free some space on its disk." if is_disk_full(error) else ""
+    return f"Answers are {more} kept on disk: {quoted(str(error))}.{remedy}"
 
 
 class AnswerCache:

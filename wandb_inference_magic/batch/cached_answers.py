@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from ..errors import shortened
 from ..rendering import why_flawed
 from ..text import with_whole_numbers
-from .cache import Answer
+from .cache import Answer, not_kept
 from .kept import Asked, Ended, Kept, kept_of
 
 if TYPE_CHECKING:
@@ -166,7 +165,7 @@ class CachedAnswers:
         try:
             yield
         except (OSError, sqlite3.Error) as error:
-            self.cache, self.failure = None, f"Answers are no longer kept on disk: {shortened(str(error), 100)}."
+            self.cache, self.failure = None, not_kept(error, more="no longer")
 
 
 def _numbered(key: str, before: int) -> str:

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 from urllib.parse import urlsplit
 
-from ..config import check_file
+from ..config import check_file, how_to_write
 from ..errors import InferenceError, quoted
 from ..failures import read_error
 from ..text import json_bytes, read_json_text, redacted_value, with_texts
@@ -381,6 +381,6 @@ def unusable(path: Path, error: OSError) -> InferenceError:
     return InferenceError(
         f"The cassette {path} cannot be used.",
         why=quoted(error.strerror or str(error)),
-        remedy="Name a file in an existing folder that you can write to: %wbconfig --cassette FILE.",
+        remedy=how_to_write(error, "%wbconfig --cassette FILE"),
         affects_all=True,
     )

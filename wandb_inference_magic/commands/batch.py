@@ -103,9 +103,11 @@ def spec_of_rows(
     context: MagicContext, command: Command, options: RowsOptions, text: str = "", *, distinct: bool = False
 ) -> BatchSpec:
     """Return what a prompt and the options ask about every row. `distinct`: rows with equal prompts share an answer."""
+    chat = spec_from_options(options, context.names)
+    merged = () if options.raw else context.merged_prompts(text)
     return BatchSpec(
         text=text,
-        chat=replace(spec_from_options(options, context.names), stream=False),
+        chat=replace(chat, stream=False, notices=(*chat.notices, *merged)),
         names=context.names,
         value_tokens=command.settings.value_tokens,
         raw=options.raw,

@@ -58,6 +58,8 @@ def chat(
         spec = build_spec(options, text, context.names, thread=thread, value_tokens=tokens, described_error=error)
     if is_line and (misplaced := trailing_options(ChatOptions, text)):
         spec = replace(spec, notices=(f"{shortened(misplaced)} was sent as text: options come before the text.",))
+    elif not is_line and not options.raw:
+        spec = replace(spec, notices=(*spec.notices, *context.merged_prompts(text)))
     canvas = context.canvas(_format(options))
     if options.quiet:
         command.show_stop_button = None

@@ -95,7 +95,7 @@ def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
             session.settings.set(**values)
         if values.get("budget_file"):
             # A file that cannot be used is reported now, not by the next call.
-            session.spending(values["budget_file"]).spent()
+            session.spending(values["budget_file"]).check()
         if "trace" in values:
             _connect(session, canvas)
     except BaseException:

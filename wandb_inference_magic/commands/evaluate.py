@@ -102,7 +102,7 @@ def _spec(context: MagicContext, command: Command, options: EvalOptions, text: s
             remedy="Name the column that holds them: --truth label.",
         )
     prompts = named_prompts(text, _read_prompts(options.prompt))
-    first = spec_of_rows(context, command, options)
+    first = spec_of_rows(context, command, options, text)
     return EvaluationSpec(
         {name: replace(first, text=prompt) for name, prompt in prompts.items()},
         command.model_ids(options.model),

@@ -15,6 +15,8 @@ from .files import (
     copy_permissions,
     expanded,
     flush_to_disk,
+    how_to_write,
+    is_disk_full,
     read_file,
     replace_file,
     working_folder,

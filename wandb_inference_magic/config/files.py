@@ -192,6 +192,18 @@ def flush_to_disk(file: BinaryIO) -> None:
             raise
 
 
+def is_disk_full(error: Exception) -> bool:
+    """Return whether an error, of the system or of SQLite, says that a disk or the user's part of it is full."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in str(error)
+
+
+def how_to_write(error: Exception, command: str) -> str:
+    """Return what to do about a file that cannot be written. `command` is the one that names the file."""
+    if is_disk_full(error):
+        return f"Free some space on its disk, then name the file again: {command}."
+    return f"Name a file in an existing folder that you can write to: {command}."
+
+
 def copy_permissions(old: Path, new: Path) -> None:
     """Give a file the permissions of the one that it replaces, where its file system has any."""
     from shutil import copymode

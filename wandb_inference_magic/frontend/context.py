@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -12,6 +13,8 @@ from inspect import CO_NEWLOCALS, unwrap
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final
 
+from ..arguments import MAGICS
+from ..errors import shortened
 from ..session import Command
 from .canvas import NotebookCanvas, has_no_colours, is_notebook
 from .execution import bare_lines
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
 _FUNCTIONS_OF_IPYTHON: Final = ("exit", "get_ipython", "open", "quit")
 _OWN: Final = __name__.partition(".")[0]
+_MAGIC: Final = re.compile(r"^%%?(\w+).*", re.MULTILINE)
+# A block of code of Markdown. One that is not closed goes on to the end.
+_FENCED: Final = re.compile(r"^ {0,3}(```+|~~~+).*?(?:^ {0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def names_in_scope(shell: InteractiveShell) -> Mapping[str, Any]:
@@ -160,6 +166,17 @@ class MagicContext:
     def put(self, name: str, value: object) -> None:
         """Assign a value to a name in the notebook."""
         self.shell.user_ns[name] = value
+
+    def merged_prompts(self, text: str) -> tuple[str, ...]:
+        """Return a notice if a line of a cell's prompt is a magic with a prompt: two cells may have become one."""
+        magics = self.shell.magics_manager.magics
+        for found in _MAGIC.finditer(_FENCED.sub("", text)):
+            magic = magics["cell"].get(found[1]) or magics["line"].get(found[1])
+            # Another name of one (`%alias_magic`).
+            if f"%%{getattr(magic, 'magic_name', found[1])}" in MAGICS:
+                what = shortened(found[0].rstrip())
+                return (f"{what} is part of the prompt: a cell has one prompt. Put it into a cell of its own.",)
+        return ()
 
     def canvas(self, format: str = "markdown") -> Canvas:
         """Return the canvas for this front end."""

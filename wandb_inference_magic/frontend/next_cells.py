@@ -21,18 +21,24 @@ def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: ExecutionInf
     """Put each block into a separate cell below the running cell. Return a message for the user, or an empty string."""
     if not blocks:
         return NO_CODE
-    manager = getattr(shell, "payload_manager", None)
-    if manager is None or len(blocks) == 1 or cell.may_be_console:
-        # A terminal and a console have only one next input.
-        shell.set_next_input(blocks[0].text, replace=False)
+    # The shell of a terminal has one too, which nothing reads.
+    manager = getattr(shell, "payload_manager", None) if cell.in_kernel else None
+    # What an earlier chat of the cell, or the user's code, has put there stays.
+    if manager is None:
+        has_earlier = bool(getattr(shell, "rl_next_input", None))
     else:
+        has_earlier = any(one.get("source") == "set_next_input" for one in manager.read_payload())
+    if not has_earlier and (len(blocks) == 1 or manager is None or cell.may_be_console):
+        shell.set_next_input(blocks[0].text, replace=False)
+    elif manager is not None and not cell.may_be_console:
+        # A terminal and a console have only one next input.
         for block in blocks:
             chunk = {"source": "set_next_input", "text": block.text, "replace": False}
             manager.write_payload(chunk, single=False)
     if not _takes_cells(cell):
         return IGNORED
     # VS Code makes one cell per payload. Its cell ids are URIs with the scheme `vscode-notebook-cell`.
-    is_one_only = len(blocks) > 1 and cell.in_kernel and not str(cell.id).startswith("vscode-notebook-cell")
+    is_one_only = (len(blocks) > 1 or has_earlier) and not str(cell.id).startswith("vscode-notebook-cell")
     return ONE_ONLY if is_one_only else ""
 
 

@@ -53,8 +53,15 @@ def load(shell: InteractiveShell, execution: object) -> None:
     execution : object
         Identifies the execution of the package's module. `%reload_ext` executes it between unloading and loading, and
         keeps the session; `%unload_ext` and `%load_ext` start a new one.
+
+    Raises
+    ------
+    InferenceError
+        If the running cell has a prompt that ends in `?`, which IPython did not take for a prompt.
     """
     kept = current_session() if _unloaded not in (None, execution) else None
+    # First: it may refuse the cell.
+    question.install(shell, is_reload=kept is not None)
     session = kept or start_session(WandbInference(parent=shell), partial(_ask_secret, shell))
     session.is_interactive, session.show_job = partial(_is_interactive, shell), partial(_show_job, shell)
     session.job_origin = partial(_job_origin, shell)
@@ -71,7 +78,6 @@ def load(shell: InteractiveShell, execution: object) -> None:
     shell.configurables.append(session.settings)  # type: ignore[arg-type,unused-ignore]
     shell.events.register("pre_run_cell", magics.before_cell)
     shell.events.register("post_run_cell", magics.after_cell)
-    question.install(shell)
     completion.install(shell, session)
     # Where no thread can be started (Pyodide), the first chat imports all that itself.
     importing = Thread(target=_import_ahead, args=(session,), name="wandb-inference-import", daemon=True)

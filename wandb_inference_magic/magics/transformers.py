@@ -8,15 +8,26 @@ which it would not take for a magic, so that the error would be about Python.
 from __future__ import annotations
 
 import re
-from itertools import groupby, takewhile
+import sys
+from itertools import dropwhile, groupby, takewhile
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
-from IPython.core.inputtransformer2 import EscapedCommand, MagicAssign, cell_magic, leading_empty_lines
+from IPython.core.inputtransformer2 import (
+    EscapedCommand,
+    HelpEnd,
+    MagicAssign,
+    TransformerManager,
+    cell_magic,
+    leading_empty_lines,
+)
+from IPython.core.prefilter import is_shadowed
 
 from ..errors import InferenceError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from IPython.core.interactiveshell import InteractiveShell
 
 # A magic with text: `%wbchat?` and `%wbchat ?` are help requests and do not match. `%` may be left out on the line of
@@ -79,6 +90,32 @@ class QuestionAssign(_Question, MagicAssign):  # type: ignore[misc,unused-ignore
         return super().transform(lines)  # type: ignore[no-untyped-call,unused-ignore]
 
 
+class QuestionAutomagic(HelpEnd):  # type: ignore[misc,unused-ignore]
+    """A line `wbchat text?` without its `%`, which IPython adds only if it finds no help request."""
+
+    priority = 1
+    start_line: int
+    start_col: int
+
+    @classmethod
+    def find(cls, tokens_by_line: Any) -> Any:
+        found = super().find(tokens_by_line)  # type: ignore[no-untyped-call,unused-ignore]
+        shell = get_ipython()
+        if found is None or shell is None or not shell.automagic:
+            return None
+        line = next(one.line for line in tokens_by_line for one in line if one.start[0] - 1 == found.start_line)
+        name = line[found.start_col :].split()[0]
+        # While the extension loads, its magics are not there yet.
+        is_magic = name == "wbchat" or shell.find_magic(name) is not None  # type: ignore[no-untyped-call,unused-ignore]
+        is_called = is_magic and not is_shadowed(name, shell)  # type: ignore[no-untyped-call,unused-ignore]
+        return _if_asking(found, tokens_by_line) if is_called else None
+
+    def transform(self, lines: list[str]) -> list[str]:
+        line = lines[self.start_line]
+        changed = f"{line[: self.start_col]}%{line[self.start_col :]}"
+        return [*lines[: self.start_line], changed, *lines[self.start_line + 1 :]]
+
+
 # A tab, or the blank of a web page that a line was copied from: IPython takes it for a part of the magic's name.
 _ODD_BLANK = re.compile(r"(%wb[a-z]+)[^\S\r\n ][^\S\r\n]*(?=\S)")
 
@@ -110,7 +147,7 @@ class BlankAssign(_PlainBlank, MagicAssign):  # type: ignore[misc,unused-ignore]
     """A line `name = %wbchat<tab>text`."""
 
 
-_TRANSFORMS = (QuestionLine, QuestionAssign, BlankLine, BlankAssign)
+_TRANSFORMS = (QuestionLine, QuestionAssign, QuestionAutomagic, BlankLine, BlankAssign)
 _CELL_MAGIC = re.compile(r"%%(\w+)(.*)")
 _PROMPTS = ("wbchat", "wbmap", "wbeval")
 
@@ -151,10 +188,57 @@ def refuse_comment(magic: str) -> None:
     )
 
 
-def install(shell: InteractiveShell) -> None:
-    """Add the transforms to the shell. Its existing transforms are not changed."""
+# How IPython writes a request for help.
+_HELP = re.compile(r"\.run_line_magic\('(?:pinfo2?|psearch)'")
+
+
+def _refuse_lost_question(shell: InteractiveShell) -> None:
+    """Raise if a running cell has a prompt that IPython took for a help request, before there were the transforms."""
+    frame: FrameType | None = sys._getframe()
+    # A script or `-c` is in no history and in no request of a front end. Several cells run if one runs a script.
+    while frame is not None:
+        if frame.f_code.co_name == "run_cell_async" and "?" in (source := str(frame.f_locals.get("raw_cell"))):
+            _compare_help(shell, source, str(frame.f_locals.get("transformed_cell")))
+        frame = frame.f_back
+
+
+def _compare_help(shell: InteractiveShell, source: str, ran: str) -> None:
+    # Magics such as %%time transform what is below them when they begin.
+    body = "".join(dropwhile(lambda line: line.startswith("%%"), source.splitlines(keepends=True)))
+    if body != source:
+        ran = TransformerManager().transform_cell(body)  # type: ignore[no-untyped-call,unused-ignore]
+    now = shell.transform_cell(body)  # type: ignore[no-untyped-call,unused-ignore]
+    if len(_HELP.findall(ran)) > len(_HELP.findall(now)):
+        raise InferenceError(
+            "A prompt that ends in ? is in the cell that loads the extension. It was not sent.",
+            why="IPython reads the whole cell first, and takes such a line for a request for help.",
+            remedy="Put %load_ext wandb_inference_magic into a cell of its own, above this one. For a script: ipython "
+            "--ext wandb_inference_magic FILE.",
+        )
+
+
+def install(shell: InteractiveShell, *, is_reload: bool = False) -> None:
+    """Add the transforms to the shell. Its existing transforms are not changed.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+    is_reload : bool
+        Whether the running cell was read with these transforms.
+
+    Raises
+    ------
+    InferenceError
+        If the running cell has a prompt that IPython took for a help request. Nothing is added then.
+    """
     shell.input_transformer_manager.cleanup_transforms.insert(0, rewrite_cell_magic)
     shell.input_transformer_manager.token_transformers.extend(_TRANSFORMS)
+    if not is_reload:
+        try:
+            _refuse_lost_question(shell)
+        except InferenceError:
+            uninstall(shell)
+            raise
 
 
 def uninstall(shell: InteractiveShell) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..config import expanded, read_file, replace_file
+from ..config import expanded, how_to_write, read_file, replace_file
 from ..errors import InferenceError, quoted
 from ..markup import safe_document, safe_inline
 from ..messages import Thread, Turn, part_text, parts_of, texts_of
@@ -58,7 +58,7 @@ def export(thread: Thread, file: str) -> Path:
     try:
         replace_file(path, without_keys(without_surrogates(write(thread))).encode())
     except OSError as error:
-        raise _not_usable("written", path, error) from None
+        raise _not_usable("written", path, error, how_to_write(error, "%wbthread --export FILE")) from None
     return path
 
 
@@ -86,7 +86,7 @@ def import_(name: str, file: str) -> Imported:
     try:
         return from_messages(name, read_json_text(read_file(path, MAX_FILE_BYTES)))
     except OSError as error:
-        raise _not_usable("read", path, error) from None
+        raise _not_usable("read", path, error, "Check the name and its folder.") from None
     except ValueError as error:
         raise InferenceError(
             f"{path} holds no conversation.",
@@ -227,12 +227,8 @@ def _joined(prompt: Any, content: Any) -> Any:
     return [*parts_of(prompt), *parts_of(content)]
 
 
-def _not_usable(done: str, path: Path, error: OSError) -> InferenceError:
-    return InferenceError(
-        f"{path} could not be {done}.",
-        why=quoted(error.strerror or str(error)),
-        remedy="Check the name and its folder.",
-    )
+def _not_usable(done: str, path: Path, error: OSError, remedy: str) -> InferenceError:
+    return InferenceError(f"{path} could not be {done}.", why=quoted(error.strerror or str(error)), remedy=remedy)
 
 
 WRITERS: Final = {".md": to_markdown, ".html": to_html, ".json": to_json}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from threading import Event, Lock, Thread
 from time import time
 from typing import Final
 from uuid import uuid4
 
 from ..concurrency import notify_after_fork, without_forks
-from ..config import LOCK_SECONDS, wait_for_lock
+from ..config import LOCK_SECONDS, how_to_write, wait_for_lock
 from ..errors import InferenceError, quoted
 from .usage import ROUNDING
 
@@ -48,7 +51,7 @@ class SharedSpending:
     Parameters
     ----------
     path : Path
-        The file. It is created if it does not exist; its folder is not.
+        The file. It is created if it does not exist; its folder is not. All who may write into the folder may write it.
     now : callable, optional
         The clock of the leases, the same for all kernels.
     """
@@ -67,6 +70,12 @@ class SharedSpending:
         self._ended: Event | None = None
         # Calls that have ended, with their costs, which are not in the file yet. The next change writes them.
         self._owed: list[tuple[str, float]] = []
+
+    def check(self) -> None:
+        """Raise InferenceError if the file cannot be written, which is seen only by writing."""
+        with self._changing() as file:
+            file.execute(_RESERVE, (self._kernel, self._kernel, 0.0, 0.0, 0.0))
+            file.execute(_RELEASE, (self._kernel,))
 
     def spent(self) -> float:
         """Return the USD that all kernels have spent, including the estimates for calls of killed kernels."""
@@ -177,10 +186,16 @@ class SharedSpending:
         """
         # Not kept open: kernels start and end, threads differ, and the file may be about to be deleted. A child process
         # that is forked meanwhile would take the file for locked, for ever.
+        # SQLite resolves links, and writes its journal beside the file itself.
+        path = Path(os.path.realpath(self._path))
+        if not _exists(path):
+            _create(path)
+        # In a folder with the sticky bit, Linux may refuse to open another user's file in a mode that could create it.
+        address = f"{path.as_uri()}?mode={'rw' if _exists(path) else 'rwc'}"
         try:
             with (
                 without_forks(),
-                closing(sqlite3.connect(self._path, timeout=LOCK_SECONDS, isolation_level=None)) as file,
+                closing(sqlite3.connect(address, timeout=LOCK_SECONDS, isolation_level=None, uri=True)) as file,
             ):
                 begin = partial(file.execute, "begin immediate")
                 # A call that ends is settled whole, whatever interrupts it.
@@ -208,6 +223,57 @@ class SharedSpending:
             raise InferenceError(
                 f"The budget file {self._path} cannot be used. Nothing was sent.",
                 why=quoted(str(error)),
-                remedy="Name a file in an existing folder that you can write to: %wbconfig --budget-file FILE.",
+                remedy=_remedy(path, error),
                 cause="budget",
             ) from None
+
+
+def _exists(path: Path) -> bool:
+    # `Path.exists` raises for a folder that may not be searched.
+    return os.access(path, os.F_OK)
+
+
+def _create(path: Path) -> None:
+    """Create a file that all who may write into its folder may write: SQLite would make one for its user only.
+
+    If that fails, SQLite tries and says why.
+    """
+    beside = path.with_name(f".{path.name[:100]}.{uuid4().hex[:8]}.new")
+    with suppress(OSError):
+        beside.touch(exist_ok=False)
+        folder = path.parent.stat()
+        if os.name == "posix":
+            with suppress(OSError):
+                os.chown(beside, -1, folder.st_gid)
+        made = beside.stat()
+        others, group = bool(folder.st_mode & stat.S_IWOTH), bool(folder.st_mode & stat.S_IWGRP)
+        if made.st_gid != folder.st_gid:
+            # For the folder, its group is one of the others, unless an access list of the folder holds for the file.
+            group = others or (group and bool(made.st_mode & stat.S_IWGRP))
+        beside.chmod((made.st_mode & 0o644) | 0o060 * group | 0o006 * others)
+        # Never in place of a file, and with its permissions from the start.
+        path.hardlink_to(beside)
+    with suppress(OSError):
+        beside.unlink()
+
+
+def _remedy(path: Path, error: sqlite3.Error) -> str:
+    """Return what to do about a file that SQLite cannot use. Why it cannot write is not in its message."""
+    if "database is locked" in str(error):
+        return "Another program is using it. Run the cell again when that has ended."
+    closed = [
+        f"{name} must be writable for you: its owner, {_owner(one)}, must run: chmod {mode} {quote(str(one))}"
+        for name, one, mode in (("The file", path, "a+rw"), ("Its folder", path.parent, "a+rwx"))
+        if os.name == "posix" and _exists(path) and not os.access(one, os.W_OK)
+    ]
+    # On a disk that is read-only, no permission helps.
+    if closed and not os.statvfs(path).f_flag & os.ST_RDONLY:
+        return f"{'. '.join(closed)}."
+    return how_to_write(error, "%wbconfig --budget-file FILE")
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:
+        return f"user {path.stat().st_uid}"
