@@ -86,14 +86,33 @@ def contents(body: dict[str, Any]) -> list[str]:
 
 
 def test_chat_models_and_client_need_no_shell(run_script: RunScript, service: Service) -> None:
+    """Nor does an interrupt in the first import break those that follow, nor the end of the main thread."""
     service.listing = listing("test/model-a", "qwen/one-image", "qwen/two")
     found = run_script(
         """
+        import signal
         import sys
+        from threading import Thread, main_thread
         from wandb_inference_magic import chat, client, models
+
+        def interrupt(event, about):
+            if event == "import" and about[0] == "asyncio.unix_events" and not interrupted:
+                interrupted.append(1)
+                signal.raise_signal(signal.SIGINT)
+
+        def after_main_thread():
+            main_thread().join()
+            print((*found, chat("Still here?").text))
+
+        interrupted = []
+        sys.addaudithook(interrupt)
+        try:
+            chat("Interrupted")
+        except KeyboardInterrupt:
+            interrupted.append("seen")
         reply = chat("Hi?")
-        print((
-            reply.text, reply.model, reply.usage.prompt_tokens,
+        found = (
+            interrupted, reply.text, reply.model, reply.usage.prompt_tokens,
             [one.id for one in models().models],
             [one.id for one in models().matching("QWEN")],
             [one.id for one in models().matching("image qwen")],
@@ -103,11 +122,14 @@ def test_chat_models_and_client_need_no_shell(run_script: RunScript, service: Se
                 model="test/other", messages=[{"role": "user", "content": "By hand"}], stream=True
             ).__class__.__name__,
             "IPython" in sys.modules,
-        ))
-        """
+        )
+        Thread(target=after_main_thread).start()
+        """,
+        # A name, which a thread must look up.
+        WANDB_INFERENCE_BASE_URL=service.url.replace("127.0.0.1", "localhost"),
     )
     assert found == (
-        *("Hello there.", MODEL, 12),
+        *([1, "seen"], "Hello there.", MODEL, 12),
         ["qwen/one-image", "qwen/two", "test/model-a"],
         ["qwen/one-image", "qwen/two"],
         ["qwen/one-image"],
@@ -115,9 +137,10 @@ def test_chat_models_and_client_need_no_shell(run_script: RunScript, service: Se
         ["test/model-a", "qwen/one-image", "qwen/two"],
         "Stream",
         False,
+        "Hello there.",
     )
-    assert [contents(one.body) for one in service.chats] == [["Hi?"], ["By hand"]]
-    assert service.last.body["model"] == "test/other"
+    assert [contents(one.body) for one in service.chats] == [["Hi?"], ["By hand"], ["Still here?"]]
+    assert service.chats[1].body["model"] == "test/other"
     assert {one.headers["authorization"] for one in service.received} == {"Bearer a-key"}
     lists = [one for one in service.received if one.path.endswith("/models")]
     assert len(lists) == 3, "once for both calls, once for the refresh, and once by hand"
@@ -147,10 +170,20 @@ def test_the_package_client_does_not_hide_the_function_of_that_name(run_script: 
         """
         import wandb_inference_magic
         from wandb_inference_magic.client import http
-        print((callable(wandb_inference_magic.client), callable(http)))
+
+        class Last:
+            def __del__(self, package=wandb_inference_magic, print=print, found=(callable(http),)):
+                try:
+                    package.chat("Too late")
+                except package.InferenceError as error:
+                    print((callable(package.client), *found, str(error)))
+
+        last = Last()
         """
     )
-    assert found == (True, False)
+    # At the end of the program, nothing can be sent.
+    ending = "The program is ending: nothing was sent. "
+    assert found == (True, False, f"{ending}Send it before the end of the program: join the threads that do so.")
 
 
 def test_only_chats_that_name_a_thread_continue_it(run_here: RunScript, service: Service) -> None:

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from errno import EMFILE, ENFILE
+from threading import main_thread
 from typing import Any, Final, Literal
 
 from .text import printable, redacted, safe_plain, wrapped
@@ -156,15 +157,25 @@ class InferenceError(Exception):
         return line if self.is_plain else _styled(line, style)
 
 
+_WORDS_OF_THE_END: Final = ("shutdown", "shutting down")
+# Made in advance: at the end, nothing can be imported, which regular expressions do.
+_ENDING: Final = InferenceError(
+    "The program is ending: nothing was sent.",
+    remedy="Send it before the end of the program: join the threads that do so.",
+    cause="missing",
+)
+_ENDING.is_unsent = True
+
+
 def inference_error_in(failure: BaseException) -> InferenceError | None:
     """Return a failure that is an InferenceError, or the one that caused it: the SDK wraps what its HTTP client raises.
 
     Exceptions that were being handled when the failure was raised do not count.
     """
-    return next((one for one in _causes(failure) if isinstance(one, InferenceError)), None)
+    return next((one for one in causes_of(failure) if isinstance(one, InferenceError)), None)
 
 
-def _causes(failure: BaseException) -> Iterator[BaseException]:
+def causes_of(failure: BaseException) -> Iterator[BaseException]:
     """Yield a failure, what it was raised from, and so on."""
     cause: BaseException | None = failure
     while cause is not None:
@@ -174,13 +185,23 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
 
 def beyond_limits(failure: BaseException) -> InferenceError | None:
     """Return the error for a failure because no thread can be started or no file opened; None for another failure."""
-    return without_thread(failure) or _without_file(failure)
+    return _at_the_end(failure) or without_thread(failure) or _without_file(failure)
+
+
+def _at_the_end(failure: BaseException) -> InferenceError | None:
+    """Return the error for a failure because the program is ending, or None for another failure."""
+    # Python says so in words only: "can't create new thread at interpreter shutdown".
+    is_one = any(
+        isinstance(one, (RuntimeError, ImportError)) and any(words in str(one) for words in _WORDS_OF_THE_END)
+        for one in causes_of(failure)
+    )
+    return _ENDING if is_one and not main_thread().is_alive() else None
 
 
 def without_thread(failure: BaseException) -> InferenceError | None:
     """Return the error for a failure because this machine starts no more threads, or None for another failure."""
     # Python says so in words only, and the SDK wraps it.
-    if not any(isinstance(one, RuntimeError) and "start new thread" in str(one) for one in _causes(failure)):
+    if not any(isinstance(one, RuntimeError) and "start new thread" in str(one) for one in causes_of(failure)):
         return None
     described = InferenceError(
         "This machine starts no more threads: nothing was sent.",
@@ -193,7 +214,9 @@ def without_thread(failure: BaseException) -> InferenceError | None:
 
 
 def _without_file(failure: BaseException) -> InferenceError | None:
-    found = next((one for one in _causes(failure) if isinstance(one, OSError) and one.errno in (EMFILE, ENFILE)), None)
+    found = next(
+        (one for one in causes_of(failure) if isinstance(one, OSError) and one.errno in (EMFILE, ENFILE)), None
+    )
     if found is None:
         return None
     return InferenceError(
