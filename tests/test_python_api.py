@@ -11,16 +11,18 @@ from enum import Enum
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import numpy as np
 import pandas as pd
 import pytest
 from kernels import Kernel
+from openai import OpenAI
 from printing import printed_by
-from pydantic import BaseModel
+from pydantic import BaseModel, validate_call
 from python_processes import run_python
 from service import MODEL, Answer, Service, completion, listing, page, refused
+from typing_extensions import get_overloads
 
 import wandb_inference_magic
 from wandb_inference_magic import InferenceError
@@ -30,6 +32,8 @@ from wandb_inference_magic.catalog.models import Model, Price
 from wandb_inference_magic.catalog.parameters import ARGUMENTS, SAMPLING
 from wandb_inference_magic.config import SETTING_NAMES
 from wandb_inference_magic.engine.python_arguments import TAKES
+from wandb_inference_magic.evaluation import Evaluation
+from wandb_inference_magic.jobs import Job
 from wandb_inference_magic.messages.extract import CodeBlock
 from wandb_inference_magic.messages.reply import Reply, ToolCall, ToolStep
 from wandb_inference_magic.messages.tokens import Usage
@@ -461,6 +465,38 @@ def test_a_parameter_is_sent_as_json_has_it(api: ModuleType, service: Service, g
 def test_the_annotations_of_what_users_hold_are_known(kind: type) -> None:
     """Polars reads those of a dataclass in a column."""
     assert get_type_hints(kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("chat", Reply), ("models", Catalog), ("client", OpenAI), ("evaluate", Evaluation | Job), ("map_prompts", Any)],
+)
+def test_the_annotations_of_functions_are_known(name: str, kind: object) -> None:
+    function = getattr(wandb_inference_magic, name)
+    assert get_type_hints(function)["return"] == kind
+    assert inspect.signature(function, eval_str=True).return_annotation == kind
+    validate_call(function)
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("evaluate", {Literal[True]: Job, Literal[False]: Evaluation, bool: Evaluation | Job}),
+        ("map_prompts", {Literal[True]: Job, bool: Any}),
+    ],
+)
+def test_a_type_checker_knows_what_a_call_in_the_background_returns(name: str, kinds: dict[Any, Any]) -> None:
+    function = getattr(wandb_inference_magic, name)
+    known = get_overloads(function.__wrapped__)
+    hints = list(map(get_type_hints, known))
+    assert {one["background"]: one["return"] for one in hints} == kinds
+    # What is written twice stays the same.
+    whole, *_ = (one for one in known if "parameters" in one.__annotations__)
+    expected = dict(inspect.signature(function).parameters)
+    given = inspect.signature(whole).parameters
+    assert {one: given[one].replace(annotation="") for one in given} == {
+        one: expected[one].replace(annotation="") for one in expected
+    }
 
 
 FUNCTIONS = {one: inspect.signature(getattr(wandb_inference_magic, one)).parameters for one in WRONG}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from errno import EMFILE, ENFILE
 from threading import main_thread
 from typing import Any, Final, Literal
@@ -245,6 +247,16 @@ class InferenceWarning(UserWarning):
     """
 
     partial: Any = None
+
+
+def warn_user(notice: str) -> None:
+    """Give a notice as a warning at the line of the user's code."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+        level, frame = level + 1, frame.f_back
+    # Standard error may be closed, as in a service or an app without a console.
+    with suppress(OSError, ValueError):
+        warnings.warn(notice, InferenceWarning, stacklevel=level)
 
 
 class Interrupted(KeyboardInterrupt):
