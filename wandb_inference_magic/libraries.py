@@ -172,13 +172,14 @@ def _is_raised_by_user(failure: BaseException) -> bool:
     is_in_library = False
     for frame, _ in walk_tb(failure.__traceback__):
         # Packages that limit the time of a function have handlers too.
-        if is_in_library and (_is_of_user(frame) or frame.f_code in handlers):
+        if is_in_library and (is_of_user(frame) or frame.f_code in handlers):
             return True
         is_in_library |= frame.f_code.co_name == "<module>" and _is_installed(frame.f_code.co_filename)
     return False
 
 
-def _is_of_user(frame: FrameType) -> bool:
+def is_of_user(frame: FrameType) -> bool:
+    """Return whether a frame runs the user's code: neither Python's, nor this package's, nor an installed one's."""
     name = _package_of(frame)
     # Generated code may have neither a name nor a file.
     file = "" if name == "__main__" else frame.f_globals.get("__file__")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
 from decimal import Decimal
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +17,7 @@ from ..frontend import Spinner, describe_wait
 from ..rendering import table_bundle
 from ..replies import Listener
 from ..session import Command, has_no_list, weave_off
-from ..text import counted, duration, redacted
+from ..text import counted, duration, moment, redacted
 
 if TYPE_CHECKING:
     from ..config import Endpoint
@@ -159,7 +158,7 @@ def _cache_table(session: Session, *, clear: bool) -> dict[str, Any]:
         ("file", str(cache.path)),
         ("answers", f"{count:,}"),
         ("size", size),
-        *([("oldest use", f"{datetime.fromtimestamp(oldest):%Y-%m-%d %H:%M}")] if oldest else []),
+        *([("oldest use", moment(oldest))] if count else []),
         ("limits", ", ".join(limits)),
     ]
     below = "" if cleared is None else f"{counted(cleared, 'answer')} deleted."
