@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from environments import clean_environment
@@ -12,7 +14,7 @@ from kernels import running_kernel
 from python_processes import run_python
 from service import Service, completion
 
-from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.errors import InferenceError, Interrupted
 from wandb_inference_magic.libraries import check_libraries, unusable_library
 
 NAME = "library_of_these_tests"
@@ -202,3 +204,28 @@ def test_a_python_that_was_built_without_sqlite_is_named(service: Service, tmp_p
     assert error.startswith("The package sqlite3 cannot be imported; nothing was sent.")
     assert "This Python was built without it" in error
     assert "pip install" not in error
+
+
+@pytest.mark.parametrize("kind", [TimeoutError, SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("place", ["work", "lib/site-packages"])
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_what_a_signal_raises_during_an_import_is_not_a_broken_library(
+    work: Path, kind: type[BaseException], place: str, *, is_wrapped: bool
+) -> None:
+    """A time limit is the user's own error, also if a package sets it, and `sys.exit` in a handler ends the program."""
+    strikes = "import signal; signal.raise_signal(signal.SIGUSR1)"
+    # As Python 3.11 does with the errors of `__set_name__`.
+    wrapped = f"try:\n  {strikes}\nexcept BaseException as error:\n  raise RuntimeError('in a class') from error"
+    site = work.parent / "lib" / "site-packages"
+    (site / NAME / "__init__.py").write_text(wrapped if is_wrapped else strikes)
+    limits: dict[str, Any] = {"__name__": "limits", "__file__": str(work.parent / place / "limits.py"), "kind": kind}
+    exec(compile("def strike(*_):\n  raise kind('mine')", limits["__file__"], "exec"), limits)
+    before = signal.signal(signal.SIGUSR1, limits["strike"])
+    try:
+        with pytest.raises((kind, RuntimeError)) as caught:
+            __import__(NAME)
+        with pytest.raises(kind) as raised:
+            unusable_library(caught.value)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert isinstance(raised.value, Interrupted if kind is KeyboardInterrupt else kind)

@@ -11,16 +11,18 @@ from enum import Enum
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import numpy as np
 import pandas as pd
 import pytest
 from kernels import Kernel
+from openai import OpenAI
 from printing import printed_by
-from pydantic import BaseModel
+from pydantic import BaseModel, validate_call
 from python_processes import run_python
 from service import MODEL, Answer, Service, completion, listing, page, refused
+from typing_extensions import get_overloads
 
 import wandb_inference_magic
 from wandb_inference_magic import InferenceError
@@ -30,6 +32,8 @@ from wandb_inference_magic.catalog.models import Model, Price
 from wandb_inference_magic.catalog.parameters import ARGUMENTS, SAMPLING
 from wandb_inference_magic.config import SETTING_NAMES
 from wandb_inference_magic.engine.python_arguments import TAKES
+from wandb_inference_magic.evaluation import Evaluation
+from wandb_inference_magic.jobs import Job
 from wandb_inference_magic.messages.extract import CodeBlock
 from wandb_inference_magic.messages.reply import Reply, ToolCall, ToolStep
 from wandb_inference_magic.messages.tokens import Usage
@@ -86,14 +90,33 @@ def contents(body: dict[str, Any]) -> list[str]:
 
 
 def test_chat_models_and_client_need_no_shell(run_script: RunScript, service: Service) -> None:
+    """Nor does an interrupt in the first import break those that follow, nor the end of the main thread."""
     service.listing = listing("test/model-a", "qwen/one-image", "qwen/two")
     found = run_script(
         """
+        import signal
         import sys
+        from threading import Thread, main_thread
         from wandb_inference_magic import chat, client, models
+
+        def interrupt(event, about):
+            if event == "import" and about[0] == "asyncio.unix_events" and not interrupted:
+                interrupted.append(1)
+                signal.raise_signal(signal.SIGINT)
+
+        def after_main_thread():
+            main_thread().join()
+            print((*found, chat("Still here?").text))
+
+        interrupted = []
+        sys.addaudithook(interrupt)
+        try:
+            chat("Interrupted")
+        except KeyboardInterrupt:
+            interrupted.append("seen")
         reply = chat("Hi?")
-        print((
-            reply.text, reply.model, reply.usage.prompt_tokens,
+        found = (
+            interrupted, reply.text, reply.model, reply.usage.prompt_tokens,
             [one.id for one in models().models],
             [one.id for one in models().matching("QWEN")],
             [one.id for one in models().matching("image qwen")],
@@ -103,11 +126,14 @@ def test_chat_models_and_client_need_no_shell(run_script: RunScript, service: Se
                 model="test/other", messages=[{"role": "user", "content": "By hand"}], stream=True
             ).__class__.__name__,
             "IPython" in sys.modules,
-        ))
-        """
+        )
+        Thread(target=after_main_thread).start()
+        """,
+        # A name, which a thread must look up.
+        WANDB_INFERENCE_BASE_URL=service.url.replace("127.0.0.1", "localhost"),
     )
     assert found == (
-        *("Hello there.", MODEL, 12),
+        *([1, "seen"], "Hello there.", MODEL, 12),
         ["qwen/one-image", "qwen/two", "test/model-a"],
         ["qwen/one-image", "qwen/two"],
         ["qwen/one-image"],
@@ -115,9 +141,10 @@ def test_chat_models_and_client_need_no_shell(run_script: RunScript, service: Se
         ["test/model-a", "qwen/one-image", "qwen/two"],
         "Stream",
         False,
+        "Hello there.",
     )
-    assert [contents(one.body) for one in service.chats] == [["Hi?"], ["By hand"]]
-    assert service.last.body["model"] == "test/other"
+    assert [contents(one.body) for one in service.chats] == [["Hi?"], ["By hand"], ["Still here?"]]
+    assert service.chats[1].body["model"] == "test/other"
     assert {one.headers["authorization"] for one in service.received} == {"Bearer a-key"}
     lists = [one for one in service.received if one.path.endswith("/models")]
     assert len(lists) == 3, "once for both calls, once for the refresh, and once by hand"
@@ -147,10 +174,20 @@ def test_the_package_client_does_not_hide_the_function_of_that_name(run_script: 
         """
         import wandb_inference_magic
         from wandb_inference_magic.client import http
-        print((callable(wandb_inference_magic.client), callable(http)))
+
+        class Last:
+            def __del__(self, package=wandb_inference_magic, print=print, found=(callable(http),)):
+                try:
+                    package.chat("Too late")
+                except package.InferenceError as error:
+                    print((callable(package.client), *found, str(error)))
+
+        last = Last()
         """
     )
-    assert found == (True, False)
+    # At the end of the program, nothing can be sent.
+    ending = "The program is ending: nothing was sent. "
+    assert found == (True, False, f"{ending}Send it before the end of the program: join the threads that do so.")
 
 
 def test_only_chats_that_name_a_thread_continue_it(run_here: RunScript, service: Service) -> None:
@@ -428,6 +465,38 @@ def test_a_parameter_is_sent_as_json_has_it(api: ModuleType, service: Service, g
 def test_the_annotations_of_what_users_hold_are_known(kind: type) -> None:
     """Polars reads those of a dataclass in a column."""
     assert get_type_hints(kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("chat", Reply), ("models", Catalog), ("client", OpenAI), ("evaluate", Evaluation | Job), ("map_prompts", Any)],
+)
+def test_the_annotations_of_functions_are_known(name: str, kind: object) -> None:
+    function = getattr(wandb_inference_magic, name)
+    assert get_type_hints(function)["return"] == kind
+    assert inspect.signature(function, eval_str=True).return_annotation == kind
+    validate_call(function)
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("evaluate", {Literal[True]: Job, Literal[False]: Evaluation, bool: Evaluation | Job}),
+        ("map_prompts", {Literal[True]: Job, bool: Any}),
+    ],
+)
+def test_a_type_checker_knows_what_a_call_in_the_background_returns(name: str, kinds: dict[Any, Any]) -> None:
+    function = getattr(wandb_inference_magic, name)
+    known = get_overloads(function.__wrapped__)
+    hints = list(map(get_type_hints, known))
+    assert {one["background"]: one["return"] for one in hints} == kinds
+    # What is written twice stays the same.
+    whole, *_ = (one for one in known if "parameters" in one.__annotations__)
+    expected = dict(inspect.signature(function).parameters)
+    given = inspect.signature(whole).parameters
+    assert {one: given[one].replace(annotation="") for one in given} == {
+        one: expected[one].replace(annotation="") for one in expected
+    }
 
 
 FUNCTIONS = {one: inspect.signature(getattr(wandb_inference_magic, one)).parameters for one in WRONG}

@@ -5,27 +5,33 @@ Importing `wandb_inference_magic` imports this module, so other packages are imp
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from .config import INTO
-from .errors import InferenceError, InferenceWarning, Interrupted
+from .errors import InferenceError, Interrupted
+from .imports import LazyModule
 from .libraries import unexpected_failure
 from .session import current_session
 
 if TYPE_CHECKING:
-    from openai import OpenAI
+    import openai
 
-    from .batch import BatchSpec, PreparedBatch
-    from .catalog import Catalog
-    from .evaluation import Evaluation
-    from .jobs import Job
-    from .messages import Reply
+    # The modules themselves: of a package, a strict type checker takes only what it defines.
+    import wandb_inference_magic.catalog.models as catalog
+    import wandb_inference_magic.evaluation.result as evaluation
+    import wandb_inference_magic.jobs.job as jobs
+    import wandb_inference_magic.messages.reply as messages
+
+    from .batch import BatchSpec
     from .session import Command
+else:
+    # In the annotations of the public functions, which other libraries evaluate.
+    openai = LazyModule("openai")
+    catalog, evaluation, jobs, messages = (
+        LazyModule(f"{__package__}.{name}") for name in ("catalog", "evaluation", "jobs", "messages")
+    )
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,7 +64,7 @@ def _entry(function: Callable[P, T]) -> Callable[P, T]:
 
 
 @_entry
-def client() -> OpenAI:
+def client() -> openai.OpenAI:
     """Return the configured `openai.OpenAI` client that the magics use too.
 
     Returns
@@ -75,7 +81,7 @@ def client() -> OpenAI:
 
 
 @_entry
-def models(*, refresh: bool = False) -> Catalog:
+def models(*, refresh: bool = False) -> catalog.Catalog:
     """Return the catalog of the endpoint's models: its live list joined with W&B's public feed.
 
     Parameters
@@ -106,7 +112,7 @@ def chat(
     json: bool = False,
     tools: Iterable[Callable[..., Any]] | Callable[..., Any] | None = None,
     **parameters: Any,
-) -> Reply:
+) -> messages.Reply:
     """Send a prompt and return the Reply. Nothing is displayed.
 
     Parameters
@@ -167,6 +173,28 @@ def chat(
     return run_chat(command := _command(), spec, origin=command.session.origin())
 
 
+@overload
+def map_prompts(frame: Any, prompt: str, *, background: Literal[True], **options: Any) -> jobs.Job: ...
+@overload
+def map_prompts(
+    frame: Any,
+    prompt: str,
+    *,
+    model: str | Sequence[str] | None = None,
+    system: str | None = None,
+    into: str = INTO,
+    schema: Any = None,
+    repair: bool = True,
+    think: str | None = None,
+    concurrency: int | None = None,
+    limit: int | None = None,
+    cache: bool = True,
+    retry_failed: bool = False,
+    distinct: bool = False,
+    background: bool = False,
+    names: Mapping[str, Any] | None = None,
+    **parameters: Any,
+) -> Any: ...
 @_entry
 def map_prompts(
     frame: Any,
@@ -254,7 +282,7 @@ def map_prompts(
     from .batch import PreparedMap
     from .engine import check_arguments, model_list
     from .frames import read_rows
-    from .jobs import check_rows, dask_job, is_dask, map_lazily
+    from .jobs import begun, check_rows, dask_job, is_dask, map_lazily, run_or_start
 
     check_arguments(given)
     command = _command()
@@ -262,14 +290,45 @@ def map_prompts(
     models = model_list("model", model)
     if is_dask(frame):
         lazy = map_lazily(command, frame, spec, models=models, into=into, limit=limit, use_cache=cache)
-        return _begun(command, dask_job(command, "map_prompts", lazy)) if background else lazy
+        return begun(command, dask_job(command, "map_prompts", lazy)) if background else lazy
     rows = read_rows(frame, limit, copy=background)
     if background:
         check_rows(rows)
     prepared = PreparedMap(command, rows, spec, models=models, into=into, use_cache=cache)
-    return _result(command, "map_prompts", prepared, background=background)
+    return run_or_start(command, "map_prompts", prepared, background=background)
 
 
+@overload
+def evaluate(frame: Any, prompt: str | None, *, background: Literal[True], truth: str, **options: Any) -> jobs.Job: ...
+@overload
+def evaluate(
+    frame: Any,
+    prompt: str | None,
+    *,
+    truth: str,
+    models: str | Sequence[str] | None = None,
+    prompts: Mapping[str, str] | Sequence[str] | str | None = None,
+    schema: Any = None,
+    field: str | None = None,
+    samples: int = 1,
+    scorer: str | Callable[[Any, Any], Any] | None = None,
+    judge: str | None = None,
+    stop_when_clear: bool = False,
+    repair: bool = True,
+    system: str | None = None,
+    think: str | None = None,
+    concurrency: int | None = None,
+    limit: int | None = None,
+    cache: bool = True,
+    retry_failed: bool = False,
+    background: Literal[False] = False,
+    names: Mapping[str, Any] | None = None,
+    **parameters: Any,
+) -> evaluation.Evaluation: ...
+@overload
+def evaluate(
+    frame: Any, prompt: str | None, *, background: bool, truth: str, **options: Any
+) -> evaluation.Evaluation | jobs.Job: ...
 @_entry
 def evaluate(
     frame: Any,
@@ -294,7 +353,7 @@ def evaluate(
     background: bool = False,
     names: Mapping[str, Any] | None = None,
     **parameters: Any,
-) -> Evaluation | Job:
+) -> evaluation.Evaluation | jobs.Job:
     """Test models and prompts on rows with known answers, and say whether their difference is real.
 
     The candidates are all models with all prompts.
@@ -344,6 +403,7 @@ def evaluate(
     from .engine import MAYBE_PROMPT, check_arguments, model_list
     from .evaluation import EvaluationSpec, PreparedEvaluation, named_prompts, scorer_of
     from .frames import read_rows
+    from .jobs import run_or_start
 
     check_arguments(given, prompt=MAYBE_PROMPT)
     command, texts = _command(), named_prompts(prompt, () if prompts is None else prompts)
@@ -358,47 +418,7 @@ def evaluate(
         judge,
     )
     prepared = PreparedEvaluation(command, read_rows(frame, limit, copy=background), spec, use_cache=cache)
-    return _result(command, "evaluate", prepared, background=background)
-
-
-def _result(command: Command, what: str, prepared: PreparedBatch[T], *, background: bool) -> T | Job:
-    """Return the result of a map or an evaluation, or a Job. Give its notices as warnings.
-
-    Raises
-    ------
-    InferenceError or Interrupted
-        What ended it early.
-    """
-    from .jobs import batch_job
-
-    try:
-        _warn(*prepared.notices)
-    except InferenceWarning:
-        prepared.close()
-        raise
-    if background:
-        return _begun(command, batch_job(command, what, prepared, place=lambda *_: "`partial` of this error"))
-    with command.deferred_interrupts(what) as interrupts:
-        command.session.end_earlier_jobs()
-        result = prepared.run()
-        complete = "The result is complete: it is the `partial` of this error."
-        interrupts.late = Interrupted(complete, partial=result.value)
-    _warn(*(notice for notice in result.notices if notice not in prepared.notices), partial=result.value)
-    if error := result.ended_early("`partial` of this error"):
-        raise error
-    return result.value
-
-
-def _begun(command: Command, job: Job) -> Job:
-    """Return a job that was started, or that has run here, because no interactive front end is attached."""
-    from .jobs import why_in_foreground
-
-    if why := why_in_foreground(command):
-        job.start_in_foreground()
-        _warn(why, partial=job)
-    else:
-        job.start()
-    return job
+    return run_or_start(command, "evaluate", prepared, background=background)
 
 
 def _batch_spec(command: Command, prompt: str, given: Mapping[str, Any]) -> BatchSpec:
@@ -416,21 +436,3 @@ def _batch_spec(command: Command, prompt: str, given: Mapping[str, Any]) -> Batc
         retry_failed=given["retry_failed"],
         distinct=given.get("distinct", False),
     )
-
-
-def _warn(*notices: str, partial: Any = None) -> None:
-    """Give notices as warnings at the line of the user's code. One that is an error there has the result as `partial`.
-
-    Its answers are paid for.
-    """
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
-        level, frame = level + 1, frame.f_back
-    for notice in notices:
-        try:
-            # Standard error may be closed, as in a service or an app without a console.
-            with suppress(OSError, ValueError):
-                warnings.warn(notice, InferenceWarning, stacklevel=level)
-        except InferenceWarning as warning:
-            warning.partial = partial
-            raise

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from errno import EMFILE, ENFILE
+from threading import main_thread
 from typing import Any, Final, Literal
 
 from .text import printable, redacted, safe_plain, wrapped
@@ -159,15 +162,25 @@ class InferenceError(Exception):
         return line if self.is_plain else _styled(line, style)
 
 
+_WORDS_OF_THE_END: Final = ("shutdown", "shutting down")
+# Made in advance: at the end, nothing can be imported, which regular expressions do.
+_ENDING: Final = InferenceError(
+    "The program is ending: nothing was sent.",
+    remedy="Send it before the end of the program: join the threads that do so.",
+    cause="missing",
+)
+_ENDING.is_unsent = True
+
+
 def inference_error_in(failure: BaseException) -> InferenceError | None:
     """Return a failure that is an InferenceError, or the one that caused it: the SDK wraps what its HTTP client raises.
 
     Exceptions that were being handled when the failure was raised do not count.
     """
-    return next((one for one in _causes(failure) if isinstance(one, InferenceError)), None)
+    return next((one for one in causes_of(failure) if isinstance(one, InferenceError)), None)
 
 
-def _causes(failure: BaseException) -> Iterator[BaseException]:
+def causes_of(failure: BaseException) -> Iterator[BaseException]:
     """Yield a failure, what it was raised from, and so on."""
     cause: BaseException | None = failure
     while cause is not None:
@@ -177,13 +190,23 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
 
 def beyond_limits(failure: BaseException) -> InferenceError | None:
     """Return the error for a failure because no thread can be started or no file opened; None for another failure."""
-    return without_thread(failure) or _without_file(failure)
+    return _at_the_end(failure) or without_thread(failure) or _without_file(failure)
+
+
+def _at_the_end(failure: BaseException) -> InferenceError | None:
+    """Return the error for a failure because the program is ending, or None for another failure."""
+    # Python says so in words only: "can't create new thread at interpreter shutdown".
+    is_one = any(
+        isinstance(one, (RuntimeError, ImportError)) and any(words in str(one) for words in _WORDS_OF_THE_END)
+        for one in causes_of(failure)
+    )
+    return _ENDING if is_one and not main_thread().is_alive() else None
 
 
 def without_thread(failure: BaseException) -> InferenceError | None:
     """Return the error for a failure because this machine starts no more threads, or None for another failure."""
     # Python says so in words only, and the SDK wraps it.
-    if not any(isinstance(one, RuntimeError) and "start new thread" in str(one) for one in _causes(failure)):
+    if not any(isinstance(one, RuntimeError) and "start new thread" in str(one) for one in causes_of(failure)):
         return None
     described = InferenceError(
         "This machine starts no more threads: nothing was sent.",
@@ -196,7 +219,9 @@ def without_thread(failure: BaseException) -> InferenceError | None:
 
 
 def _without_file(failure: BaseException) -> InferenceError | None:
-    found = next((one for one in _causes(failure) if isinstance(one, OSError) and one.errno in (EMFILE, ENFILE)), None)
+    found = next(
+        (one for one in causes_of(failure) if isinstance(one, OSError) and one.errno in (EMFILE, ENFILE)), None
+    )
     if found is None:
         return None
     return InferenceError(
@@ -225,6 +250,24 @@ class InferenceWarning(UserWarning):
     """
 
     partial: Any = None
+
+
+def warn_user(*notices: str, partial: Any = None) -> None:
+    """Give notices as warnings at the line of the user's code. One that is an error there has the result as `partial`.
+
+    Its answers are paid for.
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+        level, frame = level + 1, frame.f_back
+    for notice in notices:
+        try:
+            # Standard error may be closed, as in a service or an app without a console.
+            with suppress(OSError, ValueError):
+                warnings.warn(notice, InferenceWarning, stacklevel=level)
+        except InferenceWarning as warning:
+            warning.partial = partial
+            raise
 
 
 class Interrupted(KeyboardInterrupt):

@@ -63,6 +63,22 @@ def installed_version(name: str) -> str:
         return ""
 
 
+class LazyModule:
+    """A module that is imported when one of its names is used, for annotations that others evaluate.
+
+    Parameters
+    ----------
+    name : str
+        The module's full name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._name), name)
+
+
 def loaded(name: str) -> Any:
     """Return what a full name such as `pandas.Series` means; None if its module is not imported or does not have it."""
     module, _, attribute = name.rpartition(".")

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
 from traceback import walk_tb
+from types import FrameType
 from typing import Final
 
-from .errors import InferenceError, beyond_limits, describe_exception, quoted
+from .errors import InferenceError, Interrupted, beyond_limits, causes_of, describe_exception, quoted
 from .text import library_message
 
 # What every call needs, whatever its options. Each is a package: a copy of one is known by its modules.
@@ -46,15 +48,26 @@ def unusable_library(failure: BaseException) -> InferenceError | None:
 
     A file of the user in its place lacks what is imported from it, or raises an error itself. A library that is too old
     or too new for another one may raise anything, such as pydantic a SystemError.
+
+    Raises
+    ------
+    BaseException
+        What the user's code has raised during an import: an interrupt, an exit, or a time limit by a signal.
     """
     for name in dict.fromkeys(_modules_of(failure)):
         if (own := _own_file(name)) is not None:
             return _hidden(name, own)
+    broken = [name for name, path in _imported_in(failure) if _is_installed(path)]
+    # Python raises its own error from some that end an import.
+    for one in causes_of(failure) if broken else ():
+        if isinstance(one, KeyboardInterrupt):
+            raise Interrupted from None
+        if isinstance(one, SystemExit) or _is_raised_by_user(one):
+            raise one
     if (outdated := outdated_library()) is not None:
         return outdated
     if isinstance(failure, ImportError) and failure.name:
         return None
-    broken = [name for name, path in _imported_in(failure) if not _INSTALLED.isdisjoint(Path(path).parts)]
     if not broken:
         return None
     # The innermost: one library imports the other.
@@ -142,7 +155,35 @@ def _imported_in(failure: BaseException) -> Iterator[tuple[str, str]]:
     """Yield the names of the packages that were being imported, and the files."""
     for frame, _ in walk_tb(failure.__traceback__):
         if frame.f_code.co_name == "<module>":
-            yield str(frame.f_globals.get("__name__", "")).partition(".")[0], frame.f_code.co_filename
+            yield _package_of(frame), frame.f_code.co_filename
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _is_installed(path: str) -> bool:
+    return not _INSTALLED.isdisjoint(Path(path).parts)
+
+
+def _is_raised_by_user(failure: BaseException) -> bool:
+    """Whether what failed in the import of a library is the handler of a signal, or other code of the user's."""
+    handlers = {getattr(signal.getsignal(one), "__code__", None) for one in signal.valid_signals()}
+    is_in_library = False
+    for frame, _ in walk_tb(failure.__traceback__):
+        # Packages that limit the time of a function have handlers too.
+        if is_in_library and (is_of_user(frame) or frame.f_code in handlers):
+            return True
+        is_in_library |= frame.f_code.co_name == "<module>" and _is_installed(frame.f_code.co_filename)
+    return False
+
+
+def is_of_user(frame: FrameType) -> bool:
+    """Return whether a frame runs the user's code: neither Python's, nor this package's, nor an installed one's."""
+    name = _package_of(frame)
+    # Generated code may have neither a name nor a file.
+    file = "" if name == "__main__" else frame.f_globals.get("__file__")
+    return name not in {*sys.stdlib_module_names, __package__} and file is not None and not _is_installed(file)
 
 
 def _own_file(name: str) -> Path | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 from shutil import rmtree
+from time import time
 from types import ModuleType
 
 import pytest
@@ -16,7 +18,7 @@ from python_processes import run_python
 from service import Answer as Answering, Service, completion
 
 from wandb_inference_magic.arguments import ConfigOptions
-from wandb_inference_magic.batch.cache import Answer, AnswerCache
+from wandb_inference_magic.batch.cache import Answer, AnswerCache, cache_file
 from wandb_inference_magic.commands.config import configure
 from wandb_inference_magic.errors import MB, InferenceWarning
 from wandb_inference_magic.session import current_session
@@ -201,6 +203,18 @@ def test_answers_have_no_age_limit_unless_one_is_set(tmp_path: Path) -> None:
     assert contents(path) == {}
 
 
+def test_an_answer_of_a_run_whose_clock_was_ahead_is_not_the_last_to_be_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    cache = AnswerCache(path)
+    cache.put({"ahead": Answer("good")})
+    cache.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("update answers set kept_at = kept_at + 1e9")
+        before = time()
+        AnswerCache(path, most_days=30).close()
+        assert before <= file.execute("select kept_at from answers").fetchone()[0] <= time()
+
+
 def test_a_cleared_cache_is_empty_and_small(tmp_path: Path) -> None:
     cache = AnswerCache(tmp_path / "answers.sqlite")
     for number in range(100):
@@ -234,6 +248,10 @@ def test_wbconfig_shows_and_clears_the_cache(api: ModuleType, service: Service) 
     shown = run(cache="show")
     for part in ("answers.sqlite", "3", "MB", "oldest use", "at most 1,000 MB (cache_mb)", "any age"):
         assert part in shown
+    with closing(sqlite3.connect(cache_file(), isolation_level=None)) as file:
+        for odd in (1e300, -1e300, "soon"):
+            file.execute("update answers set kept_at = ?", (odd,))
+            assert re.search(r"oldest use\W+unknown", run(cache="show"))
     assert "3 answers deleted." in run(cache="clear")
     assert "0 answers deleted." in run(cache="clear")
     session.settings.set(cache_mb=None, cache_days=30)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Iterator
+from concurrent.futures import thread as thread_pools
+from threading import Thread, current_thread
 
 import pytest
 import sniffio
 
+from wandb_inference_magic import errors
 from wandb_inference_magic.concurrency import EventLoop, InFlight
 from wandb_inference_magic.concurrency.coroutines import CoroutineRunner
+from wandb_inference_magic.errors import beyond_limits
 
 
 @pytest.fixture
@@ -97,3 +101,21 @@ def test_a_coroutine_that_is_cancelled_before_it_begins_does_nothing(loop: Event
     left = len(done)
     loop.run(asyncio.sleep(0))
     assert len(done) == left
+
+
+def test_calls_that_block_run_after_the_end_of_the_main_thread(
+    loop: EventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends the threads of all executors. A host's name is looked up in such a thread."""
+    monkeypatch.setattr(thread_pools, "_shutdown", True)
+    assert loop.call(lambda: current_thread().daemon)
+    with pytest.raises(LookupError):
+        loop.call(lambda: [][0])
+
+
+def test_what_python_says_at_its_end_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = RuntimeError("can't create new thread at interpreter shutdown")
+    assert beyond_limits(said) is None
+    monkeypatch.setattr(errors, "main_thread", Thread)
+    assert str(beyond_limits(said)).startswith("The program is ending: nothing was sent.")
+    assert beyond_limits(RuntimeError("something else")) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import typing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Annotated, Any
 
@@ -24,6 +24,7 @@ from schema_types import Actor
 from typing_extensions import TypedDict
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.messages.reply import ToolCall
 from wandb_inference_magic.schemas.schema import Mismatch, schema_of
 from wandb_inference_magic.schemas.tools import toolbox_of
 
@@ -162,4 +163,77 @@ def test_an_async_validator_is_refused(kind: Any) -> None:
 
     tool.__annotations__["value"] = kind
     with pytest.raises(InferenceError, match="The validator later is async"):
+        toolbox_of([tool])
+
+
+@pytest.mark.parametrize("kind", ["dataclass", "typed dict", "list", "inside another"])
+def test_types_of_a_function_are_found_by_schemas_and_tools(kind: str) -> None:
+    """A test or the handler of a request defines them, with annotations that are texts."""
+    base: Any = TypedDict if kind == "typed dict" else object
+
+    class Inner(base):
+        x: int
+
+    class Middle(base):
+        inner: list[Inner]
+
+    class Outer(base):
+        i: Inner
+        middle: Middle
+
+    if kind != "typed dict":
+        Inner, Middle, Outer = map(dataclass, (Inner, Middle, Outer))  # type: ignore[misc,assignment]
+    answer: dict[str, Any] = {"i": {"x": 1}, "middle": {"inner": [{"x": 2}]}}
+
+    def read() -> Any:
+        return schema_of(list[Outer] if kind == "list" else Outer)
+
+    found = read() if kind != "inside another" else (lambda: read())()
+    value = found.read(json.dumps([answer] if kind == "list" else answer))
+    if kind == "list":
+        (value,) = value
+    assert (value if kind == "typed dict" else asdict(value)) == answer
+
+    def tool(outer: Outer, inners: list[Inner]) -> str:
+        return f"{outer} {inners}"
+
+    box = toolbox_of([tool])
+    done = box.run(ToolCall("c", "tool", json.dumps({"outer": answer, "inners": [{"x": 3}]})))
+    assert done.ok, done.result
+    assert "3" in done.result
+
+
+@dataclass
+class Played:
+    actor: Actor
+
+
+def test_a_type_of_the_calling_function_replaces_none_of_the_module() -> None:
+    Actor = str  # noqa: F841
+    assert schema_of(Played).read('{"actor": {"name": "A", "films": []}}').actor == {"name": "A", "films": []}
+
+
+def out_of_reach() -> type:
+    @dataclass
+    class Inner:
+        x: int
+
+    @dataclass
+    class Outer:
+        i: Inner
+
+    return Outer
+
+
+def test_a_type_that_is_out_of_reach_is_named() -> None:
+    outer = out_of_reach()
+    with pytest.raises(InferenceError) as refused:
+        schema_of(outer)
+    where = "Define it at the top level of the notebook or module, before what uses it."
+    assert refused.value.why == f"The type Inner in it is not defined. {where}"
+
+    def tool(value: int) -> None: ...
+
+    tool.__annotations__["value"] = outer
+    with pytest.raises(InferenceError, match="the type Inner in it is not defined"):
         toolbox_of([tool])

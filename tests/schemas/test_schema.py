@@ -241,8 +241,11 @@ class Unfinished(BaseModel):
         ),
         (list[Plain], "A type in it does not say what an answer must look like. Make it a dataclass or a pydantic"),
         (Callable[[int], int], "A type in it does not say what an answer must look like. Make it a dataclass or a"),
-        (Unfinished, "A type in it is not defined. Define that type, and then run the cell of the class again."),
-        (list[Unfinished], "A type in it is not defined. Define that type, and then run the cell of the class again."),
+        (Unfinished, "The type Missing in it is not defined. Define it at the top level of the notebook or module"),
+        (
+            list[Unfinished],
+            "The type Missing in it is not defined. Define it at the top level of the notebook or module",
+        ),
         ({"name": str}, "This dict is not a JSON schema: its values are types."),
     ],
 )

@@ -119,6 +119,21 @@ def test_parameters_may_have_names_that_pydantic_uses_itself() -> None:
     assert received(tool, sent) == list(range(10))
 
 
+def test_a_function_that_looks_at_its_first_argument_gets_it_by_position() -> None:
+    @functools.singledispatch
+    def show(value: int | str, width: int = 3, height: int = 4) -> object:
+        return [value, width, height]
+
+    @show.register
+    def _(value: str, width: int = 3, height: int = 4) -> object:
+        return ["text", value, width, height]
+
+    assert received(show, {"value": 1}) == [1, 3, 4]
+    assert received(show, {"value": "a", "width": 5}) == ["text", "a", 5, 4]
+    # The one that is left out keeps its default.
+    assert received(functools.partial(show), {"value": "a", "height": 5}) == ["text", "a", 3, 5]
+
+
 def test_a_decorator_that_takes_names_only_gets_them() -> None:
     def tool(a: int, b: int = 2) -> int:
         """Add."""

@@ -112,7 +112,7 @@ def with_text_annotation(where: "the city") -> None: ...  # noqa: F722
         (with_frame, ["with_frame", "parameter frame", "DataFrame", "functools.partial"]),
         (with_callback, ["with_callback", "parameter callback"]),
         (with_args, ["with_args", "parameter *words"]),
-        (with_unknown, ["with_unknown", "parameter where", "'NotDefined' is not defined"]),
+        (with_unknown, ["with_unknown", "parameter where", "the type NotDefined in it is not defined"]),
         (with_text_annotation, ["with_text_annotation", "parameter where"]),
         (with_self, ["with_self", "parameter where"]),
         (lambda: 1, ["<lambda>", "Give it a name"]),

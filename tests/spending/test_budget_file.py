@@ -154,6 +154,16 @@ def test_a_reservation_is_renewed_while_its_call_is_running(tmp_path: Path) -> N
     assert theirs.estimated() == 0
 
 
+def test_a_reservation_of_a_killed_kernel_whose_clock_was_ahead_expires(tmp_path: Path) -> None:
+    now = 1000.0
+    ahead = SharedSpending(tmp_path / "class.sqlite", lambda: now + 86_400)
+    ours = SharedSpending(tmp_path / "class.sqlite", lambda: now)
+    ahead.reserve("a", lambda _: 0.6, 0.1, 1.0)
+    assert ours.left(1.0) == pytest.approx(0.4)
+    now += LEASE_SECONDS + 1
+    assert ours.left(1.0) == pytest.approx(0.9)
+
+
 FORK_IN_A_TRANSACTION = """
 import os, sys
 from pathlib import Path

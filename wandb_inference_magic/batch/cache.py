@@ -297,7 +297,9 @@ class AnswerCache:
         file.execute("begin immediate")
         file.execute("create temp table used (question text primary key) without rowid")
         file.executemany("insert into used values (?)", ((key,) for key in self._used))
-        file.execute("update answers set kept_at = ? where question in (select question from used)", (now,))
+        # Also of runs whose clock was ahead: their answers would be the last to be deleted.
+        used = "update answers set kept_at = :now where kept_at > :now or question in (select question from used)"
+        file.execute(used, {"now": now})
         file.execute("delete from claims where made_at < ?", (now - SECONDS_OF_CLAIMS,))
         if self._most_seconds is not None:
             old = "delete from answers where kept_at < ? and question not in (select question from used)"

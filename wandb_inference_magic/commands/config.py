@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +15,7 @@ from ..errors import MB, InferenceError, Interrupted, quoted
 from ..frontend import Spinner
 from ..rendering import table_bundle
 from ..session import Command, has_no_list, weave_off
-from ..text import counted, duration, redacted
+from ..text import counted, duration, moment, redacted
 
 if TYPE_CHECKING:
     from ..config import Endpoint
@@ -157,7 +156,7 @@ def _cache_table(session: Session, *, clear: bool) -> dict[str, Any]:
         ("file", str(cache.path)),
         ("answers", f"{count:,}"),
         ("size", size),
-        *([("oldest use", f"{datetime.fromtimestamp(oldest):%Y-%m-%d %H:%M}")] if oldest else []),
+        *([("oldest use", moment(oldest))] if count else []),
         ("limits", ", ".join(limits)),
     ]
     below = "" if cleared is None else f"{counted(cleared, 'answer')} deleted."

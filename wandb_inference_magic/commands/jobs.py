@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +15,7 @@ from ..jobs import Job, Outcome, why_in_foreground
 from ..rendering import line_bundle, reply_bundle, table_bundle
 from ..replies import Listener
 from ..session import JobEntry, JobRecord, unfinished
-from ..text import duration
+from ..text import duration, moment
 from ..widgets import show_job
 
 if TYPE_CHECKING:
@@ -251,7 +250,6 @@ def _row(job: JobEntry) -> tuple[str, ...]:
 
 def _describe_left(one: JobRecord) -> str:
     variable = f" ({one.variable})" if one.variable else ""
-    when = datetime.fromtimestamp(one.started).strftime("%Y-%m-%d %H:%M")
     cell = f" in cell [{one.execution}]" if one.execution else ""
     notebook = f" of {Path(one.notebook).name}" if one.notebook else ""
     ended = "its kernel ended"
@@ -262,4 +260,4 @@ def _describe_left(one: JobRecord) -> str:
         if one.keeps_answers
         else "No answers were kept on disk: if you run that cell again, it asks for everything."
     )
-    return f"Unfinished: {one.what}{variable}, started {when}{cell}{notebook}: {ended}. {remedy}"
+    return f"Unfinished: {one.what}{variable}, started {moment(one.started)}{cell}{notebook}: {ended}. {remedy}"

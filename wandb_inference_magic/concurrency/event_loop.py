@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+
+# Imported at once: it cannot be imported any more by a thread that outlives the main thread.
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
@@ -157,6 +160,9 @@ class EventLoop:
         if not HAS_THREADS:
             return asyncio.get_event_loop()
         with self._lock:
+            if sys.is_finalizing():
+                # The threads of a loop do not run any more: a wait would have no end.
+                raise RuntimeError("no event loop runs at interpreter shutdown")
             if self._loop is not None:
                 return self._loop
             # It would log which selector it uses.
@@ -166,6 +172,7 @@ class EventLoop:
                 loop = asyncio.new_event_loop()
             finally:
                 logger.disabled = disabled
+            loop.set_default_executor(_DaemonThreads())
             thread = Thread(target=loop.run_forever, name=THREAD_NAME, daemon=True)
             try:
                 thread.start()
@@ -181,7 +188,7 @@ class EventLoop:
             loop, thread, self._loop = self._loop, self._thread, None
         if loop is None or thread is None:
             return
-        ending = Running(loop, _end_all(loop))
+        ending = Running(loop, end_tasks(loop))
         loop.call_soon_threadsafe(ending.begin)
         ending.wait(SECONDS_TO_CANCEL)
         with suppress(RuntimeError):
@@ -193,6 +200,26 @@ class EventLoop:
     def after_fork_in_child(self) -> None:
         self._lock = Lock()
         self._loop = self._thread = None
+
+
+class _DaemonThreads(ThreadPoolExecutor):
+    """Runs each call in a daemon thread of its own, such as the look-up of a host's name.
+
+    The threads of asyncio's executor end with the main thread: a thread that outlives it could send nothing.
+    """
+
+    def submit(self, function: Callable[..., T], /, *arguments: Any, **options: Any) -> Future[T]:
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function(*arguments, **options))
+                except BaseException as error:  # noqa: BLE001 - it belongs to the one that waits
+                    future.set_exception(error)
+
+        Thread(target=run, name="asyncio_call", daemon=True).start()
+        return future
 
 
 class Running(Generic[T]):
@@ -380,12 +407,6 @@ class InFlight(Generic[K]):
         for one in self._running.values():
             one.wait(SECONDS_TO_CANCEL)
         self._running.clear()
-
-
-async def _end_all(loop: asyncio.AbstractEventLoop) -> None:
-    """End what runs on a loop, and the loop's own threads."""
-    await end_tasks(loop)
-    await loop.shutdown_default_executor()
 
 
 async def end_tasks(loop: asyncio.AbstractEventLoop) -> None:

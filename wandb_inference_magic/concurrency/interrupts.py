@@ -101,11 +101,9 @@ def _in_trio() -> bool:
 
 def _runs_loop() -> bool:
     """Return whether this thread runs an event loop of asyncio."""
-    # Loading the extension does not import it.
-    import asyncio
-
+    # Not imported here: an interrupt may come while another import runs.
     with suppress(RuntimeError):
-        return asyncio.get_running_loop() is not None
+        return (asyncio := sys.modules.get("asyncio")) is not None and asyncio.get_running_loop() is not None
     return False
 
 

@@ -1,4 +1,4 @@
-"""Make a Job of a map or an evaluation: everything that is the user's code runs before it starts."""
+"""Run a map or an evaluation for the Python API, or make a Job of it: the user's code runs before that starts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..concurrency import HAS_THREADS
-from ..errors import InferenceError
+from ..errors import InferenceError, InferenceWarning, Interrupted, warn_user
 from .job import Job, Outcome
 
 if TYPE_CHECKING:
@@ -71,3 +71,39 @@ def batch_job(
         return Outcome(result.value, shown, result.ended_early(found), result.notices)
 
     return Job(command, what, work, prepared=prepared, variable=variable)
+
+
+def run_or_start(command: Command, what: str, prepared: PreparedBatch[T], *, background: bool) -> T | Job:
+    """Return the result of a map or an evaluation, or a Job. Give its notices as warnings.
+
+    Raises
+    ------
+    InferenceError or Interrupted
+        What ended it early.
+    """
+    try:
+        warn_user(*prepared.notices)
+    except InferenceWarning:
+        prepared.close()
+        raise
+    if background:
+        return begun(command, batch_job(command, what, prepared, place=lambda *_: "`partial` of this error"))
+    with command.deferred_interrupts(what) as interrupts:
+        command.session.end_earlier_jobs()
+        result = prepared.run()
+        complete = "The result is complete: it is the `partial` of this error."
+        interrupts.late = Interrupted(complete, partial=result.value)
+    warn_user(*(notice for notice in result.notices if notice not in prepared.notices), partial=result.value)
+    if error := result.ended_early("`partial` of this error"):
+        raise error
+    return result.value
+
+
+def begun(command: Command, job: Job) -> Job:
+    """Return a job that was started, or that has run here, because no interactive front end is attached."""
+    if why := why_in_foreground(command):
+        job.start_in_foreground()
+        warn_user(why, partial=job)
+    else:
+        job.start()
+    return job

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ForwardRef, Literal, get_args, get_origin
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, get_args, get_origin
 
 from ..errors import quoted
+from ..libraries import is_of_user
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 def is_annotation(value: object) -> bool:
@@ -24,6 +29,37 @@ def has_quoted_name(annotation: Any) -> bool:
     return any(map(has_quoted_name, arguments[:1] if get_origin(annotation) is Annotated else arguments))
 
 
+def adapter_of(annotation: Any) -> TypeAdapter[Any]:
+    """Return pydantic's adapter for a type. Raise an error of pydantic, or NameError, if it makes none.
+
+    Names that a class of a function does not find in its module are looked up in the functions that run.
+    """
+    from pydantic import PydanticUserError, TypeAdapter
+
+    try:
+        adapter = TypeAdapter(annotation)
+        # Newer versions look up names on first use.
+        len(adapter.core_schema)
+    except (NameError, PydanticUserError):
+        # Pydantic looks into the function that calls it. Code of the name <module> does not count.
+        code = compile("__adapter__(__annotation__)", "<types>", "eval").replace(co_name="types")
+        adapter = eval(code, {"__adapter__": TypeAdapter, "__annotation__": annotation}, local_types())
+        if hasattr(adapter, "rebuild"):
+            adapter.rebuild(raise_errors=True)
+    return adapter
+
+
+def local_types() -> dict[str, Any]:
+    """Return the types that functions of the user that are running have, by their names. The innermost come first."""
+    found: dict[str, Any] = {}
+    frame = sys._getframe().f_back
+    while frame is not None:
+        if frame.f_code.co_name != "<module>" and is_of_user(frame):
+            found = {name: one for name, one in frame.f_locals.items() if is_annotation(one)} | found
+        frame = frame.f_back
+    return found
+
+
 def why_no_schema(error: Exception) -> str:
     """Return why pydantic makes no schema of a type, or nothing if it does not know the type.
 
@@ -32,6 +68,7 @@ def why_no_schema(error: Exception) -> str:
     code = getattr(error, "code", "")
     if code in ("schema-for-unknown-type", "invalid-for-json-schema"):
         return ""
-    if code in ("class-not-fully-defined", "undefined-annotation"):
-        return "a type in it is not defined. Define that type, and then run the cell of the class again"
+    if isinstance(error, NameError) or code == "class-not-fully-defined":
+        which = f"the type {error.name} in it" if isinstance(error, NameError) and error.name else "a type in it"
+        return f"{which} is not defined. Define it at the top level of the notebook or module, before what uses it"
     return quoted((str(error) or type(error).__name__).splitlines()[0]).rstrip(".")

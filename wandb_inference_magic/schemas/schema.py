@@ -17,7 +17,7 @@ from ..errors import InferenceError, describe_exception, did_you_mean, quoted, s
 from ..libraries import check_libraries
 from ..messages import inner_json, json_in, property_names
 from ..text import as_json, json_or_none, json_values, read_json_text, with_backslashes
-from .annotations import has_quoted_name, is_annotation, why_no_schema
+from .annotations import adapter_of, has_quoted_name, is_annotation, why_no_schema
 from .json_schema import copy_without
 from .short_form import annotation_of
 from .validation import compile_reader, misread_values, problems_in_schema, read_in_any_form
@@ -319,7 +319,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     if has_quoted_name(annotation):
         raise _no_schema("It has a type in quotes: define the type first, and write its name without quotes.")
     try:
-        adapter = for_json(annotation if is_adapter else TypeAdapter(annotation))
+        adapter = for_json(annotation if is_adapter else adapter_of(annotation))
         json_schema = adapter.json_schema(schema_generator=SentSchemaGenerator)
         described = adapter.json_schema(by_alias=False, schema_generator=ObjectSchemaGenerator)
     except (PydanticUserError, NameError, TypeError, ValueError) as error:

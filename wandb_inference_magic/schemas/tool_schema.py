@@ -15,7 +15,7 @@ from ..errors import InferenceError, quoted
 from ..imports import is_instance
 from ..messages import property_names
 from ..text import as_json, in_order
-from .annotations import why_no_schema
+from .annotations import adapter_of, local_types, why_no_schema
 from .docstrings import read_docstring, target_of
 from .json_schema import copy_without
 from .validation import misread_values, read_in_any_form
@@ -53,12 +53,23 @@ class Tool:
         read = {name: value for name, value in validated.items() if value is not LEFT_OUT}
         if problems := [*misread_values(schema, given)]:
             raise ValueError("; ".join(problems))
-        positional = [
-            read.pop(parameter.name, parameter.default)
-            for parameter in self.parameters
-            if parameter.kind is parameter.POSITIONAL_ONLY
-        ]
+        positional: list[object] = []
+        is_passed_on = _takes_any_positions(self.function)
+        for parameter in self.parameters:
+            is_given = is_passed_on and parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.name in read
+            if parameter.kind is not parameter.POSITIONAL_ONLY and not is_given:
+                break
+            positional.append(read.pop(parameter.name, parameter.default))
         return positional, read
+
+
+def _takes_any_positions(function: Callable[..., Any]) -> bool:
+    """Return whether a function wraps another one, and may look at its positions, as `functools.singledispatch`."""
+    try:
+        parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
+    except (ValueError, TypeError, NameError):
+        return False
+    return any(one.kind is one.VAR_POSITIONAL for one in parameters)
 
 
 def describe(function: object, name: str) -> Tool:
@@ -150,7 +161,11 @@ def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Param
     # Check one parameter at a time, so that the message can name the wrong one.
     stand_in.__annotations__ = {parameter.name: parameter.annotation}
     try:
-        hint = get_type_hints(stand_in, globalns=_globals_of(function), include_extras=True)[parameter.name]
+        names = _globals_of(function)
+        try:
+            hint = get_type_hints(stand_in, globalns=names, include_extras=True)[parameter.name]
+        except NameError:
+            hint = get_type_hints(stand_in, globalns=names | local_types(), include_extras=True)[parameter.name]
         alone = [parameter.replace(annotation=hint)]
         _schema(_arguments(alone), alone, {})
     except Exception as error:
@@ -179,7 +194,7 @@ def _globals_of(function: object) -> dict[str, Any]:
 
 
 def _arguments(parameters: Iterable[inspect.Parameter]) -> TypeAdapter[dict[str, Any]]:
-    from pydantic import ConfigDict, Field, TypeAdapter
+    from pydantic import ConfigDict, Field
     from typing_extensions import NotRequired, TypedDict
 
     from .generators import for_json
@@ -196,7 +211,7 @@ def _arguments(parameters: Iterable[inspect.Parameter]) -> TypeAdapter[dict[str,
     make: Any = TypedDict
     arguments = make("Arguments", fields)
     arguments.__pydantic_config__ = ConfigDict(extra="forbid")
-    return for_json(TypeAdapter(arguments))
+    return for_json(adapter_of(arguments))
 
 
 def _schema(

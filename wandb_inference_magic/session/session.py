@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cache, cached_property
+from importlib import import_module
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
@@ -107,16 +109,18 @@ class Session:
             self.jobs.end_earlier(JobRecord(**self.job_origin()))
 
     def await_imports(self) -> None:
-        """Wait until no thread imports in advance any more. Each command begins with it.
+        """Wait until no thread imports in advance any more, and import asyncio. Each command begins with it.
 
-        An interrupt in an import that waits for another thread's leaves Python's lock of imports held for ever. Here it
-        is deferred.
+        Here an interrupt is deferred. In an import that waits for another thread's, it leaves Python's lock of imports
+        held for ever. In that of asyncio, it leaves modules that cannot be used, nor imported again.
         """
         self.is_used = True
         importing, self.importing = self.importing, None
-        if importing is not None:
+        if importing is not None or "asyncio" not in sys.modules:
             with deferred_interrupts():
-                importing.join()
+                if importing is not None:
+                    importing.join()
+                import_module("asyncio")
 
     @built_once
     def keys(self) -> Keys:

@@ -36,6 +36,8 @@ _RESERVED: Final = "select coalesce(sum(max(usd, 0.0)), 0.0) from reserved where
 _ESTIMATED: Final = "select coalesce(sum(max(estimate_usd, 0.0)), 0.0) from reserved where until < ? and call != ?"
 _RESERVE: Final = "insert or replace into reserved values (?, ?, ?, ?, ?)"
 _RENEW: Final = "update reserved set until = ? where call = ?"
+# Of a kernel whose clock was ahead.
+_CLAMP: Final = "update reserved set until = :longest where until > :longest"
 _RELEASE: Final = "delete from reserved where call = ?"
 
 
@@ -202,6 +204,7 @@ class SharedSpending:
                 wait_for_lock(self._path, begin) if is_patient else begin()
                 for table in _TABLES:
                     file.execute(table)
+                file.execute(_CLAMP, {"longest": self._now() + LEASE_SECONDS})
                 owed: list[tuple[str, float]] = []
                 is_ending = False
                 try:

@@ -11,6 +11,7 @@ from .figures import (
     duration,
     is_number,
     member_value,
+    moment,
     plain_number,
     python_values,
     shortest_float,

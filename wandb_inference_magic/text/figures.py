@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from enum import Enum
 from functools import lru_cache
 from math import isfinite
@@ -161,3 +162,11 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, rest = divmod(minutes, 60)
     return f"{hours:,} h {rest} min" if rest else f"{hours:,} h"
+
+
+def moment(seconds: object) -> str:
+    """Return a stored time, in seconds since 1970, as the local date and minute. It is `unknown` if it is no time."""
+    try:
+        return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M}"  # type: ignore[arg-type]
+    except (OverflowError, OSError, TypeError, ValueError):
+        return "unknown"
