@@ -13,6 +13,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..session import Command
+from ..text import python_name
 from .canvas import NotebookCanvas, has_no_colours, is_notebook
 from .execution import is_bare_expression
 from .output_widget import takes_output
@@ -158,8 +159,8 @@ class MagicContext:
         return names_in_scope(self.shell)
 
     def put(self, name: str, value: object) -> None:
-        """Assign a value to a name in the notebook."""
-        self.shell.user_ns[name] = value
+        """Assign a value to a name in the notebook, in the form in which Python looks names up."""
+        self.shell.user_ns[python_name(name)] = value
 
     def canvas(self, format: str = "markdown") -> Canvas:
         """Return the canvas for this front end."""
