@@ -15,6 +15,7 @@ from .files import (
     copy_permissions,
     expanded,
     flush_to_disk,
+    on_disk,
     read_file,
     replace_file,
     working_folder,
