@@ -154,6 +154,7 @@ def chat(
     from .engine import ONE_MODEL, check_arguments, format_result, run_chat, spec_from_python
     from .prompts import prompt_with
     from .schemas import toolbox_of
+    from .text import composed
 
     check_arguments(given, model=ONE_MODEL)
     functions = [tools] if callable(tools) else list(() if tools is None else tools)
@@ -163,7 +164,7 @@ def chat(
         system=system,
         parameters=parameters,
         think=think,
-        thread=thread,
+        thread=thread and composed(thread),
         stream=stream,
         schema=schema,
         repair=repair,

@@ -18,7 +18,7 @@ BAD: dict[str, list[str]] = {
     "price|context|name|newest": ["''", "cost", "Price"],
     "SECONDS": ["x", "0", "-1", "nan", "inf", "''"],
     "TEXT": ["''", "'  '"],
-    "NAME": ["1x", "a-b", "a.b", "''", "'a b'", "class", "get_ipython", "In"],
+    "NAME": ["1x", "a-b", "a.b", "''", "'a b'", "class", "get_ipython", "In", "Ｉｎ"],
     "NAME=VALUE": ["x", "=1", "1x=2", "model=x", "messages=[]", "stream=true", "''", "a=True", "a={b", '"a=[1"'],
     "ID": ["''", "'a\tb'", "wandb-artifact:///x", "wandb-artifact://a/b/c"],
     "TEAM/PROJECT": ["team", "a/b/c", "'a b/c'", "''", "/"],

@@ -59,6 +59,12 @@ def test_a_setting_without_an_option_is_set_with_config(flag: str, setting: str)
         read_line(ConfigOptions, "%wbconfig", f"{flag} 1")
 
 
+def test_a_name_is_what_python_makes_of_it() -> None:
+    given = [chat(f"-o {name}")[0].output for name in ("結果１", "ﾃﾞｰﾀ", "cafe\u0301")]
+    assert given == ["結果1", "データ", "caf\u00e9"]
+    assert chat("--thread cafe\u0301")[0].thread == chat("--thread caf\u00e9")[0].thread
+
+
 def test_a_quoted_value_may_contain_spaces() -> None:
     options, text = chat("""-s "You are brief." --stop '"' --stop 'a b' hi""")
     assert (options.system, options.stop, text) == ("You are brief.", ('"', "a b"), "hi")
@@ -81,7 +87,8 @@ def test_a_backslash_makes_the_quote_that_follows_a_part_of_the_text(line: str, 
 
 @pytest.mark.parametrize("separator", [" ", "="])
 @pytest.mark.parametrize(
-    "value", ['plots["a b"]', "plots['a'][0]", 'figure_of("a", 1)', "plots.first[0]", "photo(1)", "photo.png"]
+    "value",
+    ['plots["a b"]', "plots['a'][0]", 'figure_of("a", 1)', "plots.first[0]", "photo(1)", "photo.png", 'परिणाम["a b"]'],
 )
 def test_an_image_may_be_an_expression_with_quotes(separator: str, value: str) -> None:
     options, text = chat(f"--image{separator}{value} -t 1 What is it?")

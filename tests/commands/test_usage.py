@@ -176,8 +176,11 @@ def test_tool_rounds_and_comparisons_are_counted(kernel: Kernel, service: Servic
     service.then(completion(None, tool_calls=[called]))
     kernel.run("%wbchat --once --no-stream --tools double twice four?")
     kernel.run("%%wbchat -m test/a -m test/b\nhi")
-    kernel.run("%wbusage -o used")
-    assert kernel.value("dict(zip(used.model, used.calls))") == {MODEL: 2, "test/a": 1, "test/b": 1}
+    # Names that Python has in another form.
+    kernel.run("%wbusage -o used１")
+    kernel.run("%wbmodels -o 結果１")
+    assert kernel.value("dict(zip(used１.model, used１.calls))") == {MODEL: 2, "test/a": 1, "test/b": 1}
+    assert kernel.value("len(結果１)") > 0
 
 
 def test_the_count_equals_that_of_the_server_for_many_mixed_calls(kernel: Kernel, service: Service) -> None:

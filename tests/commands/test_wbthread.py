@@ -193,6 +193,11 @@ def test_wbthread_lists_and_switches(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbthread main")
     kernel.run("%wbchat three")
     assert sent(service) == ["one", "Hello there.", "three"]
+    # A name is that of one thread in each form of Unicode.
+    kernel.run("%wbchat --thread cafe\u0301 four")
+    assert "the thread caf\u00e9 (1 turn)" in kernel.run("%wbthread cafe\u0301").text
+    kernel.run("from wandb_inference_magic import chat; chat('five', thread='cafe\u0301')")
+    assert sent(service) == ["four", "Hello there.", "five"]
 
 
 def test_wbthread_shows_a_conversation_rendered_and_inert(kernel: Kernel, service: Service) -> None:

@@ -30,6 +30,9 @@ def test_scorers_and_functions_score_answers(api: ModuleType, service: Service) 
     found = evaluated(api, frame, models="test/x", truth="tags", schema="tags list", scorer=half)
     assert found.rows["score"].tolist() == [0.0, 0.5]
     assert "The scorer half returned 3: it must be from 0 to 1. Such answers count as not right." in str(found)
+    frame["tags"] = ["b、a", "a，c، d"]
+    found = evaluated(api, frame, models="test/x", truth="tags", schema="tags list", scorer="f1")
+    assert found.rows["score"].tolist() == [1.0, pytest.approx(0.4)]
     with pytest.raises(InferenceError, match=r"There is no scorer 'f2'.*precision, recall, f1"):
         evaluated(api, frame, models="test/x", truth="tags", scorer="f2")
 

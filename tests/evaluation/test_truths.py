@@ -103,6 +103,19 @@ def test_lists_that_went_through_csv_are_read(api: ModuleType, service: Service,
     assert found.summary.right.tolist() == [1]
 
 
+def test_columns_are_found_in_another_form_of_unicode(api: ModuleType, service: Service) -> None:
+    service.always = completion('{"sche\u0301ma": "good"}')
+    frame = pd.DataFrame({"cafe\u0301": ["tea"], "sche\u0301ma": ["good"]})
+    options = {"truth": "sch\u00e9ma", "models": "test/x", "schema": "sch\u00e9ma good|bad"}
+    found = evaluated(api, frame, prompt="{{ caf\u00e9 }} {{ row }}", **options)
+    assert found.summary.right.tolist() == [1]
+    # The truth stays hidden.
+    assert "tea" in (sent := service.last.body["messages"][-1]["content"])
+    assert "good" not in sent
+    assert "names sche\u0301ma" in str(evaluated(api, frame, prompt="{{ sch\u00e9ma }}", **options))
+    assert service.last.body["messages"][-1]["content"] == "good"
+
+
 def test_an_allowed_null_is_an_answer(api: ModuleType, service: Service) -> None:
     rows = answers_in_turn(service, '{"d": null}', '{"d": "y"}', None)
     frame = pd.DataFrame({"x": rows, "truth": ["x", "y", "z"]})

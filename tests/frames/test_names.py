@@ -37,6 +37,12 @@ def test_a_column_of_the_frame_is_kept_beside_a_field_of_its_name(library: str) 
     )
 
 
+def test_a_column_that_looks_the_same_is_kept_too() -> None:
+    out, notices = framed(pd.DataFrame({"cafe\u0301": ["mine"]}), [{"caf\u00e9": "good"}], schema_of("caf\u00e9"))
+    assert [*out] == ["cafe\u0301", "caf\u00e9_reply"]
+    assert len(notices) == 1
+
+
 def test_a_column_that_only_a_later_row_has_is_kept_too() -> None:
     out, notices = framed([{"text": "a"}, {"text": "b", "label": "mine"}], [{"label": "x"}, {"label": "y"}], "label")
     assert out.label.tolist()[1] == "mine"

@@ -17,8 +17,9 @@ import pytest
 from matplotlib.figure import Figure
 from prompt_values import picture_of, png, text_of
 
+from wandb_inference_magic.config import expanded
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.prompts import Image, as_prompt, read_image, render
+from wandb_inference_magic.prompts import Image, as_prompt, read_image, render, to_prompt
 from wandb_inference_magic.prompts.values import image_of
 
 pytestmark = pytest.mark.short
@@ -273,6 +274,18 @@ def test_a_misspelled_image_file_is_found(tmp_path: Path) -> None:
     with pytest.raises(InferenceError) as refused:
         read_image(str(tmp_path / "figrue.png"), {})
     assert refused.value.remedy == "Did you mean figure.png?"
+
+
+def test_a_file_is_found_in_another_form_of_unicode(tmp_path: Path) -> None:
+    folder = tmp_path / "e\u0301te\u0301"
+    folder.mkdir()
+    (folder / "cafe\u0301.png").write_bytes(data := photo("png", orientation=1))
+    typed = tmp_path / "\u00e9t\u00e9" / "caf\u00e9.png"
+    assert read_image(str(typed), {}) == read_image(str(folder / "cafe\u0301.png"), {})
+    (folder / "caf\u00e9.txt").write_text("tea")
+    assert to_prompt(typed.with_name("cafe\u0301.txt")) == "tea"
+    assert expanded(str(typed)).read_bytes() == data
+    assert expanded(str(tmp_path / "caf\u00e9.md")) == tmp_path / "caf\u00e9.md"
 
 
 def test_the_file_address_of_an_image_is_a_path(tmp_path: Path) -> None:

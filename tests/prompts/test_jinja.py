@@ -275,6 +275,27 @@ def test_several_truths_are_not_one(text: str, truths: Any) -> None:
         rendered(text, v=truths)
 
 
+def test_several_truths_that_a_function_gives_are_not_one() -> None:
+    row = next(iter(read_rows(pd.DataFrame({"scores": [np.array([1.0, 2.0])]}))))
+    with pytest.raises(InferenceError, match="is ambiguous"):
+        rendered("{% if np.isnan(scores) %}a{% endif %}", np=np, **row)
+    text = "{% if np.isnan(scores).any() %}a{% endif %}{{ scores.sum() }} {{ np.square(scores) }}"
+    assert rendered(text, np=np, **row) == "3.0 [1.0, 4.0]"
+
+
+@pytest.mark.parametrize("value", [SERIES, np.array([1]), [1], {"a": 1}, pd.DataFrame({"a": [1]}), pa.array([1])])
+def test_several_numbers_are_not_one(value: Any) -> None:
+    for text in ("{{ v | int }}", "{{ v | float }}"):
+        with pytest.raises(InferenceError, match="is not one number"):
+            rendered(text, v=value)
+    assert (
+        rendered(
+            "{{ v | int(7) }} {{ '3' | int }} {{ x | int }} {{ [1.5] | map('int') | list }}", v=value, x=np.float64(2)
+        )
+        == "7 3 2 [1]"
+    )
+
+
 def test_what_a_comparison_of_a_series_lacks_is_named() -> None:
     with pytest.raises(InferenceError) as refused:
         rendered("{% if s > 5 %}Warn{% endif %}", s=SERIES)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 from hypothesis import given, strategies as st
 from kernels import Kernel, SharedKernel
@@ -511,6 +512,15 @@ def test_names_are_found_as_python_finds_them() -> None:
     assert render("{{ \u00b5 }}", names) == "literally so"
     del names["\u00b5"]
     assert render("{{ \u00b5 }}", names) == "5"
+    row = {"cafe\u0301": "open", "n": 1}
+    assert (
+        render('{{ row["caf\u00e9"] }} {{ row.caf\u00e9 }} {{ cafe\u0301 }}', {"row": row, "caf\u00e9": 1})
+        == "open open 1"
+    )
+    assert render('{{ f["caf\u00e9"].sum() }} {{ f.caf\u00e9[0] }}', {"f": pd.DataFrame({"cafe\u0301": [2]})}) == "2 2"
+    image = PIL.Image.new("RGB", (4, 4))
+    for name, known in (("परिणाम", "परिणाम"), ("結果１", "結果1")):
+        assert read_image(f"{name}.image", {known: {"image": image}}) == read_image("image", {"image": image})
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), pd.NA, pd.NaT, np.float64("nan")])

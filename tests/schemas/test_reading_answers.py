@@ -179,6 +179,7 @@ def test_two_lists_side_by_side_are_not_chosen_from() -> None:
         (Literal["good", "bad"], "**Good**.", "good"),
         (Mood, "bad\n", Mood.BAD),
         (int, "1,000", 1000),
+        (int, "\uff14\uff12", 42),
         (bool, "Yes.", True),
         (date, "2024-01-02", date(2024, 1, 2)),
         ({"enum": ["good", "bad"]}, "Good.", "good"),
@@ -288,6 +289,15 @@ class Lines(BaseModel):
         (Literal[1, 2] | None, '{"value": "N/A"}', None),
         (list[Mood | None], '["", "Good"]', [None, Mood.GOOD]),
         (Literal["auto", 1, None], '{"value": "None"}', None),
+        # Digits and labels of other scripts, and names with their accents apart.
+        ("a int, b int", '{"a": "\uff11\uff12\uff13", "b": "\u0661\u0662\u0663"}', {"a": 123, "b": 123}),
+        ("a float, b float", '{"a": "\u06f1\u06f2\u06f3\u066b\u06f5", "b": "1.234,5"}', {"a": 123.5, "b": 1234.5}),
+        ("a date", '{"a": "\uff12\uff10\uff12\uff14-\uff10\uff11-\uff10\uff12"}', {"a": date(2024, 1, 2)}),
+        ("a 1|2", '{"a": "\uff12"}', {"a": 2}),
+        ("a POZ\u0130T\u0130F|\u2764\ufe0f", '{"a": "Pozitif"}', {"a": "POZ\u0130T\u0130F"}),
+        ("a x\u00b2|x2|\u2764\ufe0f", '{"a": "\u200fX2."}', {"a": "x2"}),
+        ("caf\u00e9 list of int", '{"cafe\u0301": [1]}', {"caf\u00e9": [1]}),
+        ("list of cafe\u0301 int, n int", '[{"n": 1, "caf\u00e9": 2}]', [{"cafe\u0301": 2, "n": 1}]),
     ],
 )
 def test_an_allowed_value_in_another_form_is_that_value(kind: Any, answer: str, read: Any) -> None:
@@ -325,6 +335,10 @@ def test_alternatives_that_change_the_same_part_come_to_an_end() -> None:
         # A field that is not required is sent as required, so that null says that it is left out.
         ({"n": 1, "d": "N/A", "y": "null"}, {"n": 1}),
         ({"n": 1, "m": None, "d": None, "x": None}, {"n": 1, "x": None}),
+        (
+            {"n": "\u0661\u0662", "x": "1.234,5", "d": "\uff12\uff10\uff12\uff14-\uff10\uff11-\uff10\uff12"},
+            {"n": 12, "x": 1234.5, "d": "2024-01-02"},
+        ),
     ],
 )
 def test_a_json_schema_reads_other_forms_too(answer: dict[str, Any], read: dict[str, Any]) -> None:

@@ -70,6 +70,23 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
         "digit": {"type": "string", "enum": ["1", "2"]},
         "word": {"type": "string", "enum": ["int", "str"]},
     }),
+    # Names and separators of other scripts, and separators that an allowed value contains.
+    ("मूड अच्छा|बुरा, อารมณ์ดี บวก|ลบ, cafe\u0301 int", {
+        "मूड": {"type": "string", "enum": ["अच्छा", "बुरा"]},
+        "อารมณ์ดี": {"type": "string", "enum": ["บวก", "ลบ"]},
+        "cafe\u0301": {"type": "integer"},
+    }),
+    ("می\u200cخواهم بله|نه، n int", {
+        "می\u200cخواهم": {"type": "string", "enum": ["بله", "نه"]}, "n": {"type": "integer"},
+    }),
+    ("名前、年齢：int？，気分 良い｜悪い", {
+        "名前": {"type": "string"},
+        "年齢": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "気分": {"type": "string", "enum": ["良い", "悪い"]},
+    }),
+    ("a 'so, so'|\"b|c\"|是？|don't, n int", {
+        "a": {"type": "string", "enum": ["so, so", "b|c", "是？", "don't"]}, "n": {"type": "integer"},
+    }),
 ]  # fmt: skip
 
 
@@ -140,6 +157,11 @@ def test_a_schema_can_be_a_name_of_the_notebook(text: str, name: str) -> None:
     assert read_schema(text, NAMES).name == name
 
 
+def test_a_type_of_the_notebook_is_found_as_python_finds_it() -> None:
+    schema = read_schema("at 型１", {"型1": Point})
+    assert schema.read('{"at": {"x": 1, "y": 2}}') == {"at": Point(1, 2)}
+
+
 def test_a_short_form_in_python_knows_no_types_of_the_program() -> None:
     with pytest.raises(InferenceError, match="no type 'Movie' here") as refused:
         schema_of("list of Movie")
@@ -173,6 +195,13 @@ def test_a_text_in_python_names_no_type_of_the_program() -> None:
         ("a, a", "given twice"),
         (" , ", "no fields"),
         ("3x int", "does not begin with a name"),
+        ("user-mood good|bad", "'user-mood' is not a name. Nothing was sent. Use user_mood."),
+        ("e-mail home|work", "Use e_mail."),
+        ("mood/tone good|bad", "Use mood_tone."),
+        ("price($): float", "Use price."),
+        ("मूड-स्तर अच्छा|बुरा", "Use मूड_स्तर."),
+        ("n int, good｜bad", "The choices good｜bad need the name of a field before them."),
+        ("caf\u00e9, cafe\u0301", "given twice"),
         ("{type:object,properties:{a:{type:integer}}}", "Put a JSON schema in single quotes"),
         ("__import__('os').system('false')", "is not a"),
         ("print(1)", "is not a"),

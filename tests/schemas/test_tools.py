@@ -169,6 +169,7 @@ def test_two_tools_with_the_same_name_are_refused() -> None:
         ("both", ("both",)),
         ("both,table.search", ("both", "table_search")),
         (" short , both ", ("short", "both")),
+        ("ｓhort,table.ｓearch", ("short", "table_search")),
     ],
 )
 def test_tools_are_looked_up_by_their_names_in_the_notebook(text: str, names: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from ..config import setting_named
 from ..errors import HelpRequested, InferenceError, did_you_mean, shortened
+from ..text import leading_name
 from .words import DOUBLE_QUOTES, next_part, next_word
 
 T = TypeVar("T", bound="Options")
@@ -23,7 +24,7 @@ _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
 _DASHED = re.compile(r"-?[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]-?(?P<name>[A-Za-z][\w-]*)(?=[\s=]|$)")
 # A key is longer. What is shorter is an id, a comment or a part of an address.
 _MAY_BE_KEY = re.compile(r"[\w-]{12,}")
-_INDEXED = re.compile(r"[^\W\d][\w.]*[\[(]")
+_INDEXED = re.compile(r"[^\s\[(\"']+(?=[\[(])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +329,8 @@ def _value_word(one: Option, value: Value, rest: str, *, is_text_free: bool) -> 
 
 def _indexed(value: Value, text: str) -> tuple[str, str] | None:
     """Split off an expression such as `plots["a b"]`, which keeps its quotes; None if the text begins with none."""
-    if value.completes != "value" or not _INDEXED.match(text):
+    names = _INDEXED.match(text)
+    if value.completes != "value" or not names or any(leading_name(one) != one for one in names[0].split(".")):
         return None
     part, rest = next_part(text)
     return (part, rest) if part.endswith(("]", ")")) else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..catalog import check_model_id, check_parameter, names_several, read_tokens
 from ..config import BUDGETS, SECONDS, check_endpoint, check_project, check_trace, one_of
 from ..errors import InferenceError, shortened
-from ..text import read_json_text
+from ..text import composed, python_name, read_json_text
 from .line import Value
 
 if TYPE_CHECKING:
@@ -69,9 +69,11 @@ _OF_SHELL: Final = ("get_ipython", "In", "Out")
 
 
 def _read_variable(given: str) -> str:
-    if not given.isidentifier() or iskeyword(given) or given in _OF_SHELL:
+    # As Python reads it in the cells that use it.
+    name = python_name(given)
+    if not name.isidentifier() or iskeyword(name) or name in _OF_SHELL:
         raise ValueError(given)
-    return given
+    return name
 
 
 def _read_model(given: str) -> str:
@@ -154,7 +156,8 @@ USD = Value(
     _in_range(float, *BUDGETS),
 )
 TRACE = Value("TEAM/PROJECT|off", "a team and a project with a slash between them, or off", check_trace)
-THREAD = text("NAME", "a thread's name", completes="thread")
+# The same letters are the same thread, in any form of Unicode.
+THREAD = Value("NAME", "a thread's name", lambda given: composed(_read_text(given)), completes="thread")
 FILE = text("FILE", "a file's name", completes="file")
 PROJECT = Value("TEAM/PROJECT", "a team and a project with a slash between them", check_project)
 FRAME = Value("FRAME", "a DataFrame", str, "value")

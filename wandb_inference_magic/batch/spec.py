@@ -13,6 +13,7 @@ from ..config import CONCURRENCY
 from ..errors import InferenceError
 from ..frames import private_columns, with_index, without_columns
 from ..prompts import THE_PROMPT, Template, is_template, refuse_empty
+from ..text import python_name, same_name
 
 if TYPE_CHECKING:
     from ..config import Endpoint
@@ -117,7 +118,8 @@ class BatchSpec:
             return lambda _: self.text
         # Of its own: a template renders for one thread at a time.
         template = Template(self.text, tokens=self.value_tokens, what=self.what, has_row=True)
-        names, mentioned = dict(self.names), template.mentioned
+        names, columns = dict(self.names), template.names_among(self.columns)
+        mentioned = {same_name(one, self.columns, python_name) or one for one in template.mentioned}
         for name in sorted(template.used_whole.difference(self.columns)):
             if isinstance(names.get(name), Iterator):
                 raise InferenceError(
@@ -130,12 +132,13 @@ class BatchSpec:
                 f"{{{{ {name} }}}} is a constant of Jinja2, and not the column {name}. Nothing was sent.",
                 remedy=f'Write {{{{ row["{name}"] }}}}.',
             )
-        absent: dict[str, Any] = dict.fromkeys(self.columns)
+        absent: dict[str, Any] = dict.fromkeys((*self.columns, *columns))
 
         def rendered(row: Row) -> Content:
             hidden = (self.hidden | private_columns(row)) - mentioned
             whole = with_index(without_columns(row, hidden))
-            return template.render(ChainMap({ROW: whole}, dict(whole), absent, names))
+            used = {name: whole[column] for name, column in columns.items() if column in whole}
+            return template.render(ChainMap({ROW: whole}, used, dict(whole), absent, names))
 
         return rendered
 

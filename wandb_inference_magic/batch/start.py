@@ -131,7 +131,7 @@ def likely_mistakes(spec: BatchSpec, rows: Rows) -> Iterator[str]:
     known = {*rows.columns, *rows.index_names, ROW}
     columns = [name for name in rows.columns if name not in spec.hidden]
     braced = [name for name in _BRACED.findall(_NOT_READ.sub("", spec.text)) if name in columns]
-    if rows.length != 1 and columns and not spec.template.names & known:
+    if rows.length != 1 and columns and not spec.template.names_among(known):
         shown = ", ".join(columns[:MAX_COLUMNS_SHOWN]) + ", ..." * (len(columns) > MAX_COLUMNS_SHOWN)
         name = braced[0] if braced else columns[0]
         means = "" if spec.raw else f" A column is written with doubled braces: {{{{ {in_template(name)} }}}}."

@@ -26,6 +26,7 @@ from ..evaluation import (
 from ..frames import read_rows
 from ..frontend import Spinner
 from ..session import Command
+from ..text import python_name
 from .batch import refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_rows, value_of
 from .preview import rows_preview_bundle
 
@@ -136,7 +137,7 @@ def _read_prompts(paths: Sequence[str]) -> dict[str, str]:
 
 def _scorer(name: str | None, names: Mapping[str, Any]) -> str | Callable[[Any, Any], Any] | None:
     """Return the function of the notebook, if there is one of the name: it wins over a scorer of ours."""
-    found = names.get(name) if name else None
+    found = names.get(python_name(name)) if name else None
     # `from numpy import *` brings an `equal` that is no scorer.
     is_own = isinstance(found, FunctionType) if name in SCORERS else callable(found)
     return found if is_own else name

@@ -29,7 +29,7 @@ from ..rendering import (
     thread_file,
     thread_parts,
 )
-from ..text import counted, safe_plain, without_keys
+from ..text import composed, counted, safe_plain, without_keys
 
 if TYPE_CHECKING:
     from ..arguments import ThreadOptions
@@ -49,7 +49,7 @@ def manage(context: MagicContext, options: ThreadOptions, name: str) -> None:
     InferenceError
         For a thread that does not exist, a file that cannot be used, and more than one action at once.
     """
-    session, canvas = context.session, context.canvas()
+    session, canvas, name = context.session, context.canvas(), composed(name)
     chosen = [action for action in ACTIONS if getattr(options, action)]
     if len(chosen) > 1:
         raise InferenceError("%wbthread does one thing at a time.", remedy="Give one option at a time.")

@@ -17,6 +17,7 @@ from .files import (
     flush_to_disk,
     how_to_write,
     is_disk_full,
+    on_disk,
     read_file,
     replace_file,
     working_folder,

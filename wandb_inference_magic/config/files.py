@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from ..errors import InferenceError, shortened
+from ..text import same_name
 
 # What a file system that cannot rename files reports, as one that is mounted from a cloud.
 _NO_RENAMES: Final = (errno.EXDEV, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -20,13 +21,25 @@ _NO_RENAMES: Final = (errno.EXDEV, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS
 def expanded(name: str) -> Path:
     """Return the path that a user has named, with `~` replaced by the home folder, but not for an unknown user.
 
+    A name of a file that is there can be in another form of Unicode.
+
     Raises
     ------
     InferenceError
         When the system takes no such name.
     """
     _check_name(name)
-    return Path(os.path.expanduser(name))  # noqa: PTH111 - `Path.expanduser` raises for an unknown user
+    return on_disk(Path(os.path.expanduser(name)))  # noqa: PTH111 - `Path.expanduser` raises for an unknown user
+
+
+def on_disk(path: Path) -> Path:
+    """Return a path, or the one that is there with the same name in another form of Unicode, as macOS writes it."""
+    with suppress(OSError, ValueError):
+        if str(path).isascii() or path == path.parent or path.exists():
+            return path
+        folder = on_disk(path.parent)
+        return folder / (same_name(path.name, [one.name for one in folder.iterdir()]) or path.name)
+    return path
 
 
 def _check_name(name: str) -> None:

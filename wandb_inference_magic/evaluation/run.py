@@ -15,7 +15,7 @@ from ..frames import NO_VALUE, ONLY, ListRows, part_of, plain
 from ..messages import has_images, parts_of
 from ..prompts import THE_PROMPT
 from ..statistics import SEED, are_decided
-from ..text import counted, is_missing
+from ..text import counted, is_missing, same_name
 from .candidate import Candidate, impute_worst_score
 from .judge import estimate_judge, judge, request_to_judge
 from .result import Evaluation
@@ -163,7 +163,7 @@ def tasks_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, Bat
 
 def notices_of(spec: EvaluationSpec, known: Iterable[Row]) -> list[str]:
     """Return what to say of the prompts and of the known answers before anything is sent."""
-    names = [name for name, batch in spec.batches.items() if spec.truth in batch.template.mentioned]
+    names = [name for name, batch in spec.batches.items() if same_name(spec.truth, batch.template.mentioned)]
     notices = [f"The model sees the right answers: {_described(name)} names {spec.truth}." for name in names]
     if never := spec.never_right([spec.right_answer(row) for row in known]):
         example = shortened(repr(plain(never[0])))
@@ -205,7 +205,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
     """
 
     def __init__(self, command: Command, rows: Rows, spec: EvaluationSpec, *, use_cache: bool = True) -> None:
-        self._spec = spec
+        self._spec = spec = replace(spec, truth=same_name(spec.truth, rows.columns) or spec.truth)
         known, self._left_out = known_rows(spec, rows)
         self._types = dict(rows.types)
         self._known, self._places = list(known.values()), list(known)

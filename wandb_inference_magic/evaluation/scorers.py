@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence, Set as AnySet
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ ROUNDING: Final = 1e-6
 
 # The notebook's own context may have few digits, and traps.
 _DECIMALS: Final = Context(prec=28, traps=[])
+
+# Of Latin, Chinese and Japanese, and Arabic.
+_COMMAS: Final = re.compile("[,\uff0c\u3001\uff64\u060c]")
 
 Score = Callable[[Any, Any, Kind], "float | None"]
 
@@ -190,7 +194,7 @@ def _items(value: Any) -> list[Any]:
         try:
             value = read_nested(value)
         except ValueError:
-            value = [one for part in value.split(",") if (one := part.strip())]
+            value = [one for part in _COMMAS.split(value) if (one := part.strip())]
     value = sorted(value, key=str) if isinstance(value, AnySet) else value
     return list(value) if isinstance(value, list) else [value]
 

@@ -24,7 +24,7 @@ from ..frames import (
     schema_kinds,
 )
 from ..schemas import VALIDATED, Mismatch
-from ..text import is_missing, read_json_text
+from ..text import is_missing, read_json_text, same_name
 from .scorers import SCORERS, as_number, cannot_start
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class EvaluationSpec:
         A choice between two words such as yes and no is a boolean, as the truth of many frames is.
         """
         kinds, wanted = schema_kinds(self._schema), self.field or self.truth
-        name = wanted if wanted in kinds else next(iter(kinds)) if len(kinds) == 1 else None
+        name = same_name(wanted, kinds) or (next(iter(kinds)) if len(kinds) == 1 else None)
         if name is None:
             return name, Kind(STRUCT, kinds)
         return name, Kind(BOOLEAN) if are_yes_and_no(self._choices(name)) else kinds[name]
@@ -153,7 +153,7 @@ class EvaluationSpec:
             raise cannot_start(f"There is no column {self.truth!r}.", did_you_mean(self.truth, columns) or known)
         if self.field is not None and self._schema is None:
             raise cannot_start("A field is compared, and the answers have none.", "Give a schema too.")
-        if self.field is not None and self.field not in self._fields:
+        if self.field is not None and same_name(self.field, self._fields) is None:
             raise cannot_start(f"The schema has no field {self.field!r}.", did_you_mean(str(self.field), self._fields))
         candidates = len(self.batches) * max(len(self.models), 1)
         if self.judge is not None and (candidates < 2 or self.samples > 1 or self.stop_when_clear):

@@ -63,7 +63,8 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     it. A float of 32 bits is the same as its shortest decimals. Texts are compared without regard to case, outer
     blanks, final full stops, quotation marks or Markdown's marks around the whole, zeros after a whole number (1.0),
     commas or narrow spaces between groups of three digits, hyphens, dashes, spaces and quotation marks that do not
-    break or are typographic, line ends, and the way in which accents are written (Unicode's NFC). Lists are compared
+    break or are typographic, line ends, the way in which accents, wide characters and digits are written, and
+    characters that are not seen. Lists are compared
     item by item, sets without their order, objects field by field; a field that is missing is the same as one without a
     value. A time without a zone is in UTC, and a date is midnight in the zone of a time. 0, 1 and words such as "yes"
     are booleans where `kind` is boolean, and beside a boolean.
@@ -174,8 +175,9 @@ def _read(text: str, beside: Any) -> Any:
                 # A year, which would be read as seconds of 1970.
                 return text
             # A day without a time is in no zone.
-            kind = date if kind is datetime and _DAY.fullmatch(text.strip()) else kind
-            return _adapter(kind).validate_python(text.strip())
+            moment = folded(text).upper()
+            kind = date if kind is datetime and _DAY.fullmatch(moment) else kind
+            return _adapter(kind).validate_python(moment)
         if isinstance(beside, int | float | Decimal) and not isinstance(beside, bool):
             number = Decimal(plain_number(without_marks(text)))
             return text if number.is_nan() else number

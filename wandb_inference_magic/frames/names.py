@@ -7,7 +7,7 @@ from hashlib import sha256
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
-from ..text import without_surrogates
+from ..text import composed, same_name, without_surrogates
 from .columns import ONLY, ColumnNames, json_text, plain, schema_kinds
 
 if TYPE_CHECKING:
@@ -74,16 +74,20 @@ def name_columns(
     texts = [f"{into}{suffix}_text" for suffix in suffixes]
     wanted = {*errors, *texts, *(f"{name}{suffix}" for suffix in suffixes for name in wishes.values())}
     earlier = written.among(table)
-    taken = {*table.columns, *table.index_names} - earlier
+    # Two names that look the same are one.
+    taken = {*map(composed, {*table.columns, *table.index_names} - earlier)}
     replaced, kept = [], []
 
     def choose_name(name: str, others: Iterable[str], what: str = "") -> str:
-        free = name if name not in taken else next(one for one in others if one not in taken | wanted)
-        taken.add(free)
+        name = same_name(name, earlier) or name
+        free = (
+            name if composed(name) not in taken else next(one for one in others if composed(one) not in taken | wanted)
+        )
+        taken.add(composed(free))
         if free in earlier:
             replaced.append(free)
         if free != name and what:
-            place = "an index" if name in table.index_names else "a column"
+            place = "an index" if same_name(name, table.index_names) else "a column"
             kept.append(f"The frame has {place} {name!r}, which is kept: {what} are in {free!r}.")
         return free
 

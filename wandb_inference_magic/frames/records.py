@@ -141,7 +141,13 @@ def _list_array() -> Any:
     """Return the class of an array that is a list in prompts."""
     import numpy as np
 
-    return type("ListArray", (np.ndarray,), {"is_list": True})
+    def computed(own: Any, array: Any, *_: Any) -> Any:
+        if not array.ndim:
+            return array[()]
+        # Truths that a function gives, one for each item, are no list of the frame's.
+        return array if array.dtype == bool else array.view(type(own))
+
+    return type("ListArray", (np.ndarray,), {"is_list": True, "__array_wrap__": computed})
 
 
 def _items(row: Any) -> Iterable[tuple[Any, Any]]:

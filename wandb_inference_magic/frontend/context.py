@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..arguments import MAGICS
 from ..errors import shortened
 from ..session import Command
+from ..text import python_name
 from .canvas import NotebookCanvas, has_no_colours, is_notebook
 from .execution import bare_lines
 from .output_widget import takes_output
@@ -164,8 +165,8 @@ class MagicContext:
         return names_in_scope(self.shell)
 
     def put(self, name: str, value: object) -> None:
-        """Assign a value to a name in the notebook."""
-        self.shell.user_ns[name] = value
+        """Assign a value to a name in the notebook, in the form in which Python looks names up."""
+        self.shell.user_ns[python_name(name)] = value
 
     def merged_prompts(self, text: str) -> tuple[str, ...]:
         """Return a notice if a line of a cell's prompt is a magic with a prompt: two cells may have become one."""

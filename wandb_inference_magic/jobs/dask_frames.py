@@ -115,7 +115,8 @@ def map_lazily(
     for notice in (*notices, *likely_mistakes(spec, table)):
         warnings.warn(notice, InferenceWarning, stacklevel=3)
     # The graph holds only those of the notebook's names that the prompt uses.
-    used = {name: spec.names[name] for name in spec.template.names.difference(table.columns) if name in spec.names}
+    named = spec.template.names_among(spec.names).values()
+    used = {name: spec.names[name] for name in named if name not in table.columns}
     partition_spec = PartitionSpec(
         settings=_settings(command, endpoint.name),
         spec=replace(spec, names=used, concurrency=spec.at_once(endpoint)),

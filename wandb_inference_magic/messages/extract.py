@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Leading zeros carry meaning, as do the plus of a phone number and the E of a name. Python would ignore underscores,
 # and read names such as Nan.
 _NO_NUMBER: Final = re.compile(r"[+\u2010\u2011\u2212-]?0\d|.*_|\+\d{7}|\d+[eE]\d|[+-]?[a-zA-Z]")
-_DECIMAL_COMMA: Final = re.compile(r"[+\u2010-\u2013\u2212-]?(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))")
+_DECIMAL_COMMA: Final = re.compile(r"[+\u2010-\u2013\u2212-]?(?:0,\d+|\d+,(?:\d{1,2}|\d{4,})|\d+(?:[.\s]\d{3})+,\d+)")
 # The language of a code block that is JSON.
 _JSON: Final = re.compile("json", re.IGNORECASE)
 # How a table's cell says, in a column of numbers, that there is none.

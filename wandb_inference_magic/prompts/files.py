@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ..config import expanded, working_folder
+from ..config import expanded, on_disk, working_folder
 from ..errors import InferenceError, did_you_mean, quoted, shortened
 from ..text import counted, is_cell, portable_trace, safe_plain, says_nothing, str_of, without_addresses
 from . import images
@@ -174,13 +174,13 @@ def _no_file(what: str, remedy: str) -> InferenceError:
 
 
 def home_resolved(path: str | Path) -> Path:
-    """Return a path, which may be a `file://` address, with `~` replaced by the home folder.
+    """Return a path, which may be a `file://` address, with `~` replaced by the home folder: see `on_disk`.
 
     The name of a user who is not there is taken literally.
     """
     if isinstance(path, str) and path.startswith("file://"):
         path = url2pathname(urlsplit(path).path)
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - `Path.expanduser` raises for such a user
+    return on_disk(Path(os.path.expanduser(path)))  # noqa: PTH111 - `Path.expanduser` raises for such a user
 
 
 def _near(path: Path) -> str:

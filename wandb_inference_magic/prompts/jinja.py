@@ -17,8 +17,8 @@ from jinja2.utils import missing
 from typing_extensions import override
 
 from ..imports import is_instance
-from ..text import is_missing, python_values
-from .describe_frames import is_labelled
+from ..text import is_missing, python_values, same_name
+from .describe_frames import is_labelled, labels_of
 from .json_values import is_list, was_list
 from .template_rules import (
     filters_for_missing,
@@ -134,6 +134,8 @@ class PromptEnvironment(Environment):
         if isinstance(value, Undefined) and obj is not None and is_missing(obj):
             # None may be a variable that should hold something else.
             return None
+        if isinstance(value, Undefined):
+            return self._in_other_form(value, obj, attribute)
         if _is_method(value, obj) and not has_keys:
             # A column of a frame, a field of a record.
             with suppress(Exception):
@@ -143,12 +145,20 @@ class PromptEnvironment(Environment):
     @override
     def getitem(self, obj: Any, argument: Any) -> Any:
         if not is_labelled(obj):
-            return self._unless_method(super().getitem(obj, argument), obj, argument)
+            value = super().getitem(obj, argument)
+            if isinstance(value, Undefined):
+                return self._in_other_form(value, obj, argument)
+            return self._unless_method(value, obj, argument)
         # Not an attribute, as for Jinja2.
         try:
             return obj[argument]
         except (AttributeError, LookupError, TypeError):
-            return self.undefined(obj=obj, name=argument)
+            return self._in_other_form(self.undefined(obj=obj, name=argument), obj, argument)
+
+    def _in_other_form(self, value: Undefined, obj: Any, name: Any) -> Any:
+        """Return the column or key of a name in another form of Unicode; the undefined value if there is none."""
+        known = same_name(name, labels_of(obj)) if isinstance(name, str) else None
+        return value if known is None else obj[known]
 
     def _unless_method(self, value: Any, obj: Any, name: Any) -> Any:
         """Return a part of an object. A method in place of a key is not meant."""

@@ -7,17 +7,16 @@ import inspect
 import json
 import re
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
-from unicodedata import normalize
 
 from ..errors import InferenceError, describe_exception, near_names, quoted, shortened, users_failures, visible
 from ..libraries import check_libraries
 from ..messages import texts_of
-from ..text import is_missing
+from ..text import is_missing, leading_name, python_name, same_name
 from .describe_frames import columns_of, labels_of
 from .files import no_image_file
 from .images import Image, TextOfImages, image_inside, with_images
@@ -151,6 +150,11 @@ class Template:
         found = find_undeclared_variables(self._tree)
         return {"self" if name == SELF else name for name in found}
 
+    def names_among(self, names: Collection[str]) -> dict[str, str]:
+        """Return those of its names that are among others, with what they are there: Unicode has several forms."""
+        found = {name: same_name(name, names, python_name) for name in self.names}
+        return {name: known for name, known in found.items() if known is not None}
+
     @property
     def mentioned(self) -> set[str]:
         """The names, attributes and texts in its expressions: each may be that of a column."""
@@ -180,7 +184,7 @@ class Template:
         """Render the template with these names."""
         self._images, self._cuts = [], 0
         # Only the names that it uses: a notebook has many, and the template would copy them all.
-        used = {name: names[known] for name in self.names if (known := _known(name, names)) is not None}
+        used = {name: names[known] for name, known in self.names_among(names).items()}
         pieces = _evaluated(
             lambda: [*self._compiled.generate(_passed(used))], names, self._what, self._remedy, has_row=self._has_row
         )
@@ -242,8 +246,7 @@ def read_image(expression: str, names: Mapping[str, Any]) -> Image:
     if (image := image_of(expression)) is not None:
         return image
     problem = no_image_file(expression)
-    root = re.match(r"[^\W\d]\w*", expression)
-    if problem is not None and (root is None or root[0] not in names):
+    if problem is not None and same_name(leading_name(expression), names, python_name) is None:
         raise problem
     what = f"--image {shortened(expression)}"
     try:
@@ -264,7 +267,9 @@ def _value_of(expression: str, names: Mapping[str, Any]) -> Any:
 
     environment = _environment(str)
     environment.globals = _globals()
-    value = environment.compile_expression(expression, undefined_to_none=False)(_passed(names))
+    root = leading_name(expression)
+    used = {**names, root: names[known]} if (known := same_name(root, names, python_name)) is not None else names
+    value = environment.compile_expression(expression, undefined_to_none=False)(_passed(used))
     # An undefined name raises only when it is used.
     return str(value) if isinstance(value, Undefined) else value
 
@@ -320,11 +325,6 @@ def _environment(finalize: Callable[[Any], Any]) -> Environment:
     environment.globals = {}
     environment.filters["whole"] = Whole
     return environment
-
-
-def _known(name: str, names: Mapping[str, Any]) -> str | None:
-    """Return what a name is among others. Python has identifiers in form NFKC: the `µ` of keyboards is another one."""
-    return next((one for one in (name, normalize("NFKC", name)) if one in names), None)
 
 
 def _globals() -> dict[str, Any]:

@@ -78,6 +78,7 @@ def filters_for_missing(filters: Mapping[str, Filter]) -> dict[str, Filter]:
     texts = {name: _of_changed(filters[name], text_or_empty) for name in _TEXTS}
     lists = {name: _of_changed(filters[name], ordered_items) for name in _LISTS}
     numbers = {name: _of_changed(_absent_of(filters[name], nan), value_or_none) for name in _NUMBERS}
+    numbers |= {name: _of_one(numbers[name]) for name in ("float", "int")}
     absent = {name: _absent_of(filters[name]) for name in _ABSENT}
     skipping = {name: _absent_of(_with_missing_apart(filters[name])) for name in _SKIPPING}
     sorting = {name: _with_missing_apart(filters[name], last) for name, last in _SORTING.items()}
@@ -117,6 +118,20 @@ def text_or_empty(value: Any) -> Any:
     if isinstance(shown, Image | TextOfImages):
         raise image_inside(value.value if isinstance(value, Whole) else value)
     return shown
+
+
+def _of_one(run: Filter) -> Filter:
+    """Return a filter that refuses a container or an array, unless it has a default: Jinja2 would make 0 of it."""
+
+    @wraps(run)
+    def run_of_one(value: Any, *others: Any, **options: Any) -> Any:
+        is_array = _items_of_array(value) is not None or getattr(value, "shape", ()) != ()
+        if (is_array or is_container(value)) and not (others or options):
+            what = f"A value of type {type(value).__name__} is not one number."
+            raise InferenceError(what, remedy="Name an item of it, such as value[0], or convert each with map('int').")
+        return run(value, *others, **options)
+
+    return run_of_one
 
 
 def _printable(value: Any) -> Any:

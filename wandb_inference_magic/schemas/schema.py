@@ -20,7 +20,7 @@ from ..text import as_json, json_or_none, json_values, read_json_text, with_back
 from .annotations import adapter_of, has_quoted_name, is_annotation, why_no_schema
 from .json_schema import copy_without
 from .short_form import annotation_of
-from .validation import compile_reader, misread_values, problems_in_schema, read_in_any_form
+from .validation import compile_reader, misread_values, problems_in_schema, read_in_any_form, with_names
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -401,6 +401,12 @@ def _schema(
         strict = {"type": "object", "properties": properties, "required": [wrapped], "additionalProperties": False}
         strict |= definitions
     schema_name = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "answer"
+    if names := [one for one in property_names(json_schema) if not one.isascii()]:
+        own_check = check
+
+        def check(value: Any) -> Any:
+            return own_check(with_names(value, names))
+
     return Schema(schema_name, strict, is_strict, check, wrapped, _unfolded(object_schema))
 
 

@@ -11,9 +11,21 @@ from operator import or_
 from typing import Any, Final, Literal
 
 from ..errors import InferenceError, did_you_mean, shortened
+from ..text import leading_name, python_name, same_name
 
 EXAMPLE: Final = 'Fields look like "name, age int, tags list, mood good|bad, note text?" or "list of name, age int".'
-_FIELD: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?P<early>\??)\s*:?\s*(?P<kind>.*?)(?P<late>\??)", re.DOTALL)
+# What separates fields and alternatives, as input methods for Chinese, Japanese and Arabic write it too.
+_COMMAS: Final = ",\uff0c\u3001\u060c"
+_BARS: Final = "|\uff5c"
+_AFTER_NAME: Final = re.compile(
+    r"(?P<early>[?\uff1f]?)(?:\s*[:\uff1a])?\s*(?P<kind>.*?)(?P<late>[?\uff1f]?)", re.DOTALL
+)
+# What may follow a name without a blank.
+_ENDS_OF_NAME: Final = ("?", "\uff1f", ":", "\uff1a", "[")
+# An allowed value in quotes can contain what separates others.
+_QUOTED: Final = re.compile(
+    rf"""(?<![^\s{_COMMAS}{_BARS}\[])(["'])(?:(?!\1).)+\1(?=\s*(?:[?\uff1f{_COMMAS}{_BARS}\]]|\Z))""", re.DOTALL
+)
 _LIST_OF: Final = re.compile(r"list of\s+", re.IGNORECASE)
 # In these two the rest of the words describes the items.
 _LIST_OF_REST: Final = re.compile(r"list\s+(?:of\s+)?(?P<items>[^\s|\[].*)", re.IGNORECASE | re.DOTALL)
@@ -49,7 +61,7 @@ def annotation_of(text: str, types: Mapping[str, Any] | None = None) -> Any:
     body = text.strip()
     known = types or {}
     is_list = _LIST_OF.match(body)
-    parts = [part for part in _split(body[is_list.end() :] if is_list else body, ",") if part]
+    parts = [part for part in _split(body[is_list.end() :] if is_list else body, _COMMAS) if part]
     if is_list and len(parts) == 1:
         item = _item(parts[0], known, is_notebook=types is not None)
         if item is not None:
@@ -57,7 +69,7 @@ def annotation_of(text: str, types: Mapping[str, Any] | None = None) -> Any:
     fields: dict[str, Any] = {}
     for part in parts:
         name, kind = _field(part, known)
-        if name in fields:
+        if same_name(name, fields):
             raise _refused(f"The field {name!r} is given twice.")
         fields[name] = kind
     if not fields:
@@ -67,11 +79,14 @@ def annotation_of(text: str, types: Mapping[str, Any] | None = None) -> Any:
 
 
 def _split(text: str, at: str) -> list[str]:
-    """Split at each character `at` that is not inside brackets."""
-    parts, depth = [""], 0
-    for character in text:
-        depth = max(0, depth + {"[": 1, "]": -1}.get(character, 0))
-        if character == at and not depth:
+    """Split at each of the characters `at` that is not inside brackets or quotes."""
+    parts, depth, end = [""], 0, 0
+    for place, character in enumerate(text):
+        if place >= end and (quoted := _QUOTED.match(text, place)):
+            end = quoted.end()
+        is_quoted = place < end
+        depth = depth if is_quoted else max(0, depth + {"[": 1, "]": -1}.get(character, 0))
+        if character in at and not depth and not is_quoted:
             parts.append("")
         else:
             parts[-1] += character
@@ -80,12 +95,12 @@ def _split(text: str, at: str) -> list[str]:
 
 def _item(part: str, known: Mapping[str, Any], *, is_notebook: bool) -> Any:
     """Return the type of the items, if that is all that follows `list of`, or None if it is a field."""
-    bare = re.sub(r"\s*\|\s*", "|", part.removesuffix("?").strip())
+    bare = re.sub(rf"\s*[{_BARS}]\s*", "|", part.rstrip("?\uff1f").strip())
     is_type = _named(bare, known) is not None or "|" in bare or _LIST_IN_BRACKETS.fullmatch(bare)
     # A field has a space before its type.
     if _LIST_OF.match(bare) or (is_type and " " not in re.sub(r"\[.*\]", "", bare)):
         kind = _kind(bare, known)
-        return kind | None if part.endswith("?") else kind
+        return kind | None if part.endswith(("?", "\uff1f")) else kind
     # As for one name that stands alone: with a capital it is meant as a type.
     if bare.isidentifier() and bare != bare.lower():
         where = "in the notebook" if is_notebook else "here: in Python, a text cannot name types of the program"
@@ -98,12 +113,24 @@ def _item(part: str, known: Mapping[str, Any], *, is_notebook: bool) -> Any:
 
 
 def _field(part: str, known: Mapping[str, Any]) -> tuple[str, Any]:
-    found = _FIELD.fullmatch(part)
-    if found is None:
+    name = leading_name(part)
+    if not name:
         quotes = "Put a JSON schema in single quotes, or give the name of a variable that holds it." * ("{" in part)
         raise _refused(f"{shortened(part)!r} is not a field: it does not begin with a name.", quotes)
+    found = _AFTER_NAME.fullmatch(part, len(name))
+    if found is None or not (part == name or part[len(name)].isspace() or part[len(name)] in _ENDS_OF_NAME):
+        raise _no_name(part)
     kind = _kind(found["kind"].strip(), known)
-    return found["name"], kind | None if found["early"] or found["late"] else kind
+    return name, kind | None if found["early"] or found["late"] else kind
+
+
+def _no_name(part: str) -> InferenceError:
+    """Return the error for a part that begins with a name and, without a blank, with what is in no name."""
+    word = re.split(r"[\s:\uff1a]", part)[0]
+    if {*_BARS} & {*word}:
+        return _refused(f"The choices {shortened(word)} need the name of a field before them.", "Write label yes|no.")
+    name = "".join(one if leading_name(f"_{one}") != "_" else "_" for one in word).strip("_")
+    return _refused(f"{shortened(word)!r} is not a name.", f"Use {shortened(name)}.")
 
 
 def _kind(text: str, known: Mapping[str, Any]) -> Any:
@@ -111,7 +138,7 @@ def _kind(text: str, known: Mapping[str, Any]) -> Any:
         return str
     if (kind := _type(text, known)) is not None:
         return kind
-    alternatives = _split(text, "|")
+    alternatives = _split(text, _BARS)
     if len(alternatives) > 1 and all(alternatives):
         return _one_of(alternatives, known)
     raise _refused(f"{shortened(text)!r} is not a type of a short form.", did_you_mean(text, [*known, *_NAMED, "list"]))
@@ -122,13 +149,13 @@ def _type(text: str, known: Mapping[str, Any]) -> Any:
     if (kind := _named(text, known)) is not None:
         return kind
     found = _LIST_OF_REST.fullmatch(text)
-    if found is None and len(_split(text, "|")) == 1:
+    if found is None and len(_split(text, _BARS)) == 1:
         found = _LIST_IN_BRACKETS.fullmatch(text)
     return list[_kind((found["items"] or "").strip(), known)] if found else None  # type: ignore[misc]
 
 
 def _named(word: str, known: Mapping[str, Any]) -> Any:
-    return _NAMED.get(word.lower(), known.get(word))
+    return _NAMED.get(word.lower(), known.get(python_name(word)))
 
 
 def _one_of(alternatives: list[str], known: Mapping[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..concurrency import coroutines
 from ..errors import InferenceError, describe_exception, did_you_mean, quoted, users_failures
 from ..messages import ToolStep
-from ..text import counted, json_or_none, read_json_text, with_texts, without_surrogates
+from ..text import counted, json_or_none, python_name, read_json_text, with_texts, without_surrogates
 from .schema import Mismatch, problems_of
 from .tool_schema import Tool, describe, name_of
 
@@ -200,7 +200,7 @@ def read_tools(words: str, namespace: Mapping[str, Any], show: Callable[[object]
             "A tool's name is missing." if any(names) else "No tool is named.",
             remedy="Name functions of this notebook, with commas between them: --tools f,g",
         )
-    return Toolbox([describe(_look_up(name, namespace), name.replace(".", "_")) for name in names], show)
+    return Toolbox([describe(_look_up(name, namespace), python_name(name.replace(".", "_"))) for name in names], show)
 
 
 def toolbox_of(functions: Iterable[Callable[..., Any]], show: Callable[[object], str | ResultText] = str) -> Toolbox:
@@ -227,7 +227,7 @@ def toolbox_of(functions: Iterable[Callable[..., Any]], show: Callable[[object],
 
 
 def _look_up(words: str, namespace: Mapping[str, Any]) -> object:
-    first, *attributes = words.split(".")
+    first, *attributes = map(python_name, words.split("."))
     if not all(part.isidentifier() for part in (first, *attributes)):
         raise InferenceError(
             f"{quoted(words)} is not the name of a tool.",

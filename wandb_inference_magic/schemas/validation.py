@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from ast import literal_eval
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import shortened
 from ..messages import inner_json
-from ..text import boolean_of, folded, is_number, json_or_none, plain_number, without_marks, without_surrogates
+from ..text import (
+    boolean_of,
+    folded,
+    is_number,
+    json_or_none,
+    plain_number,
+    same_name,
+    without_marks,
+    without_surrogates,
+)
 from .json_schema import PATTERN, compiled, metaschema, pattern_of
 
 if TYPE_CHECKING:
@@ -45,7 +54,7 @@ _NO_VALUE: Final = ("", "null", "none", "n/a")
 # The rules of a JSON schema that such a value breaks.
 _RULES: Final = ("type", "enum", "const", "format", "anyOf", "oneOf")
 # A whole number with a full stop for thousands, as it is written in German and Spanish.
-_THOUSANDS: Final = re.compile(r"\W*[1-9]\d{0,2}\.000\W*")
+_THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2}\.000")
 # A list in a text may have numbers in texts. An alternative could change back what another one has changed.
 ROUNDS: Final = 3
 # Stands for a null where another value is wanted: the field may be one that is not required.
@@ -205,7 +214,7 @@ def _meant_by(value: Any, schema: Mapping[str, Any], shared: Mapping[str, Any]) 
         read = {"boolean": boolean_of, "integer": json_or_none, "number": json_or_none}.get(str(one))
         for meant in _meant(value, form if form in TIMES else "number" if one == "integer" else str(one)):
             found = read(meant) if read and meant is not None else meant
-            is_other = one == "integer" and _THOUSANDS.fullmatch(value)
+            is_other = one == "integer" and _THOUSANDS.fullmatch(str(meant))
             if meant is None or (found is not None and isinstance(found, bool) == (one == "boolean") and not is_other):
                 yield found
     for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
@@ -257,17 +266,21 @@ def _meant(value: Any, wanted: str) -> list[Any]:
     if wanted in _OF_VALUES and folded(value) in _NO_VALUE:
         return [None]
     if wanted == "number":
-        return [plain_number(without_marks(value))]
+        return [_number_in(value)]
     if wanted == "boolean":
         return [folded(value)]
     # Pydantic would read a number as seconds of 1970.
     return [moment] if wanted in TIMES and not is_number(moment := folded(value).upper()) else []
 
 
+def _number_in(text: str) -> str:
+    return plain_number(without_marks(text))
+
+
 def _meant_of(value: Any, allowed: Sequence[Any]) -> list[Any]:
     """Return those of the allowed values that a value can stand for, or null. This fits where the field allows it."""
     text = value if isinstance(value, str) else json.dumps(value)
-    found = json_or_none(without_marks(text).lower())
+    found = json_or_none(_number_in(text).lower())
     if isinstance(found, int | float):
         numbers = [one for one in allowed if one == found and isinstance(one, bool) == isinstance(found, bool)]
         if numbers:
@@ -301,6 +314,15 @@ def with_missing_nulls(value: Any, error: ValidationError, names: frozenset[str]
     return held
 
 
+def with_names(value: Any, names: Collection[str]) -> Any:
+    """Return a JSON value with the keys that are one of these names in another form of Unicode under that name."""
+    if isinstance(value, list):
+        return [with_names(one, names) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {same_name(name, names) or name: with_names(one, names) for name, one in value.items()}
+
+
 def misread_values(schema: Any, value: Any, where: str = "", root: Any = None) -> Iterator[str]:
     """Yield the problems of values that pydantic would read as another kind.
 
@@ -324,7 +346,7 @@ def misread_values(schema: Any, value: Any, where: str = "", root: Any = None) -
         schema = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
     if schema.get("format") in TIMES and is_number(value):
         yield f"{where or 'the answer'}: Input should be a {schema['format']} in ISO form, not {value!r}"
-    if schema.get("type") == "integer" and isinstance(value, str) and _THOUSANDS.fullmatch(value):
+    if schema.get("type") == "integer" and isinstance(value, str) and _THOUSANDS.fullmatch(_number_in(value)):
         yield f"{where or 'the answer'}: Input should be a number without a full stop for thousands, not {value!r}"
     if isinstance(value, bool) and schema.get("type") in ("integer", "number"):
         yield f"{where or 'the answer'}: Input should be a number, not {json.dumps(value)}"

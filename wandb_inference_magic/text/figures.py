@@ -11,6 +11,7 @@ from functools import lru_cache
 from math import isfinite
 from struct import pack, unpack
 from typing import Any, Final, TypeVar
+from unicodedata import decimal
 
 # Python refuses to convert much larger integers to text.
 MAX_INTEGER: Final = 10**1000
@@ -62,10 +63,25 @@ def sum_or_none(numbers: Sequence[Number | None]) -> Number | None:
 
 
 # 2,102,650 is a number. 1,5 does not match: the comma can be a decimal comma. Nor does 2 102: it may be two
-# numbers. 0,123 has a decimal comma.
-_GROUPED: Final = re.compile(r"[+-]?[1-9]\d{0,2}([,\u00a0\u2009\u202f])\d{3}(?:\1\d{3})*(?:\.\d+)?")
+# numbers. 0,123 has a decimal comma. In 1.234,5 the comma can be nothing else.
+_GROUPED: Final = re.compile(
+    r"[+-]?[1-9]\d{0,2}(?:([,\u00a0\u2009\u202f])\d{3}(?:\1\d{3})*(?:\.\d+)?|([.\u00a0\u2009\u202f])\d{3}(?:\2\d{3})*,\d+)"
+)
+_MINUS: Final = re.compile(r"^[\u2010-\u2013\u2212\uff0d](?=[\d.])")
+_DIGIT: Final = re.compile(r"[^\D0-9]")
+# What separates the parts of numbers in full width, and in Arabic.
+_SEPARATORS: Final = str.maketrans("\uff0e\uff0c\uff0b\u066b\u066c", ".,+.,")
+_INVISIBLE: Final = re.compile("[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufe00-\ufe0f\ufeff]")
 
-_MINUS: Final = re.compile(r"^[\u2010-\u2013\u2212](?=[\d.])")
+
+def without_invisible(text: str) -> str:
+    """Return a text without characters that are not seen: marks of its direction, and of where a line may break."""
+    return text if text.isascii() else _INVISIBLE.sub("", text)
+
+
+def with_plain_digits(text: str) -> str:
+    """Return a text with the decimal digits of all scripts as 0 to 9."""
+    return text if text.isascii() else _DIGIT.sub(lambda one: str(decimal(one[0])), text)
 
 
 def is_number(value: object) -> bool:
@@ -80,11 +96,14 @@ def is_number(value: object) -> bool:
 def plain_number(number: str) -> str:
     """Return the text of a number as Python writes it: without commas or narrow spaces between groups of three digits.
 
-    Its sign may be a typographic minus, hyphen or dash. Any other text stays as it is.
+    Its digits may be those of any script, and its sign a typographic minus, hyphen or dash. With groups apart, a comma
+    can be before its decimals: `1.234,5`. Any other text stays as it is, but for digits.
     """
-    number = _MINUS.sub("-", number)
-    groups = _GROUPED.fullmatch(number)
-    return number.replace(groups[1], "") if groups else number
+    number = with_plain_digits(number)
+    plain = _MINUS.sub("-", without_invisible(number).translate(_SEPARATORS))
+    if groups := _GROUPED.fullmatch(plain):
+        plain = plain.replace(groups[1] or groups[2], "").replace(",", ".")
+    return plain if is_number(plain) else number
 
 
 def shortest_float(value: Any, kind: str) -> Any:

@@ -6,17 +6,23 @@ import re
 from typing import Final
 from unicodedata import normalize
 
+from .figures import with_plain_digits, without_invisible
+
 # Models put a short answer in quotation marks, or emphasize it.
 _MARKS: Final = (
     ("***", "***"), ("**", "**"), ("`", "`"), ('"', '"'), ("'", "'"),
     ("\u201c", "\u201d"), ("\u201e", "\u201c"), ("\u201e", "\u201d"), ("\u00ab", "\u00bb"), ("\u00bb", "\u00ab"),
     ("\u2018", "\u2019"), ("\u201a", "\u2018"), ("\u2039", "\u203a"), ("\u203a", "\u2039"),
-    ("\u300c", "\u300d"), ("\u300e", "\u300f"),
+    ("\u300c", "\u300d"), ("\u300e", "\u300f"), ("\u300a", "\u300b"), ("\u3008", "\u3009"), ("\u3010", "\u3011"),
 )  # fmt: skip
 # A block of code, with its language.
 _FENCE: Final = re.compile(r"(`{3,}|~{3,})[^\n`]*\n(.*)\n[ \t]*\1", re.DOTALL)
-# Full stops: of Latin, Chinese and Japanese, and of Hindi.
-_STOPS: Final = ".\u3002\uff0e\uff61\u0964"
+# Full stops: of Latin, Chinese and Japanese, Hindi, Urdu, Armenian, Amharic, Burmese and Khmer.
+_STOPS: Final = ".\u3002\uff0e\uff61\u0964\u06d4\u0589\u1362\u104b\u17d4"
+# What is not superscript, subscript or a fraction: x² is another label than x2.
+_ON_LINE: Final = re.compile(
+    "[^\u00aa\u00b2\u00b3\u00b9\u00ba\u00bc-\u00be\u02b0-\u02e4\u1d2c-\u1dbf\u2070-\u209c\u2150-\u215f\u2189]+"
+)
 # Hyphens, dashes of ranges, minus signs, spaces and quotation marks that models write in place of those on a keyboard.
 _PLAIN: Final = str.maketrans(
     dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-")
@@ -24,6 +30,8 @@ _PLAIN: Final = str.maketrans(
     | dict.fromkeys("\u2018\u2019", "'")
     | dict.fromkeys("\u201c\u201d\u201e", '"')
 )
+# Of Turkish, whose capital letters are others.
+_DOTS: Final = re.compile("i\u0307|\u0131")
 
 _BOOLEANS: Final = dict.fromkeys(("true", "yes", "y", "t", "on", "1"), True) | dict.fromkeys(
     ("false", "no", "n", "f", "off", "0"), False
@@ -38,16 +46,24 @@ def boolean_of(text: str) -> bool | None:
 def folded(text: str) -> str:
     """Return a text in lower case, without outer blanks, final full stops, and marks around the whole.
 
-    Typographic hyphens, en dashes, minus signs, spaces and quotation marks are plain, line ends are those of Unix, and
-    characters are composed.
+    Typographic hyphens, en dashes, minus signs, spaces and quotation marks are plain, line ends are those of Unix,
+    characters are composed and of normal width, digits are 0 to 9, and what is not seen is left out.
     """
+    text = text.replace("\r\n", "\n")
+    if not text.isascii():
+        text = normalize("NFC", _ON_LINE.sub(lambda found: normalize("NFKC", found[0]), text))
+        text = with_plain_digits(text)
     # Marks around the whole come before those within it. Folding may take an accent apart.
-    plain = without_marks(without_marks(normalize("NFC", text.replace("\r\n", "\n"))).translate(_PLAIN))
-    return normalize("NFC", plain.casefold())
+    plain = without_marks(without_marks(text).translate(_PLAIN))
+    return normalize("NFC", _DOTS.sub("i", plain.casefold()))
 
 
 def without_marks(text: str) -> str:
-    """Return a text without outer blanks, final full stops, and marks or the fences of a block around the whole."""
+    """Return a text without outer blanks, final full stops, and marks or the fences of a block around the whole.
+
+    Characters that are not seen are left out, too.
+    """
+    text = without_invisible(text)
     while True:
         text = text.strip().rstrip(_STOPS).rstrip()
         if (block := _FENCE.fullmatch(text)) is not None and block[1] not in block[2]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from .figures import python_values
+from .figures import python_values, with_plain_digits
+from .names import leading_name
 
 MAX_DEPTH: Final = 100
 MANY_VALUES: Final = 4_000_000
@@ -32,13 +33,16 @@ _COMMAND: Final = re.compile(
 )
 _BACKSPACE: Final = re.compile(r"(\\[^b])|\\b", re.DOTALL)
 
-# What models mix into JSON: strings in single quotes, comments, Python's words, and names without quotes as keys.
+# What models mix into JSON: strings in other quotes, comments, Python's words, names without quotes as keys, and the
+# marks, digits and blanks that input methods write.
 _LOOSE: Final = re.compile(
     r"""(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|(?P<comment>//[^\n]*|/\*.*?\*/)"""
-    r"""|(?P<word>\b(?:true|false|null|True|False|None)\b)|(?P<key>\b[A-Za-z_]\w*(?=\s*:))"""
-    r"""|(?P<rest>[\s{}\[\],:]+|-?\b\d[\d.eE+-]*)""",
+    r"""|(?P<curly>[\u201c-\u201e](?:[^\u201c-\u201e\\\n]|\\.)*[\u201c\u201d]|[\u2018\u2019](?:[^\u2018\u2019\\\n]|\\.)*\u2019)"""
+    r"""|(?P<word>\b(?:true|false|null|True|False|None)\b)|(?P<key>\b[^\W\d][^\s{}\[\],:\uff0c\uff1a"'/]*(?=\s*[:\uff1a]))"""
+    r"""|(?P<rest>[\s{}\[\],:\uff0c\uff1a]+|-?\b\d[\d.eE+-]*)""",
     re.DOTALL,
 )
+_PLAIN: Final = str.maketrans("\uff0c\uff1a\u3000\xa0", ",:  ")
 # JSON may escape a slash, after any number of escaped backslashes.
 _ESCAPED_SLASH: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\/")
 # Escapes of Python that JSON does not have, and one that both have.
@@ -141,8 +145,10 @@ def read_loose_json(text: str) -> Any:
     end, is_after_string = 0, False
     while found := _LOOSE.match(text, end):
         kind, piece = found.lastgroup, found[0]
+        if kind == "curly":
+            kind, piece = "string", '"{}"'.format(re.sub(r'(?<!\\)((?:\\\\)*)"', r'\1\\"', piece[1:-1]))
         # Python would join two strings between which a comma is missing.
-        if kind == "string" and is_after_string:
+        if (kind == "string" and is_after_string) or (kind == "key" and leading_name(piece) != piece):
             break
         end = found.end()
         is_after_string = kind == "string" or (is_after_string and (kind == "comment" or not piece.strip()))
@@ -151,7 +157,7 @@ def read_loose_json(text: str) -> Any:
         elif kind == "string":
             pieces.append(_ESCAPED_SLASH.sub(r"\1/", piece))
         elif kind != "comment":
-            pieces.append(_PYTHON_WORDS.get(piece, piece))
+            pieces.append(_PYTHON_WORDS.get(piece, with_plain_digits(piece.translate(_PLAIN))))
     try:
         document = ast.literal_eval("".join(pieces)) if end == len(text) else None
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):

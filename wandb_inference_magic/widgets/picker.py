@@ -76,7 +76,7 @@ def _show_models(context: MagicContext, options: ModelsOptions, text: str, canva
     if options.output:
         # Nothing is shown, and no status line is left.
         canvas.discard()
-        shell.user_ns[options.output] = data_frame(rows(models), types=ROW_TYPES)
+        context.put(options.output, data_frame(rows(models), types=ROW_TYPES))
         return
     session.listed_models = [model.id for model in models]
     in_use = command.model_or_none
