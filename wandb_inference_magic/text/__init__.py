@@ -29,7 +29,7 @@ from .json_text import (
     with_backslashes,
     with_whole_numbers,
 )
-from .plain import is_terminal, printable, safe_plain, without_surrogates, wrapped
+from .plain import grapheme_start, is_terminal, printable, safe_plain, without_surrogates, wrapped
 from .portable import is_cell, portable_trace, says_nothing, without_addresses
 from .redaction import (
     KEY_VARIABLES,
