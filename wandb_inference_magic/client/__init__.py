@@ -12,7 +12,7 @@ from ..imports import lazy_exports
 if TYPE_CHECKING:
     from .bodies import PassedBody, body_class, http_library
     from .chunks import CHECK_ADDRESS, ChunkReader
-    from .http import ClientOptions, Clients, certificates
+    from .http import ClientOptions, Clients, certificates, secret_refusal
     from .sse import ADDED_LIMIT, DONE, EXTENSION
     from .stream import STREAMED, fetch_feed, fetch_model_list, stream_chat
     from .transport import transport_class
