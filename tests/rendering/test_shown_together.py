@@ -85,7 +85,7 @@ class PageCheck(HTMLParser):
         is_known = (
             name in ("class", "id", "align", "valign", "width", "title", "alt", "type", "disabled", "checked", "start")
             or (name == "style" and re.fullmatch(r"(text-align: ?\w+;?\s?)?(vertical-align: ?top)?", value))
-            or (name == "dir" and value == "auto")
+            or (name == "dir" and value in ("auto", "rtl"))
             or (name == "href" and re.match(r"https?://|mailto:|#|(?!\w+:)", link))
             or (
                 tag == "img"
@@ -251,3 +251,30 @@ def test_the_last_lines_of_reasoning_begin_at_a_word_or_without_words_at_a_chara
         assert text.startswith("\u2026 ")
         assert 395 <= len(text) <= 410
         assert one[0] != family[0] or text.removeprefix("\u2026 ").startswith(family)
+
+
+ARABIC = "\u0639\u0646\u0648\u0627\u0646 (\u0645\u0647\u0645)!"
+
+
+def test_blocks_written_from_right_to_left_are_laid_out_so_and_code_is_not() -> None:
+    text = f"# {ARABIC}\n\nUse `print(x)` {ARABIC}\n\n```\n{ARABIC}\n```\n\n- {ARABIC}\n\n      code\n\n"
+    text += f"English: {ARABIC[:3]}\n\n"
+    shown = reply_bundle(reply(f"{text}| {ARABIC} |\n|---|\n| 1 |", reasoning=ARABIC))["text/markdown"]
+    parts = re.findall(r'<div dir="rtl">\n\n(.*?)\n\n</div>', shown, re.DOTALL)
+    assert [one.strip() for one in parts] == [
+        ARABIC,
+        f"# {ARABIC}\n\nUse `print(x)` {ARABIC}",
+        f"| {ARABIC} |\n|---|\n| 1 |",
+    ]
+    assert problems(markdown2html_mistune(shown)) == []
+    # The parts of a text with link definitions would not know them. Most texts have one direction.
+    for text in (f"{ARABIC} [a]\n\nEnglish [a]\n\n[a]: http://h.example/", f"This is Arabic: {ARABIC[:5]}"):
+        assert "dir=" not in reply_bundle(reply(text))["text/markdown"]
+    thread = Thread("main", [Turn(ARABIC, ARABIC)])
+    assert str(conversation_bundle(thread)["text/markdown"]).count('dir="rtl"') == 2
+
+
+def test_hostile_pieces_within_arabic_are_inert() -> None:
+    for composite in Maker(0).composites(6):
+        text = "\n\n".join(f"{ARABIC * 5}\n{one}" for one in composite.pieces)
+        assert problems(markdown2html_mistune(reply_bundle(reply(text))["text/markdown"])) == [], text

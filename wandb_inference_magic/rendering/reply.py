@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import describe_cost
 from ..errors import quoted, shortened
-from ..markup import Untrusted, fenced, is_ordinary, linked, page_parser, safe_document, safe_inline
+from ..markup import Untrusted, directed, fenced, is_ordinary, linked, page_parser, safe_document, safe_inline
 from ..messages import BUDGET_REMEDY, estimate, pretty_json
 from ..text import counted, duration, grapheme_start, read_json_text, safe_plain
 
@@ -112,9 +112,9 @@ def reply_parts(reply: Reply, text: str = "") -> list[DocumentPart]:
     parts: list[DocumentPart] = []
     if reasoning := reply.reasoning.strip():
         counted_tokens = reply.usage.reasoning_tokens if reply.usage and not reply.usage_is_estimate else 0
-        parts += thought_parts(thought(reasoning, reply.seconds_thinking, counted_tokens), Untrusted(reasoning))
+        parts += thought_parts(thought(reasoning, reply.seconds_thinking, counted_tokens), directed(reasoning))
     text = text or reply.text.strip("\n")
-    parts += [*_steps(reply), Untrusted(text) if text.strip() else f"*{safe_inline(why_empty(reply))}*"]
+    parts += [*_steps(reply), *(directed(text) if text.strip() else [f"*{safe_inline(why_empty(reply))}*"])]
     return [*parts, *_footer(reply)]
 
 
@@ -124,11 +124,11 @@ def thought(reasoning: str, seconds: float | None, tokens: int = 0) -> str:
     return f"{time} · {'' if tokens else 'about '}{counted(tokens or estimate(reasoning), 'token')}"
 
 
-def thought_parts(summary: str, content: DocumentPart) -> list[DocumentPart]:
+def thought_parts(summary: str, content: Sequence[DocumentPart]) -> list[DocumentPart]:
     """Return reasoning folded under its summary, and set apart from the answer when it is opened."""
     # The blank lines end the HTML, so that front ends read the content as Markdown.
     opening = f"<details><summary>{safe_inline(summary)}</summary>\n\n<blockquote>\n\n"
-    return [opening, content, "\n\n</blockquote>\n\n</details>\n\n"]
+    return [opening, *content, "\n\n</blockquote>\n\n</details>\n\n"]
 
 
 def _steps(reply: Reply) -> list[DocumentPart]:
