@@ -12,7 +12,7 @@ from errno import EMFILE, ENFILE
 from threading import main_thread
 from typing import Any, Final, Literal
 
-from .text import printable, redacted, safe_plain, wrapped
+from .text import grapheme_start, printable, redacted, safe_plain, wrapped
 
 MAX_QUOTE_CHARS: Final = 200
 # Of the second and later lines of a sentence in a message.
@@ -356,13 +356,13 @@ def quoted(text: str) -> str:
     """Return a text from elsewhere for quoting in a message: made safe, on one line, short, without secrets."""
     # Redact before cutting: part of a key would not be recognised.
     text = " ".join(_beginning(safe_plain(text[:MAX_READ_CHARS])).split())
-    return text if len(text) <= MAX_QUOTE_CHARS else f"{text[: MAX_QUOTE_CHARS - 1]}…"
+    return text if len(text) <= MAX_QUOTE_CHARS else f"{text[: grapheme_start(text, MAX_QUOTE_CHARS - 1)]}…"
 
 
 def shortened(text: str, most: int = 40) -> str:
     """Return a text for showing in a message: at most `most` characters, without secrets."""
     text = _beginning(text[:MAX_READ_CHARS])
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return text if len(text) <= most else f"{text[: grapheme_start(text, most - 3)]}..."
 
 
 def _beginning(text: str) -> str:

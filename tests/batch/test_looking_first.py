@@ -158,6 +158,13 @@ def test_a_dry_run_shows_why_a_row_would_not_be_sent(mapper: SharedKernel) -> No
     text = mapper.kernel.run("%%wbmap df --dry-run\n{{ 1 // (stars - 2) }}").text
     assert "[not sent: " in text
     assert "ZeroDivisionError" in text
+    secret = "hf_abcdefghijklmnopqrstuv"
+    text = mapper.kernel.run(
+        f"%%wbmap df --limit 1 --dry-run -s {secret}\n{{{{ __import__('os').environ.update(HF_TOKEN='{secret}') }}}} hi"
+    ).text
+    mapper.kernel.run("import os\ndel os.environ['HF_TOKEN']")
+    assert secret not in text
+    assert "[not sent: The request has a secret of another service in it." in text
 
 
 def test_a_look_at_the_rows_that_takes_long_shows_so_and_can_be_interrupted(mapper: SharedKernel) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import rich
+from rich.cells import cell_len
 
 from wandb_inference_magic.frontend import terminal
 
@@ -72,3 +73,22 @@ def test_an_interrupt_while_a_line_is_drawn_leaves_the_terminal_usable(monkeypat
         written = screen.getvalue()
         assert "Thought for 1 s" in written
         assert written.count("\x1b[?25l") == written.count("\x1b[?25h")
+
+
+@pytest.mark.parametrize(
+    "reasoning",
+    ["\u65e5\u672c\u8a9e\u3067\u8003\u3048\u308b" * 40, "Let me see, step by step. " * 30],
+    ids=["Japanese", "English"],
+)
+def test_the_end_of_reasoning_takes_two_lines(reasoning: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys, "stdout", screen := Screen())
+    canvas = terminal.RichCanvas(has_no_colours=True)
+    canvas.thinking("thinking", reasoning)
+    canvas.discard()
+    drawn = [line for line in screen.getvalue().replace("\r", "").split("\n") if "\u2502" in line]
+    # Drawn once, and again when it is removed.
+    assert len(drawn) == 4
+    # Each line but the last is full, or ends at a word.
+    assert 50 <= cell_len(drawn[0].partition("\u2502 ")[2].removesuffix("\x1b[0m")) <= 58
+    assert reasoning.strip()[-5:] in drawn[1]

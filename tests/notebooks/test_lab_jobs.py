@@ -49,7 +49,7 @@ def test_the_line_of_a_job_grows_beside_other_cells_and_after_a_reload(
     lab = Lab.open(server, page, name, CELLS, path=path, theme=DARK if is_lab else LIGHT)
     for number in range(3):
         lab.run(number)
-    stop = lab.cell(2).get_by_role("button", name="Stop")
+    stop = lab.cell(2).get_by_role("button", name="Stop job 1: %%wbmap df")
     expect(stop).to_be_enabled()
     expect(lab.cell(2)).to_contain_text("running")
     counted.release(10)
@@ -84,10 +84,12 @@ def test_the_line_of_a_job_grows_beside_other_cells_and_after_a_reload(
     counted.release(5)
     expect(lab.cell(6)).to_contain_text("5 of 40")
     lab.run(7, wait=False)
-    lab.cell(6).get_by_role("button", name="Stop").click()
+    lab.cell(6).get_by_role("button", name="Stop").press("Enter")
     lab.wait_until_run(7)
     expect(lab.cell(6)).to_contain_text("5 of 40 rows answered, in again.frame()")
     expect(lab.cell(6).get_by_role("button")).to_have_count(0)
+    # The keyboard goes on at the line of the job.
+    expect(lab.cell(6).locator(":focus")).to_contain_text("5 of 40 rows answered")
     keep_screenshot(page, f"job-stopped-{is_lab}")
     lab.save()
     # Closed, and opened again: with the kernel, and without it.

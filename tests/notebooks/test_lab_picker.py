@@ -16,6 +16,8 @@ pytestmark = pytest.mark.browser
 CELLS = ["%load_ext wandb_inference_magic", "%wbmodels", "%wbchat --once hi", ""]
 # Of the snapshot's models with images and at least 128k of context, the one with the lowest price.
 CHEAPEST = "google/gemma-4-26B-A4B-it"
+# The different backgrounds of elements.
+COLOURS = "all => [...new Set(all.map(one => getComputedStyle(one).backgroundColor))]"
 LORA = "wandb-artifact:///team/project/name:latest"
 
 
@@ -77,7 +79,22 @@ def test_the_cheapest_model_with_images_and_128k_takes_at_most_four_actions(
     page.keyboard.press("ArrowDown")
     search = picker.get_by_role("combobox", name="Search")
     expect(search).to_be_focused()
-    page.keyboard.type("images 1m+")
+    page.keyboard.type("images 1m")
+    # The Enter that ends an input method's composition belongs to the input method.
+    keys = page.context.new_cdp_session(page)
+    keys.send("Input.imeSetComposition", {"text": "+", "selectionStart": 1, "selectionEnd": 1})
+    keys.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", "windowsVirtualKeyCode": 229, "key": "Enter"})
+    keys.send("Input.insertText", {"text": "+"})
+    expect(search).to_have_value("images 1m+")
+    expect(options.first).to_be_visible()
+    expect(dropdown).to_contain_text(CHEAPEST)
+    # With forced colours too, what is pressed and what is active differ from the rest.
+    page.emulate_media(forced_colors="active")
+    chosen, other = ":is(.wb-models-active, [aria-pressed=true])", ":is([aria-pressed=false])"
+    colours = [picker.locator(one).evaluate_all(COLOURS) for one in (chosen, other)]
+    page.emulate_media(forced_colors="none")
+    assert len(colours[0]) == 1
+    assert colours[0] != colours[1]
     page.keyboard.press("Enter")
     expect(dropdown).to_contain_text("zai-org/GLM-5.3-Flash")
     expect(dropdown).to_be_focused()

@@ -11,6 +11,12 @@ from service import Answer, Wandb, completion
 
 pytestmark = pytest.mark.browser
 
+# A `+` stands for Shift.
+PRESS = """
+(one, [key, code]) => one.dispatchEvent(new KeyboardEvent(
+    'keydown', {key: key.replace('+', ''), code, shiftKey: key.endsWith('+'), bubbles: true, composed: true}
+))
+"""
 HOSTILE = '<img src="https://evil.example/x" onerror="alert(1)"> bad'
 REVIEWS = ["The soup was cold and the waiter rude.", "Never again, though the view is fine.", "Lovely.", "<b>So-so</b>"]
 CELLS = [
@@ -47,12 +53,32 @@ def test_doubtful_truth_is_corrected_by_keyboard(
 
     # The truth stays, an answer is right, back to see it, on, skip. No key is one of the notebook's.
     review.focus()
-    page.keyboard.press("t")
+    page.keyboard.press("T")
     expect(status).to_have_text("2 of 3 rows (row 1), 1 decided")
+    # Keys of other layouts are known by their place, but not those of a symbol or another Latin letter.
+    for typed, place in ("!+", "Digit1"), ("y", "KeyT"), ("End", "Numpad1"):
+        review.evaluate(PRESS, [typed, place])
+    expect(status).to_have_text("2 of 3 rows (row 1), 1 decided")
+    for typed, place in (
+        ("&", "Digit1"),
+        ("\u0435", "KeyT"),
+        ("\u0661", "Numpad1"),
+        ("\uff11", "Digit1"),
+        ("\u042b+", "KeyS"),
+    ):
+        review.evaluate(PRESS, [typed, place])
+        expect(status).to_contain_text("3 of 3 rows (row 3)")
+        page.keyboard.press("ArrowLeft")
     page.keyboard.press("7")
     page.keyboard.press("1")
     page.keyboard.press("ArrowLeft")
-    expect(review.get_by_role("button", name="answer 1: bad")).to_have_attribute("aria-pressed", "true")
+    chosen = review.get_by_role("button", name="answer 1: bad")
+    expect(chosen).to_have_attribute("aria-pressed", "true")
+    page.emulate_media(forced_colors="active")
+    expect(chosen).not_to_have_css("background-color", "rgb(255, 255, 255)")
+    page.emulate_media(forced_colors="none")
+    for part in review.locator("dt, dd, .wb-review-text").all():
+        expect(part).to_have_attribute("dir", "auto")
     expect(review).to_be_focused()
     page.keyboard.press("Enter")
     expect(status).to_have_text("3 of 3 rows (row 3), 2 decided")

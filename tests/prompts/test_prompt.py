@@ -500,6 +500,17 @@ def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(kernel_with_catalo
     for parameter in ('"temperature": 0.5', '"max_tokens": 50', '"top_k": 3', '"stream": true'):
         assert parameter in plain
     assert "```text\n<b>2</b>\n```" in run.output["data"]["text/markdown"]
+    assert "would not be sent" not in plain
+    # What would be refused is said, in the words of the refusal, and the secret is not shown.
+    secret = "hf_abcdefghijklmnopqrstuv"
+    kernel_with_catalog.run(f"import os\nos.environ['HF_TOKEN'] = {secret!r}")
+    shown = str(kernel_with_catalog.run("%wbchat --dry-run Use {{ os.environ['HF_TOKEN'] }} now").output["data"])
+    assert "Use (hidden) now" in shown
+    assert secret not in shown
+    assert (
+        "This request would not be sent. The prompt, an earlier turn or the result of a tool holds the value" in shown
+    )
+    assert "of HF_TOKEN. Leave it out: a key goes only to its own service." in shown
     assert len(wandb.api.chats) == sent_before
     kernel_with_catalog.run("%wbchat two")
     assert "one" in wandb.api.last.body["messages"][1]["content"]

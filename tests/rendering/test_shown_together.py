@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from composites import Maker
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
+from rich.cells import cell_len
 
 from wandb_inference_magic.commands.threads import conversation_bundle
 from wandb_inference_magic.markup.sanitize import Untrusted, safe_document
@@ -15,7 +16,8 @@ from wandb_inference_magic.maths.tex import is_ordinary_maths
 from wandb_inference_magic.maths.typeset import formulas
 from wandb_inference_magic.messages.reply import Reply
 from wandb_inference_magic.messages.thread import Thread, Turn
-from wandb_inference_magic.rendering.reply import reply_bundle
+from wandb_inference_magic.rendering.chart import Measure, chart_bundle
+from wandb_inference_magic.rendering.reply import ending, reply_bundle
 from wandb_inference_magic.rendering.tables import table_bundle
 from wandb_inference_magic.rendering.thread_file import to_markdown
 
@@ -83,7 +85,7 @@ class PageCheck(HTMLParser):
         is_known = (
             name in ("class", "id", "align", "valign", "width", "title", "alt", "type", "disabled", "checked", "start")
             or (name == "style" and re.fullmatch(r"(text-align: ?\w+;?\s?)?(vertical-align: ?top)?", value))
-            or (name == "dir" and value == "auto")
+            or (name == "dir" and value in ("auto", "rtl"))
             or (name == "href" and re.match(r"https?://|mailto:|#|(?!\w+:)", link))
             or (
                 tag == "img"
@@ -226,3 +228,53 @@ def test_costs_in_a_table_and_below_it_are_not_maths() -> None:
     bundle = table_bundle(("model", "cost"), [("a", "$0.0024"), ("b", "$0.0012")], below="$0.0036 in all, $1.50 left.")
     assert bundle["text/plain"].count("$") == 4
     assert bundle["text/markdown"].replace(r"<span>\$</span>", "").count("$") == 0
+
+
+def test_the_bars_of_a_chart_begin_in_one_column_also_beside_wide_names() -> None:
+    chart = chart_bundle(["\u65e5\u672c\u8a9e", "plain", "\u0915\u094d\u0937"], [Measure("rows", [2, 1, 1], str)])[
+        "text/plain"
+    ]
+    assert len({cell_len(line.partition("\u2588")[0]) for line in chart.split("\n")[1:]}) == 1
+
+
+def test_the_last_lines_of_reasoning_begin_at_a_word_or_without_words_at_a_character() -> None:
+    family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+    assert ending("The last word. " * 40).startswith("\u2026 word. The last")
+    assert ending("short") == "short"
+    for one in (
+        "\u65e5\u672c\u8a9e\u3067\u8003\u3048\u308b\u3002",
+        "\u0e04\u0e34\u0e14\u0e01\u0e33\u0e25\u0e31\u0e07",
+        family,
+        "x",
+    ):
+        text = ending(one * 500)
+        assert text.startswith("\u2026 ")
+        assert 395 <= len(text) <= 410
+        assert one[0] != family[0] or text.removeprefix("\u2026 ").startswith(family)
+
+
+ARABIC = "\u0639\u0646\u0648\u0627\u0646 (\u0645\u0647\u0645)!"
+
+
+def test_blocks_written_from_right_to_left_are_laid_out_so_and_code_is_not() -> None:
+    text = f"# {ARABIC}\n\nUse `print(x)` {ARABIC}\n\n```\n{ARABIC}\n```\n\n- {ARABIC}\n\n      code\n\n"
+    text += f"English: {ARABIC[:3]}\n\n"
+    shown = reply_bundle(reply(f"{text}| {ARABIC} |\n|---|\n| 1 |", reasoning=ARABIC))["text/markdown"]
+    parts = re.findall(r'<div dir="rtl">\n\n(.*?)\n\n</div>', shown, re.DOTALL)
+    assert [one.strip() for one in parts] == [
+        ARABIC,
+        f"# {ARABIC}\n\nUse `print(x)` {ARABIC}",
+        f"| {ARABIC} |\n|---|\n| 1 |",
+    ]
+    assert problems(markdown2html_mistune(shown)) == []
+    # The parts of a text with link definitions would not know them. Most texts have one direction.
+    for text in (f"{ARABIC} [a]\n\nEnglish [a]\n\n[a]: http://h.example/", f"This is Arabic: {ARABIC[:5]}"):
+        assert "dir=" not in reply_bundle(reply(text))["text/markdown"]
+    thread = Thread("main", [Turn(ARABIC, ARABIC)])
+    assert str(conversation_bundle(thread)["text/markdown"]).count('dir="rtl"') == 2
+
+
+def test_hostile_pieces_within_arabic_are_inert() -> None:
+    for composite in Maker(0).composites(6):
+        text = "\n\n".join(f"{ARABIC * 5}\n{one}" for one in composite.pieces)
+        assert problems(markdown2html_mistune(reply_bundle(reply(text))["text/markdown"])) == [], text

@@ -11,8 +11,8 @@ import pytest
 from kernels import plain
 
 from wandb_inference_magic.catalog import describe_cost
-from wandb_inference_magic.errors import InferenceError, Interrupted
-from wandb_inference_magic.text import counted, duration, python_values, wrapped
+from wandb_inference_magic.errors import InferenceError, Interrupted, quoted, shortened
+from wandb_inference_magic.text import counted, duration, grapheme_start, python_values, wrapped
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,40 @@ def test_lines_of_messages_break_at_words() -> None:
     assert "\n" not in str(error)
     assert len(Interrupted(words)._render_traceback_()[0].splitlines()) > 1
     assert wrapped("short\n\nlines") == "short\n\nlines"
+
+
+FAMILY, SCOTLAND = (
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        "e\u0301\u0323", FAMILY, SCOTLAND, "\U0001f1e9\U0001f1ea", "\U0001f44d\U0001f3fd", "\u2764\ufe0f",
+        "\u0915\u094d\u0937\u0947", "\u0e01\u0e33", "\u1100\u1161\u11a8", "\uff76\uff9e", "1\ufe0f\u20e3",
+        "\u0646\u0650\u200c",
+    ],
+)  # fmt: skip
+def test_a_cut_takes_no_character_apart_that_a_reader_sees(one: str) -> None:
+    text = one * 300
+    for place in range(1, 3 * len(one)):
+        assert grapheme_start(text, place) == place // len(one) * len(one)
+    assert quoted(text).removesuffix("\u2026") == one * (199 // len(one))
+    assert shortened(text).removesuffix("...") == one * (37 // len(one))
+
+
+def test_ordinary_text_is_cut_where_it_is_asked() -> None:
+    for text in (
+        "It is\r\nso.",
+        "\u65e5\u672c\u8a9e\u3067\u3059\u3002",
+        "\U0001f600\U0001f601",
+        "\u0645\u0631\u062d\u0628\u0627",
+        "a" + "\u0301" * 99,
+    ):
+        assert [grapheme_start(text, place) for place in (0, len(text))] == [0, len(text)]
+        if "\u0301" not in text:
+            assert [grapheme_start(text, place) for place in range(len(text))] == [*range(len(text))]
+    # What has no end is cut anywhere.
+    assert grapheme_start("a" + "\u0301" * 999, 800) == 800

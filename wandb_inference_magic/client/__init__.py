@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .bodies import PassedBody, body_class, http_library
     from .changes import STREAMED
     from .chunks import CHECK_ADDRESS, ChunkReader
-    from .http import ClientOptions, Clients, certificates
+    from .http import ClientOptions, Clients, certificates, secret_refusal
     from .sse import ADDED_LIMIT, ASKED, DONE, EXTENSION
     from .stream import fetch_feed, fetch_model_list, stream_chat
     from .transport import transport_class

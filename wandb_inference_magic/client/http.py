@@ -310,20 +310,28 @@ def _guard(endpoint: Endpoint) -> Sending:
 
 
 def _refuse_secrets(request: Any, own_key: str | None) -> None:
-    """Raise if the body of a request holds a secret of another service, which a prompt or a tool's result may have."""
     # A file that is sent is not read for this.
     with suppress(http_library().RequestNotRead):
-        if not (found := secret_in(request.content, own_key)):
-            return
-        error = InferenceError(
-            "The request has a secret of another service in it. Nothing was sent.",
-            why=f"The prompt, an earlier turn or the result of a tool holds {found}.",
-            remedy="Leave it out: a key goes only to its own service. %wbthread --undo takes back an earlier turn.",
-            cause="key",
-            affects_all=False,
-        )
-        error.is_unsent = True
-        raise error
+        if (error := secret_refusal(request.content, own_key)) is not None:
+            raise error
+
+
+def secret_refusal(body: bytes, own_key: str | None) -> InferenceError | None:
+    """Return the error for a request whose body holds a secret of another service, or None if it holds none.
+
+    A prompt or a tool's result may have one. `own_key` is the key of the endpoint that the request is sent to.
+    """
+    if not (found := secret_in(body, own_key)):
+        return None
+    error = InferenceError(
+        "The request has a secret of another service in it. Nothing was sent.",
+        why=f"The prompt, an earlier turn or the result of a tool holds {found}.",
+        remedy="Leave it out: a key goes only to its own service. %wbthread --undo takes back an earlier turn.",
+        cause="key",
+        affects_all=False,
+    )
+    error.is_unsent = True
+    return error
 
 
 def _origin_of(endpoint: Endpoint) -> tuple[str, bytes, int | None]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..catalog import usd
-from ..client import STREAMED
+from ..client import STREAMED, secret_refusal
+from ..config import secrets_in
 from ..errors import InferenceError
 from ..markup import Untrusted, fenced, safe_document, safe_inline
 from ..messages import part_text, parts_of
 from ..rendering import MARKDOWN, PLAIN, line_bundle
-from ..text import safe_plain, without_keys
+from ..text import json_bytes, known_keys, redacted_value, safe_plain
 
 if TYPE_CHECKING:
     from ..batch import BatchRun, Estimate
@@ -35,7 +37,7 @@ def _bundle(previews: Sequence[tuple[list[DocumentPart], str]]) -> dict[str, Any
         MARKDOWN: safe_document([part for parts, _ in previews for part in parts]).strip("\n"),
         PLAIN: "\n\n".join(plain for _, plain in previews),
     }
-    return without_keys(bundle)  # type: ignore[no-any-return]
+    return redacted_value(bundle, (*known_keys(), *secrets_in(os.environ)))  # type: ignore[no-any-return]
 
 
 def rows_preview_bundle(previewed: Sequence[tuple[BatchRun, Estimate]], samples: int = 1) -> dict[str, Any]:
@@ -59,7 +61,10 @@ def _first_prompts(run: BatchRun, samples: int) -> Iterator[str]:
     prompts = run.spec.prompts()
     for row in islice(run.rows, 0, MAX_PROMPTS_SHOWN * samples, samples):
         try:
-            yield _format_content(run.requests.request(prompts(row)).messages[-1])
+            request = run.requests.request(prompts(row))
+            if (refusal := _refusal(request)) is not None:
+                raise refusal
+            yield _format_content(request.messages[-1])
         except InferenceError as error:
             yield f"[not sent: {error}]"
 
@@ -71,7 +76,14 @@ def _preview(request: PreparedRequest, *, stream: bool) -> tuple[list[DocumentPa
     tokens = request.prompt_tokens
     cost = _cost(request, tokens)
     summary = f"Nothing was sent. To {request.model} at {_where(request)}: about {tokens:,} tokens, {cost}."
-    return _document([summary], blocks, request.notices)
+    refusal = _refusal(request)
+    refused = [] if refusal is None else [f"This request would not be sent. {refusal.why} {refusal.remedy}"]
+    return _document([summary, *refused], blocks, request.notices)
+
+
+def _refusal(request: PreparedRequest) -> InferenceError | None:
+    key = request.endpoint.key
+    return secret_refusal(json_bytes(request.flat_body), None if key is None else key.reveal())
 
 
 def _document(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ..errors import InferenceError, shortened
 from ..frames import json_text, means_same, plain, with_label
 from ..rendering import PLAIN, line_bundle, table_bundle
-from ..text import counted, is_missing, safe_plain
+from ..text import counted, grapheme_start, is_missing, safe_plain
 from .judge import readable
 from .plot import MimeBundle
 from .scorers import SCORERS
@@ -212,5 +212,7 @@ def _card(evaluation: Reviewed, row: int) -> Card:
 
 def _cut(text: str) -> str:
     text = safe_plain(text)
-    more = len(text) - MAX_CARD_CHARS
-    return text if more <= 0 else f"{text[:MAX_CARD_CHARS]} [... {more:,} more characters]"
+    if len(text) <= MAX_CARD_CHARS:
+        return text
+    end = grapheme_start(text, MAX_CARD_CHARS)
+    return f"{text[:end]} [... {len(text) - end:,} more characters]"

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ..markup import Untrusted, fenced, safe_document, split_finished
+from ..markup import Untrusted, directed, fenced, safe_document, split_finished
 from ..rendering import (
     BLANK,
     MARKDOWN,
@@ -278,7 +278,7 @@ class NotebookCanvas(BlockCanvas):
 
     def thought(self, summary: str) -> None:
         if not self._growing.last_finished and not self._open.strip():
-            self._growing.prefix = thought_parts(summary, LATER)
+            self._growing.prefix = thought_parts(summary, [LATER])
 
     def _set_status(self, status: str, markdown: str) -> None:
         """Show a status below the growing block."""
@@ -312,11 +312,11 @@ class NotebookCanvas(BlockCanvas):
     def _document(self, text: str, below: list[DocumentPart]) -> dict[str, Any]:
         # Plain text is sent only with the complete reply, so that a front end that shows only plain text shows it once.
         prefix = self._growing.prefix
-        parts = [*prefix, self._part(text), "\n\n", *below] if text.strip() or prefix else below
+        parts = [*prefix, *self._parts(text), "\n\n", *below] if text.strip() or prefix else below
         return {MARKDOWN: safe_document(parts, self._images).strip("\n") or BLANK}
 
-    def _part(self, text: str) -> Untrusted:
-        return Untrusted(text if self._format == "markdown" else fenced(safe_plain(text), "text"))
+    def _parts(self, text: str) -> list[DocumentPart]:
+        return directed(text) if self._format == "markdown" else [Untrusted(fenced(safe_plain(text), "text"))]
 
     def _draw(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         growing = self._growing

@@ -24,7 +24,7 @@ from .output_widget import takes_output
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..session import Session
+    from ..session import JobEntry, Session
     from .canvas import Canvas
     from .execution import ExecutionInfo
     from .last_error import LastError
@@ -140,7 +140,7 @@ class MagicContext:
     user_output : UserOutput
         What the user's code has shown that this magic has run. The magic's output is below it.
     stop_button : callable
-        Takes what stops the command, and returns a context manager that shows a button for it.
+        Takes the command as a job, and returns a context manager that shows a button that ends it.
     """
 
     shell: InteractiveShell
@@ -149,7 +149,7 @@ class MagicContext:
     owns_cell: bool
     user_output: UserOutput
     last_error: LastError
-    stop_button: Callable[[Callable[[], object]], AbstractContextManager[None]]
+    stop_button: Callable[[JobEntry], AbstractContextManager[None]]
 
     @cached_property
     def command(self) -> Command:

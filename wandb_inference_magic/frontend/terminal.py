@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
 
 from rich.console import Console, Group
@@ -123,8 +122,8 @@ class RichCanvas(BlockCanvas, _Printing):
         return super().user_code()
 
     def thinking(self, text: str, reasoning: str) -> None:
-        lines = wrap(ending(reasoning), max(self._console.width - 2, 10))[-2:]
-        self._redraw(Text("\n".join((safe_plain(text), *(f"│ {line}" for line in lines))), style="dim"))
+        lines = Text(ending(reasoning)).wrap(self._console, max(self._console.width - 2, 10))[-2:]
+        self._redraw(Text("\n".join((safe_plain(text), *(f"│ {line.plain.rstrip()}" for line in lines))), style="dim"))
 
     def thought(self, summary: str) -> None:
         self.discard()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..frontend import LastError, MagicContext, UserOutput
     from ..jobs import Job
     from ..messages import Origin, Reply
-    from ..session import Session
+    from ..session import JobEntry, Session
 
 Method = TypeVar("Method", bound="Callable[..., Any]")
 
@@ -247,11 +247,11 @@ class InferenceMagics(Magics):
         with shown.watched():
             return render_text(value, names_in_scope(self.shell), tokens=tokens, what=what)
 
-    def _stop_button(self, stop: Callable[[], object]) -> AbstractContextManager[None]:
+    def _stop_button(self, job: JobEntry) -> AbstractContextManager[None]:
         # Imported when a button is shown: most commands have none.
         from ..widgets import stop_button
 
-        return stop_button(self.shell, stop)
+        return stop_button(self.shell, job)
 
     def origin(self) -> Origin:
         """Return the running cell, for the turn of a chat from Python."""

@@ -1,18 +1,27 @@
-"""Split a growing Markdown text into the finished blocks and the one that may still grow."""
+"""Split Markdown into blocks: finished ones and the one that may still grow, and those written from right to left."""
 
 from __future__ import annotations
 
 import re
+from itertools import groupby, pairwise
 from typing import Final
 
 from ..maths import rules as maths
 from ..text import safe_plain
 from .parser import block_parser, expanded, top_blocks
+from .sanitize import DocumentPart, Untrusted
 
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 # Blocks that may continue after a blank line, and blocks that may continue on the very next line.
 _LISTS: Final = ("bullet_list_open", "ordered_list_open")
 _GOES_ON: Final = (*_LISTS, "paragraph_open", "blockquote_open", "table_open")
+_CODE: Final = ("fence", "code_block")
+# The letters of Hebrew, Arabic and the other scripts that are written from right to left.
+_RIGHT_TO_LEFT: Final = re.compile(
+    "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001eeff]"
+)
+# Code, addresses and formulas have Latin letters in every language.
+_NO_WORDS: Final = re.compile(r"`[^`]*`|https?://\S+|\$[^$]*\$")
 
 
 def split_finished(text: str) -> tuple[str, str]:
@@ -56,3 +65,31 @@ def _may_turn_out_otherwise(block: str, start: int, lines: list[str]) -> bool:
     if block in (maths.BLOCK, maths.OPEN_BLOCK):
         return block == maths.OPEN_BLOCK or not is_line_whole
     return start >= len(lines) - 2 and not is_line_whole
+
+
+def directed(text: str) -> list[DocumentPart]:
+    """Return untrusted Markdown as parts for `safe_document` that lay out each block as its language is written.
+
+    Blocks most of whose letters are written from right to left are in an element that says so. Code is not, also in a
+    list: its brackets would be on the wrong side. Nor is a text with link definitions, which count in one part only.
+    """
+    if _RIGHT_TO_LEFT.search(text) is None:
+        return [Untrusted(text)]
+    lines = safe_plain(text).split("\n")
+    tokens = block_parser().parse(expanded("\n".join(lines)))
+    code = [token.map[0] for token in tokens if token.type in _CODE and token.map]
+    parts: list[DocumentPart] = []
+
+    def is_reversed(block: tuple[int, int]) -> bool:
+        words = _NO_WORDS.sub("", "\n".join(lines[slice(*block)]))
+        letters = sum(map(str.isalpha, words))
+        return 2 * len(_RIGHT_TO_LEFT.findall(words)) > letters and not any(line in range(*block) for line in code)
+
+    bounds = [0, *(start for _, start in top_blocks(tokens)[1:]), len(lines)]
+    for rtl, group in groupby(pairwise(bounds), is_reversed):
+        blocks = [*group]
+        part = Untrusted("\n".join(lines[blocks[0][0] : blocks[-1][1]]).strip("\n"))
+        # The blank lines end the HTML, so that front ends read the content as Markdown.
+        parts += ['<div dir="rtl">\n\n', part, "\n\n</div>\n\n"] if rtl else [part, "\n\n"]
+    is_whole = len(parts) == 2 or any(token.type == "definition" for token in tokens)
+    return [Untrusted(text)] if is_whole else parts

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from ..errors import InferenceError
+from ..errors import InferenceError, shortened
 from ..text import counted, duration, sum_or_none, without_surrogates
 from . import display
 from .content import Message  # noqa: TC001
@@ -171,7 +171,7 @@ class Reply:
         return format(self.text, spec)
 
     def __repr__(self) -> str:
-        text = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."
+        text = shortened(self.text, 60)
         tokens = counted(self.usage.completion_tokens, "token") if self.usage else "tokens not counted"
         state = f", {self.incomplete}" if self.incomplete else ""
         return f"<Reply {text!r} from {self.model}, {tokens}, {duration(self.seconds)}{state}>"

@@ -56,13 +56,16 @@ def _formatted(measure: Measure, value: float | None) -> str:
 
 
 def _as_text(names: Sequence[str], measures: Sequence[Measure]) -> str:
-    width = max(map(len, names))
+    # Loading the extension does not import it.
+    from rich.cells import cell_len, set_cell_size
+
+    width = max(map(cell_len, names))
     blocks = []
     for measure in measures:
         lines = [measure.title]
         for name, value, share in zip(names, measure.values, _shares(measure), strict=True):
             bar = "█" * round(share * BAR_CHARACTERS)
-            lines.append(f"  {name:<{width}}  {bar}{' ' * bool(bar)}{_formatted(measure, value)}")
+            lines.append(f"  {set_cell_size(name, width)}  {bar}{' ' * bool(bar)}{_formatted(measure, value)}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 

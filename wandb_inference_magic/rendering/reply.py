@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import describe_cost
 from ..errors import quoted, shortened
-from ..markup import Untrusted, fenced, is_ordinary, linked, page_parser, safe_document, safe_inline
+from ..markup import Untrusted, directed, fenced, is_ordinary, linked, page_parser, safe_document, safe_inline
 from ..messages import BUDGET_REMEDY, estimate, pretty_json
-from ..text import counted, duration, read_json_text, safe_plain
+from ..text import counted, duration, grapheme_start, read_json_text, safe_plain
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -31,6 +31,7 @@ MAX_TOOL_CALL_CHARS: Final = 200
 
 # The last characters of the reasoning that are shown while a model thinks, and how: two lines, the last ones.
 MAX_REASONING_CHARS: Final = 400
+MAX_WORD_CHARS: Final = 20
 LAST_LINES: Final = (
     "display: flex; flex-direction: column-reverse; overflow: hidden; height: 2.5em; line-height: 1.25; "
     "font-size: 80%; border-left: 3px solid; padding-left: 0.8em"
@@ -111,9 +112,9 @@ def reply_parts(reply: Reply, text: str = "") -> list[DocumentPart]:
     parts: list[DocumentPart] = []
     if reasoning := reply.reasoning.strip():
         counted_tokens = reply.usage.reasoning_tokens if reply.usage and not reply.usage_is_estimate else 0
-        parts += thought_parts(thought(reasoning, reply.seconds_thinking, counted_tokens), Untrusted(reasoning))
+        parts += thought_parts(thought(reasoning, reply.seconds_thinking, counted_tokens), directed(reasoning))
     text = text or reply.text.strip("\n")
-    parts += [*_steps(reply), Untrusted(text) if text.strip() else f"*{safe_inline(why_empty(reply))}*"]
+    parts += [*_steps(reply), *(directed(text) if text.strip() else [f"*{safe_inline(why_empty(reply))}*"])]
     return [*parts, *_footer(reply)]
 
 
@@ -123,11 +124,11 @@ def thought(reasoning: str, seconds: float | None, tokens: int = 0) -> str:
     return f"{time} · {'' if tokens else 'about '}{counted(tokens or estimate(reasoning), 'token')}"
 
 
-def thought_parts(summary: str, content: DocumentPart) -> list[DocumentPart]:
+def thought_parts(summary: str, content: Sequence[DocumentPart]) -> list[DocumentPart]:
     """Return reasoning folded under its summary, and set apart from the answer when it is opened."""
     # The blank lines end the HTML, so that front ends read the content as Markdown.
     opening = f"<details><summary>{safe_inline(summary)}</summary>\n\n<blockquote>\n\n"
-    return [opening, content, "\n\n</blockquote>\n\n</details>\n\n"]
+    return [opening, *content, "\n\n</blockquote>\n\n</details>\n\n"]
 
 
 def _steps(reply: Reply) -> list[DocumentPart]:
@@ -244,7 +245,12 @@ def thinking_markdown(text: str, reasoning: str) -> str:
 def ending(reasoning: str) -> str:
     """Return the last words of reasoning on one line: as many as two lines of a wide window hold."""
     text = " ".join(safe_plain(reasoning[-2 * MAX_REASONING_CHARS :]).split())
-    return text if len(text) <= MAX_REASONING_CHARS else f"… {text[-MAX_REASONING_CHARS:].partition(' ')[2]}"
+    cut = len(text) - MAX_REASONING_CHARS
+    if cut <= 0:
+        return text
+    # At a word, where the language has spaces between them.
+    space = text.find(" ", cut, cut + MAX_WORD_CHARS)
+    return f"… {text[grapheme_start(text, cut) if space < 0 else space + 1 :]}"
 
 
 def markdown_to_html(markdown: str, *, is_page: bool = False) -> str:

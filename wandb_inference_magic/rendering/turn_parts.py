@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from ..markup import Untrusted, end_of_fence, fenced, quotation
+from ..markup import Untrusted, directed, end_of_fence, fenced, quotation
 from ..messages import inner_json, part_text, parts_of, pretty_json
 from .reply import reply_parts
 
@@ -45,7 +45,7 @@ def _reply(turn: Turn) -> list[DocumentPart]:
     # JSON among other text stays as it is.
     pretty = None if inner_json(turn.reply) is None else pretty_json(turn.reply)
     text = turn.reply.strip("\n") if pretty is None else fenced(pretty, "json")
-    return [Untrusted(text)] if turn.answer is None else reply_parts(turn.answer, text)
+    return directed(text) if turn.answer is None else reply_parts(turn.answer, text)
 
 
 def _prompt(prompt: Content) -> Iterator[DocumentPart]:
@@ -96,7 +96,7 @@ def _end_of_fence(opening: re.Match[str], unclosed: dict[str, int]) -> int:
 
 
 def _lines(text: str) -> list[DocumentPart]:
-    return [Untrusted(re.sub(r"(?<=\S)[ \t]*\n(?=[ \t]*\S)", "  \n", text.strip("\n"))), "\n\n"] if text.strip() else []
+    return [*directed(re.sub(r"(?<=\S)[ \t]*\n(?=[ \t]*\S)", "  \n", text.strip("\n"))), "\n\n"] if text.strip() else []
 
 
 def _folded(block: str) -> list[DocumentPart]:

@@ -63,7 +63,7 @@ class Command:
     is_listed : bool
         Whether the list of jobs has this command, so that the user can end it there.
     show_stop_button : callable, optional
-        Takes what to do, and shows a button for it inside a `with` block.
+        Takes this command as a job, and shows a button that ends it inside a `with` block.
     """
 
     def __init__(self, session: Session, *, dry: bool = False, uses_cassette: bool = True) -> None:
@@ -72,7 +72,7 @@ class Command:
         self.listener = Listener()
         self.cancelled = Event()
         self.is_listed = False
-        self.show_stop_button: Callable[[Callable[[], object]], AbstractContextManager[None]] | None = None
+        self.show_stop_button: Callable[[JobEntry], AbstractContextManager[None]] | None = None
         self._interrupts: Interrupts | None = None
         self._uses_cassette = uses_cassette
         # The op of this command in Weave, while it is traced.
@@ -219,7 +219,7 @@ class Command:
         self.session.jobs.add(entry)
         self.is_listed = True
         try:
-            with self.show_stop_button(entry.cancel) if self.show_stop_button is not None else nullcontext():
+            with self.show_stop_button(entry) if self.show_stop_button is not None else nullcontext():
                 yield
         finally:
             self.is_listed = False

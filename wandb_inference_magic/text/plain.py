@@ -6,6 +6,7 @@ import re
 import sys
 from contextlib import suppress
 from typing import Final, TextIO
+from unicodedata import category, combining
 
 # No sequence extends beyond its line: otherwise an unfinished one would remove the rest of the reply.
 _ESCAPES: Final = re.compile(
@@ -20,6 +21,17 @@ _LINE_ENDS: Final = str.maketrans({"\u2028": " ", "\u2029": " ", "\ufeff": ""})
 # Surrogates: half a character cannot be sent to a front end.
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
+
+# What continues a character besides the marks: joiners, skin tones, tags, vowels and ends of Korean syllables, voiced
+# marks of half width, and the vowel am of Thai and Lao.
+_GOES_ON: Final = re.compile(
+    "[\u200c\u200d\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f\u1160-\u11ff\uff9e\uff9f\u0e33\u0eb3]"
+)
+_FLAGS: Final = "".join(map(chr, range(0x1F1E6, 0x1F200)))
+# The combining class of the sign that joins the letters of India's scripts.
+VIRAMA: Final = 9
+# Longer ones are taken apart.
+MAX_GRAPHEME_CHARS: Final = 64
 
 # JupyterLab breaks longer lines of errors inside words. A window of 700 pixels shows as many characters.
 MESSAGE_WIDTH: Final = 72
@@ -43,6 +55,27 @@ def is_terminal(stream: object) -> bool:
     with suppress(AttributeError, ValueError):  # ValueError: it is closed
         return bool(stream.isatty())  # type: ignore[attr-defined]
     return False
+
+
+def grapheme_start(text: str, at: int) -> int:
+    """Return where the character begins that a reader sees at a place of a text: a cut there takes no character apart.
+
+    Such a character can be several of Unicode's: a letter with its accents, an emoji of a family, a flag.
+    """
+    for start in range(at, max(at - MAX_GRAPHEME_CHARS, -1), -1):
+        if not 0 < start < len(text) or _is_boundary(text, start):
+            return start
+    return at
+
+
+def _is_boundary(text: str, at: int) -> bool:
+    before, after = text[at - 1], text[at]
+    if after.isascii() or before in "\n\t ":
+        return True
+    if _GOES_ON.match(after) or category(after)[0] == "M" or before == "\u200d" or combining(before) == VIRAMA:
+        return False
+    # Each two of these letters are a flag.
+    return after not in _FLAGS or (at - len(text[:at].rstrip(_FLAGS))) % 2 == 0
 
 
 def printable(text: str, stream: TextIO | None = None) -> str:

@@ -67,6 +67,8 @@ class StopWidget(AnyWidget):
     shell : InteractiveShell
     stop : callable
         Called when it is pressed, in whatever thread the message comes in.
+    name : str
+        What it stops.
     """
 
     _esm = (files(__package__) / "stop_button.js").read_text(encoding="utf-8")
@@ -75,9 +77,10 @@ class StopWidget(AnyWidget):
     key = Unicode().tag(sync=True)
     alive = Bool(True).tag(sync=True)
     line = Unicode().tag(sync=True)
+    name = Unicode().tag(sync=True)
 
-    def __init__(self, shell: InteractiveShell, stop: Callable[[], object]) -> None:
-        super().__init__(key=uuid4().hex)
+    def __init__(self, shell: InteractiveShell, stop: Callable[[], object], name: str) -> None:
+        super().__init__(key=uuid4().hex, name=name)
         self.press = stop
         self._manager = getattr(getattr(shell, "kernel", None), "comm_manager", None)
         self.on_msg(lambda *_: stop())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from .anywidgets import StopWidget
 
 
-class ShownJob(Protocol):
+class Stoppable(Protocol):
+    """What a Stop button ends: it has a number and a name in `%wbjobs`."""
+
+    id: int
+    what: str
+
+    def cancel(self) -> None:
+        """End it."""
+
+
+class ShownJob(Stoppable, Protocol):
     """A job, as far as it is drawn."""
 
     @property
@@ -29,16 +39,13 @@ class ShownJob(Protocol):
     def show(self, view: JobLine) -> None:
         """Draw the line on a view from now on."""
 
-    def cancel(self) -> None:
-        """End it."""
-
 
 def show_job(shell: InteractiveShell, job: ShownJob) -> None:
     """Show the line of a job here, and go on drawing it until the job has ended."""
     if not is_notebook(shell):
         print(printable(job.bundle()[PLAIN]))
         return
-    view = JobLine(shell, None if job.is_over else job.cancel)
+    view = JobLine(shell, None if job.is_over else job)
     job.show(view)
 
 
@@ -48,17 +55,17 @@ class JobLine:
     Parameters
     ----------
     shell : InteractiveShell
-    stop : callable, optional
-        What the Stop button below the line does.
+    job : Stoppable, optional
+        What the Stop button below the line ends.
     """
 
-    def __init__(self, shell: InteractiveShell, stop: Callable[[], object] | None = None) -> None:
+    def __init__(self, shell: InteractiveShell, job: Stoppable | None = None) -> None:
         # Another cell may replace the shell's publisher while it runs: `%%capture`.
         self._output = RedrawnOutput(shell, in_widget=takes_output(shell), publisher=shell.display_pub)
         # Where the front end may ignore updates, the outcome is a new output.
         is_updated = not ExecutionInfo.running(shell).may_be_console
         self._last = self._output if is_updated else RedrawnOutput(shell, in_widget=False, publisher=shell.display_pub)
-        self._button = StopButton(shell, stop) if stop is not None else None
+        self._button = StopButton(shell, job) if job is not None else None
         self._is_drawn = self._is_over = False
 
     def draw(self, bundle: dict[str, Any]) -> None:
@@ -90,12 +97,12 @@ class StopButton:
     Parameters
     ----------
     shell : InteractiveShell
-    stop : callable
-        What it does. It is called in another thread.
+    job : Stoppable
+        What it ends, in another thread.
     """
 
-    def __init__(self, shell: InteractiveShell, stop: Callable[[], object]) -> None:
-        self._shell, self._stop = shell, stop
+    def __init__(self, shell: InteractiveShell, job: Stoppable) -> None:
+        self._shell, self._job = shell, job
         self._output = RedrawnOutput(shell, in_widget=takes_output(shell), publisher=shell.display_pub)
         self._widget: StopWidget | None = None
 
@@ -105,7 +112,8 @@ class StopButton:
             # Imported when a button is drawn, because anywidget takes long to import.
             from .anywidgets import StopWidget
 
-            self._widget = StopWidget(self._shell, self._stop)
+            job = self._job
+            self._widget = StopWidget(self._shell, job.cancel, f"job {job.id}: {job.what}")
         except Exception:  # noqa: BLE001 - anywidget is missing, too old or too new; `%wbjobs` stops as well
             return
         self._output.draw({WIDGET: widget_view(self._widget.model_id), PLAIN: BLANK})
@@ -128,9 +136,9 @@ class StopButton:
 
 
 @contextmanager
-def stop_button(shell: InteractiveShell, stop: Callable[[], object]) -> Iterator[None]:
+def stop_button(shell: InteractiveShell, job: Stoppable) -> Iterator[None]:
     """Show a Stop button here inside the `with` block."""
-    button = StopButton(shell, stop)
+    button = StopButton(shell, job)
     button.draw()
     try:
         yield

@@ -301,6 +301,8 @@ class View {
   // Keys ----------------------------------------------------------------------------------------------------
 
   key(event) {
+    // Such a key is the input method's: Enter accepts what was composed.
+    if (event.isComposing || event.keyCode === 229) return;
     const [key, target] = [event.key, event.composedPath()[0]];
     if (target === this.button && !this.isOpen) {
       // A letter opens the list and is searched for. Enter and Space press the button.

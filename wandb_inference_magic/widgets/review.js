@@ -11,6 +11,15 @@ function make(tag, name, attributes = {}, ...children) {
   return element;
 }
 
+// A key that types another script, or a symbol where keyboards have digits, as on AZERTY, is known by its place.
+function name(event) {
+  const typed = event.key.toLowerCase();
+  if (event.key.length > 1 || /[a-z0-9]/.test(typed)) return event.key.length > 1 ? event.key : typed;
+  const [, digit, letter] = event.code.match(/^(?:Digit|Numpad)([1-9])$|^Key([ST])$/) ?? [];
+  if (typed > "~") return digit ?? letter?.toLowerCase() ?? typed;
+  return (!event.shiftKey && digit) || typed;
+}
+
 const rows = (number) => `${number} row${number === 1 ? "" : "s"}`;
 
 class View {
@@ -64,7 +73,7 @@ class View {
     const option = make("button", "option", {
       type: "button", "aria-pressed": String(isChosen), "aria-label": `${note}: ${text || "empty"}`, "data-choice": choice,
     }, make("span", "about", {}, make("kbd", "", {}, key), ` ${note}${isChosen ? " ✓" : ""}`),
-    make("span", "text", {}, text || "(empty)"));
+    make("span", "text", { dir: "auto" }, text || "(empty)"));
     option.addEventListener("click", () => this.choose(choice));
     return option;
   }
@@ -85,7 +94,7 @@ class View {
       const decided = this.cards.filter((one) => this.decided(one.row) !== undefined).length;
       this.status.textContent = `${this.at + 1} of ${rows(this.cards.length)} (row ${card.row}), ${decided} decided`;
       this.columns.replaceChildren(...card.columns.flatMap(([name, text]) => [
-        make("dt", "", {}, name), make("dd", "", {}, text),
+        make("dt", "", { dir: "auto" }, name), make("dd", "", { dir: "auto" }, text),
       ]));
       const agree = card.agree ? ` (${card.agree} answer${card.agree === 1 ? " agrees" : "s agree"})` : "";
       this.answers.replaceChildren(
@@ -155,7 +164,9 @@ class View {
   }
 
   key(event) {
-    const { key } = event;
+    // Such a key is the input method's: Enter accepts what was composed.
+    if (event.isComposing || event.keyCode === 229) return;
+    const key = name(event);
     const target = event.composedPath()[0];
     if (this.isLeft) return;
     // Enter and Space press a button.

@@ -19,7 +19,12 @@ function render({ model, el }) {
   const comm = other_way(model);
   const button = document.createElement("button");
   button.className = "wb-stop";
-  button.textContent = "Stop";
+  // A page can have several.
+  const say = (text) => {
+    button.textContent = text;
+    button.ariaLabel = `${text} ${model.get("name")}`;
+  };
+  say("Stop");
   button.title = "What was answered is kept.";
   // A page that was reloaded gets no more updates of the line above: it is shown here.
   const line = model.get("line") && document.createElement("span");
@@ -28,8 +33,14 @@ function render({ model, el }) {
     if (!model.get("alive")) button.remove();
   };
   button.onclick = async () => {
-    button.disabled = true;
-    button.textContent = "Stopping";
+    if (button.ariaDisabled) return;
+    // A button that is disabled or removed loses the focus: what it stops takes it.
+    button.ariaDisabled = "true";
+    say("Stopping");
+    const output = el.closest(".jp-OutputArea-child");
+    const stopped = output?.previousElementSibling ?? output?.nextElementSibling;
+    stopped?.setAttribute("tabindex", "-1");
+    stopped?.focus({ preventScroll: true });
     model.send({});
     (await comm)?.open({ button: model.get("key") });
   };
