@@ -69,7 +69,7 @@ _PLAIN_CHUNK: Final = frozenset(
 _PLAIN_CHOICE: Final = frozenset(("index", "delta"))
 _PLAIN_DELTA: Final = frozenset(("role", "content"))
 # The roles of texts that are not the model's: the prompt, or the result of a tool that the service ran.
-_OTHER_ROLES: Final = ("user", "human", "system", "developer", "tool", "function", "observation")
+_OTHER_ROLES: Final = ("user", "human", "tool", "function", "observation")
 # What services send while a model works: as data, or as the `type` or `object` of one without choices. Only letters
 # count, without case.
 _KEEP_ALIVE: Final = ("ping", "pong", "keepalive", "stillalive", "stillhere", "heartbeat", "openrouterprocessing")
@@ -186,7 +186,7 @@ def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
     if content in (None, "", [], {}):
         text = delta.get("text")
         content = text if isinstance(text, str) and text else _at(delta.get("audio"), "transcript")
-    if content is not None and str(delta.get("role")).lower() in _OTHER_ROLES:
+    if content is not None and str(delta.get("role")).strip().lower() in _OTHER_ROLES:
         yield "unknown", {"role": delta["role"], "content": content}, "content"
     elif content is not None:
         parts = content if isinstance(content, list) else [content]
