@@ -14,6 +14,7 @@ from time import time
 from types import ModuleType
 
 import pytest
+from connection_servers import Shown
 from python_processes import run_python
 from service import Answer as Answering, Service, completion
 
@@ -224,16 +225,6 @@ def test_a_cleared_cache_is_empty_and_small(tmp_path: Path) -> None:
     assert cache.facts() == (0, None)
     assert cache.size() < 20_000
     cache.close()
-
-
-class Shown:
-    """A canvas that keeps what it shows."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def show(self, data: dict[str, str]) -> None:
-        self.text = data["text/plain"]
 
 
 def test_wbconfig_shows_and_clears_the_cache(api: ModuleType, service: Service) -> None:

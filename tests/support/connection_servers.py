@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -17,26 +17,22 @@ from service import tls_context
 from wandb_inference_magic.arguments import ConfigOptions
 from wandb_inference_magic.commands.config import configure
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.frontend.canvas import Canvas
+from wandb_inference_magic.rendering import Column
 from wandb_inference_magic.session import current_session
 
 KEY = "wandb_v1_0123456789abcdefghij"
 DEAD = "127.0.0.1:9"
 
 
-class Shown:
+class Shown(Canvas):
     """A canvas that keeps what it shows."""
 
     def __init__(self) -> None:
         self.text = ""
 
-    def status(self, words: str) -> None:
-        """Show nothing while something is waited for."""
-
-    def discard(self) -> None:
-        """Keep what was shown."""
-
-    def show(self, bundle: dict[str, Any]) -> None:
-        self.text += bundle["text/plain"]
+    def show(self, data: dict[str, Any], columns: Sequence[Column] = (), facts: dict[str, Any] | None = None) -> None:
+        self.text += data["text/plain"]
 
 
 def check(canvas: Shown | None = None) -> None:
