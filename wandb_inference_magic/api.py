@@ -18,13 +18,13 @@ from .session import current_session
 if TYPE_CHECKING:
     import openai
 
-    # The modules themselves: of a package, a strict type checker takes only what it defines.
-    import wandb_inference_magic.catalog.models as catalog
-    import wandb_inference_magic.evaluation.result as evaluation
-    import wandb_inference_magic.jobs.job as jobs
-    import wandb_inference_magic.messages.reply as messages
-
     from .batch import BatchSpec
+
+    # The modules themselves: of a package, a strict type checker takes only what it defines.
+    from .catalog import models as catalog
+    from .evaluation import result as evaluation
+    from .jobs import job as jobs
+    from .messages import reply as messages
     from .session import Command
 else:
     # In the annotations of the public functions, which other libraries evaluate.
