@@ -229,6 +229,7 @@ def test_the_body_of_a_map_is_sent_as_it_is_typed(shared: SharedKernel) -> None:
 def test_prompts_are_removed_from_python_code_and_other_cells_as_ever(shared: SharedKernel) -> None:
     assert shared.kernel.run(">>> x = 1\n>>> print(x)").text == "1\n"
     assert shared.kernel.run("%%capture shown\n>>> print(2)").ok
+    assert "SyntaxError" in shared.kernel.run("\\\n\r?").error
     assert shared.kernel.value("shown.stdout") == "2\n"
 
 
@@ -403,8 +404,9 @@ def test_options_behind_the_text_are_sent_and_said_to_be(kernel: Kernel, service
     for second in ("%%wbchat -t 0", "%wbchat --once Second?", "%%asking", "%%wbmap df"):
         notice = f"[{second} is part of the prompt: a cell has one prompt. Put it into a cell of its own.]"
         assert notice in kernel.run(f"%%wbchat --once\nFirst\n{second}\nSecond").text
-    for body in ("%%time\nx = %wbchat hi", " %wbchat hi", "```python\n%wbchat hi\n```", "50 %wbchat", "%wbchatty hi"):
+    for body in ("%%time\nx = %wbchat hi", " %wbchat hi", "```python\n%wbchat hi\n```", "50 %wbchat", "%wbchat: why?"):
         assert "is part of the prompt" not in kernel.run(f"%%wbchat --once\nExplain this cell:\n{body}").text
+    assert "is part of the prompt" not in kernel.run("%%wbchat --once\n\n%wbchat is what?\n").text
     assert "is part of the prompt" not in kernel.run("%%wbchat --once --raw\nFirst\n%wbchat Second").text
 
 

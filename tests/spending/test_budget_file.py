@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from queue import Queue
 from tempfile import TemporaryDirectory
 from threading import Event, Thread, enumerate as enumerate_threads
@@ -28,7 +28,7 @@ from wandb_inference_magic.config.settings import WandbInference
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.session import Command, Session, current_session
 from wandb_inference_magic.spending import shared_spending
-from wandb_inference_magic.spending.shared_spending import LEASE_SECONDS, SharedSpending
+from wandb_inference_magic.spending.shared_spending import LEASE_SECONDS, SharedSpending, _address
 
 SCRIPT_START = """
 import sys
@@ -322,7 +322,7 @@ def use(user):
         os.waitpid(pid, 0)
         return
     if user:
-        os.setgroups([])
+        os.setgroups([4242])
         os.setgid(user)
         os.setuid(user)
     spending = SharedSpending(path)
@@ -337,12 +337,18 @@ def use(user):
 folder, *users = Path(sys.argv[1]), *(int(one) for one in sys.argv[2:])
 path = folder / "class.sqlite"
 os.umask(0o077)
-for mode in (0o777, 0o1777):
+if users[0]:
+    os.chown(folder, -1, 4242)
+for mode in (0o3770, 0o777, 0o1777):
     folder.chmod(mode)
     for user in users:
         use(user)
-for closed, mode in ((path, 0o644), (folder, 0o755), (path, 0o666)):
+for closed, mode in ((path, 0o644), (folder, 0o755), (path, 0o666), (path, 0o600)):
     closed.chmod(mode)
+    use(users[1])
+path.chmod(0o644)
+for text in ("hosts", ""):
+    path.write_text(text)
     use(users[1])
 """
 
@@ -354,11 +360,78 @@ def test_the_next_user_can_use_the_file_or_is_shown_what_its_owner_must_do(envir
     with TemporaryDirectory() as folder, ForkedProgram(TWO_USERS, folder, *users, environment=environment) as program:
         lines = program.communicate()[0].splitlines()
         assert list(Path(folder).iterdir()) == [Path(folder) / "class.sqlite"]
-    assert lines[:4] == ["0.25", "0.5", "0.75", "1.0"]
+    assert lines[:6] == ["0.25", "0.5", "0.75", "1.0", "1.25", "1.5"]
     if os.geteuid() == 0:
         file = f"The file must be writable for you: its owner, user 12345, must run: chmod a+rw {folder}/class.sqlite"
-        parent = f"Its folder must be writable for you: its owner, root, must run: chmod a+rwx {folder}"
-        assert lines[4:] == [f"{file}.", f"{file}. {parent}.", f"{parent}."]
+        parent = f"Its folder must be writable for you: its owner, root, must run: chmod a+rwxt {folder}"
+        assert lines[6:] == [
+            *(f"{file}.", f"{file}. {parent}.", f"{parent}."),
+            # No command that would open a file of the system to all.
+            "It is a file that you cannot read. Name another file: %wbconfig --budget-file FILE.",
+            "It is not a budget file, or it is damaged. Name another file: %wbconfig --budget-file FILE.",
+            "It is not a budget file. Name another file: %wbconfig --budget-file FILE.",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("", "a folder"),
+        ("/dev/null", "not a regular file"),
+        ("text", "not a budget file, or it is damaged"),
+        ("damaged", "not a budget file, or it is damaged"),
+    ],
+)
+def test_what_is_no_budget_file_is_named_without_advice_to_open_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+) -> None:
+    (tmp_path / "text").write_text("A text that is longer than the start of a database. " * 20)
+    SharedSpending(tmp_path / "damaged").check()
+    (tmp_path / "damaged").write_bytes((tmp_path / "damaged").read_bytes()[:100] + b"x" * 5_000)
+    # As for a user who may not write there.
+    monkeypatch.setattr(os, "access", lambda _, mode: mode == os.F_OK)
+    with pytest.raises(InferenceError) as refused:
+        SharedSpending(tmp_path / name).check()
+    assert refused.value.remedy == f"It is {kind}. Name another file: %wbconfig --budget-file FILE."
+
+
+def test_a_link_in_place_of_the_new_file_opens_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user of the folder replaces the file while it is made."""
+    private, shared = tmp_path / "private", tmp_path / "class"
+    private.write_text("secret")
+    private.chmod(0o600)
+    shared.mkdir()
+    shared.chmod(0o777)
+
+    def replace_new(*_: object) -> None:
+        (new,) = shared.glob(".*.new")
+        new.unlink()
+        new.symlink_to(private)
+
+    # By name and by descriptor.
+    for change in ("chown", "fchown"):
+        monkeypatch.setattr(os, change, replace_new)
+    with suppress(InferenceError):
+        SharedSpending(shared / "class.sqlite").check()
+    assert private.read_text() == "secret"
+    assert private.stat().st_mode & 0o777 == 0o600
+    assert not list(shared.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [
+        (PurePosixPath("/srv/a class?#%20/é.sqlite"), "file:///srv/a%20class%3F%23%2520/%C3%A9.sqlite"),
+        (PurePosixPath(os.fsdecode(b"/srv/\xff")), "file:///srv/%FF"),
+        (PureWindowsPath(r"C:\Users\ann\class.sqlite"), "file:///C:/Users/ann/class.sqlite"),
+        # A network drive, also one that has a letter. SQLite refuses an address with a host.
+        (PureWindowsPath(r"\\uni-srv\home\class.sqlite"), "file:////uni-srv/home/class.sqlite"),
+    ],
+)
+def test_the_address_of_a_file_has_no_host(path: PurePath, address: str) -> None:
+    assert _address(path) == address
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        sqlite3.connect(f"{address}?mode=ro", uri=True)
 
 
 @pytest.mark.parametrize(
@@ -396,7 +469,7 @@ def test_a_file_of_another_group_than_its_folders_is_open_to_the_same_users(
     real, stat = tmp_path.stat(), Path.stat
     another = os.stat_result((*real[:5], real.st_gid + 1, *real[6:]))
     monkeypatch.setattr(Path, "stat", lambda path, **_: another if path == tmp_path else stat(path))
-    monkeypatch.setattr(os, "chown", lambda *_: (_ for _ in ()).throw(PermissionError()))
+    monkeypatch.setattr(os, "fchown", lambda *_: (_ for _ in ()).throw(PermissionError()))
     SharedSpending(tmp_path / "class.sqlite").check()
     assert stat(tmp_path / "class.sqlite").st_mode & 0o777 == file
 

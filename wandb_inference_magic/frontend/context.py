@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _FUNCTIONS_OF_IPYTHON: Final = ("exit", "get_ipython", "open", "quit")
 _OWN: Final = __name__.partition(".")[0]
-_MAGIC: Final = re.compile(r"^%%?(\w+).*", re.MULTILINE)
+_MAGIC: Final = re.compile(r"^%%?(\w+)(?!\S).*", re.MULTILINE)
 # A block of code of Markdown. One that is not closed goes on to the end.
 _FENCED: Final = re.compile(r"^ {0,3}(```+|~~~+).*?(?:^ {0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -173,9 +173,12 @@ class MagicContext:
         magics = self.shell.magics_manager.magics
         for found in _MAGIC.finditer(_FENCED.sub("", text)):
             magic = magics["cell"].get(found[1]) or magics["line"].get(found[1])
+            what = found[0].rstrip()
+            # A prompt of one line may be about the magic.
+            is_merged = what.startswith("%%") or what != text.strip()
             # Another name of one (`%alias_magic`).
-            if f"%%{getattr(magic, 'magic_name', found[1])}" in MAGICS:
-                what = shortened(found[0].rstrip())
+            if is_merged and f"%%{getattr(magic, 'magic_name', found[1])}" in MAGICS:
+                what = shortened(what)
                 return (f"{what} is part of the prompt: a cell has one prompt. Put it into a cell of its own.",)
         return ()
 

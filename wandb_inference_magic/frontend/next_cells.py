@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 NO_CODE = "There is no code block in the reply: no cell was made."
 IGNORED = "This front end cannot put code into a new cell: copy it from the reply."
 ONE_ONLY = "This front end takes one block at a time: the first one is in the next cell. The others are in the reply."
+TAKEN = "The next cell is taken already: copy the code from the reply."
 
 
 def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: ExecutionInfo) -> str:
@@ -38,8 +39,9 @@ def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: ExecutionInf
     if not _takes_cells(cell):
         return IGNORED
     # VS Code makes one cell per payload. Its cell ids are URIs with the scheme `vscode-notebook-cell`.
-    is_one_only = (len(blocks) > 1 or has_earlier) and not str(cell.id).startswith("vscode-notebook-cell")
-    return ONE_ONLY if is_one_only else ""
+    if str(cell.id).startswith("vscode-notebook-cell"):
+        return ""
+    return TAKEN if has_earlier else ONE_ONLY if len(blocks) > 1 else ""
 
 
 def _takes_cells(cell: ExecutionInfo) -> bool:

@@ -104,7 +104,8 @@ class QuestionAutomagic(HelpEnd):  # type: ignore[misc,unused-ignore]
         if found is None or shell is None or not shell.automagic:
             return None
         line = next(one.line for line in tokens_by_line for one in line if one.start[0] - 1 == found.start_line)
-        name = line[found.start_col :].split()[0]
+        # IPython and Python disagree about where a line ends: this one may be blank.
+        name = next(iter(line[found.start_col :].split()), "")
         # While the extension loads, its magics are not there yet.
         is_magic = name == "wbchat" or shell.find_magic(name) is not None  # type: ignore[no-untyped-call,unused-ignore]
         is_called = is_magic and not is_shadowed(name, shell)  # type: ignore[no-untyped-call,unused-ignore]

@@ -8,11 +8,12 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from shlex import quote
 from threading import Event, Lock, Thread
 from time import time
 from typing import Final
+from urllib.parse import quote_from_bytes
 from uuid import uuid4
 
 from ..concurrency import notify_after_fork, without_forks
@@ -190,10 +191,10 @@ class SharedSpending:
         # that is forked meanwhile would take the file for locked, for ever.
         # SQLite resolves links, and writes its journal beside the file itself.
         path = Path(os.path.realpath(self._path))
-        if not _exists(path):
+        if os.name == "posix" and not _exists(path):
             _create(path)
         # In a folder with the sticky bit, Linux may refuse to open another user's file in a mode that could create it.
-        address = f"{path.as_uri()}?mode={'rw' if _exists(path) else 'rwc'}"
+        address = f"{_address(path)}?mode={'rw' if _exists(path) else 'rwc'}"
         try:
             with (
                 without_forks(),
@@ -231,6 +232,11 @@ class SharedSpending:
             ) from None
 
 
+def _address(path: PurePath) -> str:
+    """Return the URI of a file for SQLite, which refuses the host of a path on a network drive."""
+    return f"file:///{quote_from_bytes(os.fsencode(path.as_posix().removeprefix('/')), safe='/:')}"
+
+
 def _exists(path: Path) -> bool:
     # `Path.exists` raises for a folder that may not be searched.
     return os.access(path, os.F_OK)
@@ -242,37 +248,61 @@ def _create(path: Path) -> None:
     If that fails, SQLite tries and says why.
     """
     beside = path.with_name(f".{path.name[:100]}.{uuid4().hex[:8]}.new")
-    with suppress(OSError):
-        beside.touch(exist_ok=False)
-        folder = path.parent.stat()
-        if os.name == "posix":
+    with suppress(OSError, NotImplementedError):
+        # Others who may write into the folder may put a link in place of the file: its rights are set through the
+        # descriptor, never by name.
+        file = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o664)
+        try:
+            folder = path.parent.stat()
             with suppress(OSError):
-                os.chown(beside, -1, folder.st_gid)
-        made = beside.stat()
-        others, group = bool(folder.st_mode & stat.S_IWOTH), bool(folder.st_mode & stat.S_IWGRP)
-        if made.st_gid != folder.st_gid:
-            # For the folder, its group is one of the others, unless an access list of the folder holds for the file.
-            group = others or (group and bool(made.st_mode & stat.S_IWGRP))
-        beside.chmod((made.st_mode & 0o644) | 0o060 * group | 0o006 * others)
-        # Never in place of a file, and with its permissions from the start.
-        path.hardlink_to(beside)
-    with suppress(OSError):
-        beside.unlink()
+                os.fchown(file, -1, folder.st_gid)
+            made = os.fstat(file)
+            others, group = bool(folder.st_mode & stat.S_IWOTH), bool(folder.st_mode & stat.S_IWGRP)
+            if made.st_gid != folder.st_gid:
+                # Its own group is one of the folder's others, unless an access list of the folder holds for the file.
+                group = others or (group and bool(made.st_mode & stat.S_IWGRP))
+            os.fchmod(file, (made.st_mode & 0o644) | 0o060 * group | 0o006 * others)
+            # Never in place of a file, and with its permissions from the start.
+            os.link(beside, path, follow_symlinks=False)
+        finally:
+            os.close(file)
+            beside.unlink()
 
 
 def _remedy(path: Path, error: sqlite3.Error) -> str:
     """Return what to do about a file that SQLite cannot use. Why it cannot write is not in its message."""
+    command = "%wbconfig --budget-file FILE"
     if "database is locked" in str(error):
         return "Another program is using it. Run the cell again when that has ended."
+    if kind := _other_kind(path, error):
+        return f"It is {kind}. Name another file: {command}."
     closed = [
         f"{name} must be writable for you: its owner, {_owner(one)}, must run: chmod {mode} {quote(str(one))}"
-        for name, one, mode in (("The file", path, "a+rw"), ("Its folder", path.parent, "a+rwx"))
+        for name, one, mode in (("The file", path, "a+rw"), ("Its folder", path.parent, "a+rwxt"))
         if os.name == "posix" and _exists(path) and not os.access(one, os.W_OK)
     ]
     # On a disk that is read-only, no permission helps.
     if closed and not os.statvfs(path).f_flag & os.ST_RDONLY:
         return f"{'. '.join(closed)}."
-    return how_to_write(error, "%wbconfig --budget-file FILE")
+    return how_to_write(error, command)
+
+
+def _other_kind(path: Path, error: sqlite3.Error) -> str:
+    """Return what the path is if it is not a budget file, or an empty string."""
+    if not _exists(path):
+        return ""
+    if not path.is_file():
+        return "a folder" if path.is_dir() else "not a regular file"
+    # SQLite does not understand what the file contains.
+    if not isinstance(error, sqlite3.OperationalError):
+        return "not a budget file, or it is damaged"
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        return ""
+    try:
+        with path.open("rb") as file:
+            return "" if b" spent (kernel " in file.read(4096) else "not a budget file"
+    except OSError:
+        return "a file that you cannot read"
 
 
 def _owner(path: Path) -> str:
