@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import UserDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from kernel_forks import FRAMES
 from matplotlib.figure import Figure
 from prompt_values import REPLY, Described, picture_of, png, run_alone, text_of
+from python_forks import printed_by_fork
 from service import Service, completion
 
 from wandb_inference_magic.errors import InferenceError
@@ -166,7 +169,8 @@ def test_a_registered_function_is_used_once_and_may_return_less_of_the_same_kind
     kind: str, less: str, value: str, json: Any
 ) -> None:
     code = f"""
-import json
+import json, warnings
+warnings.simplefilter("error")
 from collections import Counter, UserDict, namedtuple
 from dataclasses import dataclass, replace
 from datetime import date
@@ -188,7 +192,7 @@ value = {value}
 frame = pd.DataFrame({{"p": pd.Series([[value]], dtype=object)}})
 print(json.dumps([str(render(use, {{"v": value, "frame": frame}})) for use in {USES!r}]))
 """
-    *shown, frame = loads(run_alone(code))
+    *shown, frame = loads("".join(printed_by_fork(code, os.environ, imported=FRAMES)))
     assert [loads(one) for one in shown] == [json, json, [json], [json], json]
     cell = next(csv.reader([frame.splitlines()[-1]]))[0]
     # In a list of a cell, a named tuple is the list of its items, and a record or an index is its text.
