@@ -76,8 +76,6 @@ class InferenceError(Exception):
         Whether it ended a request before anything was sent: such a request is no call.
     refuses_format : bool
         Whether the service refused the response format of the request.
-    names_nothing : bool
-        Whether the service refused the request and did not say what of it.
     is_too_long : bool
         Whether the service has no room for all the messages of the request.
     is_too_many : bool
@@ -123,8 +121,7 @@ class InferenceError(Exception):
         # Whether the shell has no colours.
         self.is_plain = False
         self.partial: Any = None
-        self.is_unsent = self.refuses_format = self.names_nothing = False
-        self.is_too_long = self.is_too_many = self.is_of_prompt = False
+        self.is_unsent = self.refuses_format = self.is_too_long = self.is_too_many = self.is_of_prompt = False
         self.generated: str | None = None
         super().__init__(self.what)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -262,10 +261,42 @@ def test_an_answer_in_a_call_of_the_gateways_own_tool_is_read(
     reply = api.chat("Who was Ada?", **options)
     assert (reply.parsed, reply.text, reply.tool_calls) == ({"name": "Ada", "age": 36}, GOOD, ())
     assert (reply.finish_reason, reply.calls) == ("length" if end == "length" else "stop", 1)
-    rows = api.map_prompts(["a"], "{{ text }}", schema="name, age int")
+    assert reply.notices == ("The answer came as a call of json_tool_call.",)
+    with pytest.warns(api.InferenceWarning, match="as a call of json_tool_call"):
+        rows = api.map_prompts(["a"], "{{ text }}", schema="name, age int")
     assert rows.name.tolist() == ["Ada"]
     # It is not the answer where the user has no schema.
     assert api.chat("Who was Ada?").text == ""
+
+
+def call_beside(text: str | None, name: str, arguments: str) -> Any:
+    """A script: a reply with a text and a call of a tool."""
+    call = {"id": "a", "type": "function", "function": {"name": name, "arguments": arguments}}
+    message = {"role": "assistant", "content": text, "tool_calls": [call]}
+    return lambda one: one.json({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]})
+
+
+def test_a_call_of_a_tool_that_the_model_made_up_is_an_answer_only_if_it_fits(
+    api: ModuleType, service: Service
+) -> None:
+    service.always = call_beside(None, "web_search", '{"query": "Ada"}')
+    for options in ({"json": True}, {"schema": "name, age int"}):
+        with pytest.raises(api.InferenceError):
+            api.chat("Who was Ada?", **options)
+    assert len(service.chats) == 2
+    service.always = call_beside(None, "Person", GOOD)
+    reply = api.chat("Who was Ada?", schema="name, age int")
+    assert reply.parsed == {"name": "Ada", "age": 36}
+    assert reply.notices == ("The answer came as a call of Person.",)
+
+
+@pytest.mark.parametrize("options", [{"schema": "name, age int"}, {"json": True}])
+def test_an_answer_in_a_call_is_read_beside_a_text_that_is_none(
+    api: ModuleType, service: Service, options: dict[str, Any]
+) -> None:
+    service.then(call_beside("Here is it:", "json_tool_call", GOOD), call_beside(GOOD, "json_tool_call", BAD))
+    assert [api.chat("Who was Ada?", **options).text for _ in range(2)] == [GOOD, GOOD]
+    assert len(service.chats) == 2
 
 
 def test_an_answer_in_a_call_that_does_not_fit_is_repaired(api: ModuleType, service: Service) -> None:
@@ -412,60 +443,37 @@ def test_a_model_without_json_mode_is_asked_in_the_prompt(
     assert len(service.chats) == 2
 
 
-def refused_with_format(*forms: str, words: str = "Request contains an invalid argument.") -> Any:
-    """A script: a service that refuses these response formats, and does not say so."""
-
-    def answer(one: Answer) -> None:
-        form = one.received.body.get("response_format", {}).get("type")
-        (refused(400, words) if form in forms else completion(GOOD))(one)
-
-    return answer
-
-
-@pytest.mark.parametrize(
-    "words", ["Request contains an invalid argument.", "API 调用参数有误，请检查文档。", "Bad Request"]
-)
-@pytest.mark.parametrize("forms", [("json_schema",), ("json_schema", "json_object")])
-def test_a_refusal_that_names_nothing_may_be_of_the_format(
-    api: ModuleType, service: Service, words: str, forms: tuple[str, ...]
-) -> None:
-    service.always = refused_with_format(*forms, words=words)
-    reply = api.chat("Who?", schema="name, age int|text")
-    assert reply.parsed == {"name": "Ada", "age": 36}
-    assert "does not support schemas: it was asked for JSON instead." in reply.notices[0]
-    assert len(service.chats) == 1 + len(forms)
-    # No later row is sent twice.
-    service.received.clear()
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        rows = api.map_prompts(list("abcdef"), "{{ text }}", schema="name, age int|text", concurrency=1)
-    assert "does not support schemas: it was asked for JSON instead." in str(warned[0].message)
-    assert rows.name.tolist() == ["Ada"] * 6
-    assert len(service.chats) == 6 + len(forms)
-
-
-def test_a_refusal_that_names_nothing_and_is_not_of_the_format_changes_no_other_row(
-    api: ModuleType, service: Service
-) -> None:
+@pytest.mark.parametrize("words", ["Request contains an invalid argument.", "Bad Request", "Provider returned error"])
+def test_a_refusal_that_names_nothing_is_of_its_request_only(api: ModuleType, service: Service, words: str) -> None:
     def answer(one: Answer) -> None:
         is_bad = one.received.body["messages"][-1]["content"] == "bad"
-        (refused(400, "Bad Request") if is_bad else completion(GOOD))(one)
+        (refused(400, words) if is_bad else completion(GOOD))(one)
 
     service.always = answer
     rows = api.map_prompts(["bad", "a", "bad"], "{{ text }}", schema="name, age int", concurrency=1)
     assert rows.name.tolist()[1] == "Ada"
-    assert "Bad Request" in rows.reply_error[0]
+    assert words in rows.reply_error[0]
     types = [one.body.get("response_format", {}).get("type") for one in service.chats]
-    # The third one follows an answer under the schema.
-    assert types == ["json_schema", "json_object", None, "json_schema", "json_schema"]
+    assert types == ["json_schema"] * 3
 
 
 def test_the_remedy_of_a_refusal_that_names_nothing_names_what_was_sent(api: ModuleType, service: Service) -> None:
     service.always = refused(400, "Bad Request")
-    with pytest.raises(api.InferenceError, match="Try it without the schema, without the tools, without top_k, or"):
+    with pytest.raises(api.InferenceError, match="without the schema, without the tools, without top_k, or") as raised:
         api.chat("Who?", schema="name, age int", tools=[json.loads], top_k=3)
+    assert "--once, --new" in raised.value.remedy
+    with pytest.raises(api.InferenceError, match="Try it without JSON mode, without the images, or"):
+        api.chat("Who?", json=True, images=["https://example.org/a.png"])
     with pytest.raises(api.InferenceError, match="Leave out or change the option"):
         api.chat("Who?")
+    # Its name says what it is.
+    service.always = lambda one: one.json({"error": {"message": "Bad Request", "code": "image_not_supported"}}, 400)
+    with pytest.raises(api.InferenceError, match="Leave out or change the option"):
+        api.chat("Who?", json=True)
+    # The schema was left out before.
+    service.then(refused(400, "schemas: no"), refused(400, "JSON mode: no"), refused(400, "Bad Request"))
+    with pytest.raises(api.InferenceError, match="Leave out or change the option"):
+        api.chat("Who?", schema="name, age int")
 
 
 @pytest.mark.parametrize("options", [{"schema": "a int"}, {"json": True}])
@@ -507,6 +515,15 @@ def test_another_refusal_is_not_taken_for_one_of_the_format(
 def test_a_refused_schema_is_known_by_many_words(api: ModuleType, service: Service, words: str) -> None:
     service.then(refused(400, words), Streamed([GOOD]))
     assert api.chat("Who?", schema="name, age int").parsed == {"name": "Ada", "age": 36}
+
+
+def test_a_passing_failure_that_names_the_format_does_not_change_it(api: ModuleType, service: Service) -> None:
+    current_session().settings.set(max_retries=1)
+    service.then(refused(503, "guided decoding is temporarily unavailable", Retry_After="0"), Streamed([GOOD]))
+    assert api.chat("Who?", schema="name, age int").notices == ()
+    service.then(refused(503, "Structured output unavailable", Retry_After="0"), Streamed([GOOD]))
+    assert api.chat("Who?", schema="name, age int").notices == ()
+    assert [one.body["response_format"]["type"] for one in service.chats] == ["json_schema"] * 4
 
 
 def test_another_provider_behind_a_gateway_may_refuse_the_format(api: ModuleType, service: Service) -> None:
@@ -561,6 +578,23 @@ def test_a_cassette_without_json_mode_is_replayed(
     with pytest.raises(api.InferenceError, match="differs in response_format"):
         api.client().chat.completions.create(**request, response_format=JSON_MODE)
     assert service.received == []
+
+
+@pytest.mark.parametrize("mode", ["replay", "auto"])
+def test_a_recorded_refusal_that_was_not_relaxed_is_replayed(
+    api: ModuleType, service: Service, tmp_path: Path, mode: str
+) -> None:
+    """An earlier version did not relax a request that was refused in these words."""
+    service.then(refused(400, "format: invalid value"), completion("[1]"))
+    settings = current_session().settings
+    settings.set(cassette="old.jsonl", cassette_mode="record")
+    assert api.chat("JSON?", json=True).parsed == [1]
+    address = "http://127.0.0.1:9/v1"
+    recorded = (tmp_path / "old.jsonl").read_bytes().replace(service.url.encode(), address.encode())
+    (tmp_path / "old.jsonl").write_bytes(b"".join(recorded.splitlines(keepends=True)[:2]))
+    settings.set(cassette_mode=mode, endpoint=address, max_retries=0)
+    with pytest.raises(api.InferenceError, match="format: invalid value"):
+        api.chat("JSON?", json=True)
 
 
 def test_a_recorded_request_in_json_mode_is_replayed_before_one_without(

@@ -243,8 +243,6 @@ class RowCall(ModelCall):
         self.was_sent = False
         # Whether its request is answered, and `end` has not seen that yet.
         self.is_answered = False
-        # What was refused without a word that it is the response format, until an easier one is answered.
-        self._doubts: list[tuple[PreparedRequest, InferenceError]] = []
         # What is on disk: an empty reply, or an answer that does not fit, whose repair is the current request.
         self.was_empty, self.kept_text = False, ""
 
@@ -295,22 +293,15 @@ class RowCall(ModelCall):
             if not self.was_sent and (run.is_halted or run.new_failures):
                 return
             self.was_sent = True
-            if not self.is_repaired and not self._doubts:
+            if not self.is_repaired:
                 self.sent = run.requests.in_current_form(self.sent)
             await self._send_in_turn(client)
-        while self._doubts:
-            self._relax_following(*self._doubts.pop(0))
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
         relaxed = super().relaxed(error)
-        if relaxed is not None and error.names_nothing and not error.refuses_format:
-            self._doubts.append((self.sent, error))
-        elif relaxed is not None:
-            self._relax_following(self.sent, error)
+        if relaxed is not None:
+            self.run.results.notice(*self.run.requests.relax_following(self.sent, error))
         return relaxed
-
-    def _relax_following(self, refused: PreparedRequest, error: InferenceError) -> None:
-        self.run.results.notice(*self.run.requests.relax_following(refused, error))
 
     def delay_after(self, error: InferenceError, tries: int) -> float | None:
         run = self.run

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..client import stream_chat
-from ..errors import InferenceError, inference_error_in
+from ..errors import InferenceError, inference_error_in, quoted
 from ..failures import retry_delay
-from ..messages import ADDED_JSON_MODE, CURRENT_CALL, added_up, chosen_names, notices_below, read_json
+from ..messages import (
+    ADDED_JSON_MODE,
+    CURRENT_CALL,
+    JSON_MODE,
+    added_up,
+    chosen_names,
+    has_images,
+    notices_below,
+    read_json,
+)
 from ..replies import CallProgress, ReplyBuilder
+from ..schemas import Mismatch, ValidatorError
 from ..session import ObservedCall
 from ..text import known_keys
 from .relax import does_not_fit, refused, refused_answer, relax_response_format, repair_request
@@ -21,11 +32,17 @@ from .request import without_oldest_turns
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-    from ..messages import PreparedRequest, Reply
-    from ..schemas import Mismatch
+    from ..messages import PreparedRequest, Reply, ToolCall
     from ..session import Command, Share
     from ..spending import Reservation
     from .spec import ChatSpec
+
+# The names of the tools that gateways make of a schema; that of ours is "answer".
+_OF_GATEWAYS: Final = re.compile(
+    r"(json|structured|respon(se|d)|format(ted)?|answer|output|final|return|schema)"
+    r"([_-]?(json|structured|response|format|answer|output|result|schema|mode|object|tool|call))*",
+    re.IGNORECASE,
+)
 
 
 class ModelCall:
@@ -74,8 +91,9 @@ class ModelCall:
         self.sent_at = 0.0
         # Whether the current request is for a repaired answer.
         self.is_repaired = False
-        # Whether the current answer was found in its reasoning.
+        # Whether the current answer was found in its reasoning, and the call of a tool that it was found in.
         self._is_in_reasoning = False
+        self._answering_call: ToolCall | None = None
         # The tries that failed because the service failed for everyone, where that is waited for.
         self._forgiven = 0
         self._ended: list[Reply] = []
@@ -94,6 +112,7 @@ class ModelCall:
             When no further try is made.
         """
         tries = self._forgiven = 0
+        refusal: InferenceError | None = None
         self.sent = await self._command.session.models.with_price(self.sent, self._command, client)
         while True:
             try:
@@ -101,8 +120,11 @@ class ModelCall:
             except Exception as failure:  # noqa: BLE001 - raised again, or retried
                 error = self.explained(failure)
                 if not self.builder.has_begun and (relaxed := self.relaxed(error)) is not None:
-                    self.sent = relaxed
+                    self.sent, refusal = relaxed, error
                     continue
+                if refusal is not None and hasattr(refusal, "__notes__") and error.cause in ("missing", "network"):
+                    # It was replayed. The version that recorded it did not relax the request.
+                    raise refusal from None
                 tries += 1
                 seconds = None if self.builder.has_begun else self.delay_after(error, tries)
                 if seconds is None:
@@ -166,6 +188,7 @@ class ModelCall:
         self.reservation.reserve(request, after=len(self._ended) + 1)
         self._ended.append(self.built())
         self.sent, self.progress.builder = request, ReplyBuilder()
+        self._is_in_reasoning, self._answering_call = False, None
 
     def parsed(self) -> Any:
         """Return the answer as a value; None if neither a schema nor JSON was requested.
@@ -182,16 +205,36 @@ class ModelCall:
             return None
         if self.builder.refusal:
             raise refused(self.builder.refusal)
-        self._is_in_reasoning = False
-        text = text if text.strip() else self.built().text
+        self._is_in_reasoning, self._answering_call = False, None
+        self._answering_call = call = self._call_in_place_of(text)
+        text = text if call is None else call.arguments
         # Some servers send the whole answer as reasoning.
         is_in_reasoning = not text.strip() and self.builder.finish_reason != "length"
         text = self.builder.reasoning if is_in_reasoning else text
-        value = self._read_json(text) if schema is None else schema.read(text)
+        value = self._value_of(text)
         self._is_in_reasoning = is_in_reasoning
         return value
 
-    def _read_json(self, text: str) -> Any:
+    def _call_in_place_of(self, text: str) -> ToolCall | None:
+        """Return the call that is the answer, because a gateway has made the schema a tool; None if the text is it."""
+        calls = () if "tools" in self.sent.flat_body else self.built().tool_calls
+        if len(calls) != 1 or not calls[0].arguments.strip() or self._is_answer(text):
+            return None
+        # Models also call tools that they have not been given.
+        is_gateways = _OF_GATEWAYS.fullmatch(calls[0].name) is not None
+        fits = is_gateways or (self.spec.schema is not None and self._is_answer(calls[0].arguments))
+        return calls[0] if fits else None
+
+    def _is_answer(self, text: str) -> bool:
+        try:
+            self._value_of(text)
+        except (Mismatch, InferenceError) as error:
+            return isinstance(error, ValidatorError)
+        return True
+
+    def _value_of(self, text: str) -> Any:
+        if self.spec.schema is not None:
+            return self.spec.schema.read(text)
         try:
             return read_json(text)
         except InferenceError as error:
@@ -239,7 +282,7 @@ class ModelCall:
     def built(self, incomplete: str = "") -> Reply:
         """Return what has been received for the current request as a Reply.
 
-        An answer in its reasoning, or in a call of a tool that was not sent, is its text.
+        An answer that was found in its reasoning, or in a call of a tool that was not sent, is its text.
         """
         reply = self.builder.build(
             asked_model=self.sent.model,
@@ -250,12 +293,11 @@ class ModelCall:
         )
         if self._is_in_reasoning:
             return replace(reply, text=reply.reasoning, reasoning="")
-        asks_for_json = self.spec.schema is not None or self.spec.json
-        if not asks_for_json or reply.text.strip() or len(reply.tool_calls) != 1 or "tools" in self.sent.flat_body:
+        if (call := self._answering_call) is None:
             return reply
-        # A gateway has made the schema a tool, and the answer is the call of it.
         end = "stop" if reply.finish_reason == "tool_calls" else reply.finish_reason
-        return replace(reply, text=reply.tool_calls[0].arguments, tool_calls=(), finish_reason=end)
+        notices = (*reply.notices, f"The answer came as a call of {quoted(call.name)}.")
+        return replace(reply, text=call.arguments, tool_calls=(), finish_reason=end, notices=notices)
 
     def explained(self, failure: Exception) -> InferenceError:
         """Return the error that describes a failure to the user."""
@@ -279,8 +321,15 @@ class ModelCall:
 
     @property
     def _parts(self) -> tuple[str, ...]:
-        """What the request has besides its messages."""
-        had = {"the schema": self.spec.schema, "JSON mode": self.spec.json, "the tools": self.spec.tools}
+        """What the request has that can be left out, as a user calls it."""
+        body = self.sent.flat_body
+        form = body.get("response_format")
+        had = {
+            "JSON mode": form == JSON_MODE and self.spec.json and self.spec.schema is None,
+            "the schema": form is not None and self.spec.schema is not None,
+            "the tools": "tools" in body,
+            "the images": any(has_images(message.get("content") or "") for message in body["messages"]),
+        }
         return (*(name for name, value in had.items() if value), *(name for name, _ in self.spec.parameters))
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:

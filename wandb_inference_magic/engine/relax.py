@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 OTHER_PROMPT: Final = "Change the prompt, or ask another model."
 # How services say that they do not have a response format at all.
 _NO_FORMAT: Final = re.compile(
-    r"(response[_ ]format|structured output).*(support|available)|support.*(response[_ ]format|structured output)",
+    r"(response[_ ]format|structured output).*(support|(?<!un)available)"
+    r"|support.*(response[_ ]format|structured output)",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -28,14 +29,12 @@ def relax_response_format(
     """Return the request with a relaxed response format, or None if the format did not cause the error.
 
     If the model has taken the format before (`has_taken`), only an error that says that there is none is of the format:
-    one provider behind a gateway may have it, and the next may not. Else it may be what an error is about that names
-    nothing.
+    one provider behind a gateway may have it, and the next may not.
     A schema is replaced by JSON mode with instructions for the schema in the system prompt. If the model refuses JSON
     mode, with a schema or without one, only the instructions are sent.
     """
     form = sent.body.get("response_format")
-    may_be = error.refuses_format or (error.names_nothing and not has_taken)
-    if form is None or not may_be or (has_taken and not _NO_FORMAT.search(error.why)):
+    if form is None or not error.refuses_format or (has_taken and not _NO_FORMAT.search(error.why)):
         return None
     with_tools = " together with tools" if "tools" in sent.body else ""
     if schema is None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..config import WANDB_URL
-from .refusals import VAGUE_STATUSES
+from .refusals import PASSES
 from .retries import FAILING, OVERLOADED, SHORT
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ class ErrorForm:
         A regular expression that is searched in the service's message and the names of the error, without case.
     at : str
         `wandb`: at W&B's endpoint only. `other-path`: only at an address of W&B's host that is not its endpoint.
-        `list`: for the list of models only. `vague`: if the message does not say what is refused, and the request has
-        parts that can be left out. `page`: if a web page was sent. `limit`: if the message has the limit on
-        the reply that the user set, and that is more than the prompt has.
+        `list`: for the list of models only. `parts`: if the request has parts that can be left out. `page`: if a web
+        page was sent. `limit`: if the message has the limit on the reply that the user set, and that is more than the
+        prompt has.
     waits : Waits or None
         The times to wait before the next tries; None if trying again cannot help.
     affects_all : bool or None
@@ -133,8 +133,10 @@ _QUOTA: Final = (
     r"insufficient[_ ]?(user[_ ])?(quota|balance|credit|funds)|exceeded[_ ](your[_ ])?current[_ ]quota|credit balance"
     r"|out of credit|(no|any) credits|billing[_ ](hard[_ ])?limit|spend(ing)?[_ ]limit|payment required"
     r"|add (more )?credits"
-    r"|(monthly|weekly|daily) (\w+ )?(limit|quota|cap)|usage limit|key limit exceeded|included credits"
-    r"|(spend\w*|usage|cost|budget)[_ ]cap\b|(credits?|balance|quota|funds)( \w+){0,3} depleted|extra usage"
+    r"|(monthly|weekly|daily) (\w+ )?(limit|quota|cap)|key limit exceeded|included credits|extra usage"
+    # That of a short time passes.
+    r"|^(?!.*(\b(per|this|each|every)[ -]?(second|minute|hour)|slow down|\bburst|token bucket)).*("
+    r"usage limit|(spend\w*|usage|cost|budget)[_ ]cap\b|(credits?|balance|quota|funds)( \w+){0,3} depleted)"
     r"|续订|套餐.{0,6}到期|(package|plan|subscription|trial) (has |is |was )?(already )?(expired|ended|lapsed)"
     r"|used up your|arrear|overdue|account is not active|check your billing|account .{0,40}suspended|recharge"
     # A time beside it says more.
@@ -181,11 +183,21 @@ _PASSING: Final = (
     r"|loading in progress|model (is )?(not|getting) ready|shutting down|系统繁忙|稍后再试|速率限制"
 )
 # Nothing may be sent, however long one waits.
-_NONE_ALLOWED: Final = r"\blimits?:? ((of|is|set to|=) )*0\b(?!\.\d)"
+_NONE_ALLOWED: Final = r"^(?!.*\b(remaining|left)\b).*\blimits?:? ((of|is|set to|=) )*0\b(?!\.\d| ?/ ?\d| of \d)"
 _NOT_LOADED: Final = (
     r"((could|can)( ?not|n't)|unable to|fail\w* to|error) load(ing)? (the |this )?model\b"
-    r"(?! (vocabulary required|list))"
-    r"|\bmodel (\S{1,80} )?((could|can)( ?not|n't) be loaded|failed to load)"
+    r"(?!['’]s| (input|image|card|list|vocab|adapter))"
+    r"|\bmodel (?!input|image|card|list|vocab|adapter)(\S{1,80} )?((could|can)( ?not|n't) be loaded|failed to load)"
+)
+# Whole messages that name no part of a request, and the names of such an error.
+_VAGUE: Final = (
+    r"^\W{0,3}((litellm\.)?badrequesterror: (\w{1,30}exception - )?)?(error: |error code: \d{3}( - )?)?"
+    r"((bad|invalid|malformed|illegal) (request|arguments?|parameters?|params?|input|payload)( error)?"
+    r"|(the |your )?request (is|was) (invalid|malformed|rejected|not valid)|unprocessable (entity|content)"
+    r"|(the )?request contains (an )?invalid arguments?|provider returned error|validation error|param incorrect"
+    r"|(请求)?参数(错误|无效|不合法)|api 调用参数有误，请检查文档)?"
+    r"((bad_?request|invalid_?(request|argument|parameter)|validation|unprocessable_?entity)(_?(error|exception))?|error"
+    r"|object|4\d\d|\W)*$"
 )
 # Failures on the service's side, sent with a status for those of a request.
 _TIMED_OUT: Final = (
@@ -390,11 +402,20 @@ CAUSES: Final = (
         affects_all=True,
     ),
     ErrorForm(
+        "busy",
+        "{service} could not fetch a file that the prompt names by its address.",
+        "Check the address and run the cell again, or send the image itself.",
+        (400, 422, 500, None),
+        _NOT_FETCHED,
+        waits=SHORT,
+        affects_all=False,
+    ),
+    ErrorForm(
         "model",
         "{service} could not load the model {model!r}.",
         "Choose another model with %wbmodels, or load it at the server.",
         (400, 404, 422, 424, *range(500, 504), None),
-        rf"^(?!.*({_PASSING})).*({_NOT_LOADED})",
+        rf"^(?!.*({_PASSING}|{PASSES})).*({_NOT_LOADED})",
         affects_all=True,
     ),
     _not_accepted(
@@ -404,20 +425,13 @@ CAUSES: Final = (
         why="This model needs its reasoning back. That of earlier turns is not sent.",
         affects_all=False,
     ),
-    ErrorForm(
-        "busy",
-        "{service} could not fetch a file that the prompt names by its address.",
-        "Check the address and run the cell again, or send the image itself.",
-        (400, 422, 500, None),
-        _NOT_FETCHED,
-        waits=SHORT,
-        affects_all=False,
-    ),
     _failing((400, 422, 500), _TIMED_OUT, waits=FAILING),
     _not_accepted(
-        "It does not say what it refuses. Try it without {parts}, or with another model: %wbmodels.",
-        VAGUE_STATUSES,
-        at="vague",
+        "It does not say what it refuses. Try it without {parts}, or with another model (%wbmodels); shorten the "
+        "prompt if it is too long (in a chat: --once, --new).",
+        (400, 422),
+        _VAGUE,
+        at="parts",
     ),
     _not_accepted(_CHANGE, (500, 501, 502, 503, None), _UNABLE),
     _not_accepted(_CHANGE, (400, 404, 405, 413, 415, 416, 422, 501)),

@@ -16,7 +16,7 @@ from ..text import duration, library_message, redacted_value
 from .bodies import ErrorBody, read_error
 from .causes import CAUSES, ErrorForm
 from .connections import NO_PROXY_REMEDY, describe_connection_failure, describe_proxy
-from .refusals import NOT_OF_REQUEST, names_nothing, refuses_format
+from .refusals import NOT_OF_REQUEST, refuses_format
 from .retries import MAX_SECONDS, requested_delay
 from .service_error import ServiceError
 
@@ -176,9 +176,6 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
     # An error may be shown and saved with the notebook. Remove the key, in case the service repeats it.
     message = redacted_value(body.message, (key.reveal(),) if key else ())
     is_wandb = context.endpoint.is_wandb
-    bare = re.sub(rf"(?<!\w){re.escape(context.model)}(?!\w)", "", message)
-    bare = _without_names(bare, context.names)
-    is_vague = names_nothing(status, bare)
     places = {
         "": True,
         "wandb": is_wandb,
@@ -186,7 +183,7 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
         "list": not context.model,
         "page": body.is_page,
         "limit": _names_limit(message, context),
-        "vague": is_vague and bool(context.parts),
+        "parts": bool(context.parts),
     }
     said = _without_names(message, {*context.names, context.model})
     form = _form_of(status, body, said, places, asks_to_wait=wait is not None and wait <= MAX_SECONDS)
@@ -211,8 +208,8 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
     error.generated, error.is_of_prompt = body.generated, form.is_of_prompt
     error.is_too_long, error.is_too_many = form.is_too_long, form.is_too_many
     if context.model and body.generated is None:
+        bare = re.sub(rf"(?<!\w){re.escape(context.model)}(?!\w)", "", said)
         error.refuses_format = refuses_format(form.cause, status, bare)
-        error.names_nothing = is_vague and form.cause == "request"
     return error
 
 

@@ -1,4 +1,4 @@
-"""What of a request a service refuses: its response format, or nothing that the service names."""
+"""Whether a service refuses the response format of a request."""
 
 from __future__ import annotations
 
@@ -10,42 +10,38 @@ if TYPE_CHECKING:
 
 # These are about the key, the account or the load of the service, whatever the words.
 NOT_OF_REQUEST: Final = (401, 402, 403, 407, 408, 409, 425, 429)
-# Those of a request that is not valid.
-VAGUE_STATUSES: Final = (400, 422)
+# What passes by itself: a failure with these words is no refusal.
+PASSES: Final = (
+    r"temporar|unavailable|\bretry|try again|capacity|time-?d?[ -]?out|deadline|connect|unreachable|overload|\bbusy\b"
+)
 # The schema of a function is another matter.
 _FORMAT: Final = (
     r"^(?!.*(for function|input_schema|prompt was|polic|moderat|safety|flagged"
-    r"|overloaded|try again (later|in)|rate.?limit)).*("
+    r"|overloaded|try again (later|in)|rate.?limit))(.*("
     r"response[_ ]?(format|schema)|mime type|json[_ ](object|mode)|schema|structured|guided|grammar"
     r"|output_(format|config)|llguidance|parsertoocomplex|regex parse|handle the requested parameters"
-    # Of Ollama, whose parameter has this name.
-    r"|required for format|(^|[:;] )['\"`]?format['\"`]?:)"
+    r"|required for format)"
+    # Of Ollama, whose parameter has this name. Files have formats too.
+    r"|(?!.*\b(image|picture|audio|video|file|png|jpe?g|webp|gif|mp3|wav|pdf)\b)"
+    r"(.{0,60}(error|exception|code: \d{3})( -|:) )?['\"`]?format['\"`]?:)"
 )
-# Words that name no part of a request.
-_VAGUE: Final = (
-    "a again an and any api are argument arguments available b bad be because body by cannot check client code"
-    " contact contain contains could detail details doc docs documentation due entity errors execute failed failure"
-    " fallbacks field fields following for format found from group has have http illegal in incorrect information"
-    " input inputs invalid is it its litellm malformed message model more n no none not null object of one or our"
-    " param parameter parameters params parse payload please problem process processed processing provided provider"
-    " received refer rejected request requests response returned s see sent server service some something specified"
-    " status submitted supported syntax that the there this to try type unable understand understood unexpected"
-    " unknown unprocessable upstream valid validate validation value values was went were with wrong you your"
-)
-_VAGUE_CHINESE: Final = (
-    "传入|参考|参数|不合法|不正确|错误|的|调用|非法|格式|后|或|检查|接口|您|请求|请|失败|文档"
-    "|无效|异常|有误|查看|查阅|重试"
+# At the statuses of failures of the service, only what says that it cannot be done.
+_CANNOT: Final = (
+    r"\b(not|no|n't|without) (\w+ )?support|unsupported|not implemented"
+    r"|^(?!.*(upstream|provider)).*(toocomplex|too complex|required for format|regex parse"
+    r"|\b(invalid|illegal|unrecogni[sz]ed|malformed) (\w+ )?(schema|grammar|regex)"
+    r"|(schema|grammar|regex)\w* (\w+ )?((compil|conver|pars)\w+ )?(failed|error|(is|are) (invalid|not valid))"
+    r"|(fail\w* to|(could|can)( ?not|n't)|unable to|error) (compil|pars|conver|build)\w* .{0,20}(schema|grammar|regex))"
 )
 
 
 def refuses_format(cause: Cause, status: int | None, message: str) -> bool:
     """Return whether an error of this cause refuses the response format of a request, and nothing else of it."""
     may_be = cause in ("request", "busy") and status not in NOT_OF_REQUEST
-    return may_be and re.search(_FORMAT, message, re.IGNORECASE) is not None
-
-
-def names_nothing(status: int | None, message: str) -> bool:
-    """Return whether a service refuses a request and does not say what of it."""
-    words = re.findall(r"[^\W\d_]+", re.sub(_VAGUE_CHINESE, " ", message.lower()))
-    others = (one for one in words if not one.endswith(("error", "exception")))
-    return status in VAGUE_STATUSES and set(_VAGUE.split()).issuperset(others)
+    if not may_be or not re.search(_FORMAT, message, re.IGNORECASE):
+        return False
+    # Services send 500 for a format that they refuse, in any words.
+    known = status or 500
+    is_refusal = known <= 501 or re.search(_CANNOT, message, re.IGNORECASE) is not None
+    may_pass = (cause == "busy" or known >= 500) and re.search(PASSES, message, re.IGNORECASE) is not None
+    return is_refusal and not may_pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from math import cos, pi, sin, sqrt, tan
 from operator import getitem
 from random import Random
@@ -19,6 +18,8 @@ FLIPS: Final = 9999
 # Above this many steps, sums of whole numbers are drawn and not enumerated.
 MAX_STEPS: Final = 2_000_000
 _CLOSE: Final = 1e-9
+# Up to here, the expansion of Student's quantile is too small where many comparisons are corrected for.
+FEW_DEGREES: Final = 15
 
 
 def sign_flip(differences: Sequence[float], samples: int = 1) -> float:
@@ -157,14 +158,22 @@ def share_interval(shares: Sequence[float]) -> tuple[float, float]:
     return wilson(share * worth, worth)
 
 
-@lru_cache
 def t_value(alpha: float, freedom: int) -> float:
     """Return the quantile of Student's t that leaves `alpha` outside, on both sides together.
 
-    It is the inverse of the exact distribution: M. Abramowitz and I. A. Stegun, Handbook of Mathematical Functions
-    (1964), 26.7.3 and 26.7.4.
+    For few degrees of freedom the inverse of the exact distribution, else the expansion in 1 / freedom: M. Abramowitz
+    and I. A. Stegun, Handbook of Mathematical Functions (1964), 26.7.3 to 26.7.5.
     """
-    return sqrt(freedom) * tan(bisect(lambda angle: _inside(angle, freedom) < 1 - alpha, 0.0, pi / 2))
+    if freedom <= FEW_DEGREES:
+        return sqrt(freedom) * tan(bisect(lambda angle: _inside(angle, freedom) < 1 - alpha, 0.0, pi / 2))
+    z = z_value(alpha)
+    return (
+        z
+        + (z**3 + z) / 4 / freedom
+        + (5 * z**5 + 16 * z**3 + 3 * z) / 96 / freedom**2
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / freedom**3
+        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160 / freedom**4
+    )
 
 
 def _inside(angle: float, freedom: int) -> float:
