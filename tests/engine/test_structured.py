@@ -432,14 +432,16 @@ def test_a_refusal_that_names_nothing_may_be_of_the_format(
     service.always = refused_with_format(*forms, words=words)
     reply = api.chat("Who?", schema="name, age int|text")
     assert reply.parsed == {"name": "Ada", "age": 36}
-    assert "does not support schemas: it was asked for JSON instead." in reply.notices[0]
+    assert "gave no reason for refusing a request with schemas: it was asked for JSON instead." in reply.notices[0]
     assert len(service.chats) == 1 + len(forms)
     # No later row is sent twice.
     service.received.clear()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         rows = api.map_prompts(list("abcdef"), "{{ text }}", schema="name, age int|text", concurrency=1)
-    assert "does not support schemas: it was asked for JSON instead." in str(warned[0].message)
+    assert "gave no reason for refusing a request with schemas: it was asked for JSON instead." in str(
+        warned[0].message
+    )
     assert rows.name.tolist() == ["Ada"] * 6
     assert len(service.chats) == 6 + len(forms)
 
@@ -458,6 +460,15 @@ def test_a_refusal_that_names_nothing_and_is_not_of_the_format_changes_no_other_
     types = [one.body.get("response_format", {}).get("type") for one in service.chats]
     # The third one follows an answer under the schema.
     assert types == ["json_schema", "json_object", None, "json_schema", "json_schema"]
+
+
+def test_rows_that_are_all_refused_without_a_reason_are_sent_once_each(api: ModuleType, service: Service) -> None:
+    service.always = refused(400, "Bad Request")
+    rows = api.map_prompts(list("abcd"), "{{ text }}", schema="name, age int", concurrency=1)
+    assert rows.name.isna().all()
+    types = [one.body.get("response_format", {}).get("type") for one in service.chats]
+    # The first row has shown that no form of the request is accepted.
+    assert types == ["json_schema", "json_object", None, *["json_schema"] * 3]
 
 
 def test_the_remedy_of_a_refusal_that_names_nothing_names_what_was_sent(api: ModuleType, service: Service) -> None:

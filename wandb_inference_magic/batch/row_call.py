@@ -180,6 +180,8 @@ class RowRequests:
     def __init__(self, first: PreparedRequest, schema: Schema | None) -> None:
         self._base = first
         self._schema = schema
+        # Whether a refusal that names nothing may be of the response format: not after the easiest was refused too.
+        self.doubts_format = True
 
     def request(self, prompt: Content) -> PreparedRequest:
         """Return the request for a row."""
@@ -232,6 +234,8 @@ class RowRun(Protocol):
 
 class RowCall(ModelCall):
     """One row of a run. What it learns about the service and the model is applied to the other rows too."""
+
+    shows_text = False
 
     def __init__(self, run: RowRun, request: PreparedRequest, number: int, key: str, place: int | None) -> None:
         super().__init__(run.command, run.spec.chat, request, Reservation(run.command.budget), share=run.share)
@@ -302,8 +306,13 @@ class RowCall(ModelCall):
             self._relax_following(*self._doubts.pop(0))
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
+        is_vague = error.names_nothing and not error.refuses_format
+        if is_vague and not self._doubts and not self.run.requests.doubts_format:
+            return None
         relaxed = super().relaxed(error)
-        if relaxed is not None and error.names_nothing and not error.refuses_format:
+        if relaxed is None and is_vague and self._doubts:
+            self.run.requests.doubts_format = False
+        if relaxed is not None and is_vague:
             self._doubts.append((self.sent, error))
         elif relaxed is not None:
             self._relax_following(self.sent, error)

@@ -101,9 +101,9 @@ class CassetteRecorder:
         InferenceError
             If the request was not recorded and cannot be sent either.
         """
-        requested = (*_origin_and_path(endpoint, str(request.url)), _document(request))
+        requested = (*_origin_and_path(endpoint, str(request.url)), _document(request, ASKED.get()))
         try:
-            found = self.cassette.find(*requested, can_ask=endpoint.out_of_reach is None)
+            found = self.cassette.find(*requested, sent=_document(request, None), can_ask=endpoint.out_of_reach is None)
             if found is None and endpoint.out_of_reach is not None:
                 # A copy: a run that ends early adds to its error.
                 raise copy(endpoint.out_of_reach)
@@ -118,7 +118,9 @@ class CassetteRecorder:
 
     def _recorded_refusal(self, endpoint: Endpoint, request: Any) -> Any:
         """Return the response to a request that was refused, now that it cannot be asked again. None if it was not."""
-        found = self.cassette.find(*_origin_and_path(endpoint, str(request.url)), _document(request), can_ask=False)
+        found = self.cassette.find(
+            *_origin_and_path(endpoint, str(request.url)), _document(request, ASKED.get()), can_ask=False
+        )
         return None if found is None else self._recorded(request, found)
 
     def _recorded(self, request: Any, found: Exchange) -> Any:
@@ -148,11 +150,13 @@ def _address(url: str) -> tuple[str, str, int | None, str]:
     return parts.scheme, parts.hostname or "", port_of(parts), f"{parts.path}{query}"
 
 
-def _document(request: Any) -> Any:
-    """Return the JSON body of a request, or the digest of another kind of body, such as an uploaded file."""
+def _document(request: Any, asked: dict[str, Any] | None) -> Any:
+    """Return the JSON body of a request, or the digest of another kind of body, such as an uploaded file.
+
+    `asked` takes its place, if it is not None.
+    """
     if not request.content:
         return None
-    asked = ASKED.get()
     content = request.content if asked is None else json_bytes(with_texts(asked, without_surrogates))
     document = json_or_none(content)
     if isinstance(document, dict):
