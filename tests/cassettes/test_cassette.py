@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,7 @@ from recordings import LOAD, lines, record, shown, take
 from service import Answer, Script, Service, Streamed, Wandb, calling, completion, refused, usage
 
 from wandb_inference_magic.cassettes.cassette import Cassette
-from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of
+from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of, read_cassette
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.failures.convert import REPLAYED
 from wandb_inference_magic.session import current_session
@@ -297,6 +298,44 @@ def test_which_of_the_requests_was_refused_first_does_not_matter_for_a_replay(
     current_session().settings.set(cassette_mode=mode)
     assert [api.chat(prompt, system="Be kind.").text for prompt in ("two", "one")] == ["Two.", "One."]
     assert len(service.chats) == 3
+
+
+@pytest.mark.parametrize("mode", ["replay", "auto"])
+def test_a_request_that_was_recorded_as_it_was_sent_is_replayed(api: ModuleType, service: Service, mode: str) -> None:
+    """Cassettes of earlier versions have the refusal of a request, and then the request in its changed form."""
+    service.then(refused(400, "System role not supported"), completion("One."), completion("Two."))
+    current_session().settings.set(cassette="new.jsonl", cassette_mode="record", cassette_pace="at-once")
+    for prompt in ("one", "two"):
+        api.chat(prompt, system="Be kind.")
+    current_session().close()
+    refusal, *new = read_cassette(Path("new.jsonl")).exchanges
+    sent = [replace(one, request=asked.body) for one, asked in zip(new, service.chats[1:], strict=False)]
+    Path("class.jsonl").write_bytes(HEADER + b"".join(map(line_of, (refusal, *sent))))
+    current_session().settings.set(cassette="class.jsonl", cassette_mode=mode)
+    service.always = refused(400, "System role not supported")
+    assert [api.chat(prompt, system="Be kind.").text for prompt in ("one", "two")] == ["One.", "Two."]
+    # In the mode auto, the refusal is asked for again, which costs nothing.
+    assert len(service.chats) == 3 + (mode == "auto")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_users_own_calls_get_a_recorded_reply_in_the_form_that_they_ask_for(
+    api: ModuleType, service: Service, stream: bool
+) -> None:
+    """A chat is recorded as it was asked, and may have been answered in the other form."""
+    said = "Streaming is not supported" if stream else "This model only supports streaming"
+    service.then(refused(400, said), completion("Fine.") if stream else Streamed(["Fi", "ne."]))
+    current_session().settings.set(cassette="class.jsonl", cassette_mode="record", cassette_pace="at-once")
+    api.chat("hi", stream=stream)
+    current_session().close()
+    current_session().settings.set(cassette_mode="replay")
+    asked = {name: value for name, value in service.chats[0].body.items() if name != "stream_options"}
+    found = api.client().chat.completions.create(**asked)
+    if stream:
+        assert "".join(one.choices[0].delta.content or "" for one in found if one.choices) == "Fine."
+    else:
+        assert found.choices[0].message.content == "Fine."
+        assert found.usage.total_tokens > 0
 
 
 TOO_LONG = "This model's maximum context length is 4096 tokens. Please reduce the length of the messages."

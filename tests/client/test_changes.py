@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from clocks import FastClock
-from service import Answer, Script, Service, Streamed, completion, refused
+from service import Answer, Script, Service, Streamed, chunk, completion, refused
 from tool_calls import weather
 
 from wandb_inference_magic.errors import InferenceError
@@ -138,6 +138,91 @@ def test_a_row_that_sent_nothing_in_time_is_streamed(api: ModuleType, service: S
     total = current_session().usage.total()
     assert (total.calls, total.estimates) == (2, 1)
     gate.set()
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        refused(500, "Internal server error"),
+        refused(400, "stream: Extra inputs are not permitted"),
+        refused(400, "Bad Request"),
+        refused(503, "Service unavailable"),
+        lambda one: (one.start(), one.end()),
+        lambda one: one.cut(),
+    ],
+    ids=["500", "400", "vague", "503", "empty", "cut"],
+)
+def test_where_streams_do_not_work_a_time_out_changes_one_try(
+    api: ModuleType, service: Service, refusal: Script
+) -> None:
+    current_session().clock = FastClock()
+    service.then(refused(504, "Endpoint request timed out"))
+    service.always = unless(lambda body: not body.get("stream"), refusal)
+    frame = api.map_prompts([{"a": 1}, {"a": 2}], "{{ a }}", cache=False, concurrency=1)
+    assert list(frame["reply"]) == ["Fine."] * 2
+    assert api.chat("hi", stream=False).text == "Fine."
+    assert streams(service) == [False, True, False, False, False]
+
+
+def test_a_row_whose_stream_is_cut_is_sent_again(api: ModuleType, service: Service) -> None:
+    current_session().clock = FastClock()
+
+    def cut(one: Answer) -> None:
+        one.start()
+        one.event(chunk({"content": "Half "}))
+        one.cut()
+
+    service.then(refused(400, "This model only supports streaming"), cut)
+    service.always = unless(lambda body: body.get("stream"), refused(400, "This model only supports streaming"))
+    assert list(api.map_prompts([{"a": 1}], "{{ a }}", cache=False)["reply"]) == ["Fine."]
+    assert streams(service) == [False, True, False, True]
+
+
+def test_what_is_refused_with_one_field_is_sent_without_it(api: ModuleType, service: Service) -> None:
+    def has(body: dict[str, Any]) -> bool:
+        return "response_format" in body and body.get("stream", False)
+
+    said = "response_format is not supported with streaming. Set stream to false."
+    service.always = unless(lambda body: not has(body), refused(400, said), '{"a": 1}')
+    assert api.chat("hi", schema="a int").parsed == {"a": 1}
+    api.chat("plain")
+    assert streams(service) == [True, False, True]
+    assert "response_format" in service.chats[1].body
+
+
+def test_a_system_prompt_that_is_refused_beside_a_picture_is_sent_without_one(
+    api: ModuleType, service: Service
+) -> None:
+    def fits(body: dict[str, Any]) -> bool:
+        return has_no_system(body) or not any(isinstance(one["content"], list) for one in body["messages"])
+
+    service.always = unless(fits, refused(400, "Image input is not supported with system messages"))
+    api.chat("hi", system="Be kind.", images=["https://ok.example/a.png"])
+    api.chat("plain", system="Be kind.")
+    assert [has_no_system(one.body) for one in service.chats] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The system prompt was blocked: it is not allowed by the content policy",
+        "System prompt not allowed: blocked as unsafe.",
+        "System prompt is too long: not allowed to have more than 1000 characters",
+        "The system message cannot have more than 1000 characters.",
+        "maximum context length is 100 tokens. Streaming requests must be shorter",
+        "Prompt was flagged: 'Why is streaming required 0'",
+        "Invalid prompt: 'Why is streaming required 0'",
+        "Invalid prompt: 'is streaming required 0'",
+    ],
+)
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_refusal_of_what_a_prompt_says_or_of_its_length_changes_nothing(
+    api: ModuleType, service: Service, said: str, stream: bool
+) -> None:
+    service.always = refused(400, said)
+    with pytest.raises(InferenceError, match=re.escape(said[:20])):
+        api.chat("Why is streaming required 0", system="Be kind.", stream=stream)
+    assert len(service.chats) == 1
 
 
 NO_SYSTEM = [

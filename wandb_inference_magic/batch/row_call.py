@@ -233,6 +233,8 @@ class RowRun(Protocol):
 class RowCall(ModelCall):
     """One row of a run. What it learns about the service and the model is applied to the other rows too."""
 
+    shows_text = False
+
     def __init__(self, run: RowRun, request: PreparedRequest, number: int, key: str, place: int | None) -> None:
         super().__init__(run.command, run.spec.chat, request, Reservation(run.command.budget), share=run.share)
         self.run, self.place = run, place

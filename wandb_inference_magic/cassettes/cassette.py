@@ -168,7 +168,9 @@ class Cassette:
         chats = (one for one in self._exchanges if one.path == CHAT_PATH and isinstance(one.request, dict))
         return next(chats, None)
 
-    def find(self, endpoint: str, path: str, request: Any, *, can_ask: bool = True) -> Exchange | None:
+    def find(
+        self, endpoint: str, path: str, request: Any, *, sent: Any = None, can_ask: bool = True
+    ) -> Exchange | None:
         """Return the exchange recorded for a request, or None if there is none.
 
         Exchanges of a request that was recorded several times are replayed in the order in which it was asked, then
@@ -176,6 +178,8 @@ class Cassette:
         asked again if the endpoint can be reached (`can_ask`) and the file written to. Equal rows of a map get theirs
         by the order of the rows, in whichever order they ask. The pictures in `request` must already be digests. A
         request to which `--format json` has added JSON mode is also found without it, as version 0.1.0 recorded it.
+        What was only refused is also found in the form `sent`, in which the request was recorded before cassettes had
+        it as it was asked.
 
         Raises
         ------
@@ -191,8 +195,11 @@ class Cassette:
         keys = [key_of(*requested)]
         if ADDED_JSON_MODE.get():
             keys.append(key_of(endpoint, path, without_json_mode(request)))
+        if sent is not None:
+            keys.append(key_of(endpoint, path, redacted_value(sent, self._secrets())))
         with self._lock:
-            key = next((key for key in keys if key in self._by_key), None)
+            known = [key for key in keys if key in self._by_key]
+            key = next(filter(self._is_answered, known), known[0] if known else None)
             can_write = os.access(self.path if self.path.exists() else self.path.parent, os.W_OK)
             can_ask = can_ask and can_write and self._failure is None
             if key is not None and (number := self._next_of(key, can_ask=can_ask)) is not None:
@@ -216,6 +223,10 @@ class Cassette:
                 what = "cannot be written to, and it does not hold this request. Nothing was sent."
                 raise self._not_recorded(what, requested, remedy)
         return None
+
+    def _is_answered(self, key: str) -> bool:
+        """Return whether any request with this key was not refused."""
+        return not all(self._exchanges[number].is_refusal for number in self._by_key[key])
 
     def _check_failure(self) -> None:
         if self._failure is not None:

@@ -11,7 +11,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from time import perf_counter
@@ -36,6 +36,7 @@ from ..failures import ServiceError, would_refuse_again
 from ..messages import chosen_names
 from ..replies import ReplyBuilder, Timing, without_reasoning
 from ..text import json_bytes, json_or_none, with_texts, without_query_secrets, without_surrogates
+from .cassette import CHAT_PATH
 from .file import Event, Exchange, header_text, without_pictures
 
 if TYPE_CHECKING:
@@ -101,9 +102,9 @@ class CassetteRecorder:
         InferenceError
             If the request was not recorded and cannot be sent either.
         """
-        requested = (*_origin_and_path(endpoint, str(request.url)), _document(request))
+        requested = (*_origin_and_path(endpoint, str(request.url)), _document(request, ASKED.get()))
         try:
-            found = self.cassette.find(*requested, can_ask=endpoint.out_of_reach is None)
+            found = self.cassette.find(*requested, sent=_document(request, None), can_ask=endpoint.out_of_reach is None)
             if found is None and endpoint.out_of_reach is not None:
                 # A copy: a run that ends early adds to its error.
                 raise copy(endpoint.out_of_reach)
@@ -118,11 +119,17 @@ class CassetteRecorder:
 
     def _recorded_refusal(self, endpoint: Endpoint, request: Any) -> Any:
         """Return the response to a request that was refused, now that it cannot be asked again. None if it was not."""
-        found = self.cassette.find(*_origin_and_path(endpoint, str(request.url)), _document(request), can_ask=False)
+        found = self.cassette.find(
+            *_origin_and_path(endpoint, str(request.url)), _document(request, ASKED.get()), can_ask=False
+        )
         return None if found is None else self._recorded(request, found)
 
     def _recorded(self, request: Any, found: Exchange) -> Any:
         """Return a recorded reply as a response of the HTTP library."""
+        asked = json_or_none(request.content)
+        # Our own calls read both forms, and a stream has its times.
+        if ASKED.get() is None and found.path == CHAT_PATH and found.status < 300 and isinstance(asked, dict):
+            found = _streamed(found) if asked.get("stream") else _whole(found)
         headers = {"content-type": "text/event-stream" if found.events else "application/json"}
         if found.request_id:
             headers["x-request-id"] = found.request_id
@@ -148,11 +155,13 @@ def _address(url: str) -> tuple[str, str, int | None, str]:
     return parts.scheme, parts.hostname or "", port_of(parts), f"{parts.path}{query}"
 
 
-def _document(request: Any) -> Any:
-    """Return the JSON body of a request, or the digest of another kind of body, such as an uploaded file."""
+def _document(request: Any, asked: dict[str, Any] | None) -> Any:
+    """Return the JSON body of a request, or the digest of another kind of body, such as an uploaded file.
+
+    `asked` takes its place, if it is not None.
+    """
     if not request.content:
         return None
-    asked = ASKED.get()
     content = request.content if asked is None else json_bytes(with_texts(asked, without_surrogates))
     document = json_or_none(content)
     if isinstance(document, dict):
@@ -173,6 +182,48 @@ def _without_reasoning(message: Any) -> Any:
         builder.add({"choices": [{"delta": {"content": kept["content"]}, "finish_reason": "tool_calls"}]})
         kept["content"] = builder.text
     return kept
+
+
+def _streamed(found: Exchange) -> Exchange:
+    """Return a chat with its reply as a stream, of one chunk if it was not streamed."""
+    if found.events or not isinstance(found.document, dict) or not isinstance(found.document.get("choices"), list):
+        return found
+    choices = [_as_delta(one) if isinstance(one, dict) else one for one in found.document["choices"]]
+    chunk = {**found.document, "object": "chat.completion.chunk", "choices": choices}
+    return replace(found, document=None, events=((found.seconds, chunk),))
+
+
+def _as_delta(choice: dict[str, Any]) -> dict[str, Any]:
+    delta = dict(choice.get("message") or {})
+    if calls := delta.get("tool_calls"):
+        delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
+    return {**{name: value for name, value in choice.items() if name != "message"}, "delta": delta}
+
+
+def _whole(found: Exchange) -> Exchange:
+    """Return a chat with its reply in one piece, as the chunks of a stream add up to it."""
+    if not found.events:
+        return found
+    builder, chunks = ReplyBuilder(), [chunk for _, chunk in found.events]
+    for chunk in chunks:
+        builder.add(chunk)
+    reply = builder.build(asked_model="", endpoint="", price=None, messages=())
+    calls = [
+        {**one.extra, "id": one.id, "type": "function", "function": {"name": one.name, "arguments": one.arguments}}
+        for one in reply.tool_calls
+    ]
+    message = {
+        "role": "assistant",
+        "content": reply.text or None,
+        **({"reasoning": reply.reasoning} if reply.reasoning else {}),
+        **({"tool_calls": calls} if calls else {}),
+    }
+    choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}
+    if reply.logprobs:
+        choice["logprobs"] = {"content": list(reply.logprobs)}
+    usage = next((one["usage"] for one in reversed(chunks) if one.get("usage")), None)
+    document = {**chunks[0], "object": "chat.completion", "choices": [choice], "usage": usage}
+    return replace(found, document=document, events=())
 
 
 class _Replay:

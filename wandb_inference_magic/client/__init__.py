@@ -11,7 +11,7 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .bodies import PassedBody, body_class, http_library
-    from .changes import STREAMED
+    from .changes import STREAMED, may_pass_streamed
     from .chunks import CHECK_ADDRESS, ChunkReader
     from .http import ClientOptions, Clients, certificates, secret_refusal
     from .sse import ADDED_LIMIT, ASKED, DONE, EXTENSION

@@ -18,7 +18,7 @@ from ..failures import (
     read_error,
     refused_request,
 )
-from ..messages import content_text, parts_of
+from ..messages import chosen_names, content_text, parts_of
 from ..replies import ALL_REASONING, thoughts_in, without_reasoning
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ _CALL_ID: Final = (
     rf"|\binvalid\b.{{0,60}}{_ID}"
 )
 ID_CHARS: Final = 9
+# As many words of a message that are also in the request are a quotation.
+QUOTED_WORDS: Final = 4
 # What services and chat templates say of a system message. Other words with `system` are about the machine.
 _SYSTEM: Final = (
     r"(\b(system|developer)[ _-]?(role|message|prompt|instruction)s?\b|['\"`](system|developer)['\"`]"
@@ -57,8 +59,10 @@ _UNKNOWN: Final = (
     r"|\b(unsupported|unexpected|unknown|unrecogni|disabled|invalid(?= (role|value))))"
 )
 _NO_SYSTEM: Final = (
-    rf"(?i){_SYSTEM}.{{0,40}}{_UNKNOWN}|{_UNKNOWN}.{{0,40}}{_SYSTEM}|\broles must alternate"
-    r"|\b(only|(should|must) be)\b\W{0,4}(the )?\W?user\b.{0,12}\bassistant\b|\bfirst message must .{0,20}\buser\b"
+    # What it says, or how much, is another matter.
+    r"(?i)^(?!.*\b(more than|at most|exceed\w*|too (long|large)|longer|characters|tokens)\b)(.*("
+    rf"{_SYSTEM}.{{0,40}}{_UNKNOWN}|{_UNKNOWN}.{{0,40}}{_SYSTEM}|\broles must alternate"
+    r"|\b(only|(should|must) be)\b\W{0,4}(the )?\W?user\b.{0,12}\bassistant\b|\bfirst message must .{0,20}\buser\b))"
 )
 # What they say of a stream that they do not send, or of a reply that they only stream.
 _NEEDED: Final = (
@@ -81,7 +85,7 @@ def change_for(error: openai.APIStatusError | ServiceError, sent: dict[str, Any]
         The request that was refused.
     """
     # Only its own words: some services quote the request.
-    message = refused_request(error)
+    message = _without_quotes(refused_request(error, chosen_names(sent)), sent["messages"])
     if "stream_options" in sent and "stream_options" in message:
         return _leave_out_usage
     if re.search(REASONING_IS_MISSING, message):
@@ -90,6 +94,17 @@ def change_for(error: openai.APIStatusError | ServiceError, sent: dict[str, Any]
         return _leave_out_reasoning
     found = (change for pattern, change in _BY_MESSAGE if re.search(pattern, message))
     return next((change for change in found if change(sent) != sent), None)
+
+
+def _without_quotes(message: str, asked: Sequence[Mapping[str, Any]]) -> str:
+    """Return a service's message without what it quotes of the request: any words in a row that a text there has."""
+    texts = " ".join(" ".join(content_text(one.get("content") or "") for one in asked).split())
+    words = list(re.finditer(r"\w+", message))
+    kept, end = "", 0
+    for first, last in zip(words, words[QUOTED_WORDS - 1 :], strict=False):
+        if message[first.start() : last.end()] in texts:
+            kept, end = kept + message[end : first.start()], last.end()
+    return kept + message[end:]
 
 
 def with_change(changes: tuple[Change, ...], change: Change) -> tuple[Change, ...]:

@@ -21,7 +21,7 @@ from ..errors import InferenceError, quoted
 from ..failures import BROKE_OFF, ServiceError
 from ..replies import error_in
 from ..text import read_json_text, with_texts, without_surrogates
-from .changes import STREAMED, Change, change_for, may_pass_streamed, send_streamed, with_change
+from .changes import STREAMED, Change, change_for, send_streamed, with_change
 from .chunks import ChunkReader, describe_sent
 from .sse import ASKED, EXTENSION
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .chunks import Chunk
 
 T = TypeVar("T")
+# What a refusal may be about: the model, the other fields, and whether there are pictures. A gateway has several
+# services, and some models stream everything except calls of tools.
+Kind = tuple[str, frozenset[str], bool]
 
 LISTING_SECONDS: Final = 30.0
 # Of a list of models.
@@ -45,9 +48,8 @@ TIMEOUTS_OF_SILENCE: Final = 10
 SECONDS_TO_DRAIN: Final = 0.1
 # After a `finish_reason` the token counts and `[DONE]` are waited for this long.
 SECONDS_AFTER_FINISH: Final = 10.0
-# The changes with which the service of a client has accepted a request, by model: a gateway has several services. Those
-# with tools are apart: some models stream no calls of tools, and everything else.
-_changes: Final[WeakKeyDictionary[openai.AsyncOpenAI, dict[tuple[str, bool], tuple[Change, ...]]]] = WeakKeyDictionary()
+# The changes with which the service of a client has accepted a request, by the kind of request.
+_changes: Final[WeakKeyDictionary[openai.AsyncOpenAI, dict[Kind, tuple[Change, ...]]]] = WeakKeyDictionary()
 
 
 @cache
@@ -117,7 +119,13 @@ def _network_errors(response: Any) -> Iterator[None]:
 
 
 async def stream_chat(
-    client: openai.AsyncOpenAI, body: Mapping[str, Any], *, stream: bool, builder: ReplyBuilder, limit: int | None
+    client: openai.AsyncOpenAI,
+    body: Mapping[str, Any],
+    *,
+    stream: bool,
+    builder: ReplyBuilder,
+    limit: int | None,
+    tries_streamed: bool = False,
 ) -> AsyncGenerator[Chunk, None]:
     """Send one chat request and yield the chunks of the reply.
 
@@ -133,6 +141,8 @@ async def stream_chat(
         Receives the request id of the response, and a cassette's clock.
     limit : int or None
         The limit on the reply that a budget adds, in tokens. It is not part of the request in a cassette.
+    tries_streamed : bool
+        Whether this try is streamed, because the one before was not and has failed for that (`may_pass_streamed`).
 
     Yields
     ------
@@ -151,9 +161,9 @@ async def stream_chat(
     import openai
 
     asked = {**body, **(STREAMED if stream else {})}
-    kept, key = _changes.setdefault(client, {}), (body["model"], "tools" in body)
-    changes = kept.get(key, ())
-    tried: list[Change] = []
+    kept, kind = _changes.setdefault(client, {}), _kind_of(body)
+    tried: list[Change] = [send_streamed] if tries_streamed else []
+    changes = reduce(with_change, tried, kept.get(kind, ()))
     while True:
         sent = reduce(lambda changed, change: change(changed), changes, asked)
         with_limit = sent if limit is None else {**sent, "max_tokens": limit}
@@ -161,24 +171,23 @@ async def stream_chat(
             async with aclosing(_exchange(client, with_limit, builder, asked)) as chunks:
                 async for chunk in chunks:
                     yield chunk
-        except (openai.APIStatusError, openai.APIConnectionError, ServiceError) as error:
-            if not builder.has_begun and "stream" not in sent and may_pass_streamed(error):
-                # The service may bill this request, so the next one is a try of its own.
-                kept[key] = with_change(kept.get(key, ()), send_streamed)
-                if isinstance(error, openai.APITimeoutError):
-                    raise _sent_nothing() from error
-                raise
-            if builder.has_begun or isinstance(error, openai.APIConnectionError):
-                raise
-            change = change_for(error, sent)
+        except (openai.APIStatusError, ServiceError) as error:
+            change = None if builder.has_begun else change_for(error, sent)
             if change is None or change in tried or change(sent) == sent:
                 raise
             tried.append(change)
             changes = with_change(changes, change)
         else:
-            # Other requests to the model may have learned something else meanwhile.
-            kept[key] = reduce(with_change, tried, kept.get(key, ()))
+            # Only now: a change is known to help when a request with it has been answered. Other requests may have
+            # learned something else meanwhile.
+            if builder.has_begun:
+                kept[kind] = reduce(with_change, tried, kept.get(kind, ()))
             return
+
+
+def _kind_of(body: Mapping[str, Any]) -> Kind:
+    has_pictures = any(isinstance(one.get("content"), list) for one in body["messages"])
+    return body["model"], frozenset(body), has_pictures
 
 
 async def _exchange(
@@ -204,18 +213,6 @@ async def _exchange(
             yield chunk
     finally:
         await response.aclose()
-
-
-def _sent_nothing() -> InferenceError:
-    """Return the error for a time-out of a reply in one piece. The next try is streamed."""
-    return InferenceError(
-        "The endpoint sent nothing in time.",
-        why="The waiting time is the `timeout` setting.",
-        remedy="Run the cell again: the reply is streamed then. Or wait longer: %wbconfig --timeout 300.",
-        cause="network",
-        retryable=True,
-        affects_all=False,
-    )
 
 
 async def _post(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:

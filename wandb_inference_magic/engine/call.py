@@ -9,7 +9,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from ..client import stream_chat
+from ..client import may_pass_streamed, stream_chat
 from ..errors import InferenceError, inference_error_in, quoted
 from ..failures import retry_delay
 from ..messages import (
@@ -67,6 +67,9 @@ class ModelCall:
         The share of the model's slots that the call belongs to.
     """
 
+    # Whether text is shown as it is received. After that, a request is not tried again.
+    shows_text = True
+
     def __init__(
         self,
         command: Command,
@@ -94,6 +97,8 @@ class ModelCall:
         # Whether the current answer was found in its reasoning, and the call of a tool that it was found in.
         self._is_in_reasoning = False
         self._answering_call: ToolCall | None = None
+        # Whether the next try is streamed, because the last one was not and was waited for too long.
+        self._tries_streamed = False
         # The tries that failed because the service failed for everyone, where that is waited for.
         self._forgiven = 0
         self._ended: list[Reply] = []
@@ -125,8 +130,14 @@ class ModelCall:
                 if refusal is not None and hasattr(refusal, "__notes__") and error.cause in ("missing", "network"):
                     # It was replayed. The version that recorded it did not relax the request.
                     raise refusal from None
-                tries += 1
-                seconds = None if self.builder.has_begun else self.delay_after(error, tries)
+                was_trial = self._tries_streamed
+                self._tries_streamed = not self.spec.stream and not was_trial and may_pass_streamed(failure)
+                # Where streams do not work, a try in one piece follows, whatever the trial has failed with.
+                tries += not was_trial or may_pass_streamed(failure)
+                if self._tries_streamed or (was_trial and error.cause in ("request", "reply")):
+                    error.retryable = True
+                is_final = self.builder.has_begun and self.shows_text
+                seconds = None if is_final else self.delay_after(error, tries)
                 if seconds is None:
                     if tries > 1:
                         error.why = f"{error.why} It was tried {tries} times.".strip()
@@ -155,7 +166,12 @@ class ModelCall:
         ADDED_JSON_MODE.set(self.spec.adds_json_mode)
         CURRENT_CALL.set((self._command, self.place))
         chunks = stream_chat(
-            client, self.sent.flat_body, stream=self.spec.stream, builder=builder, limit=reservation.limit
+            client,
+            self.sent.flat_body,
+            stream=self.spec.stream,
+            builder=builder,
+            limit=reservation.limit,
+            tries_streamed=self._tries_streamed,
         )
         with (
             self._command.observed(self.sent, reservation.limit, ObservedCall(self.built, self.explained)),
@@ -353,7 +369,7 @@ class ModelCall:
                 # It waits for its turn, as all others do.
                 self._forgiven += 1
                 return 0.0
-        return retry_delay(error, tries - self._forgiven, most)
+        return retry_delay(error, max(1, tries - self._forgiven), most)
 
     @property
     def is_alone(self) -> bool:

@@ -16,7 +16,7 @@ from ..text import duration, library_message, redacted_value
 from .bodies import ErrorBody, read_error
 from .causes import CAUSES, ErrorForm
 from .connections import NO_PROXY_REMEDY, describe_connection_failure, describe_proxy
-from .refusals import NOT_OF_REQUEST, refuses_format
+from .refusals import refuses_form, refuses_format
 from .retries import MAX_SECONDS, requested_delay
 from .service_error import ServiceError
 
@@ -134,10 +134,16 @@ def _status_behind(status: int, body: ErrorBody) -> int:
     return status
 
 
-def refused_request(failure: APIStatusError | ServiceError) -> str:
-    """Return the words of a service that refused a request; empty if another request would have failed as well."""
+def refused_request(failure: APIStatusError | ServiceError, names: Collection[str]) -> str:
+    """Return the words of a service that refused a request for its form.
+
+    They are empty if it refused what the prompt says, or how long it is, or if another request would have failed as
+    well. `names` are those of `FailureContext`.
+    """
     status, body = _answered(failure)
-    return "" if status in NOT_OF_REQUEST else body.message
+    form = _form_that_refused(status, body, names)
+    is_of_form = refuses_form(form.cause, status, body.message) and not (form.is_too_long or form.is_too_many)
+    return body.message if is_of_form else ""
 
 
 def would_refuse_again(status: int, data: bytes, names: Collection[str]) -> bool:
@@ -146,20 +152,20 @@ def would_refuse_again(status: int, data: bytes, names: Collection[str]) -> bool
     Not where it was busy or starting, and not where it refused the key, the account or the address. `names` are those
     of `FailureContext`.
     """
-    form = _form_that_refused(status, data.decode("utf-8", "replace"), names)
+    body = read_error(data.decode("utf-8", "replace"))
+    form = _form_that_refused(_status_behind(status, body), body, names)
     is_of_request = form.cause in ("request", "model") and form.affects_all is not True
     return form.waits is None and (is_of_request or form.is_of_prompt)
 
 
 def is_too_long(status: int, document: object) -> bool:
     """Return whether a service that answered a chat with this status and body says that the chat is too long."""
-    return _form_that_refused(status, document).is_too_long
-
-
-def _form_that_refused(status: int, document: object, names: Collection[str] = ()) -> ErrorForm:
     body = read_error(document)
-    said = _without_names(body.message, names)
-    return _form_of(_status_behind(status, body), body, said, {"": True, "page": body.is_page})
+    return _form_that_refused(_status_behind(status, body), body).is_too_long
+
+
+def _form_that_refused(status: int | None, body: ErrorBody, names: Collection[str] = ()) -> ErrorForm:
+    return _form_of(status, body, _without_names(body.message, names), {"": True, "page": body.is_page})
 
 
 def _of_reply(failure: ServiceError, context: FailureContext) -> InferenceError:

@@ -14,10 +14,14 @@ NOT_OF_REQUEST: Final = (401, 402, 403, 407, 408, 409, 425, 429)
 PASSES: Final = (
     r"temporar|unavailable|\bretry|try again|capacity|time-?d?[ -]?out|deadline|connect|unreachable|overload|\bbusy\b"
 )
-# The schema of a function is another matter.
+# What a prompt says is another matter, and how busy the service is.
+_NOT_OF_FORM: Final = (
+    r"prompt was|polic(y|ies)\b|moderat|safety|unsafe|harmful|flagged|\bblocked\b"
+    r"|overloaded|try again (later|in)|rate.?limit"
+)
+# The schema of a function is another matter too.
 _FORMAT: Final = (
-    r"^(?!.*(for function|input_schema|prompt was|polic|moderat|safety|flagged"
-    r"|overloaded|try again (later|in)|rate.?limit))(.*("
+    r"^(?!.*(for function|input_schema))(.*("
     r"response[_ ]?(format|schema)|mime type|json[_ ](object|mode)|schema|structured|guided|grammar"
     r"|output_(format|config)|llguidance|parsertoocomplex|regex parse|handle the requested parameters"
     r"|required for format)"
@@ -35,10 +39,15 @@ _CANNOT: Final = (
 )
 
 
+def refuses_form(cause: Cause, status: int | None, message: str) -> bool:
+    """Return whether an error of this cause may refuse the form of a request, and not what the prompt says."""
+    may_be = cause in ("request", "busy") and status not in NOT_OF_REQUEST
+    return may_be and re.search(_NOT_OF_FORM, message, re.IGNORECASE) is None
+
+
 def refuses_format(cause: Cause, status: int | None, message: str) -> bool:
     """Return whether an error of this cause refuses the response format of a request, and nothing else of it."""
-    may_be = cause in ("request", "busy") and status not in NOT_OF_REQUEST
-    if not may_be or not re.search(_FORMAT, message, re.IGNORECASE):
+    if not refuses_form(cause, status, message) or not re.search(_FORMAT, message, re.IGNORECASE):
         return False
     # Services send 500 for a format that they refuse, in any words.
     known = status or 500
