@@ -373,6 +373,21 @@ def test_trailing_options_the_text_are_found_whatever_their_dashes() -> None:
         ("--schema name, age int Bob is 4", 'Put the whole value in quotes: --schema "name, ..."'),
         ("--system Hello, you", 'Put the whole value in quotes: --system "Hello, ..."'),
         ("--schema=name, age int Bob is 4", 'Put the whole value in quotes: --schema "name, ..."'),
+        *(
+            (f"--schema {value} hi", f'--schema "{value} ...".')
+            for value in ("名，", "名、", "اسم،", "label:", "标签：", "a|", "a｜")
+        ),
+        *(
+            (f"--schema {value} hi", 'Put the whole value in quotes: --schema "label ...".')
+            for value in (
+                "label good| bad",
+                "label good｜bad",
+                "label good | bad",
+                "label 'very good'|bad",
+                "label |bad",
+            )
+        ),
+        ("--system 你好， you", '--system "你好， ..."'),
         ("-m a, b hi", "-m A -m B"),
         ("-m a,b hi", "-m A -m B"),
     ],
@@ -385,3 +400,19 @@ def test_a_list_without_quotes_is_refused(line: str, remedy: str) -> None:
 
 def test_a_comma_may_end_a_quoted_value_and_be_one() -> None:
     assert chat("--stop , --stop 'a,' hi") == (ChatOptions(stop=(",", "a,")), "hi")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("Person", "What is a|b?"),
+        ("Person", "$|x|$ is {{ a|upper }}"),
+        ("Person", "{{ a|upper }}: -1"),
+        ("note?", "hi, all"),
+        ('"label: a|b"', "|x| = 1"),
+        ("“label： a|b”", "|x| = 1"),
+    ],
+)
+def test_bars_and_colons_of_the_text_are_not_those_of_a_schema(value: str, text: str) -> None:
+    assert chat(f"--schema {value} {text}") == (ChatOptions(schema=value.strip('"“”')), text)
+    assert chat(f"--schema Person --stop=| -s note: {text}")[0].system == "note:"

@@ -281,6 +281,7 @@ def test_several_truths_that_a_function_gives_are_not_one() -> None:
         rendered("{% if np.isnan(scores) %}a{% endif %}", np=np, **row)
     text = "{% if np.isnan(scores).any() %}a{% endif %}{{ scores.sum() }} {{ np.square(scores) }}"
     assert rendered(text, np=np, **row) == "3.0 [1.0, 4.0]"
+    assert rendered("{{ np.isfinite(scores) }}", np=np, **row) == "[true, true]"
 
 
 @pytest.mark.parametrize("value", [SERIES, np.array([1]), [1], {"a": 1}, pd.DataFrame({"a": [1]}), pa.array([1])])

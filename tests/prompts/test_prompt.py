@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import ChainMap
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -532,6 +533,15 @@ def test_names_are_found_as_python_finds_them() -> None:
     image = PIL.Image.new("RGB", (4, 4))
     for name, known in (("परिणाम", "परिणाम"), ("結果１", "結果1")):
         assert read_image(f"{name}.image", {known: {"image": image}}) == read_image("image", {"image": image})
+
+
+def test_the_names_of_a_notebook_are_not_searched_for_each_row() -> None:
+    class Names(dict[str, Any]):
+        def __iter__(self) -> Any:
+            raise AssertionError("a map has many rows, and a notebook many names")
+
+    text = "{{ len(caf\u00e9) }} {{ r\u00e9gion | default('none') }} {{ \ufb01 }}"
+    assert render(text, ChainMap({"caf\u00e9": "ab"}, Names(fi=1))) == "2 none 1"
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), pd.NA, pd.NaT, np.float64("nan")])

@@ -184,9 +184,12 @@ def test_each_block_of_a_page_has_the_direction_of_its_text() -> None:
     """An attribute inside a block with one would hide its text from the browser that looks for the direction."""
     reply = "שלום, `a.`\n\n- מה?\n  - b\n\n  c\n\n> d\n\n# e\n\n| f |\n|---|\n| g |"
     page = to_html(Thread("שיחה!", [Turn("q", reply)]))
-    assert page.count('dir="auto"') == 5 + 5, "the name, the turn, two headings and the prompt; blocks of the reply"
+    assert page.count('dir="auto"') == 5 + 4, "the name, the turn, two headings and the prompt; blocks of the reply"
     for block in ("<h1", "<p", "<ul", "<table"):
         assert f'{block} dir="auto">' in page
     for block in ("<li>", "<td>", "<p>c</p>"):
         assert block in page
     assert 'lang=""' in page
+    page = to_html(Thread("t", [Turn("q", "- **pandas**: مكتبة لتحليل البيانات\n\nIn English.")]))
+    assert '<div dir="rtl">\n<ul>' in page
+    assert '<p dir="auto">In English.' in page

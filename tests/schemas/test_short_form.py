@@ -84,6 +84,15 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
         "年齢": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
         "気分": {"type": "string", "enum": ["良い", "悪い"]},
     }),
+    ("اسم؟، عمر int؟", {
+        "اسم": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "عمر": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+    }),
+    ("x “so, so”|‘int’|「b｜c」|«d»|'tis, 気分：“好，坏”｜差, tags list｜null", {
+        "x": {"type": "string", "enum": ["so, so", "int", "b｜c", "d", "'tis"]},
+        "気分": {"type": "string", "enum": ["好，坏", "差"]},
+        "tags": {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]},
+    }),
     ("a 'so, so'|\"b|c\"|是？|don't, n int", {
         "a": {"type": "string", "enum": ["so, so", "b|c", "是？", "don't"]}, "n": {"type": "integer"},
     }),
@@ -104,6 +113,19 @@ def test_the_short_form_is_read(text: str, properties: dict[str, Any]) -> None:
         ("list of float | null", {"anyOf": [{"type": "number"}, {"type": "null"}]}, "[1.5, null]", [1.5, None]),
         ("list of int?", {"anyOf": [{"type": "integer"}, {"type": "null"}]}, "[null]", [None]),
         ("list of good|bad", {"type": "string", "enum": ["good", "bad"]}, '["bad"]', ["bad"]),
+        ("list of 'very good' | bad", {"type": "string", "enum": ["very good", "bad"]}, '["bad"]', ["bad"]),
+        ("list of 'a | b'|\"c, d\"", {"type": "string", "enum": ["a | b", "c, d"]}, '["a | b"]', ["a | b"]),
+        (
+            "list of “very good”｜‘so, so’？",
+            {
+                "anyOf": [
+                    {"type": "string", "enum": ["very good", "so, so"]},
+                    {"type": "null"},
+                ]
+            },
+            "[null]",
+            [None],
+        ),
         ("list of list of int", {"type": "array", "items": {"type": "integer"}}, "[[1]]", [[1]]),
         ("list of list[int | str]", {"type": "array"}, '[["a"]]', [["a"]]),
         ("list of Movie", {"$ref": "#/$defs/Movie"}, '[{"title": "A", "year": 1}]', [{"title": "A", "year": 1}]),
@@ -122,6 +144,8 @@ def test_a_list_of_a_type_has_no_fields(text: str, items: dict[str, Any], answer
     [
         ("list of name", ["name"]),
         ("list of mood good|bad", ["mood"]),
+        ("list of mood 'very good'|bad", ["mood"]),
+        ("list of 評価\u3000良い｜悪い", ["評価"]),
         ("list of tags list of int", ["tags"]),
         ("list of date, text", ["date", "text"]),
         ("list of 城市", ["城市"]),

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from ..config import setting_named
 from ..errors import HelpRequested, InferenceError, did_you_mean, shortened
-from ..text import leading_name
+from ..text import BARS, COLONS, COMMAS, IN_QUOTES, QUOTES, leading_name
 from .words import DOUBLE_QUOTES, next_part, next_word
 
 T = TypeVar("T", bound="Options")
@@ -24,6 +24,8 @@ _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
 _DASHED = re.compile(r"-?[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]-?(?P<name>[A-Za-z][\w-]*)(?=[\s=]|$)")
 # A key is longer. What is shorter is an id, a comment or a part of an address.
 _MAY_BE_KEY = re.compile(r"[\w-]{12,}")
+# One of several alternatives, with the bar before or after it. Maths, code and an expression for rows have other bars.
+_ALTERNATIVE = re.compile(rf"(?:{IN_QUOTES}|[^\s\[({{$\\`]*)\s*[{BARS}]")
 _INDEXED = re.compile(r"[^\s\[(\"']+(?=[\[(])")
 
 
@@ -222,7 +224,7 @@ def read_line(
                 given, rest = expression
             given = render(given, f"the option {one.name}") if render else given
             value = _read_value(one, one.value, given)
-            _check_end(one, given, before.removesuffix(rest), rest)
+            _check_end(one, one.value, given, before.removesuffix(rest).rstrip(), rest)
         if one.field in values and not one.repeats:
             raise _refused(f"The option {one.name} is given twice.", "Give it once.")
         values[one.field] = (*values.get(one.field, ()), value) if one.repeats else value
@@ -336,11 +338,14 @@ def _indexed(value: Value, text: str) -> tuple[str, str] | None:
     return (part, rest) if part.endswith(("]", ")")) else None
 
 
-def _check_end(one: Option, given: str, written: str, after: str) -> None:
-    """Refuse a value without quotes that ends with a comma, if more follows: it is the first part of a list."""
-    if after and given != "," and written.rstrip().endswith(","):
+def _check_end(one: Option, value: Value, given: str, written: str, after: str) -> None:
+    """Refuse a value without quotes that ends at a space within a list, fields or alternatives."""
+    has_fields = value.completes == "type"
+    is_quoted = written.endswith(tuple(closing for _, closing in QUOTES))
+    is_part = has_fields and not is_quoted and not _OPTION.match(after) and _ALTERNATIVE.match(after)
+    if after and (is_part or (given[1:] and written.endswith((*COMMAS, *(BARS + COLONS if has_fields else ""))))):
         raise _refused(
-            f"The value of {one.name} ends with a comma, and more follows after a space.",
+            f"Without quotes, {one.name} ends at the space after {shortened(given)!r}, but its value seems to go on.",
             f'Put the whole value in quotes: {one.name} "{shortened(given)} ...".',
         )
 

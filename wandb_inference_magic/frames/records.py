@@ -144,10 +144,12 @@ def _list_array() -> Any:
     def computed(own: Any, array: Any, *_: Any) -> Any:
         if not array.ndim:
             return array[()]
-        # Truths that a function gives, one for each item, are no list of the frame's.
-        return array if array.dtype == bool else array.view(type(own))
+        made = array.view(type(own))
+        made.is_computed = True
+        return made
 
-    return type("ListArray", (np.ndarray,), {"is_list": True, "__array_wrap__": computed})
+    # Truths that a function gives, one for each item, are not true as the list of a frame is, which has items.
+    return type("ListArray", (np.ndarray,), {"is_list": True, "is_computed": False, "__array_wrap__": computed})
 
 
 def _items(row: Any) -> Iterable[tuple[Any, Any]]:

@@ -151,7 +151,7 @@ class Template:
         return {"self" if name == SELF else name for name in found}
 
     def names_among(self, names: Collection[str]) -> dict[str, str]:
-        """Return those of its names that are among others, with what they are there: Unicode has several forms."""
+        """Return those of its names that are among columns, with what they are there: Unicode has several forms."""
         found = {name: same_name(name, names, python_name) for name in self.names}
         return {name: known for name, known in found.items() if known is not None}
 
@@ -184,7 +184,7 @@ class Template:
         """Render the template with these names."""
         self._images, self._cuts = [], 0
         # Only the names that it uses: a notebook has many, and the template would copy them all.
-        used = {name: names[known] for name, known in self.names_among(names).items()}
+        used = {name: names[known] for name in self.names if (known := _known_as(name, names)) is not None}
         pieces = _evaluated(
             lambda: [*self._compiled.generate(_passed(used))], names, self._what, self._remedy, has_row=self._has_row
         )
@@ -246,7 +246,7 @@ def read_image(expression: str, names: Mapping[str, Any]) -> Image:
     if (image := image_of(expression)) is not None:
         return image
     problem = no_image_file(expression)
-    if problem is not None and same_name(leading_name(expression), names, python_name) is None:
+    if problem is not None and _known_as(leading_name(expression), names) is None:
         raise problem
     what = f"--image {shortened(expression)}"
     try:
@@ -268,10 +268,18 @@ def _value_of(expression: str, names: Mapping[str, Any]) -> Any:
     environment = _environment(str)
     environment.globals = _globals()
     root = leading_name(expression)
-    used = {**names, root: names[known]} if (known := same_name(root, names, python_name)) is not None else names
+    used = {**names, root: names[known]} if (known := _known_as(root, names)) is not None else names
     value = environment.compile_expression(expression, undefined_to_none=False)(_passed(used))
     # An undefined name raises only when it is used.
     return str(value) if isinstance(value, Undefined) else value
+
+
+def _known_as(name: str, names: Mapping[str, Any]) -> str | None:
+    """Return what a name is called in a namespace, where Python has its names in one form; None if it is not there.
+
+    It is looked up for each row of a map, among all names of a notebook: these are not searched.
+    """
+    return next((one for one in (name, python_name(name)) if one in names), None)
 
 
 def _passed(names: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,6 @@ from ..text import (
     without_addresses,
 )
 from .images import Image, TextOfImages, image_inside
-from .json_values import was_list
 from .value_spans import MarkedText, check_images
 from .values import Whole, converter_of, in_place_of_str, json_of, to_prompt
 
@@ -185,12 +184,13 @@ def truth_of(value: Any) -> Any:
     Raises
     ------
     InferenceError
-        If these items are truths, as of a comparison. Only an array that was a list may have such items.
+        If these items are truths, as of a comparison. Only an array that was a list, and no result of a function,
+        may have such items.
     """
     if (items := _items_of_array(value)) is None:
         return value_or_none(value)
     first = next((one for one in items if not is_missing(one)), None)
-    if isinstance(first, bool) and not was_list(value):
+    if isinstance(first, bool) and getattr(value, "is_computed", True):
         raise InferenceError(
             f"The truth value of a value of type {type(value).__name__} is ambiguous: it has one for each item.",
             remedy="Write (...).any() or (...).all().",

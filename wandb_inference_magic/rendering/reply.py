@@ -269,9 +269,14 @@ def markdown_to_html(markdown: str, *, is_page: bool = False) -> str:
 
 
 def _direct(tokens: Sequence[Token]) -> None:
-    """Let a browser find the direction of each outermost block. It would not look into inner ones that find theirs."""
+    """Let a browser find the direction of each outermost block. It would not look into inner ones that find theirs.
+
+    The blocks in an element that has a direction keep it.
+    """
     depth = 0
     for token in tokens:
+        if token.type == "html_block":
+            depth += token.content.count("<div dir=") - token.content.count("</div>")
         if token.tag in DIRECTED:
             if token.nesting > 0 and not depth:
                 token.attrSet("dir", "auto")

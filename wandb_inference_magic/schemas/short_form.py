@@ -11,24 +11,23 @@ from operator import or_
 from typing import Any, Final, Literal
 
 from ..errors import InferenceError, did_you_mean, shortened
-from ..text import leading_name, python_name, same_name
+from ..text import BARS, COLONS, COMMAS, IN_QUOTES, QUESTION_MARKS, QUOTES, leading_name, python_name, same_name
 
 EXAMPLE: Final = 'Fields look like "name, age int, tags list, mood good|bad, note text?" or "list of name, age int".'
-# What separates fields and alternatives, as input methods for Chinese, Japanese and Arabic write it too.
-_COMMAS: Final = ",\uff0c\u3001\u060c"
-_BARS: Final = "|\uff5c"
+_BLANKS: Final = " \t\n\xa0\u3000"
 _AFTER_NAME: Final = re.compile(
-    r"(?P<early>[?\uff1f]?)(?:\s*[:\uff1a])?\s*(?P<kind>.*?)(?P<late>[?\uff1f]?)", re.DOTALL
+    rf"(?P<early>[{QUESTION_MARKS}]?)(?:\s*[{COLONS}])?\s*(?P<kind>.*?)(?P<late>[{QUESTION_MARKS}]?)", re.DOTALL
 )
 # What may follow a name without a blank.
-_ENDS_OF_NAME: Final = ("?", "\uff1f", ":", "\uff1a", "[")
+_ENDS_OF_NAME: Final = (*QUESTION_MARKS, *COLONS, "[")
 # An allowed value in quotes can contain what separates others.
 _QUOTED: Final = re.compile(
-    rf"""(?<![^\s{_COMMAS}{_BARS}\[])(["'])(?:(?!\1).)+\1(?=\s*(?:[?\uff1f{_COMMAS}{_BARS}\]]|\Z))""", re.DOTALL
+    rf"(?<![^\s{COMMAS}{BARS}{COLONS}\[])(?:{IN_QUOTES})"
+    rf"(?=\s*(?:[{QUESTION_MARKS}{COMMAS}{BARS}\]]|\Z))"
 )
 _LIST_OF: Final = re.compile(r"list of\s+", re.IGNORECASE)
 # In these two the rest of the words describes the items.
-_LIST_OF_REST: Final = re.compile(r"list\s+(?:of\s+)?(?P<items>[^\s|\[].*)", re.IGNORECASE | re.DOTALL)
+_LIST_OF_REST: Final = re.compile(rf"list\s+(?:of\s+)?(?P<items>[^\s{BARS}\[].*)", re.IGNORECASE | re.DOTALL)
 _LIST_IN_BRACKETS: Final = re.compile(r"list\s*(?:\[(?P<items>.*)\])?", re.IGNORECASE | re.DOTALL)
 _VALUE: Final = re.compile(r"true|false|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?", re.IGNORECASE)
 _NULL: Final = ("null", "none")
@@ -61,7 +60,7 @@ def annotation_of(text: str, types: Mapping[str, Any] | None = None) -> Any:
     body = text.strip()
     known = types or {}
     is_list = _LIST_OF.match(body)
-    parts = [part for part in _split(body[is_list.end() :] if is_list else body, _COMMAS) if part]
+    parts = [part for part in _split(body[is_list.end() :] if is_list else body, COMMAS) if part]
     if is_list and len(parts) == 1:
         item = _item(parts[0], known, is_notebook=types is not None)
         if item is not None:
@@ -95,12 +94,13 @@ def _split(text: str, at: str) -> list[str]:
 
 def _item(part: str, known: Mapping[str, Any], *, is_notebook: bool) -> Any:
     """Return the type of the items, if that is all that follows `list of`, or None if it is a field."""
-    bare = re.sub(rf"\s*[{_BARS}]\s*", "|", part.rstrip("?\uff1f").strip())
-    is_type = _named(bare, known) is not None or "|" in bare or _LIST_IN_BRACKETS.fullmatch(bare)
+    bare = part.rstrip(QUESTION_MARKS).strip()
+    choices = _split(bare, BARS)
+    is_type = _named(bare, known) is not None or len(choices) > 1 or _LIST_IN_BRACKETS.fullmatch(bare)
     # A field has a space before its type.
-    if _LIST_OF.match(bare) or (is_type and " " not in re.sub(r"\[.*\]", "", bare)):
+    if _LIST_OF.match(bare) or (is_type and all(len(_split(one, _BLANKS)) == 1 for one in choices)):
         kind = _kind(bare, known)
-        return kind | None if part.endswith(("?", "\uff1f")) else kind
+        return kind | None if part.endswith((*QUESTION_MARKS,)) else kind
     # As for one name that stands alone: with a capital it is meant as a type.
     if bare.isidentifier() and bare != bare.lower():
         where = "in the notebook" if is_notebook else "here: in Python, a text cannot name types of the program"
@@ -126,8 +126,8 @@ def _field(part: str, known: Mapping[str, Any]) -> tuple[str, Any]:
 
 def _no_name(part: str) -> InferenceError:
     """Return the error for a part that begins with a name and, without a blank, with what is in no name."""
-    word = re.split(r"[\s:\uff1a]", part)[0]
-    if {*_BARS} & {*word}:
+    word = re.split(rf"[\s{COLONS}]", part)[0]
+    if {*BARS} & {*word}:
         return _refused(f"The choices {shortened(word)} need the name of a field before them.", "Write label yes|no.")
     name = "".join(one if leading_name(f"_{one}") != "_" else "_" for one in word).strip("_")
     return _refused(f"{shortened(word)!r} is not a name.", f"Use {shortened(name)}.")
@@ -138,7 +138,7 @@ def _kind(text: str, known: Mapping[str, Any]) -> Any:
         return str
     if (kind := _type(text, known)) is not None:
         return kind
-    alternatives = _split(text, _BARS)
+    alternatives = _split(text, BARS)
     if len(alternatives) > 1 and all(alternatives):
         return _one_of(alternatives, known)
     raise _refused(f"{shortened(text)!r} is not a type of a short form.", did_you_mean(text, [*known, *_NAMED, "list"]))
@@ -149,7 +149,7 @@ def _type(text: str, known: Mapping[str, Any]) -> Any:
     if (kind := _named(text, known)) is not None:
         return kind
     found = _LIST_OF_REST.fullmatch(text)
-    if found is None and len(_split(text, _BARS)) == 1:
+    if found is None and len(_split(text, BARS)) == 1:
         found = _LIST_IN_BRACKETS.fullmatch(text)
     return list[_kind((found["items"] or "").strip(), known)] if found else None  # type: ignore[misc]
 
@@ -172,7 +172,7 @@ def _one_of(alternatives: list[str], known: Mapping[str, Any]) -> Any:
     else:
         # Beside texts "none" can be one of them, and says so more often than that there is no answer.
         others = [word for word in alternatives if word != "null"]
-        kind = Literal[tuple(word.strip("'\"") for word in others)]
+        kind = Literal[tuple(word[1:-1] if (word[:1], word[1:][-1:]) in QUOTES else word for word in others)]
     return kind if len(others) == len(alternatives) else kind | None
 
 

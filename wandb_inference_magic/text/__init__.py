@@ -30,7 +30,18 @@ from .json_text import (
     with_backslashes,
     with_whole_numbers,
 )
-from .names import composed, leading_name, python_name, same_name
+from .names import (
+    BARS,
+    COLONS,
+    COMMAS,
+    IN_QUOTES,
+    QUESTION_MARKS,
+    QUOTES,
+    composed,
+    leading_name,
+    python_name,
+    same_name,
+)
 from .plain import grapheme_start, is_terminal, printable, safe_plain, without_surrogates, wrapped
 from .portable import is_cell, portable_trace, says_nothing, without_addresses
 from .redaction import (

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
-from unicodedata import normalize
+from unicodedata import decomposition, normalize
 
 from .figures import with_plain_digits, without_invisible
+from .names import QUOTES
 
 # Models put a short answer in quotation marks, or emphasize it.
-_MARKS: Final = (
-    ("***", "***"), ("**", "**"), ("`", "`"), ('"', '"'), ("'", "'"),
-    ("\u201c", "\u201d"), ("\u201e", "\u201c"), ("\u201e", "\u201d"), ("\u00ab", "\u00bb"), ("\u00bb", "\u00ab"),
-    ("\u2018", "\u2019"), ("\u201a", "\u2018"), ("\u2039", "\u203a"), ("\u203a", "\u2039"),
-    ("\u300c", "\u300d"), ("\u300e", "\u300f"), ("\u300a", "\u300b"), ("\u3008", "\u3009"), ("\u3010", "\u3011"),
-)  # fmt: skip
+_MARKS: Final = (("***", "***"), ("**", "**"), ("`", "`"), *QUOTES)
 # A block of code, with its language.
 _FENCE: Final = re.compile(r"(`{3,}|~{3,})[^\n`]*\n(.*)\n[ \t]*\1", re.DOTALL)
 # Full stops: of Latin, Chinese and Japanese, Hindi, Urdu, Armenian, Amharic, Burmese and Khmer.
 _STOPS: Final = ".\u3002\uff0e\uff61\u0964\u06d4\u0589\u1362\u104b\u17d4"
-# What is not superscript, subscript or a fraction: x² is another label than x2.
-_ON_LINE: Final = re.compile(
-    "[^\u00aa\u00b2\u00b3\u00b9\u00ba\u00bc-\u00be\u02b0-\u02e4\u1d2c-\u1dbf\u2070-\u209c\u2150-\u215f\u2189]+"
+# Superscripts, subscripts and fractions: x² is another label than x2.
+_NOT_ON_LINE: Final = re.compile(
+    "[\u00aa\u00b2\u00b3\u00b9\u00ba\u00bc-\u00be\u02b0-\u02e4\u1d2c-\u1dbf\u2070-\u209c\u2150-\u215f\u2189]"
 )
 # Hyphens, dashes of ranges, minus signs, spaces and quotation marks that models write in place of those on a keyboard.
 _PLAIN: Final = str.maketrans(
@@ -51,11 +48,19 @@ def folded(text: str) -> str:
     """
     text = text.replace("\r\n", "\n")
     if not text.isascii():
-        text = normalize("NFC", _ON_LINE.sub(lambda found: normalize("NFKC", found[0]), text))
+        text = normalize("NFC", "".join(map(_on_line, text)))
         text = with_plain_digits(text)
     # Marks around the whole come before those within it. Folding may take an accent apart.
     plain = without_marks(without_marks(text).translate(_PLAIN))
     return normalize("NFC", _DOTS.sub("i", plain.casefold()))
+
+
+@lru_cache(maxsize=4096)
+def _on_line(character: str) -> str:
+    """Return a character taken apart as by NFKC, but for its superscripts, subscripts and fractions."""
+    parts = [] if _NOT_ON_LINE.match(character) else decomposition(character).split()
+    # The first may be a tag, such as `<wide>`.
+    return "".join(_on_line(chr(int(part, 16))) for part in parts if part[0] != "<") or character
 
 
 def without_marks(text: str) -> str:

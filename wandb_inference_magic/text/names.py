@@ -1,4 +1,4 @@
-"""Names in any script: where one ends, and which of other names is the same one in another form of Unicode."""
+"""Names in any script, and the marks between and around them: where a name ends, and which other name is the same."""
 
 from __future__ import annotations
 
@@ -9,6 +9,20 @@ from unicodedata import normalize
 
 # Words of Persian and Hindi have these within them. Python's identifiers do not.
 _JOINERS: Final = ("\u200c", "\u200d")
+# What separates, ends and encloses names and values, as input methods for Chinese, Japanese and Arabic write it too.
+COMMAS: Final = ",\uff0c\u3001\uff64\u060c"
+BARS: Final = "|\uff5c"
+COLONS: Final = ":\uff1a"
+QUESTION_MARKS: Final = "?\uff1f\u061f"
+QUOTES: Final = (
+    ('"', '"'), ("'", "'"),
+    ("\u201c", "\u201d"), ("\u201e", "\u201c"), ("\u201e", "\u201d"), ("\u00ab", "\u00bb"), ("\u00bb", "\u00ab"),
+    ("\u2018", "\u2019"), ("\u201a", "\u2018"), ("\u2039", "\u203a"), ("\u203a", "\u2039"),
+    ("\u300c", "\u300d"), ("\uff62", "\uff63"), ("\u300e", "\u300f"), ("\u300a", "\u300b"), ("\u3008", "\u3009"),
+    ("\u3010", "\u3011"),
+)  # fmt: skip
+# A regular expression.
+IN_QUOTES: Final = "|".join(f"{first}[^{last}]+{last}" for first, last in QUOTES)
 
 
 def leading_name(text: str) -> str:
