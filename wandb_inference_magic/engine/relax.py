@@ -37,15 +37,14 @@ def relax_response_format(
     if form is None or not error.refuses_format or (has_taken and not _NO_FORMAT.search(error.why)):
         return None
     with_tools = " together with tools" if "tools" in sent.body else ""
-    said = f"{sent.model} does not support"
     if schema is None:
-        notice = f"{said} response formats{with_tools}: the prompt asked for JSON instead."
+        notice = f"{sent.model} does not support response formats{with_tools}: the prompt asked for JSON instead."
         easier = sent.with_body(response_format=None).instructed(JSON_ONLY)
     elif form["type"] == "json_schema":
-        notice = f"{said} schemas{with_tools}: it was asked for JSON instead."
+        notice = f"{sent.model} does not support schemas{with_tools}: it was asked for JSON instead."
         easier = sent.with_body(response_format=JSON_MODE).instructed(schema.instructions)
     else:
-        notice = f"{said} response formats{with_tools} either: only the prompt asked for JSON."
+        notice = f"{sent.model} does not support response formats{with_tools} either: only the prompt asked for JSON."
         easier = sent.with_body(response_format=None)
     return easier.noticed(notice)
 
