@@ -82,6 +82,8 @@ class InferenceError(Exception):
         Whether the service takes no further request for now, whatever is in it.
     is_of_prompt : bool
         Whether the service refused the prompt for what it says.
+    is_replayed : bool
+        Whether it is of a recorded exchange.
     generated : str or None
         What the model wrote, if the service refused that in place of the request.
 
@@ -121,7 +123,8 @@ class InferenceError(Exception):
         # Whether the shell has no colours.
         self.is_plain = False
         self.partial: Any = None
-        self.is_unsent = self.refuses_format = self.is_too_long = self.is_too_many = self.is_of_prompt = False
+        self.is_unsent = self.is_replayed = False
+        self.refuses_format = self.is_too_long = self.is_too_many = self.is_of_prompt = False
         self.generated: str | None = None
         super().__init__(self.what)
 

@@ -127,8 +127,8 @@ class ModelCall:
                 if not self.builder.has_begun and (relaxed := self.relaxed(error)) is not None:
                     self.sent, refusal = relaxed, error
                     continue
-                if refusal is not None and hasattr(refusal, "__notes__") and error.cause in ("missing", "network"):
-                    # It was replayed. The version that recorded it did not relax the request.
+                if refusal is not None and refusal.is_replayed and error.cause in ("missing", "network"):
+                    # The version that recorded it did not relax the request.
                     raise refusal from None
                 was_trial = self._tries_streamed
                 self._tries_streamed = not self.spec.stream and not was_trial and may_pass_streamed(failure)

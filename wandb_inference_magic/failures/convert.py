@@ -108,6 +108,7 @@ def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceErr
     if sentence := describe_proxy(context.endpoint, status):
         error.why, error.remedy = f"{error.why}{sentence}".strip(), f"{error.remedy} {NO_PROXY_REMEDY}"
     if any(getattr(one, "replayed", False) for one in failure.response.extensions.values()):
+        error.is_replayed = True
         # A note, not a part of its text: in the rows of a map, that is the text of the recording.
         vars(error)["__notes__"] = [REPLAYED]
     if headers.get("x-should-retry") == "false":
