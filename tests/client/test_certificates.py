@@ -163,6 +163,8 @@ def test_an_encrypted_connection_that_breaks_in_a_reply_costs_one_row(
         answer.cut()
 
     api = start_api(WANDB_API_KEY=KEY, **wandb.environment)
+    # Otherwise it is asked again, and costs none.
+    current_session().settings.max_retries = 0
     wandb.api.then(Streamed(), broken)
     frame = api.map_prompts([str(n) for n in range(4)], "{{ text }}", model=MODEL, cache=False, concurrency=1)
     assert frame["reply"].notna().sum() == 3
