@@ -178,6 +178,44 @@ def test_a_row_whose_stream_is_cut_is_sent_again(api: ModuleType, service: Servi
     assert streams(service) == [False, True, False, True]
 
 
+def test_rows_that_wait_behind_a_time_out_are_streamed_too(api: ModuleType, service: Service) -> None:
+    current_session().clock = FastClock()
+    service.always = unless(lambda body: body.get("stream"), refused(504, "Endpoint request timed out"))
+    frame = api.map_prompts([str(n) for n in range(40)], "{{ text }}", cache=False, concurrency=8)
+    assert list(frame["reply"]) == ["Fine."] * 40
+    # Those that were on their way before the first one failed.
+    assert streams(service).count(False) <= 8
+
+
+def test_a_row_whose_stream_is_always_cut_is_sent_twice_and_keeps_its_text(api: ModuleType, service: Service) -> None:
+    current_session().clock = FastClock()
+
+    def cut(one: Answer) -> None:
+        one.start()
+        one.event(chunk({"content": "Half "}))
+        one.cut()
+
+    only_streams = refused(400, "This model only supports streaming")
+    service.always = unless(lambda body: body["messages"][-1]["content"] != "bad", cut)
+    frame = api.map_prompts(["a", "bad", "c"], "{{ text }}", cache=False, concurrency=1)
+    assert [str(one).strip() for one in frame["reply_text"]][1] == "Half"
+    assert [one.body["messages"][-1]["content"] for one in service.chats].count("bad") == 2
+    # The text of the first try is kept where the second one has none.
+    service.then(only_streams, cut)
+    service.always = refused(500, "Internal server error")
+    frame = api.map_prompts(["x"], "{{ text }}", cache=False)
+    assert [str(one).strip() for one in frame["reply_text"]] == ["Half"]
+
+
+def test_without_retries_the_next_request_after_a_time_out_is_streamed(api: ModuleType, service: Service) -> None:
+    current_session().settings.set(max_retries=0)
+    service.always = unless(lambda body: body.get("stream"), refused(504, "Endpoint request timed out"))
+    with pytest.raises(InferenceError, match="timed out"):
+        api.chat("hi", stream=False)
+    assert api.chat("hi", stream=False).text == "Fine."
+    assert streams(service) == [False, True]
+
+
 def test_what_is_refused_with_one_field_is_sent_without_it(api: ModuleType, service: Service) -> None:
     def has(body: dict[str, Any]) -> bool:
         return "response_format" in body and body.get("stream", False)

@@ -284,7 +284,7 @@ def test_several_truths_that_a_function_gives_are_not_one() -> None:
     assert rendered("{{ np.isfinite(scores) }}", np=np, **row) == "[true, true]"
 
 
-@pytest.mark.parametrize("value", [SERIES, np.array([1]), [1], {"a": 1}, pd.DataFrame({"a": [1]}), pa.array([1])])
+@pytest.mark.parametrize("value", [SERIES, np.array([1, 2]), [1], {"a": 1}, pd.DataFrame({"a": [1]}), pa.array([1])])
 def test_several_numbers_are_not_one(value: Any) -> None:
     for text in ("{{ v | int }}", "{{ v | float }}"):
         with pytest.raises(InferenceError, match="is not one number"):

@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 from functools import cache, partial, reduce
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -18,10 +19,10 @@ from weakref import WeakKeyDictionary
 
 from ..config import FEED_URL
 from ..errors import InferenceError, quoted
-from ..failures import BROKE_OFF, ServiceError
+from ..failures import BROKE_OFF, NOT_OF_REQUEST, ServiceError
 from ..replies import error_in
 from ..text import read_json_text, with_texts, without_surrogates
-from .changes import STREAMED, Change, change_for, send_streamed, with_change
+from .changes import STREAMED, Change, change_for, may_pass_streamed, send_streamed, with_change
 from .chunks import ChunkReader, describe_sent
 from .sse import ASKED, EXTENSION
 
@@ -48,8 +49,21 @@ TIMEOUTS_OF_SILENCE: Final = 10
 SECONDS_TO_DRAIN: Final = 0.1
 # After a `finish_reason` the token counts and `[DONE]` are waited for this long.
 SECONDS_AFTER_FINISH: Final = 10.0
-# The changes with which the service of a client has accepted a request, by the kind of request.
-_changes: Final[WeakKeyDictionary[openai.AsyncOpenAI, dict[Kind, tuple[Change, ...]]]] = WeakKeyDictionary()
+
+
+@dataclass
+class _Learned:
+    """What the service of a client has shown about one kind of request."""
+
+    # The changes with which it has answered.
+    changes: tuple[Change, ...] = ()
+    # Whether a request that was not streamed was waited for too long: the next ones are streamed, until one is answered
+    # (then it is among the changes), or until one is refused.
+    is_suspected: bool = False
+    is_refuted: bool = False
+
+
+_learned: Final[WeakKeyDictionary[openai.AsyncOpenAI, dict[Kind, _Learned]]] = WeakKeyDictionary()
 
 
 @cache
@@ -125,7 +139,6 @@ async def stream_chat(
     stream: bool,
     builder: ReplyBuilder,
     limit: int | None,
-    tries_streamed: bool = False,
 ) -> AsyncGenerator[Chunk, None]:
     """Send one chat request and yield the chunks of the reply.
 
@@ -141,8 +154,6 @@ async def stream_chat(
         Receives the request id of the response, and a cassette's clock.
     limit : int or None
         The limit on the reply that a budget adds, in tokens. It is not part of the request in a cassette.
-    tries_streamed : bool
-        Whether this try is streamed, because the one before was not and has failed for that (`may_pass_streamed`).
 
     Yields
     ------
@@ -161,18 +172,29 @@ async def stream_chat(
     import openai
 
     asked = {**body, **(STREAMED if stream else {})}
-    kept, kind = _changes.setdefault(client, {}), _kind_of(body)
-    tried: list[Change] = [send_streamed] if tries_streamed else []
-    changes = reduce(with_change, tried, kept.get(kind, ()))
+    known = _learned.setdefault(client, {}).setdefault(_kind_of(body), _Learned())
+    is_trial = known.is_suspected and not stream
+    tried: list[Change] = [send_streamed] if is_trial else []
+    changes = reduce(with_change, tried, known.changes)
     while True:
         sent = reduce(lambda changed, change: change(changed), changes, asked)
+        builder.is_requested_streamed = bool(sent.get("stream"))
         with_limit = sent if limit is None else {**sent, "max_tokens": limit}
         try:
             async with aclosing(_exchange(client, with_limit, builder, asked)) as chunks:
                 async for chunk in chunks:
                     yield chunk
-        except (openai.APIStatusError, ServiceError) as error:
-            change = None if builder.has_begun else change_for(error, sent)
+        except (openai.OpenAIError, ServiceError, InferenceError) as error:
+            if builder.has_begun:
+                raise
+            if is_trial and getattr(error, "status_code", None) not in NOT_OF_REQUEST:
+                # Streams do not work either. The request is sent whole, at once if that costs no time.
+                is_trial, known.is_suspected, known.is_refuted = False, False, True
+                if not may_pass_streamed(error):
+                    changes = known.changes
+                    continue
+            known.is_suspected |= not known.is_refuted and "stream" not in sent and may_pass_streamed(error)
+            change = change_for(error, sent) if isinstance(error, openai.APIStatusError | ServiceError) else None
             if change is None or change in tried or change(sent) == sent:
                 raise
             tried.append(change)
@@ -181,7 +203,8 @@ async def stream_chat(
             # Only now: a change is known to help when a request with it has been answered. Other requests may have
             # learned something else meanwhile.
             if builder.has_begun:
-                kept[kind] = reduce(with_change, tried, kept.get(kind, ()))
+                known.changes = reduce(with_change, changes, known.changes)
+                known.is_suspected &= "stream" not in sent
             return
 
 

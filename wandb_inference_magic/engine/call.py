@@ -67,7 +67,8 @@ class ModelCall:
         The share of the model's slots that the call belongs to.
     """
 
-    # Whether text is shown as it is received. After that, a request is not tried again.
+    # Whether text is shown as it is received. After that, a request is not tried again. Otherwise it is, once: what was
+    # received is paid for.
     shows_text = True
 
     def __init__(
@@ -97,8 +98,8 @@ class ModelCall:
         # Whether the current answer was found in its reasoning, and the call of a tool that it was found in.
         self._is_in_reasoning = False
         self._answering_call: ToolCall | None = None
-        # Whether the next try is streamed, because the last one was not and was waited for too long.
-        self._tries_streamed = False
+        # A try that broke off within the reply.
+        self._broken_off: ReplyBuilder | None = None
         # The tries that failed because the service failed for everyone, where that is waited for.
         self._forgiven = 0
         self._ended: list[Reply] = []
@@ -130,15 +131,16 @@ class ModelCall:
                 if refusal is not None and refusal.is_replayed and error.cause in ("missing", "network"):
                     # The version that recorded it did not relax the request.
                     raise refusal from None
-                was_trial = self._tries_streamed
-                self._tries_streamed = not self.spec.stream and not was_trial and may_pass_streamed(failure)
-                # Where streams do not work, a try in one piece follows, whatever the trial has failed with.
-                tries += not was_trial or may_pass_streamed(failure)
-                if self._tries_streamed or (was_trial and error.cause in ("request", "reply")):
-                    error.retryable = True
-                is_final = self.builder.has_begun and self.shows_text
+                tries += 1
+                # Then the next try is streamed, unless streams do not work.
+                error.retryable |= not self.builder.is_requested_streamed and may_pass_streamed(failure)
+                is_final = self.builder.has_begun and (self.shows_text or self._broken_off is not None)
                 seconds = None if is_final else self.delay_after(error, tries)
+                if self.builder.has_begun:
+                    self._broken_off = self.builder
                 if seconds is None:
+                    if self._broken_off is not None:
+                        self.progress.builder = self._broken_off
                     if tries > 1:
                         error.why = f"{error.why} It was tried {tries} times.".strip()
                     # An error of ours, also below one of the SDK, keeps its cause: else it would be its own.
@@ -171,7 +173,6 @@ class ModelCall:
             stream=self.spec.stream,
             builder=builder,
             limit=reservation.limit,
-            tries_streamed=self._tries_streamed,
         )
         with (
             self._command.observed(self.sent, reservation.limit, ObservedCall(self.built, self.explained)),
@@ -204,7 +205,7 @@ class ModelCall:
         self.reservation.reserve(request, after=len(self._ended) + 1)
         self._ended.append(self.built())
         self.sent, self.progress.builder = request, ReplyBuilder()
-        self._is_in_reasoning, self._answering_call = False, None
+        self._is_in_reasoning, self._answering_call, self._broken_off = False, None, None
 
     def parsed(self) -> Any:
         """Return the answer as a value; None if neither a schema nor JSON was requested.
@@ -361,7 +362,7 @@ class ModelCall:
     def delay_after(self, error: InferenceError, tries: int) -> float | None:
         """Return the seconds to wait before the next try, or None if there is no next try."""
         most = self._command.settings.max_retries
-        if most and self.share.waits_for_service:
+        if most and self.share.waits_for_service and not self.builder.has_begun:
             must_wait = self.share.limiter.failed(error, self.sent_at, may_be_prompt=self.is_alone)
             if must_wait is None:
                 return None

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .causes import REASONING_IS_MISSING
     from .connections import BROKE_OFF, GATEWAY_TIMEOUTS, may_have_run
     from .convert import FailureContext, is_too_long, refused_request, to_inference_error, would_refuse_again
+    from .refusals import NOT_OF_REQUEST
     from .retries import delay_after, retry_delay
     from .service_error import ServiceError
 

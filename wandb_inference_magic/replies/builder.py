@@ -91,6 +91,8 @@ class ReplyBuilder:
         self.id: str | None = None
         # The clock of a cassette.
         self.timing: Timing | None = None
+        # Whether the last request was one for a stream.
+        self.is_requested_streamed = False
         self.text_pieces: list[str] = []
         self.reasoning_pieces: list[str] = []
         self.refusal = ""
