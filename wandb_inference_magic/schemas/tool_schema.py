@@ -228,8 +228,10 @@ def _schema(
             entry.pop("default", None)
             entry.update(_default_in_schema(parameter.default))
         noted = " ".join(one for one in getattr(parameter.annotation, "__metadata__", ()) if isinstance(one, str))
-        # The generator has set the text in `Annotated`. The docstring goes before it, and a `Field` before both.
-        description = described.get(parameter.name) or ("Any JSON value." if parameter.annotation is Any else "")
+        # With older versions of pydantic, the generator does not see a text in `Annotated`.
+        description = described.get(parameter.name) or noted
+        description = description or ("Any JSON value." if parameter.annotation is Any else "")
+        # The docstring goes before a text in `Annotated`, and a `Field` before both.
         if description and entry.get("description", noted) == noted:
             entry["description"] = description
     return schema
