@@ -168,11 +168,7 @@ class ModelCall:
         ADDED_JSON_MODE.set(self.spec.adds_json_mode)
         CURRENT_CALL.set((self._command, self.place))
         chunks = stream_chat(
-            client,
-            self.sent.flat_body,
-            stream=self.spec.stream,
-            builder=builder,
-            limit=reservation.limit,
+            client, self.sent.flat_body, stream=self.spec.stream, builder=builder, limit=reservation.limit
         )
         with (
             self._command.observed(self.sent, reservation.limit, ObservedCall(self.built, self.explained)),
@@ -234,7 +230,7 @@ class ModelCall:
 
     def _call_in_place_of(self, text: str) -> ToolCall | None:
         """Return the call that is the answer, because a gateway has made the schema a tool; None if the text is it."""
-        calls = () if "tools" in self.sent.flat_body else self.built().tool_calls
+        calls = () if "tools" in self.sent.flat_body else self.builder.calls
         if len(calls) != 1 or not calls[0].arguments.strip() or self._is_answer(text):
             return None
         # Models also call tools that they have not been given.

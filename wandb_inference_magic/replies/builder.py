@@ -32,7 +32,7 @@ from .tool_calls import ToolCallBuilder
 
 if TYPE_CHECKING:
     from ..catalog import Price
-    from ..messages import Message
+    from ..messages import Message, ToolCall
     from .forms import TextKind
     from .think_tags import TaggedText
 
@@ -91,7 +91,6 @@ class ReplyBuilder:
         self.id: str | None = None
         # The clock of a cassette.
         self.timing: Timing | None = None
-        # Whether the last request was one for a stream.
         self.is_requested_streamed = False
         self.text_pieces: list[str] = []
         self.reasoning_pieces: list[str] = []
@@ -114,6 +113,11 @@ class ReplyBuilder:
         self._again = ""
         # In their order, each once.
         self._sources: dict[str, None] = {}
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The calls of tools so far."""
+        return self._tools.calls
 
     @property
     def has_begun(self) -> bool:
@@ -414,7 +418,7 @@ class ReplyBuilder:
             text=self.text,
             reasoning=self.reasoning,
             refusal=self._without_keys(self.refusal),
-            tool_calls=self._tools.calls,
+            tool_calls=self.calls,
             logprobs=tuple(self.logprobs),
             asked_model=asked_model,
             # Redacted, because a service can send anything here and it is saved with the notebook.
