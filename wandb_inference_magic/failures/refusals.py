@@ -29,13 +29,15 @@ _FORMAT: Final = (
     r"|(?!.*\b(image|picture|audio|video|file|png|jpe?g|webp|gif|mp3|wav|pdf)\b)"
     r"(.{0,60}(error|exception|code: \d{3})( -|:) )?['\"`]?format['\"`]?:)"
 )
+# What a service does with a schema before it answers.
+_PREPARED: Final = r"(compil|conversion|convert|pars|build)\w*"
 # At the statuses of failures of the service, only what says that it cannot be done.
 _CANNOT: Final = (
     r"\b(not|no|n't|without) (\w+ )?support|unsupported|not implemented"
     r"|^(?!.*(upstream|provider)).*(toocomplex|too complex|required for format|regex parse"
     r"|\b(invalid|illegal|unrecogni[sz]ed|malformed) (\w+ )?(schema|grammar|regex)"
-    r"|(schema|grammar|regex)\w* (\w+ )?((compil|conver|pars)\w+ )?(failed|error|(is|are) (invalid|not valid))"
-    r"|(fail\w* to|(could|can)( ?not|n't)|unable to|error) (compil|pars|conver|build)\w* .{0,20}(schema|grammar|regex))"
+    r"|(schema|grammar|regex)\w* (\w+ )?(" + _PREPARED + r" )?(failed|error|(is|are) (invalid|not valid))"
+    r"|(fail\w* to|(could|can)( ?not|n't)|unable to|error) " + _PREPARED + r" .{0,20}(schema|grammar|regex))"
 )
 
 
