@@ -173,6 +173,13 @@ def test_hosted_ci_runs_what_ci_runs(name: str) -> None:
     assert "bash .ci/run" in (ROOT / name).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", [".ci/run", "CONTRIBUTING.md"])
+def test_contributors_and_ci_run_the_same_checks(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert "\n.ci/lint\n" in text
+    assert not any(f"uv run {tool}" in text for tool in ("ruff", "mypy", "lint-imports", "codespell"))
+
+
 def test_the_readme_contains_the_install_command_of_the_practice_model() -> None:
     assert local.INSTALL_COMMAND in README
 
