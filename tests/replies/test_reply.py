@@ -36,6 +36,12 @@ def test_a_split_character_is_joined_and_half_a_character_is_replaced() -> None:
     assert (last.text, last.reasoning) == ("a\ufffd", "c\ufffd")
 
 
+def test_a_model_that_repeats_itself_is_read_in_linear_time() -> None:
+    """A last piece may be the whole reply once more. With quadratic time this test would take minutes."""
+    line = "I will think about it once more. " * 30
+    assert reply_of(*[delta(content=line)] * 20_000).text == line * 20_000
+
+
 def test_text_and_reasoning_are_kept_apart() -> None:
     reply = reply_of(
         delta(reasoning="think "),

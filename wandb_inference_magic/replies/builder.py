@@ -108,6 +108,7 @@ class ReplyBuilder:
         self._has_tagged_thoughts: bool | None = None
         # The content as it came, with its tags, and the parts of a content that are reasoning.
         self._content: list[str] = []
+        self._content_chars = 0
         self._thoughts: list[dict[str, Any]] = []
         # A piece that is all of the content once more, until what follows shows whether it is the last one.
         self._again = ""
@@ -283,13 +284,13 @@ class ReplyBuilder:
 
     def _add_content(self, text: str) -> None:
         self._content.append(text)
+        self._content_chars += len(text)
         self._add_tagged(self._tags.feed(text))
 
     def _is_all_again(self, text: str) -> bool:
         """Return whether a piece is all of the content once more. A short text can end as it began."""
-        if len(text) < LONG_ENOUGH or len(self._content) < 2 or not text.startswith(self._content[0]):
-            return False
-        return text == "".join(self._content)
+        is_as_long = len(text) == self._content_chars >= LONG_ENOUGH
+        return is_as_long and len(self._content) > 1 and text == "".join(self._content)
 
     def _add_again(self) -> None:
         """Add the piece that was held back: it is not the end of a whole reply."""
@@ -342,8 +343,7 @@ class ReplyBuilder:
         """Report a part of unknown form, once for each kind of part."""
         kind = str(value.get("type") or next(iter(value), "")) if isinstance(value, Mapping) else type(value).__name__
         if len(self._unknown) < MAX_UNKNOWN_FIELDS and kind not in self._unknown:
-            notice = f"A part of the reply is of an unknown form and is not shown: {_beginning(value)}"
-            self._unknown[kind] = notice
+            self._unknown[kind] = f"A part of the reply is of an unknown form and is not shown: {_beginning(value)}"
 
     @property
     def reports(self) -> tuple[str, ...]:
