@@ -28,9 +28,9 @@ from concurrent.futures import ProcessPoolExecutor
 from joblib.externals import loky
 from wandb_inference_magic import InferenceError
 from wandb_inference_magic.session import current_session
-def child(number):
+def child(*numbers):
     try:
-        return ask(number)
+        return ", ".join(map(ask, numbers))
     except InferenceError as error:
         return error.what
 """
@@ -74,13 +74,15 @@ def test_child_processes_have_the_settings_of_their_parent(
     run: Callable[[str], list[str]], service: Service, method: str
 ) -> None:
     code = CHILD + (
-        "def in_child(number):\n"
+        "def in_child(*numbers):\n"
         f"    if {method!r} == 'loky':\n"
         "        with loky.ProcessPoolExecutor(1) as pool:\n"
-        "            return pool.submit(child, number).result()\n"
+        "            return pool.submit(child, *numbers).result()\n"
         f"    with multiprocessing.get_context({method!r}).Pool(1) as pool:\n"
-        "        return pool.apply(child, (number,))\n"
+        "        return pool.apply(child, numbers)\n"
         "if __name__ == '__main__':\n"
+        # That import takes most of the time of a child.
+        "    multiprocessing.set_forkserver_preload(['openai'])\n"
         "    os.chdir(os.path.dirname(__file__))\n"
         "    settings = current_session().settings\n"
         "    settings.set(model='own/model')\n"
@@ -89,11 +91,11 @@ def test_child_processes_have_the_settings_of_their_parent(
         "    print(in_child(2))\n"
         f"    mode = 'auto' if {method!r} == 'fork' else 'record'\n"
         "    settings.set(budget=None, cassette='kept.jsonl', cassette_mode=mode)\n"
-        "    print(in_child(3), in_child(4))\n"
+        "    print(in_child(3), in_child(4), sep=', ')\n"
         "    settings.set(cassette_mode='replay')\n"
         "    os.mkdir('other')\n"
         "    os.chdir('other')\n"
-        "    print(in_child(3), in_child(4))\n"
+        "    print(in_child(3, 4))\n"
         "    print(in_child(5))\n"
         "    settings.reset()\n"
         "    print(in_child(6))\n"
@@ -101,7 +103,7 @@ def test_child_processes_have_the_settings_of_their_parent(
     first, refused, recorded, replayed, missing, last = run(code)
     assert first == "You said: Say 1"
     assert refused == "A budget is set, but it cannot be enforced in a child process. Nothing was sent."
-    assert recorded == replayed == "You said: Say 3 You said: Say 4"
+    assert recorded == replayed == "You said: Say 3, You said: Say 4"
     assert "kept.jsonl" in missing
     assert last == "You said: Say 6"
     assert [one.body["model"] for one in service.chats] == ["own/model"] * 3 + ["test/model-a"]

@@ -7,6 +7,7 @@ exit code. It is killed when the connection is closed before. The process itself
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import json
 import os
@@ -17,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +41,7 @@ IMPORTED = (
     "IPython.core.magics.extension",
     "IPython.core.oinspect",
     "IPython.extensions.storemagic",
+    "IPython.terminal.ipapp",
     "faulthandler",
     "sqlite3",
     "tornado.platform.asyncio",
@@ -206,9 +209,10 @@ class Server:
         with connection.makefile("r") as lines:
             asked: dict[str, Any] = json.loads(lines.readline())
         if pid := os.fork():
-            # The child does so too: whoever is first.
-            with suppress(PermissionError):
-                os.setpgid(pid, pid)
+            # The child does so too: whoever is first. The leader of a group can have no terminal.
+            if "terminal" not in asked:
+                with suppress(PermissionError):
+                    os.setpgid(pid, pid)
             self._connections[pid] = connection
             self._selector.register(connection, selectors.EVENT_READ, pid)
             connection.sendall(f"{pid}\n".encode())
@@ -251,9 +255,11 @@ def serve(address: str, *imported: str) -> None:
     if asked is None:
         shutil.rmtree(Path(address).parent)
         return
-    become_another(asked["environment"], asked["folder"])
+    become_another(asked["environment"], asked["folder"], asked.get("terminal", os.devnull))
     if "program" in asked:
         run_program(**asked["program"])
+    elif "terminal" in asked:
+        run_ipython(asked["arguments"])
     else:
         run_kernel(asked["arguments"], parent)
 
@@ -265,13 +271,13 @@ def import_all(package: ModuleType) -> None:
             import_module(module.name)
 
 
-def become_another(environment: dict[str, str], folder: str) -> None:
+def become_another(environment: dict[str, str], folder: str, standard_input: str) -> None:
     """Leave what this process has of the one that it was forked from."""
     # The parent may have put this process into a group of its own already.
     with suppress(PermissionError):
         os.setsid()
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.stdin = os.fdopen(0)
+    os.dup2(os.open(standard_input, os.O_RDWR), 0)
+    sys.stdin = os.fdopen(0, encoding="utf-8")
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
@@ -295,6 +301,22 @@ def run_kernel(arguments: list[str], parent: int) -> None:
     from ipykernel.kernelapp import IPKernelApp
 
     IPKernelApp.launch_instance()
+
+
+def run_ipython(arguments: list[str]) -> None:
+    """Run IPython with these arguments in the terminal of standard input, as `python -m IPython` does."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    for number in (1, 2):
+        os.dup2(0, number)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", 1, "utf-8"), os.fdopen(2, "w", 1, "utf-8")
+    # A library such as tqdm takes a process that has imported this for a kernel.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ipykernel"]:
+        del sys.modules[name]
+    sys.argv[:] = ["ipython", *arguments]
+    sys.path.insert(0, "")
+    from IPython import start_ipython
+
+    start_ipython()
 
 
 def run_program(code: str, arguments: list[str], out: str, errors: str) -> None:

@@ -1,6 +1,7 @@
 """What a kernelspec of the tests starts: it has the kernel forked, passes signals on to it, and ends with it.
 
-`kernel_launcher.py ADDRESS ARGUMENT...`. It imports little: it starts in a fiftieth of the time of a kernel.
+`kernel_launcher.py ADDRESS ARGUMENT...`. It imports little: it starts in a fiftieth of the time of a kernel. With
+`--terminal` before the address it has IPython forked, and gives it the terminal that it has itself.
 """
 
 from __future__ import annotations
@@ -27,5 +28,25 @@ def main(address: str, *arguments: str) -> None:
         connection.recv(1)
 
 
+def lend_terminal(address: str, *arguments: str) -> None:
+    """Start IPython in this process's terminal, and wait for its end."""
+    import fcntl
+    import termios
+
+    asked = {"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}  # noqa: PTH109
+    asked["terminal"] = os.ttyname(0)
+    # Only one session can have a terminal. Whoever leaves it is told to hang up.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    fcntl.ioctl(0, termios.TIOCNOTTY)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(address)
+        connection.sendall(json.dumps(asked).encode() + b"\n")
+        while connection.recv(64):
+            pass
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1] == "--terminal":
+        lend_terminal(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])
