@@ -222,14 +222,14 @@ class ChunkReader:
 
 def _is_end(found: Any) -> bool:
     """Return whether an object without a reply says that the stream has ended."""
-    return isinstance(found, Mapping) and found.get("done") is True and not {"choices", "error"} & set(found)
+    return isinstance(found, dict) and found.get("done") is True and not {"choices", "error"} & set(found)
 
 
 def _objects(found: Any) -> list[Chunk]:
     """Return a JSON value that is an object, or a list of objects, as a list; empty for any other value."""
-    if isinstance(found, Mapping):
+    if isinstance(found, dict):
         return [_unwrapped(found)]
-    if isinstance(found, list) and all(isinstance(one, Mapping) for one in found):
+    if isinstance(found, list) and all(isinstance(one, dict) for one in found):
         return list(map(_unwrapped, found))
     return []
 
@@ -238,7 +238,7 @@ def _unwrapped(found: Mapping[str, Any]) -> Chunk:
     """Return an object, or the reply in it with the fields beside: `{"success": true, "data": {"choices": []}}`."""
     if "choices" in found:
         return found
-    wrapping = (name for name in ENVELOPES if isinstance(inner := found.get(name), Mapping) and "choices" in inner)
+    wrapping = (name for name in ENVELOPES if isinstance(inner := found.get(name), dict) and "choices" in inner)
     if (name := next(wrapping, None)) is None:
         return found
     return {**{key: value for key, value in found.items() if key != name}, **found[name]}
@@ -246,7 +246,8 @@ def _unwrapped(found: Mapping[str, Any]) -> Chunk:
 
 def _documents(data: str) -> list[Chunk]:
     """Return the chunks of one line that holds several, with `data:` or nothing between them; empty for other data."""
-    decoder, found, rest = json.JSONDecoder(strict=False), [], data
+    decoder, rest = json.JSONDecoder(strict=False), data
+    found: list[Chunk] = []
     while rest:
         try:
             _, end = decoder.raw_decode(rest)
@@ -254,7 +255,7 @@ def _documents(data: str) -> list[Chunk]:
             one = read_json_text(rest[:end])
         except (ValueError, RecursionError):
             return []
-        if not isinstance(one, Mapping):
+        if not isinstance(one, dict):
             return []
         found.append(one)
         rest = rest[end:].lstrip().removeprefix("data:").lstrip()

@@ -151,8 +151,10 @@ def _begins_json(line: bytes) -> bool:
 
 def decoded(data: bytes, charset: str | None) -> str:
     """Return the text of bytes: in UTF-8, else in the charset that a response names. Some name one and send UTF-8."""
-    with suppress(UnicodeDecodeError):
+    try:
         return data.decode()
+    except UnicodeDecodeError:
+        pass
     with suppress(LookupError, UnicodeError):
         # Others are named by mistake: the marks of a stream are ASCII.
         if charset and "{".encode(charset) == b"{":

@@ -86,12 +86,12 @@ def _stream_class() -> Any:
                 with _network_errors(self.response):
                     # Later pieces do not put it off: some services send comments for as long as the connection is open.
                     until: float | None = None
-                    heard_at = monotonic()
+                    heard_at, longest = monotonic(), self._longest_silence()
                     while (piece := await _next_piece(data, until)) is not None:
                         for chunk in reader.feed(piece):
                             yield chunk
                             heard_at = monotonic()
-                        if until is None and monotonic() - heard_at > self._longest_silence():
+                        if until is None and monotonic() - heard_at > longest:
                             raise openai.APITimeoutError(request=self.response.request)
                         if reader.completeness.is_complete_if_cut:
                             seconds = SECONDS_TO_DRAIN if reader.is_done else SECONDS_AFTER_FINISH
