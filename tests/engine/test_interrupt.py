@@ -190,32 +190,48 @@ def test_a_job_survives_interrupts_of_other_cells_at_random_moments(kernel: Kern
     assert kernel.value("(job.state, job.errors)") == ("done", 0)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        ("models(refresh=True)", "Interrupted. Run the cell again when you like."),
-        (
-            "map_prompts(['a'], '{{ text }}', background=True).wait()",
-            "Interrupted. Job 1 goes on; wait() waits for it again.",
-        ),
-    ],
-)
-def test_an_interrupt_of_a_call_from_python_is_one_line(
-    kernel: Kernel, service: Service, call: str, message: str
-) -> None:
+def test_an_interrupt_of_a_request_from_python_is_one_line(kernel: Kernel, service: Service) -> None:
+    gate = Event()
+
+    def slow(answer: Answer) -> None:
+        kernel.interrupt()
+        gate.wait(60)
+
+    service.listing_script = slow
+    try:
+        run = kernel.run("from wandb_inference_magic import models\nmodels(refresh=True)")
+    finally:
+        gate.set()
+    assert run.error == "Interrupted. Run the cell again when you like."
+
+
+# Interrupts the main thread when it is in a call that a function of this name in that file makes.
+INTERRUPT_IN = """\
+import os, signal, sys, threading
+def interrupt_in(file, name, main=threading.main_thread().ident):
+    while True:
+        frame = sys._current_frames()[main].f_back
+        while frame is not None:
+            if frame.f_code.co_name == name and frame.f_code.co_filename.endswith(file):
+                return os.kill(os.getpid(), signal.SIGINT)
+            frame = frame.f_back
+"""
+
+
+def test_an_interrupt_while_a_job_is_waited_for_is_one_line(kernel: Kernel, service: Service) -> None:
     gate = Event()
 
     def slow(answer: Answer) -> None:
         gate.wait(60)
 
-    service.listing_script = service.always = slow
-    after = "import os, signal, threading\nthreading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()"
-    code = f"from wandb_inference_magic import map_prompts, models\n{after}\n{call}"
+    service.always = slow
+    begin = "from wandb_inference_magic import map_prompts\njob = map_prompts(['a'], '{{ text }}', background=True)"
+    assert kernel.run(f"{INTERRUPT_IN}\n{begin}", allow_stdin=True).ok
     try:
-        run = kernel.run(code, allow_stdin=True)
+        run = kernel.run("threading.Thread(target=interrupt_in, args=('job.py', 'wait')).start()\njob.wait()")
     finally:
         gate.set()
-    assert run.error == message
+    assert run.error == "Interrupted. Job 1 goes on; wait() waits for it again."
 
 
 def test_an_interrupted_check_is_one_line_about_the_check(kernel: Kernel, service: Service) -> None:
