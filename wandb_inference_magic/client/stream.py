@@ -10,20 +10,18 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
-from functools import cache, partial, reduce
+from functools import cache, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from urllib.parse import urlencode
-from weakref import WeakKeyDictionary
 
 from ..config import FEED_URL
 from ..errors import InferenceError, quoted
-from ..failures import BROKE_OFF, NOT_OF_REQUEST, ServiceError
+from ..failures import BROKE_OFF, ServiceError
 from ..replies import error_in
 from ..text import read_json_text, with_texts, without_surrogates
-from .changes import STREAMED, Change, change_for, may_pass_streamed, send_streamed, with_change
 from .chunks import ChunkReader, describe_sent
+from .learned import RequestForm
 from .sse import ASKED, EXTENSION
 
 if TYPE_CHECKING:
@@ -33,10 +31,6 @@ if TYPE_CHECKING:
     from .chunks import Chunk
 
 T = TypeVar("T")
-# What a refusal may be about: the model, the other fields, and whether there are pictures. A gateway has several
-# services, and some models stream everything except calls of tools.
-Kind = tuple[str, frozenset[str], bool]
-
 LISTING_SECONDS: Final = 30.0
 # Of a list of models.
 MAX_PAGES: Final = 50
@@ -49,21 +43,6 @@ TIMEOUTS_OF_SILENCE: Final = 10
 SECONDS_TO_DRAIN: Final = 0.1
 # After a `finish_reason` the token counts and `[DONE]` are waited for this long.
 SECONDS_AFTER_FINISH: Final = 10.0
-
-
-@dataclass
-class _Learned:
-    """What the service of a client has shown about one kind of request."""
-
-    # The changes with which it has answered.
-    changes: tuple[Change, ...] = ()
-    # Whether a request that was not streamed was waited for too long: the next ones are streamed, until one is answered
-    # (then it is among the changes), or until one is refused.
-    is_suspected: bool = False
-    is_refuted: bool = False
-
-
-_learned: Final[WeakKeyDictionary[openai.AsyncOpenAI, dict[Kind, _Learned]]] = WeakKeyDictionary()
 
 
 @cache
@@ -171,46 +150,22 @@ async def stream_chat(
     """
     import openai
 
-    asked = {**body, **(STREAMED if stream else {})}
-    known = _learned.setdefault(client, {}).setdefault(_kind_of(body), _Learned())
-    is_trial = known.is_suspected and not stream
-    tried: list[Change] = [send_streamed] if is_trial else []
-    changes = reduce(with_change, tried, known.changes)
+    form = RequestForm(client, body, stream=stream)
     while True:
-        sent = reduce(lambda changed, change: change(changed), changes, asked)
+        sent = form.body
         builder.is_requested_streamed = bool(sent.get("stream"))
         with_limit = sent if limit is None else {**sent, "max_tokens": limit}
         try:
-            async with aclosing(_exchange(client, with_limit, builder, asked)) as chunks:
+            async with aclosing(_exchange(client, with_limit, builder, form.asked)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except (openai.OpenAIError, ServiceError, InferenceError) as error:
-            if builder.has_begun:
+            if builder.has_begun or not form.change_after(error):
                 raise
-            if is_trial and getattr(error, "status_code", None) not in NOT_OF_REQUEST:
-                # Streams do not work either. The request is sent whole, at once if that costs no time.
-                is_trial, known.is_suspected, known.is_refuted = False, False, True
-                if not may_pass_streamed(error):
-                    changes = known.changes
-                    continue
-            known.is_suspected |= not known.is_refuted and "stream" not in sent and may_pass_streamed(error)
-            change = change_for(error, sent) if isinstance(error, openai.APIStatusError | ServiceError) else None
-            if change is None or change in tried or change(sent) == sent:
-                raise
-            tried.append(change)
-            changes = with_change(changes, change)
         else:
-            # Only now: a change is known to help when a request with it has been answered. Other requests may have
-            # learned something else meanwhile.
             if builder.has_begun:
-                known.changes = reduce(with_change, changes, known.changes)
-                known.is_suspected &= "stream" not in sent
+                form.was_answered()
             return
-
-
-def _kind_of(body: Mapping[str, Any]) -> Kind:
-    has_pictures = any(isinstance(one.get("content"), list) for one in body["messages"])
-    return body["model"], frozenset(body), has_pictures
 
 
 async def _exchange(
