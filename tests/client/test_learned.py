@@ -1,0 +1,102 @@
+"""The form of the next request: which changes are kept, for which requests, and when a stream is tried."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wandb_inference_magic.client.learned import RequestForm
+from wandb_inference_magic.failures import ServiceError
+
+pytestmark = pytest.mark.short
+
+BODY = {"model": "m", "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]}
+NO_SYSTEM = ServiceError({"message": "System role not supported", "code": 400}, has_begun=False)
+ONLY_STREAMS = ServiceError({"message": "This model only supports streaming", "code": 400}, has_begun=False)
+UNRELATED = ServiceError({"message": "temperature must be at most 1", "code": 400}, has_begun=False)
+TIMEOUT = ServiceError({"message": "Gateway Timeout", "code": 504}, has_begun=False)
+
+
+class Client:
+    """What is known is kept for each client, as long as that lives."""
+
+
+@pytest.fixture
+def client() -> Any:
+    return Client()
+
+
+def form(client: Any, stream: bool = False, **fields: Any) -> RequestForm:
+    return RequestForm(client, BODY | fields, stream=stream)
+
+
+def roles(request: RequestForm) -> list[str]:
+    return [message["role"] for message in request.body["messages"]]
+
+
+def test_a_change_that_helped_is_made_at_once_for_requests_of_the_kind(client: Any) -> None:
+    first = form(client)
+    assert roles(first) == ["system", "user"]
+    assert first.change_after(NO_SYSTEM)
+    assert roles(first) == ["user"]
+    # Another one that is sent meanwhile knows nothing of it.
+    assert roles(form(client)) == ["system", "user"]
+    first.was_answered()
+    assert roles(form(client)) == ["user"]
+    for other in (form(client, model="another"), form(client, temperature=1), form(Client())):
+        assert roles(other) == ["system", "user"]
+
+
+def test_a_change_that_did_not_help_is_made_once_and_not_kept(client: Any) -> None:
+    first = form(client)
+    assert first.change_after(NO_SYSTEM)
+    assert not first.change_after(NO_SYSTEM)
+    assert roles(form(client)) == ["system", "user"]
+
+
+def test_a_failure_about_something_else_changes_nothing(client: Any) -> None:
+    request = form(client)
+    assert not request.change_after(UNRELATED)
+    assert not request.change_after(ValueError("System role not supported"))
+    assert request.body == BODY
+
+
+def test_what_is_asked_is_not_what_is_sent(client: Any) -> None:
+    """A cassette has the request as it was asked."""
+    request = form(client)
+    assert request.change_after(ONLY_STREAMS)
+    assert request.body["stream"] is True
+    assert request.asked == BODY
+
+
+def test_after_a_request_that_took_too_long_the_next_ones_are_streamed(client: Any) -> None:
+    assert not form(client).change_after(TIMEOUT)
+    second, third = form(client), form(client)
+    assert second.body["stream"] is True
+    second.was_answered()
+    # Known now: it is no trial.
+    assert not third.change_after(TIMEOUT)
+    assert form(client).body["stream"] is True
+
+
+def test_where_streams_are_refused_too_the_request_is_sent_whole_at_once_and_no_other_is_tried(client: Any) -> None:
+    form(client).change_after(TIMEOUT)
+    trial = form(client)
+    assert trial.body["stream"] is True
+    assert trial.change_after(UNRELATED)
+    assert trial.body == BODY
+    assert not form(client).change_after(TIMEOUT)
+    assert form(client).body == BODY
+
+
+def test_a_trial_that_takes_too_long_costs_no_further_wait(client: Any) -> None:
+    form(client).change_after(TIMEOUT)
+    trial = form(client)
+    assert not trial.change_after(TIMEOUT)
+    assert form(client).body == BODY
+
+
+def test_a_stream_that_was_asked_for_is_no_trial(client: Any) -> None:
+    assert not form(client, stream=True).change_after(TIMEOUT)
+    assert "stream" not in form(client).body
