@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from inert import HOSTILE, assert_inert
 
 from wandb_inference_magic.frontend.canvas import BlockCanvas
-from wandb_inference_magic.markup.blocks import split_finished
+from wandb_inference_magic.markup.blocks import goes_on, split_finished
 from wandb_inference_magic.markup.parser import block_parser, expanded
 from wandb_inference_magic.markup.sanitize import sanitize_markdown
 from wandb_inference_magic.text.plain import safe_plain
@@ -90,6 +90,39 @@ def test_a_finished_block_stays_finished(text: str) -> None:
         position += len(finished)
         cuts.add(position)
     assert cuts - {0} <= block_starts(text)
+
+
+ROWS = ["| a |\n", "|---|\n", "|"]
+ITEMS = ["- b\n", "* c\n", "1. d\n", "2) e\n", "  - f\n", "    g\n", "- "]
+LINES = [*ROWS, *ITEMS, "```\n", "~~~\n", "x = 1\n", "\n"]
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=8), st.lists(st.sampled_from(LINES), min_size=1, max_size=4))
+def test_a_block_that_goes_on_has_not_ended(pieces: list[str], added: list[str]) -> None:
+    rest = ""
+    for piece in pieces:
+        _, rest = split_finished(rest + piece)
+    text = rest + "".join(added)
+    if goes_on(text, len(rest.rstrip())):
+        assert split_finished(text) == ("", text)
+
+
+@pytest.mark.parametrize(
+    ("begin", "line"),
+    [
+        ("| n | v |\n|---|---|\n", "| some words | and more |\n"),
+        ("", "- some words\n"),
+        ("```python\n", "x = f(x)\n\n"),
+    ],
+)
+def test_a_long_block_is_not_parsed_with_each_of_its_lines(begin: str, line: str) -> None:
+    """Parsed with each line, 8,000 of them take minutes."""
+    screen = Screen()
+    screen.append(begin)
+    for _ in range(8_000):
+        screen.append(line)
+    screen.append(f"{'```' * begin.startswith('`')}\n\n# At last\n\nThe end.")
+    assert screen.outputs[-1] == "The end."
 
 
 class Screen(BlockCanvas):

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ..markup import Untrusted, directed, fenced, safe_document, split_finished
+from ..markup import Untrusted, directed, fenced, goes_on, safe_document, split_finished
 from ..rendering import (
     BLANK,
     MARKDOWN,
@@ -162,7 +162,8 @@ class BlockCanvas(Canvas):
         text_end = len(self._open.rstrip())
         self._open += text
         # A block may end where a line ends. This shows once the next block starts, so check before that text is drawn.
-        if self._prints_finished_blocks and "\n" in self._open[text_end:]:
+        has_line_end = self._prints_finished_blocks and "\n" in self._open[text_end:]
+        if has_line_end and not goes_on(self._open, text_end):
             self._leave_finished()
         if has_grown(len(self._open), self._drawn):
             self.flush()

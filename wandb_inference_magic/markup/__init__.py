@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .blocks import directed, split_finished
+    from .blocks import directed, goes_on, split_finished
     from .cells import keep_cells
     from .check import is_ordinary
     from .front_end_parsers import end_of_fence

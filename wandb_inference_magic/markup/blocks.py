@@ -16,6 +16,10 @@ _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _LISTS: Final = ("bullet_list_open", "ordered_list_open")
 _GOES_ON: Final = (*_LISTS, "paragraph_open", "blockquote_open", "table_open")
 _CODE: Final = ("fence", "code_block")
+# How lines begin that go on with a table, with a list (the groups are of an item at its top), and code.
+_ROW: Final = re.compile(r" {0,3}\|")
+_ITEM: Final = re.compile(r" {0,3}(?:(?P<bullet>[-*+])|\d{1,9}(?P<end>[.)]))[ \t]|[ \t]+\S")
+_FENCE: Final = re.compile(r"\s*(`{3}|~{3})[^\n]*")
 # The letters of Hebrew, Arabic and the other scripts that are written from right to left.
 _RIGHT_TO_LEFT: Final = re.compile(
     "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001eeff]"
@@ -42,6 +46,32 @@ def split_finished(text: str) -> tuple[str, str]:
     blocks = top_blocks(block_parser().parse(expanded(safe_plain(text)), {"may_grow": True}))
     cut = len("".join(lines[: _open_line(lines, blocks)]))
     return text[:cut], text[cut:]
+
+
+def goes_on(text: str, known: int) -> bool:
+    """Return whether what was added to a text goes on with its last block: rows, items, or lines of code.
+
+    Then no block has ended, and nothing need be parsed to know it. Of other additions nothing is said.
+
+    Parameters
+    ----------
+    text : str
+    known : int
+        The position from which it was added.
+    """
+    start = text.rfind("\n", 0, known) + 1
+    # Of a line that has just begun nothing is known.
+    lines = text[start:].removesuffix("\n").split("\n")
+    if fence := _FENCE.match(text):
+        inner = lines[1:] if start <= fence.end() else lines
+        return not any(line.lstrip().startswith(fence[1]) for line in inner)
+    # Then that block is the first one.
+    lines.append(text.lstrip("\r\n").partition("\n")[0])
+    if all(map(_ROW.match, lines)):
+        return True
+    items = [_ITEM.match(line) for line in lines]
+    is_list = None not in items and items[-1] is not None and items[-1].lastgroup is not None
+    return is_list and len({one[one.lastgroup] for one in items if one and one.lastgroup}) == 1
 
 
 def _open_line(lines: list[str], blocks: list[tuple[str, int]]) -> int:
