@@ -110,8 +110,8 @@ def test_other_output_of_the_cell_is_not_changed(kernel: Kernel, service: Servic
     texts = [output["data"]["text/plain"] for output in run.outputs]
     assert texts[0] == "above\n"
     assert texts[1].startswith("One.\n\nTwo.\n\nThree.")
-    assert texts[2] == "below\n"
-    assert len(texts) == 3
+    # What is printed may come in two messages.
+    assert "".join(texts[2:]) == "below\n"
 
 
 def test_two_chats_in_one_cell_have_an_output_each(kernel: Kernel, service: Service) -> None:

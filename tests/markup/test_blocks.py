@@ -92,8 +92,8 @@ def test_a_finished_block_stays_finished(text: str) -> None:
     assert cuts - {0} <= block_starts(text)
 
 
-ROWS = ["| a |\n", "|---|\n", "|"]
-ITEMS = ["- b\n", "* c\n", "1. d\n", "2) e\n", "  - f\n", "    g\n", "- "]
+ROWS = ["| a |\n", "|---|\n"]
+ITEMS = ["- b\n", "* c\n", "1. d\n", "2) e\n", "  - f\n", "    g\n"]
 LINES = [*ROWS, *ITEMS, "```\n", "~~~\n", "x = 1\n", "\n"]
 
 

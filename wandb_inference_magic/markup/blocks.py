@@ -20,6 +20,7 @@ _CODE: Final = ("fence", "code_block")
 _ROW: Final = re.compile(r" {0,3}\|")
 _ITEM: Final = re.compile(r" {0,3}(?:(?P<bullet>[-*+])|\d{1,9}(?P<end>[.)]))[ \t]|[ \t]+\S")
 _FENCE: Final = re.compile(r"\s*(`{3}|~{3})[^\n]*")
+_TABLE: Final = re.compile(r"[\r\n]* {0,3}\|[^\n]*\n {0,3}\|[-:| \t]+\n")
 # The letters of Hebrew, Arabic and the other scripts that are written from right to left.
 _RIGHT_TO_LEFT: Final = re.compile(
     "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001eeff]"
@@ -51,7 +52,8 @@ def split_finished(text: str) -> tuple[str, str]:
 def goes_on(text: str, known: int) -> bool:
     """Return whether what was added to a text goes on with its last block: rows, items, or lines of code.
 
-    Then no block has ended, and nothing need be parsed to know it. Of other additions nothing is said.
+    The beginnings of the lines tell: nothing is parsed. Of an odd text, such as rows that are no table, the end of a
+    block is not seen before another kind of line.
 
     Parameters
     ----------
@@ -60,17 +62,16 @@ def goes_on(text: str, known: int) -> bool:
         The position from which it was added.
     """
     start = text.rfind("\n", 0, known) + 1
-    # Of a line that has just begun nothing is known.
+    # An empty last line has not begun.
     lines = text[start:].removesuffix("\n").split("\n")
     if fence := _FENCE.match(text):
         inner = lines[1:] if start <= fence.end() else lines
         return not any(line.lstrip().startswith(fence[1]) for line in inner)
-    # Then that block is the first one.
-    lines.append(text.lstrip("\r\n").partition("\n")[0])
-    if all(map(_ROW.match, lines)):
-        return True
-    items = [_ITEM.match(line) for line in lines]
-    is_list = None not in items and items[-1] is not None and items[-1].lastgroup is not None
+    # The last block is the first one too: it begins so.
+    if _TABLE.match(text):
+        return all(map(_ROW.match, lines))
+    items = [_ITEM.match(line) for line in (text.lstrip("\r\n").partition("\n")[0], *lines)]
+    is_list = None not in items and items[0] is not None and items[0].lastgroup is not None
     return is_list and len({one[one.lastgroup] for one in items if one and one.lastgroup}) == 1
 
 
