@@ -13,7 +13,7 @@ from kernels import Kernel
 from pydantic import BaseModel, RootModel
 from service import Service, Streamed
 
-from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.errors import InferenceError, InferenceWarning
 from wandb_inference_magic.messages import Reply, data_frame
 from wandb_inference_magic.messages.extract import CodeBlock, code_blocks, read_json, to_records
 
@@ -347,6 +347,16 @@ def test_an_empty_cell_in_a_column_of_numbers_is_missing(cells: list[str], value
     column = Reply(f"| k | v |\n|---|---|\n{table}", "m", "m", "e").to_frame()["v"]
     assert column.dtype.kind == kind
     assert [None if one is None else one for one in column.astype(object).where(column.notna(), None)] == values
+
+
+def test_what_a_frame_leaves_out_beside_its_records_is_named() -> None:
+    reply = Reply(
+        '{"id": 7, "count": 2, "total": 12.5, "note": null, "items": [{"n": "x"}, {"n": "y"}]}', "m", "m", "e"
+    )
+    with pytest.warns(InferenceWarning, match=r"without what is beside it: id, total\.$"):
+        assert reply.to_frame().to_dict("records") == [{"n": 1}, {"n": 2}]
+    # A length, and nothing, are no loss.
+    assert len(Reply('{"count": 1, "note": null, "items": [{"n": "x"}]}', "m", "m", "e").to_frame()) == 1
 
 
 def test_a_table_without_rows_keeps_its_headings() -> None:

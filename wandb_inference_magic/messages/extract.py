@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
@@ -141,10 +141,20 @@ def pretty_json(text: str) -> str | None:
 
 
 class Records(NamedTuple):
-    """The rows of an answer. `columns` are the headings of a table, which may have no rows; None for other rows."""
+    """The rows of an answer.
+
+    Attributes
+    ----------
+    rows : list of dict
+    columns : list of str or None
+        The headings of a table, which may have no rows; None for other rows.
+    left_out : tuple of str
+        The fields beside the list of records that the rows are.
+    """
 
     rows: list[dict[str, Any]]
     columns: list[str] | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def to_records(text: str, parsed: Any = None) -> Records | None:
@@ -158,7 +168,7 @@ def to_records(text: str, parsed: Any = None) -> Records | None:
         The object parsed from the answer, if a schema was given. Its records are used first.
     """
     if (records := _records(parsed)) is not None:
-        return Records(records)
+        return Records(records, left_out=_left_out(parsed))
     if isinstance(_root_of(parsed), list):
         # The model may have written it as `{"items": [1, 2]}`, which is no record.
         return None
@@ -177,7 +187,9 @@ def to_records(text: str, parsed: Any = None) -> Records | None:
         return None
     # `[ ]` among words is a check box.
     is_list = value != [] or any("".join(source.split()) == "[]" for source in sources)
-    return Records(found) if is_list and (found := _records(value)) is not None else None
+    if not is_list or (found := _records(value)) is None:
+        return None
+    return Records(found, left_out=_left_out(value))
 
 
 def _json_lines(sources: Iterable[str]) -> list[dict[str, Any]]:
@@ -203,8 +215,22 @@ def _records(value: Any) -> list[dict[str, Any]] | None:
     record = _record(value)
     if record is None:
         return None
-    lists = [found for one in record.values() if isinstance(one, list) and (found := _records(one))]
-    return lists[0] if len(lists) == 1 else [record]
+    lists = _lists_in(record)
+    return next(iter(lists.values())) if len(lists) == 1 else [record]
+
+
+def _lists_in(record: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the fields of a record that are lists of records, as these records."""
+    return {name: found for name, one in record.items() if isinstance(one, list) and (found := _records(one))}
+
+
+def _left_out(value: Any) -> tuple[str, ...]:
+    """Return the fields of an object beside its only list of records, except for the length of that."""
+    record = _record(value)
+    if record is None or len(lists := _lists_in(record)) != 1:
+        return ()
+    ((held, rows),) = lists.items()
+    return tuple(name for name, one in record.items() if name != held and one not in (None, len(rows)))
 
 
 def _root_of(value: Any) -> Any:

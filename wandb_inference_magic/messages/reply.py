@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from ..errors import InferenceError, shortened
+from ..errors import InferenceError, quoted, shortened, warn_user
 from ..text import counted, duration, sum_or_none, without_surrogates
 from . import display
 from .content import Message  # noqa: TC001
@@ -199,7 +199,8 @@ class Reply:
     def to_frame(self) -> Any:
         """Return the answer as a pandas DataFrame: its list of records, its first table, or its one record.
 
-        An empty list gives a frame without rows. A heading that is repeated gets a number: `2023`, `2023.1`.
+        An empty list gives a frame without rows. A heading that is repeated gets a number: `2023`, `2023.1`. An object
+        that holds one list of records gives these. A warning names its other fields.
 
         Raises
         ------
@@ -213,7 +214,11 @@ class Reply:
                 remedy='Ask for a table in the prompt, or use --schema "list of name, age int".',
                 cause="answer",
             )
-        return data_frame(*records)
+        frame = data_frame(records.rows, records.columns)
+        if records.left_out:
+            names = ", ".join(map(quoted, records.left_out))
+            warn_user(f"The frame has the list of records in the answer, without what is beside it: {names}.")
+        return frame
 
     def _ipython_display_(self) -> None:
         # On NotImplementedError IPython falls back to `_repr_mimebundle_`. If this returns, nothing is shown.
