@@ -168,6 +168,14 @@ def test_the_schema_itself_is_no_answer() -> None:
         schema.read(json.dumps(schema.json_schema))
 
 
+@pytest.mark.parametrize("answer", ['{"a": 1}\n{"a": 2}', 'Here:\n```json\n{"a": 1}\n{"a": 2}\n```\nThat is all.'])
+def test_objects_on_a_line_each_are_a_list(answer: str) -> None:
+    """So answer small models. `to_frame()` reads it so too."""
+    assert schema_of("list of a int").read(answer) == [{"a": 1}, {"a": 2}]
+    with pytest.raises(Mismatch):
+        schema_of("list of a int").read(answer.replace("1", '"many"'))
+
+
 def test_two_lists_side_by_side_are_not_chosen_from() -> None:
     with pytest.raises(Mismatch):
         schema_of("list[int]").read('{"a": [1], "b": [2]}')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
@@ -172,14 +172,14 @@ def to_records(text: str, parsed: Any = None) -> Records | None:
     if isinstance(_root_of(parsed), list):
         # The model may have written it as `{"items": [1, 2]}`, which is no record.
         return None
-    sources = (text, *(block.text for block in code_blocks(text)))
+    sources = _sources(text)
     from ..markup import keep_cells
 
     # The table comes before JSON: bracketed text beside the table would be read as JSON.
     for source in sources:
         if (table := next(_tables(_parser().parse(keep_cells(_shown(source)))), None)) is not None:
             return table
-    if lines := _json_lines(sources):
+    if lines := json_lines(text):
         return Records(lines)
     try:
         value = json_in(text)
@@ -192,9 +192,14 @@ def to_records(text: str, parsed: Any = None) -> Records | None:
     return Records(found, left_out=_left_out(value))
 
 
-def _json_lines(sources: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the objects of the first text that has one on each of its lines; empty if there is none."""
-    for source in sources:
+def _sources(text: str) -> tuple[str, ...]:
+    """Return the texts that may be an answer: all of it, and each of its code blocks."""
+    return (text, *(block.text for block in code_blocks(text)))
+
+
+def json_lines(text: str) -> list[dict[str, Any]]:
+    """Return the objects of an answer that has one on each line, or of such a code block; empty for any other."""
+    for source in _sources(text):
         lines = [line for line in source.splitlines() if line.strip()]
         with suppress(ValueError, RecursionError):
             values = [read_json_text(with_backslashes(line)) for line in lines]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, describe_exception, did_you_mean, quoted, shortened, users_failures
 from ..libraries import check_libraries
-from ..messages import inner_json, json_in, property_names
+from ..messages import inner_json, json_in, json_lines, property_names
 from ..text import as_json, json_or_none, json_values, read_json_text, with_backslashes
 from .annotations import adapter_of, has_quoted_name, is_annotation, why_no_schema
 from .json_schema import copy_without
@@ -131,6 +131,8 @@ class Schema:
             where = "" if getattr(error, "pos", None) == 0 else f": {error}"
             raise Mismatch([f"the answer is not JSON{where}"]) from None
         values = [self._unwrapped(value) for value in found]
+        if self.wrapped == "items" and (lines := json_lines(text)):
+            values.append(lines)
         kind = {"": dict, "items": list}.get(self.wrapped, object)
         unfit: list[Mismatch] = []
         for value in reversed([one for one in values if isinstance(one, kind)] or values):
