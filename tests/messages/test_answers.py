@@ -350,9 +350,7 @@ def test_an_empty_cell_in_a_column_of_numbers_is_missing(cells: list[str], value
 
 
 def test_what_a_frame_leaves_out_beside_its_records_is_named() -> None:
-    reply = Reply(
-        '{"id": 7, "count": 2, "total": 12.5, "note": null, "items": [{"n": "x"}, {"n": "y"}]}', "m", "m", "e"
-    )
+    reply = Reply('{"id": 7, "count": 2, "total": 12.5, "note": null, "items": [{"n": 1}, {"n": 2}]}', "m", "m", "e")
     with pytest.warns(InferenceWarning, match=r"without what is beside it: id, total\.$"):
         assert reply.to_frame().to_dict("records") == [{"n": 1}, {"n": 2}]
     # A length, and nothing, are no loss.
