@@ -31,10 +31,10 @@ from ..text import (
     safe_plain,
     says_nothing,
     shortest_float,
-    size_of,
     str_of,
     without_addresses,
 )
+from .files import text_or_size
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -388,7 +388,7 @@ def _cell(value: Any) -> str:
         if is_instance(value, "pyarrow.Scalar"):
             return _cell(python_of(value))
         if isinstance(value, bytes | bytearray | memoryview):
-            return size_of(value)
+            return text_or_size(value)
         if has_items(value):
             with suppress(ValueError, RecursionError):
                 value = json.dumps(_Cell().of(value), ensure_ascii=False)
@@ -433,7 +433,7 @@ class _Cell:
         if isinstance(value, str) or (isinstance(value, int | float) and abs(value) < MAX_INTEGER):
             return value
         if isinstance(value, bytes | bytearray | memoryview):
-            return size_of(value)
+            return text_or_size(value)
         return _text(value)
 
 

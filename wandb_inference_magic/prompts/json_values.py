@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from ..imports import is_instance
 from ..messages import dumped_model, is_container, items_by_name, items_in
-from ..text import MAX_INTEGER, is_missing, python_of, python_values, shortest_float, size_of, str_of, unwrapped
+from ..text import MAX_INTEGER, is_missing, python_of, python_values, shortest_float, str_of, unwrapped
 from . import images
-from .files import describe_object
+from .files import describe_object, text_or_size
 from .images import IN_TEXT, Image, TextOfImages
 from .value_spans import LEFT_OUT, CutText
 
@@ -175,7 +175,7 @@ class JsonValues:
             return describe_object(value) if type(item) is type(value) else self.of(item)
         if isinstance(value, bytes | bytearray | memoryview):
             image = images.image_from_bytes(bytes(value))
-            return size_of(value) if image is None else self.text_of(image)
+            return self.text_of(text_or_size(value) if image is None else image)
         if self._has_items(value):
             return self._of_array(value)
         if isinstance(value, PurePath):
