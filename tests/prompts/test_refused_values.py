@@ -85,6 +85,11 @@ def test_an_object_whose_text_has_none_of_its_data_is_refused(template: str, val
     assert remedy in refused.value.remedy
 
 
+def test_such_an_object_in_a_cell_is_its_type() -> None:
+    values = [zipfile.ZipFile(io.BytesIO(), "w"), [DAYS.rolling(2)], "text"]
+    assert text_of(pd.DataFrame({"x": values})).endswith('[ZipFile]\n"[""[Rolling]""]"\ntext')
+
+
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [

@@ -11,12 +11,13 @@ import sys
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from inspect import iscoroutine
 from math import isfinite
 from typing import Any, Final, NoReturn
 
 from ..errors import InferenceError
-from ..imports import is_instance, quiet
+from ..imports import is_instance, loaded, quiet
 from ..text import is_missing, python_values, safe_plain
 from .value_spans import LEFT_OUT, CutText
 
@@ -91,6 +92,20 @@ NO_DATA: Final = {
     "click.Command": "Put its function into the prompt: .callback.",
     "IPython.utils.capture.CapturedIO": "Put what it captured into the prompt: .stdout, or the value that was shown.",
 }
+
+
+def has_no_data(value: object) -> bool:
+    """Return whether the text of a value has none of its data, by its type or because it is not loaded."""
+    if any(is_instance(value, name) for name in XARRAY):
+        return is_lazy(value)
+    return _is_without_data(type(value))
+
+
+# Asked of each cell of a frame.
+@lru_cache(maxsize=1000)
+def _is_without_data(kind: type) -> bool:
+    known = (loaded(name) for name in NO_DATA)
+    return any(isinstance(one, type) and issubclass(kind, one) for one in known)
 
 
 def refuse_without_data(value: object) -> NoReturn:

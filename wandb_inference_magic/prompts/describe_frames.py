@@ -34,6 +34,7 @@ from ..text import (
     str_of,
     without_addresses,
 )
+from .charts import has_no_data
 from .files import text_or_size
 
 HEAD_ROWS: Final = 20
@@ -441,5 +442,5 @@ def _text(value: Any) -> str:
     """Return the text of a value in a cell: its own, or its type where that says nothing."""
     if hasattr(type(value), "columns") and hasattr(type(value), "shape"):
         return f"[{type(value).__name__}, {counted(len(value), 'row')}]"
-    text = str_of(value)
-    return f"[{type(value).__name__}]" if says_nothing(text) else without_addresses(text)
+    text = "" if (is_empty := has_no_data(value)) else str_of(value)
+    return f"[{type(value).__name__}]" if is_empty or says_nothing(text) else without_addresses(text)
