@@ -98,7 +98,8 @@ def has_no_data(value: object) -> bool:
     """Return whether the text of a value has none of its data, by its type or because it is not loaded."""
     if any(is_instance(value, name) for name in XARRAY):
         return is_lazy(value)
-    return _is_without_data(type(value))
+    kind: Any = type(value)
+    return _is_without_data(kind)
 
 
 # Asked of each cell of a frame.
