@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
+import time
 from collections import UserDict, UserList
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import narwhals as nw
 import numpy as np
@@ -123,7 +125,7 @@ def test_a_sparse_or_nested_frame_is_shown() -> None:
     assert text_of(sparse).split("\n")[1:] == ["Columns: s (Sparse[int64, 0])", "", "s", "0", "0", "1"]
     inner = pd.DataFrame({"a": [1, 2]})
     nested = pd.DataFrame({"f": [inner], "d": [{"k": None}], "b": [b"123"], "o": [Nothing()], "n": [None]})
-    assert text_of(nested).split("\n")[-1] == '"[DataFrame, 2 rows]","{""k"": null}",[3 bytes],[Nothing],'
+    assert text_of(nested).split("\n")[-1] == '"[DataFrame, 2 rows]","{""k"": null}",123,[Nothing],'
 
 
 def test_a_lazy_frame_shows_its_first_rows() -> None:
@@ -168,6 +170,66 @@ def test_objects_in_a_frame_are_named_without_their_addresses() -> None:
     assert '"{""a"": ""[Image]""}"\n[null]\nnamespace(a=<object object>)' in text
     assert "0x" not in text
     assert "0x" not in text_of(np.array([[object()]]))
+
+
+class Fit(NamedTuple):
+    slope: float
+    p: int = 10**5000
+
+
+class Address(NamedTuple):
+    host: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"{self.host}:***"
+
+
+ITSELF: list[Any] = [1]
+ITSELF += [{"in": ITSELF}, ITSELF[:]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        (
+            {1: "a", "1": "b", None: 1, "None": 2, "'1'": 3},
+            {"1": "a", "'1'": "b", "None": 1, "'None'": 2, "\"'1'\"": 3},
+        ),
+        (Fit(0.5, 1), {"slope": 0.5, "p": 1}),
+        ([Fit(0.5), -(10**5000)], [{"slope": 0.5, "p": (digits := "an integer of about 4,983 digits")}, digits]),
+        ([next(pd.DataFrame({"a": [1]}).itertuples())], [{"Index": 0, "a": 1}]),
+        ([Address("h", "secret")], ["h:***"]),
+        (ITSELF, [1, {"in": "..."}, [1]]),
+        (pa.scalar([("a", 1)], pa.map_(pa.string(), pa.int64())), [["a", 1]]),
+        ([pa.scalar({"k": 1}), pa.scalar(None, pa.int64())], [{"k": 1}, None]),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_nothing_of_a_container_in_a_cell_is_lost(cell: Any, shown: Any) -> None:
+    for frame in (
+        pd.DataFrame({"c": pd.Series([cell], dtype=object)}),
+        pl.DataFrame({"c": pl.Series([cell], dtype=pl.Object)}),
+    ):
+        _, (row,) = csv.reader(text_of(frame).splitlines()[-2:])
+        assert json.loads(row) == shown
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_a_matrix_in_a_cell_is_shown_as_an_array() -> None:
+    matrix = np.matrix([[1, 2], [3, 4]])
+    assert text_of(pd.DataFrame({"m": [matrix, {"m": matrix}]})).endswith("""\n"[[1, 2], [3, 4]]"
+"{""m"": [[1, 2], [3, 4]]}\"""")
+
+
+def test_all_fields_of_a_time_in_a_cell_are_shown() -> None:
+    assert '""tm_gmtoff"": 0' in text_of(pd.DataFrame({"t": pd.Series([time.gmtime(0)], dtype=object)}))
+
+
+def test_a_scalar_of_pyarrow_is_json_in_each_place() -> None:
+    value = pa.scalar([("a", 1)], pa.map_(pa.string(), pa.int64()))
+    assert render("{{ x | tojson }} {{ [x] ~ '' }}", {"x": value}) == '[["a", 1]] [[["a", 1]]]'
+    assert json_of({float("nan"): 1, float("NaN"): 2}) == '{"nan": 1, "nan_2": 2}'
 
 
 def test_a_set_in_a_frame_has_one_order() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 import logging
@@ -11,6 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import PIL.Image
 import PIL.PngImagePlugin
 import pytest
@@ -20,7 +22,7 @@ from prompt_values import picture_of, png, text_of
 from wandb_inference_magic.config import expanded
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.prompts import Image, as_prompt, read_image, render, to_prompt
-from wandb_inference_magic.prompts.values import image_of
+from wandb_inference_magic.prompts.values import image_of, json_of
 
 pytestmark = pytest.mark.short
 
@@ -134,7 +136,7 @@ def test_binary_values_are_never_sent_as_bytes(kind: type) -> None:
     for data in (b"%PDF-1.4", bytes(range(256))):
         with pytest.raises(InferenceError, match=f"type {kind.__name__}"):
             as_prompt(kind(data))
-    assert as_prompt([kind(b"12345")]) == ('["12345"]' if kind is io.BytesIO else '["[5 bytes]"]')
+    assert as_prompt([kind(b"12345")]) == '["12345"]'
 
 
 @pytest.mark.parametrize(
@@ -306,6 +308,24 @@ def test_pictures_log_nothing(caplog: pytest.LogCaptureFixture) -> None:
         assert isinstance(as_prompt(value), Image)
     assert [one for one in caplog.records if one.name.startswith(("PIL", "matplotlib"))] == []
     assert logging.getLogger("PIL").level == logging.NOTSET
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        ("Tromsø\r\n\t.".encode(), "Tromsø\n\t."),
+        (b"", ""),
+        (b"\xe5", "[1 bytes]"),
+        (b"A\0", "[2 bytes]"),
+        ("\x85".encode(), "[2 bytes]"),
+        (b"\x1b[1m", "[4 bytes]"),
+        (b"%PDF-1.4", "[8 bytes]"),
+    ],
+)
+def test_bytes_in_a_container_or_a_cell_are_their_text_if_they_are_one(data: bytes, shown: str) -> None:
+    assert json.loads(str(as_prompt([data]))) == json.loads(json_of([memoryview(data)])) == [shown]
+    lines = text_of(pd.DataFrame({"a": [data], "b": [[data]]})).partition("\n\n")[2]
+    assert [*csv.reader(io.StringIO(lines))][1:] == [[shown, json.dumps([shown], ensure_ascii=False)]]
 
 
 def test_a_dict_with_bytes_is_json() -> None:

@@ -152,7 +152,15 @@ def test_an_image_in_the_form_of_a_dataset_is_an_image() -> None:
     assert isinstance(as_prompt({"bytes": data, "path": "a.png"}), Image)
     content = render("{{ pictures }}", {"pictures": [{"bytes": data, "path": None}, {"bytes": data, "path": "b.png"}]})
     assert [part["type"] for part in content] == ["image_url", "image_url"]
-    assert text_of({"bytes": b"no image", "path": "a.png"}) == '{"bytes": "[8 bytes]", "path": "a.png"}'
+    assert text_of({"bytes": b"no image", "path": "a.png"}) == '{"bytes": "no image", "path": "a.png"}'
+
+
+@pytest.mark.parametrize("mode", ["RGB", "I;16"])
+def test_the_pixels_of_a_picture_are_never_sent_as_json(mode: str) -> None:
+    picture = PIL.Image.new(mode, (2, 2))
+    for value in (picture, [picture]):
+        with pytest.raises(InferenceError, match="would be sent here as a text without the picture"):
+            render("{{ x | tojson }}", {"x": value})
 
 
 def test_a_series_of_pictures_is_the_list_of_them() -> None:

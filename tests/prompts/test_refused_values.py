@@ -85,6 +85,34 @@ def test_an_object_whose_text_has_none_of_its_data_is_refused(template: str, val
     assert remedy in refused.value.remedy
 
 
+def test_such_an_object_in_a_cell_is_its_type() -> None:
+    values = [zipfile.ZipFile(io.BytesIO(), "w"), [DAYS.rolling(2)], "text"]
+    assert text_of(pd.DataFrame({"x": values})).endswith('[ZipFile]\n"[""[Rolling]""]"\ntext')
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("duckdb.DuckDBPyConnection", ".sql(query)"),
+        ("pyarrow.dataset.Dataset", ".head(20)"),
+        ("sklearn.metrics.RocCurveDisplay", ".figure_"),
+        ("sqlalchemy.engine.Result", ".all()"),
+        ("statsmodels.base.wrapper.ResultsWrapper", ".summary()"),
+        ("statsmodels.regression._prediction.PredictionResults", ".summary_frame()"),
+        ("statsmodels.tsa.seasonal.DecomposeResult", ".trend"),
+    ],
+)
+def test_a_result_without_a_text_is_refused_with_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, name: str, remedy: str
+) -> None:
+    module, _, kind = name.rpartition(".")
+    base = type(kind, (), {})
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{kind: base}))
+    with pytest.raises(InferenceError, match="has none of its data") as refused:
+        as_prompt(type("Own", (base,), {})())
+    assert remedy in refused.value.remedy
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -66,6 +66,19 @@ def test_values_of_numpy_become_those_of_python(value: Any, expected: Any) -> No
     assert type(found) is type(expected)
 
 
+class Quantities(np.ndarray[Any, Any]):
+    """Numbers with a unit, as Astropy has them: they are no list of numbers."""
+
+    def tolist(self) -> Any:
+        raise NotImplementedError
+
+
+def test_what_numpy_does_not_convert_stays_as_it_is() -> None:
+    kind = np.dtype("f8")  # its shape is () too
+    assert python_values(kind) is kind
+    assert [*map(type, python_values(np.array([[1], [2]]).view(Quantities)))] == [Quantities, Quantities]
+
+
 def test_lines_of_messages_break_at_words() -> None:
     """JupyterLab and terminals break a longer line wherever it reaches the edge."""
     address = "https://example.org/" + "a" * 90

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
         has_private_fields,
         is_container,
         is_opaque_tuple,
+        items_by_name,
+        items_in,
         level_names,
         name_of,
         private_fields,

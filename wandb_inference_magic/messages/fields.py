@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from functools import lru_cache
-from itertools import chain, count
+from itertools import chain, count, islice
 from types import FunctionType, SimpleNamespace
 from typing import Any, Final
 
@@ -198,6 +198,9 @@ def _has_own_private_fields(value: Any) -> bool:
 
 
 def _parts_sent(value: Any) -> Iterable[Any]:
+    if is_instance(value, "pyarrow.Scalar"):
+        # One of a map is a Mapping without the methods of one. None has more than its data.
+        return ()
     if is_container(value):
         return value.values() if isinstance(value, Mapping) else value
     kind = type(value)
@@ -308,6 +311,17 @@ def public_items(value: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
     return [(key, ones[0] if len(ones) == 1 else ones) for key, ones in found]
 
 
+def items_by_name(value: Mapping[Any, Any], most: int) -> dict[str, Any]:
+    """Return the first public items of a mapping, at most so many, by the names that their keys have in JSON."""
+    named: dict[str, Any] = {}
+    for key, one in islice(public_items(value), most):
+        # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second. That can
+        # collide too: each NaN is another key.
+        others = (f"{key!r}_{number}" for number in count(len(named) + 1))
+        named[next(name for name in chain((name_of(key), repr(key)), others) if name not in named)] = one
+    return named
+
+
 def is_container(value: object) -> bool:
     """Return whether a value has items, as a list or a dict of Python has, whatever its class.
 
@@ -325,3 +339,20 @@ def has_named_columns(kind: Any) -> bool:
     if not isinstance(getattr(kind, "keys", None), property):
         return False
     return all(hasattr(kind, name) for name in ("__iter__", "__len__", "_repr_html_"))
+
+
+def items_in(container: Any) -> Any:
+    """Return the items of a container: those of a set in one order, and rows with the names of their columns."""
+    if isinstance(container, set | frozenset):
+        return in_order(container)
+    if is_instance(container, "numpy.matrix"):
+        return container.A  # the rows of a matrix are matrices
+    if not has_named_columns(type(container)):
+        return container
+    rows, names = list(container), [str(name) for name in container.keys]
+    # Of columns with the same name, a dict would have the last one only.
+    if len({*names}) < len(names):
+        return [names, *rows]
+    with suppress(TypeError, ValueError):
+        return [dict(zip(names, row, strict=True)) for row in rows]
+    return rows

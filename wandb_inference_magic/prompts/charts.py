@@ -11,12 +11,13 @@ import sys
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from inspect import iscoroutine
 from math import isfinite
 from typing import Any, Final, NoReturn
 
 from ..errors import InferenceError
-from ..imports import is_instance, quiet
+from ..imports import is_instance, loaded, quiet
 from ..text import is_missing, python_values, safe_plain
 from .value_spans import LEFT_OUT, CutText
 
@@ -36,8 +37,15 @@ _IDS: Final = re.compile(r"""(<\w[^<>]*?)\sid=(?:"[^"]*"|'[^']*')""")
 _RESPONSE: Final = "Put its text or its data into the prompt: .text or .json()."
 _RESULT: Final = "Put a result of it into the prompt, such as .mean()."
 _SPARK: Final = "Put a result of it into the prompt, such as df.limit(20).toPandas()."
+_PREDICTION: Final = "Put its values into the prompt: .summary_frame()."
+_ROWS: Final = "Put its rows into the prompt: .all()."
 _EXPORT: Final = "Put its data into the prompt, or the path of a picture of it:"
 XARRAY: Final = ("xarray.core.common.DataWithCoords", "xarray.core.variable.Variable")
+# The plots of scikit-learn have no class in common.
+_DISPLAYS: Final = tuple(
+    f"sklearn.metrics.{name}Display"
+    for name in ("ConfusionMatrix", "DetCurve", "PrecisionRecall", "PredictionError", "RocCurve")
+)
 # Types whose own text has a setting, and none of the data: what to put into the prompt in place of such a value.
 NO_DATA: Final = {
     # What `groupby`, `rolling` and `resample` give.
@@ -49,6 +57,15 @@ NO_DATA: Final = {
     "xarray.computation.rolling.Coarsen": _RESULT,
     "xarray.computation.weighted.Weighted": _RESULT,
     "datasets.arrow_dataset.DatasetInfoMixin": "Put its rows into the prompt: .take(20).to_pandas().",
+    "pyarrow.dataset.Dataset": "Put its rows into the prompt: .head(20).",
+    **dict.fromkeys(("sqlalchemy.engine.Result", "sqlalchemy.engine.ScalarResult"), _ROWS),
+    "duckdb.DuckDBPyConnection": "Put the result of a query into the prompt: connection.sql(query).",
+    # A prediction before other results: one of its classes is of both kinds.
+    "statsmodels.tsa.statespace.mlemodel.PredictionResultsWrapper": _PREDICTION,
+    "statsmodels.base._prediction_inference.PredictionResultsBase": _PREDICTION,
+    "statsmodels.regression._prediction.PredictionResults": _PREDICTION,
+    "statsmodels.base.wrapper.ResultsWrapper": "Put its summary into the prompt: .summary().",
+    "statsmodels.tsa.seasonal.DecomposeResult": "Put a part of it into the prompt, such as .trend or .seasonal.",
     "h5py.Dataset": "Put its values into the prompt: dataset[()].",
     "netCDF4.Variable": "Put its values into the prompt: variable[:].",
     "zarr.Array": "Put its values into the prompt: array[:].",
@@ -60,6 +77,7 @@ NO_DATA: Final = {
     "ibis.expr.types.generic.Value": "Put its result into the prompt: .execute().",
     "requests.Response": _RESPONSE,
     "httpx.Response": _RESPONSE,
+    **dict.fromkeys(_DISPLAYS, "Put its figure into the prompt: .figure_."),
     "bokeh.model.Model": f'{_EXPORT} bokeh.io.export_png(figure, filename="figure.png").',
     "holoviews.core.dimension.Dimensioned": f'{_EXPORT} holoviews.save(chart, "chart.png").',
     "openpyxl.worksheet.worksheet.Worksheet": "Put its values into the prompt: list(sheet.values).",
@@ -74,6 +92,21 @@ NO_DATA: Final = {
     "click.Command": "Put its function into the prompt: .callback.",
     "IPython.utils.capture.CapturedIO": "Put what it captured into the prompt: .stdout, or the value that was shown.",
 }
+
+
+def has_no_data(value: object) -> bool:
+    """Return whether the text of a value has none of its data, by its type or because it is not loaded."""
+    if any(is_instance(value, name) for name in XARRAY):
+        return is_lazy(value)
+    kind: Any = type(value)
+    return _is_without_data(kind)
+
+
+# Asked of each cell of a frame.
+@lru_cache(maxsize=1000)
+def _is_without_data(kind: type) -> bool:
+    known = (loaded(name) for name in NO_DATA)
+    return any(isinstance(one, type) and issubclass(kind, one) for one in known)
 
 
 def refuse_without_data(value: object) -> NoReturn:

@@ -1,7 +1,4 @@
-"""Describe a DataFrame, a Series or an array to a model: shape, types and a limited number of rows or values.
-
-Also which values are missing, and the items of any container in one order.
-"""
+"""Describe a DataFrame, a Series or an array to a model: shape, types and a limited number of rows or values."""
 
 from __future__ import annotations
 
@@ -12,24 +9,33 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from io import StringIO
 from itertools import islice, zip_longest
-from math import isfinite
 from typing import Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, loaded
-from ..messages import has_named_columns, is_container, level_names, name_of, public_items
+from ..messages import (
+    is_container,
+    items_by_name,
+    items_in,
+    level_names,
+    name_of,
+    public_items,
+    record_fields,
+)
 from ..text import (
+    MAX_INTEGER,
     counted,
-    in_order,
     is_missing,
+    python_of,
     python_values,
     safe_plain,
     says_nothing,
     shortest_float,
-    size_of,
     str_of,
     without_addresses,
 )
+from .charts import has_no_data
+from .files import text_or_size
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -82,6 +88,8 @@ def records_of(value: Any) -> Any:
 
     Any other value is returned as it is.
     """
+    if is_instance(value, "pyarrow.Scalar"):
+        return python_of(value)
     if isinstance(value, Mapping):
         return dict(public_items(value))
     if is_instance(value, "pandas.Series"):
@@ -378,8 +386,10 @@ def _cell(value: Any) -> str:
     if is_missing(value):
         return ""
     if (text := own_text(value)) is None:
+        if is_instance(value, "pyarrow.Scalar"):
+            return _cell(python_of(value))
         if isinstance(value, bytes | bytearray | memoryview):
-            return size_of(value)
+            return text_or_size(value)
         if has_items(value):
             with suppress(ValueError, RecursionError):
                 value = json.dumps(_Cell().of(value), ensure_ascii=False)
@@ -402,21 +412,29 @@ class _Cell:
     def __init__(self) -> None:
         self._left = MAX_CELL_CHARS
 
-    def of(self, value: Any) -> Any:
+    def of(self, value: Any, above: tuple[int, ...] = ()) -> Any:
         # Each part is at least one character of the text.
         self._left -= 1
         if self._left < 0 or is_missing(value) or is_missing(value := in_cell(value)):
             return None
-        if is_container(value) and isinstance(value, Mapping):
-            return {name_of(name): self.of(one) for name, one in islice(public_items(value), MAX_CELL_CHARS)}
+        if is_instance(value, "pyarrow.Scalar"):
+            return self.of(python_of(value), above)
+        if id(value) in above:
+            return "..."
         if has_items(value):
-            return [self.of(one) for one in islice(items_in(value), MAX_CELL_CHARS)]
+            above = (*above, id(value))
+            is_mapping = isinstance(value, Mapping)
+            named = items_by_name(value, MAX_CELL_CHARS) if is_mapping else record_fields(value, private=False)
+            if named is not None:
+                return {name: self.of(one, above) for name, one in islice(named.items(), MAX_CELL_CHARS)}
+            return [self.of(one, above) for one in islice(items_in(value), MAX_CELL_CHARS)]
         if is_instance(value, "numpy.generic") and value.dtype.kind in "biuf":
             value = python_values(value)
-        if isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
+        # JSON has no number for infinity.
+        if isinstance(value, str) or (isinstance(value, int | float) and abs(value) < MAX_INTEGER):
             return value
         if isinstance(value, bytes | bytearray | memoryview):
-            return size_of(value)
+            return text_or_size(value)
         return _text(value)
 
 
@@ -424,20 +442,5 @@ def _text(value: Any) -> str:
     """Return the text of a value in a cell: its own, or its type where that says nothing."""
     if hasattr(type(value), "columns") and hasattr(type(value), "shape"):
         return f"[{type(value).__name__}, {counted(len(value), 'row')}]"
-    text = str_of(value)
-    return f"[{type(value).__name__}]" if says_nothing(text) else without_addresses(text)
-
-
-def items_in(container: Any) -> Any:
-    """Return the items of a container: those of a set in one order, and rows with the names of their columns."""
-    if isinstance(container, set | frozenset):
-        return in_order(container)
-    if not has_named_columns(type(container)):
-        return container
-    rows, names = list(container), [str(name) for name in container.keys]
-    # Of columns with the same name, a dict would have the last one only.
-    if len({*names}) < len(names):
-        return [names, *rows]
-    with suppress(TypeError, ValueError):
-        return [dict(zip(names, row, strict=True)) for row in rows]
-    return rows
+    text = "" if (is_empty := has_no_data(value)) else str_of(value)
+    return f"[{type(value).__name__}]" if is_empty or says_nothing(text) else without_addresses(text)

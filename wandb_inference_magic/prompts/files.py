@@ -26,7 +26,7 @@ from urllib.request import url2pathname
 
 from ..config import expanded, on_disk, working_folder
 from ..errors import InferenceError, did_you_mean, quoted, shortened
-from ..text import counted, is_cell, portable_trace, safe_plain, says_nothing, str_of, without_addresses
+from ..text import counted, is_cell, portable_trace, safe_plain, says_nothing, size_of, str_of, without_addresses
 from . import images
 from .charts import text_in_notebooks
 from .value_spans import LEFT_OUT, CutText
@@ -39,6 +39,8 @@ MAX_ENTRIES: Final = 200
 # The end of a file's name, by which a text is taken for a path.
 _SUFFIX: Final = re.compile(r"\.[A-Za-z]\w{0,4}$")
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+# All of them but tab and the ends of lines, as UTF-8.
+_ANY_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
 # An encoding that the text itself names, as XML, HTML and Python have it.
 _DECLARED: Final = re.compile(rb"""(?:encoding|charset|coding)\s*[=:]\s*["']?([\w.-]{2,30})""")
 # The escapes by which a text in 7 bits, as in Japanese mail, changes to another script. It would be valid UTF-8.
@@ -249,6 +251,15 @@ def _decoded(data: bytes, *, is_whole: bool) -> str | None:
             is_binary = "\0" in text or (b"\0" in data and _CONTROLS.search(text[:4096].encode()))
             return None if is_binary else text
     return None
+
+
+def text_or_size(data: bytes | bytearray | memoryview) -> str:
+    """Return what stands for binary data in a container or a frame: its text, or its size if it may be none."""
+    whole = bytes(data)
+    if len(whole) <= MAX_FILE_BYTES and not _ANY_CONTROLS.search(whole):
+        with suppress(InferenceError):
+            return _text(whole, "", is_whole=True)
+    return size_of(data)
 
 
 def _names_in(folder: Any, *, is_whole: bool) -> str:

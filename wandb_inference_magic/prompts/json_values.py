@@ -11,10 +11,10 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from ..imports import is_instance
-from ..messages import dumped_model, is_container, name_of, public_items
-from ..text import MAX_INTEGER, is_missing, python_of, python_values, shortest_float, size_of, str_of, unwrapped
-from . import describe_frames as frames, images
-from .files import describe_object
+from ..messages import dumped_model, is_container, items_by_name, items_in
+from ..text import MAX_INTEGER, is_missing, python_of, python_values, shortest_float, str_of, unwrapped
+from . import images
+from .files import describe_object, text_or_size
 from .images import IN_TEXT, Image, TextOfImages
 from .value_spans import LEFT_OUT, CutText
 
@@ -162,7 +162,7 @@ class JsonValues:
         if (record := self._forms.record(value)) is not None:
             return {name: self.of(one) for name, one in record.items()}
         if is_container(value):
-            return self._of_items(frames.items_in(value))
+            return self._of_items(items_in(value))
         if hasattr(type(value), "model_dump"):
             return self.of(dumped_model(value))
         if any(is_instance(value, name) for name in ("pandas.Timedelta", "numpy.datetime64", "numpy.timedelta64")):
@@ -175,7 +175,7 @@ class JsonValues:
             return describe_object(value) if type(item) is type(value) else self.of(item)
         if isinstance(value, bytes | bytearray | memoryview):
             image = images.image_from_bytes(bytes(value))
-            return size_of(value) if image is None else self.text_of(image)
+            return self.text_of(text_or_size(value) if image is None else image)
         if self._has_items(value):
             return self._of_array(value)
         if isinstance(value, PurePath):
@@ -214,11 +214,7 @@ class JsonValues:
         return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
 
     def _of_dict(self, value: Mapping[Any, Any]) -> dict[str, Any]:
-        kept: dict[str, Any] = {}
-        for key, one in islice(public_items(value), self._most_items):
-            name = name_of(key)
-            # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
-            kept[name if name not in kept else repr(key)] = self.of(one)
+        kept = {name: self.of(one) for name, one in items_by_name(value, self._most_items).items()}
         return kept if len(value) <= self._most_items else {**kept, "...": self._more(len(value))}
 
     def _more(self, length: int) -> str:

@@ -193,7 +193,10 @@ def json_of(value: Any, indent: int | None = None) -> str:
     plain, value = JsonValues(_FORMS, is_limited=False, is_data=True), unwrapped(value)
     shown = _custom_part(value, is_data=True)
     if shown is None or isinstance(shown, Made):
-        whole = plain.of_itself(frames.records_of(shown.value if shown else value))
+        # Pictures of PIL offer their pixels as Arrow data.
+        if is_image(made := shown.value if shown else value):
+            raise images.image_inside(value)
+        whole = plain.of_itself(frames.records_of(made))
     else:
         whole = plain.text_of(shown)
     text = json.dumps(whole, ensure_ascii=False, indent=indent)

@@ -10,7 +10,7 @@ from enum import Enum
 from functools import lru_cache
 from math import isfinite
 from struct import pack, unpack
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from unicodedata import decimal
 
 # Python refuses to convert much larger integers to text.
@@ -146,14 +146,21 @@ def python_values(value: Any) -> Any:
     is returned as it is.
     """
     dtype, is_scalar = getattr(value, "dtype", None), getattr(value, "shape", None) == ()
-    if not is_scalar and not hasattr(value, "tolist"):
+    if not hasattr(value, "item" if is_scalar else "tolist"):
         return value
     if names := getattr(dtype, "names", None):
         return {name: python_values(value[name]) for name in names} if is_scalar else [*map(python_values, value)]
     if narrower := _LONG.get(getattr(dtype, "char", "")):
         value = value.astype(narrower)
-    found = value.item() if is_scalar else value.tolist()
+    found = value.item() if is_scalar else _items(value)
     return _times(value, found) if getattr(dtype, "kind", "") in ("M", "m") else shortest_float(found, str(dtype))
+
+
+def _items(array: Any) -> list[Any]:
+    with suppress(NotImplementedError):
+        return cast("list[Any]", array.tolist())
+    # Quantities of Astropy: each has its unit.
+    return [*array]
 
 
 def _times(value: Any, found: Any) -> Any:
