@@ -43,6 +43,13 @@ def test_a_model_that_repeats_itself_is_read_in_linear_time() -> None:
     assert reply_of(*[delta(content=line)] * 20_000).text == line * 20_000
 
 
+def test_end_tags_that_are_repeated_do_not_take_the_length_of_the_text_each() -> None:
+    """A wrong template repeats them to the limit. If all text were read for each, this test would take minutes."""
+    line = "I will think about it once more. " * 3000
+    reply = reply_of(*[delta(content=line)] * 50, *[delta(content="<|im_end|>")] * 1000)
+    assert reply.text == (line * 50).rstrip()
+
+
 @pytest.mark.parametrize("name", [{}, {"name": "f"}])
 def test_the_arguments_of_a_tool_call_are_read_in_linear_time(name: dict[str, str]) -> None:
     """Some services repeat the name with each piece. With quadratic time this test would take minutes."""
