@@ -16,6 +16,7 @@ from service import Answer, Service, completion
 
 from wandb_inference_magic import InferenceError, InferenceWarning
 from wandb_inference_magic.arguments import MapOptions, read_line
+from wandb_inference_magic.batch.run_results import RunResults
 from wandb_inference_magic.commands.batch import value_of
 from wandb_inference_magic.session import current_session
 
@@ -433,3 +434,14 @@ def test_a_column_in_single_braces_beside_one_in_doubled_ones_is_reported(api: M
         api.map_prompts(frame, "{{ stars }} stars for {review}")
     assert len(found) == 1
     api.map_prompts(frame, 'Fill in {"stars": {stars}, "other": {x}}: {{ review }} {{ stars }}')
+
+
+# Reports ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_of_each_row_takes_no_longer_than_the_row() -> None:
+    """A part of a reply whose form is not known is quoted. With quadratic time this test would take minutes."""
+    results, rows = RunResults(), [f"A part of the reply is not shown: {number}" for number in range(100_000)]
+    for row in (*rows, rows[0]):
+        results.report(row)
+    assert results.reports == tuple(rows)

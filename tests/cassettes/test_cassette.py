@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
@@ -661,3 +662,50 @@ def test_a_request_that_only_a_cassette_could_answer_is_a_new_error_each_time(
         errors.append(failed.value)
     assert [str(error).count("The run stopped") for error in errors] == [1, 1]
     assert [len(error.partial) for error in errors] == [2, 3]
+
+
+class Unread(list[Any]):
+    """A list that is not gone through."""
+
+    def __iter__(self) -> Iterator[Any]:
+        raise AssertionError("all exchanges are gone through")
+
+
+class Unsearched(list[Any]):
+    """A list in which nothing is searched for."""
+
+    def index(self, *_: Any) -> int:
+        raise AssertionError("an exchange is searched for")
+
+
+@pytest.mark.parametrize("endpoint", ["wandb", "other"])
+def test_a_request_that_is_missed_is_not_compared_with_all(tmp_path: Path, endpoint: str) -> None:
+    """The rows of a map whose prompt has changed all miss: that would take quadratic time."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(HEADER + b"".join(line_of(Exchange("wandb", "/x", {"n": n}, 0.1, {})) for n in range(5)))
+    cassette = Cassette(path, "replay", "at-once")
+    cassette._exchanges = Unread(cassette._exchanges)
+    assert cassette.find("wandb", "/x", {"n": 2}) is not None
+    with pytest.raises(InferenceError, match=r"The next recorded request differs .*Recorded: .*Asked: "):
+        cassette.find(endpoint, "/x", {"n": 9})
+    assert cassette.find("wandb", "/x", {"n": 4}) is not None
+    with pytest.raises(InferenceError, match="The last recorded request differs"):
+        cassette.find(endpoint, "/x", {"n": 9})
+    with pytest.raises(InferenceError, match="holds no request of this kind"):
+        cassette.find(endpoint, "/y", {"n": 9})
+
+
+def test_an_equal_request_is_not_searched_for_among_all(tmp_path: Path) -> None:
+    """With thousands of them that would take quadratic time. The third was refused, and is recorded again."""
+    path, asked, one = tmp_path / "a.jsonl", [], Exchange("wandb", "/x", {}, 0.1, {"error": "busy"})
+    recorded = [line_of(replace(one, place=place, status=503 if place == 2 else 200)) for place in range(50)]
+    path.write_bytes(HEADER + b"".join(recorded))
+    with patch.object(Exchange, "is_refusal", property(lambda self: asked.append(self) or self.status == 503)):
+        cassette = Cassette(path, "replay", "at-once")
+        cassette.add(replace(one, place=2, document={"again": True}))
+        assert len(asked) < 60
+    cassette._latest.clear()
+    cassette._by_key = {key: Unsearched(equal) for key, equal in cassette._by_key.items()}
+    found = [cassette.find("wandb", "/x", {}) for _ in range(51)]
+    assert [one.place for one in found if one is not None] == [*range(50), 0]
+    assert [one.place for one in found if one is not None and one.document == {"again": True}] == [2]

@@ -55,3 +55,12 @@ def test_bytes_that_are_not_utf8_are_replaced() -> None:
 @given(st.lists(st.binary(max_size=20), max_size=20))
 def test_any_bytes_are_read(parts: list[bytes]) -> None:
     assert list(data_of(parts)) == list(data_of([b"".join(parts)]))
+
+
+@pytest.mark.parametrize("between", ["\n", ""])
+def test_events_without_blank_lines_between_them_are_read_in_linear_time(between: str) -> None:
+    """With quadratic time this test would take minutes."""
+    event = 'data: {"choices": [{"index": 0, "delta": {"content": "%s"}}]}' % ("word " * 400)
+    data = between.join([event] * 15_000).encode()
+    reader = ChunkReader()
+    assert len([*reader.feed(data), *reader.feed(b"\n\ndata: [DONE]\n\n"), *reader.close()]) == 15_000

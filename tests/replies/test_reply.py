@@ -14,6 +14,7 @@ import wandb_inference_magic
 from wandb_inference_magic.catalog.models import Price
 from wandb_inference_magic.messages.reply import Reply
 from wandb_inference_magic.replies.builder import ReplyBuilder
+from wandb_inference_magic.replies.forms import add_block
 
 pytestmark = pytest.mark.short
 
@@ -40,6 +41,39 @@ def test_a_model_that_repeats_itself_is_read_in_linear_time() -> None:
     """A last piece may be the whole reply once more. With quadratic time this test would take minutes."""
     line = "I will think about it once more. " * 30
     assert reply_of(*[delta(content=line)] * 20_000).text == line * 20_000
+
+
+def test_end_tags_that_are_repeated_do_not_take_the_length_of_the_text_each() -> None:
+    """A wrong template repeats them to the limit. If all text were read for each, this test would take minutes."""
+    line = "I will think about it once more. " * 3000
+    reply = reply_of(*[delta(content=line)] * 50, *[delta(content="<|im_end|>")] * 1000)
+    assert reply.text == (line * 50).rstrip()
+
+
+@pytest.mark.parametrize("name", [{}, {"name": "f"}])
+def test_the_arguments_of_a_tool_call_are_read_in_linear_time(name: dict[str, str]) -> None:
+    """Some services repeat the name with each piece. With quadratic time this test would take minutes."""
+    begin, *rest = '{"rows": [', *['{"a": "' + "word " * 600, '"}', ", "] * 6_000, "0]}"
+    pieces = [{"index": 0, "id": "c", "function": {"name": "f", "arguments": begin}}]
+    pieces += [{"index": 0, "function": {**name, "arguments": piece}} for piece in rest]
+    (call,) = reply_of(*(delta(tool_calls=[piece]) for piece in pieces)).tool_calls
+    assert call.arguments == begin + "".join(rest)
+
+
+def test_reasoning_in_lists_of_parts_is_put_together_in_linear_time() -> None:
+    """Nor does it change what was received. With quadratic time this test would take minutes."""
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "word "}] * 40} for _ in range(50_000)]
+    blocks: list[Any] = []
+    for part in parts:
+        add_block(blocks, part)
+    assert [len(block["thinking"]) for block in (*blocks, parts[0])] == [2_000_000, 40]
+
+
+def test_arguments_with_escapes_that_are_cut_are_whole_at_their_end_only() -> None:
+    """Each call is in single characters, with the name in each piece."""
+    calls = [r'{"a": "}\\\"{", "b": {"c": "\\\\"}}', '{"a": {}}', '{"a": "{"}']
+    pieces = [{"index": 0, "function": {"name": "f", "arguments": one}} for one in "".join(calls)]
+    assert [one.arguments for one in reply_of(*(delta(tool_calls=[one]) for one in pieces)).tool_calls] == calls
 
 
 def test_text_and_reasoning_are_kept_apart() -> None:

@@ -65,6 +65,10 @@ def test_mcnemar_of_very_many_rows_is_a_number() -> None:
     assert 0 < mcnemar(2300, 2700) < 1e-5
 
 
+def test_mcnemar_of_a_large_evaluation_does_not_take_minutes() -> None:
+    assert mcnemar(19_600, 20_400) == pytest.approx(stats.binomtest(19_600, 40_000).pvalue)
+
+
 @pytest.mark.parametrize(
     ("only_a", "only_b", "rows", "interval"),
     [

@@ -69,8 +69,6 @@ class RunResults:
         The number of answers that were cut by the limit that a budget added.
     flawed : int
         The number of answers that were cut or refused. The reasons are in `errors`.
-    reports : tuple of str
-        What may be missing of replies, and irregularities in the counts and costs of the calls.
     shortened : int
         The number of rows in whose prompts values were cut.
     failed_before : set of int
@@ -90,12 +88,13 @@ class RunResults:
     notices: tuple[str, ...] = ()
     cut: int = 0
     flawed: int = 0
-    reports: tuple[str, ...] = ()
     shortened: int = 0
     failed_before: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._lock = Lock()
+        # A dict: each row may have a report of its own.
+        self._reports: dict[str, None] = {}
         # By the number of a row that has not ended: the equal rows that wait for its result.
         self._open: dict[int, list[int]] = {}
         # Rows with a result that is not on disk yet. They are not done: the kernel may be killed.
@@ -110,6 +109,11 @@ class RunResults:
     def failed(self) -> int:
         """The number of rows without an answer."""
         return len(self.errors) - self.flawed
+
+    @property
+    def reports(self) -> tuple[str, ...]:
+        """What may be missing of replies, and irregularities in the counts and costs of the calls, each once."""
+        return tuple(self._reports)
 
     @property
     def totals(self) -> RunTotals:
@@ -199,7 +203,7 @@ class RunResults:
 
     def report(self, *reports: str) -> None:
         """Add what a reply reports, whether it was received or was on disk."""
-        self.reports = tuple(dict.fromkeys((*self.reports, *reports)))
+        self._reports.update(dict.fromkeys(reports))
 
     def notice(self, *notices: str) -> None:
         """Add notices for the user."""

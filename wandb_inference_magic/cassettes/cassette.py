@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from bisect import insort
+from bisect import bisect, insort
 from collections.abc import Callable, Collection
 from copy import copy
 from errno import ENOSPC
@@ -100,6 +100,10 @@ class Cassette:
         self._exchanges: list[Exchange] = []
         # The numbers of the exchanges with each key, by their places.
         self._by_key: dict[str, list[int]] = {}
+        # So that none is searched for: those with each path, their endpoints, and the refusals by key and place.
+        self._by_path: dict[str, list[int]] = {}
+        self._endpoints: set[str] = set()
+        self._refusals: dict[tuple[str, int], int] = {}
         # In mode `auto`: the exchanges of which one may follow another that was refused, each by its key.
         self._by_any_form: dict[str, dict[str, int]] = {}
         # The one with each key that was replayed or recorded last.
@@ -211,7 +215,7 @@ class Cassette:
                     "Restore the cell and the settings (%wbconfig shows them) as they were recorded, and run the "
                     "notebook from its first cell. Or record what is missing: %wbconfig --mode auto."
                 )
-                if self._exchanges and all(one.endpoint != endpoint for one in self._exchanges):
+                if self._endpoints and endpoint not in self._endpoints:
                     remedy = (
                         "Use the endpoint of the recording: %wbconfig --endpoint auto. If WANDB_INFERENCE_BASE_URL is "
                         "set, remove it and restart the kernel. Or record this endpoint: %wbconfig --mode auto."
@@ -269,7 +273,13 @@ class Cassette:
     def _start(self, key: str) -> int:
         """Return which of the exchanges with this key follows the latest one."""
         equal = self._by_key.get(key, [])
-        return (equal.index(self._latest[key]) + 1) % len(equal) if key in self._latest else 0
+        if key not in self._latest:
+            return 0
+        return bisect(equal, self._order(self._latest[key]), key=self._order) % len(equal)
+
+    def _order(self, number: int) -> tuple[int, int]:
+        """Return by what equal requests are ordered: older versions stored no places."""
+        return self._exchanges[number].place, number
 
     def _rows_of_asking(self, key: str) -> _EqualRows:
         command, _ = CURRENT_CALL.get()
@@ -311,19 +321,21 @@ class Cassette:
         latest = self._latest.get(key)
         if latest is not None and self._exchanges[latest].is_refusal and latest in self._used_by_asking():
             return latest
-        following = next(iter(self._by_key.get(key, ())[self._start(key) :]), None)
-        return None if following is None or self._is_replayed(following) else following
+        if not (equal := self._by_key.get(key)):
+            return None
+        following = equal[self._start(key)]
+        return None if self._is_replayed(following) else following
 
     def add(self, exchange: Exchange) -> str:
         """Record an exchange without secrets. Return why it could not be recorded; then no more requests are sent."""
         exchange = without_secrets(exchange, self._secrets())
-        line = line_of(exchange)
+        line, key = line_of(exchange), key_of(exchange.endpoint, exchange.path, exchange.request)
         with self._lock:
-            known = self._refused_at(exchange)
+            known = self._refusals.get((key, exchange.place))
             if known is not None and self._exchanges[known].document == exchange.document:
                 # Each run of a notebook would add it.
                 self._used_by_asking().add(known)
-                self._follow(key_of(exchange.endpoint, exchange.path, exchange.request), known)
+                self._follow(key, known)
                 return ""
             try:
                 self._write(line)
@@ -378,17 +390,22 @@ class Cassette:
         """Keep an exchange, before those whose equal requests were asked later. Return its number."""
         key, number = key_of(exchange.endpoint, exchange.path, exchange.request), len(self._exchanges)
         self._exchanges.append(exchange)
+        self._by_path.setdefault(exchange.path, []).append(number)
+        self._endpoints.add(exchange.endpoint)
         self._requests[key] = max(self._requests.get(key, 0), exchange.place + 1)
         if self.mode == "auto":
             others = self._by_any_form.setdefault(key_in_any_form(exchange), {})
             if key not in others or not exchange.is_refusal:
                 others[key] = number
         equal = self._by_key.setdefault(key, [])
-        if (refused := self._refused_at(exchange)) is not None:
+        # Another one comes in the place of a refusal.
+        if (refused := self._refusals.pop((key, exchange.place), None)) is not None:
             equal.remove(refused)
             if self._latest.get(key) == refused:
                 self._latest[key] = number
-        insort(equal, number, key=lambda one: self._exchanges[one].place)
+        if exchange.is_refusal:
+            self._refusals[key, exchange.place] = number
+        insort(equal, number, key=self._order)
         if is_new:
             self._follow(key, number)
         return number
@@ -397,12 +414,6 @@ class Cassette:
         """Let the next request with this key get what follows an exchange, if that is not an earlier one."""
         if self._exchanges[number].place >= self._exchanges[self._latest.get(key, number)].place:
             self._latest[key] = number
-
-    def _refused_at(self, exchange: Exchange) -> int | None:
-        """Return the number of the refusal in whose place an exchange comes, or None."""
-        equal = self._by_key.get(key_of(exchange.endpoint, exchange.path, exchange.request), ())
-        refused = (one for one in equal if self._exchanges[one].is_refusal)
-        return next((one for one in refused if self._exchanges[one].place == exchange.place), None)
 
     def _not_recorded(self, what: str, requested: tuple[str, str, Any], remedy: str) -> InferenceError:
         what = f"The cassette {self.path.name} {what}"
@@ -414,12 +425,11 @@ class Cassette:
         The one after the last that was replayed is compared; if there is none after it, the last one.
         """
         damage = f" {self._damage().capitalize()}." if self._damaged else ""
-        of_kind = [number for number, one in enumerate(self._exchanges) if one.path == path]
-        if not of_kind:
+        if not (of_kind := self._by_path.get(path)):
             return f"It holds no request of this kind ({path}).{damage}"
-        following = next((number for number in of_kind if number > self._last_replayed), None)
-        which = "The last" if following is None else "The next"
-        one = self._exchanges[of_kind[-1] if following is None else following]
+        following = bisect(of_kind, self._last_replayed)
+        which = "The next" if following < len(of_kind) else "The last"
+        one = self._exchanges[of_kind[min(following, len(of_kind) - 1)]]
         if ADDED_JSON_MODE.get() and isinstance(one.request, dict) and "response_format" not in one.request:
             request = without_json_mode(request)
         found = chain(

@@ -45,6 +45,8 @@ _ERROR_TEXT: Final = re.compile(r"error|exception|fail|denied|abort|memory", re.
 FIRST_BYTES: Final = 8
 _EVENTS: Final = re.compile(rb":|(data|event|id|retry|error)[ \t]*:")
 _BEGUN_OBJECT: Final = re.compile(r'(\[\s*)?\{\s*("|$)')
+# Between the objects of one line.
+_BETWEEN: Final = re.compile(r"\s*(data:)?\s*")
 _BLANK: Final = BEFORE_FIELD + b"\r\n"
 
 
@@ -246,19 +248,21 @@ def _unwrapped(found: Mapping[str, Any]) -> Chunk:
 
 def _documents(data: str) -> list[Chunk]:
     """Return the chunks of one line that holds several, with `data:` or nothing between them; empty for other data."""
-    decoder, rest = json.JSONDecoder(strict=False), data
+    # By their places: a copy of the rest for each of them would take quadratic time.
+    decoder, start = json.JSONDecoder(strict=False), 0
     found: list[Chunk] = []
-    while rest:
+    while start < len(data):
         try:
-            _, end = decoder.raw_decode(rest)
+            _, end = decoder.raw_decode(data, start)
             # It limits the depth and the number of values.
-            one = read_json_text(rest[:end])
+            one = read_json_text(data[start:end])
         except (ValueError, RecursionError):
             return []
         if not isinstance(one, dict):
             return []
         found.append(one)
-        rest = rest[end:].lstrip().removeprefix("data:").lstrip()
+        between = _BETWEEN.match(data, end)
+        start = between.end() if between else end
     return found if len(found) > 1 else []
 
 

@@ -257,16 +257,18 @@ def thoughts_in(content: object) -> list[dict[str, Any]]:
 def add_block(blocks: list[Any], part: Any) -> None:
     """Add a part of reasoning that is sent back to the blocks before it. It may be a piece of the last one.
 
-    A block ends with its signature. What has no text comes whole.
+    A block ends with its signature. What has no text comes whole. The blocks are copies, because their lists grow.
     """
     last = blocks[-1] if blocks else None
-    if isinstance(part, dict) and isinstance(last, dict) and _is_piece(part, last):
-        blocks[-1] = {**last, **{name: value for name, value in part.items() if value}}
-        for name in (*_OWN_FIELDS.values(), *_OTHER_FIELDS):
-            if isinstance(new := part.get(name), str | list) and isinstance(last.get(name), type(new)):
-                blocks[-1][name] = last[name] + new
-    else:
-        blocks.append(part)
+    own = {k: [*one] if isinstance(one, list) else one for k, one in part.items()} if isinstance(part, dict) else part
+    if not (isinstance(own, dict) and isinstance(last, dict) and _is_piece(own, last)):
+        blocks.append(own)
+        return
+    for name, new in own.items():
+        if name in (*_OWN_FIELDS.values(), *_OTHER_FIELDS) and type(new) is type(last.get(name)) in (str, list):
+            last[name] += new
+        elif new:
+            last[name] = new
 
 
 def _is_piece(part: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
@@ -316,8 +318,7 @@ def read_calls(delta: Mapping[str, Any]) -> Iterator[CallPart]:
     elif isinstance(call := delta.get("function_call"), dict):
         yield _call(call)
     if isinstance(content := delta.get("content"), list):
-        parts = (part for part in content if isinstance(part, dict))
-        yield from (_call(part) for part in parts if part.get("type") in ("tool_use", "tool_call"))
+        yield from (_call(part) for part in content if _at(part, "type") in ("tool_use", "tool_call"))
 
 
 def _call(call: Mapping[str, Any]) -> CallPart:
@@ -407,8 +408,7 @@ def _is_error(value: object) -> bool:
         code = next((value[name] for name in _STATES if value.get(name) is not None), "")
         if code != "" and _is_fine(code):
             # Proxies write "None" and 0 where the service behind them sent no code.
-            message = [value[name] for name in _MESSAGES if isinstance(value.get(name), str)]
-            return any(not _is_fine(one) for one in message)
+            return any(isinstance(value.get(name), str) and not _is_fine(value[name]) for name in _MESSAGES)
         return any(isinstance(one, str | dict | list) and one for one in value.values())
     return bool(value)
 

@@ -103,6 +103,8 @@ class ThinkTags:
         self._is_in_box = False
         # Whether a block has begun, other than after a text.
         self._has_block = False
+        # The text before a tag that waits for what follows, and whether it is code, while it is all of `written`.
+        self._waiting: tuple[Sequence[str], int, str, bool] | None = None
 
     @property
     def has_found(self) -> bool:
@@ -183,8 +185,8 @@ class ThinkTags:
             begun = 0 if self._seen >= MAX_TAGS else _beginning(self._rest, _ALL)
             return self._take("text", len(self._rest) - begun) or None
         tag, end = found[0].translate(_ASCII_LOWER), found.end()
-        before = "".join((*self.written, self._rest[: found.start()]))
-        is_text = (tag not in _ALONE and _is_code(before)) or (tag.startswith("</s>") and _is_struck(before))
+        before, is_in_code = self._text_before(found.start())
+        is_text = (tag not in _ALONE and is_in_code) or (tag.startswith("</s>") and _is_struck(before))
         if not is_text and self._depends(tag, found):
             # What follows decides.
             return self._take("text", found.start()) or None
@@ -193,7 +195,7 @@ class ThinkTags:
             text = self._take("text", found.start())
             self._rest, self._follows_tag, self._has_begun = self._rest[len(tag) :], True, True
             return text
-        if tag in (_BOX, _BOX_END) and not _is_code(before) and self._is_mark(tag, before, self._rest[end:]):
+        if tag in (_BOX, _BOX_END) and not is_in_code and self._is_mark(tag, before, self._rest[end:]):
             text = self._take("text", found.start())
             self._rest, self._has_begun, self._is_in_box = self._rest[len(tag) :], True, tag == _BOX
             return text
@@ -208,6 +210,19 @@ class ThinkTags:
         text = self._take("text", found.start())
         self._close(tag)
         return [*text, ("restart", "")] if before.strip(BLANK) else text
+
+    def _text_before(self, start: int) -> tuple[str, bool]:
+        """Return the text before a place in the rest, and whether a tag there is in code.
+
+        A tag may wait for many pieces, such as blank ones or more tags: the text before it is read once.
+        """
+        known = self._waiting
+        if not start and known is not None and known[0] is self.written and known[1] == len(self.written):
+            return known[2], known[3]
+        before = "".join((*self.written, self._rest[:start]))
+        is_in_code = _is_code(before)
+        self._waiting = None if start else (self.written, len(self.written), before, is_in_code)
+        return before, is_in_code
 
     def _may_be_bare(self, text: str) -> bool:
         """Return whether a text begins a reply of gpt-oss without special tokens, or may do so."""

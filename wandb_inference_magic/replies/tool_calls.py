@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from ..messages import ToolCall
 from ..text import json_or_none, json_values, read_loose_json
+
+# What tells where an object in JSON text ends, and the backslash of an escape that was cut.
+_MARKS: Final = re.compile(r'\\.?|["{}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +34,44 @@ class _Call:
     index: int
     id: str = ""
     name: str = ""
-    arguments: str = ""
     # The id as it was received: some services give several calls the same one.
     received_id: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    # The arguments, which may come in many small pieces, and their number of characters.
+    _pieces: list[str] = field(default_factory=list)
+    size: int = 0
+    # How many objects are open at their end, whether a text is, and the backslash that they end with.
+    _depth: int = 0
+    _is_in_text: bool = False
+    _escape: str = ""
+
+    @property
+    def arguments(self) -> str:
+        """The arguments as JSON text."""
+        return "".join(self._pieces)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the arguments are an object. They are parsed only where it may have ended."""
+        return not self._depth and not self._is_in_text and _is_object(self.arguments)
+
+    def add_arguments(self, part: str) -> None:
+        """Add a part of the arguments. Some services send all of them with each part, or an empty object first."""
+        pieces = self._pieces
+        # Compared only if they may be equal: most parts are small, and the arguments may be long.
+        if part and self.size <= max(len(part), len("{}")) and _is_all_again(part, self.arguments):
+            pieces, self.size, self._depth, self._is_in_text, self._escape = [], 0, 0, False, ""
+        pieces.append(part)
+        # With the part: another thread may read it.
+        self._pieces = pieces
+        self.size += len(part)
+        marks = _MARKS.findall(self._escape + part)
+        self._escape = "\\" if marks and marks[-1] == "\\" else ""
+        for mark in marks:
+            if mark == '"':
+                self._is_in_text = not self._is_in_text
+            elif mark in ("{", "}") and not self._is_in_text:
+                self._depth += 1 if mark == "{" else -1
 
 
 class ToolCallBuilder:
@@ -56,7 +94,7 @@ class ToolCallBuilder:
             call.id = part.id if all(one.id != part.id for one in self._calls) else f"{part.id}-{len(self._calls)}"
         call.name = call.name + part.name if _continues_name(call, part) else part.name or call.name
         call.extra |= part.extra
-        call.arguments = _with_part(call.arguments, part.arguments)
+        call.add_arguments(part.arguments)
 
     def _continued(self, part: CallPart, index: int) -> _Call | None:
         """Return the call that a part belongs to, or None if it begins one."""
@@ -65,7 +103,7 @@ class ToolCallBuilder:
         if same_id:
             # Several calls may have one id.
             same = next((one for one in reversed(same_id) if one.index == index), same_id[-1])
-            is_apart = _is_object(same.arguments) and (
+            is_apart = same.is_whole and (
                 bool(part.arguments) if index != same.index else _is_other_object(same.arguments, part.arguments)
             )
             return None if _is_another(same, part) and (part.name != same.name or is_apart) else same
@@ -86,7 +124,7 @@ class ToolCallBuilder:
 
 def _is_within(call: _Call, part: CallPart) -> bool:
     """Return whether a part without a name has more arguments of a call that is not whole, whatever index it has."""
-    return part.arguments.strip()[:1] not in ("", "{") and not _is_object(call.arguments)
+    return part.arguments.strip()[:1] not in ("", "{") and not call.is_whole
 
 
 def _is_another(call: _Call, part: CallPart) -> bool:
@@ -99,30 +137,27 @@ def _is_another(call: _Call, part: CallPart) -> bool:
         return False
     if part.id and call.id:
         return part.id != call.received_id or not _continues_name(call, part)
-    if not call.arguments:
+    if not call.size:
         return part.name != call.name and not _continues_name(call, part)
-    return _is_object(call.arguments) and (bool(part.arguments) or part.name != call.name)
+    return call.is_whole and (bool(part.arguments) or part.name != call.name)
 
 
 def _continues_name(call: _Call, part: CallPart) -> bool:
     """Return whether a part has more of the name of a call, to which no arguments have come. Others repeat the name."""
     is_same = bool(call.received_id) and part.id in ("", call.received_id)
     is_repeated = call.name.endswith(part.name) or part.name.startswith(call.name)
-    return is_same and bool(call.name) and not call.arguments and not is_repeated
+    return is_same and bool(call.name) and not call.size and not is_repeated
 
 
 def _is_repeated(call: _Call, part: CallPart) -> bool:
     """Return whether a part adds nothing to a whole call: services repeat it at the end, or add an empty object."""
-    adds_nothing = part.arguments in (call.arguments, "{}") or not part.arguments.strip()
-    return adds_nothing and not part.extra and bool(call.name) and _is_object(call.arguments)
+    is_again = len(part.arguments) == call.size and part.arguments == call.arguments
+    adds_nothing = is_again or part.arguments == "{}" or not part.arguments.strip()
+    return adds_nothing and not part.extra and bool(call.name) and call.is_whole
 
 
-def _with_part(arguments: str, part: str) -> str:
-    """Return arguments with a part added. Some services send all of them with each part, or an empty object first."""
-    if part and arguments == "{}":
-        return part
-    is_whole = arguments.lstrip().startswith("{") and part.startswith(arguments)
-    return part if is_whole else arguments + part
+def _is_all_again(part: str, arguments: str) -> bool:
+    return arguments == "{}" or (arguments.lstrip().startswith("{") and part.startswith(arguments))
 
 
 def _is_object(text: str) -> bool:
