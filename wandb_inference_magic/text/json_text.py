@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Final
 
@@ -158,13 +159,14 @@ def read_loose_json(text: str) -> Any:
             pieces.append(_ESCAPED_SLASH.sub(r"\1/", piece))
         elif kind != "comment":
             pieces.append(_PYTHON_WORDS.get(piece, with_plain_digits(piece.translate(_PLAIN))))
-    try:
+    written = ""
+    # A TypeError is of literals that JSON has not, such as sets.
+    with suppress(SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         document = ast.literal_eval("".join(pieces)) if end == len(text) else None
-    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        document = None
-    if not isinstance(document, dict | list):
+        written = json.dumps(document) if isinstance(document, dict | list) else ""
+    if not written:
         raise ValueError("not JSON")
-    return read_json_text(json.dumps(document))
+    return read_json_text(written)
 
 
 def _as_json_escape(found: re.Match[str]) -> str:
