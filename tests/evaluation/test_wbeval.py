@@ -197,14 +197,14 @@ def test_an_interrupt_keeps_what_the_rows_so_far_tell_and_the_next_run_goes_on(
     assert "The result so far is in found." in str(run.error)
     assert "test/x is right on 5 of 5 rows: 100% (57 to 100)." in run.text
     # The result says so itself, wherever it is shown later.
-    assert evaluator.value("'15 rows not asked: this is the result so far.' in str(found)")
+    assert evaluator.value("'15 rows left: this is the result so far.' in str(found)")
     assert evaluator.value("len(found.rows)") == 5
     service.always = answer
     again = evaluator.run(cell)
     assert again.ok
     assert "5 answers kept from before" in again.text
     assert evaluator.value("found.summary.right.tolist()") == [20]
-    assert not evaluator.value("'not asked' in str(found)")
+    assert not evaluator.value("'so far' in str(found)")
 
 
 def test_an_interrupt_ends_a_scorer_at_once_also_one_that_waits_for_a_chat(evaluator: Kernel, service: Service) -> None:

@@ -125,6 +125,14 @@ def test_a_long_block_is_not_parsed_with_each_of_its_lines(begin: str, line: str
     assert screen.outputs[-1] == "The end."
 
 
+@pytest.mark.parametrize("begin", ["```x``` is code.\n\n", "    ```\n\n", "~~~ a\n~~~\n\n"])
+def test_what_only_looks_like_a_fence_keeps_no_block_open(begin: str) -> None:
+    screen = Screen()
+    for piece in (begin, "One.\n\n", "Two.\n\n", "Three."):
+        screen.append(piece)
+    assert screen.outputs[-1] == "Three."
+
+
 class Screen(BlockCanvas):
     """Keep the text of each output. The last output is drawn again while it grows."""
 

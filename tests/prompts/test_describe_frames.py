@@ -356,3 +356,36 @@ def test_a_container_that_offers_arrow_data_is_its_items(kind: Any) -> None:
     value = type("Rows", (kind,), {"__arrow_c_stream__": lambda self, _=None: pa.table({"a": [3]})})([1, 2])
     assert render("{{ x }} {{ [x] }} {{ x | tojson }}", {"x": value}) == "[1, 2] [[1, 2]] [1, 2]"
     assert [dict(row) for row in read_rows(value)] == [{"text": 1}, {"text": 2}]
+
+
+def test_long_bytes_in_a_cell_are_cut_and_no_codec_of_bytes_decodes_them() -> None:
+    assert len(text_of(pd.DataFrame({"b": [b"word " * 20_000] * 3}))) < 2000
+    mail = b"Content-Transfer-Encoding: quoted-printable\n\nCaf\xe9 for all of us, and more.\n"
+    for one in (mail, mail.replace(b"quoted-printable", b"base64"), b"coding: undefined \xe9\xff"):
+        assert "bytes]" in text_of(pd.DataFrame({"b": [one]})) or "Caf" in text_of(pd.DataFrame({"b": [one]}))
+
+
+def test_bytes_with_a_text_of_their_own_keep_what_it_hides() -> None:
+    class Key(bytes):
+        def __repr__(self) -> str:
+            return "Key(...)"
+
+        __str__ = __repr__
+
+    for value in (pd.DataFrame({"k": [Key(b"hunter2")]}), [Key(b"hunter2")]):
+        assert "hunter2" not in text_of(value)
+
+
+class Url(NamedTuple):
+    user: str
+    password: str
+
+    def __str__(self) -> str:
+        return "a URL"
+
+
+def test_the_second_of_two_equal_names_shows_nothing_that_a_key_hides() -> None:
+    both = {Url("me", "hunter2"): 1, Url("you", "hunter3"): 2}
+    for value in (both, pd.DataFrame({"u": [both]})):
+        assert "hunter" not in text_of(value)
+    assert json_of({10**5000: 1, 1: "a", "1": "b"}).endswith("""\"1": "a", "'1'": "b"}""")

@@ -176,6 +176,17 @@ def test_objects_on_a_line_each_are_a_list(answer: str) -> None:
         schema_of("list of a int").read(answer.replace("1", '"many"'))
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        'Such as\n```\n{"a": 7}\n{"a": 8}\n```\nSo:\n```json\n[{"a": 1}]\n```',
+        '```json\n{"items": [{"a": 1}]}\n{"items": [{"a": 1}]}\n```',
+    ],
+)
+def test_a_list_comes_before_objects_on_lines(answer: str) -> None:
+    assert schema_of("list of a int").read(answer) == [{"a": 1}]
+
+
 def test_two_lists_side_by_side_are_not_chosen_from() -> None:
     with pytest.raises(Mismatch):
         schema_of("list[int]").read('{"a": [1], "b": [2]}')

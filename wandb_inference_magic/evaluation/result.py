@@ -58,8 +58,8 @@ class Evaluation(MimeBundle):
         By row, what the answers are compared with: the truth, or that field of it. None if it is not known.
     places : list of int
         By row, its place in the frame.
-    left_out, spared, unasked : int
-        The rows that were not asked: because their truth is not known, because the comparison was decided, and because
+    left_out, spared, left : int
+        The rows that are not counted: because their truth is not known, because the comparison was decided, and because
         the run ended before, or goes on.
     is_sequential : bool
         Whether it was to stop when decided: the tests and intervals are those of a method that allows it.
@@ -87,7 +87,7 @@ class Evaluation(MimeBundle):
     places: list[int] = field(default_factory=list)
     left_out: int = 0
     spared: int = 0
-    unasked: int = 0
+    left: int = 0
     is_sequential: bool = False
     is_decided: bool = False
     judged: Judgement | None = None
@@ -290,8 +290,8 @@ class Evaluation(MimeBundle):
         lines = []
         if self.left_out:
             lines.append(f"{counted(self.left_out, 'row')} without a value in {self.truth} left out.")
-        if self.unasked:
-            lines.append(f"{counted(self.unasked, 'row')} not asked: this is the result so far.")
+        if self.left:
+            lines.append(f"{counted(self.left, 'row')} left: this is the result so far.")
         if self.corrected is not None:
             lines.append(
                 f"{counted(len(self.by_hand), 'row')} reviewed by hand, {self.truth} corrected on {self.corrected:,}. "

@@ -329,7 +329,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             [self._places[number] for number in numbers],
             left_out=self._left_out,
             spared=len(known) - sent if scores.decided_after else 0,
-            unasked=end - len(numbers),
+            left=end - len(numbers),
             is_decided=scores.decided_after is not None,
             is_sequential=spec.stop_when_clear,
             notices=(*notices, *of_scores),

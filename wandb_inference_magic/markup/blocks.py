@@ -19,7 +19,7 @@ _CODE: Final = ("fence", "code_block")
 # How lines begin that go on with a table, with a list (the groups are of an item at its top), and code.
 _ROW: Final = re.compile(r" {0,3}\|")
 _ITEM: Final = re.compile(r" {0,3}(?:(?P<bullet>[-*+])|\d{1,9}(?P<end>[.)]))[ \t]|[ \t]+\S")
-_FENCE: Final = re.compile(r"\s*(`{3}|~{3})[^\n]*")
+_FENCE: Final = re.compile(r"(?:\s*\n)? {0,3}(`{3}(?=`*[^`\n]*(?:\n|\Z))|~{3})[^\n]*")
 _TABLE: Final = re.compile(r"[\r\n]* {0,3}\|[^\n]*\n {0,3}\|[-:| \t]+\n")
 # The letters of Hebrew, Arabic and the other scripts that are written from right to left.
 _RIGHT_TO_LEFT: Final = re.compile(

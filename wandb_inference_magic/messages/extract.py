@@ -235,7 +235,11 @@ def _left_out(value: Any) -> tuple[str, ...]:
     if record is None or len(lists := _lists_in(record)) != 1:
         return ()
     ((held, rows),) = lists.items()
-    return tuple(name for name, one in record.items() if name != held and one not in (None, len(rows)))
+    return tuple(name for name, one in record.items() if name != held and not _is_length(one, len(rows)))
+
+
+def _is_length(value: Any, length: int) -> bool:
+    return value is None or (type(value) is int and value == length)
 
 
 def _root_of(value: Any) -> Any:

@@ -317,8 +317,13 @@ def items_by_name(value: Mapping[Any, Any], most: int) -> dict[str, Any]:
     for key, one in islice(public_items(value), most):
         # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second. That can
         # collide too: each NaN is another key.
-        others = (f"{key!r}_{number}" for number in count(len(named) + 1))
-        named[next(name for name in chain((name_of(key), repr(key)), others) if name not in named)] = one
+        name = name_of(key)
+        if name in named:
+            # The repr of another type may show what its text hides.
+            other = repr(key) if type(key) in _SCALARS else name
+            others = (f"{other}_{number}" for number in count(len(named) + 1))
+            name = next(one for one in chain((other,), others) if one not in named)
+        named[name] = one
     return named
 
 

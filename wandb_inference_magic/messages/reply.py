@@ -217,7 +217,9 @@ class Reply:
         frame = data_frame(records.rows, records.columns)
         if records.left_out:
             names = ", ".join(map(quoted, records.left_out))
-            warn_user(f"The frame has the list of records in the answer, without what is beside it: {names}.")
+            warn_user(
+                f"The frame has the list of records in the answer, without what is beside it: {names}.", partial=frame
+            )
         return frame
 
     def _ipython_display_(self) -> None:

@@ -389,7 +389,7 @@ def _cell(value: Any) -> str:
         if is_instance(value, "pyarrow.Scalar"):
             return _cell(python_of(value))
         if isinstance(value, bytes | bytearray | memoryview):
-            return text_or_size(value)
+            return _cut(text_or_size(value))
         if has_items(value):
             with suppress(ValueError, RecursionError):
                 value = json.dumps(_Cell().of(value), ensure_ascii=False)

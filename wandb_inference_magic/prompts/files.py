@@ -244,7 +244,9 @@ def _decoded(data: bytes, *, is_whole: bool) -> str | None:
         return None
     declared = _DECLARED.search(data[:1024])
     for encoding in (json.detect_encoding(data), declared[1].decode() if declared else ""):
-        with suppress(UnicodeDecodeError, LookupError):
+        # What the text names may be a codec of bytes, such as base64, which fails here, or may raise any UnicodeError.
+        with suppress(UnicodeError, LookupError):
+            "".encode(encoding)
             # The cut may be inside a character.
             text = codecs.getincrementaldecoder(encoding)().decode(data, final=is_whole)
             # Bytes that are no text can be valid in any encoding.
@@ -256,7 +258,9 @@ def _decoded(data: bytes, *, is_whole: bool) -> str | None:
 def text_or_size(data: bytes | bytearray | memoryview) -> str:
     """Return what stands for binary data in a container or a frame: its text, or its size if it may be none."""
     whole = bytes(data)
-    if len(whole) <= MAX_FILE_BYTES and not _ANY_CONTROLS.search(whole):
+    # Those of a class of the user's may be hidden by its text.
+    is_plain = type(data).__module__ in ("builtins", "numpy")
+    if is_plain and len(whole) <= MAX_FILE_BYTES and not _ANY_CONTROLS.search(whole):
         with suppress(InferenceError):
             return _text(whole, "", is_whole=True)
     return size_of(data)

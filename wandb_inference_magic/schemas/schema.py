@@ -132,7 +132,7 @@ class Schema:
             raise Mismatch([f"the answer is not JSON{where}"]) from None
         values = [self._unwrapped(value) for value in found]
         if self.wrapped == "items" and (lines := json_lines(text)):
-            values.append(lines)
+            values.insert(0, lines)
         kind = {"": dict, "items": list}.get(self.wrapped, object)
         unfit: list[Mismatch] = []
         for value in reversed([one for one in values if isinstance(one, kind)] or values):
