@@ -164,15 +164,17 @@ def test_where_streams_do_not_work_a_time_out_changes_one_try(
     assert streams(service) == [False, True, False, False, False]
 
 
+def half(one: Answer) -> None:
+    """Stream half a reply, and end the connection."""
+    one.start()
+    one.event(chunk({"content": "Half "}))
+    one.cut()
+
+
 def test_a_row_whose_stream_is_cut_is_sent_again(api: ModuleType, service: Service) -> None:
     current_session().clock = FastClock()
 
-    def cut(one: Answer) -> None:
-        one.start()
-        one.event(chunk({"content": "Half "}))
-        one.cut()
-
-    service.then(refused(400, "This model only supports streaming"), cut)
+    service.then(refused(400, "This model only supports streaming"), half)
     service.always = unless(lambda body: body.get("stream"), refused(400, "This model only supports streaming"))
     assert list(api.map_prompts([{"a": 1}], "{{ a }}", cache=False)["reply"]) == ["Fine."]
     assert streams(service) == [False, True, False, True]
@@ -190,18 +192,13 @@ def test_rows_that_wait_behind_a_time_out_are_streamed_too(api: ModuleType, serv
 def test_a_row_whose_stream_is_always_cut_is_sent_twice_and_keeps_its_text(api: ModuleType, service: Service) -> None:
     current_session().clock = FastClock()
 
-    def cut(one: Answer) -> None:
-        one.start()
-        one.event(chunk({"content": "Half "}))
-        one.cut()
-
     only_streams = refused(400, "This model only supports streaming")
-    service.always = unless(lambda body: body["messages"][-1]["content"] != "bad", cut)
+    service.always = unless(lambda body: body["messages"][-1]["content"] != "bad", half)
     frame = api.map_prompts(["a", "bad", "c"], "{{ text }}", cache=False, concurrency=1)
     assert [str(one).strip() for one in frame["reply_text"]][1] == "Half"
     assert [one.body["messages"][-1]["content"] for one in service.chats].count("bad") == 2
     # The text of the first try is kept where the second one has none.
-    service.then(only_streams, cut)
+    service.then(only_streams, half)
     service.always = refused(500, "Internal server error")
     frame = api.map_prompts(["x"], "{{ text }}", cache=False)
     assert [str(one).strip() for one in frame["reply_text"]] == ["Half"]

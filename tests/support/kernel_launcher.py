@@ -35,7 +35,7 @@ def lend_terminal(address: str, *arguments: str) -> None:
 
     asked = {"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}  # noqa: PTH109
     asked["terminal"] = os.ttyname(0)
-    # Only one session can have a terminal. Whoever leaves it is told to hang up.
+    # Only one session can have a terminal. A process that gives it up gets SIGHUP.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     fcntl.ioctl(0, termios.TIOCNOTTY)
     with socket.socket(socket.AF_UNIX) as connection:
