@@ -52,7 +52,7 @@ class RowPrompts:
     """
 
     def __init__(self, rows: Rows, spec: BatchSpec) -> None:
-        self._render = cache(lambda: replace(spec, columns=tuple(rows.columns)).renderer())
+        self._render = cache(lambda: spec.renderer(tuple(rows.columns)))
         # A copy of it looks ahead: what that has rendered comes again here.
         (self._prompts,) = tee(_rendered(rows, self._render), 1)
         self._all: Sequence[Content | InferenceError] = ()

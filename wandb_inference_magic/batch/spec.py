@@ -12,7 +12,7 @@ from ..client import practice_server
 from ..config import CONCURRENCY
 from ..errors import InferenceError
 from ..frames import private_columns, with_index, without_columns
-from ..prompts import THE_PROMPT, Template, is_template, refuse_empty
+from ..prompts import THE_PROMPT, Template, is_template
 from ..text import python_name, same_name
 
 if TYPE_CHECKING:
@@ -75,8 +75,6 @@ class BatchSpec:
         A name for the template in messages.
     hidden : set of str
         The columns that the answers replace, or the right answers. A row has only those that the template names.
-    columns : sequence of str
-        All columns: a row that lacks one, as a dict may, has no value there.
     notices : tuple of str
         What the user should know about it.
     """
@@ -92,22 +90,15 @@ class BatchSpec:
     part: RunPart | None = None
     what: str = THE_PROMPT
     hidden: AnySet[str] = frozenset()
-    columns: Sequence[str] = ()
     notices: tuple[str, ...] = ()
 
-    def prompts(self) -> Callable[[Row], Content]:
-        """Return a function that makes the prompt of a row. It raises InferenceError if that is empty."""
-        render = self.renderer()
-
-        def prompt(row: Row) -> Content:
-            content = render(row)
-            refuse_empty(content)
-            return content
-
-        return prompt
-
-    def renderer(self) -> Callable[[Row], Content]:
+    def renderer(self, columns: Sequence[str]) -> Callable[[Row], Content]:
         """Return a function that renders the template for a row, also to an empty text.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            All columns of the rows: a row that lacks one, as a dict may, has no value there.
 
         Raises
         ------
@@ -118,26 +109,26 @@ class BatchSpec:
             return lambda _: self.text
         # Of its own: a template renders for one thread at a time.
         template = Template(self.text, tokens=self.value_tokens, what=self.what, has_row=True)
-        names, columns = dict(self.names), template.names_among(self.columns)
-        mentioned = {same_name(one, self.columns, python_name) or one for one in template.mentioned}
-        for name in sorted(template.used_whole.difference(self.columns)):
+        names, found = dict(self.names), template.names_among(columns)
+        mentioned = {same_name(one, columns, python_name) or one for one in template.mentioned}
+        for name in sorted(template.used_whole.difference(columns)):
             if isinstance(names.get(name), Iterator):
                 raise InferenceError(
                     f"{name} is an iterator: the first row would use it up, and the others would find nothing in it. "
                     "Nothing was sent.",
                     remedy=f"Make it a list in a cell before: {name} = list({name}).",
                 )
-        for name in sorted(template.constants.intersection(self.columns)):
+        for name in sorted(template.constants.intersection(columns)):
             raise InferenceError(
                 f"{{{{ {name} }}}} is a constant of Jinja2, and not the column {name}. Nothing was sent.",
                 remedy=f'Write {{{{ row["{name}"] }}}}.',
             )
-        absent: dict[str, Any] = dict.fromkeys((*self.columns, *columns))
+        absent: dict[str, Any] = dict.fromkeys((*columns, *found))
 
         def rendered(row: Row) -> Content:
             hidden = (self.hidden | private_columns(row)) - mentioned
             whole = with_index(without_columns(row, hidden))
-            used = {name: whole[column] for name, column in columns.items() if column in whole}
+            used = {name: whole[column] for name, column in found.items() if column in whole}
             return template.render(ChainMap({ROW: whole}, used, dict(whole), absent, names))
 
         return rendered

@@ -102,7 +102,6 @@ def start(
         If the run cannot succeed: no key, an unknown model, a first row that cannot be read, or a template that fails
         on all of the first rows.
     """
-    spec = replace(spec, columns=tuple(rows.columns))
     try:
         prompt = prompts.first(MAX_TRIED)
         if prompt is None:
@@ -218,16 +217,16 @@ def _looked_at(run: BatchRun, seen: Counter[str]) -> tuple[list[int | None], int
     """Return the tokens of the prompts of rows, None for a row without one, and how many of them need no request."""
     answers = CachedAnswers(run.cache, run.first, seen)
     key_of = answers.key if run.spec.distinct else answers.next_key
-    prompts, keys = run.spec.prompts(), []
+    keys = []
     tokens: list[int | None] = []
     step = ceil((run.total or 1) / (MAX_DISTINCT_LOOKED_AT if run.spec.distinct else LOOKED_AT))
     # A row that cannot be read, or made into a prompt, is reported when its turn comes.
     with suppress(Exception), run.command.listener.waiting("checking which answers are on disk") as redraw:
-        for row in islice(run.rows, 0, None, step):
+        for number, row in islice(enumerate(run.rows), 0, None, step):
             redraw()
             tokens.append(None)
             with suppress(InferenceError):
-                request = run.requests.request(prompts(row))
+                request = run.requests.request(run.prompts.of(number, row))
                 keys.append(key_of(request.messages[-1]))
                 tokens[-1] = request.prompt_tokens
     different = list(dict.fromkeys(keys)) if run.spec.distinct else keys

@@ -58,10 +58,9 @@ def rows_preview_bundle(previewed: Sequence[tuple[BatchRun, Estimate]], samples:
 
 
 def _first_prompts(run: BatchRun, samples: int) -> Iterator[str]:
-    prompts = run.spec.prompts()
-    for row in islice(run.rows, 0, MAX_PROMPTS_SHOWN * samples, samples):
+    for number, row in islice(enumerate(run.rows), 0, MAX_PROMPTS_SHOWN * samples, samples):
         try:
-            request = run.requests.request(prompts(row))
+            request = run.requests.request(run.prompts.of(number, row))
             if (refusal := _refusal(request)) is not None:
                 raise refusal
             yield _format_content(request.messages[-1])
