@@ -50,7 +50,6 @@ class BatchRun:
     rows: Rows
     spec: BatchSpec
     prompts: RowPrompts
-    model: str
     first: PreparedRequest
     cache: AnswerCache | None
     seen: Counter[str]
@@ -58,7 +57,7 @@ class BatchRun:
     is_enough: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
-        endpoint = self.first.endpoint
+        self.model, endpoint = self.first.model, self.first.endpoint
         self.results = RunResults()
         self.share = self.command.session.limiters.share(endpoint.url, self.model, self.spec.at_once(endpoint))
         self.requests = RowRequests(self.first, self.spec.chat.schema)

@@ -111,16 +111,7 @@ def start(
         if rows.is_used_up:
             error.remedy = f"{error.remedy} The first row was taken from the iterator: make a new one.".strip()
         raise
-    run = BatchRun(
-        command=command,
-        rows=rows,
-        spec=spec,
-        prompts=prompts,
-        model=first.model,
-        first=first,
-        cache=cache,
-        seen=seen,
-    )
+    run = BatchRun(command=command, rows=rows, spec=spec, prompts=prompts, first=first, cache=cache, seen=seen)
     run.results.notice(*likely_mistakes(spec, rows), *_values_to_cut(run), *spec.chat.notices, *spec.notices)
     return run
 
