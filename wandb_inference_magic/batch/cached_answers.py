@@ -23,13 +23,6 @@ if TYPE_CHECKING:
     from .spec import RunPart
 
 
-def key_of(endpoint: str, body: Mapping[str, Any]) -> str:
-    """Return the key of a request: a digest of everything that shapes its answer. It does not contain the request."""
-    # A value that is not JSON is refused when the request is sent, and reported there.
-    text = json.dumps([endpoint, body], ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=repr)
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 class CachedAnswers:
     """The cache as one run uses it: the keys of its rows, and their answers on disk.
 
@@ -75,9 +68,11 @@ class CachedAnswers:
         return key
 
     def _key_of(self, body: Mapping[str, Any], message: Message) -> str:
-        messages = [*self._first.messages[:-1], message]
-        # Use the endpoint's name: the practice model has another address in every kernel.
-        return key_of(self._first.endpoint.name, {**body, "messages": messages})
+        """Return the digest of everything that shapes the answer. It does not contain the request."""
+        # The endpoint's name: the practice model has another address in every kernel.
+        shaping = [self._first.endpoint.name, {**body, "messages": [*self._first.messages[:-1], message]}]
+        # A value that is not JSON is refused when the request is sent, and reported there.
+        return _digest(json.dumps(shaping, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=repr))
 
     def next_key(self, message: Message) -> str:
         """Return the key of a row, whose prompt is this message. Call it once for each row, in their order."""
@@ -118,7 +113,7 @@ class CachedAnswers:
 
     def replacement_key(self, key: str, cached: Answer) -> str:
         """Return the key of what is asked in place of an answer on disk that does not fit the schema any more."""
-        return sha256(f"{key} in place of {cached.text}".encode("utf-8", "surrogatepass")).hexdigest()
+        return _digest(f"{key} in place of {cached.text}")
 
     def keep_failure(self, row: RowCall, error: InferenceError, ended: Ended, *, ends_run: bool) -> None:
         """Keep what `kept` says of a row that has failed. What ends the run is not that of a row: it is not kept."""
@@ -170,4 +165,8 @@ class CachedAnswers:
 
 def _numbered(key: str, before: int) -> str:
     """Return the key of a row whose question was asked so often before."""
-    return key if not before else sha256(f"{key} {before}".encode()).hexdigest()
+    return key if not before else _digest(f"{key} {before}")
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -195,8 +195,7 @@ def estimates(runs: Sequence[BatchRun]) -> list[Estimate]:
             continue
         tokens, cached = _looked_at(run, seen)
         rows, looked_at = run.rows.length, max(len(tokens), 1)
-        # Rounded up.
-        requests = -(-rows * (looked_at - cached) // looked_at)
+        requests = ceil(rows * (looked_at - cached) / looked_at)
         with_prompt = [one for one in tokens if one is not None]
         whole = estimate_calls(run.command, run.first, rows, sum(with_prompt) / max(len(with_prompt), 1))
         cost = None if whole.cost is None else whole.cost * requests / rows
