@@ -107,7 +107,8 @@ def frame_of(
     places: Sequence[int],
     candidates: Sequence[Candidate],
     kind: Kind,
-    by_hand: Mapping[str, Mapping[int, Any]],
+    truth: str,
+    by_hand: Mapping[int, Any],
     *,
     has_scores: bool,
 ) -> Any:
@@ -121,8 +122,10 @@ def frame_of(
     candidates : sequence of Candidate
     kind : Kind
         The type of an answer: what the schema says of it, or ANY for the answers to several samples.
+    truth : str
+        The column with the right answers.
     by_hand : mapping
-        For the column with the truth, what a person said is right, by row.
+        What a person said is right, by row.
     has_scores : bool
         Whether answers have scores besides being right or wrong.
     """
@@ -136,16 +139,15 @@ def frame_of(
         for name, values in one.columns(has_scores=has_scores).items():
             columns[_free(f"{name}{end}", given)] = values
         name = _free(f"answer{end}", given)
-        answers[name] = column_of(kind, [plain(value) for value in columns[name]])[0]
-    for truth, right in by_hand.items():
-        if right:
-            name = _free(f"{truth} reviewed", given)
-            columns[name] = [right.get(number) for number in range(len(rows))]
-            answers[name] = column_of(Kind(ANY), [plain(one) for one in columns[name]])[0]
-            # An answer in place of the truth may be of another type, and no file takes a column of both.
-            known = [row.get(truth) for row in rows]
-            if len({type(one) for one in known if not is_missing(one)}) > 1:
-                answers[truth] = column_of(Kind(ANY), [plain(one) for one in known])[0]
+        answers[name] = _typed(columns[name], kind)
+    if by_hand:
+        name = _free(f"{truth} reviewed", given)
+        columns[name] = [by_hand.get(number) for number in range(len(rows))]
+        answers[name] = _typed(columns[name], Kind(ANY))
+        # An answer in place of the truth may be of another type, and no file takes a column of both.
+        known = [row.get(truth) for row in rows]
+        if len({type(one) for one in known if not is_missing(one)}) > 1:
+            answers[truth] = _typed(known, Kind(ANY))
     has_index = any(row is not shown for row, shown in zip(source, rows, strict=True))
     if not has_index and any(place != number for number, place in enumerate(places)):
         name = _free("index", given)
@@ -155,6 +157,10 @@ def frame_of(
     ]
     frame = data_frame(records)
     return with_pandas_columns(frame, answers)[0] if records else frame
+
+
+def _typed(values: Sequence[Any], kind: Kind) -> TypedColumn:
+    return column_of(kind, [plain(one) for one in values])[0]
 
 
 def _free(name: str, taken: Container[str]) -> str:

@@ -174,8 +174,8 @@ class Evaluation(MimeBundle):
         right. A column of the input that has such a name is kept, and the name of the evaluation's own ends in `_eval`.
         """
         kind = self.kind if self.samples == 1 else Kind(ANY)
-        by_hand, has_scores = {self.truth: self.by_hand}, self.scorer.has_scores
-        frame = frame_of(self.source, self.places, self.candidates, kind, by_hand, has_scores=has_scores)
+        has_scores, by_hand = self.scorer.has_scores, self.by_hand
+        frame = frame_of(self.source, self.places, self.candidates, kind, self.truth, by_hand, has_scores=has_scores)
         for name, known in self.types.items():
             # A person may say that something is right which the type does not allow.
             if name != self.truth or not (self.by_hand or self.originals):
