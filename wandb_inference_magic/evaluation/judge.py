@@ -251,14 +251,13 @@ def _question_part(part: Mapping[str, Any]) -> Any:
 
 
 def estimate_judge(
-    command: Command, request: PreparedRequest, pairs: int, candidates: Sequence[Estimate], *, prompts: int
+    request: PreparedRequest, pairs: int, runs: Sequence[BatchRun], estimates: Sequence[Estimate]
 ) -> Estimate:
-    """Return an estimate of judging so many pairs, each twice, from a request and the candidates' estimates.
-
-    `prompts` is the number of their different prompts, of which the judge sees at most two at a time.
-    """
-    seen = fmean(min(2, prompts) * one.prompt_tokens + 2 * one.reply_tokens for one in candidates)
-    return estimate_calls(command, request, 2 * pairs, request.prompt_tokens + seen)
+    """Return an estimate of judging so many pairs, each twice, after the runs of candidates with these estimates."""
+    # The judge sees at most two different prompts at a time.
+    prompts = min(2, len({run.spec.text for run in runs}))
+    seen = fmean(prompts * one.prompt_tokens + 2 * one.reply_tokens for one in estimates)
+    return estimate_calls(runs[0].command, request, 2 * pairs, request.prompt_tokens + seen)
 
 
 def request_to_judge(command: Command, judge: str, run: BatchRun, images: Sequence[Message]) -> PreparedRequest:

@@ -230,16 +230,12 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         def take(candidates: Sequence[Estimate]) -> tuple[PreparedRequest, Estimate]:
             # The answers that are on disk were judged before.
             rows = max((one.rows or 0) - one.cached for one in candidates)
-            return judging, self._estimate_judge(judging, self._pairs(rows), candidates)
+            return judging, estimate_judge(judging, self._pairs(rows), self.runs, candidates)
 
         self._check_budget(take)
 
     def _pairs(self, rows: int) -> int:
         return comb(len(self.runs), 2) * rows
-
-    def _estimate_judge(self, judging: PreparedRequest, pairs: int, candidates: Sequence[Estimate]) -> Estimate:
-        prompts = len({run.spec.text for run in self.runs})
-        return estimate_judge(self._command, judging, pairs, candidates, prompts=prompts)
 
     def look(self) -> list[tuple[BatchRun, Estimate]]:
         """Return the runs with what each would take. The notices say what else there is to know, as of a judge."""
@@ -251,7 +247,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             notices.append(f"They are {counted(len(known), 'row')}, each asked {spec.samples:,} times.")
         if self._judging is not None:
             pairs = self._pairs(len(known))
-            takes = self._estimate_judge(self._judging, pairs, [one for _, one in previewed]).takes
+            takes = estimate_judge(self._judging, pairs, self.runs, [one for _, one in previewed]).takes
             judges = f"Then {self._judging.model} judges at most {counted(pairs, 'pair')} of answers, each twice."
             notices.append(f"{judges} This costs extra: {takes}.")
         if spec.stop_when_clear:
