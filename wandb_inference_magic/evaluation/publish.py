@@ -128,9 +128,8 @@ class Publication:
         for number, row in enumerate(self._rows):
             if self.stopped is not None and self.stopped.is_set():
                 raise _not_published("it was interrupted")
-            scores = candidate.samples[number] or [None] * len(candidate.answers[number])
-            sampled = (candidate.answers[number], candidate.errors[number], candidate.seconds[number], scores)
-            for answer, error, seconds, score in zip(*sampled, strict=True):
+            sampled = (candidate.answers, candidate.errors, candidate.seconds, candidate.samples)
+            for answer, error, seconds, score in zip(*(each[number] for each in sampled), strict=True):
                 output = {"answer": answer, "seconds": seconds} | ({"error": error} if error else {})
                 prediction = logger.log_prediction(row, output=self._as_json(output, _text))
                 if candidate.right[number] is not None:

@@ -194,8 +194,8 @@ def _card(evaluation: Reviewed, row: int) -> Card:
     agree = 0
     is_same = evaluation.scorer.score if evaluation.scorer is SCORERS["exact"] else means_same
     for candidate in evaluation.candidates:
-        scores = candidate.samples[row] or [None] * len(candidate.answers[row])
-        for answer, error, score in zip(candidate.answers[row], candidate.errors[row], scores, strict=True):
+        sampled = (candidate.answers[row], candidate.errors[row], candidate.samples[row])
+        for answer, error, score in zip(*sampled, strict=True):
             if error or answer is None:
                 continue
             if evaluation.scorer.is_right(score):

@@ -74,7 +74,7 @@ class RowScores(NamedTuple):
     answers that are right: both are None for a row without truth.
     """
 
-    samples: tuple[float | None, ...] = ()
+    samples: tuple[float | None, ...]
     mean: float | None = None
     right: float | None = None
 
@@ -96,13 +96,14 @@ def score_samples(
     notices : dict
         Takes the errors of the user's function. The answers are paid for: the others are scored.
     """
+    unknown = RowScores((None,) * len(answers))
     if is_missing(truth):
-        return RowScores()
+        return unknown
     if scorer.measure.is_error and as_number(truth) is None:
         if len(notices) < MAX_NOTICES:
             shown = quoted(shortened(str(truth), MAX_TRUTH_CHARS))
             notices[f"The truth {shown} is not a number: such rows are left out of the score."] = None
-        return RowScores()
+        return unknown
     scores: list[float | None] = []
     for answer in answers:
         score = None
