@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..batch import BatchResult, PreparedBatch
 from ..errors import InferenceError, shortened
-from ..frames import NO_VALUE, ONLY, ListRows, part_of, plain
+from ..frames import NO_VALUE, ListRows, plain
 from ..messages import has_images, parts_of
 from ..prompts import THE_PROMPT
 from ..statistics import SEED, are_decided
@@ -44,10 +44,10 @@ class Scores:
         self.spec = spec
         self.rows = rows
         self.runs: Sequence[BatchRun] = ()
+        _, self.kind = spec.compared_field
         self.decided_after: int | None = None
         # In their order, each once.
         self.notices: dict[str, None] = {}
-        self._field, self.kind = spec.compared_field
         self._looked = 0
         # The means of the rows that were looked at, for each run: thousands of rows are not collected at each look.
         self._means: list[list[float]] = []
@@ -113,17 +113,13 @@ class Scores:
         return self.scored[number]
 
     def _of(self, run: BatchRun, number: int) -> RowScores:
+        spec, results = self.spec, run.results
         answers = [
-            NO_VALUE if run.results.answers[place] is None or place in run.results.errors else self.compared(run, place)
-            for place in self.places(number)
+            NO_VALUE if results.answers[at] is None or at in results.errors else spec.compared(results.answers[at])
+            for at in self.places(number)
         ]
-        truth = self.spec.right_answer(self.rows[number])
-        return score_samples(self.spec.scorer, self.kind, answers, truth, self.notices)
-
-    def compared(self, run: BatchRun, place: int) -> Any:
-        """Return the part of an answer that is compared."""
-        answer = run.results.answers[place]
-        return answer if self._field in (None, ONLY) else part_of(answer, str(self._field))
+        truth = spec.right_answer(self.rows[number])
+        return score_samples(spec.scorer, self.kind, answers, truth, self.notices)
 
 
 def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[dict[int, Row], int]:
@@ -157,8 +153,7 @@ def tasks_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, Bat
         (ListRows(repeated, index_names=levels), replace(batch, what=_described(name), hidden=hidden))
         for name, batch in spec.batches.items()
     ]
-    models = tuple(dict.fromkeys(spec.models)) or (None,)
-    return [(rows, batch, model) for rows, batch in of_prompts for model in models]
+    return [(rows, batch, model) for rows, batch in of_prompts for model in spec.models or (None,)]
 
 
 def notices_of(spec: EvaluationSpec, known: Iterable[Row]) -> list[str]:
@@ -365,7 +360,7 @@ def _candidate(scores: Scores, place: int, numbers: Sequence[int], prompt: str, 
     for number in numbers:
         candidate.add(scores.of_row(number)[place])
         places = scores.places(number)
-        candidate.answers.append([None if results.answers[at] is None else scores.compared(run, at) for at in places])
+        candidate.answers.append([scores.spec.compared(results.answers[at]) for at in places])
         candidate.errors.append([results.errors.get(at, "") for at in places])
         candidate.texts.append([results.texts.get(at) for at in places])
         candidate.seconds.append([results.seconds[at] for at in places])

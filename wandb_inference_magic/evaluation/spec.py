@@ -47,6 +47,7 @@ class EvaluationSpec:
     batches : mapping of str to BatchSpec
         What each prompt asks, by its name.
     models : sequence of str
+        Each once.
     truth : str
         The column with the right answers.
     field : str or None
@@ -70,17 +71,13 @@ class EvaluationSpec:
     judge: str | None = None
 
     @property
-    def first(self) -> BatchSpec:
-        """What the first prompt asks. All have the same schema."""
-        return next(iter(self.batches.values()))
-
-    @property
     def _schema(self) -> Schema | None:
-        return self.first.chat.schema
+        """That of all prompts."""
+        return next(iter(self.batches.values())).chat.schema
 
     @property
     def _fields(self) -> Sequence[str]:
-        return () if self._schema is None else tuple(self._schema.fields)
+        return () if self._schema is None else self._schema.fields
 
     @cached_property
     def compared_field(self) -> tuple[str | None, Kind]:
@@ -98,6 +95,11 @@ class EvaluationSpec:
         """Return the values that a field can have, or the answer as a whole, if the schema lists them."""
         whole = self._schema.object_schema if self._schema else None
         return choices_of(whole if field == ONLY else part_of(part_of(whole, "properties"), field), whole)
+
+    def compared(self, answer: Any) -> Any:
+        """Return the part of an answer that is compared; None if there is no answer."""
+        name, _ = self.compared_field
+        return answer if answer is None or name in (None, ONLY) else part_of(answer, str(name))
 
     def right_answer(self, row: Row) -> Any:
         """Return what the answers to a row are compared with: its truth, or that field of it. None if it is not known.
