@@ -16,6 +16,7 @@ from ..jobs import check_rows, dask_job, is_dask, map_lazily
 from ..messages import BUDGET_REMEDY
 from ..rendering import line_bundle
 from ..session import Command
+from ..spending import NOTHING
 from ..text import counted, duration
 from .batch import refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_rows, value_of
 from .jobs import begin
@@ -94,16 +95,16 @@ def summary_bundle(outcome: RunsOutcome, name: str, *, news: Sequence[str] = ())
 
 def _lines(outcome: RunsOutcome, name: str) -> Iterator[str]:
     runs, results = outcome.runs, [run.results for run in outcome.runs]
-    usage = sum((one.usage for one in results[1:]), results[0].usage)
+    usage = sum((one.usage for one in results), NOTHING)
     uncounted = sum(one.uncounted for one in results)
     answered = sum(one.done - one.failed for one in results)
     parts = [
         f"{answered:,} of {sum(run.total or len(run.results.answers) for run in runs):,} rows answered, in {name}",
-        *([f"{cached:,} kept from before"] if (cached := sum(one.cached for one in results)) else []),
-        *([f"{shared:,} shared with equal rows"] if (shared := sum(one.shared for one in results)) else []),
-        *([f"{replayed:,} replayed"] if (replayed := sum(one.replayed for one in results)) else []),
-        *([f"{failed:,} failed"] if (failed := sum(one.failed for one in results)) else []),
-        *([f"{flawed:,} cut or refused"] if (flawed := sum(one.flawed for one in results)) else []),
+        _any(sum(one.cached for one in results), "kept from before"),
+        _any(sum(one.shared for one in results), "shared with equal rows"),
+        _any(sum(one.replayed for one in results), "replayed"),
+        _any(sum(one.failed for one in results), "failed"),
+        _any(sum(one.flawed for one in results), "cut or refused"),
         f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens" if usage.total_tokens or not uncounted else "",
         f"tokens of {counted(uncounted, 'call')} not counted" if uncounted else "",
         duration(outcome.seconds),
@@ -125,6 +126,11 @@ def _lines(outcome: RunsOutcome, name: str) -> Iterator[str]:
             rows.setdefault(message, set()).add(number + 1)
     for message, numbers in list(rows.items())[:MAX_ERRORS_SHOWN]:
         yield f"{_format_rows(sorted(numbers))}: {shortened(message, 200)}"
+
+
+def _any(rows: int, what: str) -> str:
+    """Return a number of rows and what came of them, such as `3 failed`; an empty text if there are none."""
+    return f"{rows:,} {what}" if rows else ""
 
 
 def _format_rows(numbers: Sequence[int]) -> str:
