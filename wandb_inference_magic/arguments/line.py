@@ -135,10 +135,6 @@ class Options(SimpleNamespace):
         names = {one.field: one.name for one in self.declared}
         return [names[field] for field in fields if getattr(self, field)]
 
-    def having(self: T, **given: Any) -> T:
-        """Return the same options, but with these values."""
-        return type(self)(**{**vars(self), **given})
-
 
 def _by_flag(declared: type[Options]) -> dict[str, Option]:
     return {flag: one for one in declared.declared for flag in one.flags}

@@ -45,15 +45,14 @@ def chat(
         When the user interrupts.
     """
     command = Command(context.session, dry=True) if options.dry_run else context.command
-    if options.bg:
-        if unusable := options.given("tools", "code", "thread", "new", "fork"):
-            raise cannot_combine(unusable[0], "--bg", "a job cannot use the cell or a thread. Nothing was sent.")
-        options = options.having(once=True)
+    if options.bg and (unusable := options.given("tools", "code", "thread", "new", "fork")):
+        raise cannot_combine(unusable[0], "--bg", "a job cannot use the cell or a thread. Nothing was sent.")
     if options.thread:
         context.session.threads.get_or_new(options.thread).note(context.cell.origin.cell)
     tokens = command.settings.value_tokens
     error = context.last_error.describe(tokens=tokens) if options.error else ""
-    thread = context.session.threads.current
+    # A job has no history.
+    thread = None if options.bg else context.session.threads.current
     with context.user_output.watched():
         spec = build_spec(options, text, context.names, thread=thread, value_tokens=tokens, described_error=error)
     if is_line and (misplaced := trailing_options(ChatOptions, text)):

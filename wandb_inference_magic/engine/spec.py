@@ -92,7 +92,7 @@ def build_spec(
     text: str,
     names: Mapping[str, Any],
     *,
-    thread: str,
+    thread: str | None,
     value_tokens: int | None,
     described_error: str = "",
 ) -> ChatSpec:
@@ -104,8 +104,8 @@ def build_spec(
         As written in the cell.
     names : mapping
         The notebook's names.
-    thread : str
-        The thread to continue if the options do not name one.
+    thread : str or None
+        The thread to continue if the options do not name one. None for no history.
     value_tokens : int or None
         The approximate number of tokens to which a value in the prompt is cut; None if it is not set.
     described_error : str
