@@ -19,7 +19,7 @@ from ..rendering import line_bundle, table_bundle
 from ..statistics import BOOTSTRAP, SHARE, Comparison, bootstrap, compare_pairs, paired, share_interval
 from ..text import counted, sum_or_none
 from .candidate import frame_of, impute_worst_score
-from .plot import Bars, Figures, MimeBundle, Plot, bar, bars_of
+from .plot import Bars, MimeBundle, Plot, bar, bars_of
 from .review import Review
 from .scorers import SCORERS, Scorer, score_samples, span
 
@@ -391,22 +391,22 @@ class Evaluation(MimeBundle):
         """Return how it shows itself, as a MIME bundle: table, bars with intervals, sentences, and `more` of them."""
         if not self.source:
             return line_bundle(" ".join((self.sentences, *self.remarks, *self.notices, *more)))
-        shown = [self._figures(*one) for one in zip(self.candidates, self._facts, self._bars.figures, strict=True)]
+        bars, has_prompts = self._bars, len({one.prompt for one in self.candidates}) > 1
+        # The figures of each candidate as texts, by their headings.
+        shown = [
+            {
+                "model": one.model,
+                **({"prompt": one.prompt} if has_prompts else {}),
+                f"right of {facts['rows'] * self.samples:,}": f"{facts['right']:,}",
+                f"{bars.name} (95% interval)": figures.label,
+                bars.axis: bar(*figures[1:]),
+                "cost": usd(one.totals.cost),
+            }
+            for one, facts, figures in zip(self.candidates, self._facts, bars.figures, strict=True)
+        ]
         rows = [list(each.values()) for each in shown]
         below = " ".join((*self.remarks, *self.notices, *more))
         return table_bundle(list(shown[0]), rows, above=self.sentences, below=below)
-
-    def _figures(self, candidate: Candidate, facts: Mapping[str, Any], figures: Figures) -> dict[str, str]:
-        """Return the figures of a candidate as texts, by their headings."""
-        has_prompts = len({one.prompt for one in self.candidates}) > 1
-        return {
-            "model": candidate.model,
-            **({"prompt": candidate.prompt} if has_prompts else {}),
-            f"right of {facts['rows'] * self.samples:,}": f"{facts['right']:,}",
-            f"{self._bars.name} (95% interval)": figures.label,
-            self._bars.axis: bar(*figures[1:]),
-            "cost": usd(candidate.totals.cost),
-        }
 
 
 def _of_several(found: Sequence[Comparison]) -> str:
