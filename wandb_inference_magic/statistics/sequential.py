@@ -42,7 +42,7 @@ def log_capital(differences: Sequence[float] | Counter[float], difference: float
     difference : float
         The mean that is tested, between -1 and 1.
     """
-    counts = differences if isinstance(differences, Counter) else Counter(differences)
+    counts = Counter(differences)
     against, for_ = 1 / (1 - difference), 1 / (1 + difference)
     logs = [
         sum(many * log((1 - bet) * (1 - x) * against + bet * (1 + x) * for_) for x, many in counts.items())
