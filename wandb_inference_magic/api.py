@@ -290,12 +290,12 @@ def map_prompts(
     spec = _batch_spec(command, prompt, given)
     models = model_list("model", model)
     if is_dask(frame):
-        lazy = map_lazily(command, frame, spec, models=models, into=into, limit=limit, use_cache=cache)
+        lazy = map_lazily(command, frame, spec, models=models, into=into, limit=limit)
         return begun(command, dask_job(command, "map_prompts", lazy)) if background else lazy
     rows = read_rows(frame, limit, copy=background)
     if background:
         check_rows(rows)
-    prepared = PreparedMap(command, rows, spec, models=models, into=into, use_cache=cache)
+    prepared = PreparedMap(command, rows, spec, models=models, into=into)
     return run_or_start(command, "map_prompts", prepared, background=background)
 
 
@@ -418,7 +418,7 @@ def evaluate(
         stop_when_clear,
         judge,
     )
-    prepared = PreparedEvaluation(command, read_rows(frame, limit, copy=background), spec, use_cache=cache)
+    prepared = PreparedEvaluation(command, read_rows(frame, limit, copy=background), spec)
     return run_or_start(command, "evaluate", prepared, background=background)
 
 
@@ -434,6 +434,7 @@ def _batch_spec(command: Command, prompt: str, given: Mapping[str, Any]) -> Batc
         names=given["names"] or {},
         value_tokens=command.settings.value_tokens,
         concurrency=given["concurrency"],
+        use_cache=given["cache"],
         retry_failed=given["retry_failed"],
         distinct=given.get("distinct", False),
     )

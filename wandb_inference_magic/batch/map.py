@@ -118,7 +118,6 @@ class PreparedRuns:
         The rows of each run, what to request for them, and the model.
     magic : str
         For the trace.
-    use_cache : bool
 
     Attributes
     ----------
@@ -133,18 +132,11 @@ class PreparedRuns:
         If a run cannot start.
     """
 
-    def __init__(
-        self,
-        command: Command,
-        tasks: Sequence[tuple[Rows, BatchSpec, str | None]],
-        *,
-        magic: str,
-        use_cache: bool = True,
-    ) -> None:
-        self._command, self._magic, self._use_cache = command, magic, use_cache
+    def __init__(self, command: Command, tasks: Sequence[tuple[Rows, BatchSpec, str | None]], *, magic: str) -> None:
+        self._command, self._magic = command, magic
         self._began = perf_counter()
-        # Answers that come from the cache would be missing on the cassette.
-        use_cache = use_cache and command.cassette is None
+        # All specs say the same. Answers that come from the cache would be missing on the cassette.
+        use_cache = tasks[0][1].use_cache and command.cassette is None
         opened = open_cache(command.settings, makes=not command.dry) if use_cache else (None, ())
         self._cache, self._cache_notices = opened
         self.runs: list[BatchRun] = []
@@ -255,7 +247,7 @@ class PreparedRuns:
             tuple(dict.fromkeys(notices)),
             interrupted,
             trace,
-            _how_to_continue(command, runs, self._cache, use_cache=self._use_cache),
+            _how_to_continue(command, runs, self._cache),
         )
 
 
@@ -284,7 +276,6 @@ class PreparedMap(PreparedBatch[Any]):
     models : sequence of str
     into : str
         The column for the answers.
-    use_cache : bool
 
     Raises
     ------
@@ -300,19 +291,13 @@ class PreparedMap(PreparedBatch[Any]):
         *,
         models: Sequence[str] = (),
         into: str = INTO,
-        use_cache: bool = True,
     ) -> None:
         self._rows, self._into = rows, into
         self._models = command.model_ids(models)
         _, replaced, notices = name_columns(rows, spec.chat.schema, into, self._models, command.session.written)
         # A prompt does not see the columns that the answers replace.
         self._spec = replace(spec, hidden=frozenset(replaced), notices=notices)
-        super().__init__(
-            command,
-            [(rows, self._spec, model) for model in (self._models or (None,))],
-            magic="wbmap",
-            use_cache=use_cache,
-        )
+        super().__init__(command, [(rows, self._spec, model) for model in (self._models or (None,))], magic="wbmap")
 
     def run(self, progress: Progress | None = None) -> BatchResult[Any]:
         outcome = self.send(progress=progress)
@@ -427,7 +412,7 @@ def run_all(command: Command, runs: Sequence[BatchRun], interrupts: Interrupts, 
                 run.release_all()
 
 
-def _how_to_continue(command: Command, runs: Sequence[BatchRun], cache: AnswerCache | None, *, use_cache: bool) -> str:
+def _how_to_continue(command: Command, runs: Sequence[BatchRun], cache: AnswerCache | None) -> str:
     """Return how to go on with a run that ended early."""
     if command.cassette is not None:
         if not command.cassette.records:
@@ -438,7 +423,7 @@ def _how_to_continue(command: Command, runs: Sequence[BatchRun], cache: AnswerCa
     once = " An iterator gives its rows only once: make a new one first." if runs and runs[0].rows.is_used_up else ""
     if all(run.keeps_answers for run in runs):
         return f"Run it again to continue: only missing and cut answers are asked for.{once}"
-    why = "" if use_cache else " (--no-cache)"
+    why = "" if runs[0].spec.use_cache else " (--no-cache)"
     message = f"No answers were kept on disk{why}: if you run it again, it asks for every row."
     if cache is not None:
         message = "Not all answers were kept on disk: if you run it again, it asks for the rows of the others."

@@ -65,6 +65,8 @@ class BatchSpec:
         Whether the text is used as it is, not as a template.
     concurrency : int or None
         The maximum number of requests in flight. With None, the default that `at_once` returns.
+    use_cache : bool
+        Whether to use answers kept on disk, and to keep the new ones there.
     retry_failed : bool
         Whether to retry rows that failed permanently before.
     distinct : bool
@@ -85,6 +87,7 @@ class BatchSpec:
     value_tokens: int | None
     raw: bool = False
     concurrency: int | None = None
+    use_cache: bool = True
     retry_failed: bool = False
     distinct: bool = False
     part: RunPart | None = None

@@ -112,6 +112,7 @@ def spec_of_rows(
         value_tokens=command.settings.value_tokens,
         raw=options.raw,
         concurrency=options.concurrency,
+        use_cache=not options.no_cache,
         retry_failed=options.retry_failed,
         distinct=distinct,
     )

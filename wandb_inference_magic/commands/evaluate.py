@@ -55,13 +55,13 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
     spec = _spec(context, command, options, text)
     if options.dry_run:
         rows = rows_to_look_at(value, options.limit)
-        prepared = PreparedEvaluation(command, rows, spec, use_cache=not options.no_cache)
+        prepared = PreparedEvaluation(command, rows, spec)
         canvas.show(rows_preview_bundle(prepared.look(), spec.samples))
         return
     name = options.output or OUTPUT
     refuse_frame_as_output(context.names, value, name, by="job" if options.bg else "evaluation")
     what, rows = f"%%wbeval {shortened(frame, 60)}", read_rows(value, options.limit, copy=options.bg)
-    prepare = partial(PreparedEvaluation, command, rows, spec, use_cache=not options.no_cache)
+    prepare = partial(PreparedEvaluation, command, rows, spec)
 
     def published(result: BatchResult[Evaluation], place: str, news: Sequence[str] = ()) -> dict[str, Any]:
         _publish(command, result, options.publish, name)

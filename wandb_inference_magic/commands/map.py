@@ -53,7 +53,7 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     if not text.strip():
         raise InferenceError("There is no prompt: nothing was sent.", remedy="Write it on the lines below %%wbmap.")
     spec = spec_of_rows(context, command, options, text, distinct=options.distinct)
-    how: dict[str, Any] = {"models": options.model, "into": options.into or INTO, "use_cache": not options.no_cache}
+    how: dict[str, Any] = {"models": options.model, "into": options.into or INTO}
     if options.dry_run:
         prepared = PreparedMap(command, rows_to_look_at(value, options.limit), spec, **how)
         canvas.show(rows_preview_bundle(prepared.look()))

@@ -183,7 +183,6 @@ def judge(
     rows: Sequence[Any],
     *,
     truth: str,
-    use_cache: bool = True,
     progress: Progress | None = None,
 ) -> tuple[Judgement, RunsOutcome | None]:
     """Ask a model which answer is better, in both orders, for every two candidates and each row.
@@ -212,10 +211,7 @@ def judge(
     if not questions:
         return judged, None
     spec = _spec(runs[0].spec)
-    rows_to_judge = ListRows(questions)
-    prepared = PreparedRuns(
-        command.without_defaults(), [(rows_to_judge, spec, model)], magic="wbeval", use_cache=use_cache
-    )
+    prepared = PreparedRuns(command.without_defaults(), [(ListRows(questions), spec, model)], magic="wbeval")
     outcome = prepared.send(progress=progress)
     judging = outcome.runs[0]
     judged.totals = judging.results.totals
@@ -285,7 +281,15 @@ def request_to_judge(command: Command, judge: str, run: BatchRun, images: Sequen
 
 def _spec(base: BatchSpec) -> BatchSpec:
     chat = replace(base.chat, schema=schema_of(_SHAPE), system=None, parameters=(), think=None)
-    return BatchSpec(_TEXT, chat, {}, base.value_tokens, concurrency=base.concurrency, retry_failed=base.retry_failed)
+    return BatchSpec(
+        _TEXT,
+        chat,
+        {},
+        base.value_tokens,
+        concurrency=base.concurrency,
+        use_cache=base.use_cache,
+        retry_failed=base.retry_failed,
+    )
 
 
 def _without_judge(one: Any, other: Any) -> int | None:

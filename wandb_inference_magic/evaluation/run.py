@@ -191,7 +191,6 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
     command : Command
     rows : Rows
     spec : EvaluationSpec
-    use_cache : bool
 
     Raises
     ------
@@ -199,7 +198,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         If it cannot start.
     """
 
-    def __init__(self, command: Command, rows: Rows, spec: EvaluationSpec, *, use_cache: bool = True) -> None:
+    def __init__(self, command: Command, rows: Rows, spec: EvaluationSpec) -> None:
         self._spec = spec = replace(spec, truth=same_name(spec.truth, rows.columns) or spec.truth)
         known, self._left_out = known_rows(spec, rows)
         self._types = dict(rows.types)
@@ -211,7 +210,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         self._scores = Scores(spec, self._known)
         # A request to the judge: it cannot be refused after the candidates are paid for.
         self._judging: PreparedRequest | None = None
-        super().__init__(command, tasks_of(spec, self._known), magic="wbeval", use_cache=use_cache)
+        super().__init__(command, tasks_of(spec, self._known), magic="wbeval")
         self._scores.start(self.runs)
         self.runs[0].results.notice(*notices_of(spec, self._known))
 
@@ -277,7 +276,6 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
                     self._scores.runs,
                     evaluation.source,
                     truth=self._spec.truth,
-                    use_cache=self._use_cache,
                     progress=progress,
                 )
             except InferenceError as error:

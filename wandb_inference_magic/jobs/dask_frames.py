@@ -56,7 +56,6 @@ class PartitionSpec:
     spec: BatchSpec
     model: str
     names: ColumnNames
-    use_cache: bool
     limit_name: str
 
     def __dask_tokenize__(self) -> tuple[str, str]:
@@ -82,7 +81,6 @@ def map_lazily(
     models: Sequence[str],
     into: str,
     limit: int | None,
-    use_cache: bool,
 ) -> Any:
     """Return a Dask DataFrame that requests the answers for its rows when it is computed.
 
@@ -122,7 +120,6 @@ def map_lazily(
         spec=replace(spec, names=used, concurrency=spec.at_once(endpoint)),
         model=command.model_id(models[0]) if models else command.model,
         names=names,
-        use_cache=use_cache,
         limit_name=f"wbmap-{uuid4().hex}",
     )
     _end_with_interrupts()
@@ -178,7 +175,7 @@ def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec
     with _taking_part(command, name, spec.concurrency or CONCURRENCY) as permits:
         part = RunPart(name, int(numbers.iloc[0]), permits)
         tasks = [(read_rows(partition), replace(spec, part=part), partition_spec.model)]
-        outcome = PreparedRuns(command, tasks, magic="wbmap", use_cache=partition_spec.use_cache).send()
+        outcome = PreparedRuns(command, tasks, magic="wbmap").send()
         if outcome.interrupted:
             raise Interrupted(outcome.how_to_continue)
     if outcome.stopped is not None:
