@@ -56,9 +56,14 @@ class Scorer:
         """Whether an answer has a score besides being right or wrong."""
         return self.measure != SHARE
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is one of `SCORERS`, not a function of the user."""
+        return SCORERS.get(self.name) is self
+
     def __reduce__(self) -> tuple[Callable[..., Scorer], tuple[Any, ...]]:
         """Pickle a scorer of ours by its name: unpickled, it is the same object."""
-        if SCORERS.get(self.name) is self:
+        if self.is_ours:
             return scorer_of, (self.name,)
         return Scorer, (self.name, self.score, self.measure)
 

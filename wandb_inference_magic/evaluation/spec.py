@@ -129,7 +129,7 @@ class EvaluationSpec:
         """
         value, schema = plain(truth), self._schema
         is_answer = isinstance(value, dict) or (isinstance(value, list) and not isinstance(truth, AnySet))
-        if schema is None or not is_answer or self.scorer is not SCORERS.get(self.scorer.name):
+        if schema is None or not is_answer or not self.scorer.is_ours:
             return None
         # Secrets all read the same. Of an object without a field of the schema, only defaults would be read.
         has_fields = isinstance(value, dict) and value.keys() & schema.json_schema.get("properties", value)
@@ -196,7 +196,7 @@ class EvaluationSpec:
                 "Convert the values of the column, or change the schema.",
             )
         fields = self._fields
-        if self.compared_field[0] is not None or len(fields) < 2 or self.scorer is not SCORERS.get(self.scorer.name):
+        if self.compared_field[0] is not None or len(fields) < 2 or not self.scorer.is_ours:
             return
         known = [plain(one) for one in given]
         if known and not any(isinstance(one, dict) or str(one).lstrip()[:1] == "{" for one in known):
