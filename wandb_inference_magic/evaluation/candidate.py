@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ..frames import ANY, Kind, column_of, plain, with_label, with_pandas_columns
 from ..messages import data_frame
 from ..text import counted, is_missing, three_digits
+from .scorers import RowScores, span
 
 if TYPE_CHECKING:
     from ..batch import RunTotals
     from ..frames import Row, TypedColumn
-    from .scorers import RowScores
 
 
 @dataclass
@@ -72,15 +72,11 @@ class Candidate:
         }
 
 
-def impute_worst_score(candidates: Sequence[Candidate], least: float) -> list[str]:
+def impute_worst_score(candidates: Sequence[Candidate], truths: Sequence[Any]) -> list[str]:
     """Give a row without a score the worst of all: to leave it out would favour the candidate that failed.
 
-    Parameters
-    ----------
-    candidates : sequence of Candidate
-    least : float
-        What such a row counts as at least, if all others are perfect or a candidate has no score on any row: then the
-        worst of the others is no measure of it.
+    If all others are perfect, or a candidate has no score on any row, the worst of the others is no measure of it: then
+    such a row counts as at least the span of the known truths.
 
     Returns
     -------
@@ -90,7 +86,7 @@ def impute_worst_score(candidates: Sequence[Candidate], least: float) -> list[st
     found = [[one for one in each.scores if one is not None] for each in candidates]
     worst = max((max(scores) for scores in found if scores), default=0.0)
     if not worst or not all(found):
-        worst = max(worst, least)
+        worst = max(worst, span(truths))
     notices = []
     for each in candidates:
         missing = [place for place, one in enumerate(each.scores) if one is None and each.right[place] is not None]

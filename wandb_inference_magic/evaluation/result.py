@@ -21,7 +21,7 @@ from ..text import counted, sum_or_none
 from .candidate import frame_of, impute_worst_score
 from .plot import Bars, MimeBundle, Plot, bar, bars_of
 from .review import Review
-from .scorers import SCORERS, Scorer, score_samples, span
+from .scorers import SCORERS, Scorer, score_samples
 
 if TYPE_CHECKING:
     from ..frames import Row
@@ -215,7 +215,7 @@ class Evaluation(MimeBundle):
             for answers, errors, truth in zip(one.answers, one.errors, truths, strict=True):
                 given = [NO_VALUE if error else each for each, error in zip(answers, errors, strict=True)]
                 one.add(score_samples(self.scorer, self.kind, given, truth, found))
-        found |= dict.fromkeys(impute_worst_score(candidates, span(truths)))
+        found |= dict.fromkeys(impute_worst_score(candidates, truths))
         judged = self.judged
         if judged is not None:
             ours = dict(zip(map(id, self.candidates), candidates, strict=True))

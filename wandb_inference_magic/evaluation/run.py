@@ -19,7 +19,7 @@ from ..text import counted, is_missing, same_name
 from .candidate import Candidate, impute_worst_score
 from .judge import estimate_judge, judge, request_to_judge
 from .result import Evaluation
-from .scorers import cannot_start, score_samples, span
+from .scorers import cannot_start, score_samples
 
 if TYPE_CHECKING:
     from ..batch import BatchRun, BatchSpec, Estimate, Progress
@@ -306,7 +306,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             for place, (prompt, label) in enumerate(zip(prompts, labels, strict=True))
         ]
         truths = [spec.right_answer(known[number]) for number in numbers]
-        of_scores = (*scores.notices, *impute_worst_score(candidates, span(truths)))
+        of_scores = (*scores.notices, *impute_worst_score(candidates, truths))
         return Evaluation(
             candidates,
             [known[number] for number in numbers],
