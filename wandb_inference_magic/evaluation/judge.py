@@ -72,6 +72,7 @@ class Judgement:
     Attributes
     ----------
     pairs : list of Pair
+        Every two candidates, in their order.
     model : str
         The judge.
     totals : RunTotals or None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from math import isfinite
 from statistics import fmean, median
 from threading import Event
@@ -218,9 +219,8 @@ class Evaluation(MimeBundle):
         found |= dict.fromkeys(impute_worst_score(candidates, truths))
         judged = self.judged
         if judged is not None:
-            ours = dict(zip(map(id, self.candidates), candidates, strict=True))
-            pairs = [replace(one, a=ours[id(one.a)], b=ours[id(one.b)]) for one in judged.pairs]
-            judged = replace(judged, pairs=pairs)
+            both = zip(judged.pairs, combinations(candidates, 2), strict=True)
+            judged = replace(judged, pairs=[replace(pair, a=a, b=b) for pair, (a, b) in both])
         return replace(
             self,
             candidates=candidates,
