@@ -68,6 +68,11 @@ class RunsOutcome:
         """The error that ended a run early, or None."""
         return next((run.stopped for run in self.runs if run.stopped is not None), None)
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether the runs ended early."""
+        return self.interrupted or self.stopped is not None
+
 
 @dataclass(frozen=True, slots=True)
 class BatchResult(Generic[T]):
@@ -85,11 +90,6 @@ class BatchResult(Generic[T]):
     def notices(self) -> tuple[str, ...]:
         """What is unusual in it."""
         return self.outcome.notices
-
-    @property
-    def is_partial(self) -> bool:
-        """Whether the runs ended early."""
-        return self.outcome.interrupted or self.outcome.stopped is not None
 
     def ended_early(self, place: str) -> InferenceError | Interrupted | None:
         """Return the error or the interrupt that ended the runs early, or None if none did.
@@ -229,9 +229,6 @@ class PreparedRuns:
             interrupted = True
         finally:
             self.close()
-        if not interrupted and not command.is_listed and all(run.stopped is None for run in runs):
-            # A job of this cell that another kernel left unfinished is done now.
-            delete_same(JobRecord(self._magic, **command.session.job_origin()))
         results = [run.results for run in runs]
         notices = (
             *self._cache_notices,
@@ -241,7 +238,7 @@ class PreparedRuns:
             *reports_of(results),
             *not_sent_again(results),
         )
-        return RunsOutcome(
+        outcome = RunsOutcome(
             runs,
             perf_counter() - self._began,
             tuple(dict.fromkeys(notices)),
@@ -249,6 +246,10 @@ class PreparedRuns:
             trace,
             _how_to_continue(command, runs, self._cache),
         )
+        if not outcome.is_partial and not command.is_listed:
+            # A job of this cell that another kernel left unfinished is done now.
+            delete_same(JobRecord(self._magic, **command.session.job_origin()))
+        return outcome
 
 
 class PreparedBatch(PreparedRuns, ABC, Generic[T]):

@@ -77,7 +77,8 @@ def run_batch(
 
         def place(job: Job, result: BatchResult[T]) -> str:
             # If it ended early, wait() raises.
-            return f"%wbjobs {job.id} --result NAME" if result.is_partial and in_job == "wait" else f"{name}.{in_job}()"
+            is_raised = result.outcome.is_partial and in_job == "wait"
+            return f"%wbjobs {job.id} --result NAME" if is_raised else f"{name}.{in_job}()"
 
         with cleared_on_error(canvas):
             job = batch_job(context.command, what, prepare(), place=place, summary=show, variable=name)

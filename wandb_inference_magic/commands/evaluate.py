@@ -72,7 +72,7 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
 
 def _publish(command: Command, result: BatchResult[Evaluation], project: str | None, name: str) -> None:
     """Publish a whole evaluation, and add the outcome as a notice. A failure does not hide the paid result."""
-    if project is None or result.is_partial:
+    if project is None or result.outcome.is_partial:
         return
     evaluation, stopped = result.value, Event()
     link = why = ""

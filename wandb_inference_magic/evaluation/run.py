@@ -267,7 +267,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             evaluation, outcome = self._so_far(outcome.notices, only_scored=True), replace(outcome, interrupted=True)
         finally:
             self._scores.cancelled = None
-        if self._judging is not None and not outcome.interrupted and outcome.stopped is None:
+        if self._judging is not None and not outcome.is_partial:
             try:
                 evaluation.judged, judging = judge(
                     self._command,
