@@ -38,7 +38,7 @@ MAX_WAITING: Final = 100
 SECONDS_TO_READ: Final = 0.005
 
 
-@dataclass(kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class BatchRun:
     """One model's run over rows. `results` has the answers so far.
 

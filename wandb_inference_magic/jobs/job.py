@@ -292,7 +292,7 @@ class Job(JobEntry):
     @contextmanager
     def follow(self, runs: Sequence[BatchRun], _: object = None) -> Iterator[Callable[[], None]]:
         """Follow these runs too. Give what draws their progress inside the `with` block; the line stays after it."""
-        self._runs.extend(run for run in runs if not any(run is one for one in self._runs))
+        self._runs.extend(run for run in runs if run not in self._runs)
         if self.is_paused:
             self.pause()
         yield self.draw
