@@ -36,23 +36,25 @@ def dask_job(command: Command, what: str, lazy: Any, *, variable: str = "") -> J
         If there is no cluster.
     """
     client = _cluster_client()
-    frame = [lazy]
+    frame = lazy
 
     def work(job: Job) -> Outcome:
+        nonlocal frame
         error = end_of(job)
         if error is not None:
             # The futures have no values. The lazy frame asks for the missing answers.
-            frame[0] = lazy
-        return Outcome(frame[0], error=error)
+            frame = lazy
+        return Outcome(frame, error=error)
 
     def end_of(job: Job) -> BaseException | None:
+        nonlocal frame
         from distributed import futures_of
 
         try:
-            frame[0] = client.persist(lazy)
+            frame = client.persist(lazy)
         except Exception as failure:  # noqa: BLE001 - whatever a value of the user's raises when it is pickled
             return _not_sent(failure)
-        futures = futures_of(frame[0])  # type: ignore[no-untyped-call,unused-ignore]
+        futures = futures_of(frame)  # type: ignore[no-untyped-call,unused-ignore]
         while True:
             states = [one.status for one in futures]
             if client.status != "running" or {"lost", "cancelled"} & set(states):
@@ -72,7 +74,7 @@ def dask_job(command: Command, what: str, lazy: Any, *, variable: str = "") -> J
                 client.cancel(futures)
                 return error
 
-    return Job(command, what, work, so_far=lambda: frame[0], unit=UNIT, variable=variable)
+    return Job(command, what, work, so_far=lambda: frame, unit=UNIT, variable=variable)
 
 
 def _not_sent(failure: Exception) -> InferenceError:
