@@ -12,7 +12,7 @@ from ..batch import BatchSpec, PreparedRuns, estimate_calls
 from ..engine import prepare_request
 from ..errors import shortened
 from ..frames import ListRows, json_text, means_same, plain
-from ..messages import parts_of
+from ..messages import part_text, parts_of
 from ..prompts import Image
 from ..schemas import schema_of
 from ..statistics import ALPHA, Comparison, ScoreMeasure, cohen_kappa, compare_pairs, format_p, mcnemar
@@ -242,9 +242,7 @@ def _question(asked: Sequence[Sequence[Mapping[str, Any]]], answers: Sequence[st
 
 def _question_part(part: Mapping[str, Any]) -> Any:
     """Return a part of a candidate's prompt as a value for the judge's: an image stays one."""
-    if part.get("type") == "image_url":
-        return Image(part["image_url"]["url"])
-    return part["text"] if "text" in part else f"[{part['type']}]"
+    return Image(part["image_url"]["url"]) if part.get("type") == "image_url" else part_text(part)
 
 
 def estimate_judge(
