@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted, shortened, users_failures
-from ..imports import is_instance
+from ..imports import import_quietly, is_instance
 from ..messages import data_frame, level_names, name_of
 from ..text import python_values, shortest_float, without_surrogates
 from .columns import HALVES
@@ -76,6 +76,8 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
         For any other value, such as a frame of Dask, and if two columns have the same name. A type of ours that has
         rows elsewhere says so in `where_rows_are`.
     """
+    # Several threads may map at once, and its modules import each other: two threads that both import it first fail.
+    import_quietly("narwhals")
     import narwhals as nw
 
     if is_instance(value, "dask.dataframe.DataFrame"):

@@ -29,7 +29,7 @@ from ..frames import (
     schema_kinds,
     typed_column,
 )
-from ..imports import import_quietly
+from ..imports import is_instance
 from ..session import Command, JobEntry, Session, current_session
 
 if TYPE_CHECKING:
@@ -65,12 +65,7 @@ class PartitionSpec:
 
 def is_dask(value: Any) -> bool:
     """Return whether a value is a Dask DataFrame."""
-    # Several threads may map at once, and its modules import each other: two threads that both import it first fail.
-    narwhals = import_quietly("narwhals")
-    # Of a frame in narwhals' own wrapper, the rows are read: narwhals warns if it is asked what that is.
-    if isinstance(value, narwhals.DataFrame | narwhals.LazyFrame | narwhals.Series):
-        return False
-    return bool(narwhals.dependencies.is_dask_dataframe(value))
+    return is_instance(value, "dask.dataframe.DataFrame")
 
 
 def map_lazily(
