@@ -74,7 +74,7 @@ def _answer(command: Command) -> str:
         failure = models.failure(command.endpoint)
     except InferenceError as error:
         failure = error
-    return "yes" if failure is None else f"no: {failure.what} {failure.why}".strip()
+    return "yes" if failure is None else f"no: {failure.reason}"
 
 
 if __name__ == "__main__":

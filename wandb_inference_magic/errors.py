@@ -134,6 +134,11 @@ class InferenceError(Exception):
         is_of_prompt = self.cause in ("request", "answer") or (self.cause == "refused" and self.is_of_prompt)
         return not self.retryable and is_of_prompt and self.status not in (404, 405, 410)
 
+    @property
+    def reason(self) -> str:
+        """What happened and why, without what to do next."""
+        return f"{self.what} {self.why}".strip()
+
     def __str__(self) -> str:
         return " ".join(part for part in (self.what, self.why, self.remedy) if part)
 

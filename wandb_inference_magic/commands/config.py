@@ -283,7 +283,7 @@ def _checks(command: Command, canvas: Canvas) -> Iterator[tuple[bool, str]]:
         yield catalog.live, f"{len(catalog.models):,} listed" if catalog.live else catalog.note
     elif has_no_list(failure) or failure.cause == "refused":
         # A key that may not list the models may be good for chats.
-        yield False, f"{failure.what} {failure.why}".strip()
+        yield False, failure.reason
     else:
         raise failure
     # Some models refuse a limit on the reply. The practice model may go on writing.

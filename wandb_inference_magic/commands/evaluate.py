@@ -87,7 +87,7 @@ def _publish(command: Command, result: BatchResult[Evaluation], project: str | N
                 interrupts=interrupts,
             )
     except InferenceError as error:
-        why = f"{error.what} {error.why}".strip()
+        why = error.reason
     except KeyboardInterrupt:
         # The thread that publishes ends with the row that it is at.
         stopped.set()

@@ -85,7 +85,7 @@ def run_comparison(
 def _check_answered(contenders: Sequence[_Contender]) -> None:
     """Raise if no model answered. The error has the reason of each."""
     errors = {one.model: one.progress.error for one in contenders}
-    reasons = {model: f"{error.what} {error.why}".strip() for model, error in errors.items() if error is not None}
+    reasons = {model: error.reason for model, error in errors.items() if error is not None}
     first = next(iter(errors.values()))
     if first is None or len(reasons) < len(errors):
         return
@@ -198,7 +198,7 @@ class _Contender:
             return
         # An answer that does not fit is still a reply and can be compared.
         reply = self.call.reply("not what was asked for")
-        reply.notices = (*reply.notices, f"{error.what} {error.why}".strip())
+        reply.notices = (*reply.notices, error.reason)
         self.progress.ended = reply
 
     def reply(self, interrupted: str = "") -> Reply:
@@ -206,7 +206,7 @@ class _Contender:
         if self.progress.ended is not None:
             return self.progress.ended
         error = self.progress.error
-        incomplete = interrupted if error is None else f"{error.what} {error.why}".strip()
+        incomplete = interrupted if error is None else error.reason
         if self.call is None:
             builder = ReplyBuilder()
             reply = builder.build(asked_model=self.model, endpoint="", price=None, messages=(), incomplete=incomplete)

@@ -182,7 +182,7 @@ class Models:
         notes = []
         if failure is not None:
             self._failures[endpoint.account] = failure
-            notes.append(f"{failure.what} {failure.why}".strip())
+            notes.append(failure.reason)
         elif not listing and not endpoint.is_wandb:
             notes.append(EMPTY_LIST)
         if not endpoint.is_wandb:
