@@ -60,4 +60,4 @@ from .redaction import (
     without_query_secrets,
     without_secrets,
 )
-from .values import in_order, is_missing, python_of, size_of, unwrapped
+from .values import in_order, is_missing, python_of, unwrapped
