@@ -117,12 +117,9 @@ def image_of(value: object) -> Image | None:
 
 # Python's own types ------------------------------------------------------------------------------------------
 
-
 _ANY: Final = as_prompt.dispatch(object)
-# The functions for types that differ within a text or a container. Any other function is used there as well.
-_OURS: Final = {_ANY}
-# These by their types, also if the user has registered another one.
-_OF_TYPES: Final[dict[type, Converter]] = {}
+# Our function for a type, also if the user has registered another one.
+_by_our_rules: Final = singledispatch(_ANY)
 
 
 def _register(*kinds: type) -> Callable[[C], C]:
@@ -135,8 +132,7 @@ def _register(*kinds: type) -> Callable[[C], C]:
 
         for kind in kinds:
             as_prompt.register(kind, run)
-            _OF_TYPES[kind] = run
-        _OURS.add(run)
+            _by_our_rules.register(kind, run)
         return convert
 
     return register
@@ -171,6 +167,10 @@ def _json(value: object, *, is_limited: bool = True) -> str | Image:
     if reader.images:
         return TextOfImages.of(text, plain, reader.images)
     return CutText(text) if reader.has_left_out else text
+
+
+# The functions for types that differ within a text or a container. Any other function is used there as well.
+_OURS: Final = frozenset(_by_our_rules.registry.values())
 
 
 def whole_prompt(value: object) -> str | Image:
@@ -333,7 +333,7 @@ def _own_form(value: Any) -> str | Image:
     """Return what stands for a value by our rules, whatever the user has registered for its type."""
     if type(value) in (int, float, bool) and not is_missing(value):
         return str_of(value)
-    return next((_OF_TYPES[one] for one in type(value).__mro__ if one in _OF_TYPES), _ANY)(value)
+    return _by_our_rules.dispatch(type(value))(value)
 
 
 def _made(value: Any) -> Any:
@@ -370,7 +370,7 @@ def _check_made(value: Any, convert: Converter) -> None:
 
 def _own_rule(kind: Any) -> Converter | None:
     """Return our function for a type of Python's own, or of another package, whatever the user has registered."""
-    return next((_OF_TYPES[one] for one in kind.__mro__ if one in _OF_TYPES), None) or _of_other_package(kind)
+    return _of_other_package(kind) if (ours := _by_our_rules.dispatch(kind)) is _ANY else ours
 
 
 def custom_prompt(value: object) -> str | Image | None:
