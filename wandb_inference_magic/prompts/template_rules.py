@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from functools import wraps
+from functools import partial, wraps
 from inspect import signature
 from math import nan
 from pathlib import PurePath
@@ -227,8 +227,10 @@ def pattern_of(value: Any) -> Any:
 
 def method_of(value: Any, name: str) -> Filter | None:
     """Return the method `name` that comes before the value's own; None if it has no other."""
-    if isinstance(value, str) and name in ("format", "format_map"):
-        return _Braces(value).format_text if name == "format" else _Braces(value).format_map
+    if isinstance(value, str) and name == "format":
+        return partial(_Braces().format, value)
+    if isinstance(value, str) and name == "format_map":
+        return partial(_Braces().vformat, value, ())
     if not is_missing(value) or not any(hasattr(kind, name) for kind in _OF_ROWS):
         return None
     # The methods that NaT has raise, or give the text "NaT".
@@ -302,16 +304,7 @@ def _part(value: Any) -> Any:
 
 
 class _Braces(Formatter):
-    """A text with its method `format`, for which a missing value is written as nothing."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def format_text(self, *values: Any, **named: Any) -> str:
-        return self.vformat(self._text, values, named)
-
-    def format_map(self, named: Mapping[str, Any]) -> str:
-        return self.vformat(self._text, (), named)
+    """Formats a text as its method `format` does, and writes a missing value as nothing."""
 
     @override
     def convert_field(self, value: Any, conversion: Any) -> Any:
