@@ -235,7 +235,6 @@ def _replaced(value: Any, forms: Iterable[tuple[Sequence[Any], Any, list[Any]]])
         elif isinstance(place, dict):
             del place[key]
             is_changed = True
-            continue
     return held if is_changed else None
 
 
