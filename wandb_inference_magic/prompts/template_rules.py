@@ -221,7 +221,8 @@ def _texts_of(value: Any) -> list[Any]:
 
 
 def pattern_of(value: Any) -> Any:
-    """Return the left side of `%`: a text formats what is missing as nothing."""
+    """Return the left side of `%`, an operand: a text formats what is missing as nothing."""
+    value = operand_of(value)
     return _Pattern(value) if type(value) is str else value
 
 
