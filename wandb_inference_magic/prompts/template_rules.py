@@ -31,8 +31,8 @@ from ..text import (
     without_addresses,
 )
 from .images import Image, TextOfImages, image_inside
-from .value_spans import MarkedText, check_images
-from .values import Whole, converter_of, in_place_of_str, json_of, to_prompt
+from .value_spans import MarkedText, Whole, check_images
+from .values import converter_of, in_place_of_str, json_of, to_prompt
 
 if TYPE_CHECKING:
     Filter = Callable[..., Any]

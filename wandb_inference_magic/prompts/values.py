@@ -42,7 +42,7 @@ from .files import (
 )
 from .images import IN_TEXT, Image, TextOfImages
 from .json_values import ARRAYS, MAX_ITEMS, Forms, JsonValues, Made, is_list
-from .value_spans import CutText, Whole as Whole
+from .value_spans import CutText, Whole
 
 Converter = Callable[..., str | Image]
 C = TypeVar("C", bound=Converter)
