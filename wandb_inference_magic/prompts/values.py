@@ -27,7 +27,7 @@ from typing import Any, Final, TypeVar, cast
 
 from ..errors import InferenceError, describe_exception as describe_failure, quoted, users_failures
 from ..imports import is_instance, loaded
-from ..messages import is_container, is_opaque_tuple, record_fields, shows_private_fields
+from ..messages import is_container, is_opaque_tuple, shows_private_fields
 from ..text import is_missing, python_of, str_of, unwrapped
 from . import charts, describe_frames as frames, images
 from .files import (
@@ -41,7 +41,7 @@ from .files import (
     no_readable_form,
 )
 from .images import IN_TEXT, Image, TextOfImages
-from .json_values import ARRAYS, MAX_ITEMS, Forms, JsonValues, Made, is_list
+from .json_values import ARRAYS, MAX_ITEMS, Forms, JsonValues, Made, is_list, record_of
 from .value_spans import CutText, Whole
 
 Converter = Callable[..., str | Image]
@@ -207,16 +207,7 @@ def json_of(value: Any, indent: int | None = None) -> str:
 
 def _has_parts(value: Any) -> bool:
     """Return whether a value is JSON by its fields or its items."""
-    return _record_of(value) is not None or hasattr(type(value), "model_dump") or is_container(value)
-
-
-def _record_of(value: Any) -> dict[str, Any] | None:
-    if is_instance(value, "plotly.basedatatypes.BasePlotlyType"):
-        return charts.without(value.to_plotly_json(), "template")
-    if (fields := record_fields(value, private=False)) == {} and (hasattr(value, "__dict__") and vars(value)):
-        # Its fields are hidden, or not declared.
-        raise no_readable_form(value, repr(value))
-    return fields
+    return record_of(value) is not None or hasattr(type(value), "model_dump") or is_container(value)
 
 
 def _from_ai_repr(value: object, *, is_data: bool = False) -> str | Image | None:
@@ -428,7 +419,7 @@ def _of_other_package(kind: Any) -> Converter | None:
 
 
 # Asked of each value in a container.
-_FORMS: Final = Forms(lambda kind: as_prompt.dispatch(kind) in _OURS, _custom_part, _own_rule, _record_of, _own_whole)
+_FORMS: Final = Forms(lambda kind: as_prompt.dispatch(kind) in _OURS, _custom_part, _own_rule, _own_whole)
 
 
 def is_image(value: object) -> bool:
