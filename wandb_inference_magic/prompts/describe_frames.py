@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from io import StringIO
-from itertools import islice, zip_longest
+from itertools import islice
 from typing import Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted
@@ -379,7 +379,7 @@ def _columns(names: Sequence[str], types: Sequence[str], missing: Sequence[int],
 
 
 def _cells(row: Sequence[Any], kinds: Sequence[str]) -> list[str]:
-    return [_cell(shortest_float(value, kind)) for value, kind in zip_longest(row, kinds, fillvalue="")][: len(row)]
+    return [_cell(shortest_float(value, kind)) for value, kind in zip(row, kinds, strict=True)]
 
 
 def _cell(value: Any) -> str:
