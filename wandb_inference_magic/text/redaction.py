@@ -115,7 +115,7 @@ def secrets_of(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield from ((name, one) for one in parts if not re.search(_NO_SECRET, one))
 
 
-def secret_in(data: bytes, own_key: str | None = None) -> str:
+def secret_in(data: bytes, own_key: str | None) -> str:
     """Return which long secret is in data (JSON), as part of a sentence: `the value of HF_TOKEN`; empty if none is.
 
     These are the keys of this process, and the values of variables whose names say that they are secrets, for whatever
