@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from .kinds import ANY, BOOLEAN, STRUCT, Kind, choices_of
     from .names import WrittenColumns, name_columns
     from .native_columns import pandas_array
-    from .records import part_of
+    from .records import Row, part_of
     from .rows import (
         ListRows,
-        Row,
         Rows,
         private_columns,
         read_rows,

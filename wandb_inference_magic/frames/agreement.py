@@ -13,16 +13,7 @@ from math import isfinite
 from struct import pack, unpack
 from typing import TYPE_CHECKING, Any, Final
 
-from ..text import (
-    boolean_of,
-    folded,
-    is_missing,
-    is_number,
-    plain_number,
-    read_json_text,
-    shortest_float,
-    without_marks,
-)
+from ..text import boolean_of, folded, is_missing, is_number, number_in, read_json_text, shortest_float
 from .columns import json_text, plain
 from .kinds import ANY, BOOLEAN, DATE, DECIMAL, DURATION, FLOAT, INT53, INT64, LIST, TIME, TIMESTAMP_ANY, Kind
 
@@ -179,7 +170,7 @@ def _read(text: str, beside: Any) -> Any:
             kind = date if kind is datetime and _DAY.fullmatch(moment) else kind
             return _adapter(kind).validate_python(moment)
         if isinstance(beside, int | float | Decimal) and not isinstance(beside, bool):
-            number = Decimal(plain_number(without_marks(text)))
+            number = Decimal(number_in(text))
             return text if number.is_nan() else number
     return text
 
@@ -228,6 +219,6 @@ def _moment(value: _Time, beside: _Time) -> Any:
 
 def _folded(value: Any) -> str:
     text = value if isinstance(value, str) else json_text(value)
-    number = folded(plain_number(without_marks(text)))
+    number = folded(number_in(text))
     whole = _WHOLE.fullmatch(number)
     return whole[1] if whole else number

@@ -152,37 +152,33 @@ class TypedColumn:
         return TypedColumn(Kind(kinds.JSON), [None if value is None else json_text(value) for value in self.values])
 
 
-class _Converter:
-    """Converts plain values to those of a column, and collects what is to be reported of it."""
-
-    def __init__(self) -> None:
-        self.reports: dict[str, None] = {}
-
-    def cell(self, kind: Kind, value: Any) -> Any:
-        if value is None:
-            return None
-        if kind.name == kinds.JSON:
-            self.reports[f"{kind.why}: they are JSON text"] = None
-            return json_text(value)
-        if kind.name == kinds.TEXT:
-            self.reports[f"{kind.why}: they are text"] = None
-            # Of a scalar that is no text, JSON text needs no escapes.
-            return self.cell(Kind(kinds.STRING), value if isinstance(value, str) else json_text(value).strip('"'))
-        if kind.name == kinds.STRUCT:
-            # In a column of objects, parquet does not take one without a field if no other has one.
-            value = value or dict.fromkeys(list(kind.fields)[:1])
-            return {name: self.cell(kind.fields[name], one) for name, one in value.items()}
-        if kind.name == kinds.LIST:
-            return [self.cell(kind.item or Kind(kinds.ANY), one) for one in value]
-        if kind.name in _NUMBERS:
-            return _NUMBERS[kind.name](value)
-        if kind.name == kinds.TIMESTAMP_UTC and value.tzinfo is None:
-            self.reports["times with a time zone and times without one: those without are read as UTC"] = None
-            return value.replace(tzinfo=timezone.utc)
-        if kind.name == kinds.STRING and (text := without_surrogates(value)) != value:
-            self.reports[HALVES] = None
-            return text
-        return value
+def _cell(kind: Kind, value: Any, reports: dict[str, None]) -> Any:
+    """Return a plain value as one of a column, and add to `reports` what is to be said of it."""
+    if value is None:
+        return None
+    if kind.name == kinds.JSON:
+        reports[f"{kind.why}: they are JSON text"] = None
+        return json_text(value)
+    if kind.name == kinds.TEXT:
+        reports[f"{kind.why}: they are text"] = None
+        # Of a scalar that is no text, JSON text needs no escapes.
+        text = value if isinstance(value, str) else json_text(value).strip('"')
+        return _cell(Kind(kinds.STRING), text, reports)
+    if kind.name == kinds.STRUCT:
+        # In a column of objects, parquet does not take one without a field if no other has one.
+        value = value or dict.fromkeys(list(kind.fields)[:1])
+        return {name: _cell(kind.fields[name], one, reports) for name, one in value.items()}
+    if kind.name == kinds.LIST:
+        return [_cell(kind.item or Kind(kinds.ANY), one, reports) for one in value]
+    if kind.name in _NUMBERS:
+        return _NUMBERS[kind.name](value)
+    if kind.name == kinds.TIMESTAMP_UTC and value.tzinfo is None:
+        reports["times with a time zone and times without one: those without are read as UTC"] = None
+        return value.replace(tzinfo=timezone.utc)
+    if kind.name == kinds.STRING and (text := without_surrogates(value)) != value:
+        reports[HALVES] = None
+        return text
+    return value
 
 
 def column_of(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, list[str]]:
@@ -194,12 +190,12 @@ def column_of(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, list[str]
         What the schema says of the values.
     values : sequence
     """
-    converter = _Converter()
+    reports: dict[str, None] = {}
     final = finalized(reduce(widened, values, kind))
     # Beside one that has a field, parquet takes an object without.
     keeps_empty = final.name == kinds.STRUCT and any(values)
-    cells = [{} if keeps_empty and value == {} else converter.cell(final, value) for value in values]
-    return TypedColumn(final, cells), list(converter.reports)
+    cells = [{} if keeps_empty and value == {} else _cell(final, value, reports) for value in values]
+    return TypedColumn(final, cells), list(reports)
 
 
 def schema_kinds(schema: Schema | None) -> dict[str, Kind]:

@@ -66,14 +66,14 @@ class Record(FrameRow):
         return super().__missing__(name)
 
 
-def as_row(value: Any, names: Sequence[str] = ()) -> Row:
+def as_row(value: Any, names: Sequence[str]) -> Row:
     """Return a value as a row: of its fields if they have names, of the column `text` otherwise.
 
     Parameters
     ----------
     value : object
     names : sequence of str
-        The names of a tuple's items, where its source has them. Without, they are `0`, `1`, ...
+        The names of a tuple's items, where its source has them. If it is empty, they are `0`, `1`, ...
     """
     if isinstance(value, Mapping):
         return value

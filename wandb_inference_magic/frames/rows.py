@@ -16,7 +16,7 @@ from ..messages import data_frame, level_names, name_of
 from ..text import python_values, shortest_float, without_surrogates
 from .columns import HALVES
 from .native_columns import arrow_array, built, pandas_array, polars_series
-from .records import TEXT, FrameRow, Row as Row, as_list, as_row, as_table, column_names, storable
+from .records import TEXT, FrameRow, Row, as_list, as_row, as_table, column_names, storable
 
 if TYPE_CHECKING:
     from .columns import TypedColumn

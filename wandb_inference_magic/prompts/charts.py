@@ -171,7 +171,7 @@ def _short(value: Any) -> Any:
 
 
 def _more(length: int) -> str:
-    return f"[... {length - MAX_POINTS:,} more left out ...]"
+    return LEFT_OUT.format(f"{length - MAX_POINTS:,} more")
 
 
 def _numbers(packed: dict[str, Any]) -> Any:

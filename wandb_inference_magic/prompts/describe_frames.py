@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from io import StringIO
-from itertools import islice, zip_longest
+from itertools import islice
 from typing import Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted
@@ -231,7 +231,7 @@ def describe_pandas(value: Any, *, is_head: bool = False) -> str:
     levels = [f"level_{place}" if name is None else name_of(name) for place, name in enumerate(index.names)]
     index_name = ", ".join(levels) if any(name is not None for name in index.names) else "index"
     return _described(
-        f"lazy {kind}" if is_head else kind,
+        kind,
         None if is_head else len(frame),
         names=[*map(name_of, frame.columns)],
         types=[_pandas_type(frame.iloc[:, number]) for number in range(width)],
@@ -271,7 +271,7 @@ def describe_frame(value: Any) -> str:
     if isinstance(part, nw.LazyFrame):
         part = part.head(HEAD_ROWS).collect()
     return _described(
-        f"lazy {kind}" if is_lazy else kind,
+        kind,
         None if is_lazy else len(part),
         names=names,
         types=[str(one) for one in part.schema.dtypes()],
@@ -335,9 +335,9 @@ def _described(
 ) -> str:
     """Return the text about a frame.
 
-    `length` is None if unknown: then the frame has only the first rows, and its missing values are not counted. `rows`
-    returns the rows of a slice; if `index` is set, its name and its type, each row starts with its index. `axis` is
-    what the names of the columns are values of.
+    `length` is None for a lazy frame, of which there are only the first rows: its missing values are not counted.
+    `rows` returns the rows of a slice; if `index` is set, its name and its type, each row starts with its index. `axis`
+    is what the names of the columns are values of.
     """
     is_whole = length is None or length <= HEAD_ROWS + TAIL_ROWS
     has_counts = length is not None and length * len(types) <= MAX_COUNTED
@@ -358,7 +358,7 @@ def _described(
 def _heading(kind: str, length: int | None, width: int) -> str:
     columns = counted(width, "column")
     if length is None:
-        return f"{kind}, {columns}; its first rows, at most {HEAD_ROWS}:"
+        return f"lazy {kind}, {columns}; its first rows, at most {HEAD_ROWS}:"
     size = counted(length, "row")
     if kind != "Series":
         size = f"{size} x {columns}"
@@ -379,7 +379,7 @@ def _columns(names: Sequence[str], types: Sequence[str], missing: Sequence[int],
 
 
 def _cells(row: Sequence[Any], kinds: Sequence[str]) -> list[str]:
-    return [_cell(shortest_float(value, kind)) for value, kind in zip_longest(row, kinds, fillvalue="")][: len(row)]
+    return [_cell(shortest_float(value, kind)) for value, kind in zip(row, kinds, strict=True)]
 
 
 def _cell(value: Any) -> str:

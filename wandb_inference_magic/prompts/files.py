@@ -26,7 +26,7 @@ from urllib.request import url2pathname
 
 from ..config import expanded, on_disk, working_folder
 from ..errors import InferenceError, did_you_mean, quoted, shortened
-from ..text import counted, is_cell, portable_trace, safe_plain, says_nothing, size_of, str_of, without_addresses
+from ..text import counted, is_cell, portable_trace, safe_plain, says_nothing, str_of, without_addresses
 from . import images
 from .charts import text_in_notebooks
 from .value_spans import LEFT_OUT, CutText
@@ -263,7 +263,7 @@ def text_or_size(data: bytes | bytearray | memoryview) -> str:
     if is_plain and len(whole) <= MAX_FILE_BYTES and not _ANY_CONTROLS.search(whole):
         with suppress(InferenceError):
             return _text(whole, "", is_whole=True)
-    return size_of(data)
+    return f"[{memoryview(data).nbytes:,} bytes]"
 
 
 def _names_in(folder: Any, *, is_whole: bool) -> str:

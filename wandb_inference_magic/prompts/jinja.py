@@ -49,6 +49,16 @@ _EQUALITIES: Final = ("eq", "equalto", "==", "ne", "!=")
 _OF_SCALARS: Final = (
     *("boolean", "divisibleby", "even", "false", "float", "integer", "number", "odd", "string", "true"),
 )
+# The rules for the parts of a node of a template, by its class: the first one that it is of.
+_RULES_OF_PARTS: Final[tuple[tuple[Any, dict[str, Callable[[Any], Any]]], ...]] = (
+    (nodes.If | nodes.CondExpr, {"test": truth_of}),
+    (nodes.For, {"test": truth_of, "iter": ordered_items}),
+    (nodes.Not, {"node": truth_of}),
+    (nodes.And | nodes.Or, {"left": truth_of, "right": truth_of}),
+    (nodes.Mod, {"left": pattern_of}),
+    (nodes.BinExpr, {"left": operand_of, "right": operand_of}),
+    (nodes.UnaryExpr | nodes.Getitem, {"node": operand_of}),
+)
 _CONTAINERS: Final = (list, tuple, dict)
 # They are no arrays, and hold none.
 _PLAIN: Final = frozenset((str, int, float, bool, NoneType))
@@ -205,29 +215,17 @@ def _adapt(node: nodes.Node) -> None:
         node.node.attr = _CALLED + node.node.attr
     elif isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name):
         node.node = _filtered(node.node, function_of)
-    elif isinstance(node, nodes.Getitem):
-        node.node = _filtered(node.node, operand_of)
-        if isinstance(node.arg, nodes.Tuple):
-            # Jinja2 compiles `[:, 0]` to what is no Python.
-            node.arg.items = [_as_call(one) if isinstance(one, nodes.Slice) else one for one in node.arg.items]
-    elif isinstance(node, nodes.If | nodes.CondExpr | nodes.For):
-        node.test = None if node.test is None else _filtered(node.test, truth_of)
-        if isinstance(node, nodes.For):
-            node.iter = _filtered(node.iter, ordered_items)
-    elif isinstance(node, nodes.Not):
-        node.node = _filtered(node.node, truth_of)
-    elif isinstance(node, nodes.And | nodes.Or):
-        node.left, node.right = _filtered(node.left, truth_of), _filtered(node.right, truth_of)
-    elif isinstance(node, nodes.Mod):
-        node.left = _filtered(_filtered(node.left, operand_of), pattern_of)
-    elif isinstance(node, nodes.BinExpr):
-        node.left, node.right = _filtered(node.left, operand_of), _filtered(node.right, operand_of)
-    elif isinstance(node, nodes.UnaryExpr):
-        node.node = _filtered(node.node, operand_of)
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Tuple):
+        # Jinja2 compiles `[:, 0]` to what is no Python.
+        node.arg.items = [_as_call(one) if isinstance(one, nodes.Slice) else one for one in node.arg.items]
     elif isinstance(node, nodes.Concat):
         node.nodes = [_filtered(one, text_or_empty) for one in node.nodes]
     elif isinstance(node, nodes.Filter) and len(node.args) == _ARGUMENTS.get(node.name):
         node.args.append(nodes.Const(_TRUE, lineno=node.lineno))
+    rules = next((rules for kind, rules in _RULES_OF_PARTS if isinstance(node, kind)), {})
+    for part, rule in rules.items():
+        if (used := getattr(node, part)) is not None:
+            setattr(node, part, _filtered(used, rule))
 
 
 def names_used_whole(tree: nodes.Template) -> set[str]:

@@ -11,10 +11,10 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from ..imports import is_instance
-from ..messages import dumped_model, is_container, items_by_name, items_in
+from ..messages import dumped_model, is_container, items_by_name, items_in, record_fields
 from ..text import MAX_INTEGER, is_missing, python_of, python_values, shortest_float, str_of, unwrapped
-from . import images
-from .files import describe_object, text_or_size
+from . import charts, images
+from .files import describe_object, no_readable_form, text_or_size
 from .images import IN_TEXT, Image, TextOfImages
 from .value_spans import LEFT_OUT, CutText
 
@@ -51,8 +51,6 @@ class Forms:
         Returns what `custom_prompt` returns, or a Made.
     converter : callable
         Returns our function for the values of a class; None for any other class.
-    record : callable
-        Returns the fields of a record that may be shown; None for any other value.
     whole : callable
         Returns what our function returns, uncut.
     """
@@ -60,7 +58,6 @@ class Forms:
     is_plain: Callable[[type], bool]
     custom: Callable[..., str | Image | Made | None]
     converter: Callable[[type], Callable[..., str | Image] | None]
-    record: Callable[[Any], dict[str, Any] | None]
     whole: Callable[[Any], str | Image]
 
 
@@ -79,6 +76,16 @@ def is_list(array: Any) -> bool:
 def was_list(value: Any) -> bool:
     """Return whether a value is an array in a cell of a frame, which was a list before it was written to a file."""
     return is_instance(value, "numpy.ndarray") and value.ndim == 1 and hasattr(value, "is_list")
+
+
+def record_of(value: Any) -> dict[str, Any] | None:
+    """Return the fields of a record that may be shown; None for any other value."""
+    if is_instance(value, "plotly.basedatatypes.BasePlotlyType"):
+        return charts.without(value.to_plotly_json(), "template")
+    if (fields := record_fields(value, private=False)) == {} and (hasattr(value, "__dict__") and vars(value)):
+        # Its fields are hidden, or not declared.
+        raise no_readable_form(value, repr(value))
+    return fields
 
 
 class JsonValues:
@@ -159,7 +166,7 @@ class JsonValues:
             return self.of(python_of(value))
         if is_container(value) and isinstance(value, Mapping):
             return self._of_dict(value)
-        if (record := self._forms.record(value)) is not None:
+        if (record := record_of(value)) is not None:
             return {name: self.of(one) for name, one in record.items()}
         if is_container(value):
             return self._of_items(items_in(value))

@@ -20,8 +20,8 @@ from ..text import is_missing, leading_name, python_name, same_name
 from .describe_frames import columns_of, labels_of
 from .files import no_image_file
 from .images import Image, TextOfImages, image_inside, with_images
-from .value_spans import CutText, MarkedText, ValueText, cut, cut_values, image_place, joined_with_images
-from .values import Whole, image_of, require_image, to_prompt, whole_prompt
+from .value_spans import CutText, MarkedText, ValueText, Whole, cut, cut_values, image_place, joined_with_images
+from .values import image_of, require_image, to_prompt, whole_prompt
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template as CompiledTemplate, nodes

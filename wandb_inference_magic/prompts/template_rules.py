@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from functools import wraps
+from functools import partial, wraps
 from inspect import signature
 from math import nan
 from pathlib import PurePath
@@ -31,8 +31,8 @@ from ..text import (
     without_addresses,
 )
 from .images import Image, TextOfImages, image_inside
-from .value_spans import MarkedText, check_images
-from .values import Whole, converter_of, in_place_of_str, json_of, to_prompt
+from .value_spans import MarkedText, Whole, check_images
+from .values import converter_of, in_place_of_str, json_of, to_prompt
 
 if TYPE_CHECKING:
     Filter = Callable[..., Any]
@@ -221,14 +221,17 @@ def _texts_of(value: Any) -> list[Any]:
 
 
 def pattern_of(value: Any) -> Any:
-    """Return the left side of `%`: a text formats what is missing as nothing."""
+    """Return the left side of `%`, an operand: a text formats what is missing as nothing."""
+    value = operand_of(value)
     return _Pattern(value) if type(value) is str else value
 
 
 def method_of(value: Any, name: str) -> Filter | None:
     """Return the method `name` that comes before the value's own; None if it has no other."""
-    if isinstance(value, str) and name in ("format", "format_map"):
-        return _Braces(value).format_text if name == "format" else _Braces(value).format_map
+    if isinstance(value, str) and name == "format":
+        return partial(_Braces().format, value)
+    if isinstance(value, str) and name == "format_map":
+        return partial(_Braces().vformat, value, ())
     if not is_missing(value) or not any(hasattr(kind, name) for kind in _OF_ROWS):
         return None
     # The methods that NaT has raise, or give the text "NaT".
@@ -302,16 +305,7 @@ def _part(value: Any) -> Any:
 
 
 class _Braces(Formatter):
-    """A text with its method `format`, for which a missing value is written as nothing."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def format_text(self, *values: Any, **named: Any) -> str:
-        return self.vformat(self._text, values, named)
-
-    def format_map(self, named: Mapping[str, Any]) -> str:
-        return self.vformat(self._text, (), named)
+    """Formats a text as its method `format` does, and writes a missing value as nothing."""
 
     @override
     def convert_field(self, value: Any, conversion: Any) -> Any:

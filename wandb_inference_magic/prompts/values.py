@@ -27,7 +27,7 @@ from typing import Any, Final, TypeVar, cast
 
 from ..errors import InferenceError, describe_exception as describe_failure, quoted, users_failures
 from ..imports import is_instance, loaded
-from ..messages import is_container, is_opaque_tuple, record_fields, shows_private_fields
+from ..messages import is_container, is_opaque_tuple, shows_private_fields
 from ..text import is_missing, python_of, str_of, unwrapped
 from . import charts, describe_frames as frames, images
 from .files import (
@@ -41,8 +41,8 @@ from .files import (
     no_readable_form,
 )
 from .images import IN_TEXT, Image, TextOfImages
-from .json_values import ARRAYS, MAX_ITEMS, Forms, JsonValues, Made, is_list
-from .value_spans import CutText, Whole as Whole
+from .json_values import ARRAYS, MAX_ITEMS, Forms, JsonValues, Made, is_list, record_of
+from .value_spans import CutText, Whole
 
 Converter = Callable[..., str | Image]
 C = TypeVar("C", bound=Converter)
@@ -117,12 +117,9 @@ def image_of(value: object) -> Image | None:
 
 # Python's own types ------------------------------------------------------------------------------------------
 
-
 _ANY: Final = as_prompt.dispatch(object)
-# The functions for types that differ within a text or a container. Any other function is used there as well.
-_OURS: Final = {_ANY}
-# These by their types, also if the user has registered another one.
-_OF_TYPES: Final[dict[type, Converter]] = {}
+# Our function for a type, also if the user has registered another one.
+_by_our_rules: Final = singledispatch(_ANY)
 
 
 def _register(*kinds: type) -> Callable[[C], C]:
@@ -135,8 +132,7 @@ def _register(*kinds: type) -> Callable[[C], C]:
 
         for kind in kinds:
             as_prompt.register(kind, run)
-            _OF_TYPES[kind] = run
-        _OURS.add(run)
+            _by_our_rules.register(kind, run)
         return convert
 
     return register
@@ -173,6 +169,10 @@ def _json(value: object, *, is_limited: bool = True) -> str | Image:
     return CutText(text) if reader.has_left_out else text
 
 
+# The functions for types that differ within a text or a container. Any other function is used there as well.
+_OURS: Final = frozenset(_by_our_rules.registry.values())
+
+
 def whole_prompt(value: object) -> str | Image:
     """Return what stands for a value in a prompt, without a limit on its size or the items of a container."""
     return _form_of(unwrapped(value), _own_whole)
@@ -207,16 +207,7 @@ def json_of(value: Any, indent: int | None = None) -> str:
 
 def _has_parts(value: Any) -> bool:
     """Return whether a value is JSON by its fields or its items."""
-    return _record_of(value) is not None or hasattr(type(value), "model_dump") or is_container(value)
-
-
-def _record_of(value: Any) -> dict[str, Any] | None:
-    if is_instance(value, "plotly.basedatatypes.BasePlotlyType"):
-        return charts.without(value.to_plotly_json(), "template")
-    if (fields := record_fields(value, private=False)) == {} and (hasattr(value, "__dict__") and vars(value)):
-        # Its fields are hidden, or not declared.
-        raise no_readable_form(value, repr(value))
-    return fields
+    return record_of(value) is not None or hasattr(type(value), "model_dump") or is_container(value)
 
 
 def _from_ai_repr(value: object, *, is_data: bool = False) -> str | Image | None:
@@ -333,7 +324,7 @@ def _own_form(value: Any) -> str | Image:
     """Return what stands for a value by our rules, whatever the user has registered for its type."""
     if type(value) in (int, float, bool) and not is_missing(value):
         return str_of(value)
-    return next((_OF_TYPES[one] for one in type(value).__mro__ if one in _OF_TYPES), _ANY)(value)
+    return _by_our_rules.dispatch(type(value))(value)
 
 
 def _made(value: Any) -> Any:
@@ -370,7 +361,7 @@ def _check_made(value: Any, convert: Converter) -> None:
 
 def _own_rule(kind: Any) -> Converter | None:
     """Return our function for a type of Python's own, or of another package, whatever the user has registered."""
-    return next((_OF_TYPES[one] for one in kind.__mro__ if one in _OF_TYPES), None) or _of_other_package(kind)
+    return _of_other_package(kind) if (ours := _by_our_rules.dispatch(kind)) is _ANY else ours
 
 
 def custom_prompt(value: object) -> str | Image | None:
@@ -428,7 +419,7 @@ def _of_other_package(kind: Any) -> Converter | None:
 
 
 # Asked of each value in a container.
-_FORMS: Final = Forms(lambda kind: as_prompt.dispatch(kind) in _OURS, _custom_part, _own_rule, _record_of, _own_whole)
+_FORMS: Final = Forms(lambda kind: as_prompt.dispatch(kind) in _OURS, _custom_part, _own_rule, _own_whole)
 
 
 def is_image(value: object) -> bool:

@@ -37,7 +37,7 @@ _NAMED: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
-def annotation_of(text: str, types: Mapping[str, Any] | None = None) -> Any:
+def annotation_of(text: str, types: Mapping[str, Any] | None) -> Any:
     """Return the type that a short form describes: a TypedDict, or after `list of` a list.
 
     Parameters
@@ -47,7 +47,7 @@ def annotation_of(text: str, types: Mapping[str, Any] | None = None) -> Any:
         datetime, list (of texts), list[int], a type of the notebook, or alternatives separated by `|`. If all
         alternatives are types, the value has one of these types; otherwise they are the allowed values. A `?` at the
         end of the name or the type allows null. `list of` is followed by such fields, or by one type.
-    types : mapping, optional
+    types : mapping or None
         The types of the notebook by their names; None if there is no notebook.
 
     Raises

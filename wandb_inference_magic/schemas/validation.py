@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import shortened
 from ..messages import inner_json
-from ..text import (
-    boolean_of,
-    folded,
-    is_number,
-    json_or_none,
-    plain_number,
-    same_name,
-    without_marks,
-    without_surrogates,
-)
+from ..text import boolean_of, folded, is_number, json_or_none, number_in, same_name, without_surrogates
 from .json_schema import PATTERN, compiled, metaschema, pattern_of
 
 if TYPE_CHECKING:
@@ -244,7 +235,6 @@ def _replaced(value: Any, forms: Iterable[tuple[Sequence[Any], Any, list[Any]]])
         elif isinstance(place, dict):
             del place[key]
             is_changed = True
-            continue
     return held if is_changed else None
 
 
@@ -266,21 +256,17 @@ def _meant(value: Any, wanted: str) -> list[Any]:
     if wanted in _OF_VALUES and folded(value) in _NO_VALUE:
         return [None]
     if wanted == "number":
-        return [_number_in(value)]
+        return [number_in(value)]
     if wanted == "boolean":
         return [folded(value)]
     # Pydantic would read a number as seconds of 1970.
     return [moment] if wanted in TIMES and not is_number(moment := folded(value).upper()) else []
 
 
-def _number_in(text: str) -> str:
-    return plain_number(without_marks(text))
-
-
 def _meant_of(value: Any, allowed: Sequence[Any]) -> list[Any]:
     """Return those of the allowed values that a value can stand for, or null. This fits where the field allows it."""
     text = value if isinstance(value, str) else json.dumps(value)
-    found = json_or_none(_number_in(text).lower())
+    found = json_or_none(number_in(text).lower())
     if isinstance(found, int | float):
         numbers = [one for one in allowed if one == found and isinstance(one, bool) == isinstance(found, bool)]
         if numbers:
@@ -346,7 +332,7 @@ def misread_values(schema: Any, value: Any, where: str = "", root: Any = None) -
         schema = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
     if schema.get("format") in TIMES and is_number(value):
         yield f"{where or 'the answer'}: Input should be a {schema['format']} in ISO form, not {value!r}"
-    if schema.get("type") == "integer" and isinstance(value, str) and _THOUSANDS.fullmatch(_number_in(value)):
+    if schema.get("type") == "integer" and isinstance(value, str) and _THOUSANDS.fullmatch(number_in(value)):
         yield f"{where or 'the answer'}: Input should be a number without a full stop for thousands, not {value!r}"
     if isinstance(value, bool) and schema.get("type") in ("integer", "number"):
         yield f"{where or 'the answer'}: Input should be a number, not {json.dumps(value)}"

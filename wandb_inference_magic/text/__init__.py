@@ -19,7 +19,7 @@ from .figures import (
     sum_or_none,
     three_digits,
 )
-from .folded import boolean_of, folded, without_marks
+from .folded import boolean_of, folded, number_in
 from .json_text import (
     as_json,
     json_bytes,
@@ -60,4 +60,4 @@ from .redaction import (
     without_query_secrets,
     without_secrets,
 )
-from .values import in_order, is_missing, python_of, size_of, unwrapped
+from .values import in_order, is_missing, python_of, unwrapped

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 from unicodedata import decomposition, normalize
 
-from .figures import with_plain_digits, without_invisible
+from .figures import plain_number, with_plain_digits, without_invisible
 from .names import QUOTES
 
 # Models put a short answer in quotation marks, or emphasize it.
@@ -82,3 +82,8 @@ def without_marks(text: str) -> str:
         if mark[0] in inside or mark[1] in inside:
             return text
         text = inside
+
+
+def number_in(text: str) -> str:
+    """Return the text of a number as Python writes it, without marks around it. Any other text is without its marks."""
+    return plain_number(without_marks(text))

@@ -97,7 +97,7 @@ def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
         return text
     environ = os.environ if environ is None else environ
     text = re.sub("|".join(_patterns(environ)) or r"(?!)", HIDDEN, text, flags=re.IGNORECASE)
-    text = _without_pieces(text, tuple(sorted(_keys(environ))))
+    text = _without_pieces(text, known_keys(environ))
     text = without_query_secrets(re.sub(_USER_IN_ADDRESS, rf"\1{HIDDEN}@", text))
     text = re.sub(_AUTHORIZATION, rf"\1{HIDDEN}", text)
     return re.sub(_TOKEN, rf"\1 {HIDDEN}", text)
@@ -115,7 +115,7 @@ def secrets_of(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield from ((name, one) for one in parts if not re.search(_NO_SECRET, one))
 
 
-def secret_in(data: bytes, own_key: str | None = None) -> str:
+def secret_in(data: bytes, own_key: str | None) -> str:
     """Return which long secret is in data (JSON), as part of a sentence: `the value of HF_TOKEN`; empty if none is.
 
     These are the keys of this process, and the values of variables whose names say that they are secrets, for whatever
@@ -124,7 +124,7 @@ def secret_in(data: bytes, own_key: str | None = None) -> str:
     for name, secret in secrets_of(os.environ):
         if secret != own_key and secret.encode() in data:
             return f"the value of {name}"
-    known = (key for key in _keys(os.environ) if key != own_key and len(key) >= LONG_KEY)
+    known = (key for key in known_keys() if key != own_key and len(key) >= LONG_KEY)
     return "a key that this session knows" if any(key.encode() in data for key in known) else ""
 
 
@@ -175,9 +175,11 @@ def without_secrets(text: str, secrets: Collection[str]) -> tuple[str, str]:
     return text[:begins], text[begins:]
 
 
-def known_keys() -> tuple[str, ...]:
-    """Return the keys of this process and of its environment."""
-    return tuple(sorted(_keys(os.environ)))
+def known_keys(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return the keys of this process and of the environment, without those short enough to be ordinary words."""
+    environ = os.environ if environ is None else environ
+    known = [*(reveal() for reveal in list(_remembered.values())), *(environ.get(one, "") for one in KEY_VARIABLES)]
+    return tuple(sorted({key for key in map(str.strip, known) if is_secret(key)}))
 
 
 @lru_cache(maxsize=8)
@@ -222,12 +224,6 @@ def user_and_password(address: str) -> tuple[str, str]:
     before = re.sub(_SCHEME, "", address.strip().rpartition("@")[0])
     user, colon, password = before.partition(":")
     return (user, password) if colon else ("", before)
-
-
-def _keys(environ: Mapping[str, str]) -> set[str]:
-    """Return the keys of this process and of the environment, without those short enough to be ordinary words."""
-    known = [*(reveal() for reveal in list(_remembered.values())), *(environ.get(one, "") for one in KEY_VARIABLES)]
-    return {key for key in map(str.strip, known) if is_secret(key)}
 
 
 def _without_pieces(text: str, secrets: tuple[str, ...]) -> str:
@@ -281,7 +277,7 @@ def _coded_forms(key: str) -> tuple[str, ...]:
 
 def _patterns(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield regular expressions for all secrets, longer ones first."""
-    whole = {form for key in _keys(environ) for form in _forms(key)}
+    whole = {form for key in known_keys(environ) for form in _forms(key)}
     pieces: set[str] = set()
     for _, address in addresses(environ):
         user, password = user_and_password(address)

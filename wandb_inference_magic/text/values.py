@@ -62,8 +62,3 @@ def in_order(items: AnySet[Any]) -> list[Any]:
 
 def _order(item: Any) -> tuple[str, str]:
     return type(item).__name__, repr(in_order(item) if isinstance(item, AnySet) else item)
-
-
-def size_of(data: bytes | bytearray | memoryview) -> str:
-    """Return what stands for binary data in a container or a frame."""
-    return f"[{memoryview(data).nbytes:,} bytes]"
