@@ -15,6 +15,7 @@ import PIL.Image
 import PIL.ImageSequence
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from prompt_values import picture_of, png, text_of
 
 from wandb_inference_magic.errors import InferenceError
@@ -161,6 +162,21 @@ def test_the_pixels_of_a_picture_are_never_sent_as_json(mode: str) -> None:
     for value in (picture, [picture]):
         with pytest.raises(InferenceError, match="would be sent here as a text without the picture"):
             render("{{ x | tojson }}", {"x": value})
+
+
+def test_what_is_drawn_in_a_figure_is_its_picture_wherever_it_stands() -> None:
+    axes = Figure().add_subplot()
+    for drawn in (axes.plot([1, 2])[0], axes.imshow([[1, 2]]), axes.set_title("t"), axes.axhline(1)):
+        assert as_prompt(drawn) == as_prompt(axes)
+        for text in ("{{ x | tojson }}", "{{ {'k': x} | tojson }}", "{{ x ~ '' }}", "{{ x | string }}"):
+            with pytest.raises(InferenceError, match="image"):
+                render(text, {"x": drawn})
+
+
+def test_what_is_drawn_in_no_figure_is_refused() -> None:
+    with pytest.raises(InferenceError, match="Line2D that is in no figure has no picture") as refused:
+        render("{{ x }}", {"x": Line2D([0, 1], [0, 1])})
+    assert "Draw it in a figure first." in str(refused.value)
 
 
 def test_a_series_of_pictures_is_the_list_of_them() -> None:

@@ -30,6 +30,7 @@ MAX_HEAD_BYTES: Final = 200_000
 IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")
 ORIENTATION: Final = 0x0112
 FIGURE: Final = "matplotlib.figure.Figure"
+ARTIST: Final = "matplotlib.artist.Artist"
 # What may say how an image is to be turned: EXIF in its forms, and XMP.
 _METADATA: Final = (b"Exif", b"eXIf", b"EXIF", b"Raw profile type exif", b"tiff:Orientation")
 # The formats of PIL whose frames are pages or an animation. Those of a photo (MPO) are versions of it.
@@ -171,9 +172,18 @@ def image_from_artist(value: Any) -> Image | None:
 
 
 def image_from_figure(value: Any) -> Image:
-    """Return the image of a matplotlib figure, or of the whole figure that axes belong to."""
+    """Return the image of a matplotlib figure, or of the whole figure that axes or a line belong to.
+
+    Raises
+    ------
+    InferenceError
+        If they belong to none.
+    """
     # The axes of a subfigure name that subfigure, which names the whole figure.
-    figure = value.figure.figure
+    if (figure := getattr(value.figure, "figure", None)) is None:
+        raise InferenceError(
+            f"A {type(value).__name__} that is in no figure has no picture.", remedy="Draw it in a figure first."
+        )
     drawn = BytesIO()
     dpi = min(figure.dpi, MAX_FIGURE_PIXELS / max(*figure.get_size_inches(), 0.1))
     with quiet("matplotlib", "PIL"):
@@ -204,7 +214,7 @@ def _flat(value: Any, levels: int = 3) -> Iterator[Any]:
 
 def _figure_of(value: Any) -> Any:
     """Return the whole figure that a value is or is drawn in, as axes, lines and bars are; None for any other."""
-    return getattr(value.figure, "figure", None) if is_instance(value, "matplotlib.artist.Artist") else None
+    return getattr(value.figure, "figure", None) if is_instance(value, ARTIST) else None
 
 
 def image_from_pillow(picture: Any) -> Image:

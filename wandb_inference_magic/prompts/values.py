@@ -298,7 +298,7 @@ _CONVERTERS: Final[dict[str, Converter]] = {
     **dict.fromkeys(charts.NO_DATA, _without_data),
     **dict.fromkeys(charts.XARRAY, lambda value: (_without_data if charts.is_lazy(value) else describe_object)(value)),
     "IPython.utils.capture.CapturedIO": lambda value: _without_data(value) if value.outputs else value.stdout,
-    **dict.fromkeys((images.FIGURE, "matplotlib.axes.Axes"), images.image_from_figure),
+    images.ARTIST: images.image_from_figure,
     "altair.TopLevelMixin": charts.describe_altair,
     "plotly.basedatatypes.BaseFigure": charts.describe_plotly,
     charts.GEOMETRY: charts.describe_geometry,
