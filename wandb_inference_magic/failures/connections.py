@@ -6,7 +6,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from socket import EAI_AGAIN, gaierror
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..config import find_proxy, named_certificates
 from ..errors import InferenceError, beyond_limits, quoted
@@ -16,6 +16,9 @@ from .retries import IMMEDIATELY
 
 if TYPE_CHECKING:
     from ..config import Endpoint, Proxy
+
+# What has become of a request. `lost`: it has failed after it was sent, so that the service may have answered.
+CallOutcome = Literal["answered", "failed", "lost", "interrupted"]
 
 # The message of a connection that broke after the service had begun to answer.
 BROKE_OFF: Final = "The connection broke during the answer."
@@ -103,6 +106,13 @@ def may_have_run(failure: Exception) -> bool:
     kinds = network.kinds | {kind.__name__ for kind in type(failure).__mro__}
     is_cut = "RemoteProtocolError" in kinds and "without sending" not in f"{network.message} {failure}"
     return is_cut or "ReadTimeout" in kinds
+
+
+def outcome_of(failure: BaseException) -> CallOutcome:
+    """Return what has become of a request that ended with a failure or an interrupt."""
+    if not isinstance(failure, Exception):
+        return "interrupted"
+    return "lost" if may_have_run(failure) else "failed"
 
 
 def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> InferenceError | None:

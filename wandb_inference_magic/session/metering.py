@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from ..client import ChunkReader
 from ..errors import InferenceError, quoted
@@ -18,6 +18,7 @@ from ..replies import ReplyBuilder
 from ..spending import Reservation
 
 if TYPE_CHECKING:
+    from ..failures import CallOutcome
     from ..replies import Timing
     from ..spending import Budget
     from .models import Context, Models
@@ -134,7 +135,7 @@ class ClientCall:
         self._has_ended = True
         self._reservation.release()
 
-    def end(self, outcome: Literal["answered", "failed", "lost", "interrupted"]) -> None:
+    def end(self, outcome: CallOutcome) -> None:
         if self._has_ended:
             return
         self._has_ended = True

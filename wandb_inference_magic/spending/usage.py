@@ -9,25 +9,22 @@ from datetime import datetime
 from queue import Empty, SimpleQueue
 from threading import Lock
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import notify_after_fork
 from ..errors import is_unsent
-from ..failures import may_have_run
+from ..failures import outcome_of
 from ..messages import Usage, estimate, writing_seconds
 
 if TYPE_CHECKING:
     from ..catalog import Price
+    from ..failures import CallOutcome
     from ..messages import PreparedRequest
     from ..replies import ReplyBuilder
 
 NOTHING = Usage(0, 0)
 # In USD. A sum of floats may be slightly above or below the exact sum.
 ROUNDING: Final = 1e-9
-
-
-# `lost`: it has failed after the request was sent, so that the service may have answered.
-Outcome = Literal["answered", "failed", "lost", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ class Call:
 
     model: str
     endpoint: str
-    outcome: Outcome
+    outcome: CallOutcome
     usage: Usage = NOTHING
     is_estimate: bool = False
     cost: float | None = 0.0
@@ -195,12 +192,12 @@ class UsageTracker:
         `settle` replaces the call's reservation with its cost, and returns a notice for the user, or an empty string.
         """
         started = perf_counter()
-        outcome: Outcome | None = "interrupted"
+        outcome: CallOutcome | None = "interrupted"
         try:
             yield
             outcome = "answered"
         except Exception as failure:
-            outcome = None if is_unsent(failure) else "lost" if may_have_run(failure) else "failed"
+            outcome = None if is_unsent(failure) else outcome_of(failure)
             raise
         finally:
             if outcome is not None:
@@ -210,7 +207,7 @@ class UsageTracker:
         self,
         request: PreparedRequest,
         builder: ReplyBuilder,
-        outcome: Outcome,
+        outcome: CallOutcome,
         started: float,
         settle: Callable[[Call], str],
     ) -> None:
