@@ -30,7 +30,7 @@ from ..client import (
     transport_class,
 )
 from ..concurrency import wait
-from ..config import port_of
+from ..config import origin_of
 from ..errors import InferenceError
 from ..failures import ServiceError, would_refuse_again
 from ..messages import chosen_names
@@ -141,18 +141,12 @@ class CassetteRecorder:
 
 def _origin_and_path(endpoint: Endpoint, url: str) -> tuple[str, str]:
     """Return the endpoint of a request, and the path there."""
-    own, requested = _address(endpoint.url), _address(url)
-    if requested[:3] == own[:3] and requested[3].startswith(f"{own[3]}/"):
-        return endpoint.name, without_query_secrets(requested[3].removeprefix(own[3]))
-    parts = urlsplit(url)
+    own, parts = urlsplit(endpoint.url), urlsplit(url)
+    if origin_of(url) == origin_of(endpoint.url) and parts.path.startswith(f"{own.path}/"):
+        query = f"?{parts.query}" if parts.query else ""
+        return endpoint.name, without_query_secrets(f"{parts.path.removeprefix(own.path)}{query}")
     # Leave out the user name and password that a URL may have before its host.
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path
-
-
-def _address(url: str) -> tuple[str, str, int | None, str]:
-    parts = urlsplit(url)
-    query = f"?{parts.query}" if parts.query else ""
-    return parts.scheme, parts.hostname or "", port_of(parts), f"{parts.path}{query}"
 
 
 def _document(request: Any, asked: dict[str, Any] | None) -> Any:
