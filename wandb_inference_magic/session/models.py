@@ -338,9 +338,11 @@ class Models:
         # The snapshot may be older than the model.
         if len(catalog.named(name)) != 1 and not catalog.live and not command.dry:
             catalog = self.catalog(command)
+        if catalog.find(name):
+            return name
         named = catalog.named(name)
-        if len(named) == 1 or catalog.find(name):
-            return name if catalog.find(name) else named[0]
+        if len(named) == 1:
+            return named[0]
         found = named or [model.id for model in catalog.models if name.casefold() in model.id.casefold()]
         if not found:
             return name
