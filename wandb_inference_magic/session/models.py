@@ -317,10 +317,9 @@ class Models:
         # Other endpoints take models that they do not list, such as aliases; their error names similar ids.
         is_known = endpoint.is_wandb and endpoint.account not in self._outdated
         known = self._catalogs.get(endpoint.account) if is_known else None
-        if known is None or not known.live or model.startswith("wandb-artifact:///"):
+        if known is None or model.startswith("wandb-artifact:///"):
             return
-        found = known.find(model)
-        if found is None or found.available is False:
+        if known.find(model) is None:
             raise known.describe_unknown(model)
 
     def full_id(self, name: str, command: Context) -> str:
