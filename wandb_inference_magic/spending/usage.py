@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from queue import Empty, SimpleQueue
 from threading import Lock
@@ -102,25 +102,22 @@ class Total:
         return self.first_seconds / self.firsts if self.firsts else None
 
 
-@dataclass(eq=False)
 class UsageTracker:
     """The totals by endpoint and model, since the time `since`. Several threads may count at the same time."""
 
-    since: datetime = field(default_factory=datetime.now)
-    totals: dict[tuple[str, str], Total] = field(default_factory=dict)
-    # The worst-case cost of each call in flight.
-    _reserved: dict[str, float] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
-    # Of calls that are counted before the totals are used next.
-    _dropped: SimpleQueue[Callable[[], None]] = field(default_factory=SimpleQueue)
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
+        self.since = datetime.now()
+        self.totals: dict[tuple[str, str], Total] = {}
+        self.after_fork_in_child()
         notify_after_fork(self)
 
     def after_fork_in_child(self) -> None:
         # Another thread of the parent may have held the lock. The calls in flight are the parent's.
-        self._lock, self._reserved = Lock(), {}
-        self._dropped = SimpleQueue()
+        self._lock = Lock()
+        # The worst-case cost of each call in flight.
+        self._reserved: dict[str, float] = {}
+        # Of calls that are counted before the totals are used next.
+        self._dropped: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
     def end_later(self, end: Callable[[], None]) -> None:
         """Have a call counted before the totals are used next. It may come in the middle of anything else."""
