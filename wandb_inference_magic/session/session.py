@@ -302,14 +302,9 @@ def _pass_to_children(session: Session) -> None:
 
     def now() -> None:
         facts = session.settings.for_children()
-        handed = {
-            "file": {},
-            "chosen": {},
-            **facts,
-            "folder": session.folder,
-            "settings_file": session.settings_file.name,
-        }
-        pass_to_children(handed if facts or may_have_children() else {})
+        is_needed = any(facts.values()) or may_have_children()
+        handed = {**facts, "folder": session.folder, "settings_file": session.settings_file.name}
+        pass_to_children(handed if is_needed else {})
         if session.process == os.getpid():
             session.settings_file.write(facts)
 
