@@ -122,13 +122,11 @@ class MeteredBody(PassedBody):
     def reading(self) -> Iterator[None]:
         try:
             yield
-            self._call.end("answered")
-        except Exception as error:
+        except BaseException as error:
+            # Also if the reader stops in between.
             self._call.end(outcome_of(error))
             raise
-        finally:
-            # Only the first end counts: this is for a reader that stops in between.
-            self._call.end("interrupted")
+        self._call.end("answered")
 
     def closed(self) -> None:
         self._call.end("interrupted")

@@ -189,11 +189,10 @@ class UsageTracker:
         `settle` replaces the call's reservation with its cost, and returns a notice for the user, or an empty string.
         """
         started = perf_counter()
-        outcome: CallOutcome | None = "interrupted"
+        outcome: CallOutcome | None = "answered"
         try:
             yield
-            outcome = "answered"
-        except Exception as failure:
+        except BaseException as failure:
             outcome = None if is_unsent(failure) else outcome_of(failure)
             raise
         finally:
