@@ -205,7 +205,7 @@ def _of_proxy(proxy: Proxy, network: _NetworkErrors, endpoint: Endpoint) -> Infe
         return None
     else:
         why, is_transient = _describe_unreachable(network)
-    what = f"The proxy {proxy.host_and_port} in {proxy.variable} could not be reached; nothing was sent."
+    what = f"The {proxy.label} could not be reached; nothing was sent."
     return _error(what, why, f"Check {proxy.variable}. {NO_PROXY_REMEDY}", is_transient=is_transient)
 
 
@@ -216,7 +216,7 @@ def _proxy_refused(proxy: Proxy, message: str, endpoint: Endpoint) -> InferenceE
             f"Write its user name and password into {proxy.variable}, as `user:password@` before the host, with "
             "special characters percent-encoded. Then restart the kernel."
         )
-    what = f"{endpoint.label} could not be reached through the proxy {proxy.host_and_port} in {proxy.variable}."
+    what = f"{endpoint.label} could not be reached through the {proxy.label}."
     why = f'The proxy answered "{quoted(library_message(message))}".'
     return _error(what, why, remedy, is_transient=message.startswith(("502", "503", "504")))
 
@@ -280,13 +280,13 @@ def _of_tls(network: _NetworkErrors, proxy: Proxy | None, origin: str, *, has_be
 
 
 def _middlebox(proxy: Proxy | None) -> str:
-    return f"The proxy {proxy.host_and_port} in {proxy.variable}" if proxy is not None else "A proxy"
+    return f"The {proxy.label}" if proxy is not None else "A proxy"
 
 
 def _via_proxy(proxy: Proxy | None) -> str:
     if proxy is None:
         return ""
-    return f" The connection goes through the proxy {proxy.host_and_port} in {proxy.variable}."
+    return f" The connection goes through the {proxy.label}."
 
 
 def _other_address(endpoint: Endpoint, scheme: str) -> str:
