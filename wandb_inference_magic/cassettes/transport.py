@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
@@ -117,7 +117,7 @@ class CassetteRecorder:
             return self._recorded(request, found)
         # Ask for an uncompressed body, because a recording must be readable.
         request.headers["accept-encoding"] = "identity"
-        return body_class(_Recording)(requested, self.cassette.place_of(*requested), self.cassette.add)
+        return body_class(_Recording)(requested, self.cassette)
 
     def _recorded_refusal(self, request: Any, requested: Requested) -> Any:
         """Return the response to a request that was refused, now that it cannot be asked again. None if it was not."""
@@ -257,12 +257,12 @@ class _Replay:
 class _Recording(PassedBody):
     """The body of a response that is passed on. It is added to the cassette if it is complete."""
 
-    def __init__(self, requested: Requested, place: int, add: Callable[[Exchange], str]) -> None:
+    def __init__(self, requested: Requested, cassette: Cassette) -> None:
         # The body of the response is not known yet.
         super().__init__(None)
         self.requested = requested
-        self._place = place
-        self._add = add
+        self._cassette = cassette
+        self._place = cassette.place_of(*requested)
         self._timing = Timing(replayed=False)
         self._started = perf_counter()
         self._response: Any = None
@@ -330,7 +330,7 @@ class _Recording(PassedBody):
         if status >= 300 and not would_refuse_again(status, b"".join(self._pieces), names):
             self._is_good = False
         if self._is_good and (events or document is not None):
-            self._timing.failure = self._add(
+            self._timing.failure = self._cassette.add(
                 Exchange(
                     *self.requested,
                     seconds=self._timing.seconds,
