@@ -105,7 +105,7 @@ def test_a_usable_proxy_is_shown_by_its_host_and_port(monkeypatch: pytest.Monkey
     monkeypatch.setenv("https_proxy", address)
     proxy = find_proxy("https://a.example/v1")
     assert proxy is not None
-    assert (proxy.fault, proxy.host_and_port, proxy.variable) == ("", "h:3128", "https_proxy")
+    assert (proxy.fault, proxy.label) == ("", "proxy h:3128 in https_proxy")
     assert "pa55" not in repr(proxy)
 
 

@@ -334,12 +334,11 @@ class Cassette:
             known = self._refusals.get((key, exchange.place))
             if known is not None and self._exchanges[known].document == exchange.document:
                 # Each run of a notebook would add it.
-                self._used_by_asking().add(known)
                 self._follow(key, known)
                 return ""
             try:
                 self._write(line)
-                self._used_by_asking().add(self._take(exchange, is_new=True))
+                self._follow(key, self._take(exchange))
             except OSError as error:
                 self._failure = unusable(self.path, error)
             except InferenceError as error:
@@ -386,7 +385,7 @@ class Cassette:
             elif file.read(1) != b"\n":
                 file.write(b"\n")
 
-    def _take(self, exchange: Exchange, *, is_new: bool = False) -> int:
+    def _take(self, exchange: Exchange) -> int:
         """Keep an exchange, before those whose equal requests were asked later. Return its number."""
         key, number = key_of(exchange.endpoint, exchange.path, exchange.request), len(self._exchanges)
         self._exchanges.append(exchange)
@@ -406,12 +405,14 @@ class Cassette:
         if exchange.is_refusal:
             self._refusals[key, exchange.place] = number
         insort(equal, number, key=self._order)
-        if is_new:
-            self._follow(key, number)
         return number
 
     def _follow(self, key: str, number: int) -> None:
-        """Let the next request with this key get what follows an exchange, if that is not an earlier one."""
+        """Note that the asking command has made an exchange. The next request with this key gets what follows it.
+
+        An exchange that is earlier than the latest one changes nothing for the next request.
+        """
+        self._used_by_asking().add(number)
         if self._exchanges[number].place >= self._exchanges[self._latest.get(key, number)].place:
             self._latest[key] = number
 

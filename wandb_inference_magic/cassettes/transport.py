@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ from ..client import (
     transport_class,
 )
 from ..concurrency import wait
-from ..config import port_of
+from ..config import origin_of
 from ..errors import InferenceError
 from ..failures import ServiceError, would_refuse_again
 from ..messages import chosen_names
@@ -48,6 +48,8 @@ REFUSALS: Final = (400, 404, 413, 415, 422, 424, 429, 500, 501)
 # At most this many chunks of a stream are kept, because each takes far more memory than it has bytes. No reply has so
 # many.
 MAX_EVENTS: Final = 250_000
+# What a request is looked for by: its endpoint, the path there and the body.
+Requested = tuple[str, str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class CassetteRecorder:
     def transport(self, below: Any, endpoint: Endpoint) -> Any:
         """Return a transport that uses the cassette, above one that sends requests."""
         answer = partial(self._answer, endpoint)
-        refusal = partial(self._recorded_refusal, endpoint)
+        refusal = self._recorded_refusal
         unreached = http_library().ConnectError, http_library().ConnectTimeout
 
         class CassetteTransport(transport_class()):  # type: ignore[misc]
@@ -76,7 +78,7 @@ class CassetteRecorder:
                 try:
                     return found.of(below.handle_request(request))
                 except unreached:
-                    if (refused := refusal(request)) is None:
+                    if (refused := refusal(request, found.requested)) is None:
                         raise
                     return refused
 
@@ -88,7 +90,7 @@ class CassetteRecorder:
                 try:
                     return found.of(await below.handle_async_request(request))
                 except unreached:
-                    if (refused := refusal(request)) is None:
+                    if (refused := refusal(request, found.requested)) is None:
                         raise
                     return refused
 
@@ -115,13 +117,11 @@ class CassetteRecorder:
             return self._recorded(request, found)
         # Ask for an uncompressed body, because a recording must be readable.
         request.headers["accept-encoding"] = "identity"
-        return body_class(_Recording)(requested, self.cassette.place_of(*requested), self.cassette.add)
+        return body_class(_Recording)(requested, self.cassette)
 
-    def _recorded_refusal(self, endpoint: Endpoint, request: Any) -> Any:
+    def _recorded_refusal(self, request: Any, requested: Requested) -> Any:
         """Return the response to a request that was refused, now that it cannot be asked again. None if it was not."""
-        found = self.cassette.find(
-            *_origin_and_path(endpoint, str(request.url)), _document(request, ASKED.get()), can_ask=False
-        )
+        found = self.cassette.find(*requested, can_ask=False)
         return None if found is None else self._recorded(request, found)
 
     def _recorded(self, request: Any, found: Exchange) -> Any:
@@ -141,18 +141,12 @@ class CassetteRecorder:
 
 def _origin_and_path(endpoint: Endpoint, url: str) -> tuple[str, str]:
     """Return the endpoint of a request, and the path there."""
-    own, requested = _address(endpoint.url), _address(url)
-    if requested[:3] == own[:3] and requested[3].startswith(f"{own[3]}/"):
-        return endpoint.name, without_query_secrets(requested[3].removeprefix(own[3]))
-    parts = urlsplit(url)
+    own, parts = urlsplit(endpoint.url), urlsplit(url)
+    if origin_of(url) == origin_of(endpoint.url) and parts.path.startswith(f"{own.path}/"):
+        query = f"?{parts.query}" if parts.query else ""
+        return endpoint.name, without_query_secrets(f"{parts.path.removeprefix(own.path)}{query}")
     # Leave out the user name and password that a URL may have before its host.
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path
-
-
-def _address(url: str) -> tuple[str, str, int | None, str]:
-    parts = urlsplit(url)
-    query = f"?{parts.query}" if parts.query else ""
-    return parts.scheme, parts.hostname or "", port_of(parts), f"{parts.path}{query}"
 
 
 def _document(request: Any, asked: dict[str, Any] | None) -> Any:
@@ -263,12 +257,12 @@ class _Replay:
 class _Recording(PassedBody):
     """The body of a response that is passed on. It is added to the cassette if it is complete."""
 
-    def __init__(self, requested: tuple[str, str, Any], place: int, add: Callable[[Exchange], str]) -> None:
+    def __init__(self, requested: Requested, cassette: Cassette) -> None:
         # The body of the response is not known yet.
         super().__init__(None)
-        self._requested = requested
-        self._place = place
-        self._add = add
+        self.requested = requested
+        self._cassette = cassette
+        self._place = cassette.place_of(*requested)
         self._timing = Timing(replayed=False)
         self._started = perf_counter()
         self._response: Any = None
@@ -283,7 +277,7 @@ class _Recording(PassedBody):
         """Return the response with this object as its body."""
         response.extensions[EXTENSION] = self._timing
         self._response, self._body = response, response.stream
-        if response.status_code < 300 and self._requested[1].endswith("/completions"):
+        if response.status_code < 300 and self.requested[1].endswith("/completions"):
             self._reader = ChunkReader(response.charset_encoding)
         self._is_good = response.status_code < 300 or response.status_code in REFUSALS
         response.stream = self
@@ -331,14 +325,14 @@ class _Recording(PassedBody):
             else:
                 events = tuple(self._events)
         status = self._response.status_code
-        body = self._requested[2]
+        body = self.requested[2]
         names = chosen_names(body) if isinstance(body, dict) else ()
         if status >= 300 and not would_refuse_again(status, b"".join(self._pieces), names):
             self._is_good = False
         if self._is_good and (events or document is not None):
-            self._timing.failure = self._add(
+            self._timing.failure = self._cassette.add(
                 Exchange(
-                    *self._requested,
+                    *self.requested,
                     seconds=self._timing.seconds,
                     document=document,
                     events=events,

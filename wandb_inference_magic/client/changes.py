@@ -141,46 +141,46 @@ def _leave_out_usage(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name != "stream_options"}
 
 
-def _leave_out_reasoning(body: dict[str, Any]) -> dict[str, Any]:
-    return {**body, "messages": [without_reasoning(message) for message in body["messages"]]}
+def _in_each_message(change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Change:
+    """Return the change of a request that changes each of its messages in this way."""
+
+    def change_all(body: dict[str, Any]) -> dict[str, Any]:
+        return {**body, "messages": list(map(change, body["messages"]))}
+
+    return change_all
 
 
-def _add_reasoning(body: dict[str, Any]) -> dict[str, Any]:
-    """Give each message with calls of tools a `reasoning_content`: its reasoning, else an empty text."""
-
-    def changed(message: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not message.get("tool_calls"):
-            return message
-        texts = (message[name] for name in ALL_REASONING if isinstance(message.get(name), str))
-        return {**message, "reasoning_content": message.get("reasoning_content") or next(texts, "")}
-
-    return {**body, "messages": list(map(changed, body["messages"]))}
+_leave_out_reasoning: Final = _in_each_message(without_reasoning)
 
 
-def _leave_out_empty_text(body: dict[str, Any]) -> dict[str, Any]:
-    def changed(message: Mapping[str, Any]) -> Mapping[str, Any]:
-        content = message.get("content")
-        if not isinstance(content, str) or content.strip():
-            return message
-        if message.get("tool_calls"):
-            return {**message, "content": None}
-        return {**message, "content": _NO_RESULT} if message.get("role") == "tool" else message
-
-    return {**body, "messages": list(map(changed, body["messages"]))}
+@_in_each_message
+def _add_reasoning(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give a message with calls of tools a `reasoning_content`: its reasoning, else an empty text."""
+    if not message.get("tool_calls"):
+        return message
+    texts = (message[name] for name in ALL_REASONING if isinstance(message.get(name), str))
+    return {**message, "reasoning_content": message.get("reasoning_content") or next(texts, "")}
 
 
-def _write_call_ids(body: dict[str, Any]) -> dict[str, Any]:
+@_in_each_message
+def _leave_out_empty_text(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    content = message.get("content")
+    if not isinstance(content, str) or content.strip():
+        return message
+    if message.get("tool_calls"):
+        return {**message, "content": None}
+    return {**message, "content": _NO_RESULT} if message.get("role") == "tool" else message
+
+
+@_in_each_message
+def _write_call_ids(message: Mapping[str, Any]) -> Mapping[str, Any]:
     """Replace each id of a tool call by letters and digits, and that of its result by the same ones."""
-
-    def changed(message: Mapping[str, Any]) -> Mapping[str, Any]:
-        if message.get("tool_calls"):
-            calls = [{**call, "id": _plain_id(call["id"])} for call in message["tool_calls"]]
-            return {**message, "tool_calls": calls}
-        if "tool_call_id" not in message:
-            return message
-        return {**message, "tool_call_id": _plain_id(message["tool_call_id"])}
-
-    return {**body, "messages": list(map(changed, body["messages"]))}
+    if message.get("tool_calls"):
+        calls = [{**call, "id": _plain_id(call["id"])} for call in message["tool_calls"]]
+        return {**message, "tool_calls": calls}
+    if "tool_call_id" not in message:
+        return message
+    return {**message, "tool_call_id": _plain_id(message["tool_call_id"])}
 
 
 def _plain_id(given: str) -> str:

@@ -75,8 +75,8 @@ class ChunkReader:
         self._events: EventReader | None = None
         # Whether the response is one document, not a stream.
         self.is_document = False
-        self._first = b""
-        self._document: list[bytes] = []
+        # The bytes of a document, and the first bytes until they tell what the response is.
+        self._held = bytearray()
         self._has_begun = False
         self._stray = ""
         # The first object of a form that is not known. If no choice comes, it is of another API.
@@ -91,14 +91,14 @@ class ChunkReader:
 
     def feed(self, data: bytes) -> Iterator[Chunk]:
         """Yield the chunks that these bytes complete."""
-        if self._events is None and not self.is_document:
-            self._first = (self._first + data).lstrip(_BLANK)
-            data = self._first
-            if not self._knows_form():
-                return
         if self._events is None:
-            self._document.append(data)
-            return
+            self._held += data
+            if not self.is_document:
+                self._held = self._held.lstrip(_BLANK)
+                self._events = self._stream_reader()
+            if self._events is None:
+                return
+            data = bytes(self._held)
         for event in self._events.feed(data):
             yield from self._read(event)
 
@@ -106,7 +106,7 @@ class ChunkReader:
         """Yield the chunks that are left at the end of the response. Raise if the reply is not complete."""
         self._has_ended = True
         if self._events is None:
-            yield from self._read_document(b"".join(self._document) or self._first)
+            yield from self._read_document(bytes(self._held))
         else:
             for event in self._events.close():
                 yield from self._read(event)
@@ -120,14 +120,12 @@ class ChunkReader:
             remedy = "Run the cell again; if it happens again, choose another model with %wbmodels."
             raise _unusable("The service answered without a reply.", "Its answer has no choices.", remedy)
 
-    def _knows_form(self) -> bool:
-        """Decide whether the response is a stream. Return False if the bytes so far do not tell."""
-        begin = self._first
-        if _EVENTS.match(begin):
-            self._events = EventReader(self._charset)
-        elif begin[:1] in (b"{", b"[", b"<") or len(begin) >= FIRST_BYTES:
-            self.is_document = bool(begin)
-        return self._events is not None or self.is_document
+    def _stream_reader(self) -> EventReader | None:
+        """Return a reader if the bytes so far begin a stream. Note if they begin a document."""
+        if _EVENTS.match(self._held):
+            return EventReader(self._charset)
+        self.is_document = self._held.startswith((b"{", b"[", b"<")) or len(self._held) >= FIRST_BYTES
+        return None
 
     def _read(self, event: Event) -> Iterator[Chunk]:
         data, name = event.data.strip(), event.name

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import is_unsent
-from ..failures import GATEWAY_TIMEOUTS, may_have_run
+from ..failures import GATEWAY_TIMEOUTS, outcome_of
 from ..text import json_bytes, json_or_none
 from .bodies import FIRST_ERROR, PassedBody, body_class
 from .sse import ADDED_LIMIT, EXTENSION
@@ -20,6 +20,7 @@ from .transport import transport_class
 if TYPE_CHECKING:
     from openai import OpenAI
 
+    from ..failures import CallOutcome
     from ..replies import Timing
 
 # The extension of a request that carries its call to the transport.
@@ -42,7 +43,7 @@ class MeteredCall(Protocol):
     def cancel(self) -> None:
         """Give the reservation back, because no request was sent."""
 
-    def end(self, outcome: Literal["answered", "failed", "lost", "interrupted"]) -> None:
+    def end(self, outcome: CallOutcome) -> None:
         """Count the call. Only the first `end` counts. A reply that was read to its end is answered in any case."""
 
     def drop(self) -> None:
@@ -106,12 +107,6 @@ def _set_body(options: Any, body: Mapping[str, Any]) -> None:
         options.json_data = body
 
 
-def _outcome_of(error: BaseException) -> Literal["failed", "lost", "interrupted"]:
-    if not isinstance(error, Exception):
-        return "interrupted"
-    return "lost" if may_have_run(error) else "failed"
-
-
 class MeteredBody(PassedBody):
     """The body of a response to a call, which ends with it."""
 
@@ -127,13 +122,11 @@ class MeteredBody(PassedBody):
     def reading(self) -> Iterator[None]:
         try:
             yield
-            self._call.end("answered")
-        except Exception as error:
-            self._call.end(_outcome_of(error))
+        except BaseException as error:
+            # Also if the reader stops in between.
+            self._call.end(outcome_of(error))
             raise
-        finally:
-            # Only the first end counts: this is for a reader that stops in between.
-            self._call.end("interrupted")
+        self._call.end("answered")
 
     def closed(self) -> None:
         self._call.end("interrupted")
@@ -156,7 +149,7 @@ def metered_transport(below: Any) -> Any:
             except BaseException as error:
                 if is_unsent(error):
                     call.cancel()
-                call.end(_outcome_of(error))
+                call.end(outcome_of(error))
                 raise
             finally:
                 ADDED_LIMIT.reset(before)

@@ -13,7 +13,6 @@ import re
 import secrets
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -43,8 +42,6 @@ CONCURRENCY: Final = 2
 QUIET: Final = -1
 
 START_SECONDS: Final = 120.0
-# In seconds. On Windows an interrupt is handled only between two waits.
-WAIT_SLICE: Final = 0.2
 
 # The environment variables that the process needs: where to find Python, its libraries, the weights and a folder for
 # temporary files, and how many threads to use. None of them holds a key or token.
@@ -90,7 +87,7 @@ def installed() -> bool:
     return find_spec(ENGINE) is not None and find_weights() is not None
 
 
-def model_id(weights: Path | None = None) -> str:
+def model_id(weights: Path | None) -> str:
     """Return the id of the practice model with these weights."""
     return weights.stem if weights else PACKAGED_MODEL
 
@@ -215,14 +212,13 @@ def _ask(process: subprocess.Popen[str], wanted: str) -> dict[str, str]:
     lines: SimpleQueue[str] = SimpleQueue()
     stdout = process.stdout
     Thread(target=lambda: lines.put(stdout.readline()), name="practice-model-start", daemon=True).start()
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with suppress(Empty):
-            line = lines.get(timeout=WAIT_SLICE)
-            answer = json_or_none(line)
-            # Anything else is a message of the engine itself. No answer follows it.
-            return answer if isinstance(answer, dict) else {"error": line}
-    return {"error": f"It was not ready after {START_SECONDS:.0f} seconds."}
+    try:
+        line = lines.get(timeout=START_SECONDS)
+    except Empty:
+        return {"error": f"It was not ready after {START_SECONDS:.0f} seconds."}
+    answer = json_or_none(line)
+    # Anything else is a message of the engine itself. No answer follows it.
+    return answer if isinstance(answer, dict) else {"error": line}
 
 
 def _end(process: subprocess.Popen[str]) -> None:

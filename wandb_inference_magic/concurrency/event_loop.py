@@ -53,10 +53,14 @@ class EventLoop:
 
     def __init__(self, explain: Callable[[Exception], Exception | None] = lambda _: None) -> None:
         self._explain = explain
+        self.after_fork_in_child()
+        notify_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Begin without a loop: its thread runs in the parent of this process."""
         self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
-        notify_after_fork(self)
 
     def run(
         self,
@@ -196,10 +200,6 @@ class EventLoop:
         thread.join(SECONDS_TO_CANCEL)
         if not thread.is_alive():
             loop.close()
-
-    def after_fork_in_child(self) -> None:
-        self._lock = Lock()
-        self._loop = self._thread = None
 
 
 class _DaemonThreads(ThreadPoolExecutor):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from threading import Event, current_thread, local, main_thread
 from time import monotonic
 from types import FrameType
 from typing import Final
+
+from ..imports import loaded
 
 # A second interrupt is not deferred if the first has waited for this long.
 SECONDS_OF_PATIENCE: Final = 2.0
@@ -46,7 +47,7 @@ class Interrupts:
             # runs this, and Trio's notes the interrupt: both would have no effect before this returns.
             if not _in_trio():
                 self._handler(signal.SIGINT, None)
-            if _in_trio() or _runs_loop():
+            if _in_trio() or _runs("asyncio.get_running_loop"):
                 raise KeyboardInterrupt
 
     @contextmanager
@@ -94,16 +95,14 @@ def check_interrupts() -> None:
 
 def _in_trio() -> bool:
     """Return whether this thread runs Trio, which would also raise an interrupt again that its handler has noted."""
-    with suppress(RuntimeError):
-        return (trio := sys.modules.get("trio")) is not None and trio.lowlevel.current_trio_token() is not None
-    return False
+    return _runs("trio.lowlevel.current_trio_token")
 
 
-def _runs_loop() -> bool:
-    """Return whether this thread runs an event loop of asyncio."""
+def _runs(current: str) -> bool:
+    """Return whether a loop runs in this thread: the function of this full name returns it, or raises if none does."""
     # Not imported here: an interrupt may come while another import runs.
     with suppress(RuntimeError):
-        return (asyncio := sys.modules.get("asyncio")) is not None and asyncio.get_running_loop() is not None
+        return (function := loaded(current)) is not None and function() is not None
     return False
 
 

@@ -88,8 +88,8 @@ def cache_folder() -> Path:
         raise OSError(errno.ENOENT, f"there is no folder for it ({error})") from None
 
 
-def check_file(path: Path, most: int) -> int:
-    """Return the size of a regular file in bytes.
+def check_file(path: Path, most: int) -> None:
+    """Check that a file is a regular one, and not too large.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def check_file(path: Path, most: int) -> int:
         When the file does not exist, is not a regular file, or is larger.
     """
     if str(path) == os.devnull:
-        return 0
+        return
     found = path.stat()
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "It is a folder")
@@ -112,7 +112,6 @@ def check_file(path: Path, most: int) -> int:
         raise OSError(errno.EINVAL, "It is not a regular file")
     if found.st_size > most:
         raise OSError(errno.EFBIG, f"It is larger than {most:,} bytes")
-    return found.st_size
 
 
 def read_file(path: Path, most: int) -> bytes:

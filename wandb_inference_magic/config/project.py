@@ -37,8 +37,6 @@ def find_project(environ: Mapping[str, str]) -> tuple[str, str] | None:
     """
     if own := environ.get(PROJECT_VARIABLE, "").strip():
         return from_variable(check_project, PROJECT_VARIABLE, own), PROJECT_VARIABLE
-    if other_host(environ.get("WANDB_BASE_URL", "")):
-        return None
     return next((one for one in _of_wandb(environ) if _PROJECT.fullmatch(one[0])), None)
 
 
@@ -47,22 +45,25 @@ def ignored_project(environ: Mapping[str, str]) -> str:
 
     `environ` is as for `find_project`.
     """
-    if other_host(environ.get("WANDB_BASE_URL", "")):
-        return ""
-    found = next(((one, source) for one, source in _of_wandb(environ) if all(one.split("/"))), None)
-    if found is None:
+    source = next((source for one, source in _of_wandb(environ) if all(one.split("/"))), "")
+    if not source:
         return ""
     # The values may be anything, also a key in the wrong place: they are not shown.
     return (
-        f"{found[1]}: ignored, because together they are not team/project of letters, digits, dashes, dots and "
+        f"{source}: ignored, because together they are not team/project of letters, digits, dashes, dots and "
         "underscores"
     )
 
 
 def _of_wandb(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield team and project as they are set for the wandb SDK, with a slash between, and the source."""
+    """Yield team and project as they are set for the wandb SDK, with a slash between, and the source.
+
+    If they are for a host other than W&B's, there are none.
+    """
     import configparser
 
+    if other_host(environ.get("WANDB_BASE_URL", "")):
+        return
     home = home_folder(environ)
     yield _joined(environ, "WANDB_ENTITY", "WANDB_PROJECT"), "WANDB_ENTITY and WANDB_PROJECT"
     for path in settings_files(environ, home):

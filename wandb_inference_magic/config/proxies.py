@@ -30,9 +30,10 @@ class Proxy:
     address: str = field(repr=False)
 
     @property
-    def host_and_port(self) -> str:
-        """Its host and port, for a message."""
-        return self.address.rpartition("@")[2].split("://")[-1].partition("/")[0]
+    def label(self) -> str:
+        """Its name in a message: its host and port, and the variable."""
+        host_and_port = self.address.rpartition("@")[2].split("://")[-1].partition("/")[0]
+        return f"proxy {host_and_port} in {self.variable}"
 
     @property
     def fault(self) -> str:

@@ -262,12 +262,12 @@ class WandbInference(Configurable):
         self.when_changed()
 
     def for_children(self) -> dict[str, Any]:
-        """Return what a child process needs to have the same settings, for `of_parent`. Empty if nothing is set."""
+        """Return what a child process needs to have the same settings, for `of_parent`."""
         chosen = self.chosen()
         if chosen.get("cassette_mode") == "record":
             # Each child would start the file afresh.
             chosen["cassette_mode"] = "auto"
-        return {"file": self._file, "chosen": chosen} if chosen or self._file else {}
+        return {"file": self._file, "chosen": chosen}
 
     @classmethod
     def of_parent(cls, file: Mapping[str, Any], chosen: Mapping[str, Any]) -> WandbInference:

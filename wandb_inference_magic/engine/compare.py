@@ -174,32 +174,31 @@ class _Contender:
 
     def end(self, failure: Exception | None, interrupts: Interrupts) -> bool:
         """Store the reply, or the error. Return whether another request must be sent for it."""
-        assert self.call is not None
+        call = self.call
+        assert call is not None
         try:
             if failure is not None:
                 raise failure
             try:
                 # A validator of the user's may take long.
                 with interrupts.allowed(new_only=True):
-                    parsed = self.call.parsed()
+                    parsed = call.parsed()
             except Mismatch as mismatch:
-                self.call.begin_repair(mismatch)
+                call.begin_repair(mismatch)
                 return True
-        except Exception as error:  # noqa: BLE001 - reported in this model's column
-            self._fail(self.call.explained(error))
+        except Exception as failed:  # noqa: BLE001 - reported in this model's column
+            error = call.explained(failed)
+            if error.cause == "answer":
+                # An answer that does not fit is still a reply and can be compared.
+                reply = call.reply("not what was asked for")
+                reply.notices = (*reply.notices, error.reason)
+                self.progress.ended = reply
+            else:
+                self.progress.error = error
         else:
-            self.progress.ended = self.call.reply()
+            self.progress.ended = call.reply()
             self.progress.ended.parsed = parsed
         return False
-
-    def _fail(self, error: InferenceError) -> None:
-        if error.cause != "answer" or self.call is None:
-            self.progress.error = error
-            return
-        # An answer that does not fit is still a reply and can be compared.
-        reply = self.call.reply("not what was asked for")
-        reply.notices = (*reply.notices, error.reason)
-        self.progress.ended = reply
 
     def reply(self, interrupted: str = "") -> Reply:
         """Return the reply, complete or partial. One that failed says why."""

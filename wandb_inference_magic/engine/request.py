@@ -154,7 +154,7 @@ def _parameters(spec: ChatSpec, model: str, known: Model | None, settings: Resol
 
 
 def _reads_images(known: Model | None) -> bool:
-    return known is None or not known.input or "image" in known.input
+    return known is None or known.takes_images is not False
 
 
 def _check_images(prompt: Content, model: str, known: Model | None) -> None:

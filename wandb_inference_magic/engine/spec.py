@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import SAMPLING, check_parameter
 from ..errors import InferenceError
-from ..messages import DEFAULT_THREAD
 from ..prompts import (
     CutText,
     Image,
@@ -71,7 +70,7 @@ class ChatSpec:
     system: str | None = None
     parameters: tuple[tuple[str, Any], ...] = ()
     think: str | None = None
-    thread: str | None = DEFAULT_THREAD
+    thread: str | None = None
     new: bool = False
     fork: str | None = None
     stream: bool = True
@@ -154,7 +153,6 @@ def spec_from_options(options: PromptOptions, names: Mapping[str, Any]) -> ChatS
         system=options.system,
         parameters=(*((name, value) for name, value in given if value not in (None, [])), *options.param),
         think=options.think,
-        thread=None,
         schema=read_schema(options.schema, names) if options.schema else None,
         repair=not options.no_repair,
         notices=(CUT_IN_SYSTEM,) if options.system and cut_values(options.system) else (),
@@ -212,5 +210,5 @@ def spec_from_python(prompt: Content, *, parameters: Mapping[str, Any], schema: 
         prompt=prompt,
         parameters=tuple(json_values({name: one for name, one in parameters.items() if one is not None}).items()),
         schema=None if schema is None else schema_of(schema),
-        **{"thread": None, **how},
+        **how,
     )

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..errors import Cause
     from .retries import Waits
 
-# Statuses that may pass by themselves. Those from 520 are sent by gateways.
-PASSING: Final = (408, 409, 423, 424, 425, 429, 498, 499, 500, 502, 503, 504, 507, 509, *range(520, 531), 598, 599)
 _SHORTEN: Final = "Shorten the prompt (in a chat: --once, --new), or choose a model with a larger context: %wbmodels."
 _CHANGE: Final = (
     "Leave out or change the option it names; shorten the prompt if it is too long (in a chat: --once, --new)."
@@ -439,7 +437,8 @@ CAUSES: Final = (
     _too_many(_FEWER, (429,)),
     _failing((503, 529), waits=OVERLOADED),
     ErrorForm("busy", "{service} did not answer in time.", _BUSY, (408, 409, 425), waits=SHORT),
-    _failing(PASSING, waits=FAILING),
+    # Those from 520 are sent by gateways.
+    _failing((423, 424, 498, 499, 500, 502, 504, 507, 509, *range(520, 531), 598, 599), waits=FAILING),
     _failing(range(500, 600)),
     ErrorForm("request", "{service} answered with status {status}.", _CHECK, range(400, 600)),
     # In a stream, without a status.

@@ -6,7 +6,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from socket import EAI_AGAIN, gaierror
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..config import find_proxy, named_certificates
 from ..errors import InferenceError, beyond_limits, quoted
@@ -16,6 +16,9 @@ from .retries import IMMEDIATELY
 
 if TYPE_CHECKING:
     from ..config import Endpoint, Proxy
+
+# What has become of a request. `lost`: it has failed after it was sent, so that the service may have answered.
+CallOutcome = Literal["answered", "failed", "lost", "interrupted"]
 
 # The message of a connection that broke after the service had begun to answer.
 BROKE_OFF: Final = "The connection broke during the answer."
@@ -103,6 +106,13 @@ def may_have_run(failure: Exception) -> bool:
     kinds = network.kinds | {kind.__name__ for kind in type(failure).__mro__}
     is_cut = "RemoteProtocolError" in kinds and "without sending" not in f"{network.message} {failure}"
     return is_cut or "ReadTimeout" in kinds
+
+
+def outcome_of(failure: BaseException) -> CallOutcome:
+    """Return what has become of a request that ended with a failure or an interrupt."""
+    if not isinstance(failure, Exception):
+        return "interrupted"
+    return "lost" if may_have_run(failure) else "failed"
 
 
 def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
@@ -195,7 +205,7 @@ def _of_proxy(proxy: Proxy, network: _NetworkErrors, endpoint: Endpoint) -> Infe
         return None
     else:
         why, is_transient = _describe_unreachable(network)
-    what = f"The proxy {proxy.host_and_port} in {proxy.variable} could not be reached; nothing was sent."
+    what = f"The {proxy.label} could not be reached; nothing was sent."
     return _error(what, why, f"Check {proxy.variable}. {NO_PROXY_REMEDY}", is_transient=is_transient)
 
 
@@ -206,7 +216,7 @@ def _proxy_refused(proxy: Proxy, message: str, endpoint: Endpoint) -> InferenceE
             f"Write its user name and password into {proxy.variable}, as `user:password@` before the host, with "
             "special characters percent-encoded. Then restart the kernel."
         )
-    what = f"{endpoint.label} could not be reached through the proxy {proxy.host_and_port} in {proxy.variable}."
+    what = f"{endpoint.label} could not be reached through the {proxy.label}."
     why = f'The proxy answered "{quoted(library_message(message))}".'
     return _error(what, why, remedy, is_transient=message.startswith(("502", "503", "504")))
 
@@ -270,13 +280,13 @@ def _of_tls(network: _NetworkErrors, proxy: Proxy | None, origin: str, *, has_be
 
 
 def _middlebox(proxy: Proxy | None) -> str:
-    return f"The proxy {proxy.host_and_port} in {proxy.variable}" if proxy is not None else "A proxy"
+    return f"The {proxy.label}" if proxy is not None else "A proxy"
 
 
 def _via_proxy(proxy: Proxy | None) -> str:
     if proxy is None:
         return ""
-    return f" The connection goes through the proxy {proxy.host_and_port} in {proxy.variable}."
+    return f" The connection goes through the {proxy.label}."
 
 
 def _other_address(endpoint: Endpoint, scheme: str) -> str:

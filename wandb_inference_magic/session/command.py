@@ -313,16 +313,19 @@ class Command:
         InferenceError
             When the SDK cannot be imported, or a setting or the environment cannot be used.
         """
-        from .metering import SessionMeter
+        from .metering import ClientCall, metered_call
 
         # Tracing that has been switched off must end here: the user's calls are made outside a magic.
         _ = self.tracer
 
-        # The calls of a client that only replays stay free, and those of one that sends stay checked, whatever
-        # cassette is set later. The limit may change.
-        meter = SessionMeter(self, self.session.models, lambda: self._budget(Command(self.session, dry=True).settings))
+        def meter(path: str, body: Mapping[str, Any]) -> ClientCall:
+            # The calls of a client that only replays stay free, and those of one that sends stay checked, whatever
+            # cassette is set later. The limit may change.
+            budget = self._budget(Command(self.session, dry=True).settings)
+            return metered_call(self, self.session.models, budget, path, body)
+
         with self._importing():
-            return self.session.clients.users(self._client_options(), meter.call)
+            return self.session.clients.users(self._client_options(), meter)
 
     def _client_options(self) -> ClientOptions:
         # Imported when a cassette is in use.

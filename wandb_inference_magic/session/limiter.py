@@ -89,7 +89,7 @@ class Limiter:
         self.claims: dict[str, Share] = {}
         # Those that have a slot or wait for one.
         self._shares: list[Share] = []
-        # As many as the shares want, unless the service has refused some.
+        # As many as the shares want, unless the service has refused some. Never less than 1.
         self._limit = inf
         self._cut_at = self._served_at = -inf
         # Since the last answer: how often requests have waited, and how long.
@@ -100,7 +100,7 @@ class Limiter:
     def allowed(self) -> float:
         """The number of requests that may be in flight now; infinite if no share has a limit."""
         most = self._most
-        return most if most == inf else min(max(1, int(min(self._limit, most))), most)
+        return most if most == inf else int(min(self._limit, most))
 
     @property
     def _most(self) -> float:

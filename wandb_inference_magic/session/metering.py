@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from ..client import ChunkReader
 from ..errors import InferenceError, quoted
@@ -18,6 +18,7 @@ from ..replies import ReplyBuilder
 from ..spending import Reservation
 
 if TYPE_CHECKING:
+    from ..failures import CallOutcome
     from ..replies import Timing
     from ..spending import Budget
     from .models import Context, Models
@@ -30,61 +31,54 @@ WITHOUT_REPLY: Final = "/embeddings"
 NOT_NAMED: Final = "(not named)"
 
 
-@dataclass(frozen=True, slots=True)
-class SessionMeter:
-    """Makes a call of each request.
+def metered_call(command: Context, models: Models, budget: Budget, path: str, body: Mapping[str, Any]) -> ClientCall:
+    """Return the call for a request of the user's client that is about to be sent.
 
     Parameters
     ----------
     command : Command
-        The command that has built the client whose calls are counted.
+        The command that has built the client.
     models : Models
-    budget : callable
-        Returns the budget in force: it may have been set after the client was built.
+    budget : Budget
+        The one in force now.
+    path, body : str, mapping
+        The request.
+
+    Raises
+    ------
+    InferenceError
+        When it could cost more than the budget has left, or when what it can cost is not known. Nothing has been
+        sent.
     """
-
-    command: Context
-    models: Models
-    budget: Callable[[], Budget]
-
-    def call(self, path: str, body: Mapping[str, Any]) -> ClientCall:
-        """Return the call for a request that is about to be sent.
-
-        Raises
-        ------
-        InferenceError
-            When it could cost more than the budget has left, or when what it can cost is not known. Nothing has been
-            sent.
-        """
-        model = body.get("model") or NOT_NAMED
-        model = model if isinstance(model, str) else json.dumps(model, default=str)
-        budget, endpoint = self.budget(), self.command.endpoint
-        is_known = path.endswith((LIMITED, WITHOUT_REPLY))
-        if model == NOT_NAMED and is_known and budget.limit is not None:
-            raise InferenceError(
-                "A budget is set, but the request names no model, so its price is not known. Nothing was sent.",
-                remedy="Name a model, or remove the budget: %config WandbInference.budget = None",
-                cause="budget",
-            )
-        request = PreparedRequest(
-            endpoint=endpoint,
-            model=model,
-            price=self.models.needed_price(model, self.command, budget.limit),
-            body={**body, "messages": _messages(body)},
-            thread=Thread(""),
-            known=self.models.known(endpoint).find(model),
+    model = body.get("model") or NOT_NAMED
+    model = model if isinstance(model, str) else json.dumps(model, default=str)
+    endpoint = command.endpoint
+    is_known = path.endswith((LIMITED, WITHOUT_REPLY))
+    if model == NOT_NAMED and is_known and budget.limit is not None:
+        raise InferenceError(
+            "A budget is set, but the request names no model, so its price is not known. Nothing was sent.",
+            remedy="Name a model, or remove the budget: %config WandbInference.budget = None",
+            cause="budget",
         )
-        if request.price is None and endpoint.is_wandb:
-            request = self.command.loop.run(self.models.with_price(request, self.command, self.command.client()))
-        if request.price is not None and path.endswith(WITHOUT_REPLY):
-            request = replace(request, price=replace(request.price, output=0.0))
-        if budget.limit is not None and not is_known:
-            raise InferenceError(
-                f"A budget is set, but what a call of {quoted(path)} can cost is not known. Nothing was sent.",
-                remedy="Use chat.completions, or remove the budget: %config WandbInference.budget = None",
-                cause="budget",
-            )
-        return ClientCall(request, budget)
+    request = PreparedRequest(
+        endpoint=endpoint,
+        model=model,
+        price=models.needed_price(model, command, budget.limit),
+        body={**body, "messages": _messages(body)},
+        thread=Thread(""),
+        known=models.known(endpoint).find(model),
+    )
+    if request.price is None and endpoint.is_wandb:
+        request = command.loop.run(models.with_price(request, command, command.client()))
+    if request.price is not None and path.endswith(WITHOUT_REPLY):
+        request = replace(request, price=replace(request.price, output=0.0))
+    if budget.limit is not None and not is_known:
+        raise InferenceError(
+            f"A budget is set, but what a call of {quoted(path)} can cost is not known. Nothing was sent.",
+            remedy="Use chat.completions, or remove the budget: %config WandbInference.budget = None",
+            cause="budget",
+        )
+    return ClientCall(request, budget)
 
 
 def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -134,7 +128,7 @@ class ClientCall:
         self._has_ended = True
         self._reservation.release()
 
-    def end(self, outcome: Literal["answered", "failed", "lost", "interrupted"]) -> None:
+    def end(self, outcome: CallOutcome) -> None:
         if self._has_ended:
             return
         self._has_ended = True

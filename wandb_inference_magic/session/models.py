@@ -105,8 +105,7 @@ class Models:
         self._outdated: set[Account] = set()
         # Why the last request for an endpoint's list failed.
         self._failures: dict[Account, InferenceError] = {}
-        # W&B's public feed, once it was fetched, and what is known of W&B's models by it, without their list.
-        self._feed: Mapping[str, Model] | None = None
+        # What is known of W&B's models by W&B's public feed, without their list, once the feed was fetched.
         self._by_feed: Catalog | None = None
         self._asks_feed_at = 0.0
         # The first request for it, and the latest. Only the first is waited for: where it cannot be had, it may take
@@ -220,7 +219,7 @@ class Models:
         """
         import asyncio
 
-        is_due = self._feed is None and monotonic() >= self._asks_feed_at
+        is_due = self._by_feed is None and monotonic() >= self._asks_feed_at
         if is_due and command.endpoint.is_wandb and command.cassette is None and command.settings.catalog:
             self._asks_feed_at = monotonic() + SECONDS_BETWEEN_FEEDS
             self._fetching = (*self._fetching[:1], asyncio.ensure_future(self._try_to_load_feed(client)))
@@ -249,7 +248,7 @@ class Models:
         feed = read_modelsdev(await fetch_feed(client))
         # The thread of a cell can store a list at the same moment.
         with self._lock:
-            self._feed, self._by_feed = feed, join(None, feed, snapshot())
+            self._by_feed = join(None, feed, snapshot())
             for account, known in self._catalogs.items():
                 if is_wandb(account[0]):
                     listing = [model.id for model in known.models]
@@ -318,10 +317,9 @@ class Models:
         # Other endpoints take models that they do not list, such as aliases; their error names similar ids.
         is_known = endpoint.is_wandb and endpoint.account not in self._outdated
         known = self._catalogs.get(endpoint.account) if is_known else None
-        if known is None or not known.live or model.startswith("wandb-artifact:///"):
+        if known is None or model.startswith("wandb-artifact:///"):
             return
-        found = known.find(model)
-        if found is None or found.available is False:
+        if known.find(model) is None:
             raise known.describe_unknown(model)
 
     def full_id(self, name: str, command: Context) -> str:
@@ -338,9 +336,11 @@ class Models:
         # The snapshot may be older than the model.
         if len(catalog.named(name)) != 1 and not catalog.live and not command.dry:
             catalog = self.catalog(command)
+        if catalog.find(name):
+            return name
         named = catalog.named(name)
-        if len(named) == 1 or catalog.find(name):
-            return name if catalog.find(name) else named[0]
+        if len(named) == 1:
+            return named[0]
         found = named or [model.id for model in catalog.models if name.casefold() in model.id.casefold()]
         if not found:
             return name
@@ -374,7 +374,7 @@ class Models:
         price = self.price(model, endpoint)
         replays = command.costs_nothing and command.settings.budget is not None
         is_needed = price is None and (limit is not None or replays)
-        if not is_needed or command.dry or not endpoint.is_wandb or self._feed is not None:
+        if not is_needed or command.dry or not endpoint.is_wandb or self._by_feed is not None:
             return price
         if not command.settings.catalog:
             if replays:

@@ -75,7 +75,7 @@ class Session:
 
     def __init__(self, settings: WandbInference, ask_secret: Callable[[str], str | None] | None = None) -> None:
         self.settings = settings
-        self.ask_secret = ask_secret
+        self._ask_secret = ask_secret
         # Whether the Python API made it, before the extension was loaded.
         self.is_from_code = False
         self.lock = RLock()
@@ -127,7 +127,7 @@ class Session:
         """The keys: typed, in the environment, in files and in secret stores."""
         from .endpoints import Keys
 
-        return Keys(self.ask_secret)
+        return Keys(self._ask_secret)
 
     @built_once
     def cassettes(self) -> CassetteSlot:
@@ -302,14 +302,9 @@ def _pass_to_children(session: Session) -> None:
 
     def now() -> None:
         facts = session.settings.for_children()
-        handed = {
-            "file": {},
-            "chosen": {},
-            **facts,
-            "folder": session.folder,
-            "settings_file": session.settings_file.name,
-        }
-        pass_to_children(handed if facts or may_have_children() else {})
+        is_needed = any(facts.values()) or may_have_children()
+        handed = {**facts, "folder": session.folder, "settings_file": session.settings_file.name}
+        pass_to_children(handed if is_needed else {})
         if session.process == os.getpid():
             session.settings_file.write(facts)
 
@@ -322,7 +317,7 @@ def start_session(settings: WandbInference, ask_secret: Callable[[str], str | No
     global _session
     with _lock:
         if _session is not None and _session.is_from_code:
-            _session.settings, _session.ask_secret, _session.is_from_code = settings, ask_secret, False
+            _session.settings, _session.is_from_code = settings, False
             _session.keys.ask_secret = ask_secret
         else:
             end_session()

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from queue import Empty, SimpleQueue
 from threading import Lock
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import notify_after_fork
 from ..errors import is_unsent
-from ..failures import may_have_run
+from ..failures import outcome_of
 from ..messages import Usage, estimate, writing_seconds
 
 if TYPE_CHECKING:
     from ..catalog import Price
+    from ..failures import CallOutcome
     from ..messages import PreparedRequest
     from ..replies import ReplyBuilder
 
 NOTHING = Usage(0, 0)
 # In USD. A sum of floats may be slightly above or below the exact sum.
 ROUNDING: Final = 1e-9
-
-
-# `lost`: it has failed after the request was sent, so that the service may have answered.
-Outcome = Literal["answered", "failed", "lost", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ class Call:
 
     model: str
     endpoint: str
-    outcome: Outcome
+    outcome: CallOutcome
     usage: Usage = NOTHING
     is_estimate: bool = False
     cost: float | None = 0.0
@@ -105,25 +102,22 @@ class Total:
         return self.first_seconds / self.firsts if self.firsts else None
 
 
-@dataclass(eq=False)
 class UsageTracker:
     """The totals by endpoint and model, since the time `since`. Several threads may count at the same time."""
 
-    since: datetime = field(default_factory=datetime.now)
-    totals: dict[tuple[str, str], Total] = field(default_factory=dict)
-    # The worst-case cost of each call in flight.
-    _reserved: dict[str, float] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
-    # Of calls that are counted before the totals are used next.
-    _dropped: SimpleQueue[Callable[[], None]] = field(default_factory=SimpleQueue)
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
+        self.since = datetime.now()
+        self.totals: dict[tuple[str, str], Total] = {}
+        self.after_fork_in_child()
         notify_after_fork(self)
 
     def after_fork_in_child(self) -> None:
         # Another thread of the parent may have held the lock. The calls in flight are the parent's.
-        self._lock, self._reserved = Lock(), {}
-        self._dropped = SimpleQueue()
+        self._lock = Lock()
+        # The worst-case cost of each call in flight.
+        self._reserved: dict[str, float] = {}
+        # Of calls that are counted before the totals are used next.
+        self._dropped: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
     def end_later(self, end: Callable[[], None]) -> None:
         """Have a call counted before the totals are used next. It may come in the middle of anything else."""
@@ -195,12 +189,11 @@ class UsageTracker:
         `settle` replaces the call's reservation with its cost, and returns a notice for the user, or an empty string.
         """
         started = perf_counter()
-        outcome: Outcome | None = "interrupted"
+        outcome: CallOutcome | None = "answered"
         try:
             yield
-            outcome = "answered"
-        except Exception as failure:
-            outcome = None if is_unsent(failure) else "lost" if may_have_run(failure) else "failed"
+        except BaseException as failure:
+            outcome = None if is_unsent(failure) else outcome_of(failure)
             raise
         finally:
             if outcome is not None:
@@ -210,7 +203,7 @@ class UsageTracker:
         self,
         request: PreparedRequest,
         builder: ReplyBuilder,
-        outcome: Outcome,
+        outcome: CallOutcome,
         started: float,
         settle: Callable[[Call], str],
     ) -> None:
