@@ -299,14 +299,12 @@ def _typed(cells: list[str]) -> list[Any]:
     """
     given = [cell for cell in cells if cell.strip().lower() not in _NO_VALUE]
     if not given or any(_NO_NUMBER.match(cell) for cell in given) or _are_versions(given):
-        return list(cells)
+        return cells
     plain = [plain_number(cell) if cell.strip().lower() not in _NO_VALUE else None for cell in cells]
     for kind in (int, float):
-        try:
+        with suppress(ValueError):
             return [None if cell is None else kind(cell) for cell in plain]
-        except ValueError:
-            continue
-    return list(cells)
+    return cells
 
 
 def _are_versions(cells: Sequence[str]) -> bool:
