@@ -83,8 +83,8 @@ def without_shortcodes(span: str) -> str:
 
 def fence_around(code: str, fence: str = "```") -> str:
     """Return a fence that nothing in the code can close, at any position in a line."""
-    runs = [len(run) for run in re.findall(f"{fence[0]}+", code)]
-    return fence if max(runs, default=0) < len(fence) else fence[0] * (max(runs) + 1)
+    longest = max(map(len, re.findall(f"{fence[0]}+", code)), default=0)
+    return fence[0] * max(len(fence), longest + 1)
 
 
 def maths_as_code(source: str) -> str:
