@@ -224,10 +224,10 @@ class Rewriting:
 
     def _fence_off(self, start: int, end: int, language: str = "") -> None:
         """Put a fence around lines."""
-        fence = fence_around("\n".join(self._lines[start:end]))
-        is_cut, _ = maths_in_code("\n".join(self._lines[start:end]), language)
-        info = fence_info("" if is_cut else language, "\n".join(self._lines[start:end]))
-        self._lines[start] = f"{fence}{info}\n{self._lines[start]}"
+        code = "\n".join(self._lines[start:end])
+        fence = fence_around(code)
+        is_cut, _ = maths_in_code(code, language)
+        self._lines[start] = f"{fence}{fence_info('' if is_cut else language, code)}\n{self._lines[start]}"
         self._lines[end - 1] += f"\n{fence}"
 
     def _rewrite_indented_code(self, token: Token, start: int, end: int) -> None:
