@@ -72,9 +72,8 @@ def readings(markdown: str, unsure: Sequence[int] = (), fences: Sequence[range] 
     found = [_lab_reading(_hide_dollars(markdown)), _lab_reading(markdown)]
     rounds = (False, True) if r"\\(" in markdown else (False,)
     passed_over = (marks for number in range(len(unsure) + 1) for marks in combinations(unsure, number))
-    for marks, with_round, place in product(passed_over, rounds, ("", _WORDS, _BLOCK)):
-        for code in (None, fences):
-            found.append(_nbconvert_reading(markdown, marks, code, with_round=with_round, place=place))
+    for marks, with_round, place, code in product(passed_over, rounds, ("", _WORDS, _BLOCK), (None, fences)):
+        found.append(_nbconvert_reading(markdown, marks, code, with_round=with_round, place=place))
     yield from dict.fromkeys(found)
 
 
