@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import InferenceError, did_you_mean, quoted
-from .content import content_text
+from .content import content_text, system_messages
 from .tokens import estimate_messages
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Thread:
         with_images : bool
             Whether to send the images and other parts of earlier turns. If not, `[image]` is sent instead of each.
         """
-        first: list[Message] = [{"role": "system", "content": system}] if system else []
+        first = system_messages(system)
         last: Message = {"role": "user", "content": prompt}
         turns = self.turns[: place.before]
         if not with_images:
