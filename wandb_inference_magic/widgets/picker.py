@@ -352,12 +352,13 @@ class Fallback:
         """Offer the models that match the search, and always the current model."""
         self._chosen, typed = chosen, self._search.value.strip()
         ids = [model.id for model in self._picker.catalog.matching(typed)]
-        options = [(one, one) for one in dict.fromkeys((chosen, *ids) if chosen not in ids else ids)]
+        offered = ids if chosen in ids else [chosen, *ids]
+        options = [(one or "choose a model", one) for one in offered]
         if not ids and typed != chosen and _is_model_id(typed):
             options.append((f"Use {typed}", typed))
         # A dropdown with new options selects the first one by itself. That is not the user's choice.
         self._dropdown.unobserve(self._picked, "value")
-        self._dropdown.options = [(label or "choose a model", one) for label, one in options]
+        self._dropdown.options = options
         self._dropdown.value = chosen
         self._dropdown.observe(self._picked, "value")
         self._details.value = _line(self._picker.describe(chosen))
