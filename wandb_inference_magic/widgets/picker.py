@@ -193,16 +193,15 @@ def _known_facts(model: Model, endpoint: Endpoint) -> list[tuple[str, str]]:
 
 def _row(model: Model, endpoint: Endpoint) -> dict[str, Any]:
     """Return what the list shows of a model, sorts by and searches through."""
-    price = ["?"]
-    if endpoint.is_free or model.price:
-        price = ["free"] if endpoint.is_free else format_price(model.price).split(" / ")
+    price = "free" if endpoint.is_free else format_price(model.price) if model.price else "?"
+    price_in, _, price_out = price.partition(" / ")
     names, search = searched_texts(model)
     return {
         "id": model.id,
         "context": format_context(model.context) if model.context else "?",
         "tokens": model.context,
-        "in": price[0],
-        "out": price[-1],
+        "in": price_in,
+        "out": price_out or price_in,
         "price": 0 if endpoint.is_free else price_to_sort_by(model),
         "images": model.takes_images,
         "tools": model.tools,
