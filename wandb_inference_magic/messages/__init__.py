@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .extract import CodeBlock, inner_json, json_in, json_lines, pretty_json, read_json
     from .fields import (
         dumped_model,
-        has_named_columns,
         has_private_fields,
         is_container,
         is_opaque_tuple,
