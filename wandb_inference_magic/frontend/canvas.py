@@ -251,9 +251,9 @@ class NotebookCanvas(BlockCanvas):
         shell: InteractiveShell,
         *,
         owns_cell: bool,
-        is_final_new: bool = False,
-        format: str = "markdown",
-        allow_images_from: Collection[str] = (),
+        is_final_new: bool,
+        format: str,
+        allow_images_from: Collection[str],
     ) -> None:
         self._is_in_widget = takes_output(shell)
         self._owns_cell = owns_cell and not self._is_in_widget

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 THEME = "ansi_dark"
 
 
-def terminal_canvas(format: str = "markdown", *, has_no_colours: bool = False) -> Canvas:
+def terminal_canvas(format: str, *, has_no_colours: bool) -> Canvas:
     """Return the canvas for this terminal. It draws plain text if stdout is not a terminal or is a dumb one."""
     if not is_terminal(sys.stdout) or is_dumb(os.environ.get("TERM", ""), os.name):
         return PlainCanvas()

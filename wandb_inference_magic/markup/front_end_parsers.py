@@ -57,7 +57,7 @@ class Reading:
     is_open: bool = field(default=False, compare=False)
 
 
-def readings(markdown: str, unsure: Sequence[int] = (), fences: Sequence[range] = ()) -> Iterator[Reading | None]:
+def readings(markdown: str, unsure: Sequence[int], fences: Sequence[range]) -> Iterator[Reading | None]:
     """Yield a text as it is, and as front ends that look for maths first read it; None if that is uncertain.
 
     `unsure` holds the positions of display maths delimiters that nbconvert's parser may see or skip. `fences` holds the

@@ -63,7 +63,7 @@ def dollars_apart(markdown: str) -> str:
     return "\n\n".join(one.replace(DOLLAR, DOLLAR_APART) if one.count(DOLLAR) > 1 else one for one in paragraphs)
 
 
-def fenced(text: str, language: str = "") -> str:
+def fenced(text: str, language: str) -> str:
     """Return a text as a code block that nothing in it can close."""
     fence = fence_around(text)
     return f"{fence}{fence_info(language, text)}\n{text}\n{fence}"

@@ -69,8 +69,8 @@ class Conversation(NamedTuple):
     """The messages to send, how many of them come from earlier turns, and how many turns were left out."""
 
     messages: list[Message]
-    earlier: int = 0
-    left_out: int = 0
+    earlier: int
+    left_out: int
 
 
 @dataclass

@@ -36,7 +36,7 @@ class Imported(NamedTuple):
     """A thread made from messages, and descriptions of what in them has no place in a thread."""
 
     thread: Thread
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[str, ...]
 
 
 def export(thread: Thread, file: str) -> Path:
