@@ -270,10 +270,10 @@ class NotebookCanvas(BlockCanvas):
         self._temporary_outputs: list[RedrawnOutput] = []
 
     def status(self, text: str) -> None:
-        self._set_status(text, status_markdown(text))
+        self._set_status(status_markdown(text))
 
     def thinking(self, text: str, reasoning: str) -> None:
-        self._set_status(f"{text}{reasoning}", thinking_markdown(text, reasoning))
+        self._set_status(thinking_markdown(text, reasoning))
         if self._growing.last_finished:
             self._growing.prefix = [_AS_TALL]
 
@@ -281,13 +281,13 @@ class NotebookCanvas(BlockCanvas):
         if not self._growing.last_finished and not self._open.strip():
             self._growing.prefix = thought_parts(summary, [LATER])
 
-    def _set_status(self, status: str, markdown: str) -> None:
+    def _set_status(self, markdown: str) -> None:
         """Show a status below the growing block."""
         growing = self._growing
         if not self._owns_cell:
             self._draw(self._document(self._open, [markdown]))
-        elif status != growing.status:
-            growing.status = status
+        elif markdown != growing.status:
+            growing.status = markdown
             growing.status_output = self._put(growing.status_output, {MARKDOWN: safe_document([markdown])})
 
     def _leave(self, text: str) -> None:
