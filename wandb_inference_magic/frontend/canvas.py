@@ -370,7 +370,6 @@ class NotebookCanvas(BlockCanvas):
 
     def finish(self, reply: Reply, rest: str) -> None:  # noqa: ARG002
         data = reply_bundle(reply, self._format, self._images)
-        self._leave_others()
         if len(self._growing.outputs) > 1:
             # Finished blocks are still shown. They stay on screen until the final output replaces them.
             self.clear()
