@@ -14,7 +14,7 @@ from .links import unlinked
 _ACTIVE: Final = re.compile(r"[`*_$|~]")
 # marked removes the backslashes before brackets in a link's label, and JupyterLab finds maths after two backslashes.
 _ENTITIES: Final = str.maketrans({one: f"&#{ord(one)};" for one in "\\[]{@"} | {"&": "&amp;", "<": "&lt;"})
-_LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)](?:\s|$)))")
+_LINE_START: Final = re.compile(r"^([#+>=-]|\d+(?=[.)](?:\s|$)))")
 # What MathJax reads in a text as the start or end of maths, or as a reference.
 _TEX_MARK: Final = re.compile(
     r"\\?(?P<word>\\(?:begin|end|ref|eqref))(?![A-Za-z])|\\\\\\?(?P<bracket>[(\[])|\\.", re.DOTALL
@@ -43,7 +43,7 @@ def safe_inline(text: str) -> str:
     # Every second piece is a mark. MathJax sees the page, not the Markdown. It ignores a mark only in code.
     pieces = _TYPESET_MARK.split(" ".join(safe_plain(text).split()))
     line = "".join(f"`{piece}`" if number % 2 else _escaped(piece) for number, piece in enumerate(pieces))
-    return _LINE_START.sub(lambda found: f"{found[1]}&#{ord(found[2][0])};{found[2][1:]}", line)
+    return _LINE_START.sub(lambda found: f"&#{ord(found[1][0])};{found[1][1:]}", line)
 
 
 def quotation(text: str) -> str:
