@@ -70,20 +70,21 @@ def json_in(text: str) -> Any:
     """
     found = text.strip().removeprefix("\ufeff")
     text = with_backslashes(found)
-    problem: ValueError | None = None
+    problems: list[ValueError] = []
     parts = _with_json(text)
     for candidates, as_written in zip(parts, parts if found == text else _with_json(found), strict=True):
         for candidate in candidates:
             try:
                 return read_json_text(candidate)
             except ValueError as error:
-                problem = problem or error
+                problems.append(error)
         for candidate in as_written:
             with suppress(ValueError):
                 return read_loose_json(candidate.strip())
     for value in deque(filter(_has_object, json_values(text)), maxlen=1) or deque(json_values(text), maxlen=1):
         return value
-    raise problem or ValueError("it is empty")
+    # That of the whole text.
+    raise problems[0]
 
 
 def _with_json(text: str) -> tuple[list[str], list[str]]:
