@@ -28,9 +28,9 @@ function make(tag, name, attributes = {}, ...children) {
 function matches(model, word) {
   const least = word.match(/^(\d+(?:\.\d+)?)([km]?)\+$/);
   if (least) return (model.tokens ?? 0) >= least[1] * { "": 1, k: 1000, m: 1e6 }[least[2]];
-  const fact = model[word === "image" ? "images" : word];
-  if (FLAGS.includes(word) || word === "image") {
-    return fact === true || (fact === null ? model.search : model.names).includes(word);
+  const flag = word === "image" ? "images" : word;
+  if (FLAGS.includes(flag)) {
+    return model[flag] === true || (model[flag] === null ? model.search : model.names).includes(word);
   }
   return model.search.includes(word);
 }
