@@ -48,7 +48,7 @@ def safe_inline(text: str) -> str:
 
 def quotation(text: str) -> str:
     """Return a text as a Markdown quotation that shows it literally, line by line."""
-    return "\n".join(f"> {safe_inline(line)}\\" if line.strip() else "> \\" for line in text.splitlines()).rstrip("\\")
+    return "\n".join(f"> {safe_inline(line)}\\" for line in text.splitlines()).rstrip("\\")
 
 
 def _escaped(text: str) -> str:
