@@ -155,9 +155,9 @@ class RichCanvas(BlockCanvas, _Printing):
             super().show(data)
         self.discard()
         for number, column in enumerate(columns):
-            self._console.print(
-                *[""] * bool(number), Text(safe_plain(column.heading), style="bold underline"), sep="\n"
-            )
+            if number:
+                self._console.print()
+            self._console.print(Text(safe_plain(column.heading), style="bold underline"))
             if column.plain:
                 self._print(self._rendered(column.plain))
             for line in column.below:
