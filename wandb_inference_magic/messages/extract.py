@@ -45,7 +45,7 @@ class CodeBlock:
 def code_blocks(markdown: str) -> tuple[CodeBlock, ...]:
     """Return the fenced and indented code blocks of a Markdown text, in order, without their final newline."""
     return tuple(
-        CodeBlock(token.info.split()[0] if token.info.split() else "", token.content.removesuffix("\n"))
+        CodeBlock(next(iter(token.info.split()), ""), token.content.removesuffix("\n"))
         for token in _parser().parse(_shown(markdown))
         if token.type in ("fence", "code_block")
     )
