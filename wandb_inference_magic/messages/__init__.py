@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .content import (
-        Content,
-        Message,
-        content_text,
-        has_images,
-        non_text_parts,
-        part_text,
-        parts_of,
-        system_messages,
-        texts_of,
-    )
+    from .content import Content, Message, content_text, has_images, non_text_parts, part_text, parts_of, texts_of
     from .extract import CodeBlock, inner_json, json_in, json_lines, pretty_json, read_json
     from .fields import (
         dumped_model,
@@ -47,7 +37,7 @@ if TYPE_CHECKING:
         tokens_outside_messages,
         without_json_mode,
     )
-    from .thread import DEFAULT_THREAD, Origin, Thread, Threads, Turn
+    from .thread import DEFAULT_THREAD, Origin, Thread, Threads, Turn, system_messages
     from .to_pandas import data_frame
     from .tokens import Usage, estimate, estimate_messages, writing_seconds
 

@@ -10,11 +10,6 @@ Message = dict[str, Any]
 Content = str | list[dict[str, Any]]
 
 
-def system_messages(prompt: str | None) -> list[Message]:
-    """Return the message with a system prompt; no message without one."""
-    return [{"role": "system", "content": prompt}] if prompt else []
-
-
 def parts_of(content: Content) -> list[dict[str, Any]]:
     """Return the parts of a message's content. A text is one part."""
     return [{"type": "text", "text": content}] if isinstance(content, str) else content

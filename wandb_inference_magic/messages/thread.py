@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import InferenceError, did_you_mean, quoted
-from .content import content_text, system_messages
+from .content import content_text
 from .tokens import estimate_messages
 
 if TYPE_CHECKING:
@@ -274,6 +274,11 @@ class Threads(dict[str, Thread]):
             return self[name]
         near = did_you_mean(name, self)
         raise InferenceError(f"There is no thread {quoted(name)!r}.", remedy=near or "%wbthread lists the threads.")
+
+
+def system_messages(prompt: str | None) -> list[Message]:
+    """Return the message with a system prompt; no message without one."""
+    return [{"role": "system", "content": prompt}] if prompt else []
 
 
 def _latest(turns: Sequence[Turn], room: int) -> list[Turn]:
