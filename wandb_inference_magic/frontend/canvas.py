@@ -375,7 +375,7 @@ class NotebookCanvas(BlockCanvas):
             self.clear()
         self._draw_final(data, {"wandb_inference": reply.facts()})
 
-    def _draw_final(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+    def _draw_final(self, data: dict[str, Any], metadata: dict[str, Any] | None) -> None:
         """Draw what stays, in place of what was drawn before."""
         self._leave_others()
         if self._growing.outputs and self._is_final_new:
