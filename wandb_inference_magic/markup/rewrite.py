@@ -74,7 +74,7 @@ class Rewriting:
         self._source = text.split("\n")
         self._lines = expanded(text).split("\n")
         self._allowed = allowed
-        self._env: dict[str, Any] = {"spans": [], "state": None}
+        self._env: dict[str, Any] = {}
         self._tokens = block_parser().parse(expanded(text) + "\n", self._env)
         # How far each line has been rewritten. The cells of a table row share one line.
         self._cursors = [0] * len(self._lines)
