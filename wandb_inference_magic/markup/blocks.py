@@ -8,7 +8,7 @@ from typing import Final
 
 from ..maths import rules as maths
 from ..text import safe_plain
-from .parser import block_parser, expanded, top_blocks
+from .parser import parse_blocks, top_blocks
 from .sanitize import DocumentPart, Untrusted
 
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
@@ -44,7 +44,7 @@ def split_finished(text: str) -> tuple[str, str]:
     """
     lines = _LINE.findall(text)
     # Their line numbers are those of `text`.
-    blocks = top_blocks(block_parser().parse(expanded(safe_plain(text)), {"may_grow": True}))
+    blocks = top_blocks(parse_blocks(safe_plain(text), {"may_grow": True}))
     cut = len("".join(lines[: _open_line(lines, blocks)]))
     return text[:cut], text[cut:]
 
@@ -107,7 +107,7 @@ def directed(text: str) -> list[DocumentPart]:
     if _RIGHT_TO_LEFT.search(text) is None:
         return [Untrusted(text)]
     lines = safe_plain(text).split("\n")
-    tokens = block_parser().parse(expanded("\n".join(lines)))
+    tokens = parse_blocks("\n".join(lines))
     code = [token.map[0] for token in tokens if token.type in _CODE and token.map]
     parts: list[DocumentPart] = []
 

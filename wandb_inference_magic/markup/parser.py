@@ -93,6 +93,11 @@ def block_parser() -> MarkdownIt:
     return parser
 
 
+def parse_blocks(text: str, env: dict[str, Any] | None = None) -> list[Token]:
+    """Return the blocks of a reply as tokens, with the parser for replies. Tabs count as the spaces of `expanded`."""
+    return block_parser().parse(expanded(text), env)
+
+
 @cache
 def page_parser() -> MarkdownIt:
     """Return the parser that reads safe Markdown where this package renders it: as HTML, and in a terminal.

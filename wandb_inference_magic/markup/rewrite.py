@@ -29,7 +29,7 @@ from .literal import (
     tex_marks,
     without_shortcodes,
 )
-from .parser import block_parser, expanded, top_blocks
+from .parser import block_parser, expanded, parse_blocks, top_blocks
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -75,7 +75,7 @@ class Rewriting:
         self._lines = expanded(text).split("\n")
         self._allowed = allowed
         self._env: dict[str, Any] = {}
-        self._tokens = block_parser().parse(expanded(text) + "\n", self._env)
+        self._tokens = parse_blocks(text + "\n", self._env)
         # How far each line has been rewritten. The cells of a table row share one line.
         self._cursors = [0] * len(self._lines)
         self._quotations = 0
