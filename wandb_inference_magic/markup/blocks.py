@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Final
 
 from ..maths import rules as maths
 from ..text import safe_plain
-from .parser import parse_blocks, top_blocks
+from .parser import lines_of_blocks, parse_blocks, top_blocks
 from .sanitize import DocumentPart, Untrusted
 
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
@@ -116,8 +116,7 @@ def directed(text: str) -> list[DocumentPart]:
         letters = sum(map(str.isalpha, words))
         return 2 * len(_RIGHT_TO_LEFT.findall(words)) > letters and not any(line in range(*block) for line in code)
 
-    bounds = [0, *(start for _, start in top_blocks(tokens)[1:]), len(lines)]
-    for rtl, group in groupby(pairwise(bounds), is_reversed):
+    for rtl, group in groupby(lines_of_blocks(tokens, len(lines)), is_reversed):
         blocks = [*group]
         part = Untrusted("\n".join(lines[blocks[0][0] : blocks[-1][1]]).strip("\n"))
         # The blank lines end the HTML, so that front ends read the content as Markdown.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from ..imports import quiet
@@ -55,6 +56,11 @@ def top_blocks(tokens: Sequence[Token]) -> list[tuple[str, int]]:
     """Return the type and the first line of each block that is in no other block and is shown."""
     shown = (token for token in tokens if token.level == 0 and token.nesting >= 0 and token.type != "definition")
     return [(token.type, token.map[0]) for token in shown if token.map]
+
+
+def lines_of_blocks(tokens: Sequence[Token], count: int) -> Iterator[tuple[int, int]]:
+    """Return the first line of each top block and the line after it. All lines of a text, `count`, are in one."""
+    return pairwise([0, *(start for _, start in top_blocks(tokens)[1:]), count])
 
 
 def accept_any(url: str) -> bool:  # noqa: ARG001

@@ -29,7 +29,7 @@ from .literal import (
     tex_marks,
     without_shortcodes,
 )
-from .parser import block_parser, expanded, parse_blocks, top_blocks
+from .parser import block_parser, expanded, lines_of_blocks, parse_blocks, top_blocks
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -102,10 +102,9 @@ class Rewriting:
     def blocks(self) -> list[tuple[str, str]]:
         """Return each top-level block as received and rewritten."""
         self.result()
-        bounds = [0, *(start for _, start in top_blocks(self._tokens)[1:]), len(self._lines)]
         return [
             ("\n".join(self._source[start:end]).strip("\n"), "\n".join(self._lines[start:end]) + "\n")
-            for start, end in pairwise(bounds)
+            for start, end in lines_of_blocks(self._tokens, len(self._lines))
         ]
 
     def _enter_table(self, lines: slice) -> None:
