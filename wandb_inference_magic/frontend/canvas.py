@@ -251,9 +251,9 @@ class NotebookCanvas(BlockCanvas):
         shell: InteractiveShell,
         *,
         owns_cell: bool,
-        is_final_new: bool = False,
-        format: str = "markdown",
-        allow_images_from: Collection[str] = (),
+        is_final_new: bool,
+        format: str,
+        allow_images_from: Collection[str],
     ) -> None:
         self._is_in_widget = takes_output(shell)
         self._owns_cell = owns_cell and not self._is_in_widget
@@ -270,10 +270,10 @@ class NotebookCanvas(BlockCanvas):
         self._temporary_outputs: list[RedrawnOutput] = []
 
     def status(self, text: str) -> None:
-        self._set_status(text, status_markdown(text))
+        self._set_status(status_markdown(text))
 
     def thinking(self, text: str, reasoning: str) -> None:
-        self._set_status(f"{text}{reasoning}", thinking_markdown(text, reasoning))
+        self._set_status(thinking_markdown(text, reasoning))
         if self._growing.last_finished:
             self._growing.prefix = [_AS_TALL]
 
@@ -281,13 +281,13 @@ class NotebookCanvas(BlockCanvas):
         if not self._growing.last_finished and not self._open.strip():
             self._growing.prefix = thought_parts(summary, [LATER])
 
-    def _set_status(self, status: str, markdown: str) -> None:
+    def _set_status(self, markdown: str) -> None:
         """Show a status below the growing block."""
         growing = self._growing
         if not self._owns_cell:
             self._draw(self._document(self._open, [markdown]))
-        elif status != growing.status:
-            growing.status = status
+        elif markdown != growing.status:
+            growing.status = markdown
             growing.status_output = self._put(growing.status_output, {MARKDOWN: safe_document([markdown])})
 
     def _leave(self, text: str) -> None:
@@ -370,13 +370,12 @@ class NotebookCanvas(BlockCanvas):
 
     def finish(self, reply: Reply, rest: str) -> None:  # noqa: ARG002
         data = reply_bundle(reply, self._format, self._images)
-        self._leave_others()
         if len(self._growing.outputs) > 1:
             # Finished blocks are still shown. They stay on screen until the final output replaces them.
             self.clear()
         self._draw_final(data, {"wandb_inference": reply.facts()})
 
-    def _draw_final(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+    def _draw_final(self, data: dict[str, Any], metadata: dict[str, Any] | None) -> None:
         """Draw what stays, in place of what was drawn before."""
         self._leave_others()
         if self._growing.outputs and self._is_final_new:

@@ -102,10 +102,10 @@ def _column(one: CallProgress) -> Column:
         return Column(one.model, reply_parts(one.ended), "")
     if one.error is not None:
         return Column(one.model, [f"*{safe_inline(one.error.what)}*"], "")
-    text, status = one.builder.text.strip(), status_markdown(describe_progress(one))
-    if text:
-        return Column(one.model, [Untrusted(text), f"\n\n{status}"], "")
-    return Column(one.model, [thinking_markdown(describe_progress(one), one.builder.reasoning)], "")
+    progress = describe_progress(one)
+    if text := one.builder.text.strip():
+        return Column(one.model, [Untrusted(text), f"\n\n{status_markdown(progress)}"], "")
+    return Column(one.model, [thinking_markdown(progress, one.builder.reasoning)], "")
 
 
 def _final_column(one: CallProgress, reply: Reply) -> Column:

@@ -7,6 +7,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -100,9 +101,8 @@ class LastError:
 def _format_trace(error: BaseException, trace: TracebackType | None) -> str:
     """Return a traceback as Python writes it, as far as the classes of its exceptions let Python do so."""
     for chain in (True, False):
-        try:
+        # Whatever the code of such a class raises.
+        with suppress(Exception):
             return "".join(traceback.TracebackException(type(error), error, trace).format(chain=chain))
-        except Exception:  # noqa: BLE001 - whatever the code of such a class raises
-            continue
     name = type.__getattribute__(type(error), "__name__")
     return "".join((*traceback.format_tb(trace), f"{name}: (its text cannot be read)"))

@@ -54,11 +54,12 @@ class Spinner(Listener):
         """
         started, self._status = perf_counter(), ""
 
-        def line() -> str:
-            return describe_wait(doing, perf_counter() - started) if until is None else describe_retry((doing, until))
+        def show() -> None:
+            waited = perf_counter() - started
+            self._show_status(describe_wait(doing, waited) if until is None else describe_retry((doing, until)))
 
         with cleared_on_error(self._canvas):
-            yield lambda: self._show_status(line())
+            yield show
 
     def user_code(self) -> AbstractContextManager[None]:
         """Return a context manager for a block that runs the user's code. What that shows stays in the cell."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 THEME = "ansi_dark"
 
 
-def terminal_canvas(format: str = "markdown", *, has_no_colours: bool = False) -> Canvas:
+def terminal_canvas(format: str, *, has_no_colours: bool) -> Canvas:
     """Return the canvas for this terminal. It draws plain text if stdout is not a terminal or is a dumb one."""
     if not is_terminal(sys.stdout) or is_dumb(os.environ.get("TERM", ""), os.name):
         return PlainCanvas()
@@ -155,9 +155,9 @@ class RichCanvas(BlockCanvas, _Printing):
             super().show(data)
         self.discard()
         for number, column in enumerate(columns):
-            self._console.print(
-                *[""] * bool(number), Text(safe_plain(column.heading), style="bold underline"), sep="\n"
-            )
+            if number:
+                self._console.print()
+            self._console.print(Text(safe_plain(column.heading), style="bold underline"))
             if column.plain:
                 self._print(self._rendered(column.plain))
             for line in column.below:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Final
 
 from ..maths import rules as maths
 from ..text import safe_plain
-from .parser import block_parser, expanded, top_blocks
+from .parser import lines_of_blocks, parse_blocks, top_blocks
 from .sanitize import DocumentPart, Untrusted
 
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
@@ -44,7 +44,7 @@ def split_finished(text: str) -> tuple[str, str]:
     """
     lines = _LINE.findall(text)
     # Their line numbers are those of `text`.
-    blocks = top_blocks(block_parser().parse(expanded(safe_plain(text)), {"may_grow": True}))
+    blocks = top_blocks(parse_blocks(safe_plain(text), {"may_grow": True}))
     cut = len("".join(lines[: _open_line(lines, blocks)]))
     return text[:cut], text[cut:]
 
@@ -107,7 +107,7 @@ def directed(text: str) -> list[DocumentPart]:
     if _RIGHT_TO_LEFT.search(text) is None:
         return [Untrusted(text)]
     lines = safe_plain(text).split("\n")
-    tokens = block_parser().parse(expanded("\n".join(lines)))
+    tokens = parse_blocks("\n".join(lines))
     code = [token.map[0] for token in tokens if token.type in _CODE and token.map]
     parts: list[DocumentPart] = []
 
@@ -116,8 +116,7 @@ def directed(text: str) -> list[DocumentPart]:
         letters = sum(map(str.isalpha, words))
         return 2 * len(_RIGHT_TO_LEFT.findall(words)) > letters and not any(line in range(*block) for line in code)
 
-    bounds = [0, *(start for _, start in top_blocks(tokens)[1:]), len(lines)]
-    for rtl, group in groupby(pairwise(bounds), is_reversed):
+    for rtl, group in groupby(lines_of_blocks(tokens, len(lines)), is_reversed):
         blocks = [*group]
         part = Untrusted("\n".join(lines[blocks[0][0] : blocks[-1][1]]).strip("\n"))
         # The blank lines end the HTML, so that front ends read the content as Markdown.

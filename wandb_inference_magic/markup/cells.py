@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from ..maths import rules as maths
-from .parser import block_parser, expanded
+from .parser import parse_blocks
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -35,9 +35,9 @@ def keep_cells(text: str) -> str:
     if ROW_OF_DASHES.search(text) is None:
         return text
     lines = text.split("\n")
-    tokens = _blocks(lines)
+    tokens = parse_blocks(text)
     if headings := _headings(lines, tokens):
-        tokens = _blocks([headings.get(number, line) for number, line in enumerate(lines)])
+        tokens = parse_blocks("\n".join(headings.get(number, line) for number, line in enumerate(lines)))
     columns = 0
     for token in tokens:
         if token.map is None:
@@ -47,10 +47,6 @@ def keep_cells(text: str) -> str:
         elif token.type == "tr_open":
             lines[token.map[0]] = _whole(lines[token.map[0]], columns)
     return "\n".join(lines)
-
-
-def _blocks(lines: list[str]) -> list[Token]:
-    return block_parser().parse(expanded("\n".join(lines)))
 
 
 def _headings(lines: list[str], tokens: list[Token]) -> dict[int, str]:

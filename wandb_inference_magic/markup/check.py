@@ -36,7 +36,7 @@ _BARE_SPAN: Final = ("<span>", "</span>")
 
 
 @cache
-def _checking_parser(*, with_tables: bool = True) -> MarkdownIt:
+def _checking_parser(*, with_tables: bool) -> MarkdownIt:
     parser = commonmark_parser(html=True, maxNesting=60).enable(["table"] * with_tables + ["strikethrough"])
     parser.validateLink = accept_any  # type: ignore[method-assign]
     parser.inline.ruler.before("escape", "maths", _kept_maths)
@@ -59,7 +59,7 @@ def tags_in(markup: str) -> list[str]:
     return [tag for tag in _TAG.findall(markup) if tag not in _BARE_SPAN]
 
 
-def is_safe(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Sequence[str] = ()) -> bool:
+def is_safe(markdown: str, allowed: frozenset[str], own_tags: Sequence[str]) -> bool:
     """Whether Markdown has nothing active in it, as any front end reads it.
 
     Parameters

@@ -57,7 +57,7 @@ class Reading:
     is_open: bool = field(default=False, compare=False)
 
 
-def readings(markdown: str, unsure: Sequence[int] = (), fences: Sequence[range] = ()) -> Iterator[Reading | None]:
+def readings(markdown: str, unsure: Sequence[int], fences: Sequence[range]) -> Iterator[Reading | None]:
     """Yield a text as it is, and as front ends that look for maths first read it; None if that is uncertain.
 
     `unsure` holds the positions of display maths delimiters that nbconvert's parser may see or skip. `fences` holds the
@@ -72,9 +72,8 @@ def readings(markdown: str, unsure: Sequence[int] = (), fences: Sequence[range] 
     found = [_lab_reading(_hide_dollars(markdown)), _lab_reading(markdown)]
     rounds = (False, True) if r"\\(" in markdown else (False,)
     passed_over = (marks for number in range(len(unsure) + 1) for marks in combinations(unsure, number))
-    for marks, with_round, place in product(passed_over, rounds, ("", _WORDS, _BLOCK)):
-        for code in (None, fences):
-            found.append(_nbconvert_reading(markdown, marks, code, with_round=with_round, place=place))
+    for marks, with_round, place, code in product(passed_over, rounds, ("", _WORDS, _BLOCK), (None, fences)):
+        found.append(_nbconvert_reading(markdown, marks, code, with_round=with_round, place=place))
     yield from dict.fromkeys(found)
 
 

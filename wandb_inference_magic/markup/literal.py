@@ -14,7 +14,7 @@ from .links import unlinked
 _ACTIVE: Final = re.compile(r"[`*_$|~]")
 # marked removes the backslashes before brackets in a link's label, and JupyterLab finds maths after two backslashes.
 _ENTITIES: Final = str.maketrans({one: f"&#{ord(one)};" for one in "\\[]{@"} | {"&": "&amp;", "<": "&lt;"})
-_LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)](?:\s|$)))")
+_LINE_START: Final = re.compile(r"^([#+>=-]|\d+(?=[.)](?:\s|$)))")
 # What MathJax reads in a text as the start or end of maths, or as a reference.
 _TEX_MARK: Final = re.compile(
     r"\\?(?P<word>\\(?:begin|end|ref|eqref))(?![A-Za-z])|\\\\\\?(?P<bracket>[(\[])|\\.", re.DOTALL
@@ -43,12 +43,12 @@ def safe_inline(text: str) -> str:
     # Every second piece is a mark. MathJax sees the page, not the Markdown. It ignores a mark only in code.
     pieces = _TYPESET_MARK.split(" ".join(safe_plain(text).split()))
     line = "".join(f"`{piece}`" if number % 2 else _escaped(piece) for number, piece in enumerate(pieces))
-    return _LINE_START.sub(lambda found: f"{found[1]}&#{ord(found[2][0])};{found[2][1:]}", line)
+    return _LINE_START.sub(lambda found: f"&#{ord(found[1][0])};{found[1][1:]}", line)
 
 
 def quotation(text: str) -> str:
     """Return a text as a Markdown quotation that shows it literally, line by line."""
-    return "\n".join(f"> {safe_inline(line)}\\" if line.strip() else "> \\" for line in text.splitlines()).rstrip("\\")
+    return "\n".join(f"> {safe_inline(line)}\\" for line in text.splitlines()).rstrip("\\")
 
 
 def _escaped(text: str) -> str:
@@ -63,7 +63,7 @@ def dollars_apart(markdown: str) -> str:
     return "\n\n".join(one.replace(DOLLAR, DOLLAR_APART) if one.count(DOLLAR) > 1 else one for one in paragraphs)
 
 
-def fenced(text: str, language: str = "") -> str:
+def fenced(text: str, language: str) -> str:
     """Return a text as a code block that nothing in it can close."""
     fence = fence_around(text)
     return f"{fence}{fence_info(language, text)}\n{text}\n{fence}"
@@ -83,8 +83,8 @@ def without_shortcodes(span: str) -> str:
 
 def fence_around(code: str, fence: str = "```") -> str:
     """Return a fence that nothing in the code can close, at any position in a line."""
-    runs = [len(run) for run in re.findall(f"{fence[0]}+", code)]
-    return fence if max(runs, default=0) < len(fence) else fence[0] * (max(runs) + 1)
+    longest = max(map(len, re.findall(f"{fence[0]}+", code)), default=0)
+    return fence[0] * max(len(fence), longest + 1)
 
 
 def maths_as_code(source: str) -> str:

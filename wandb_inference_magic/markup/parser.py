@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from ..imports import quiet
@@ -57,6 +58,11 @@ def top_blocks(tokens: Sequence[Token]) -> list[tuple[str, int]]:
     return [(token.type, token.map[0]) for token in shown if token.map]
 
 
+def lines_of_blocks(tokens: Sequence[Token], count: int) -> Iterator[tuple[int, int]]:
+    """Return the first line of each top block and the line after it. All lines of a text, `count`, are in one."""
+    return pairwise([0, *(start for _, start in top_blocks(tokens)[1:]), count])
+
+
 def accept_any(url: str) -> bool:  # noqa: ARG001
     """Accept every link: another parser may read as a link what this parser would leave as text."""
     return True
@@ -91,6 +97,11 @@ def block_parser() -> MarkdownIt:
         parser.inline.ruler.at(name, _recorded(name, rule))
     parser.inline.ruler.before("escape", "maths", _recorded("maths", _inline_maths))
     return parser
+
+
+def parse_blocks(text: str, env: dict[str, Any] | None = None) -> list[Token]:
+    """Return the blocks of a reply as tokens, with the parser for replies. Tabs count as the spaces of `expanded`."""
+    return block_parser().parse(expanded(text), env)
 
 
 @cache

@@ -29,7 +29,7 @@ from .literal import (
     tex_marks,
     without_shortcodes,
 )
-from .parser import block_parser, expanded, top_blocks
+from .parser import block_parser, expanded, lines_of_blocks, parse_blocks, top_blocks
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -74,8 +74,8 @@ class Rewriting:
         self._source = text.split("\n")
         self._lines = expanded(text).split("\n")
         self._allowed = allowed
-        self._env: dict[str, Any] = {"spans": [], "state": None}
-        self._tokens = block_parser().parse(expanded(text) + "\n", self._env)
+        self._env: dict[str, Any] = {}
+        self._tokens = parse_blocks(text + "\n", self._env)
         # How far each line has been rewritten. The cells of a table row share one line.
         self._cursors = [0] * len(self._lines)
         self._quotations = 0
@@ -102,10 +102,9 @@ class Rewriting:
     def blocks(self) -> list[tuple[str, str]]:
         """Return each top-level block as received and rewritten."""
         self.result()
-        bounds = [0, *(start for _, start in top_blocks(self._tokens)[1:]), len(self._lines)]
         return [
             ("\n".join(self._source[start:end]).strip("\n"), "\n".join(self._lines[start:end]) + "\n")
-            for start, end in pairwise(bounds)
+            for start, end in lines_of_blocks(self._tokens, len(self._lines))
         ]
 
     def _enter_table(self, lines: slice) -> None:
@@ -224,10 +223,10 @@ class Rewriting:
 
     def _fence_off(self, start: int, end: int, language: str = "") -> None:
         """Put a fence around lines."""
-        fence = fence_around("\n".join(self._lines[start:end]))
-        is_cut, _ = maths_in_code("\n".join(self._lines[start:end]), language)
-        info = fence_info("" if is_cut else language, "\n".join(self._lines[start:end]))
-        self._lines[start] = f"{fence}{info}\n{self._lines[start]}"
+        code = "\n".join(self._lines[start:end])
+        fence = fence_around(code)
+        is_cut, _ = maths_in_code(code, language)
+        self._lines[start] = f"{fence}{fence_info('' if is_cut else language, code)}\n{self._lines[start]}"
         self._lines[end - 1] += f"\n{fence}"
 
     def _rewrite_indented_code(self, token: Token, start: int, end: int) -> None:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from .extract import CodeBlock, inner_json, json_in, json_lines, pretty_json, read_json
     from .fields import (
         dumped_model,
-        has_named_columns,
         has_private_fields,
         is_container,
         is_opaque_tuple,
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
         tokens_outside_messages,
         without_json_mode,
     )
-    from .thread import DEFAULT_THREAD, Origin, Thread, Threads, Turn
+    from .thread import DEFAULT_THREAD, Origin, Thread, Threads, Turn, system_messages
     from .to_pandas import data_frame
     from .tokens import Usage, estimate, estimate_messages, writing_seconds
 

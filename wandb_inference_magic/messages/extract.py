@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
@@ -45,7 +45,7 @@ class CodeBlock:
 def code_blocks(markdown: str) -> tuple[CodeBlock, ...]:
     """Return the fenced and indented code blocks of a Markdown text, in order, without their final newline."""
     return tuple(
-        CodeBlock(token.info.split()[0] if token.info.split() else "", token.content.removesuffix("\n"))
+        CodeBlock(next(iter(token.info.split()), ""), token.content.removesuffix("\n"))
         for token in _parser().parse(_shown(markdown))
         if token.type in ("fence", "code_block")
     )
@@ -70,20 +70,21 @@ def json_in(text: str) -> Any:
     """
     found = text.strip().removeprefix("\ufeff")
     text = with_backslashes(found)
-    problem: ValueError | None = None
+    problems: list[ValueError] = []
     parts = _with_json(text)
     for candidates, as_written in zip(parts, parts if found == text else _with_json(found), strict=True):
         for candidate in candidates:
             try:
                 return read_json_text(candidate)
             except ValueError as error:
-                problem = problem or error
+                problems.append(error)
         for candidate in as_written:
             with suppress(ValueError):
                 return read_loose_json(candidate.strip())
     for value in deque(filter(_has_object, json_values(text)), maxlen=1) or deque(json_values(text), maxlen=1):
         return value
-    raise problem or ValueError("it is empty")
+    # That of the whole text.
+    raise problems[0]
 
 
 def _with_json(text: str) -> tuple[list[str], list[str]]:
@@ -168,7 +169,7 @@ def to_records(text: str, parsed: Any = None) -> Records | None:
         The object parsed from the answer, if a schema was given. Its records are used first.
     """
     if (records := _records(parsed)) is not None:
-        return Records(records, left_out=_left_out(parsed))
+        return records
     if isinstance(_root_of(parsed), list):
         # The model may have written it as `{"items": [1, 2]}`, which is no record.
         return None
@@ -187,9 +188,7 @@ def to_records(text: str, parsed: Any = None) -> Records | None:
         return None
     # `[ ]` among words is a check box.
     is_list = value != [] or any("".join(source.split()) == "[]" for source in sources)
-    if not is_list or (found := _records(value)) is None:
-        return None
-    return Records(found, left_out=_left_out(value))
+    return _records(value) if is_list else None
 
 
 def _sources(text: str) -> tuple[str, ...]:
@@ -208,34 +207,26 @@ def json_lines(text: str) -> list[dict[str, Any]]:
     return []
 
 
-def _records(value: Any) -> list[dict[str, Any]] | None:
+def _records(value: Any) -> Records | None:
     """Return the records in a value: a list of records, the only list of records in an object, or the object itself.
 
-    An empty list has no records. In an object it is a field like any other: it can be a list of texts.
+    An empty list has no records. In an object it is a field like any other: it can be a list of texts. The length of
+    an object's list is not left out: it says nothing else.
     """
     value = _root_of(value)
     if isinstance(value, list):
         records = [_record(one) for one in value]
-        return None if None in records else [record for record in records if record is not None]
+        return None if None in records else Records([record for record in records if record is not None])
     record = _record(value)
     if record is None:
         return None
-    lists = _lists_in(record)
-    return next(iter(lists.values())) if len(lists) == 1 else [record]
-
-
-def _lists_in(record: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return the fields of a record that are lists of records, as these records."""
-    return {name: found for name, one in record.items() if isinstance(one, list) and (found := _records(one))}
-
-
-def _left_out(value: Any) -> tuple[str, ...]:
-    """Return the fields of an object beside its only list of records, except for the length of that."""
-    record = _record(value)
-    if record is None or len(lists := _lists_in(record)) != 1:
-        return ()
+    found = ((name, _records(one)) for name, one in record.items() if isinstance(one, list))
+    lists = {name: records.rows for name, records in found if records is not None and records.rows}
+    if len(lists) != 1:
+        return Records([record])
     ((held, rows),) = lists.items()
-    return tuple(name for name, one in record.items() if name != held and not _is_length(one, len(rows)))
+    beside = (name for name, one in record.items() if name != held and not _is_length(one, len(rows)))
+    return Records(rows, left_out=tuple(beside))
 
 
 def _is_length(value: Any, length: int) -> bool:
@@ -309,14 +300,12 @@ def _typed(cells: list[str]) -> list[Any]:
     """
     given = [cell for cell in cells if cell.strip().lower() not in _NO_VALUE]
     if not given or any(_NO_NUMBER.match(cell) for cell in given) or _are_versions(given):
-        return list(cells)
+        return cells
     plain = [plain_number(cell) if cell.strip().lower() not in _NO_VALUE else None for cell in cells]
     for kind in (int, float):
-        try:
+        with suppress(ValueError):
             return [None if cell is None else kind(cell) for cell in plain]
-        except ValueError:
-            continue
-    return list(cells)
+    return cells
 
 
 def _are_versions(cells: Sequence[str]) -> bool:

@@ -336,10 +336,10 @@ def is_container(value: object) -> bool:
     if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
         return not is_opaque_tuple(value)
     has_items = isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
-    return (has_items and not hasattr(type(value), "_repr_html_")) or has_named_columns(type(value))
+    return (has_items and not hasattr(type(value), "_repr_html_")) or _has_named_columns(type(value))
 
 
-def has_named_columns(kind: Any) -> bool:
+def _has_named_columns(kind: Any) -> bool:
     """Return whether values of a class are tables of rows, with the names of the columns as `keys`, as of jupysql."""
     if not isinstance(getattr(kind, "keys", None), property):
         return False
@@ -352,7 +352,7 @@ def items_in(container: Any) -> Any:
         return in_order(container)
     if is_instance(container, "numpy.matrix"):
         return container.A  # the rows of a matrix are matrices
-    if not has_named_columns(type(container)):
+    if not _has_named_columns(type(container)):
         return container
     rows, names = list(container), [str(name) for name in container.keys]
     # Of columns with the same name, a dict would have the last one only.

@@ -93,8 +93,7 @@ class PreparedRequest:
     @property
     def unclear_limit(self) -> str:
         """The name of a limit on the reply that is not a positive number, or empty. Services treat it differently."""
-        given = ((name, value) for name, value in _limits_given(self.body) if value is not None)
-        return next((name for name, value in given if not _is_limit(value)), "")
+        return next((name for name, value in _limits_given(self.body) if not _is_limit(value)), "")
 
     @property
     def most_replies(self) -> int:
@@ -150,7 +149,7 @@ def reply_limit(body: Mapping[str, Any]) -> int | None:
 
 
 def _limits_given(body: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(name, one.get(name)) for one in _parameters_of(body) for name in LIMIT_NAMES]
+    return [(name, one[name]) for one in _parameters_of(body) for name in LIMIT_NAMES if one.get(name) is not None]
 
 
 def _parameters_of(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:

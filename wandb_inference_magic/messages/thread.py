@@ -55,13 +55,14 @@ class Turn(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a new turn goes: after `before` earlier turns. It replaces `replaced` turns.
+    """Where a new turn goes: after `before` earlier turns.
 
-    `is_edit` says that it replaces the turn that `%wbthread --edit` chose, which is of another cell.
+    `is_rerun` says that it replaces the turns of earlier runs of its cell, `is_edit` that it replaces the turn that
+    `%wbthread --edit` chose, which is of another cell.
     """
 
     before: int
-    replaced: int = 0
+    is_rerun: bool = False
     is_edit: bool = False
 
 
@@ -69,8 +70,8 @@ class Conversation(NamedTuple):
     """The messages to send, how many of them come from earlier turns, and how many turns were left out."""
 
     messages: list[Message]
-    earlier: int = 0
-    left_out: int = 0
+    earlier: int
+    left_out: int
 
 
 @dataclass
@@ -127,11 +128,11 @@ class Thread:
         mine = [index for index, turn in enumerate(self.turns) if cell is not None and turn.cell == cell]
         if not mine:
             edited = next((index for index, turn in enumerate(self.turns) if turn is self.edited), None)
-            return Place(self._turns_before(cell)) if edited is None else Place(edited, 1, is_edit=True)
+            return Place(self._turns_before(cell)) if edited is None else Place(edited, is_edit=True)
         of_this_run = [index for index in mine if self.turns[index].execution == execution]
         if of_this_run:
             return Place(of_this_run[-1] + 1)
-        return Place(mine[0], len(mine))
+        return Place(mine[0], is_rerun=True)
 
     def _turns_before(self, cell: str | None) -> int:
         """Return how many turns there are before a cell that has none."""
@@ -173,7 +174,7 @@ class Thread:
         with_images : bool
             Whether to send the images and other parts of earlier turns. If not, `[image]` is sent instead of each.
         """
-        first: list[Message] = [{"role": "system", "content": system}] if system else []
+        first = system_messages(system)
         last: Message = {"role": "user", "content": prompt}
         turns = self.turns[: place.before]
         if not with_images:
@@ -189,10 +190,8 @@ class Thread:
             turn = turn if turn.system is not None else turn._replace(system=old.system)
             self.edited = None
             self._replace_cell(old.cell, turn.cell)
-        elif place.replaced:
-            self.turns = [
-                kept for index, kept in enumerate(self.turns) if index < place.before or kept.cell != turn.cell
-            ]
+        elif place.is_rerun:
+            self.turns = [kept for kept in self.turns if kept.cell != turn.cell]
         self.turns.insert(place.before, turn)
         self.latest = turn
         return place.before + 1
@@ -275,6 +274,11 @@ class Threads(dict[str, Thread]):
             return self[name]
         near = did_you_mean(name, self)
         raise InferenceError(f"There is no thread {quoted(name)!r}.", remedy=near or "%wbthread lists the threads.")
+
+
+def system_messages(prompt: str | None) -> list[Message]:
+    """Return the message with a system prompt; no message without one."""
+    return [{"role": "system", "content": prompt}] if prompt else []
 
 
 def _latest(turns: Sequence[Turn], room: int) -> list[Turn]:

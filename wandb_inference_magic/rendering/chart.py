@@ -78,15 +78,15 @@ def _shares(measure: Measure) -> list[float]:
 
 def _as_html(names: Sequence[str], measures: Sequence[Measure]) -> str:
     """Return the chart as a table. A bar is a border without a colour: it has the text's, in any theme."""
-    rows = [["model", *(escape(one.title) for one in measures)]]
+    head = ["model", *(escape(one.title) for one in measures)]
     # MathJax leaves code alone.
-    rows += [[f"<code>{escape(name)}</code>"] for name in names]
+    rows = [[f"<code>{escape(name)}</code>"] for name in names]
     for measure in measures:
-        for row, value, share in zip(rows[1:], measure.values, _shares(measure), strict=True):
+        for row, value, share in zip(rows, measure.values, _shares(measure), strict=True):
             bar = f'<div style="border-top:7px solid;width:{share * BAR_PIXELS:.0f}px"></div>' if share else ""
             row.append(f"{escape(_formatted(measure, value))}{bar}")
-    head, *body = (_row("th" if number == 0 else "td", row) for number, row in enumerate(rows))
-    return f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
+    body = "".join(_row("td", row) for row in rows)
+    return f"<table><thead>{_row('th', head)}</thead><tbody>{body}</tbody></table>"
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:

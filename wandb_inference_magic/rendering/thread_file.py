@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..config import expanded, how_to_write, read_file, replace_file
 from ..errors import InferenceError, quoted
 from ..markup import safe_document, safe_inline
-from ..messages import Thread, Turn, part_text, parts_of, texts_of
+from ..messages import Thread, Turn, part_text, parts_of, system_messages, texts_of
 from ..text import counted, read_json_text, safe_plain, without_keys, without_surrogates
 from .reply import markdown_to_html
 from .turn_parts import thread_parts
@@ -36,7 +36,7 @@ class Imported(NamedTuple):
     """A thread made from messages, and descriptions of what in them has no place in a thread."""
 
     thread: Thread
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[str, ...]
 
 
 def export(thread: Thread, file: str) -> Path:
@@ -97,12 +97,9 @@ def import_(name: str, file: str) -> Imported:
 
 def to_messages(thread: Thread) -> list[Message]:
     """Return a thread as OpenAI messages. Each system prompt is placed where it was given."""
-    messages: list[Message] = []
-    more = (turn.messages for turn in thread.turns)
-    for system, messages_below in [(thread.system, []), *zip(thread.systems_sent(), more, strict=True)]:
-        if system:
-            messages.append({"role": "system", "content": system})
-        messages += messages_below
+    messages = system_messages(thread.system)
+    for turn, system in zip(thread.turns, thread.systems_sent(), strict=True):
+        messages += [*system_messages(system), *turn.messages]
     return messages
 
 

@@ -55,7 +55,7 @@ def _prompt(prompt: Content) -> Iterator[DocumentPart]:
     """
     for piece in parts_of(prompt):
         if piece.get("type") == "text":
-            yield from _text(piece["text"].strip("\n"))
+            yield from _text(piece["text"])
             continue
         image = piece.get("image_url")
         url = image.get("url") if isinstance(image, dict) else image

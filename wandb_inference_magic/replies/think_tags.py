@@ -86,7 +86,7 @@ class ThinkTags:
         The pieces of text yielded so far. The caller appends to it.
     """
 
-    def __init__(self, written: Sequence[str] = ()) -> None:
+    def __init__(self, written: Sequence[str]) -> None:
         self.written = written
         # What may be the beginning of a tag, blank characters beside one, or a block that is not closed yet.
         self._rest = ""

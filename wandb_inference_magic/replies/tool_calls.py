@@ -98,7 +98,7 @@ class ToolCallBuilder:
 
     def _continued(self, part: CallPart, index: int) -> _Call | None:
         """Return the call that a part belongs to, or None if it begins one."""
-        indexed = [one for one in reversed(self._calls) if one.index == index]
+        indexed = next((one for one in reversed(self._calls) if one.index == index), None)
         same_id = [one for one in self._calls if part.id and one.received_id == part.id]
         if same_id:
             # Several calls may have one id.
@@ -109,9 +109,9 @@ class ToolCallBuilder:
             return None if _is_another(same, part) and (part.name != same.name or is_apart) else same
         if not part.name and not part.id and self._calls:
             last = self._calls[-1]
-            if part.index is None or (not indexed and _is_within(last, part)):
+            if part.index is None or (indexed is None and _is_within(last, part)):
                 return last
-        return None if not indexed or _is_another(indexed[0], part) else indexed[0]
+        return None if indexed is None or _is_another(indexed, part) else indexed
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:

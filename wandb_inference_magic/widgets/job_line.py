@@ -55,11 +55,11 @@ class JobLine:
     Parameters
     ----------
     shell : InteractiveShell
-    job : Stoppable, optional
-        What the Stop button below the line ends.
+    job : Stoppable or None
+        What the Stop button below the line ends; None: there is no button.
     """
 
-    def __init__(self, shell: InteractiveShell, job: Stoppable | None = None) -> None:
+    def __init__(self, shell: InteractiveShell, job: Stoppable | None) -> None:
         # Another cell may replace the shell's publisher while it runs: `%%capture`.
         self._output = RedrawnOutput(shell, in_widget=takes_output(shell), publisher=shell.display_pub)
         # Where the front end may ignore updates, the outcome is a new output.

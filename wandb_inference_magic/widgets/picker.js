@@ -28,9 +28,9 @@ function make(tag, name, attributes = {}, ...children) {
 function matches(model, word) {
   const least = word.match(/^(\d+(?:\.\d+)?)([km]?)\+$/);
   if (least) return (model.tokens ?? 0) >= least[1] * { "": 1, k: 1000, m: 1e6 }[least[2]];
-  const fact = model[word === "image" ? "images" : word];
-  if (FLAGS.includes(word) || word === "image") {
-    return fact === true || (fact === null ? model.search : model.names).includes(word);
+  const flag = word === "image" ? "images" : word;
+  if (FLAGS.includes(flag)) {
+    return model[flag] === true || (model[flag] === null ? model.search : model.names).includes(word);
   }
   return model.search.includes(word);
 }
@@ -58,7 +58,7 @@ class View {
     this.shown = [];
     this.active = -1;
     this.flags = new Set();
-    this.least = 0;
+    this.least = model.get("start").least;
     this.sort = model.get("start").sort;
     this.build();
     el.append(this.root);
@@ -132,7 +132,6 @@ class View {
     // Any size may be asked for on the line of the magic.
     const given = CONTEXTS.find(([, tokens]) => tokens === start.least)?.[0] ?? `${start.least / 1000}k`;
     const contexts = Object.fromEntries([...CONTEXTS, ...(start.least ? [[given, start.least]] : [])]);
-    this.least = start.least;
     return make("div", "tools", {},
       group("Only with", FLAGS, (name) => this.flags.has(name),
         (name) => this.flags.delete(name) || this.flags.add(name)),
@@ -221,7 +220,7 @@ class View {
     this.shown = models
       .filter((one) => (one.tokens ?? 0) >= this.least && [...this.flags].every((flag) => one[flag])
         && words.every((word) => matches(one, word)))
-      .map((one) => [order(one), one]).sort(([a], [b]) => a - b || 0).map(([, one]) => one);
+      .sort((a, b) => order(a) - order(b) || 0);
     this.count.textContent = `${this.shown.length} of ${models.length}`;
     this.none.textContent = this.shown.length ? "" : "No model is known to match.";
     if (!this.shown.length && /^\S+$/.test(typed) && !models.some((one) => words.every((word) => matches(one, word)))) {

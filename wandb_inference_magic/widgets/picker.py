@@ -193,16 +193,15 @@ def _known_facts(model: Model, endpoint: Endpoint) -> list[tuple[str, str]]:
 
 def _row(model: Model, endpoint: Endpoint) -> dict[str, Any]:
     """Return what the list shows of a model, sorts by and searches through."""
-    price = ["?"]
-    if endpoint.is_free or model.price:
-        price = ["free"] if endpoint.is_free else format_price(model.price).split(" / ")
+    price = "free" if endpoint.is_free else format_price(model.price) if model.price else "?"
+    price_in, _, price_out = price.partition(" / ")
     names, search = searched_texts(model)
     return {
         "id": model.id,
         "context": format_context(model.context) if model.context else "?",
         "tokens": model.context,
-        "in": price[0],
-        "out": price[-1],
+        "in": price_in,
+        "out": price_out or price_in,
         "price": 0 if endpoint.is_free else price_to_sort_by(model),
         "images": model.takes_images,
         "tools": model.tools,
@@ -352,12 +351,13 @@ class Fallback:
         """Offer the models that match the search, and always the current model."""
         self._chosen, typed = chosen, self._search.value.strip()
         ids = [model.id for model in self._picker.catalog.matching(typed)]
-        options = [(one, one) for one in dict.fromkeys((chosen, *ids) if chosen not in ids else ids)]
+        offered = ids if chosen in ids else [chosen, *ids]
+        options = [(one or "choose a model", one) for one in offered]
         if not ids and typed != chosen and _is_model_id(typed):
             options.append((f"Use {typed}", typed))
         # A dropdown with new options selects the first one by itself. That is not the user's choice.
         self._dropdown.unobserve(self._picked, "value")
-        self._dropdown.options = [(label or "choose a model", one) for label, one in options]
+        self._dropdown.options = options
         self._dropdown.value = chosen
         self._dropdown.observe(self._picked, "value")
         self._details.value = _line(self._picker.describe(chosen))
