@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import IPython.display
 import ipywidgets
@@ -101,6 +103,28 @@ def test_an_image_of_any_mode_is_converted(mode: str) -> None:
 def test_a_grey_picture_with_its_alpha_multiplied_in_is_an_image() -> None:
     picture = picture_of(PIL.Image.new("LA", (2, 2), (100, 255)).convert("La"))
     assert (picture.mode, picture.getpixel((0, 0))) == ("LA", (100, 255))
+
+
+@pytest.mark.parametrize(
+    "form", [lambda path: path, Path.read_bytes, lambda path: {"bytes": path.read_bytes(), "path": ""}]
+)
+def test_a_file_of_65536_shades_of_grey_is_seen_as_the_same_image_of_pil_is(
+    tmp_path: Path, form: Callable[[Path], object]
+) -> None:
+    """The service's library would make each shade above 255 white."""
+    file = tmp_path / "scan.png"
+    PIL.Image.fromarray(np.array([[1000, 20_000], [40_000, 60_000]], dtype="uint16")).save(file)
+    read = picture_of(form(file)).convert("RGB")
+    assert np.asarray(read)[..., 0].tolist() == [[0, 82], [168, 255]]
+    with PIL.Image.open(file) as opened:
+        assert as_prompt(form(file)) == as_prompt(opened)
+
+
+def test_a_file_of_other_shades_is_sent_as_it_is(tmp_path: Path) -> None:
+    for number, mode in enumerate(("L", "LA", "RGB", "P", "1")):
+        file = tmp_path / f"{number}.png"
+        PIL.Image.new(mode, (2, 2)).save(file)
+        assert as_prompt(file) == Image(f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}")
 
 
 @pytest.mark.parametrize(("missing", "shade"), [(np.nan, 0), (np.inf, 255), (-np.inf, 0)])

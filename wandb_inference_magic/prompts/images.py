@@ -35,6 +35,9 @@ ARTIST: Final = "matplotlib.artist.Artist"
 _METADATA: Final = (b"Exif", b"eXIf", b"EXIF", b"Raw profile type exif", b"tiff:Orientation")
 # The formats of PIL whose frames are pages or an animation. Those of a photo (MPO) are versions of it.
 _OF_PAGES: Final = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")
+# Where a PNG has its bits a pixel and its kind of colours, and what stands there for 65,536 shades of grey.
+_PNG_COLOURS: Final = slice(24, 26)
+_WIDE_GREYS: Final = b"\x10\x00"
 _SIGNATURES: Final = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 
 
@@ -90,7 +93,7 @@ def image_inside(value: object) -> InferenceError:
 def image_from_bytes(data: bytes) -> Image | None:
     """Return an image from a file's bytes, upright, or None for a format that models do not read."""
     kind = _kind(data)
-    return (_turned(data) or _image(kind, data)) if kind else None
+    return (_redrawn(kind, data) or _image(kind, data)) if kind else None
 
 
 def image_from_record(value: object) -> Image | None:
@@ -99,16 +102,22 @@ def image_from_record(value: object) -> Image | None:
     return image_from_bytes(data) if isinstance(data, bytes) else None
 
 
-def _turned(data: bytes) -> Image | None:
-    """Return the image of a file that says in its metadata that it is to be turned; None for any other."""
-    if not any(mark in data[:MAX_HEAD_BYTES] or mark in data[-MAX_HEAD_BYTES:] for mark in _METADATA):
+def _redrawn(kind: str, data: bytes) -> Image | None:
+    """Return the image of a file that is to be turned, as its metadata says, or has 65,536 shades of grey.
+
+    None for any other. Libraries that convert such shades to colours make most of them white.
+    """
+    has_wide_greys = kind == "png" and data[_PNG_COLOURS] == _WIDE_GREYS
+    if not has_wide_greys and not any(
+        mark in data[:MAX_HEAD_BYTES] or mark in data[-MAX_HEAD_BYTES:] for mark in _METADATA
+    ):
         return None
     with suppress(Exception), quiet("PIL"):
         # Without PIL, or where PIL cannot read it, the file is sent as it is.
         from PIL import Image as Pillow
 
         with Pillow.open(BytesIO(data)) as picture:
-            if picture.getexif().get(ORIENTATION, 1) != 1:
+            if has_wide_greys or picture.getexif().get(ORIENTATION, 1) != 1:
                 return image_from_pillow(picture)
     return None
 
