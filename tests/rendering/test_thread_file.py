@@ -74,6 +74,12 @@ def test_texts_of_any_kind_are_text(kind: str, role: str) -> None:
         ({"type": "image_url", "image_url": "data:image/png;base64,AAAA"}, IMAGE),
         ({"type": "input_image", "image_url": "data:image/png;base64,AAAA"}, IMAGE),
         (IMAGE, IMAGE),
+        ({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}, IMAGE),
+        ({"type": "image", "source": {"type": "url", "url": IMAGE["image_url"]["url"]}}, IMAGE),
+        (
+            {"type": "image", "source": {"type": "file", "file_id": "x"}},
+            {"type": "image", "source": {"type": "file", "file_id": "x"}},
+        ),
         ({"type": "input_image", "file_id": "x"}, {"type": "input_image", "file_id": "x"}),
         ({"type": "input_audio", "input_audio": {}}, {"type": "input_audio", "input_audio": {}}),
     ],
@@ -131,6 +137,18 @@ def test_what_has_no_place_in_a_thread_is_named(more: list[dict[str, Any]], left
     imported = from_messages("t", [*messages(("user", "a"), ("assistant", "b")), *more])
     assert [turn.messages for turn in imported.thread.turns] == [messages(("user", "a"), ("assistant", "b"))]
     assert imported.left_out == left_out
+
+
+@pytest.mark.parametrize("kind", ["tool_result", "tool_response", "function_call_output", "web_search_tool_result"])
+def test_results_of_tools_among_the_messages_of_the_user_are_left_out(kind: str) -> None:
+    result = {"type": kind, "content": "21 degrees"}
+    calling = messages(("user", "How warm?"), ("assistant", [{"type": "tool_use", "name": "weather"}]))
+    for more in ([result], [result, {"type": "text", "text": "And now?"}]):
+        imported = from_messages("t", [*calling, *messages(("user", more), ("assistant", "21."))])
+        assert imported.left_out == ("1 [tool_use] part", f"1 [{kind}] part")
+        (turn,) = imported.thread.turns
+        assert turn.prompt_text == "How warm?" + "\n\nAnd now?" * (len(more) - 1)
+        assert kind not in json.dumps(turn.messages)
 
 
 def test_roles_greetings_and_further_fields_of_other_tools_are_read() -> None:

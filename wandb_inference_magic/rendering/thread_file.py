@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -28,6 +29,8 @@ MAX_FILE_BYTES: Final = 64_000_000
 _TEXTS: Final = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 # The roles of other tools, by those that they have here.
 _ROLES: Final = {"human": "user", "ai": "assistant", "bot": "assistant", "model": "assistant"}
+# Parts with calls of tools or their results, such as Anthropic's `tool_result`, which comes as a message of the user.
+_OF_TOOLS: Final = ("tool", "function")
 # What a message can hold and a turn cannot.
 _NOT_KEPT: Final = {"name": "name", "reasoning": "reasoning text", "reasoning_content": "reasoning text"}
 
@@ -145,7 +148,9 @@ def from_messages(name: str, document: Any) -> Imported:
         role, content, calls = _read(message, number)
         left_out.update({noun for name, noun in _NOT_KEPT.items() if message.get(name)})
         if role == "user":
-            prompt = _joined(prompt, content)
+            kept, of_tools = _without_tools(content)
+            left_out.update(of_tools)
+            prompt = _joined(prompt, kept) if kept else prompt
             continue
         left_out.update(_dropped(role, content, calls))
         reply = "".join(texts_of(content))
@@ -171,11 +176,25 @@ def from_messages(name: str, document: Any) -> Imported:
     return Imported(Thread(name, turns), tuple(notices))
 
 
+def _without_tools(content: Any) -> tuple[Any, list[str]]:
+    """Return the content of a user's message without calls of tools and their results, and nouns for these parts."""
+    dropped = [part for part in parts_of(content) if any(one in part["type"] for one in _OF_TOOLS)]
+    if not dropped:
+        return content, []
+    kept = [part for part in parts_of(content) if part not in dropped]
+    is_text = all(part["type"] == "text" for part in kept)
+    return "\n\n".join(texts_of(kept)) if is_text else kept, [_noun_of(part) for part in dropped]
+
+
+def _noun_of(part: Mapping[str, Any]) -> str:
+    return f"{quoted(part_text(part))} part"
+
+
 def _dropped(role: str, content: Any, calls: int) -> list[str]:
     """Return nouns for what a message that is not the user's has, and a turn has not."""
     if role not in ("system", "developer", "assistant"):
         return [f"{quoted(role)} message"]
-    parts = [f"{quoted(part_text(part))} part" for part in parts_of(content) if part["type"] != "text"]
+    parts = [_noun_of(part) for part in parts_of(content) if part["type"] != "text"]
     if role != "assistant":
         return parts
     return ["tool call"] * calls + parts if content or calls else ["empty assistant message"]
@@ -200,7 +219,7 @@ def _read(message: Any, number: int) -> tuple[str, Any, int]:
 
 def _read_part(part: dict[str, Any], number: int) -> dict[str, Any]:
     """Return a part as a thread has it: a text, an image with its URL, or a part of another kind unchanged."""
-    kind, image = part.get("type"), part.get("image_url")
+    kind, image = part.get("type"), part.get("image_url") or _address_of(part.get("source"))
     if not kind or not isinstance(kind, str):
         raise ValueError(f"A part of message {number} has no type.")
     if kind in _TEXTS:
@@ -208,12 +227,21 @@ def _read_part(part: dict[str, Any], number: int) -> dict[str, Any]:
         if not isinstance(text, str):
             raise ValueError(f"A part of message {number} has no text.")
         return part if kind == "text" else {"type": "text", "text": text}
-    if kind in ("image_url", "input_image") and isinstance(image, str):
+    if kind in ("image_url", "input_image", "image") and isinstance(image, str):
         detail = {"detail": part["detail"]} if "detail" in part else {}
         return {"type": "image_url", "image_url": {"url": image, **detail}}
     if kind == "image_url" and not (isinstance(image, dict) and isinstance(image.get("url"), str)):
         raise ValueError(f"An image of message {number} has no URL.")
     return part
+
+
+def _address_of(source: Any) -> str | None:
+    """Return the address of an image in Anthropic's form, which is its `source`; None for any other value."""
+    if not isinstance(source, dict):
+        return None
+    if source.get("type") == "base64":
+        return f"data:{source.get('media_type')};base64,{source.get('data')}"
+    return source.get("url")
 
 
 def _joined(prompt: Any, content: Any) -> Any:
