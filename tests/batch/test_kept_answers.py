@@ -116,6 +116,30 @@ def test_an_answer_that_was_cut_is_marked_and_asked_for_again(api: ModuleType, s
         assert len(service.chats) == times
 
 
+@pytest.mark.parametrize(
+    ("text", "is_whole"),
+    [
+        ('{"n": 5}' + "\n" * 50, True),
+        ('{"n": 5}' + " \t" * 50, True),
+        ('[{"n": 5}]\n\n', True),
+        ('{"n": 5', False),
+        ('{"n": 5}\n\nBecause it', False),
+        # More digits may follow.
+        ("5\n", False),
+    ],
+)
+def test_an_answer_in_json_that_was_cut_among_blanks_is_whole(
+    api: ModuleType, service: Service, text: str, is_whole: bool
+) -> None:
+    """In JSON mode some models write blanks after their answer, up to the limit."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "length"}
+    service.always = lambda answer: answer.json({"object": "chat.completion", "choices": [choice]})
+    for _ in range(1 + is_whole):
+        frame = api.map_prompts(["a"], "{{ text }}", schema="n int", repair=False)
+        assert ("reply_error" not in frame.columns) == is_whole
+    assert len(service.chats) == 1
+
+
 def test_the_text_of_a_cut_answer_is_in_the_frame_and_is_not_read_again(api: ModuleType, service: Service) -> None:
     def cut(one: Answer) -> None:
         message = {"role": "assistant", "content": '{"n": 5} is the answer. It'}

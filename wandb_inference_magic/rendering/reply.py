@@ -11,7 +11,7 @@ from ..catalog import describe_cost
 from ..errors import quoted, shortened
 from ..markup import Untrusted, directed, fenced, is_ordinary, linked, page_parser, safe_document, safe_inline
 from ..messages import BUDGET_REMEDY, estimate, pretty_json
-from ..text import counted, duration, grapheme_start, read_json_text, safe_plain
+from ..text import counted, duration, grapheme_start, json_or_none, read_json_text, safe_plain
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -181,12 +181,17 @@ def why_flawed(reply: Reply) -> str:
     """Return why a reply that has text is not a good answer; empty if it is one."""
     if reply.refusal:
         return f'The model refused to answer. It said: "{quoted(reply.refusal)}"'
-    if reply.finish_reason == "length":
+    if reply.finish_reason == "length" and not _ends_in_blanks(reply.text):
         limit = "budget" if reply.is_cut_by_budget else "token"
         return f"The answer was cut at the {limit} limit. {_limit_remedy(reply)}"
     if reply.finish_reason == "content_filter":
         return "The answer was cut by the service's content filter."
     return ""
+
+
+def _ends_in_blanks(text: str) -> bool:
+    """Return whether a text is a whole object or list in JSON, and blanks: some models write these up to the limit."""
+    return text != text.rstrip() and isinstance(json_or_none(text), dict | list)
 
 
 def _limit_remedy(reply: Reply) -> str:
