@@ -238,6 +238,10 @@ BAD_INPUT = [
     ),
     ("%wbchat --image 'a\0b.png' hi", "It contains a null character."),
     ("%%wbchat -t 1\n   \n", "no prompt"),
+    ("%%wbchat", "Write the prompt of %%wbchat on the lines below it."),
+    ("%%wbchat tell me", "options only"),
+    ("%%wbmap [1]", "Write it on the lines below %%wbmap."),
+    ("%%time\n%%wbeval [{'a': 1}] --truth a", "name its file: --prompt FILE"),
     ("%wbchat", "no prompt"),
     ("%%wbchat tell me\nhi", "options only"),
     ("%wbchat --tempreature 1 hi", "Did you mean --temperature"),
@@ -263,13 +267,6 @@ def test_bad_input_is_one_short_message_and_nothing_is_sent(shared: SharedKernel
 def test_a_relative_name_in_a_deleted_folder_is_refused(kernel: Kernel, service: Service, line: str) -> None:
     assert kernel.run("import os\nos.mkdir('gone')\nos.chdir('gone')\nos.rmdir('../gone')").ok
     assert "The folder in which this kernel works no longer exists." in kernel.run(line).error
-    assert service.received == []
-
-
-def test_an_empty_cell_is_refused_by_ipython_itself(kernel: Kernel, service: Service) -> None:
-    run = kernel.run("%%wbchat\n")
-    assert not run.ok
-    assert "the cell body is empty" in run.text
     assert service.received == []
 
 

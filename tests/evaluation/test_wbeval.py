@@ -55,6 +55,15 @@ def test_models_and_prompts_are_held_against_the_truth(evaluator: Kernel, servic
     assert evaluator.run("found").text.startswith("test/x with prompt is better")
 
 
+@pytest.mark.parametrize("above", ["", "%%time\n"])
+def test_prompts_in_files_need_no_body(evaluator: Kernel, service: Service, above: str) -> None:
+    assert evaluator.run("open('short.txt', 'w').write('Yes or no: {{ n }}')").ok
+    run = evaluator.run(f"{above}%%wbeval df --truth label -m test/x -p short.txt")
+    assert run.ok, run.error
+    assert "test/x is right on 20 of 20 rows" in run.text
+    assert len(service.chats) == 20
+
+
 def test_a_stop_is_said(evaluator: Kernel, service: Service) -> None:
     assert evaluator.run("df = pd.concat([df] * 12)").ok
     run = evaluator.run("%%wbeval df --truth label -m test/x -m test/y --stop-when-clear\nIs it even: {{ n }}")

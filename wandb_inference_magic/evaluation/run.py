@@ -408,5 +408,8 @@ def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] 
             f"The prompt {shortened(blank[0])!r} is empty.", "Write a template into it, or leave it out."
         )
     if not found:
-        raise InferenceError("There is no prompt: nothing was sent.", remedy="Give a template.")
+        remedy = (
+            "Write it on the lines below %%wbeval, or name its file: --prompt FILE (from Python: the argument prompt)."
+        )
+        raise InferenceError("There is no prompt: nothing was sent.", remedy=remedy)
     return found
