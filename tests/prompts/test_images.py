@@ -203,6 +203,17 @@ def test_what_is_drawn_in_no_figure_is_refused() -> None:
     assert "Draw it in a figure first." in str(refused.value)
 
 
+@pytest.mark.parametrize("text", ["{{ x }}", "{{ [x] }}", "{{ {'figure': x} }}"])
+def test_an_empty_figure_is_refused(text: str) -> None:
+    """`plt.gcf()` gives one in the cell after the plot."""
+    with pytest.raises(InferenceError, match="A figure is empty: nothing is drawn in it") as refused:
+        render(text, {"x": Figure()})
+    assert "fig = plt.gcf()" in str(refused.value)
+    figure = Figure()
+    figure.text(0, 0, "A title.")
+    assert render(text, {"x": figure})
+
+
 def test_a_series_of_pictures_is_the_list_of_them() -> None:
     axes = Figure().add_subplot()
     picture = PIL.Image.new("RGB", (2, 2))

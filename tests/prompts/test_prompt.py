@@ -444,7 +444,7 @@ def objects(*values: object) -> Any:
         (subplots()[1], 1),
         (subplots(), 1),
         ({"axes": subplots()[1]}, 1),
-        ([Figure(), Figure()], 2),
+        ([subplots()[0], subplots()[0]], 2),
     ],
     ids=["list", "tuple", "array", "axes", "figure and axes", "axes in a dict", "two figures"],
 )

@@ -175,7 +175,7 @@ IN_TEXTS = (
 
 @pytest.mark.parametrize("template", IN_TEXTS)
 def test_a_text_made_in_a_template_has_no_part_that_is_refused_by_itself(template: str) -> None:
-    for value in (Nothing(), Figure(), PIL.Image.new("RGB", (2, 2)), [Nothing()]):
+    for value in (Nothing(), Figure().add_subplot(), PIL.Image.new("RGB", (2, 2)), [Nothing()]):
         with pytest.raises(InferenceError, match=r"no readable form|without the picture"):
             render(template, {"x": value, "y": Nothing()})
     for value, text in ((IPython.display.Markdown("**m**"), "**m**"), (Described(), "described for models")):

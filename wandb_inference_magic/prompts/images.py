@@ -186,12 +186,18 @@ def image_from_figure(value: Any) -> Image:
     Raises
     ------
     InferenceError
-        If they belong to none.
+        If they belong to none, or nothing is drawn in it.
     """
     # The axes of a subfigure name that subfigure, which names the whole figure.
     if (figure := getattr(value.figure, "figure", None)) is None:
         raise InferenceError(
             f"A {type(value).__name__} that is in no figure has no picture.", remedy="Draw it in a figure first."
+        )
+    if figure.get_children() == [figure.patch]:
+        raise InferenceError(
+            "A figure is empty: nothing is drawn in it.",
+            remedy="A notebook closes a figure when it has shown it. Give it a name in the cell that draws it: "
+            "fig = plt.gcf().",
         )
     drawn = BytesIO()
     dpi = min(figure.dpi, MAX_FIGURE_PIXELS / max(*figure.get_size_inches(), 0.1))
