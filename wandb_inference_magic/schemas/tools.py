@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import coroutines
 from ..errors import InferenceError, describe_exception, did_you_mean, quoted, users_failures
-from ..libraries import is_of_user
 from ..messages import ToolStep
 from ..text import counted, json_or_none, python_name, read_json_text, with_texts, without_surrogates
 from .schema import Mismatch, problems_of
@@ -267,8 +269,20 @@ def _failure(error: BaseException) -> str:
     Files are not named, because the service does not need to know where users keep their work.
     """
     message = "".join(traceback.format_exception_only(type(error), error)).strip()
-    trace = error.__traceback__
-    steps = zip(traceback.extract_tb(trace), traceback.walk_tb(trace), strict=True)
-    places = [place for place, (frame, _) in steps if is_of_user(frame)]
-    lines = [f"  in {place.name}, line {place.lineno}: {quoted(place.line or '')}" for place in places[-MAX_FRAMES:]]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    lines = [f"  in {frame.name}, line {frame.lineno}: {quoted(frame.line or '')}" for frame in frames[-MAX_FRAMES:]]
     return "\n".join([message, *lines])
+
+
+@functools.cache
+def _folders_of_others() -> tuple[Path, ...]:
+    paths = sysconfig.get_paths()
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return (Path(__file__).resolve().parent.parent, *(Path(paths[name]).resolve() for name in names))
+
+
+def _is_users(filename: str) -> bool:
+    if filename.startswith("<frozen "):
+        return False
+    path = Path(filename).resolve()
+    return not any(path.is_relative_to(folder) for folder in _folders_of_others())
