@@ -120,6 +120,18 @@ def test_a_file_of_65536_shades_of_grey_is_seen_as_the_same_image_of_pil_is(
         assert as_prompt(form(file)) == as_prompt(opened)
 
 
+@pytest.mark.parametrize(("shade", "seen"), [(0, 0), (30_000, 116), (65_535, 255)])
+def test_an_image_of_one_of_65536_shades_is_as_bright_as_it_is(shade: int, seen: int) -> None:
+    read = picture_of(PIL.Image.fromarray(np.full((2, 2), shade, dtype="uint16")))
+    assert np.asarray(read).tolist() == [[seen] * 2] * 2
+
+
+def test_the_transparent_one_of_65536_shades_is_none_of_256() -> None:
+    picture = PIL.Image.fromarray(np.array([[0, 160], [30_000, 65_535]], dtype="uint16"))
+    picture.info["transparency"] = 160
+    assert "transparency" not in picture_of(picture).info
+
+
 def test_a_file_of_other_shades_is_sent_as_it_is(tmp_path: Path) -> None:
     for number, mode in enumerate(("L", "LA", "RGB", "P", "1")):
         file = tmp_path / f"{number}.png"

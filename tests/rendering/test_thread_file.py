@@ -74,6 +74,11 @@ def test_texts_of_any_kind_are_text(kind: str, role: str) -> None:
         ({"type": "image_url", "image_url": "data:image/png;base64,AAAA"}, IMAGE),
         ({"type": "input_image", "image_url": "data:image/png;base64,AAAA"}, IMAGE),
         (IMAGE, IMAGE),
+        ({"type": "functional_text", "a": 1}, {"type": "functional_text", "a": 1}),
+        (
+            {"type": "image", "source": {"type": "base64", "data": "AAAA"}},
+            {"type": "image", "source": {"type": "base64", "data": "AAAA"}},
+        ),
         ({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}, IMAGE),
         ({"type": "image", "source": {"type": "url", "url": IMAGE["image_url"]["url"]}}, IMAGE),
         (

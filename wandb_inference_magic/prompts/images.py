@@ -38,6 +38,7 @@ _OF_PAGES: Final = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")
 # Where a PNG has its bits a pixel and its kind of colours, and what stands there for 65,536 shades of grey.
 _PNG_COLOURS: Final = slice(24, 26)
 _WIDE_GREYS: Final = b"\x10\x00"
+_BRIGHTEST: Final = 65_535.0
 _SIGNATURES: Final = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 
 
@@ -294,8 +295,14 @@ def _plain_mode(picture: Any) -> Any:
             # Where a depth was not measured, for example, there is no number.
             shades = [shade for shade in array("f", wide.tobytes()) if isfinite(shade)]
             low, high = min(shades, default=0.0), max(shades, default=0.0)
-        factor = 255 / (high - low) if high > low else 0
-        return wide.point(lambda shade: shade * factor - low * factor).convert("L")
+        if low == high:
+            # Nothing is seen of it but how bright it is.
+            low, high = 0.0, _BRIGHTEST if picture.mode.startswith("I;") else max(high, 1.0)
+        factor = 255 / (high - low)
+        made = wide.point(lambda shade: shade * factor - low * factor).convert("L")
+        # One of the shades before they were scaled.
+        made.info.pop("transparency", None)
+        return made
     has_alpha = "transparency" in picture.info or picture.mode.endswith(("A", "a"))
     return picture.convert("RGBA" if has_alpha else "RGB")
 

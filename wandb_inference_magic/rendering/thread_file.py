@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from html import escape
@@ -30,7 +31,7 @@ _TEXTS: Final = {"text": "text", "input_text": "text", "output_text": "text", "r
 # The roles of other tools, by those that they have here.
 _ROLES: Final = {"human": "user", "ai": "assistant", "bot": "assistant", "model": "assistant"}
 # Parts with calls of tools or their results, such as Anthropic's `tool_result`, which comes as a message of the user.
-_OF_TOOLS: Final = ("tool", "function")
+_OF_TOOLS: Final = re.compile(r"(?:^|_)(?:tool|function)(?:_|$)")
 # What a message can hold and a turn cannot.
 _NOT_KEPT: Final = {"name": "name", "reasoning": "reasoning text", "reasoning_content": "reasoning text"}
 
@@ -178,7 +179,7 @@ def from_messages(name: str, document: Any) -> Imported:
 
 def _without_tools(content: Any) -> tuple[Any, list[str]]:
     """Return the content of a user's message without calls of tools and their results, and nouns for these parts."""
-    dropped = [part for part in parts_of(content) if any(one in part["type"] for one in _OF_TOOLS)]
+    dropped = [part for part in parts_of(content) if _OF_TOOLS.search(part["type"])]
     if not dropped:
         return content, []
     kept = [part for part in parts_of(content) if part not in dropped]
@@ -239,8 +240,9 @@ def _address_of(source: Any) -> str | None:
     """Return the address of an image in Anthropic's form, which is its `source`; None for any other value."""
     if not isinstance(source, dict):
         return None
-    if source.get("type") == "base64":
-        return f"data:{source.get('media_type')};base64,{source.get('data')}"
+    kind, data = source.get("media_type"), source.get("data")
+    if source.get("type") == "base64" and isinstance(kind, str) and isinstance(data, str):
+        return f"data:{kind};base64,{data}"
     return source.get("url")
 
 
