@@ -22,6 +22,7 @@ from typing_extensions import NotRequired, Required, get_type_hints
 from ..errors import users_failures
 from ..text import as_json
 from .docstrings import target_of
+from .json_schema import with_finite_numbers
 from .validation import VALIDATED
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class SentSchemaGenerator(_JsonGenerator):
     def generate(self, schema: Any, mode: Any = "validation") -> Any:
         if name := next(_async_validators(schema), ""):
             raise ValueError(f"The validator {name} is async, and never awaited: write it with def, without async.")
-        return super().generate(schema, mode)
+        return with_finite_numbers(super().generate(schema, mode))
 
     def model_schema(self, schema: Any) -> Any:
         return _with_notes(super().model_schema(schema), schema["cls"])

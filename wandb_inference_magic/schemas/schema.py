@@ -18,7 +18,7 @@ from ..libraries import check_libraries
 from ..messages import inner_json, json_in, json_lines, property_names
 from ..text import as_json, json_or_none, json_values, read_json_text, with_backslashes
 from .annotations import adapter_of, has_quoted_name, is_annotation, why_no_schema
-from .json_schema import copy_without
+from .json_schema import copy_without, with_finite_numbers
 from .short_form import annotation_of
 from .validation import compile_reader, misread_values, problems_in_schema, read_in_any_form, with_names
 
@@ -373,7 +373,7 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
     try:
         if any(isinstance(value, type) for value in schema.values()):
             raise ValueError("its values are types. Write the fields as a text, or as a dataclass.")
-        copied = json.loads(json.dumps(dict(schema), allow_nan=False, default=as_json))
+        copied = with_finite_numbers(json.loads(json.dumps(dict(schema), default=as_json)))
         if not copied.keys() & {"type", "properties", "$ref", "allOf", "anyOf", "oneOf", "enum", "const", "items"}:
             raise ValueError("it has neither a type nor properties.")
         if problems := problems_in_schema(copied):
