@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from datetime import datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -46,6 +47,7 @@ from wandb_inference_magic.frames.kinds import INT53, MIXED, Kind, finalized, ki
 from wandb_inference_magic.frames.native_columns import arrow_array
 from wandb_inference_magic.frames.rows import read_rows
 from wandb_inference_magic.schemas import schema_of
+from wandb_inference_magic.text import is_missing
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "list"])
@@ -319,13 +321,30 @@ def test_datetimes_with_and_without_a_time_zone_are_one_column_in_utc(library: s
     assert notices == ("'d' holds times with a time zone and times without one: those without are read as UTC.",)
 
 
-def test_a_nan_that_was_answered_is_not_a_missing_answer() -> None:
-    schema = schema_of("price float")
-    answers = [schema.read('{"price": NaN}'), None]
-    out, notices = framed(pd.DataFrame({"text": ["a", "b"]}), answers, schema)
-    assert out.price.isna().tolist() == [False, True]
-    assert values_of(framed(pl.DataFrame({"text": ["a", "b"]}), answers, schema)[0], "price")[1] is None
+class Ratio(BaseModel):
+    whole: float | None
+    anything: Any
+    parts: list[float | None]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def ratio(self) -> float:
+        return math.nan if self.whole is None else self.whole / 2
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_a_nan_is_a_missing_value(library: str) -> None:
+    schema = schema_of(Ratio)
+    texts = [f'{{"whole": {one}, "anything": {one}, "parts": [1, {one}]}}' for one in ("NaN", "1.5")]
+    out, notices = framed(frame_of(library, {"text": ["a", "b"]}), list(map(schema.read, texts)), schema)
+    for read in (out, from_parquet(out)):
+        for name, found in (("whole", 1.5), ("anything", 1.5), ("ratio", 0.75)):
+            values = values_of(read, name)
+            assert (is_missing(values[0]), values[1]) == (True, found)
+        assert is_same(list(values_of(read, "parts")[0]), [1.0, None])
     assert notices == ()
+    if library == "pandas":
+        assert (out.whole.mean(), out.ratio.mean(), out.anything.isna().tolist()) == (1.5, 0.75, [True, False])
 
 
 def test_a_compiled_pattern_is_its_text_and_another_object_with_one_is_its_own() -> None:

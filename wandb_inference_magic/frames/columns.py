@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import users_failures
 from ..imports import loaded
 from ..messages import record_fields
-from ..text import python_values, without_surrogates
+from ..text import is_missing, python_values, without_surrogates
 from . import kinds
 from .kinds import Kind, finalized, kind_of_schema, widened
 
@@ -153,8 +153,11 @@ class TypedColumn:
 
 
 def _cell(kind: Kind, value: Any, reports: dict[str, None]) -> Any:
-    """Return a plain value as one of a column, and add to `reports` what is to be said of it."""
-    if value is None:
+    """Return a plain value as one of a column, and add to `reports` what is to be said of it.
+
+    NaN is a missing value: figures of the column would be missing, or NaN, where pandas keeps it as a number.
+    """
+    if is_missing(value):
         return None
     if kind.name == kinds.JSON:
         reports[f"{kind.why}: they are JSON text"] = None

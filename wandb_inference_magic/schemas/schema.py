@@ -321,7 +321,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     if has_quoted_name(annotation):
         raise _no_schema("It has a type in quotes: define the type first, and write its name without quotes.")
     try:
-        adapter = for_json(annotation if is_adapter else adapter_of(annotation))
+        adapter = for_json(annotation if is_adapter else adapter_of(annotation), only_finite=True)
         json_schema = adapter.json_schema(schema_generator=SentSchemaGenerator)
         described = adapter.json_schema(by_alias=False, schema_generator=ObjectSchemaGenerator)
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
