@@ -114,6 +114,10 @@ def _with_notes(made: dict[str, Any], kind: Any) -> dict[str, Any]:
 class ObjectSchemaGenerator(_JsonGenerator):
     """Describes the validated object, not the JSON that it is validated from."""
 
+    def field_is_present(self, field: Any) -> bool:
+        # A dataclass gives an `InitVar` to its `__post_init__`, and has no field of it.
+        return super().field_is_present(field) and not field.get("init_only")
+
     def decimal_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ARG002
         return {"type": "string", "format": "decimal"}
 
