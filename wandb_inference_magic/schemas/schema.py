@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError, describe_exception, did_you_mean, quoted, shortened, users_failures
+from ..errors import InferenceError, describe_exception, did_you_mean, quoted, shortened_repr, users_failures
 from ..libraries import check_libraries
 from ..messages import inner_json, json_in, json_lines, property_names
 from ..text import as_json, json_or_none, json_values, read_json_text, with_backslashes
@@ -358,7 +358,7 @@ def problems_of(error: ValidationError) -> Iterator[str]:
     """Yield the problems of a value that pydantic refuses, each on one line."""
     for one in error.errors(include_url=False, include_context=False):
         where = ".".join(str(part) for part in one["loc"]) or "the answer"
-        given = "" if one["type"] == "missing" else f", not {shortened(repr(one['input']))}"
+        given = "" if one["type"] == "missing" else f", not {shortened_repr(one['input'])}"
         yield f"{where}: {one['msg'].rstrip('.')}{given}"
 
 

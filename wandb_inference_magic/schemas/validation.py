@@ -13,7 +13,7 @@ from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..errors import shortened
+from ..errors import shortened_repr
 from ..messages import inner_json
 from ..text import boolean_of, folded, is_number, json_or_none, number_in, same_name, without_surrogates
 from .json_schema import PATTERN, compiled, metaschema, pattern_of
@@ -144,7 +144,7 @@ def _described(error: JsonSchemaValueException, shared: Mapping[str, Any], withi
         expected = f"must match pattern {pattern_of(wanted)}"
     elif rule in ("type", "enum", "format"):
         expected = f"{expected.removeprefix('must be ')} is expected"
-    return [f"{'.'.join(path) or 'the answer'}: {expected}, not {shortened(repr(value))}"]
+    return [f"{'.'.join(path) or 'the answer'}: {expected}, not {shortened_repr(value)}"]
 
 
 def _of_alternatives(error: JsonSchemaValueException, shared: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
