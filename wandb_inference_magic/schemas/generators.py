@@ -23,7 +23,7 @@ from typing_extensions import NotRequired, Required, get_type_hints
 from ..errors import users_failures
 from ..text import as_json
 from .docstrings import target_of
-from .json_schema import with_finite_numbers
+from .json_schema import is_finite, with_finite_numbers
 from .validation import VALIDATED
 
 T = TypeVar("T")
@@ -65,6 +65,13 @@ class SentSchemaGenerator(_JsonGenerator):
         if name := next(_async_validators(schema), ""):
             raise ValueError(f"The validator {name} is async, and never awaited: write it with def, without async.")
         return with_finite_numbers(super().generate(schema, mode))
+
+    def encode_default(self, dft: Any) -> Any:
+        # Pydantic writes null for a number in a dataclass that is not finite, though the schema allows no null.
+        with suppress(ValueError):
+            if not is_finite(found := to_jsonable_python(dft)):
+                return found
+        return super().encode_default(dft)
 
     def model_schema(self, schema: Any) -> Any:
         return _with_notes(super().model_schema(schema), schema["cls"])

@@ -260,12 +260,12 @@ def with_finite_numbers(schema: Any) -> Any:
 
     def change(node: dict[str, Any]) -> None:
         for keyword, value in list(node.items()):
-            if keyword in _BY_NAME or _is_finite(value):
+            if keyword in _BY_NAME or is_finite(value):
                 continue
             if keyword in ("const", "enum") or (keyword in _BOUNDS and value != value):
                 raise ValueError(f"{keyword} is {value}: JSON has only finite numbers.")
             is_list = keyword == "examples" and isinstance(value, list)
-            kept = [one for one in value if _is_finite(one)] if is_list else []
+            kept = [one for one in value if is_finite(one)] if is_list else []
             if kept:
                 node[keyword] = kept
             else:
@@ -274,10 +274,10 @@ def with_finite_numbers(schema: Any) -> Any:
     return copy_without((), schema, change)
 
 
-def _is_finite(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
     """Return whether a value of JSON, as Python reads it, has only finite numbers."""
     if isinstance(value, dict):
-        return all(map(_is_finite, value.values()))
+        return all(map(is_finite, value.values()))
     if isinstance(value, list):
-        return all(map(_is_finite, value))
+        return all(map(is_finite, value))
     return not isinstance(value, float) or isfinite(value)
