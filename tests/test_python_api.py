@@ -397,6 +397,39 @@ def test_a_wrong_argument_is_named_and_nothing_is_sent(
     assert service.received == []
 
 
+class Unreadable(Exception):
+    """Its texts raise, with an exception that has no text either."""
+
+    def __str__(self) -> str:
+        raise Unreadable
+
+    __repr__ = __str__
+    isoformat = __str__
+
+
+WITHOUT_TEXT = {
+    "int": 10**5000,
+    "list": [10**5000],
+    "dict": {"a": Unreadable()},
+    "Unreadable": Unreadable(),
+    "Series": pd.Series([Unreadable()]),
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_TEXT)
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [("chat", "foo"), ("chat", "system"), ("chat", "temperature"), ("map_prompts", "into"), ("evaluate", "judge")],
+)
+def test_a_wrong_argument_that_has_no_text_is_named_by_its_type(
+    api: ModuleType, service: Service, function: str, name: str, kind: str
+) -> None:
+    match = rf"^{name} is a value of type {kind}: .* must be [\s\S]*Nothing was sent\."
+    with pytest.raises(InferenceError, match=match):
+        call_with(api, function, {name: WITHOUT_TEXT[kind]})
+    assert service.received == []
+
+
 @pytest.mark.parametrize("prompt", ["", " \n"])
 def test_an_empty_prompt_of_a_chat_is_no_template(api: ModuleType, service: Service, prompt: str) -> None:
     with pytest.raises(InferenceError) as caught:

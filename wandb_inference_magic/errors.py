@@ -354,7 +354,10 @@ def describe_exception(error: BaseException) -> str:
     match getattr(error, "exceptions", ()):
         case (BaseException() as only,):
             return describe_exception(only)
-    return f"{type(error).__name__}: {error}"
+    try:
+        return f"{type(error).__name__}: {error}"
+    except users_failures():
+        return type(error).__name__
 
 
 def quoted(text: str) -> str:
@@ -368,6 +371,17 @@ def shortened(text: str, most: int = 40) -> str:
     """Return a text for showing in a message: at most `most` characters, without secrets."""
     text = _beginning(text[:MAX_READ_CHARS])
     return text if len(text) <= most else f"{text[: grapheme_start(text, most - 3)]}..."
+
+
+def shortened_repr(value: object) -> str:
+    """Return how Python writes a value, shortened for a message; its type if it cannot be written.
+
+    The `repr` of another class may raise, and that of an integer does if it has too many digits.
+    """
+    try:
+        return shortened(repr(value))
+    except users_failures():
+        return f"a value of type {type(value).__name__}"
 
 
 def _beginning(text: str) -> str:

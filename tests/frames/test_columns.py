@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import warnings
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime, time, timedelta, timezone
 from decimal import Decimal
 from types import ModuleType
@@ -32,6 +35,8 @@ from framed_answers import (
 from pydantic import (
     BaseModel,
     BeforeValidator,
+    ConfigDict,
+    Field,
     PlainValidator,
     RootModel,
     WrapValidator,
@@ -41,11 +46,12 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from service import Service, completion
 
 from wandb_inference_magic.errors import InferenceWarning
-from wandb_inference_magic.frames.columns import TypedColumn, plain
-from wandb_inference_magic.frames.kinds import INT53, MIXED, Kind, finalized, kind_of_schema
+from wandb_inference_magic.frames.columns import TypedColumn, plain, typed_column
+from wandb_inference_magic.frames.kinds import FLOAT, INT53, MIXED, Kind, finalized, kind_of_schema
 from wandb_inference_magic.frames.native_columns import arrow_array
 from wandb_inference_magic.frames.rows import read_rows
 from wandb_inference_magic.schemas import schema_of
+from wandb_inference_magic.text import is_missing
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "list"])
@@ -189,8 +195,8 @@ class Holding:
         (
             Holding,
             {"inner": {"size": 0}},
-            {"inner": {"size": 0, "double": 0}, "double": "<ZeroDivisionError>"},
-            ("'double' holds values of several types: they are text.",),
+            {"inner": {"size": 0, "double": 0}, "double": None},
+            ("'double' holds no value in 1 row, where the field double raised ZeroDivisionError.",),
         ),
         (list[Measured], [{"size": 2}], {"reply": [{"size": 2, "double": 4}]}, ()),
     ],
@@ -203,6 +209,119 @@ def test_fields_that_a_type_computes_are_columns(
     assert out.drop("text").to_dicts() == [columns]
     assert notices == reports
     assert "double" not in json.dumps(schema.json_schema)
+
+
+class Shared(BaseModel):
+    done: int
+    total: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def share(self) -> float:
+        return self.done / self.total
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def label(self) -> str:
+        return {0: "none", 1: "one"}[self.done]
+
+
+class Team(BaseModel):
+    best: Shared
+    all: list[Shared]
+    by_name: dict[str, Shared]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_a_computed_field_that_raises_has_no_value_and_its_column_keeps_its_type(library: str) -> None:
+    schema = schema_of(Shared)
+    answers = [Shared(done=done, total=total) for done, total in ((1, 2), (1, 0), (2, 0), (0, 4))]
+    out, notices = framed(frame_of(library, {"text": list("abcd")}), answers, schema)
+    for read in (out, from_parquet(out)):
+        shares, labels = values_of(read, "share"), values_of(read, "label")
+        assert [None if is_missing(one) else one for one in shares] == [0.5, None, None, 0.0]
+        assert [None if is_missing(one) else one for one in labels] == ["one", "one", None, "none"]
+    assert notices == (
+        "'share' holds no value in 2 rows, where the field share raised ZeroDivisionError.",
+        "'label' holds no value in 1 row, where the field label raised KeyError.",
+    )
+
+
+def test_a_computed_field_that_raises_within_another_value_has_no_value_there() -> None:
+    bad, good = Shared(done=1, total=0), Shared(done=1, total=2)
+    teams = [Team(best=bad, all=[bad, good, bad], by_name={"a": bad}), Team(best=good, all=[], by_name={"b": good})]
+    out, notices = framed(pl.DataFrame({"text": ["a", "b"]}), teams, Team)
+    empty, full = (
+        {"done": 1, "total": total, "share": share, "label": "one"} for total, share in ((0, None), (2, 0.5))
+    )
+    assert out["best"].to_list() == [empty, full]
+    assert out["all"].to_list() == [[empty, full, empty], []]
+    assert out["by_name"].to_list() == [{"a": empty, "b": None}, {"a": None, "b": full}]
+    assert notices == tuple(
+        f"{name!r} holds no value in 1 row, where the field share raised ZeroDivisionError."
+        for name in ("best", "all", "by_name")
+    )
+
+
+def test_a_type_of_a_column_that_is_known_beforehand_holds_no_computed_field_that_raises() -> None:
+    column, others = typed_column(Kind(FLOAT), [plain(Shared(done=1, total=total))["share"] for total in (2, 0)])
+    assert (column.values, others) == ([0.5, None], {1: '"<ZeroDivisionError>"'})
+
+
+class Older(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    old: int = Field(deprecated="use new")
+
+    @computed_field(deprecated="use new")  # type: ignore[prop-decorator]
+    @property
+    def twice(self) -> int:
+        return 2 * self.__dict__["old"]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def warned(self) -> int:
+        warnings.warn("be careful", UserWarning, stacklevel=2)
+        return 3
+
+
+class HoldsOlder(BaseModel):
+    older: list[Older]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_fields_that_warn_are_columns_where_warnings_are_errors(library: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frame = frame_of(library, {"text": ["a"]})
+        out, notices = framed(frame, [Older(old=1)], Older)
+        held, more = framed(frame, [HoldsOlder(older=[Older(old=1)])], HoldsOlder)
+    assert [values_of(out, name) for name in ("old", "twice", "warned")] == [[1], [2], [3]]
+    assert is_same(list(values_of(held, "older")[0]), [{"old": 1, "twice": 2, "warned": 3}])
+    assert (*notices, *more) == ()
+
+
+@dataclass
+class Made:
+    a: int
+    by: InitVar[int]
+    and_by: InitVar[int] = 10
+    made: int = field(init=False, default=0)
+
+    def __post_init__(self, by: int, and_by: int) -> None:
+        self.made = self.a * by + and_by
+
+
+@pytest.mark.parametrize("kind", [Made, pydantic_dataclass(Made)])
+def test_an_init_var_is_asked_for_and_is_no_column(kind: Any) -> None:
+    schema = schema_of(kind)
+    assert list(schema.json_schema["properties"]) == ["a", "by", "and_by"]
+    answers = [schema.read('{"a": 1, "by": 2, "and_by": 3}'), schema.read('{"a": 4, "by": 5}')]
+    out, notices = framed(pd.DataFrame({"text": ["a", "b"]}), answers, schema)
+    assert out.drop(columns="text").to_dict("list") == {"a": [1, 4], "made": [5, 30]}
+    assert notices == ()
+    within, _ = framed(pl.DataFrame({"text": ["a"]}), [schema_of(list[kind]).read('[{"a": 1, "by": 2}]')], list[kind])
+    assert within["reply"].to_list() == [[{"a": 1, "made": 12}]]
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "list"])
@@ -319,13 +438,30 @@ def test_datetimes_with_and_without_a_time_zone_are_one_column_in_utc(library: s
     assert notices == ("'d' holds times with a time zone and times without one: those without are read as UTC.",)
 
 
-def test_a_nan_that_was_answered_is_not_a_missing_answer() -> None:
-    schema = schema_of("price float")
-    answers = [schema.read('{"price": NaN}'), None]
-    out, notices = framed(pd.DataFrame({"text": ["a", "b"]}), answers, schema)
-    assert out.price.isna().tolist() == [False, True]
-    assert values_of(framed(pl.DataFrame({"text": ["a", "b"]}), answers, schema)[0], "price")[1] is None
+class Ratio(BaseModel):
+    whole: float | None
+    anything: Any
+    parts: list[float | None]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def ratio(self) -> float:
+        return math.nan if self.whole is None else self.whole / 2
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_a_nan_is_a_missing_value(library: str) -> None:
+    schema = schema_of(Ratio)
+    texts = [f'{{"whole": {one}, "anything": {one}, "parts": [1, {one}]}}' for one in ("NaN", "1.5")]
+    out, notices = framed(frame_of(library, {"text": ["a", "b"]}), list(map(schema.read, texts)), schema)
+    for read in (out, from_parquet(out)):
+        for name, found in (("whole", 1.5), ("anything", 1.5), ("ratio", 0.75)):
+            values = values_of(read, name)
+            assert (is_missing(values[0]), values[1]) == (True, found)
+        assert is_same(list(values_of(read, "parts")[0]), [1.0, None])
     assert notices == ()
+    if library == "pandas":
+        assert (out.whole.mean(), out.ratio.mean(), out.anything.isna().tolist()) == (1.5, 0.75, [True, False])
 
 
 def test_a_compiled_pattern_is_its_text_and_another_object_with_one_is_its_own() -> None:

@@ -542,3 +542,112 @@ def test_a_field_that_is_named_like_a_wrapping_is_a_field() -> None:
 
 def test_a_brace_in_the_text_hides_no_list() -> None:
     assert schema_of(list[str]).read("For {name}, the tags are ['a', 'b']") == ["a", "b"]
+
+
+def _number(**rules: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {"x": {"type": "number", **rules}}, "required": ["x"]}
+
+
+_SHARED_NUMBER = {"$defs": {"n": {"type": "number"}}, **_number()}
+_SHARED_NUMBER["properties"] = {"x": {"$ref": "#/$defs/n"}}
+
+
+@pytest.mark.parametrize("written", ["NaN", "Infinity", "-Infinity", "1e999", '"NaN"', '"inf"', '"1e999"'])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "x float",
+        "x int",
+        _with_x(Annotated[float, Field(ge=20, le=100)]),
+        _with_x(int | float),
+        _number(),
+        _number(minimum=20, maximum=100),
+        _number(type=["integer", "boolean"]),
+        _number(type=None, anyOf=[{"type": "number"}, {"type": "array"}]) | {"title": "choice"},
+        _SHARED_NUMBER,
+    ],
+)
+def test_a_number_must_be_finite(kind: Any, written: str) -> None:
+    if isinstance(kind, dict):
+        kind = {**kind, "properties": {"x": {k: v for k, v in kind["properties"]["x"].items() if v is not None}}}
+    with pytest.raises(Mismatch) as refused:
+        schema_of(kind).read(f'{{"x": {written}}}')
+    assert refused.value.problems[0].startswith("x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "inner"),
+    [
+        (list[float], "[1, %s]"),
+        (dict[str, list[float]], '{"a": [%s]}'),
+        (dict[str, tuple[str, float]], '{"a": ["b", %s]}'),
+        ({"type": "array", "items": {"type": "number"}}, "[1, %s]"),
+        ({"type": "object", "additionalProperties": {"items": {"type": "integer"}}}, '{"a": [%s]}'),
+    ],
+)
+def test_a_number_within_another_value_must_be_finite(kind: Any, inner: str) -> None:
+    for written in ("NaN", "-Infinity", "1e999"):
+        with pytest.raises(Mismatch, match=r"finite number|is expected, not -?(nan|inf)"):
+            schema_of(kind).read(inner % written)
+
+
+@pytest.mark.parametrize("written", ["NaN", '"NaN"', '"nan"'])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "x float|null",
+        _with_x(int | None),
+        _with_x(Decimal | None),
+        _with_x(date | None),
+        _with_x(Literal["a", "b"] | None),
+        _with_x(Annotated[float, Field(ge=0)] | None),
+        _number(type=["number", "null"], minimum=0),
+        _number() | {"properties": {"x": {"anyOf": [{"type": "null"}, {"type": "number"}]}}},
+        _number() | {"properties": {"x": {"enum": [1, None]}}},
+    ],
+)
+def test_nan_is_null_where_null_is_allowed(kind: Any, written: str) -> None:
+    read = schema_of(kind).read(f'{{"x": {written}}}')
+    assert (read if isinstance(read, dict) else plain(read)) == {"x": None}
+
+
+def test_nan_is_null_and_infinity_stays_where_a_json_schema_does_not_name_the_type() -> None:
+    schema = schema_of({"type": "object", "properties": {"x": {}, "y": {"minimum": 1}}})
+    read = schema.read('{"x": [NaN, {"a": Infinity}], "y": NaN}')
+    assert read == {"x": [None, {"a": float("inf")}], "y": None}
+
+
+def test_nan_counts_as_left_out_where_there_is_a_default() -> None:
+    @dataclass
+    class Rated:
+        score: float = 0.5
+        stars: int = 3
+
+    assert schema_of(Rated).read('{"score": NaN, "stars": NaN}') == Rated()
+
+
+class _Endless(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=True)
+
+    x: float
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        make_dataclass("Bound", [("x", float, float("inf"))]),
+        make_dataclass("MaybeBound", [("x", float | None, float("-inf"))]),
+        _with_x(Annotated[float, Field(allow_inf_nan=True)]),
+        _Endless,
+        TypeAdapter(dict[str, float], config=ConfigDict(allow_inf_nan=True)),
+    ],
+)
+def test_infinity_is_read_where_the_type_or_its_default_allows_it(kind: Any) -> None:
+    assert plain(schema_of(kind).read('{"x": Infinity}')) == {"x": float("inf")}
+
+
+def test_the_configuration_of_an_adapter_counts() -> None:
+    schema = schema_of(TypeAdapter(list[float], config=ConfigDict(strict=True)))
+    assert schema.read("[2]") == [2.0]
+    with pytest.raises(Mismatch, match="valid number"):
+        schema.read('["2"]')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from pydantic import (
     BaseModel,
     Field,
     TypeAdapter,
+    WithJsonSchema,
 )
 from pydantic_core import core_schema
 from schema_types import Actor, Address, Dog, Good, Id, Mood, Movie, Node, Owner, Person, Point
@@ -313,3 +315,69 @@ def test_a_schema_is_taken_out_of_the_format_of_a_request() -> None:
         assert found.json_schema == schema_of(plain).json_schema
         assert found.name == "person"
         assert found.read('{"name": "Ada"}') == {"name": "Ada"}
+
+
+class Limit(Enum):
+    NONE = math.inf
+    LOW = 1.5
+
+
+class Range(BaseModel):
+    low: float = -math.inf
+    high: float = math.inf
+
+
+class Plan(BaseModel):
+    ranges: list[Range] = Field([Range()], description="They overlap.")
+    default: float = Field(math.nan, title="A name as that of a keyword")
+
+
+def with_x(kind: Any) -> Any:
+    return TypedDict("WithX", {"x": kind})
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent"),
+    [
+        (with_x(Annotated[float, Field(ge=-math.inf, lt=math.inf, multiple_of=0.5)]), {"multipleOf": 0.5}),
+        (with_x(Annotated[float, Field(examples=[np.float64("nan"), 1.5])]), {"examples": [1.5]}),
+        (with_x(Annotated[float, Field(examples=[math.inf], json_schema_extra={"scale": [math.nan]})]), {}),
+        (with_x(Annotated[float, Field(json_schema_extra={"examples": {"a": math.inf}})]), {}),
+        (with_x(Annotated[dict[str, float], Field(examples=[{"a": 1}, {"a": [math.inf]}])]), {"examples": [{"a": 1}]}),
+        (
+            with_x(Annotated[float, WithJsonSchema({"type": "number", "default": math.nan, "minimum": 1})]),
+            {"minimum": 1},
+        ),
+        (
+            {"type": "object", "properties": {"x": {"type": "number", "maximum": math.inf, "minimum": 0}}},
+            {"minimum": 0},
+        ),
+    ],
+)
+def test_numbers_that_are_not_finite_are_not_sent(kind: Any, sent: dict[str, Any]) -> None:
+    schema = schema_of(kind).json_schema
+    json.dumps(schema, allow_nan=False)
+    found = schema["properties"]["x"]
+    assert {name: one for name, one in found.items() if name not in ("type", "additionalProperties")} == sent
+
+
+@pytest.mark.parametrize("kind", [Range, Plan, Range.model_json_schema(), Plan.model_json_schema()])
+def test_defaults_that_are_not_finite_are_not_sent(kind: Any) -> None:
+    own = Plan if "Plan" in str(kind) else Range
+    schema = schema_of(kind)
+    json.dumps(schema.json_schema, allow_nan=False)
+    assert list(schema.json_schema["properties"]) == list(own.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (with_x(Annotated[float, Field(ge=math.nan)]), "Minimum is nan: JSON has only finite numbers."),
+        (with_x(Limit), "Enum is [inf, 1.5]: JSON has only finite numbers."),
+        ({"type": "array", "items": {"const": [-math.inf]}}, "const is [-inf]: JSON has only finite numbers."),
+    ],
+)
+def test_a_number_that_no_answer_can_be_is_refused(kind: Any, why: str) -> None:
+    with pytest.raises(InferenceError, match="This is not a schema") as refused:
+        schema_of(kind)
+    assert why in refused.value.why

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -117,6 +119,45 @@ def test_a_default_that_is_not_json_is_used_but_not_sent(default: object) -> Non
     assert schema["properties"]["b"]["default"] == 1
     assert "required" not in schema
     assert received(plain, {})[0] is default
+
+
+@dataclass(frozen=True)
+class Range:
+    low: float = -math.inf
+    high: float = math.inf
+    steps: list[float] = field(default_factory=lambda: [math.nan])
+
+
+@dataclass
+class Search:
+    within: Range = Range()
+    others: tuple[Range, ...] = (Range(1, 2, [3]),)
+
+
+@pytest.mark.parametrize(
+    "annotation", [Range, list[Range], Annotated[Range | None, Field(examples=[{"low": math.inf}])]]
+)
+def test_defaults_and_examples_that_are_not_finite_are_not_sent(annotation: Any) -> None:
+    def count(within: Any) -> Any:
+        return within
+
+    count.__annotations__["within"] = annotation
+    schema = parameters(count)
+    json.dumps(schema, allow_nan=False)
+    assert schema["$defs"]["Range"]["properties"]["high"] == {"type": "number"}
+    given = {"low": 2}
+    within = received(count, {"within": [given] if annotation == list[Range] else given})
+    assert (within[0] if isinstance(within, list) else within).high == math.inf
+
+
+def test_a_dataclass_as_a_default_is_sent_if_its_numbers_are_finite() -> None:
+    def search(how: Any) -> Any:
+        return how
+
+    search.__annotations__["how"] = Search
+    sent = parameters(search)["$defs"]["Search"]["properties"]
+    assert "default" not in sent["within"]
+    assert sent["others"]["default"] == [{"low": 1, "high": 2, "steps": [3]}]
 
 
 def test_a_field_that_a_dataclass_sets_itself_is_no_parameter() -> None:

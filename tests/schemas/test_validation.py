@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import date
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import BeforeValidator
 from schema_types import FORMS, NAMES, Good, Movie, Owner
+from typing_extensions import TypedDict
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.schemas.schema import Mismatch, schema_of
@@ -289,3 +291,15 @@ def test_an_invalid_json_schema_is_refused(schema: dict[str, Any], why: str) -> 
         schema_of(schema)
     assert refused.value.cause == "option"
     assert why in refused.value.why
+
+
+class Unreadable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_a_value_that_has_no_text_is_named_by_its_type() -> None:
+    kind = Annotated[int, BeforeValidator(lambda value: value if value else Unreadable())]
+    with pytest.raises(Mismatch) as refused:
+        schema_of(TypedDict("WithX", {"x": kind})).read('{"x": 0}')
+    assert refused.value.problems[0].endswith(", not a value of type Unreadable")

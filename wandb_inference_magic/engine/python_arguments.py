@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from ..catalog import THINK, names_several
 from ..config import TEMPERATURES
-from ..errors import InferenceError, quoted, shortened, users_failures
+from ..errors import InferenceError, describe_exception, quoted, shortened_repr, users_failures
 from ..text import as_json
 
 
@@ -167,9 +167,8 @@ def _json_value(name: str, value: Any) -> Any:
         return json.loads(json.dumps(value, allow_nan=False, default=as_json))
     except users_failures() as error:
         raise InferenceError(
-            f"{name} is {shortened(repr(value))}: a parameter of the service must be a value of JSON. "
-            "Nothing was sent.",
-            why=quoted(f"{error}.").replace("..", "."),
+            f"{name} is {shortened_repr(value)}: a parameter of the service must be a value of JSON. Nothing was sent.",
+            why=f"{quoted(describe_exception(error)).rstrip('.')}.",
             remedy="Give a text, a number, True, False, None, or a list or dict of these.",
         ) from None
 
@@ -178,5 +177,5 @@ def _check(name: str, value: Any, takes: Takes) -> None:
     if not takes.accepts(value) and not (takes.or_none and value is None):
         says = f"{takes.says}, or None" if takes.or_none else takes.says
         raise InferenceError(
-            f"{name} is {shortened(repr(value))}: it must be {says}. Nothing was sent.", remedy=takes.remedy
+            f"{name} is {shortened_repr(value)}: it must be {says}. Nothing was sent.", remedy=takes.remedy
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set as AnySet
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, timezone
@@ -15,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import users_failures
 from ..imports import loaded
 from ..messages import record_fields
-from ..text import python_values, without_surrogates
+from ..text import counted, is_missing, python_values, without_surrogates
 from . import kinds
-from .kinds import Kind, finalized, kind_of_schema, widened
+from .kinds import FieldFailure, Kind, finalized, kind_of_schema, widened
 
 if TYPE_CHECKING:
     from ..schemas import Schema
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 ONLY: Final = ""
 # How a notice says that texts were changed.
 HALVES: Final = "halves of characters (lone surrogates): they are replaced"
+# Stands for a count of rows in a report.
+_ROWS: Final = "{rows}"
 _NUMBERS: Final[dict[str, type]] = {kinds.INT53: int, kinds.INT64: int, kinds.FLOAT: float, kinds.DECIMAL: Decimal}
 # The types that values do not change, and those that they hold.
 _FIXED: Final = {
@@ -38,7 +42,8 @@ def plain(value: Any, *, computed: bool = True) -> Any:
     """Return a value as dicts, lists and scalars: bool, int, float, str, Decimal and those of `datetime`.
 
     Models, dataclasses and named tuples become dicts by the names of their fields. A value of any other type becomes
-    its text. Without `computed`, fields that pydantic computes are left out: they follow from the others.
+    its text. Without `computed`, fields that pydantic computes are left out: they follow from the others. One that
+    raises becomes a FieldFailure.
     """
     try:
         return _plain(value, computed=computed)
@@ -47,7 +52,7 @@ def plain(value: Any, *, computed: bool = True) -> Any:
 
 
 def _plain(value: Any, *, computed: bool) -> Any:
-    if value is None or type(value) in (bool, int, float, str, Decimal, date, datetime, time, timedelta):
+    if value is None or type(value) in (bool, int, float, str, Decimal, date, datetime, time, timedelta, FieldFailure):
         return value
     if value is loaded("pandas.NA") or value is loaded("pandas.NaT"):
         return None
@@ -78,7 +83,7 @@ def fields_of(value: Any, *, computed: bool = True) -> Mapping[str, Any] | None:
     kind: Any = type(value)
     if isinstance(value, BaseModel) and not isinstance(value, RootModel):
         names = (*kind.model_fields, *(value.model_extra or ()))
-        found: dict[str, Any] | None = {name: getattr(value, name) for name in names}
+        found: dict[str, Any] | None = {name: _read(value, name) for name in names}
     else:
         found = record_fields(value)
     if found is None or not computed:
@@ -89,9 +94,21 @@ def fields_of(value: Any, *, computed: bool = True) -> Mapping[str, Any] | None:
 
 def _computed(value: Any, name: str) -> Any:
     try:
-        return getattr(value, name)
+        return _read(value, name)
     except users_failures() as error:
-        return f"<{type(error).__name__}>"
+        failure = FieldFailure(f"<{type(error).__name__}>")
+        failure.report = f"no value in {_ROWS}, where the field {name} raised {type(error).__name__}"
+        return failure
+
+
+def _read(value: Any, name: str) -> Any:
+    """Return a field, also where warnings are errors and the field is deprecated: the answer is paid for."""
+    try:
+        return getattr(value, name)
+    except Warning:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return getattr(value, name)
 
 
 def _of_object(value: Any, *, computed: bool) -> Any:
@@ -153,8 +170,14 @@ class TypedColumn:
 
 
 def _cell(kind: Kind, value: Any, reports: dict[str, None]) -> Any:
-    """Return a plain value as one of a column, and add to `reports` what is to be said of it."""
-    if value is None:
+    """Return a plain value as one of a column, and add to `reports` what is to be said of it.
+
+    NaN is a missing value: figures of the column would be missing, or NaN, where pandas keeps it as a number.
+    """
+    if isinstance(value, FieldFailure):
+        reports[value.report] = None
+        return None
+    if is_missing(value):
         return None
     if kind.name == kinds.JSON:
         reports[f"{kind.why}: they are JSON text"] = None
@@ -190,12 +213,15 @@ def column_of(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, list[str]
         What the schema says of the values.
     values : sequence
     """
-    reports: dict[str, None] = {}
+    rows, cells = Counter[str](), list[Any]()
     final = finalized(reduce(widened, values, kind))
     # Beside one that has a field, parquet takes an object without.
     keeps_empty = final.name == kinds.STRUCT and any(values)
-    cells = [{} if keeps_empty and value == {} else _cell(final, value, reports) for value in values]
-    return TypedColumn(final, cells), list(reports)
+    for value in values:
+        reports: dict[str, None] = {}
+        cells.append({} if keeps_empty and value == {} else _cell(final, value, reports))
+        rows.update(reports.keys())
+    return TypedColumn(final, cells), [report.replace(_ROWS, counted(one, "row")) for report, one in rows.items()]
 
 
 def schema_kinds(schema: Schema | None) -> dict[str, Kind]:
@@ -231,7 +257,10 @@ def typed_column(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, dict[i
     """
     if kind.name not in _FIXED:
         return replace(column_of(kind, values)[0], kind=Kind(kinds.ANY)), {}
-    fits = [value is None or widened(kind, value).name in _FIXED[kind.name] for value in values]
+    fits = [
+        not isinstance(value, FieldFailure) and (value is None or widened(kind, value).name in _FIXED[kind.name])
+        for value in values
+    ]
     column, _ = column_of(kind, [value if fit else None for value, fit in zip(values, fits, strict=True)])
     others = {number: json_text(values[number]) for number, fit in enumerate(fits) if not fit}
     return replace(column, kind=kind), others

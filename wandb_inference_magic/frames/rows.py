@@ -10,7 +10,7 @@ from numbers import Integral
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError, describe_exception, quoted, shortened, users_failures
+from ..errors import InferenceError, describe_exception, quoted, shortened_repr, users_failures
 from ..imports import import_quietly, is_instance
 from ..messages import data_frame, level_names, name_of
 from ..text import python_values, shortest_float, without_surrogates
@@ -134,7 +134,7 @@ def _where_rows_are(value: Any) -> str:
     # As a DatasetDict of Hugging Face does, or the sheets of a workbook.
     names = ("columns", "column_names")
     if isinstance(value, dict) and any(hasattr(type(one), name) for one in value.values() for name in names):
-        keys = [shortened(repr(key)) for key in islice(value, 6)]
+        keys = [shortened_repr(key) for key in islice(value, 6)]
         return f"It holds tables. Give one of them, by its key: {', '.join(keys[:5])}{', …' if len(keys) > 5 else ''}."
     return getattr(type(value), "where_rows_are", "Give a DataFrame, a Series, or a list of texts or of dicts.")
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from copy import copy
 from enum import Enum
 from inspect import iscoroutinefunction
+from math import isfinite
 from operator import attrgetter
 from typing import Any, Final, TypeVar, get_args, get_origin
 
@@ -22,6 +23,7 @@ from typing_extensions import NotRequired, Required, get_type_hints
 from ..errors import users_failures
 from ..text import as_json
 from .docstrings import target_of
+from .json_schema import is_finite, with_finite_numbers
 from .validation import VALIDATED
 
 T = TypeVar("T")
@@ -62,7 +64,14 @@ class SentSchemaGenerator(_JsonGenerator):
     def generate(self, schema: Any, mode: Any = "validation") -> Any:
         if name := next(_async_validators(schema), ""):
             raise ValueError(f"The validator {name} is async, and never awaited: write it with def, without async.")
-        return super().generate(schema, mode)
+        return with_finite_numbers(super().generate(schema, mode))
+
+    def encode_default(self, dft: Any) -> Any:
+        # Pydantic writes null for a number in a dataclass that is not finite, though the schema allows no null.
+        with suppress(ValueError):
+            if not is_finite(found := to_jsonable_python(dft)):
+                return found
+        return super().encode_default(dft)
 
     def model_schema(self, schema: Any) -> Any:
         return _with_notes(super().model_schema(schema), schema["cls"])
@@ -112,6 +121,10 @@ def _with_notes(made: dict[str, Any], kind: Any) -> dict[str, Any]:
 class ObjectSchemaGenerator(_JsonGenerator):
     """Describes the validated object, not the JSON that it is validated from."""
 
+    def field_is_present(self, field: Any) -> bool:
+        # A dataclass gives an `InitVar` to its `__post_init__`, and has no field of it.
+        return super().field_is_present(field) and not field.get("init_only")
+
     def decimal_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ARG002
         return {"type": "string", "format": "decimal"}
 
@@ -159,34 +172,49 @@ def reads_values_itself(schema: Any) -> bool:
     return any(node.get("type") in ("function-before", "function-wrap", "function-plain") for node in _nodes(schema))
 
 
-def for_json(adapter: TypeAdapter[T]) -> TypeAdapter[T]:
+def for_json(adapter: TypeAdapter[T], *, only_finite: bool = False) -> TypeAdapter[T]:
     """Return an adapter that reads all JSON that its schema describes. Its schema is the same.
 
     It makes a list of each `Iterable`, whose items pydantic checks only when they are used. It reads the members of an
     enum or a `Literal` as the schema has them: pydantic reads no date, tuple or plain `Literal[Mood.GOOD]` from JSON.
+
+    Parameters
+    ----------
+    adapter : TypeAdapter
+    only_finite : bool
+        Whether it refuses NaN and Infinity, which JSON has not, where neither a type nor a default of it says that
+        they are allowed.
     """
-    changed = _for_json(adapter.core_schema)
+    own = adapter.validator
+    # What pickle gives to a new one: the configuration of an adapter is not in its schema.
+    config: Any = own.__reduce__()[1][1] if isinstance(own, SchemaValidator) else None
+    changed = _for_json(adapter.core_schema, {"allow_inf_nan": not only_finite, **(config or {})})
     if changed == adapter.core_schema:
         return adapter
     adapter = copy(adapter)
     try:
         # Newer versions would use the validators that the models inside have already.
-        adapter.validator = SchemaValidator(changed, _use_prebuilt=False)
+        adapter.validator = SchemaValidator(changed, config, _use_prebuilt=False)
     except TypeError:
-        adapter.validator = SchemaValidator(changed)
+        adapter.validator = SchemaValidator(changed, config)
     return adapter
 
 
-def _for_json(schema: Any, *, is_key: bool = False) -> Any:
+def _for_json(schema: Any, config: Mapping[str, Any], *, is_key: bool = False) -> Any:
     if isinstance(schema, list | tuple):
-        return type(schema)(_for_json(one, is_key=is_key) for one in schema)
+        return type(schema)(_for_json(one, config, is_key=is_key) for one in schema)
     if not isinstance(schema, Mapping):
         return schema
+    inner = {**config, **(schema.get("config") or {})}
+    if isinstance(default := schema.get("default"), float) and not isfinite(default):
+        inner["allow_inf_nan"] = True
     kept = {
-        name: one if name in _NO_SCHEMAS else _for_json(one, is_key=is_key or name == "keys_schema")
+        name: one if name in _NO_SCHEMAS else _for_json(one, inner, is_key=is_key or name == "keys_schema")
         for name, one in schema.items()
     }
     kind = kept.get("type")
+    if kind == "float" and not config["allow_inf_nan"]:
+        return {"allow_inf_nan": False, **kept}
     if kind == "generator":
         return {**kept, "type": "list"}
     if kind == "tagged-union":

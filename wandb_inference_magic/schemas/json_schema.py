@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
@@ -30,6 +31,7 @@ _VALUES: Final = ("default", "const", "enum", "examples", "example")
 _BY_NAME: Final = ("properties", "patternProperties", "$defs", "definitions", "dependencies", "dependentSchemas",
                    "dependentRequired")  # fmt: skip
 _DRAFT_7: Final = re.compile("draft-0[467]")
+_BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 # The format that stands for a pattern begins so.
 PATTERN: Final = "x-pattern:"
 # What ECMA 262 reads in another way than pydantic's engine does, and what it has that Python has not.
@@ -243,3 +245,39 @@ def copy_without(keywords: Collection[str], schema: Any, change: Callable[[dict[
     if change is not None:
         change(kept)
     return kept
+
+
+def with_finite_numbers(schema: Any) -> Any:
+    """Copy a JSON schema without defaults, examples and notes that have a number that is not finite: JSON has none.
+
+    A bound that is infinite is no bound.
+
+    Raises
+    ------
+    ValueError
+        If such a number is a value that is allowed, or a bound is NaN.
+    """
+
+    def change(node: dict[str, Any]) -> None:
+        for keyword, value in list(node.items()):
+            if keyword in _BY_NAME or is_finite(value):
+                continue
+            if keyword in ("const", "enum") or (keyword in _BOUNDS and value != value):
+                raise ValueError(f"{keyword} is {value}: JSON has only finite numbers.")
+            is_list = keyword == "examples" and isinstance(value, list)
+            kept = [one for one in value if is_finite(one)] if is_list else []
+            if kept:
+                node[keyword] = kept
+            else:
+                del node[keyword]
+
+    return copy_without((), schema, change)
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether a value of JSON, as Python reads it, has only finite numbers."""
+    if isinstance(value, dict):
+        return all(map(is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(is_finite, value))
+    return not isinstance(value, float) or isfinite(value)

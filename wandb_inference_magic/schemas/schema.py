@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError, describe_exception, did_you_mean, quoted, shortened, users_failures
+from ..errors import InferenceError, describe_exception, did_you_mean, quoted, shortened_repr, users_failures
 from ..libraries import check_libraries
 from ..messages import inner_json, json_in, json_lines, property_names
 from ..text import as_json, json_or_none, json_values, read_json_text, with_backslashes
 from .annotations import adapter_of, has_quoted_name, is_annotation, why_no_schema
-from .json_schema import copy_without
+from .json_schema import copy_without, with_finite_numbers
 from .short_form import annotation_of
 from .validation import compile_reader, misread_values, problems_in_schema, read_in_any_form, with_names
 
@@ -321,7 +321,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     if has_quoted_name(annotation):
         raise _no_schema("It has a type in quotes: define the type first, and write its name without quotes.")
     try:
-        adapter = for_json(annotation if is_adapter else adapter_of(annotation))
+        adapter = for_json(annotation if is_adapter else adapter_of(annotation), only_finite=True)
         json_schema = adapter.json_schema(schema_generator=SentSchemaGenerator)
         described = adapter.json_schema(by_alias=False, schema_generator=ObjectSchemaGenerator)
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
@@ -358,7 +358,7 @@ def problems_of(error: ValidationError) -> Iterator[str]:
     """Yield the problems of a value that pydantic refuses, each on one line."""
     for one in error.errors(include_url=False, include_context=False):
         where = ".".join(str(part) for part in one["loc"]) or "the answer"
-        given = "" if one["type"] == "missing" else f", not {shortened(repr(one['input']))}"
+        given = "" if one["type"] == "missing" else f", not {shortened_repr(one['input'])}"
         yield f"{where}: {one['msg'].rstrip('.')}{given}"
 
 
@@ -373,7 +373,7 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
     try:
         if any(isinstance(value, type) for value in schema.values()):
             raise ValueError("its values are types. Write the fields as a text, or as a dataclass.")
-        copied = json.loads(json.dumps(dict(schema), allow_nan=False, default=as_json))
+        copied = with_finite_numbers(json.loads(json.dumps(dict(schema), default=as_json)))
         if not copied.keys() & {"type", "properties", "$ref", "allOf", "anyOf", "oneOf", "enum", "const", "items"}:
             raise ValueError("it has neither a type nor properties.")
         if problems := problems_in_schema(copied):

@@ -8,10 +8,12 @@ from ast import literal_eval
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..errors import shortened
+from ..errors import shortened_repr
 from ..messages import inner_json
 from ..text import boolean_of, folded, is_number, json_or_none, number_in, same_name, without_surrogates
 from .json_schema import PATTERN, compiled, metaschema, pattern_of
@@ -30,7 +32,7 @@ _ALLOWED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s,'"]+""
 # What pydantic wants, by the types of its errors about values that can be written in another form.
 _WANTED: Final = {
     **dict.fromkeys(("literal_error", "enum", "union_tag_invalid"), "enum"),
-    **dict.fromkeys(("int_parsing", "float_parsing", "decimal_parsing"), "number"),
+    **dict.fromkeys(("int_parsing", "float_parsing", "decimal_parsing", "finite_number"), "number"),
     **dict.fromkeys(("date_parsing", "date_from_datetime_parsing"), "date"),
     **dict.fromkeys(("datetime_parsing", "datetime_from_date_parsing"), "date-time"),
     **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type", "iterable_type"), "array"),
@@ -41,7 +43,7 @@ _WANTED: Final = {
 }
 # The kinds of values that are no texts, and the texts that say that there is none.
 _OF_VALUES: Final = ("number", "date", "date-time", "time", "boolean", "null")
-_NO_VALUE: Final = ("", "null", "none", "n/a")
+_NO_VALUE: Final = ("", "null", "none", "n/a", "nan")
 # The rules of a JSON schema that such a value breaks.
 _RULES: Final = ("type", "enum", "const", "format", "anyOf", "oneOf")
 # A whole number with a full stop for thousands, as it is written in German and Spanish.
@@ -51,6 +53,16 @@ ROUNDS: Final = 3
 # Stands for a null where another value is wanted: the field may be one that is not required.
 _LEFT_OUT: Final = object()
 _SHARED: Final = ("$schema", "$id", "$defs", "definitions")
+
+
+@dataclass(frozen=True)
+class _NotFinite:
+    """Stands for NaN or Infinity in a check: a value of no type of JSON. A check takes each float for a number."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def problems_in_schema(schema: Mapping[str, Any]) -> list[str]:
@@ -63,6 +75,7 @@ def compile_reader(schema: Mapping[str, Any]) -> Callable[[Any], tuple[Any, list
     """Return a function that returns a value as the schema has it, and how it does not fit.
 
     A part in another form that means the same is read. If the value does not fit then either, it is returned as it is.
+    NaN is read as null. Infinity fits no type.
 
     Raises
     ------
@@ -73,19 +86,44 @@ def compile_reader(schema: Mapping[str, Any]) -> Callable[[Any], tuple[Any, list
     shared = {keyword: schema[keyword] for keyword in _SHARED if keyword in schema}
 
     def read(value: Any) -> tuple[Any, list[str]]:
-        held, errors = value, (problems := errors_in(value))
+        held = _marked(value)
+        errors = problems = errors_in(held)
         for _ in range(ROUNDS):
             if not errors or (changed := _replaced(held, map(partial(_form_of, shared), errors))) is None:
                 break
             [held] = changed
             errors = errors_in(held)
         if not errors:
-            return held, []
+            return _unmarked(held), []
         left = [error.path for error in errors]
         kept = [error for error in problems if _is_within(error.path, left)] or problems
         return value, [line for error in kept for line in _described(error, shared, ())]
 
     return read
+
+
+def _marked(value: Any) -> Any:
+    """Copy a JSON value with each number that is not finite marked as one."""
+    if isinstance(value, list):
+        return [_marked(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _marked(one) for name, one in value.items()}
+    return _NotFinite(repr(value)) if isinstance(value, float) and not isfinite(value) else value
+
+
+def _unmarked(value: Any) -> Any:
+    """Copy a JSON value with null for NaN, and with Infinity where the schema says nothing of its type."""
+    if isinstance(value, list):
+        return [_unmarked(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _unmarked(one) for name, one in value.items()}
+    if isinstance(value, _NotFinite):
+        return None if _is_nan(value) else float(value.text)
+    return value
+
+
+def _is_nan(value: Any) -> bool:
+    return value == _NotFinite("nan") or (isinstance(value, float) and value != value)
 
 
 def _described(error: JsonSchemaValueException, shared: Mapping[str, Any], within: tuple[str, ...]) -> list[str]:
@@ -106,7 +144,7 @@ def _described(error: JsonSchemaValueException, shared: Mapping[str, Any], withi
         expected = f"must match pattern {pattern_of(wanted)}"
     elif rule in ("type", "enum", "format"):
         expected = f"{expected.removeprefix('must be ')} is expected"
-    return [f"{'.'.join(path) or 'the answer'}: {expected}, not {shortened(repr(value))}"]
+    return [f"{'.'.join(path) or 'the answer'}: {expected}, not {shortened_repr(value)}"]
 
 
 def _of_alternatives(error: JsonSchemaValueException, shared: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
@@ -207,7 +245,7 @@ def _meant_by(value: Any, schema: Mapping[str, Any], shared: Mapping[str, Any]) 
             found = read(meant) if read and meant is not None else meant
             is_other = one == "integer" and _THOUSANDS.fullmatch(str(meant))
             if meant is None or (found is not None and isinstance(found, bool) == (one == "boolean") and not is_other):
-                yield found
+                yield _marked(found)
     for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
         with suppress(TypeError, ValueError):
             held, problems = compile_reader(shared | one)(value)
@@ -239,7 +277,7 @@ def _replaced(value: Any, forms: Iterable[tuple[Sequence[Any], Any, list[Any]]])
 
 
 def _are_equal(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and bool(one == other)
+    return (type(one) is type(other) and bool(one == other)) or (_is_nan(one) and _is_nan(other))
 
 
 def _meant(value: Any, wanted: str) -> list[Any]:
@@ -247,6 +285,8 @@ def _meant(value: Any, wanted: str) -> list[Any]:
 
     Numbers and booleans are still texts. Null fits where the field allows it.
     """
+    if _is_nan(value):
+        return [None]
     if wanted == "string":
         return [json.dumps(value)] if isinstance(value, int | float) else []
     if not isinstance(value, str):
@@ -265,7 +305,7 @@ def _meant(value: Any, wanted: str) -> list[Any]:
 
 def _meant_of(value: Any, allowed: Sequence[Any]) -> list[Any]:
     """Return those of the allowed values that a value can stand for, or null. This fits where the field allows it."""
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value, default=repr).strip('"')
     found = json_or_none(number_in(text).lower())
     if isinstance(found, int | float):
         numbers = [one for one in allowed if one == found and isinstance(one, bool) == isinstance(found, bool)]
@@ -330,7 +370,7 @@ def misread_values(schema: Any, value: Any, where: str = "", root: Any = None) -
     root, where = schema if root is None else root, where.lstrip(".")
     if isinstance(reference := schema.get("$ref"), str):
         schema = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
-    if schema.get("format") in TIMES and is_number(value):
+    if schema.get("format") in TIMES and is_number(value) and not _is_nan(value):
         yield f"{where or 'the answer'}: Input should be a {schema['format']} in ISO form, not {value!r}"
     if schema.get("type") == "integer" and isinstance(value, str) and _THOUSANDS.fullmatch(number_in(value)):
         yield f"{where or 'the answer'}: Input should be a number without a full stop for thousands, not {value!r}"
