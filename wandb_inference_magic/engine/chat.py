@@ -299,13 +299,16 @@ def _record(command: Command, spec: ChatSpec, request: PreparedRequest, reply: R
     answer = replace(reply, messages=(), logprobs=())
     turn = Turn(request.messages[-1]["content"], reply.text, *origin, system=spec.system, answer=answer)
     with session.threads.recording:
-        # Chats in other Python threads may have started or continued the thread since this request was sent.
-        thread = request.thread if begins else session.threads.get(spec.thread, request.thread)
+        thread = request.thread
         if spec.fork is not None and (lost := _lost_turns(session.threads.get(spec.thread), thread, origin)):
             notice = f"The copy of {spec.fork} replaced {counted(lost, 'turn')} of {spec.thread}."
             reply.notices = (*reply.notices, notice)
-        thread.name = spec.thread
-        session.threads[spec.thread] = thread
+        if begins:
+            session.threads.begin(thread, origin)
+        else:
+            # Chats in other Python threads may have started or continued the thread since this request was sent.
+            session.threads[spec.thread] = whole = session.threads.get_or_new(spec.thread)
+            thread = whole.continued(origin)
         if not is_turn:
             thread.system = (spec.system if spec.new else None) or thread.system
             return
