@@ -119,6 +119,74 @@ def test_the_users_own_calls_are_recorded(kernel: Kernel, service: Service) -> N
     assert len(service.chats) == 1
 
 
+KEPT = """from wandb_inference_magic import client
+kept = client()
+def ask(prompt, by=kept, **how):
+    return by.chat.completions.create(model="test/model-a", messages=[{"role": "user", "content": prompt}], **how)
+def said(prompt, by=kept):
+    return ask(prompt, by).choices[0].message.content
+"""
+
+
+@pytest.mark.parametrize("mode", ["record", "auto"])
+def test_a_client_that_the_user_keeps_uses_the_cassette_of_the_moment_of_each_call(
+    kernel: Kernel, service: Service, tmp_path: Path, mode: str
+) -> None:
+    service.always = lambda answer: completion(answer.received.body["messages"][-1]["content"].upper())(answer)
+    assert kernel.run(KEPT).ok
+    assert kernel.value("said('before')") == "BEFORE"
+    kernel.run(f"%wbconfig --cassette a.jsonl --mode {mode}")
+    assert kernel.value("said('one')") == "ONE"
+    assert kernel.value("said('two', kept.with_options(timeout=5))") == "TWO"
+    assert kernel.value("[one.id for one in kept.models.list()]")
+    kernel.run("%wbconfig --cassette b.jsonl")
+    assert kernel.value("said('other')") == "OTHER"
+    requests = len(service.received)
+    kernel.run("%wbconfig --cassette a.jsonl --mode replay")
+    assert kernel.value("said('one')") == "ONE"
+    assert kernel.value("said('two', kept.with_options(timeout=5))") == "TWO"
+    assert kernel.value("[one.id for one in kept.models.list()]")
+    for never in ("said('other')", "said('before')", "ask('other', stream=True)"):
+        assert "a.jsonl does not hold this request" in kernel.run(never).error
+    kernel.run("%wbconfig --cassette b.jsonl")
+    assert kernel.value("said('other')") == "OTHER"
+    assert len(service.received) == requests
+    kernel.run("%wbconfig --mode off")
+    assert kernel.value("said('one')") == "ONE"
+    assert len(service.received) == requests + 1
+    held = {name: [one.path for one in read_cassette(tmp_path / name).exchanges] for name in ("a.jsonl", "b.jsonl")}
+    assert held == {"a.jsonl": ["/chat/completions"] * 2 + ["/models"], "b.jsonl": ["/chat/completions"]}
+
+
+def test_a_client_that_was_got_in_a_replay_sends_nothing_later(kernel: Kernel, service: Service) -> None:
+    service.always = completion("Hello you.")
+    kernel.run(f"%wbconfig --cassette a.jsonl --mode record\n{KEPT}\nsaid('hi')")
+    kernel.run(f"%wbconfig --mode replay\n{KEPT}")
+    assert kernel.value("said('hi')") == "Hello you."
+    assert "does not hold this request" in kernel.run("said('ho')").error
+    for mode in ("off", "auto", "record"):
+        kernel.run(f"%wbconfig --mode {mode}")
+        for call in ("said('hi')", "kept.models.list()"):
+            error = kernel.run(call).error
+            assert "This client is from a replay" in error
+            assert "client()" in error
+    assert len(service.received) == 1
+    assert kernel.run(f"{KEPT}\nsaid('hi')").ok
+
+
+def test_a_client_that_was_got_without_a_key_sends_nothing_later(
+    start_kernel: Callable[..., Kernel], wandb: Wandb
+) -> None:
+    wandb.api.always = completion("Hello you.")
+    first = start_kernel(WANDB_API_KEY="a-key", **wandb.environment)
+    assert first.run(f"{LOAD}\n%wbconfig --cassette a.jsonl --mode record\n{KEPT}\nsaid('hi')").ok
+    second = start_kernel(**wandb.environment)
+    second.run(f"{LOAD}\n%wbconfig --cassette a.jsonl --mode auto\n{KEPT}")
+    assert second.value("said('hi')") == "Hello you."
+    assert "No W&B key was found" in second.run("%wbconfig --mode off\nsaid('hi')").error
+    assert len(wandb.api.chats) == 1
+
+
 def test_wbconfig_check_calls_the_service_and_is_not_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     record(kernel, mode="auto")
     for _ in range(2):
