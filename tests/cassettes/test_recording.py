@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -126,6 +127,55 @@ def ask(prompt, by=kept, **how):
 def said(prompt, by=kept):
     return ask(prompt, by).choices[0].message.content
 """
+
+
+def numbered(service: Service) -> None:
+    """Answer each chat with its number."""
+    service.always = lambda answer: Streamed([f"take {len(service.chats)}"])(answer)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["%wbchat one", "%wbchat two", "%wbchat three"],
+        ["%wbchat --once one", "%wbchat --once two", "%wbchat --once one"],
+        ["%wbchat one", "for k in range(2):\n    %wbchat --once two", "%wbchat --once two"],
+        ["%wbchat one", "%wbchat -m test/model-a -m test/model-b two", "%wbchat three"],
+    ],
+)
+def test_a_replay_gives_the_last_reply_of_a_cell_that_was_run_again(
+    kernel: Kernel, service: Service, tmp_path: Path, cells: list[str]
+) -> None:
+    numbered(service)
+    start = "%wbconfig --cassette class.jsonl --pace at-once --mode "
+    kernel.run(f"{start}record")
+    last: dict[int, list[str]] = {}
+    for cell in (0, 1, 1, 0, 1, 2):
+        run = kernel.run(cells[cell], cell_id=f"c{cell}")
+        assert run.ok
+        last[cell] = re.findall(r"take \d+", run.text)
+    sent = len(service.chats)
+    for _ in range(2):
+        kernel.run(f"{start}replay")
+        for cell, expected in last.items():
+            run = kernel.run(cells[cell], cell_id=f"c{cell}")
+            assert run.ok
+            assert re.findall(r"take \d+", run.text) == expected
+    # The same in another kernel would read the same file: each line that replaces another one says so.
+    replacing = [json.loads(line).get("replaces") for line in (tmp_path / "class.jsonl").read_text().splitlines()]
+    assert True in replacing
+    assert len(service.chats) == sent
+
+
+def test_equal_requests_of_several_cells_are_all_kept(kernel: Kernel, service: Service) -> None:
+    numbered(service)
+    start = "%wbconfig --cassette class.jsonl --pace at-once --mode "
+    for mode in ("record", "replay"):
+        kernel.run(f"{start}{mode}")
+        for cell in range(3):
+            text = kernel.run("%wbchat --once one", cell_id=f"{mode} {cell}").text
+            assert f"take {cell + 1}" in text
+    assert len(service.chats) == 3
 
 
 @pytest.mark.parametrize("mode", ["record", "auto"])

@@ -83,7 +83,7 @@ def run_chat(
         When the user interrupts. It says whether the turn is in the thread.
     """
     listener = listener or Listener()
-    command.listener = listener
+    command.listener, command.origin = listener, origin
     with cleared_on_error(listener):
         request = prepare_request(command, spec, origin)
     with (

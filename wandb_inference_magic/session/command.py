@@ -16,6 +16,7 @@ from ..client import ClientOptions, practice_server
 from ..concurrency import can_wait, deferred_interrupts
 from ..errors import InferenceError
 from ..libraries import check_libraries, unexpected_failure
+from ..messages import Origin
 from ..replies import Listener
 from ..spending import Budget
 from .endpoints import EndpointResolver
@@ -62,6 +63,8 @@ class Command:
         Shows what is waited for, for example that the practice model starts.
     is_listed : bool
         Whether the list of jobs has this command, so that the user can end it there.
+    origin : Origin
+        The running cell, as far as it is known: a recording needs it if the cell is run again.
     show_stop_button : callable, optional
         Takes this command as a job, and shows a button that ends it inside a `with` block.
     """
@@ -72,6 +75,7 @@ class Command:
         self.listener = Listener()
         self.cancelled = Event()
         self.is_listed = False
+        self.origin = Origin()
         self.show_stop_button: Callable[[JobEntry], AbstractContextManager[None]] | None = None
         self._interrupts: Interrupts | None = None
         self._uses_cassette = uses_cassette
