@@ -167,6 +167,20 @@ def test_a_replay_gives_the_last_reply_of_a_cell_that_was_run_again(
     assert len(service.chats) == sent
 
 
+def test_a_cell_that_is_recorded_again_says_that_the_cells_below_need_it_too(kernel: Kernel, service: Service) -> None:
+    numbered(service)
+    notice = "run the cells below again too"
+    record(kernel)
+    cells = {f"c{number}": f"%wbchat {number}" for number in range(3)}
+    assert all(notice not in kernel.run(text, cell_id=cell).text for cell, text in cells.items())
+    assert notice in kernel.run(cells["c1"], cell_id="c1").text
+    assert notice not in kernel.run(cells["c2"], cell_id="c2").text
+    # Another prompt is another request, and a new take begins with all cells.
+    assert notice not in kernel.run("%wbchat other", cell_id="c1").text
+    record(kernel)
+    assert all(notice not in kernel.run(text, cell_id=cell).text for cell, text in cells.items())
+
+
 def test_equal_requests_of_several_cells_are_all_kept(kernel: Kernel, service: Service) -> None:
     numbered(service)
     start = "%wbconfig --cassette class.jsonl --pace at-once --mode "

@@ -317,6 +317,11 @@ class Cassette:
                 self._failure = error
             return "" if self._failure is None else str(self._failure)
 
+    def has_replaced(self, command: object) -> bool:
+        """Return whether a command has recorded an exchange in the place of one of its cell's earlier run."""
+        with self._lock:
+            return any(self._exchanges[number].replaces for number in self._used.get(command, ()))
+
     def _write(self, line: bytes) -> None:
         """Append a line in a single write, because another kernel may be adding to the file."""
         if not self._is_prepared:

@@ -41,6 +41,10 @@ CALL_AS_TEXT: Final = (
 )
 # What a service says of a model that calls a tool where it must answer.
 _CALLS_TOOL: Final = re.compile(r"\bcall(s|ed|ing)? (a |the )?(tool|function)\b", re.IGNORECASE)
+RECORDED_BELOW: Final = (
+    "The cassette now has this reply in place of the earlier one, which the turns below were sent with: "
+    "run the cells below again too."
+)
 UNFIT_REMEDY: Final = (
     "Its text is in {place}. Say in the prompt what you want, make the schema simpler, or ask another model."
 )
@@ -316,6 +320,8 @@ def _record(command: Command, spec: ChatSpec, request: PreparedRequest, reply: R
         if not (spec.system or thread.system_at(place)):
             turn = turn._replace(default_system=command.settings.system or None)
         reply.turn = thread.record(place, turn)
+        if reply.turn < len(thread.turns) and command.cassette is not None and command.cassette.has_replaced(command):
+            reply.notices = (*reply.notices, RECORDED_BELOW)
     reply.thread = spec.thread
 
 
