@@ -70,7 +70,8 @@ def client() -> openai.OpenAI:
     Returns
     -------
     openai.OpenAI
-        Built on first use, and rebuilt after a setting it depends on has changed. Do not keep it for long.
+        Built on first use, and rebuilt after a setting it depends on has changed. One that you keep goes on with its
+        endpoint and key; the budget and the cassette are those of the moment of each call.
 
     Raises
     ------

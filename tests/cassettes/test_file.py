@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ EXCHANGES = st.builds(
     events=st.lists(st.tuples(st.just(0.5), CHUNKS), max_size=6).map(tuple),
     status=st.integers(200, 599),
     place=st.integers(0, 10**6),
+    replaces=st.booleans(),
     request_id=st.none() | st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=12),
 )
 
@@ -310,3 +312,18 @@ def test_any_line_is_read_or_reported_without_a_raw_error(
         cassette.find("wandb", "/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "x"}]})
     assert isinstance(cassette.model, str | None)
     assert isinstance(str(cassette), str)
+
+
+def test_an_exchange_that_replaces_another_one_is_replayed_in_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    first = Exchange("wandb", "/chat/completions", {"q": 1}, 0.1, "take 1")
+    others = [replace(first, document="take 2", place=1), replace(first, document="take 3", replaces=True)]
+    path.write_bytes(HEADER + b"".join(map(line_of, (first, *others))))
+    cassette = Cassette(path, "replay", "at-once")
+    found = [cassette.find("wandb", "/chat/completions", {"q": 1}) for _ in range(3)]
+    assert [one and one.document for one in found] == ["take 3", "take 2", "take 3"]
+    # Older versions have equal requests without places: none of them replaces another.
+    path.write_bytes(HEADER + b"".join(line_of(replace(one, place=0, replaces=False)) for one in (first, *others)))
+    cassette = Cassette(path, "replay", "at-once")
+    found = [cassette.find("wandb", "/chat/completions", {"q": 1}) for _ in range(3)]
+    assert [one and one.document for one in found] == ["take 1", "take 2", "take 3"]

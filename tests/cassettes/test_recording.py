@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -117,6 +118,137 @@ def test_the_users_own_calls_are_recorded(kernel: Kernel, service: Service) -> N
     )
     assert before[0][1] == ""
     assert len(service.chats) == 1
+
+
+KEPT = """from wandb_inference_magic import client
+kept = client()
+def ask(prompt, by=kept, **how):
+    return by.chat.completions.create(model="test/model-a", messages=[{"role": "user", "content": prompt}], **how)
+def said(prompt, by=kept):
+    return ask(prompt, by).choices[0].message.content
+"""
+
+
+def numbered(service: Service) -> None:
+    """Answer each chat with its number."""
+    service.always = lambda answer: Streamed([f"take {len(service.chats)}"])(answer)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["%wbchat one", "%wbchat two", "%wbchat three"],
+        ["%wbchat --once one", "%wbchat --once two", "%wbchat --once one"],
+        ["%wbchat one", "for k in range(2):\n    %wbchat --once two", "%wbchat --once two"],
+        ["%wbchat one", "%wbchat -m test/model-a -m test/model-b two", "%wbchat three"],
+    ],
+)
+def test_a_replay_gives_the_last_reply_of_a_cell_that_was_run_again(
+    kernel: Kernel, service: Service, tmp_path: Path, cells: list[str]
+) -> None:
+    numbered(service)
+    start = "%wbconfig --cassette class.jsonl --pace at-once --mode "
+    kernel.run(f"{start}record")
+    last: dict[int, list[str]] = {}
+    for cell in (0, 1, 1, 0, 1, 2):
+        run = kernel.run(cells[cell], cell_id=f"c{cell}")
+        assert run.ok
+        last[cell] = re.findall(r"take \d+", run.text)
+    sent = len(service.chats)
+    for _ in range(2):
+        kernel.run(f"{start}replay")
+        for cell, expected in last.items():
+            run = kernel.run(cells[cell], cell_id=f"c{cell}")
+            assert run.ok
+            assert re.findall(r"take \d+", run.text) == expected
+    # The same in another kernel would read the same file: each line that replaces another one says so.
+    replacing = [json.loads(line).get("replaces") for line in (tmp_path / "class.jsonl").read_text().splitlines()]
+    assert True in replacing
+    assert len(service.chats) == sent
+
+
+def test_a_cell_that_is_recorded_again_says_that_the_cells_below_need_it_too(kernel: Kernel, service: Service) -> None:
+    numbered(service)
+    notice = "run the cells below again too"
+    record(kernel)
+    cells = {f"c{number}": f"%wbchat {number}" for number in range(3)}
+    assert all(notice not in kernel.run(text, cell_id=cell).text for cell, text in cells.items())
+    assert notice in kernel.run(cells["c1"], cell_id="c1").text
+    assert notice not in kernel.run(cells["c2"], cell_id="c2").text
+    # Another prompt is another request, and a new take begins with all cells.
+    assert notice not in kernel.run("%wbchat other", cell_id="c1").text
+    record(kernel)
+    assert all(notice not in kernel.run(text, cell_id=cell).text for cell, text in cells.items())
+
+
+def test_equal_requests_of_several_cells_are_all_kept(kernel: Kernel, service: Service) -> None:
+    numbered(service)
+    start = "%wbconfig --cassette class.jsonl --pace at-once --mode "
+    for mode in ("record", "replay"):
+        kernel.run(f"{start}{mode}")
+        for cell in range(3):
+            text = kernel.run("%wbchat --once one", cell_id=f"{mode} {cell}").text
+            assert f"take {cell + 1}" in text
+    assert len(service.chats) == 3
+
+
+@pytest.mark.parametrize("mode", ["record", "auto"])
+def test_a_client_that_the_user_keeps_uses_the_cassette_of_the_moment_of_each_call(
+    kernel: Kernel, service: Service, tmp_path: Path, mode: str
+) -> None:
+    service.always = lambda answer: completion(answer.received.body["messages"][-1]["content"].upper())(answer)
+    assert kernel.run(KEPT).ok
+    assert kernel.value("said('before')") == "BEFORE"
+    kernel.run(f"%wbconfig --cassette a.jsonl --mode {mode}")
+    assert kernel.value("said('one')") == "ONE"
+    assert kernel.value("said('two', kept.with_options(timeout=5))") == "TWO"
+    assert kernel.value("[one.id for one in kept.models.list()]")
+    kernel.run("%wbconfig --cassette b.jsonl")
+    assert kernel.value("said('other')") == "OTHER"
+    requests = len(service.received)
+    kernel.run("%wbconfig --cassette a.jsonl --mode replay")
+    assert kernel.value("said('one')") == "ONE"
+    assert kernel.value("said('two', kept.with_options(timeout=5))") == "TWO"
+    assert kernel.value("[one.id for one in kept.models.list()]")
+    for never in ("said('other')", "said('before')", "ask('other', stream=True)"):
+        assert "a.jsonl does not hold this request" in kernel.run(never).error
+    kernel.run("%wbconfig --cassette b.jsonl")
+    assert kernel.value("said('other')") == "OTHER"
+    assert len(service.received) == requests
+    kernel.run("%wbconfig --mode off")
+    assert kernel.value("said('one')") == "ONE"
+    assert len(service.received) == requests + 1
+    held = {name: [one.path for one in read_cassette(tmp_path / name).exchanges] for name in ("a.jsonl", "b.jsonl")}
+    assert held == {"a.jsonl": ["/chat/completions"] * 2 + ["/models"], "b.jsonl": ["/chat/completions"]}
+
+
+def test_a_client_that_was_got_in_a_replay_sends_nothing_later(kernel: Kernel, service: Service) -> None:
+    service.always = completion("Hello you.")
+    kernel.run(f"%wbconfig --cassette a.jsonl --mode record\n{KEPT}\nsaid('hi')")
+    kernel.run(f"%wbconfig --mode replay\n{KEPT}")
+    assert kernel.value("said('hi')") == "Hello you."
+    assert "does not hold this request" in kernel.run("said('ho')").error
+    for mode in ("off", "auto", "record"):
+        kernel.run(f"%wbconfig --mode {mode}")
+        for call in ("said('hi')", "kept.models.list()"):
+            error = kernel.run(call).error
+            assert "This client is from a replay" in error
+            assert "client()" in error
+    assert len(service.received) == 1
+    assert kernel.run(f"{KEPT}\nsaid('hi')").ok
+
+
+def test_a_client_that_was_got_without_a_key_sends_nothing_later(
+    start_kernel: Callable[..., Kernel], wandb: Wandb
+) -> None:
+    wandb.api.always = completion("Hello you.")
+    first = start_kernel(WANDB_API_KEY="a-key", **wandb.environment)
+    assert first.run(f"{LOAD}\n%wbconfig --cassette a.jsonl --mode record\n{KEPT}\nsaid('hi')").ok
+    second = start_kernel(**wandb.environment)
+    second.run(f"{LOAD}\n%wbconfig --cassette a.jsonl --mode auto\n{KEPT}")
+    assert second.value("said('hi')") == "Hello you."
+    assert "No W&B key was found" in second.run("%wbconfig --mode off\nsaid('hi')").error
+    assert len(wandb.api.chats) == 1
 
 
 def test_wbconfig_check_calls_the_service_and_is_not_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:

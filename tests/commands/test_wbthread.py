@@ -122,6 +122,41 @@ def test_a_first_cell_may_clear_and_show_the_current_thread(kernel: Kernel, serv
     assert "There is no thread 'mine'" in kernel.run("%wbthread mine --clear").error
 
 
+@pytest.mark.parametrize(
+    "begin",
+    [
+        '%wbchat --new -s "In French." two',
+        '%wbthread --clear\n%wbchat -s "In French." two',
+        '%wbthread --delete\n%wbchat -s "In French." two',
+        '%wbchat --thread main --fork side -s "In French." two',
+    ],
+)
+def test_cells_above_one_that_begins_the_thread_afresh_send_the_same_again(
+    kernel: Kernel, service: Service, begin: str
+) -> None:
+    kernel.run("%wbchat --thread side aside")
+    runs = []
+    for _ in range(3):
+        first = len(service.chats)
+        for cell, text in enumerate(("%wbchat zero", "%wbchat one", begin, "%wbchat three")):
+            assert kernel.run(text, cell_id=f"c{cell}").ok
+        runs.append([one.body["messages"] for one in service.chats[first:]])
+    assert runs[0] == runs[1] == runs[2]
+    assert [len(messages) for messages in runs[0]] == [1, 3, len(runs[0][2]), len(runs[0][2]) + 2]
+    kernel.run("%wbchat zero", cell_id="c0")
+    assert sent(service) == ["zero"]
+
+
+def test_an_export_among_cells_that_are_run_again_holds_the_turns_before_it(kernel: Kernel, tmp_path: Path) -> None:
+    file = tmp_path / "part.json"
+    for _ in range(2):
+        kernel.run("%wbchat one", cell_id="c1")
+        assert "(1 turn)" in kernel.run(f"%wbthread --export {file}", cell_id="c2").text
+        assert json.loads(file.read_text())[0]["content"] == "one"
+        kernel.run("%wbchat --new two", cell_id="c3")
+        kernel.run("%wbchat three", cell_id="c4")
+
+
 def test_turns_that_a_copy_replaces_are_not_lost_without_a_word(kernel: Kernel) -> None:
     kernel.run("%wbchat one", cell_id="c0")
     # A cell that is run again replaces its own turn.
@@ -323,6 +358,12 @@ def test_turns_are_undone_cleared_and_deleted(kernel: Kernel, service: Service) 
     kernel.run("%wbchat five")
     assert "The next chats continue main" in kernel.run("%wbthread --delete").text
     assert "There is no thread 'side'" in kernel.run("%wbthread side --show").error
+    kernel.run("%wbchat six", cell_id="c6")
+    kernel.run("%wbthread --clear", cell_id="c7")
+    assert "no turn to take back" in kernel.run("%wbthread --undo", cell_id="c8").error
+    kernel.run("%wbchat nine", cell_id="c9")
+    kernel.run("%wbchat --once ten", cell_id="c6")
+    assert "no turn before this cell to take back" in kernel.run("%wbthread --undo", cell_id="c8").error
     assert "one thing at a time" in kernel.run("%wbthread --undo --clear").error
 
 

@@ -48,4 +48,11 @@ def test_a_replay_is_not_traced(tracing_kernel: Kernel, service: Service, traces
         assert "trace" not in replayed.text
     tracing_kernel.run(FLUSH)
     assert [call["op_name"] for call in traces.calls[traced_before:]] == []
+    # Nor if the user has kept the client from before the replay.
+    assert tracing_kernel.run(f"%wbconfig --mode auto\nkept = client()\n{sdk_call('and by hand')}\n{FLUSH}").ok
+    traced_before = len(traces.calls)
+    assert tracing_kernel.run("%wbconfig --mode replay").ok
+    assert tracing_kernel.run(sdk_call("and by hand").replace("= client()", "= kept")).ok
+    tracing_kernel.run(FLUSH)
+    assert [call["op_name"] for call in traces.calls[traced_before:]] == []
     assert len(service.received) == requests_before

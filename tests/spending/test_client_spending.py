@@ -299,9 +299,12 @@ def test_a_client_stays_usable_and_checked_after_settings_change(
         "print(kept.chat.completions.create(**how).choices[0].message.content)\n"
         f"session.settings.set(cassette={tape!r}, cassette_mode='auto')\n"
         "said()\n"
-        # It replays now, and the kept client still sends.
+        # It replays now, and the kept client does so too.
         "session.settings.set(cassette_mode='replay', budget=0.0000001)\n"
         "print(said())\n"
+        "print(kept.chat.completions.create(**how).choices[0].message.content)\n"
+        "session.settings.set(cassette_mode='off')\n"
         "try:\n    kept.chat.completions.create(**how)\nexcept InferenceError as error:\n    print(error.cause)\n"
     )
-    assert run(1.0, code) == ["Yes.", "Yes.", "budget"]
+    assert run(1.0, code) == ["Yes.", "Yes.", "Yes.", "budget"]
+    assert len(wandb.api.chats) == 2

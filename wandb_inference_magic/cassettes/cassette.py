@@ -6,6 +6,7 @@ import os
 from bisect import bisect, insort
 from collections.abc import Callable, Collection
 from copy import copy
+from dataclasses import replace
 from errno import ENOSPC
 from itertools import chain
 from os import SEEK_END
@@ -16,10 +17,11 @@ from weakref import WeakKeyDictionary
 
 from ..config import absolute, replace_file
 from ..errors import InferenceError, did_you_mean, shortened
-from ..messages import ADDED_JSON_MODE, CURRENT_CALL, without_json_mode
+from ..messages import ADDED_JSON_MODE, CURRENT_CALL, Origin, without_json_mode
 from ..text import counted, redacted_value
 from .file import HEADER, VERSION, Recorded, line_of, read_cassette, unusable, without_secrets
 from .matching import MAX_SHOWN, differences, key_in_any_form, key_of, may_follow, without_call_ids
+from .places import CellRuns, EqualRows
 from .upgrade import rewrite
 
 if TYPE_CHECKING:
@@ -29,42 +31,6 @@ if TYPE_CHECKING:
 CHAT_PATH: Final = "/chat/completions"
 # At most this many of the lines that cannot be read are listed.
 MAX_DAMAGED: Final = 10
-
-
-class _EqualRows:
-    """The rows of one command whose requests are equal: which exchange each gets, and the place of a new one.
-
-    Parameters
-    ----------
-    held : dict
-        The numbers of the exchanges that were there when the command asked first, by their places, in order.
-    first : int
-        The place of the first row.
-    """
-
-    def __init__(self, held: dict[int, int], first: int) -> None:
-        self._held, self.first = held, first
-        self._count = max(held, default=-1) + 1
-        # The last row that has got one.
-        self.latest = -1
-
-    def number(self, row: int, *, goes_round: bool) -> int | None:
-        """Return the number of the exchange for a row, or None if there is none.
-
-        Parameters
-        ----------
-        row : int
-            How many of the rows are above it.
-        goes_round : bool
-            Whether it then gets that of another one.
-        """
-        place = self.first + row
-        # After the last one come those before the first row, and once more if it goes round.
-        if place >= self._count and (goes_round or place - self._count < self.first):
-            place %= self._count
-        if place not in self._held and goes_round:
-            place = next((at for at in self._held if at > place), min(self._held))
-        return self._held.get(place)
 
 
 class Cassette:
@@ -113,8 +79,9 @@ class Cassette:
         self._last_replayed = -1
         # The numbers of the exchanges that each command has made or got.
         self._used: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
+        self._cell_runs = CellRuns()
         # The equal rows of each command, by the key of their requests.
-        self._equal_rows: WeakKeyDictionary[object, dict[str, _EqualRows]] = WeakKeyDictionary()
+        self._equal_rows: WeakKeyDictionary[object, dict[str, EqualRows]] = WeakKeyDictionary()
         self._is_prepared = False
         self._failure: InferenceError | None = None
         if mode != "record":
@@ -281,7 +248,7 @@ class Cassette:
         """Return by what equal requests are ordered: older versions stored no places."""
         return self._exchanges[number].place, number
 
-    def _rows_of_asking(self, key: str) -> _EqualRows:
+    def _rows_of_asking(self, key: str) -> EqualRows:
         command, _ = CURRENT_CALL.get()
         of_command = self._equal_rows.setdefault(command, {})
         if key not in of_command:
@@ -294,23 +261,26 @@ class Cassette:
                 first = places[-1] + 1 if places else 0
             else:
                 first = places[start] if (start := self._start(key)) else 0
-            of_command[key] = _EqualRows(dict(zip(places, equal, strict=True)), first)
+            of_command[key] = EqualRows(dict(zip(places, equal, strict=True)), first)
         return of_command[key]
 
     def place_of(self, endpoint: str, path: str, request: Any) -> int:
         """Count a request that is about to be sent. Return how many equal ones were asked before.
 
         For a row of a map these are the rows above it. A row that is tried again has the same place again. So has a
-        request that was refused, if its command tries it again in another form, or in mode `auto`.
+        request that was refused, if its command tries it again in another form, or in mode `auto`, and in mode
+        `record` one of a cell that is run again.
         """
         key = key_of(endpoint, path, redacted_value(request, self._secrets()))
-        _, row = CURRENT_CALL.get()
+        command, row = CURRENT_CALL.get()
         with self._lock:
             count = self._requests.get(key, 0)
             if row is not None:
                 place = self._rows_of_asking(key).first + row
             elif (refused := self._asked_again(key)) is not None:
                 place = self._exchanges[refused].place
+            elif self.mode == "record":
+                place = self._cell_runs.place(key, getattr(command, "origin", Origin()), count)
             else:
                 place = count
             self._requests[key] = max(count, place + 1)
@@ -329,7 +299,9 @@ class Cassette:
     def add(self, exchange: Exchange) -> str:
         """Record an exchange without secrets. Return why it could not be recorded; then no more requests are sent."""
         exchange = without_secrets(exchange, self._secrets())
-        line, key = line_of(exchange), key_of(exchange.endpoint, exchange.path, exchange.request)
+        key = key_of(exchange.endpoint, exchange.path, exchange.request)
+        exchange = replace(exchange, replaces=self._cell_runs.replaces(key, exchange.place))
+        line = line_of(exchange)
         with self._lock:
             known = self._refusals.get((key, exchange.place))
             if known is not None and self._exchanges[known].document == exchange.document:
@@ -344,6 +316,11 @@ class Cassette:
             except InferenceError as error:
                 self._failure = error
             return "" if self._failure is None else str(self._failure)
+
+    def has_replaced(self, command: object) -> bool:
+        """Return whether a command has recorded an exchange in the place of one of its cell's earlier run."""
+        with self._lock:
+            return any(self._exchanges[number].replaces for number in self._used.get(command, ()))
 
     def _write(self, line: bytes) -> None:
         """Append a line in a single write, because another kernel may be adding to the file."""
@@ -397,9 +374,11 @@ class Cassette:
             if key not in others or not exchange.is_refusal:
                 others[key] = number
         equal = self._by_key.setdefault(key, [])
+        if exchange.replaces:
+            equal[:] = [one for one in equal if self._exchanges[one].place != exchange.place]
         # Another one comes in the place of a refusal.
         if (refused := self._refusals.pop((key, exchange.place), None)) is not None:
-            equal.remove(refused)
+            equal[:] = [one for one in equal if one != refused]
             if self._latest.get(key) == refused:
                 self._latest[key] = number
         if exchange.is_refusal:

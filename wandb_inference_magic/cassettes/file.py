@@ -13,6 +13,9 @@ ignore raises the version.
     digest.
 `place`
     How many equal requests were asked before. Not stored if there was none.
+`replaces`
+    True if the cell was run again: the exchange takes the place of an earlier one with an equal request and this
+    `place`. Otherwise not stored.
 `reply`
     `seconds` until the reply was complete; `request_id`, if there is one; `status`, if it is not 200; and either
     `json`, the document received, or `events`, the chunks of a stream.
@@ -83,6 +86,8 @@ class Exchange:
         The endpoint's id for the request.
     place : int
         How many equal requests were asked before it: their replies may have come later.
+    replaces : bool
+        Whether it takes the place of an earlier one with an equal request and this place.
     """
 
     endpoint: str
@@ -94,6 +99,7 @@ class Exchange:
     status: int = 200
     request_id: str | None = None
     place: int = 0
+    replaces: bool = False
 
     @property
     def is_refusal(self) -> bool:
@@ -185,6 +191,8 @@ def line_of(exchange: Exchange) -> bytes:
     members: dict[str, Any] = {"endpoint": exchange.endpoint, "path": exchange.path, "request": exchange.request}
     if exchange.place:
         members["place"] = exchange.place
+    if exchange.replaces:
+        members["replaces"] = True
     return json_bytes(members | {"reply": reply}) + b"\n"
 
 
@@ -312,6 +320,7 @@ def read_line(line: bytes, version: int) -> Exchange | None:
             status=int(_number(_of_type(int, reply.get("status", 200)), 200, 599)),
             request_id=_request_id(reply.get("request_id")),
             place=int(_number(_of_type(int, members.get("place", 0)), 0, MAX_FILE_BYTES)),
+            replaces=members.get("replaces") is True,
         )
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"not an exchange: {error}") from None

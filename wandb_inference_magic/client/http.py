@@ -18,7 +18,7 @@ from ..errors import InferenceError, quoted
 from ..imports import installed_version
 from ..text import addresses, redacted, secret_in, with_texts
 from .bodies import NOT_PACKED, http_library
-from .transport import transport
+from .transport import transport, transport_class
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -93,9 +93,13 @@ class Clients:
         options = replace(options, max_retries=0)
         return self._current("own", options, lambda: build_own_client(options))
 
-    def users(self, options: ClientOptions, meter: Meter) -> OpenAI:
-        """Return the synchronous client, whose calls `meter` counts. Raises the same errors as `own`."""
-        return self._current("users", options, lambda: build_users_client(options, meter))
+    def users(self, options: ClientOptions, meter: Meter, recorder: Callable[[], Recorder | None]) -> OpenAI:
+        """Return the synchronous client, whose calls `meter` counts. Raises the same errors as `own`.
+
+        Each of its calls uses the cassette that `recorder` returns then: the user may keep the client. Where the
+        options have a cassette that is only replayed, `recorder` raises an error when a call would be sent.
+        """
+        return self._current("users", options, lambda: build_users_client(options, meter, recorder))
 
     def _current(self, kind: str, options: ClientOptions, build: Callable[[], Sdk]) -> Sdk:
         built_for = (options, options.endpoint.out_of_reach is None, _environment())
@@ -136,14 +140,19 @@ def build_own_client(options: ClientOptions) -> AsyncOpenAI:
     return _built(openai.AsyncOpenAI, openai.DefaultAsyncHttpxClient, own, options)
 
 
-def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
-    """Return a synchronous client, whose calls `meter` counts."""
+def build_users_client(
+    options: ClientOptions, meter: Meter, recorder: Callable[[], Recorder | None] | None = None
+) -> OpenAI:
+    """Return a synchronous client, whose calls `meter` counts.
+
+    `recorder` returns the cassette of a call at its moment. Without it, that of the options is used.
+    """
     import openai
 
     from .metering import metered_client, metered_transport
 
     # Outermost, because calls that a cassette answers are counted too.
-    own = metered_transport(_transport(options, is_async=False))
+    own = metered_transport(_transport_of_moment(options, recorder or (lambda: options.recorder)))
     return _built(metered_client(meter), openai.DefaultHttpxClient, own, options)
 
 
@@ -194,6 +203,12 @@ def _user_agent() -> str:
 
 def _transport(options: ClientOptions, *, is_async: bool) -> Any:
     """Return the transport of a client: one that sends requests or, above it, the one of the cassette in use."""
+    network = _network(options, is_async=is_async)
+    return network if options.recorder is None else options.recorder.transport(network, options.endpoint)
+
+
+def _network(options: ClientOptions, *, is_async: bool) -> Any:
+    """Return the transport that sends requests."""
     endpoint, recorder = options.endpoint, options.recorder
     # Where nothing is sent over the network, no certificate or proxy is used, whatever the environment names.
     is_sent = recorder is None or recorder.records
@@ -211,7 +226,20 @@ def _transport(options: ClientOptions, *, is_async: bool) -> Any:
     except SSLError as error:
         # Older versions of the HTTP library do not do without a context.
         raise _no_encryption(error) from None
-    return checked if recorder is None else recorder.transport(checked, endpoint)
+    return checked
+
+
+def _transport_of_moment(options: ClientOptions, recorder: Callable[[], Recorder | None]) -> Any:
+    """Return a transport for the user's client, which uses the cassette of the moment of each request."""
+    endpoint = options.endpoint
+
+    class TransportOfMoment(transport_class()):  # type: ignore[misc]
+        def handle_request(self, request: Any) -> Any:
+            now = recorder()
+            above = self.below if now is None else now.transport(self.below, endpoint)
+            return above.handle_request(request)
+
+    return TransportOfMoment(_network(options, is_async=False))
 
 
 def certificates() -> Any:

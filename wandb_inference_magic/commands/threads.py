@@ -74,8 +74,9 @@ def _act(context: MagicContext, action: str, options: ThreadOptions, name: str) 
     threads = session.threads
     thread = threads.get_or_new(name) if name == threads.current else threads.existing(name)
     if action == "show":
-        return conversation_bundle(thread, session.settings.allow_images_from)
+        return conversation_bundle(thread.part_at(context.cell.origin.cell), session.settings.allow_images_from)
     if action == "export":
+        thread = thread.part_at(context.cell.origin.cell)
         path = thread_file.export(thread, options.export or "")
         notice = _left_out(thread_file.left_out_of(thread, path))
         return line_bundle(f"The thread {name} ({counted(len(thread.turns), 'turn')}) is in {path}.{notice}")
@@ -84,9 +85,9 @@ def _act(context: MagicContext, action: str, options: ThreadOptions, name: str) 
     if action == "edit":
         return _edit(context, thread, options.edit or 0)
     if action == "clear":
-        session.threads[name] = Thread(name)
+        threads.empty(name, context.cell.origin)
         return line_bundle(f"The thread {name} is empty now.")
-    return _delete(session, name)
+    return _delete(session, name, context.cell.origin)
 
 
 def _import(session: Session, name: str, file: str) -> dict[str, Any]:
@@ -97,7 +98,8 @@ def _import(session: Session, name: str, file: str) -> dict[str, Any]:
             f"The thread {name} has turns already.",
             remedy=f"Import under another name (%wbthread NAME --import {shortened(file)}), or --clear it first.",
         )
-    session.threads[name], left_out = thread_file.import_(name, file)
+    thread, left_out = thread_file.import_(name, file)
+    session.threads.fill(thread)
     turns = counted(len(session.threads[name].turns), "turn")
     instead = " in place of those that were imported before" if before else ""
     return line_bundle(f"The thread {name} has {turns} from {file}{instead}.{_left_out(left_out)}")
@@ -108,10 +110,10 @@ def _left_out(nouns: Sequence[str]) -> str:
 
 
 def _undo(thread: Thread, origin: Origin) -> dict[str, Any]:
-    if not thread.turns:
-        raise InferenceError(f"The thread {thread.name} has no turn to take back.")
-    turn = thread.undo(origin.cell)
-    left = counted(len(thread.turns), "turn")
+    if (turn := thread.undo(origin.cell)) is None:
+        where = " before this cell" if thread.turns else ""
+        raise InferenceError(f"The thread {thread.name} has no turn{where} to take back.")
+    left = counted(len(thread.part_at(origin.cell).turns), "turn")
     return line_bundle(f"Undone: {shortened(_one_line(turn.prompt_text), PROMPT_SHOWN)!r}. {thread.name} has {left}.")
 
 
@@ -143,8 +145,8 @@ def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
     return {MARKDOWN: shown.strip("\n"), PLAIN: safe_plain(f"{line}\n\n{text}" if is_by_hand else line)}
 
 
-def _delete(session: Session, name: str) -> dict[str, Any]:
-    session.threads.delete(name)
+def _delete(session: Session, name: str, origin: Origin) -> dict[str, Any]:
+    session.threads.delete(name, origin)
     if session.threads.current == name:
         session.threads.current = DEFAULT_THREAD
     return line_bundle(f"The thread {name} is deleted. The next chats continue {session.threads.current}.")

@@ -41,6 +41,10 @@ CALL_AS_TEXT: Final = (
 )
 # What a service says of a model that calls a tool where it must answer.
 _CALLS_TOOL: Final = re.compile(r"\bcall(s|ed|ing)? (a |the )?(tool|function)\b", re.IGNORECASE)
+RECORDED_BELOW: Final = (
+    "The cassette now has this reply in place of the earlier one, which the turns below were sent with: "
+    "run the cells below again too."
+)
 UNFIT_REMEDY: Final = (
     "Its text is in {place}. Say in the prompt what you want, make the schema simpler, or ask another model."
 )
@@ -83,7 +87,7 @@ def run_chat(
         When the user interrupts. It says whether the turn is in the thread.
     """
     listener = listener or Listener()
-    command.listener = listener
+    command.listener, command.origin = listener, origin
     with cleared_on_error(listener):
         request = prepare_request(command, spec, origin)
     with (
@@ -299,13 +303,16 @@ def _record(command: Command, spec: ChatSpec, request: PreparedRequest, reply: R
     answer = replace(reply, messages=(), logprobs=())
     turn = Turn(request.messages[-1]["content"], reply.text, *origin, system=spec.system, answer=answer)
     with session.threads.recording:
-        # Chats in other Python threads may have started or continued the thread since this request was sent.
-        thread = request.thread if begins else session.threads.get(spec.thread, request.thread)
+        thread = request.thread
         if spec.fork is not None and (lost := _lost_turns(session.threads.get(spec.thread), thread, origin)):
             notice = f"The copy of {spec.fork} replaced {counted(lost, 'turn')} of {spec.thread}."
             reply.notices = (*reply.notices, notice)
-        thread.name = spec.thread
-        session.threads[spec.thread] = thread
+        if begins:
+            session.threads.begin(thread, origin)
+        else:
+            # Chats in other Python threads may have started or continued the thread since this request was sent.
+            session.threads[spec.thread] = whole = session.threads.get_or_new(spec.thread)
+            thread = whole.continued(origin)
         if not is_turn:
             thread.system = (spec.system if spec.new else None) or thread.system
             return
@@ -313,6 +320,8 @@ def _record(command: Command, spec: ChatSpec, request: PreparedRequest, reply: R
         if not (spec.system or thread.system_at(place)):
             turn = turn._replace(default_system=command.settings.system or None)
         reply.turn = thread.record(place, turn)
+        if reply.turn < len(thread.turns) and command.cassette is not None and command.cassette.has_replaced(command):
+            reply.notices = (*reply.notices, RECORDED_BELOW)
     reply.thread = spec.thread
 
 

@@ -59,7 +59,7 @@ def run_comparison(
         When the user interrupts. The partial replies are drawn and kept.
     """
     listener = listener or Listener()
-    command.listener = listener
+    command.listener, command.origin = listener, origin
     # The stack is entered before the first reservation: an interrupt can come before the last one is ready.
     with ExitStack() as stack:
         reservations = [stack.enter_context(Reservation(command.budget)) for _ in specs]

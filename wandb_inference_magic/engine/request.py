@@ -121,8 +121,12 @@ def thread_of(threads: Threads, spec: ChatSpec, origin: Origin) -> Thread:
                 f"{spec.fork} is the current thread: a copy of it needs another name. Nothing was sent.",
                 remedy=f"Give it one: --fork {spec.fork} --thread NAME.",
             )
-        return threads.existing(spec.fork).copy(spec.thread, origin)
-    return Thread(spec.thread) if spec.new else threads.get_or_new(spec.thread)
+        return threads.existing(spec.fork).continued(origin).copy(spec.thread, origin)
+    if spec.new:
+        return Thread(spec.thread)
+    thread = threads.get_or_new(spec.thread)
+    thread.note(origin.cell)
+    return thread.continued(origin)
 
 
 def _parameters(spec: ChatSpec, model: str, known: Model | None, settings: Resolved) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ..client import ClientOptions, practice_server
 from ..concurrency import can_wait, deferred_interrupts
 from ..errors import InferenceError
 from ..libraries import check_libraries, unexpected_failure
+from ..messages import Origin
 from ..replies import Listener
 from ..spending import Budget
 from .endpoints import EndpointResolver
@@ -27,9 +28,9 @@ from .tracing import Trace
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
-    from ..cassettes import Cassette
+    from ..cassettes import Cassette, CassetteRecorder
     from ..concurrency import Clock, EventLoop, Interrupts
-    from ..config import Endpoint, Resolved
+    from ..config import Endpoint
     from ..messages import PreparedRequest
     from .session import Session
     from .tracing import ObservedCall, Tracer
@@ -62,6 +63,8 @@ class Command:
         Shows what is waited for, for example that the practice model starts.
     is_listed : bool
         Whether the list of jobs has this command, so that the user can end it there.
+    origin : Origin
+        The running cell, as far as it is known: a recording needs it if the cell is run again.
     show_stop_button : callable, optional
         Takes this command as a job, and shows a button that ends it inside a `with` block.
     """
@@ -72,6 +75,7 @@ class Command:
         self.listener = Listener()
         self.cancelled = Event()
         self.is_listed = False
+        self.origin = Origin()
         self.show_stop_button: Callable[[JobEntry], AbstractContextManager[None]] | None = None
         self._interrupts: Interrupts | None = None
         self._uses_cassette = uses_cassette
@@ -156,9 +160,7 @@ class Command:
     @cached_property
     def budget(self) -> Budget:
         """The budget that calls of this command are checked against."""
-        return self._budget(self.settings)
-
-    def _budget(self, settings: Resolved) -> Budget:
+        settings = self.settings
         shared = self.session.spending(settings.budget_file) if settings.budget_file else None
         limit = None if self.costs_nothing else settings.budget
         if limit is not None and shared is None and self.session.process != os.getpid():
@@ -319,19 +321,49 @@ class Command:
         _ = self.tracer
 
         def meter(path: str, body: Mapping[str, Any]) -> ClientCall:
-            # The calls of a client that only replays stay free, and those of one that sends stay checked, whatever
-            # cassette is set later. The limit may change.
-            budget = self._budget(Command(self.session, dry=True).settings)
-            return metered_call(self, self.session.models, budget, path, body)
+            now = self._at_this_moment()
+            _ = now.tracer
+            return metered_call(now, self.session.models, now.budget, path, body)
+
+        def recorder() -> CassetteRecorder | None:
+            return self._at_this_moment()._recorder()
 
         with self._importing():
-            return self.session.clients.users(self._client_options(), meter)
+            return self.session.clients.users(self._client_options(), meter, recorder)
+
+    def _at_this_moment(self) -> Command:
+        """Return the command of a call of the client that this one returned: the settings may have changed since.
+
+        Raises
+        ------
+        InferenceError
+            When the client cannot send requests, and its calls are no longer answered from a cassette.
+        """
+        now = Command(self.session, dry=True, uses_cassette=self._uses_cassette)
+        now.endpoint, now.dry = self.endpoint, self.dry
+        error = None
+        if self.costs_nothing and not now.costs_nothing:
+            # Its endpoint is that of the recording, without a key.
+            error = InferenceError(
+                "This client is from a replay, and now it would send requests. Nothing was sent.",
+                remedy="Get it again: client()",
+                cause="missing",
+            )
+        elif now.cassette is None:
+            # A copy: what fails later adds to its error.
+            error = copy(self.endpoint.out_of_reach)
+        if error is not None:
+            error.is_unsent = True
+            raise error
+        return now
+
+    def _recorder(self) -> CassetteRecorder | None:
+        if self.cassette is None:
+            return None
+        # Imported when a cassette is in use.
+        from ..cassettes import CassetteRecorder
+
+        return CassetteRecorder(self.cassette)
 
     def _client_options(self) -> ClientOptions:
-        # Imported when a cassette is in use.
-        recorder = None
-        if self.cassette is not None:
-            from ..cassettes import CassetteRecorder
-
-            recorder = CassetteRecorder(self.cassette)
-        return ClientOptions(self.endpoint, self.settings.timeout, self.settings.max_retries, recorder)
+        return ClientOptions(self.endpoint, self.settings.timeout, self.settings.max_retries, self._recorder())
