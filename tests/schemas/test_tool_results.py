@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tool_calls import both, step
@@ -204,3 +206,17 @@ def test_the_output_and_warnings_of_a_tool_are_not_captured(capsys: pytest.Captu
     with pytest.warns(UserWarning, match="warned"):
         assert step(tool).result == "returned"
     assert capsys.readouterr().out == "printed\n"
+
+
+@pytest.mark.parametrize("limit", [0, 1, None])
+def test_the_error_of_a_tool_is_reported_where_tracebacks_are_limited(
+    monkeypatch: pytest.MonkeyPatch, limit: int | None
+) -> None:
+    names: dict[str, Any] = {}
+    # As a tool is defined that another program has written.
+    exec("def divide(a: int) -> float:\n    return a / 0\n", names)
+    if limit is not None:
+        monkeypatch.setattr(sys, "tracebacklimit", limit, raising=False)
+    first, *lines = step(names["divide"], '{"a": 1}').result.splitlines()
+    assert first == "ZeroDivisionError: division by zero"
+    assert limit is not None or lines == ["  in divide, line 2: "]
