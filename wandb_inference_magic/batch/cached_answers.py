@@ -116,13 +116,16 @@ class CachedAnswers:
         return _digest(f"{key} in place of {cached.text}")
 
     def keep_failure(self, row: RowCall, error: InferenceError, ended: Ended, *, ends_run: bool) -> None:
-        """Keep what `kept` says of a row that has failed. What ends the run is not that of a row: it is not kept."""
+        """Keep what `kept` says of a row that has failed.
+
+        A failure that ends the run is not that of a row: it is not kept, unless it is an answer with a text.
+        """
         kept = kept_of(ended, row.asked)
         if kept is Kept.ANSWER:
             self.keep(row, row.reply())
         elif kept is Kept.UNREPAIRED and row.asked is Asked.REPAIR:
             self.keep_unrepaired(row)
-        elif kept is not None and row.key and not ends_run:
+        elif kept is not None and row.key and not (ends_run and (kept is Kept.EMPTY or not ended.is_answer)):
             # The text may fit once the schema is corrected.
             text = row.kept_text if ended is Ended.EMPTY else row.failed_text
             # A refusal of all prompts may be that of an account. An empty reply says little about the prompt.

@@ -59,6 +59,11 @@ class Ended(Enum):
     # Any other failure.
     PASSING = auto()
 
+    @property
+    def is_answer(self) -> bool:
+        """Whether the model has answered, and would not do so better with a larger budget."""
+        return self in (Ended.UNREAD, Ended.UNFIT, Ended.EMPTY, Ended.CUT)
+
 
 _ANSWER, _UNREPAIRED, _UNFIT, _FAILED, _EMPTY = Kept
 # The columns are those of Asked. Where the repair of an answer of this run failed, UNREPAIRED is that answer. None

@@ -247,6 +247,8 @@ class RowCall(ModelCall):
         self.is_answered = False
         # What is on disk: an empty reply, or an answer that does not fit, whose repair is the current request.
         self.was_empty, self.kept_text = False, ""
+        # Whether an earlier run has failed at it, and its question is asked all the same.
+        self.has_failed_before = False
 
     def read(self, found: Answer) -> Any:
         """Return the answer that is on disk, read by the schema of now.

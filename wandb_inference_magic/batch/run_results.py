@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..rendering import why_flawed
 from ..spending import NOTHING
 from ..text import counted, sum_or_none
+from .kept import Ended
 
 if TYPE_CHECKING:
     from ..errors import InferenceError
@@ -209,6 +210,44 @@ class RunResults:
         """Add notices for the user."""
         with self._lock:  # called in the thread of the cell, and in that of the event loop
             self.notices = tuple(dict.fromkeys((*self.notices, *notices)))
+
+
+@dataclass
+class Failures:
+    """How rows have failed, as far as that says something about the other rows.
+
+    Attributes
+    ----------
+    unanswered : list of int
+        The rows that were not answered since the last answer.
+    bad_answers : int
+        The number of rows whose answer failed, as long as none was good. After a good one, they are results of their
+        rows.
+    has_answers, has_new_answers : bool
+        Whether a row has a good answer, and whether one is of this run.
+    """
+
+    unanswered: list[int] = field(default_factory=list)
+    bad_answers: int = 0
+    has_answers: bool = False
+    has_new_answers: bool = False
+
+    def add(self, number: int, ended: Ended, *, has_failed_before: bool) -> None:
+        """Add a row that has failed, and whether an earlier run has failed at it."""
+        if not ended.is_answer:
+            self.unanswered.append(number)
+            return
+        # Good answers of an earlier run say nothing about empty replies: by now, all may be empty.
+        has_answers = self.has_new_answers if ended is Ended.EMPTY else self.has_answers
+        self.bad_answers += not has_answers and not has_failed_before
+
+    def end(self, *, is_new: bool) -> None:
+        """Take note of a good answer: of this run, or one that was on disk."""
+        if is_new or not self.has_answers:
+            self.bad_answers = 0
+        self.has_answers = True
+        if is_new:
+            self.has_new_answers, self.unanswered = True, []
 
 
 def not_sent_again(runs: Sequence[RunResults]) -> Iterator[str]:
