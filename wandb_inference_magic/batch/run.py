@@ -267,10 +267,7 @@ class BatchRun:
             row.key = self._cached_answers.replacement_key(row.key, cached)
             self._waiting.append(row)
             return True
-        self.results.report(*cached.reports)
-        self.results.seconds[row.number] = cached.seconds
-        self.results.end_row(row.number)
-        self.results.cached += 1
+        self.results.take_kept(row.number, cached)
         self.share.end_claim(row.key)
         return True
 
@@ -380,7 +377,8 @@ class BatchRun:
             self.in_flight.discard(row)
             self._ended_keys.append(row.key)
             row.reservation.release()
-            self.results.count(row.calls(), is_unpriced=row.was_sent and row.sent.price is None)
+            self.results.count(row.calls(), is_unpriced=row.is_unpriced)
+            self.results.paid_before += row.paid_before
             if self.spec.part is not None:
                 # A cluster refuses that of a row that was interrupted while it waited for one, and all once it ends.
                 with suppress(RuntimeError):
