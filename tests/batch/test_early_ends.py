@@ -261,6 +261,31 @@ def test_rows_that_fail_as_in_an_earlier_run_do_not_end_a_run(
 
 
 @pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
+@pytest.mark.parametrize("repaired", [1, 8, 16])
+def test_an_answer_whose_repair_is_not_sent_any_more_is_not_paid_for_again(
+    api: ModuleType, service: Service, repaired: int
+) -> None:
+    """The key is revoked while rows have an answer that does not fit, and wait for their repair."""
+    lock, repairs = threading.Lock(), itertools.count(1)
+
+    def answer(one: Answer) -> None:
+        if len(one.received.body["messages"]) == 1:
+            OTHER(one)
+            return
+        with lock:
+            is_last = next(repairs) > repaired
+        (refused(401, "gone") if is_last else OTHER)(one)
+
+    service.always = answer
+    with pytest.raises(InferenceError, match="The run stopped"):
+        api.map_prompts(range(100), **WITH_LABEL)
+    service.always = completion('{"label": "good"}')
+    api.map_prompts(range(100), **WITH_LABEL)
+    asked = asked_rows(service)
+    assert len(asked) == len({*asked}) == 100
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
 def test_answers_on_disk_show_that_an_answer_can_fit(api: ModuleType, service: Service) -> None:
     answer_from(service, 5, OTHER)
     api.map_prompts(range(5), **WITH_LABEL)

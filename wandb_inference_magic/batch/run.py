@@ -277,6 +277,7 @@ class BatchRun:
         row.is_answered = False
         if not row.was_sent:
             if self.is_halted:
+                self._cached_answers.keep_unrepaired(row)
                 self.release(row)
             return not self.is_halted
         try:
