@@ -59,6 +59,18 @@ def test_a_failure_never_replaces_an_answer(tmp_path: Path) -> None:
     cache.close()
 
 
+@pytest.mark.parametrize(("tokens", "cost"), [(15, 1.5e-6), (15, None), (0, 0.0), (None, None)])
+def test_what_an_answer_took_is_kept_with_it(tmp_path: Path, tokens: int | None, cost: float | None) -> None:
+    path = tmp_path / "answers.sqlite"
+    given = {"k": Answer("good", tokens=tokens, cost=cost), "f": Answer(error="no", tokens=tokens, cost=cost)}
+    cache = AnswerCache(path)
+    cache.put(given)
+    assert cache.find(["k", "f"]) == given
+    cache.close()
+    assert ("cost" in contents(path)["k"]) == (cost is not None)
+    assert contents(path)["f"].startswith('{"error": "no"')
+
+
 def test_more_answers_than_fit_one_statement_are_written_and_found(tmp_path: Path) -> None:
     cache = AnswerCache(tmp_path / "answers.sqlite")
     given = {str(number): Answer(f"answer {number}") for number in range(1000)} | {"bad": Answer(error="refused")}

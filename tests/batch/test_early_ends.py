@@ -17,7 +17,8 @@ import openai
 import pytest
 from answered_rows import Numbered, answers
 from clocks import FastClock
-from service import Answer, Service, completion, refused, usage
+from pydantic import BaseModel, field_validator
+from service import Answer, Script, Service, completion, refused, usage
 from tblib.pickling_support import pickle_exception, pickle_traceback
 
 from wandb_inference_magic import InferenceError, InferenceWarning
@@ -176,6 +177,129 @@ def test_rows_that_the_model_refuses_do_not_end_a_run_with_a_schema(
     assert out.n.tolist()[-1] == 1
     assert out.n.isna().sum() == 12
     assert why in out.reply_error[0]
+
+
+def replied(message: dict[str, Any], finish: str) -> Script:
+    """A script: a message that ends in a certain way."""
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
+    return lambda one: one.json({"choices": [choice], "model": "m", "usage": usage(3, 2)})
+
+
+def answer_from(service: Service, first: int, bad: Script) -> None:
+    """Answer rows whose number is lower than the first one with a label that fits, and the others badly."""
+    fits = completion('{"label": "good"}')
+    service.always = lambda one: (bad if int(one.received.body["messages"][0]["content"]) >= first else fits)(one)
+
+
+def asked_rows(service: Service, after: int = 0) -> list[str]:
+    """Return the rows whose question was sent, after so many requests, without repairs."""
+    return [one.body["messages"][0]["content"] for one in service.chats[after:] if len(one.body["messages"]) == 1]
+
+
+class Picky(BaseModel):
+    label: str
+
+    @field_validator("label")
+    @classmethod
+    def checked(cls, value: str) -> str:
+        return {"good": "fine"}[value]
+
+
+OTHER = completion('{"label": "other"}')
+WITH_LABEL: dict[str, Any] = {"prompt": "{{ text }}", "schema": "label good|bad"}
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
+@pytest.mark.parametrize(
+    ("bad", "schema", "requests"),
+    [
+        (OTHER, "label good|bad", 2),
+        (completion("It is good."), "label good|bad", 2),
+        (replied({"content": '{"label": "go'}, "length"), "label good|bad", 1),
+        (completion('{"label": "odd"}'), Picky, 1),
+        (replied({"content": ""}, "content_filter"), None, 1),
+    ],
+    ids=["another label", "prose", "cut", "the validator fails", "withheld"],
+)
+def test_answers_that_fail_after_good_ones_are_results_of_their_rows(
+    api: ModuleType, service: Service, bad: Script, schema: Any, requests: int
+) -> None:
+    """A frame may be sorted by its topics."""
+    answer_from(service, 20, bad)
+    for _ in range(2):
+        out = api.map_prompts(range(60), "{{ text }}", schema=schema)
+        assert out.iloc[:, 1].notna().tolist() == [True] * 20 + [False] * 40
+        assert len(service.chats) == 20 + 40 * requests
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
+def test_answers_of_which_none_fits_end_the_run_and_are_not_paid_for_again(api: ModuleType, service: Service) -> None:
+    service.always = OTHER
+    with pytest.raises(InferenceError, match="16 consecutive rows failed"):
+        api.map_prompts(range(200), **WITH_LABEL)
+    first = asked_rows(service)
+    assert 16 <= len(first) < 60
+    service.always = completion('{"label": "good"}')
+    out = api.map_prompts(range(200), **WITH_LABEL)
+    assert sorted(asked_rows(service), key=int) == [str(number) for number in range(200)]
+    assert 0 < out.label.isna().sum() <= len(first)
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
+@pytest.mark.parametrize(("bad", "good"), [(OTHER, 0), (completion(""), 1)], ids=["unfit", "empty"])
+def test_rows_that_fail_as_in_an_earlier_run_do_not_end_a_run(
+    api: ModuleType, service: Service, bad: Script, good: int
+) -> None:
+    answer_from(service, good, bad)
+    # In parts that are too small to end a run. An empty reply is kept as a failure the second time.
+    for part in (range(1, 11), range(11, 21)) * 2:
+        api.map_prompts([*range(good), *part], **WITH_LABEL)
+    before = len(service.chats)
+    out = api.map_prompts(range(21), **WITH_LABEL, retry_failed=True)
+    assert out.label.isna().all() if not good else out.label.notna().tolist() == [True] + [False] * 20
+    assert {int(row) for row in asked_rows(service, before)} == {*range(good, 21)}
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
+@pytest.mark.parametrize("repaired", [1, 8, 16])
+def test_an_answer_whose_repair_is_not_sent_any_more_is_not_paid_for_again(
+    api: ModuleType, service: Service, repaired: int
+) -> None:
+    """The key is revoked while rows have an answer that does not fit, and wait for their repair."""
+    lock, repairs = threading.Lock(), itertools.count(1)
+
+    def answer(one: Answer) -> None:
+        if len(one.received.body["messages"]) == 1:
+            OTHER(one)
+            return
+        with lock:
+            is_last = next(repairs) > repaired
+        (refused(401, "gone") if is_last else OTHER)(one)
+
+    service.always = answer
+    with pytest.raises(InferenceError, match="The run stopped"):
+        api.map_prompts(range(100), **WITH_LABEL)
+    service.always = completion('{"label": "good"}')
+    api.map_prompts(range(100), **WITH_LABEL)
+    asked = asked_rows(service)
+    assert len(asked) == len({*asked}) == 100
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
+def test_answers_on_disk_show_that_an_answer_can_fit(api: ModuleType, service: Service) -> None:
+    answer_from(service, 5, OTHER)
+    api.map_prompts(range(5), **WITH_LABEL)
+    assert api.map_prompts(range(60), **WITH_LABEL).label.notna().sum() == 5
+    assert len(service.chats) == 5 + 2 * 55
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
+def test_a_service_that_refuses_after_answers_that_do_not_fit_ends_a_run(api: ModuleType, service: Service) -> None:
+    answer_from(service, 5, OTHER)
+    api.map_prompts(range(20), **WITH_LABEL)
+    service.always = refused(400, "no")
+    with pytest.raises(InferenceError, match="16 consecutive rows failed"):
+        api.map_prompts(range(60), **WITH_LABEL)
 
 
 def test_an_interrupted_map_has_the_frame_so_far(api: ModuleType, service: Service) -> None:

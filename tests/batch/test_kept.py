@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wandb_inference_magic.batch.cache import Answer, AnswerCache
-from wandb_inference_magic.batch.kept import Asked, Ended, Kept, kept_of
+from wandb_inference_magic.batch.kept import Asked, Ended, Kept, Paid, kept_of
 
 ANSWER, UNREPAIRED, UNFIT, FAILED, EMPTY = Kept
 
@@ -69,7 +69,7 @@ def test_what_is_on_disk_is_read_as_what_was_kept(tmp_path: Path, stored: dict[s
     ],
 )
 def test_a_failure_is_read_as_it_was_kept(kept: Kept, text: str, is_read_as: Kept) -> None:
-    failure = Answer.failure(kept, text, "why")
+    failure = Answer.failure(kept, text, "why", Paid())
     assert (failure.kept, failure.text, failure.error) == (is_read_as, text, "why")
 
 

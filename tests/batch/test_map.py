@@ -219,3 +219,19 @@ def test_the_prompts_that_an_estimate_needs_are_those_that_are_sent(mapper: Kern
     assert run.ok, run.error
     assert mapper.value("''.join(made)") == "abcdefghij"
     assert sorted(chat.body["messages"][-1]["content"] for chat in service.chats)[0] == "a 1"
+
+
+@pytest.mark.parametrize(
+    ("first", "is_plain"),
+    [("'why'", True), ("['why', 1]", True), ("{'a': None}", True), ("Path('why')", False), ("lambda: 'why'", False)],
+)
+def test_a_prompt_with_another_value_of_the_notebook_is_another_map(mapper: Kernel, first: str, is_plain: bool) -> None:
+    """A loop over questions keeps the answers to each. A value that is not plain is not known to be the same."""
+    cell = "%%wbmap df -o df\n{{ (asked() if asked is callable else asked) | string }} {{ text }}"
+    mapper.run(f"from pathlib import Path\nasked = {first}")
+    replies = []
+    for asked in (first, first, "'how'"):
+        assert mapper.run(f"asked = {asked}").ok
+        assert mapper.run(cell).ok
+        replies.append(mapper.value("sum('reply' in name for name in df)"))
+    assert replies == ([1, 1, 2] if is_plain else [1, 2, 3])

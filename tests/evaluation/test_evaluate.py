@@ -230,3 +230,53 @@ def test_a_key_that_is_revoked_meanwhile_is_no_wrong_answer(api: ModuleType, ser
     with pytest.raises(InferenceError) as caught:
         evaluated(api, frame, prompt="{{ n }}?", models="test/x", concurrency=1)
     assert "test/x is right on 8 of 8 rows" in str(caught.value.partial)  # type: ignore[attr-defined]
+
+
+def labels_by_model(service: Service, **good_until: int) -> pd.DataFrame:
+    """Label the rows of the frame that is returned rightly, up to a number for each model. Later answers do not fit."""
+
+    def answer(one: Answer) -> None:
+        number = int(one.received.body["messages"][0]["content"])
+        fits = number < good_until[one.received.body["model"].partition("/")[2]]
+        completion('{"label": "yes"}' if fits else "I think it is yes!")(one)
+
+    service.always = answer
+    return pd.DataFrame({"n": range(60), "label": "yes"})
+
+
+@pytest.mark.parametrize("good", [0, 10, 45])
+def test_answers_that_do_not_fit_are_wrong_ones(api: ModuleType, service: Service, good: int) -> None:
+    frame = labels_by_model(service, x=60, y=good)
+    for _ in range(2):
+        found = evaluated(api, frame, prompt="{{ n }}", schema="label yes|no")
+        assert found.summary[["rows", "answered", "right"]].values.tolist() == [[60, 60, 60], [60, good, good]]
+        assert len(service.chats) == 60 + good + 2 * (60 - good)
+    assert found.left == 0
+
+
+@pytest.mark.parametrize("models", [["test/x"], ["test/x", "test/y"]])
+def test_an_evaluation_in_which_no_answer_fits_ends_and_counts_its_rows(
+    api: ModuleType, service: Service, models: list[str]
+) -> None:
+    frame = labels_by_model(service, x=0, y=0)
+    with pytest.raises(InferenceError, match="16 consecutive rows") as caught:
+        evaluated(api, frame, prompt="{{ n }}", schema="label yes|no", models=models)
+    found = caught.value.partial  # type: ignore[attr-defined]
+    assert all(16 <= rows < 60 for rows in found.summary.rows)
+    assert found.summary.right.tolist() == [0] * len(models)
+
+
+def test_an_answer_whose_repair_a_stop_prevents_is_no_wrong_one(api: ModuleType, service: Service) -> None:
+    def answer(one: Answer) -> None:
+        body = one.received.body
+        is_first = body["messages"][0]["content"] == "0"
+        prose = completion("I think it is yes!")
+        (completion('{"label": "yes"}') if is_first else refused(401, "gone") if len(body["messages"]) > 1 else prose)(
+            one
+        )
+
+    service.always = answer
+    frame = pd.DataFrame({"n": range(30), "label": "yes"})
+    with pytest.raises(InferenceError, match="every other row would fail as well") as caught:
+        evaluated(api, frame, prompt="{{ n }}", schema="label yes|no", models="test/x")
+    assert "test/x is right on 1 of 1 row" in str(caught.value.partial)  # type: ignore[attr-defined]

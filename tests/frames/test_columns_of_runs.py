@@ -162,6 +162,74 @@ def test_a_whole_row_in_a_prompt_is_without_the_columns_that_are_replaced(
         ]
 
 
+def names_of(frame: Any) -> list[str]:
+    return list(frame.column_names if hasattr(frame, "column_names") else frame.columns)
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize(
+    ("prompt", "schema"), [("{{ row }}", "label"), ("{{ text }}", None), ("{{ row }}", "a, b int")]
+)
+def test_a_complete_map_over_its_own_result_is_the_same_map(
+    api: ModuleType, service: Service, library: str, prompt: str, schema: str | None
+) -> None:
+    service.always = completion('{"label": "good", "a": "x", "b": 1}')
+    first = frame = api.map_prompts(frame_of(library, {"text": ["a", "b"]}), prompt, schema=schema)
+    for _ in range(2):
+        frame = api.map_prompts(frame, prompt, schema=schema)
+    assert names_of(frame) == names_of(first)
+    assert len(service.chats) == 2
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
+def test_two_complete_maps_over_one_frame_are_run_again_in_turn(api: ModuleType, service: Service) -> None:
+    service.always = completion('{"label": "good", "topic": "x"}')
+    frame = pd.DataFrame({"text": ["a", "b"]})
+    for number in range(3):
+        for field in ("label", "topic"):
+            frame = api.map_prompts(frame, f"The {field} of {{{{ text }}}}", schema=field, cache=number < 2)
+    assert names_of(frame) == ["text", "label", "topic"]
+    assert len(service.chats) == 8
+    models = ["test/a", "test/b"]
+    for _ in range(2):
+        frame = api.map_prompts(frame, "{{ text }}!", model=models)
+    assert names_of(frame) == ["text", "label", "topic", "reply_a", "reply_b"]
+
+
+OTHER_MAPS: dict[str, Any] = {
+    "another prompt": {"prompt": "Translate {{ reply }}"},
+    "another model": {"model": "test/another"},
+    "another system prompt": {"system": "Be short."},
+    "another parameter": {"temperature": 1.0},
+}
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
+@pytest.mark.parametrize("what", OTHER_MAPS)
+def test_the_answers_of_a_complete_map_are_kept_by_another_one(api: ModuleType, service: Service, what: str) -> None:
+    service.always = lambda one: completion(str(len(service.chats)))(one)
+    options = {"prompt": "Sum up {{ text }}"}
+    first = api.map_prompts(pd.DataFrame({"text": ["a", "b"]}), **options)
+    second = api.map_prompts(first, **options | OTHER_MAPS[what])
+    assert names_of(second) == ["text", "reply", "reply_2"]
+    assert second.reply.tolist() == first.reply.tolist()
+
+
+@pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
+@pytest.mark.parametrize(
+    "users", [{"text": ["c"], "reply": ["Because."]}, {"text": ["a"], "reply": ["Mine."]}, {"reply": ["Because."]}]
+)
+def test_a_column_of_the_user_is_none_of_a_complete_map(
+    api: ModuleType, service: Service, users: dict[str, list[str]]
+) -> None:
+    """Other rows, other values, or no row to know it by."""
+    service.always = completion("Because.")
+    api.map_prompts(pd.DataFrame({"text": ["a"]}), "{{ row }}")
+    out = api.map_prompts(pd.DataFrame(users), "{{ row }}")
+    assert out.reply.tolist() == users["reply"]
+
+
 @pytest.mark.filterwarnings("ignore::wandb_inference_magic.InferenceWarning")
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
 def test_an_interrupted_run_over_its_own_result_is_completed(api: ModuleType, service: Service, library: str) -> None:

@@ -11,6 +11,7 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .cache import open_cache
+    from .kept import Paid
     from .map import BatchResult, PreparedBatch, PreparedMap, PreparedRuns, RunsOutcome
     from .progress import Counts, JobView, MapProgress, Progress, answers_bundle, cost_of, first_answers, longest_wait
     from .run import BatchRun

@@ -20,7 +20,7 @@ from ..concurrency import close_in_forks
 from ..config import LOCK_SECONDS, cache_folder, check_file, is_disk_full, wait_for_lock
 from ..errors import MB, quoted, shortened
 from ..text import without_surrogates
-from .kept import Kept
+from .kept import Kept, Paid
 
 if TYPE_CHECKING:
     from pydantic import ConfigDict, TypeAdapter
@@ -70,7 +70,8 @@ class Answer:
     """The result of one request: its text and how long it took, or why it failed permanently (`error`).
 
     `reports` says what may be missing of the text. Beside an error, the text is the answer that did not fit its schema,
-    or as much of it as came (`is_cut`). These members are what is stored; `kept` says what they mean.
+    or as much of it as came (`is_cut`). `tokens` and `cost` (in USD) are those of all calls for it; None if they are
+    not known, as those of earlier versions. These members are what is stored; `kept` says what they mean.
     """
 
     # A row with other members is not read.
@@ -82,13 +83,27 @@ class Answer:
     reports: tuple[str, ...] = ()
     is_cut: bool = False
     is_repairable: bool = False
+    tokens: int | None = None
+    cost: float | None = None
 
     @classmethod
-    def failure(cls, kept: Kept, text: str, error: str) -> Answer:
+    def failure(cls, kept: Kept, text: str, error: str, paid: Paid) -> Answer:
         """Return what is stored of a failure. One without a text can only be reported, unless the reply was empty."""
         has_text = bool(text)
         is_repairable = kept is (Kept.UNREPAIRED if has_text else Kept.EMPTY)
-        return cls(text, error, is_cut=has_text and kept is Kept.FAILED, is_repairable=is_repairable)
+        return cls(
+            text,
+            error,
+            is_cut=has_text and kept is Kept.FAILED,
+            is_repairable=is_repairable,
+            tokens=paid.tokens,
+            cost=paid.cost,
+        )
+
+    @property
+    def paid(self) -> Paid:
+        """What it took."""
+        return Paid(self.tokens, self.cost)
 
     @property
     def kept(self) -> Kept:
@@ -317,9 +332,14 @@ class AnswerCache:
         _shrink(file)
 
 
+_EMPTY: Final = Answer()
+
+
 def _row(key: str, answer: Answer) -> tuple[str, str, float]:
     # An error is first in the text: see `_REPLACES`.
-    stored = {name: value for name, value in {"error": "", **asdict(answer)}.items() if value}
+    members = {"error": "", **asdict(answer)}.items()
+    # Not by their truth: a cost of 0 is known.
+    stored = {name: value for name, value in members if value != getattr(_EMPTY, name)}
     # A lone surrogate, for example in an error that quotes one, cannot be encoded as UTF-8.
     return key, without_surrogates(json.dumps(stored, ensure_ascii=False)), time()
 
@@ -372,4 +392,5 @@ def _read(stored: Any) -> Answer | None:
         answer = _adapter().validate_json(stored, strict=True)
     except ValueError:
         return None
-    return answer if 0 <= answer.seconds < 1e9 else None
+    is_valid = all(0 <= (one or 0) < 1e9 for one in (answer.seconds, answer.tokens, answer.cost))
+    return answer if is_valid else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..rendering import why_flawed
 from ..text import with_whole_numbers
 from .cache import Answer, not_kept
-from .kept import Asked, Ended, Kept, kept_of
+from .kept import Asked, Ended, Kept, Paid, kept_of
 
 if TYPE_CHECKING:
     from ..errors import InferenceError
@@ -116,32 +116,41 @@ class CachedAnswers:
         return _digest(f"{key} in place of {cached.text}")
 
     def keep_failure(self, row: RowCall, error: InferenceError, ended: Ended, *, ends_run: bool) -> None:
-        """Keep what `kept` says of a row that has failed. What ends the run is not that of a row: it is not kept."""
+        """Keep what `kept` says of a row that has failed.
+
+        A failure that ends the run is not that of a row: it is not kept, unless it is an answer with a text.
+        """
         kept = kept_of(ended, row.asked)
         if kept is Kept.ANSWER:
             self.keep(row, row.reply())
         elif kept is Kept.UNREPAIRED and row.asked is Asked.REPAIR:
             self.keep_unrepaired(row)
-        elif kept is not None and row.key and not ends_run:
+        elif kept is not None and row.key and not (ends_run and (kept is Kept.EMPTY or not ended.is_answer)):
             # The text may fit once the schema is corrected.
             text = row.kept_text if ended is Ended.EMPTY else row.failed_text
             # A refusal of all prompts may be that of an account. An empty reply says little about the prompt.
             is_refusal_of_row = error.depends_on_prompt and not error.is_of_prompt
             is_unsure = kept is Kept.EMPTY or (ended is Ended.REFUSED and not is_refusal_of_row)
-            (self._unsure if is_unsure else self._new)[row.key] = Answer.failure(kept, text, str(error))
+            (self._unsure if is_unsure else self._new)[row.key] = Answer.failure(kept, text, str(error), row.paid)
 
     def keep_unrepaired(self, row: RowCall) -> None:
         """Keep the answer that does not fit its schema, if its repair is not answered: it is asked for later."""
         if row.key and (reply := row.unrepaired) is not None and not why_flawed(reply):
             unfit = "The answer does not fit the schema."
-            self._new[row.key] = Answer.failure(Kept.UNREPAIRED, reply.text or reply.reasoning, unfit)
+            text = reply.text or reply.reasoning
+            self._new[row.key] = Answer.failure(Kept.UNREPAIRED, text, unfit, Paid.of([reply]))
 
     def keep(self, row: RowCall, reply: Reply) -> None:
         """Keep the text of the reply to a row, and what is reported of it, unless it was cut or refused."""
         self.is_served = True
         if row.key and not why_flawed(reply):
-            text, reports = reply.text or reply.reasoning, row.builder.reports
-            self._new[row.key] = Answer(text, seconds=round(reply.seconds, 3), reports=reports)
+            self._new[row.key] = Answer(
+                reply.text or reply.reasoning,
+                seconds=round(reply.seconds, 3),
+                reports=row.builder.reports,
+                tokens=row.paid.tokens,
+                cost=row.paid.cost,
+            )
 
     def write(self) -> None:
         """Write the answers that were added to disk, if that is possible."""

@@ -1,9 +1,17 @@
-"""What is kept on disk of a row, and what the next run makes of it: two tables."""
+"""What is kept on disk of a row, what it took, and what the next run makes of it: two tables."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from ..catalog import usd
+from ..text import sum_or_none
+
+if TYPE_CHECKING:
+    from ..messages import Reply
 
 
 class Kept(Enum):
@@ -27,6 +35,30 @@ class Kept(Enum):
         if retry_failed:
             return self is not Kept.ANSWER
         return self is Kept.EMPTY or self.is_repaired(repair=repair, retry_failed=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What calls took: their tokens, in and out, and their cost in USD. None if it is not known.
+
+    As a text, it is the cost. Calls that were not made are not free.
+    """
+
+    tokens: int | None = 0
+    cost: float | None = 0.0
+
+    @classmethod
+    def of(cls, calls: Sequence[Reply]) -> Paid:
+        """Return what the calls took that these replies came of."""
+        tokens = sum_or_none([None if call.usage is None else call.usage.total_tokens for call in calls])
+        return cls(tokens if tokens is None else int(tokens), sum_or_none([0.0, *(call.cost for call in calls)]))
+
+    def __add__(self, other: Paid) -> Paid:
+        tokens = sum_or_none([self.tokens, other.tokens])
+        return Paid(tokens if tokens is None else int(tokens), sum_or_none([self.cost, other.cost]))
+
+    def __str__(self) -> str:
+        return "nothing" if self == Paid() else usd(self.cost)
 
 
 class Asked(IntEnum):
@@ -58,6 +90,11 @@ class Ended(Enum):
     REFUSED = auto()
     # Any other failure.
     PASSING = auto()
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the model has answered, and would not do so better with a larger budget."""
+        return self in (Ended.UNREAD, Ended.UNFIT, Ended.EMPTY, Ended.CUT)
 
 
 _ANSWER, _UNREPAIRED, _UNFIT, _FAILED, _EMPTY = Kept

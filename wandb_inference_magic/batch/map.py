@@ -295,7 +295,9 @@ class PreparedMap(PreparedBatch[Any]):
     ) -> None:
         self._rows, self._into = rows, into
         self._models = command.model_ids(models)
-        _, replaced, notices = name_columns(rows, spec.chat.schema, into, self._models, command.session.written)
+        self._origin = spec.origin(rows.columns, self._models, command.settings)
+        written = command.session.written
+        _, replaced, notices = name_columns(rows, spec.chat.schema, into, self._models, written, self._origin)
         # A prompt does not see the columns that the answers replace.
         self._spec = replace(spec, hidden=frozenset(replaced), notices=notices)
         super().__init__(command, [(rows, self._spec, model) for model in (self._models or (None,))], magic="wbmap")
@@ -315,12 +317,12 @@ class PreparedMap(PreparedBatch[Any]):
         # All columns of a list or a generator are known only now.
         length = rows.read_rest()
         written = self._command.session.written
-        names, dropped, renamed = name_columns(rows, schema, self._into, self._models, written)
+        names, dropped, renamed = name_columns(rows, schema, self._into, self._models, written, self._origin)
         runs = [run.results for run in self.runs]
         results = [(list(one.answers), one.reasons(length), dict(one.texts)) for one in runs]
         columns, reports = result_columns(results, schema, names, length)
         frame, problems = rows.with_columns(columns, dropped)
-        written.add(read_rows(frame), names)
+        written.add(read_rows(frame), names, self._origin)
         return frame, [*renamed, *reports, *problems]
 
 

@@ -18,7 +18,7 @@ from ..prompts import refuse_empty
 from ..rendering import why_flawed
 from ..schemas import Mismatch, ValidatorError
 from ..spending import Reservation
-from .kept import Asked, Ended, Kept
+from .kept import Asked, Ended, Kept, Paid
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -247,6 +247,10 @@ class RowCall(ModelCall):
         self.is_answered = False
         # What is on disk: an empty reply, or an answer that does not fit, whose repair is the current request.
         self.was_empty, self.kept_text = False, ""
+        # What the answer took whose repair the current request is.
+        self.paid_before = Paid()
+        # Whether an earlier run has failed at it, and its question is asked all the same.
+        self.has_failed_before = False
 
     def read(self, found: Answer) -> Any:
         """Return the answer that is on disk, read by the schema of now.
@@ -275,7 +279,7 @@ class RowCall(ModelCall):
                 request = self.run.requests.in_current_form(self.request)
                 answer: Message = {"role": "assistant", "content": text}
                 self.sent, self.is_repaired = repair_request(request, schema, answer, mismatch), True
-                self.kept_text = text
+                self.kept_text, self.paid_before = text, found.paid
             raise
 
     async def send(self, client: AsyncOpenAI) -> None:
@@ -311,6 +315,17 @@ class RowCall(ModelCall):
         if seconds:
             run.retry = error.what, run.command.session.clock.now() + seconds
         return seconds
+
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether a request was sent whose price is not known: it may be billed although nothing came."""
+        return self.was_sent and self.sent.price is None
+
+    @property
+    def paid(self) -> Paid:
+        """What all calls for its result took, also that of an earlier run for the answer that is repaired."""
+        paid = Paid.of(self.calls())
+        return self.paid_before + (replace(paid, cost=None) if self.is_unpriced else paid)
 
     @property
     def unrepaired(self) -> Reply | None:

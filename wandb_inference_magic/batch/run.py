@@ -17,9 +17,9 @@ from ..errors import InferenceError
 from ..rendering import why_empty
 from ..schemas import Mismatch, ValidatorError
 from .cached_answers import CachedAnswers
-from .kept import Ended, Kept
+from .kept import Kept
 from .row_call import RowCall, RowPrompts, RowRequests
-from .run_results import RunResults
+from .run_results import Failures, RunResults
 
 if TYPE_CHECKING:
     from ..frames import Rows
@@ -58,7 +58,7 @@ class BatchRun:
 
     def __post_init__(self) -> None:
         self.model, endpoint = self.first.model, self.first.endpoint
-        self.results = RunResults()
+        self.results, self.failures = RunResults(), Failures()
         self.share = self.command.session.limiters.share(endpoint.url, self.model, self.spec.at_once(endpoint))
         self.requests = RowRequests(self.first, self.spec.chat.schema)
         # All runs of the command.
@@ -81,11 +81,10 @@ class BatchRun:
         self.prepares_ahead = self.command.budget.limit is None and self.spec.part is None
         # Rows whose requests have failed, and whose failures `end` has not seen yet.
         self.new_failures: set[RowCall] = set()
-        # The rows that have failed since the last answer, and those of them that have stopped the run.
-        self._failed_in_a_row: list[int] = []
+        # The rows that have stopped the run, or that it could not complete after that.
         self.stopped_rows: set[int] = set()
-        # Whether this run has an answer. Those of an earlier run do not count: by now, all replies may be empty.
-        self._has_answers = False
+        # Only if all of these have nothing but bad answers, that ends the run.
+        self.compared: Sequence[BatchRun] = (self,)
         # Whether a failure has ended the run: rows that were started and not sent yet are not sent any more.
         self.is_halted = False
         # The error that ended the run early.
@@ -247,14 +246,16 @@ class BatchRun:
     def _take_cached(self, row: RowCall, cached: Answer) -> bool:
         """Use what was found on disk for a row. Return False if its request must be sent."""
         if cached.kept is Kept.EMPTY:
-            row.was_empty = True
+            row.was_empty = row.has_failed_before = True
             return False
         try:
             self.results.answers[row.number] = row.read(cached)
+            self.failures.end(is_new=False)
         except ValidatorError as error:
             self.results.fail_row(row.number, error, cached.text)
         except InferenceError as error:
             if self.spec.retry_failed:
+                row.has_failed_before = True
                 return False
             self.results.fail_row(row.number, error, cached.text)
             self.results.failed_before.add(row.number)
@@ -266,10 +267,7 @@ class BatchRun:
             row.key = self._cached_answers.replacement_key(row.key, cached)
             self._waiting.append(row)
             return True
-        self.results.report(*cached.reports)
-        self.results.seconds[row.number] = cached.seconds
-        self.results.end_row(row.number)
-        self.results.cached += 1
+        self.results.take_kept(row.number, cached)
         self.share.end_claim(row.key)
         return True
 
@@ -279,6 +277,7 @@ class BatchRun:
         row.is_answered = False
         if not row.was_sent:
             if self.is_halted:
+                self._cached_answers.keep_unrepaired(row)
                 self.release(row)
             return not self.is_halted
         try:
@@ -327,7 +326,8 @@ class BatchRun:
     def _take(self, row: RowCall, reply: Reply, answer: Any) -> None:
         """Store the answer of a row, also a flawed one."""
         self._cached_answers.keep(row, reply)
-        self._failed_in_a_row, self.retry, self._has_answers = [], ("", 0.0), True
+        self.failures.end(is_new=True)
+        self.retry = "", 0.0
         self.results.take(row.number, reply, answer)
 
     def _fail(self, row: RowCall, error: InferenceError) -> None:
@@ -336,24 +336,34 @@ class BatchRun:
         self.results.fail_row(number, error, row.failed_text)
         self._missed = error if error.is_unsent and error.cause == "missing" else self._missed
         self.results.unwritten.append(number)
-        # A prompt that is refused says nothing about the others. After answers, neither do a refusal with status 403,
-        # also by the page of a firewall, and an empty reply, which may be the right one.
-        is_of_row = error.depends_on_prompt or (ended is Ended.EMPTY and (self._has_answers or row.was_empty))
-        self._failed_in_a_row += [] if is_of_row else [number]
-        most = max(MAX_FAILURES, self.share.most or 0)
+        if not error.depends_on_prompt:
+            self.failures.add(number, ended, has_failed_before=row.has_failed_before)
+        never_fits = ended.is_answer and all(run.has_bad_answers_only for run in self.compared)
         is_of_prompt = error.status == 403 and error.cause in ("refused", "network") and self._cached_answers.is_served
         ends = error.affects_all and not is_of_prompt
         row.was_sent &= not error.is_unsent  # then it is not billed
-        ends_run = ends or len(self._failed_in_a_row) >= most
+        ends_run = ends or never_fits or len(self.failures.unanswered) >= self._most_failures
         self._cached_answers.keep_failure(row, error, ended, ends_run=ends_run)
+        if self.stopped is not None and row.spec.repair and not row.is_repaired:
+            self.stopped_rows.add(number)
         if ends_run:
             self.is_halted = True
-            self.stopped_rows.update(self._failed_in_a_row)
+            self.stopped_rows.update(self.failures.unanswered)
             whose = f" of {self.model}" if len(self.together) > 1 else ""
-            reason = f"every other row{whose} would fail as well" if ends else f"{most} consecutive rows{whose} failed"
+            many = f"{self._most_failures} consecutive rows{whose} failed"
+            reason = f"every other row{whose} would fail as well" if ends else many
             if self.stopped is None:
                 error.why = f"{error.why} The run stopped: {reason}.".strip()
                 self.stopped = error
+
+    @property
+    def _most_failures(self) -> int:
+        return max(MAX_FAILURES, self.share.most or 0)
+
+    @property
+    def has_bad_answers_only(self) -> bool:
+        """Whether so many answers have failed, and none was good, that the prompt or the schema is to blame."""
+        return self.failures.bad_answers >= self._most_failures
 
     def keep_answers(self) -> None:
         """Write the results of rows that have ended to disk. Then they are done, and other runs may look for them."""
@@ -368,7 +378,8 @@ class BatchRun:
             self.in_flight.discard(row)
             self._ended_keys.append(row.key)
             row.reservation.release()
-            self.results.count(row.calls(), is_unpriced=row.was_sent and row.sent.price is None)
+            self.results.count(row.calls(), is_unpriced=row.is_unpriced)
+            self.results.paid_before += row.paid_before
             if self.spec.part is not None:
                 # A cluster refuses that of a row that was interrupted while it waited for one, and all once it ends.
                 with suppress(RuntimeError):

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from ..rendering import why_flawed
 from ..spending import NOTHING
 from ..text import counted, sum_or_none
+from .kept import Ended, Paid
 
 if TYPE_CHECKING:
     from ..errors import InferenceError
     from ..messages import Reply, Usage
+    from .cache import Answer
 
 
 # The reason of a row that a run has not come to, or that it was interrupted at.
@@ -34,12 +36,15 @@ class RunTotals:
         In USD; None if the cost of a call is not known.
     cached, replayed : int
         The number of rows whose result was on disk, and of those that were on a cassette.
+    answers : Paid
+        What all its answers took, also those that an earlier run has paid for.
     """
 
     tokens: int
     cost: float | None
     cached: int
     replayed: int
+    answers: Paid
 
 
 @dataclass(kw_only=True)
@@ -73,6 +78,8 @@ class RunResults:
         The number of rows in whose prompts values were cut.
     failed_before : set of int
         The rows without an answer that failed in an earlier run and were not sent again.
+    paid_before : Paid
+        What the answers that were on disk took when they were made.
     """
 
     answers: list[Any] = field(default_factory=list)
@@ -90,6 +97,7 @@ class RunResults:
     flawed: int = 0
     shortened: int = 0
     failed_before: set[int] = field(default_factory=set)
+    paid_before: Paid = field(default_factory=Paid)
 
     def __post_init__(self) -> None:
         self._lock = Lock()
@@ -118,7 +126,9 @@ class RunResults:
     @property
     def totals(self) -> RunTotals:
         """What it took so far, as values that do not hold the run."""
-        return RunTotals(self.usage.total_tokens, self.cost, self.cached, self.replayed)
+        tokens = self.usage.total_tokens
+        answers = self.paid_before + Paid(None if self.uncounted else tokens, self.cost)
+        return RunTotals(tokens, self.cost, self.cached, self.replayed, answers)
 
     def add_row(self) -> int:
         """Add a row that was read. Return its number."""
@@ -138,6 +148,14 @@ class RunResults:
         self.answers[number], self.seconds[number] = answer, reply.seconds
         self.unwritten.append(number)
         self.replayed += reply.replayed
+
+    def take_kept(self, number: int, cached: Answer) -> None:
+        """Count a row as done whose result was on disk."""
+        self.report(*cached.reports)
+        self.seconds[number] = cached.seconds
+        self.paid_before += cached.paid
+        self.end_row(number)
+        self.cached += 1
 
     def fail_row(self, number: int, error: InferenceError, text: str) -> None:
         """Store why a row has no answer, and the text that came in place of one."""
@@ -209,6 +227,44 @@ class RunResults:
         """Add notices for the user."""
         with self._lock:  # called in the thread of the cell, and in that of the event loop
             self.notices = tuple(dict.fromkeys((*self.notices, *notices)))
+
+
+@dataclass
+class Failures:
+    """How rows have failed, as far as that says something about the other rows.
+
+    Attributes
+    ----------
+    unanswered : list of int
+        The rows that were not answered since the last answer.
+    bad_answers : int
+        The number of rows whose answer failed, as long as none was good. After a good one, they are results of their
+        rows.
+    has_answers, has_new_answers : bool
+        Whether a row has a good answer, and whether one is of this run.
+    """
+
+    unanswered: list[int] = field(default_factory=list)
+    bad_answers: int = 0
+    has_answers: bool = False
+    has_new_answers: bool = False
+
+    def add(self, number: int, ended: Ended, *, has_failed_before: bool) -> None:
+        """Add a row that has failed, and whether an earlier run has failed at it."""
+        if not ended.is_answer:
+            self.unanswered.append(number)
+            return
+        # Good answers of an earlier run say nothing about empty replies: by now, all may be empty.
+        has_answers = self.has_new_answers if ended is Ended.EMPTY else self.has_answers
+        self.bad_answers += not has_answers and not has_failed_before
+
+    def end(self, *, is_new: bool) -> None:
+        """Take note of a good answer: of this run, or one that was on disk."""
+        if is_new or not self.has_answers:
+            self.bad_answers = 0
+        self.has_answers = True
+        if is_new:
+            self.has_new_answers, self.unanswered = True, []
 
 
 def not_sent_again(runs: Sequence[RunResults]) -> Iterator[str]:

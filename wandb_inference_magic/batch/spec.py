@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set as AnySet
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ..prompts import THE_PROMPT, Template, is_template
 from ..text import python_name, same_name
 
 if TYPE_CHECKING:
-    from ..config import Endpoint
+    from ..config import Endpoint, Resolved
     from ..engine import ChatSpec
     from ..frames import Row
     from ..messages import Content
@@ -142,6 +143,26 @@ class BatchSpec:
         The practice model has a default of its own, because requests that it does not answer at once would only wait.
         """
         return self.concurrency or (practice_server.CONCURRENCY if endpoint.is_local else CONCURRENCY)
+
+    def origin(self, columns: Sequence[str], models: Sequence[str], settings: Resolved) -> str:
+        """Return what a map asks of whom, as a text that is the same when its cell is run again.
+
+        It is empty if that cannot be known: the prompt has values of the notebook that are not plain.
+        """
+        chat = self.chat
+        names = {one for one in self.template.names if one in self.names} - {*columns, ROW}
+        asks = {
+            "text": self.text,
+            "values": {name: self.names[name] for name in sorted(names)},
+            "system": chat.system or settings.system,
+            "parameters": [*chat.parameters, chat.think],
+            "schema": None if chat.schema is None else chat.schema.json_schema,
+            "models": [*models] or settings.model,
+        }
+        try:
+            return json.dumps(asks)
+        except (TypeError, ValueError, RecursionError):
+            return ""
 
     @property
     def template(self) -> Template:

@@ -13,12 +13,12 @@ from statistics import fmean, median
 from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ..catalog import usd
+from ..batch import Paid
 from ..frames import ANY, NO_VALUE, Kind, with_values
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
 from ..statistics import BOOTSTRAP, SHARE, Comparison, bootstrap, compare_pairs, paired, share_interval
-from ..text import counted, sum_or_none
+from ..text import counted
 from .candidate import frame_of, impute_worst_score
 from .plot import Bars, MimeBundle, Plot, bar, bars_of
 from .review import Review
@@ -124,7 +124,8 @@ class Evaluation(MimeBundle):
         """A DataFrame with one row for each candidate.
 
         `share` is right / rows; failed rows are not right. With samples it is the mean over rows, and `answered` and
-        `right` count answers. `low` and `high`: its interval of 95 %. `score`: the mean, if a scorer measures more.
+        `right` count answers. `cost_usd` and `tokens` are those of all its answers, also of answers kept from earlier
+        runs. `low` and `high`: its interval of 95 %. `score`: the mean, if a scorer measures more.
         """
         return data_frame(self._facts)
 
@@ -146,9 +147,9 @@ class Evaluation(MimeBundle):
             "share": fmean(right) if right else None,
             "low": low,
             "high": high,
-            "cost_usd": candidate.totals.cost,
+            "cost_usd": candidate.totals.answers.cost,
             "seconds": median(seconds) if seconds else None,
-            "tokens": candidate.totals.tokens,
+            "tokens": candidate.totals.answers.tokens,
         }
         if self.scorer.has_scores:
             scores = _known(candidate.scores)
@@ -323,11 +324,11 @@ class Evaluation(MimeBundle):
             if self.judged.is_empty and self._has_truth:
                 lines.append(f"The comparison is based on {self.truth} instead.")
         judging = [self.judged.totals] if self.judged and self.judged.totals else []
-        cost = sum_or_none([one.cost for one in (*totals, *judging)])
+        paid = sum((Paid(one.tokens, one.cost) for one in (*totals, *judging)), Paid())
         cached, replayed = sum(one.cached for one in totals), sum(one.replayed for one in totals)
         notes = [f"{counted(cached, 'answer')} kept from before"] if cached else []
         notes += [f"{replayed:,} replayed"] if replayed else []
-        lines.append(" · ".join((f"Cost in all: {usd(cost)}", *notes)) + ".")
+        lines.append(" · ".join((f"Cost in all: {paid}", *notes)) + ".")
         return lines
 
     @property
@@ -400,7 +401,7 @@ class Evaluation(MimeBundle):
                 f"right of {facts['rows'] * self.samples:,}": f"{facts['right']:,}",
                 f"{bars.name} (95% interval)": figures.label,
                 bars.axis: bar(*figures[1:]),
-                "cost": usd(one.totals.cost),
+                "cost": str(one.totals.answers),
             }
             for one, facts, figures in zip(self.candidates, self._facts, bars.figures, strict=True)
         ]

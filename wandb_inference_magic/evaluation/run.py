@@ -60,6 +60,9 @@ class Scores:
         """Take the runs, in the order of the candidates."""
         self.runs = runs
         self._means = [[] for _ in runs]
+        for run in runs:
+            # A candidate whose answers never fit has lost. If those of none do, nothing can be compared.
+            run.compared = runs
         if self.spec.stop_when_clear:
             for run in runs:
                 run.must_wait, run.is_enough = self._must_wait, self.is_decided

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
-from itertools import chain, count
-from typing import TYPE_CHECKING
+from itertools import chain, count, islice
+from types import NoneType
+from typing import TYPE_CHECKING, Final
 
 from ..text import composed, same_name, without_surrogates
 from .columns import ONLY, ColumnNames, json_text, plain, schema_kinds
@@ -14,36 +15,74 @@ if TYPE_CHECKING:
     from ..schemas import Schema
     from .rows import Rows
 
+# So many rows at the top show whether a frame is that of an earlier run.
+ROWS_IN_SAMPLE: Final = 5
+
 
 class WrittenColumns:
-    """The columns that runs have written beside their column of errors, known by their names and values.
+    """The columns that runs have written, known by their names and values.
 
     Nothing else distinguishes them from the user's: a column of the user's can be null in the same rows. A column is
-    also the user's if a value of it was changed, or rows were added, removed or moved.
+    also the user's if a value of it was changed, or rows were added, removed or moved. The columns of a run that was
+    complete are results, which another map may use: only the same map over the same rows takes them for its own.
     """
 
     def __init__(self) -> None:
         # By the digest of a column of errors: those of the columns beside it. No value is kept.
         self._digests: dict[bytes, set[bytes]] = {}
+        # By the digest of a map that was complete: those of the columns that it wrote, each with the rows around it.
+        self._complete: dict[bytes, dict[bytes, _Sample]] = {}
         self._names: set[str] = set()
 
-    def add(self, table: Rows, names: Iterable[ColumnNames]) -> None:
-        """Add the columns of those runs that left rows without an answer, or with a flawed one."""
+    def add(self, table: Rows, names: Iterable[ColumnNames], origin: str = "") -> None:
+        """Add the columns of runs. `origin` says what a map asks: those of a complete run belong to the same map."""
+        names = list(names)
+        sample: _Sample | None = None
         for one in names:
-            if one.error not in table.columns:
-                continue
             found = _digests(table, {*one.answers.values(), one.error, one.text} & {*table.columns})
             if (error := found.get(one.error)) is not None:
                 self._digests.setdefault(error, set()).update(found.values())
-                self._names.update(found)
+            elif origin:
+                if sample is None:
+                    ours = {name for each in names for name in (*each.answers.values(), each.error, each.text)}
+                    sample = _sample(table, {*table.columns} - ours - self._names)
+                self._complete.setdefault(_digest(origin), {}).update(dict.fromkeys(found.values(), sample))
+            self._names.update(found)
 
-    def among(self, table: Rows) -> set[str]:
+    def among(self, table: Rows, origin: str = "") -> set[str]:
         """Return the columns of a table that were added, and are unchanged."""
         if not self._names.intersection(table.columns):
             return set()
         found = _digests(table, self._names & {*table.columns})
         ours = {one for digest in found.values() for one in self._digests.get(digest, ())}
+        if complete := self._complete.get(_digest(origin), {}):
+            rows = _sample(table, table.columns)
+            ours |= {digest for digest, sample in complete.items() if _are_same(rows, sample)}
         return {name for name, digest in found.items() if digest in ours}
+
+
+# By the name of a column: the digest of its first values.
+_Sample = dict[str, bytes]
+
+
+def _sample(table: Rows, names: Iterable[str]) -> _Sample:
+    """Return digests of the first rows. Values that are not simple count by their type: to read them may take long."""
+    rows = list(islice(table, ROWS_IN_SAMPLE))
+    simple = (str, int, float, bool, NoneType)
+    return {
+        name: _digest(repr([one if type(one := row.get(name)) in simple else type(one) for row in rows]))
+        for name in names
+    }
+
+
+def _are_same(rows: _Sample, earlier: _Sample) -> bool:
+    """Return whether rows are those of an earlier run, as far as they have the same columns."""
+    common = rows.keys() & earlier.keys()
+    return bool(common) and all(rows[name] == earlier[name] for name in common)
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def _digests(table: Rows, names: Iterable[str]) -> dict[str, bytes]:
@@ -56,12 +95,12 @@ def _digests(table: Rows, names: Iterable[str]) -> dict[str, bytes]:
 
 
 def name_columns(
-    table: Rows, schema: Schema | None, into: str, models: Sequence[str], written: WrittenColumns
+    table: Rows, schema: Schema | None, into: str, models: Sequence[str], written: WrittenColumns, origin: str = ""
 ) -> tuple[list[ColumnNames], tuple[str, ...], tuple[str, ...]]:
     """Return the names of the columns of each model, the columns that they replace, and notices.
 
     A column of the frame is kept under its name: the column of the answers gets another one. Only the columns of an
-    earlier run, of which rows are without an answer, are replaced.
+    earlier run are replaced: one that left rows without an answer, or one of the same map, which is the `origin`.
     """
     # Its own characters: a member of an Enum would give its name.
     into = str.__str__(into)
@@ -73,7 +112,7 @@ def name_columns(
     errors = [error_column(f"{into}{suffix}") for suffix in suffixes]
     texts = [f"{into}{suffix}_text" for suffix in suffixes]
     wanted = {*errors, *texts, *(f"{name}{suffix}" for suffix in suffixes for name in wishes.values())}
-    earlier = written.among(table)
+    earlier = written.among(table, origin)
     # Two names that look the same are one.
     taken = {*map(composed, {*table.columns, *table.index_names} - earlier)}
     replaced, kept = [], []
