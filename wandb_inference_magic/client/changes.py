@@ -74,6 +74,14 @@ _CALL_ID: Final = (
     rf"|\binvalid\b.{{0,60}}{_ID}"
 )
 ID_CHARS: Final = 9
+# What services say of keywords in the schema of a tool, and the keywords that all of them take.
+_TOOL_SCHEMA: Final = (
+    r"(?i)\bfunction_?declarations\b.{0,20}\bparameters\b|\bflavou?red json schema\b|\binput_schema\b"
+    r"|\b(tool|function)s?\b.{0,20}\bparameters\b|\b(parameters|schema)\b.{0,20}\b(tool|function)s?\b"
+)
+_PLAIN: Final = ("type", "description", "required", "enum")
+# A schema that is nested more deeply, or in itself, is an object.
+MAX_NESTING: Final = 5
 # As many words of a message that are also in the request are a quotation.
 QUOTED_WORDS: Final = 4
 # What services and chat templates say of a system message. Other words with `system` are about the machine.
@@ -245,6 +253,46 @@ def _split_calls(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "messages": messages}
 
 
+def _write_plain_schemas(body: dict[str, Any]) -> dict[str, Any]:
+    """Write the schemas of tools without references, and without keywords that only limit a value.
+
+    The arguments that come are checked all the same.
+    """
+
+    def plain_tool(tool: Any) -> Any:
+        function: Any = tool.get("function") if isinstance(tool, dict) else None
+        schema = function.get("parameters") if isinstance(function, dict) else None
+        if not isinstance(schema, dict):
+            return tool
+        groups = (schema.get("definitions"), schema.get("$defs"))
+        named = {name: one for group in groups if isinstance(group, dict) for name, one in group.items()}
+        return {**tool, "function": {**function, "parameters": _plain_schema(schema, named)}}
+
+    return {**body, "tools": list(map(plain_tool, body["tools"]))} if isinstance(body.get("tools"), list) else body
+
+
+def _plain_schema(schema: Any, named: Mapping[str, Any], within: tuple[str, ...] = ()) -> Any:
+    """Return a schema with the schemas of `named` in place of references; it is a part of those `within`."""
+    if not isinstance(schema, dict):
+        return {} if schema is True else schema
+    plain = {name: schema[name] for name in _PLAIN if name in schema}
+    if isinstance(reference := schema.get("$ref"), str):
+        name = reference.rpartition("/")[2]
+        is_plain = name in named and name not in within and len(within) < MAX_NESTING
+        inner = _plain_schema(named[name], named, (*within, name)) if is_plain else {"type": "object"}
+        return {**inner, **plain}
+    if "const" in schema:
+        plain["enum"] = [schema["const"]]
+    if isinstance(fields := schema.get("properties"), dict):
+        plain["properties"] = {name: _plain_schema(one, named, within) for name, one in fields.items()}
+    if "items" in schema:
+        plain["items"] = _plain_schema(schema["items"], named, within)
+    if isinstance(forms := schema.get("anyOf", schema.get("oneOf")), list):
+        plain.pop("type", None)
+        plain["anyOf"] = [_plain_schema(one, named, within) for one in forms]
+    return plain
+
+
 @_in_each_message
 def _write_call_ids(message: Mapping[str, Any]) -> Mapping[str, Any]:
     """Replace each id of a tool call by letters and digits, and that of its result by the same ones."""
@@ -283,6 +331,7 @@ _BY_MESSAGE: Final[tuple[tuple[str, Change], ...]] = (
     (_EMPTY_TEXT, _add_text),
     (_CALL_ID, _write_call_ids),
     (_ONE_CALL, _split_calls),
+    (_TOOL_SCHEMA, _write_plain_schemas),
     (_NO_SYSTEM, _without_system_role),
     # The words of both refusals are alike. What was sent tells which one it is.
     (_OF_STREAM, send_streamed),
