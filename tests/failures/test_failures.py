@@ -604,12 +604,13 @@ def test_the_name_of_a_tool_does_not_decide_what_an_error_means(
         return city
 
     tool.__name__ = name
-    service.then(refused(400, said.format(name)))
+    service.always = refused(400, said.format(name))
     with pytest.raises(InferenceError, match="did not accept the request as it is") as caught:
         api.chat("hi", tools=[tool])
     # The service's own words are shown as they are.
     assert said.format(name) in caught.value.why
-    assert len(service.chats) == 1
+    # It is sent again with a plainer schema, whatever the name is.
+    assert len(service.chats) == (2 if "schema" in said else 1)
 
 
 @pytest.mark.parametrize("name", ["guardrails", "request_timeout"])

@@ -143,7 +143,8 @@ def refused_request(failure: APIStatusError | ServiceError, names: Collection[st
     """
     status, body = _answered(failure)
     form = _form_that_refused(status, body, names)
-    is_of_form = refuses_form(form.cause, status, body.message) and not (form.is_too_long or form.is_too_many)
+    said = _without_names(body.message, names)
+    is_of_form = refuses_form(form.cause, status, said) and not (form.is_too_long or form.is_too_many)
     return body.message if is_of_form else ""
 
 
