@@ -13,6 +13,7 @@ from typing import Any
 
 import openai
 import pytest
+from clocks import FastClock
 from kernels import Kernel, failing
 from service import MODEL, Answer, Service, completion, refused
 
@@ -282,6 +283,97 @@ def test_what_services_say_is_understood(status: int, body: str | dict[str, str]
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        "Unexpected reasoning effort high. Supported types are xhigh (default), medium, and low",
+        "Unexpected reasoning effort ultra.",
+        "Invalid reasoning_effort: high",
+        "Invalid value for temperature: 3",
+        "top_k must be -1 (disable), or at least 1",
+        "`top_p` must be > 0.0 and < 1.0",
+        "max_tokens must be at least 1, got 0.",
+        "Range of max_tokens should be [1, 8192]",
+        "The value of presence_penalty should be in [-2, 2]",
+        "min_p is out of range",
+        "guided_json is not valid",
+        "thinking budget must be positive",
+        "Only user, system and assistant roles are supported!",
+        "Cannot pass both content and thinking in an assistant message with tool calls!",
+        "This model only supports single tool-calls at once!",
+        "No user query found in messages.",
+        "Unexpected message role.",
+        "Unexpected item type in content.",
+        "System message must be at the beginning.",
+        "System message cannot contain images.",
+        "Only text chunks are supported in system message contents.",
+        "Only text and image blocks are supported in message content!",
+        "Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant",
+        "Message has tool role, but there was no previous assistant message with a tool call!",
+        "Cannot put tools in the first user message when there's no first user message!",
+        "Can only get item pairs from a mapping.",
+        "'list object' has no attribute 'startswith'",
+        'Error rendering prompt with jinja template: "Unknown StringValue filter: safe".',
+        "jinja2.exceptions.TemplateError: No tools",
+        "As of transformers v4.44, default chat template is no longer allowed",
+        "While executing the template\nError: Unexpected message role.",
+    ],
+)
+def test_a_refusal_with_the_status_of_a_failure_is_one(said: str) -> None:
+    error = error_of({"error": {"message": said}, "http_status_code": 500})
+    assert (error.cause, error.retryable, error.affects_all) == ("request", False, False)
+    assert said.split("\n")[0] in str(error)
+    # These statuses are sent by what is between, too.
+    for status in (502, 503, 504):
+        assert error_of({"error": {"message": said}, "http_status_code": status}).cause in ("busy", "request")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Internal Server Error",
+        "EngineCore encountered an issue. See stack trace (above) for the root cause.",
+        "CUDA error: device-side assert triggered",
+        "CUDA error: an illegal memory access was encountered",
+        "list index out of range",
+        "'NoneType' object has no attribute 'text'",
+        "Unexpected error",
+        "Unexpected content type: text/html",
+        "Unexpected message from worker 3",
+        "Unexpected end of stream, the server must be restarted",
+        "The model must be loaded first",
+        "Failed to apply the chat template: connection to the tokenizer lost",
+        "Invalid temperature of the GPU, temporarily throttled",
+        "error parsing tool call: invalid character 'x'",
+        "max_tokens could not be computed",
+        "test/model-a must be warmed up",
+        "Invalid test/model-a: worker died",
+        "probability tensor contains either `inf`, `nan` or element < 0",
+    ],
+)
+def test_a_failure_with_words_like_those_of_a_refusal_is_tried_again(
+    api: ModuleType, service: Service, said: str
+) -> None:
+    service.then(refused(500, said))
+    current_session().clock = FastClock()
+    assert api.chat("hi", model="test/model-a", reasoning_effort="high").text
+    assert len(service.chats) == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Invalid reasoning_effort: high", "reasoning_effort must be one of low, medium", "Unknown option cache_salt"],
+)
+def test_a_parameter_that_is_refused_with_the_status_of_a_failure_is_not_tried_again(
+    api: ModuleType, service: Service, said: str
+) -> None:
+    service.always = refused(500, said)
+    with pytest.raises(InferenceError, match="did not accept the request") as caught:
+        api.chat("hi", reasoning_effort="high", cache_salt="abc")
+    assert said in caught.value.why
+    assert len(service.chats) == 1
+
+
+@pytest.mark.parametrize(
     ("status", "error"),
     [
         (400, {"message": "Invalid input", "param": "response_format"}),
@@ -512,12 +604,13 @@ def test_the_name_of_a_tool_does_not_decide_what_an_error_means(
         return city
 
     tool.__name__ = name
-    service.then(refused(400, said.format(name)))
+    service.always = refused(400, said.format(name))
     with pytest.raises(InferenceError, match="did not accept the request as it is") as caught:
         api.chat("hi", tools=[tool])
     # The service's own words are shown as they are.
     assert said.format(name) in caught.value.why
-    assert len(service.chats) == 1
+    # It is sent again with a plainer schema, whatever the name is.
+    assert len(service.chats) == (2 if "schema" in said else 1)
 
 
 @pytest.mark.parametrize("name", ["guardrails", "request_timeout"])

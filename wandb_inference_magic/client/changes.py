@@ -26,13 +26,40 @@ if TYPE_CHECKING:
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
-# What Anthropic's and Amazon's models say of a message that has only calls of tools, or a result without a text.
+# What services say of a message that has only calls of tools, or a result without a text.
 _EMPTY_TEXT: Final = (
-    r"content blocks? must (be non-?empty|contain non-whitespace)"
-    r"|must have non-?empty content|text field .{0,80}is blank"
+    r"(?i)\b(content|text)\b[^;]{0,80}(\b(is|was|are|be) (empty|blank|whitespace)\b|\bnon-?empty\b|\bnon-whitespace\b)"
+    r"|\bnon-?empty (content|text)\b|\b(empty|blank) (content|text)\b|\bmessage .{0,60}\bmust not be empty\b"
 )
-# In place of such a result.
+# In place of such a result, and of a text that must be there beside calls.
 _NO_RESULT: Final = "(no result)"
+_NO_TEXT: Final = "(no text)"
+# What they say of a result without the name of its tool. The last words are all that Google's service says of it.
+_RESULT: Final = (
+    r"(\b(tool|function) (role )?(message|result|response)s?\b|\brole\W{1,4}(tool|function)\b|\bfunction_?response\b"
+    r"|\bmessages?\W{1,2}\d+\W{1,2}(tool\W)?(?=name\b))"
+)
+_NO_NAME: Final = (
+    rf"(?i){_RESULT}.{{0,60}}\bname\b|\bname\b.{{0,60}}{_RESULT}|{_RESULT}name\b"
+    r"|\brequest contains an invalid argument\b"
+)
+# What they say of two fields that a message must not have together. It must have one of them is another matter.
+_NOT_BOTH: Final = (
+    r"((\b(not|cannot|never)|n't)\b.{0,30}\b(both|together|at the same time|simultaneous\w*)\b"
+    r"|\bmutually exclusive\b|\b(only|exactly) one of\b)"
+)
+_NOT_NONE: Final = r"(?!.*\b(not|be|is|are) (both )?(empty|none|null|missing)\b)"
+_TOOL_CALL: Final = r"\b(tool|function)[ _-]?(use|call(ing)?)s?\b"
+_TEXT_AND_CALLS: Final = rf"(?is)^{_NOT_NONE}(?=.*\b(content|text)\b)(?=.*{_TOOL_CALL}).*{_NOT_BOTH}"
+_TEXT_AND_REASONING: Final = (
+    rf"(?is)^{_NOT_NONE}(?=.*\b(content|text)\b)(?=.*\b(thinking|reasoning(_content)?)\b).*{_NOT_BOTH}"
+)
+# What they say of several calls in a message. `parallel_tool_calls` is a parameter.
+_SEVERAL: Final = r"\b(parallel|multiple|several|more than one|two)"
+_ONE_CALL: Final = (
+    rf"(?i)\b(single|one|1) {_TOOL_CALL}|{_SEVERAL} {_TOOL_CALL}.{{0,60}}\b(not|cannot|unsupported)\b"
+    rf"|(\b(not|cannot|no)|n't)\b.{{0,60}}{_SEVERAL} {_TOOL_CALL}"
+)
 # What comes before the name of a field that is also a word: "400 tokens for reasoning".
 _BEFORE_NAME: Final = r"""(["'`.:\]] ?|\b(field|argument|property|key) )"""
 # What services say of reasoning that a gateway has changed on its way.
@@ -47,6 +74,14 @@ _CALL_ID: Final = (
     rf"|\binvalid\b.{{0,60}}{_ID}"
 )
 ID_CHARS: Final = 9
+# What services say of keywords in the schema of a tool, and the keywords that all of them take.
+_TOOL_SCHEMA: Final = (
+    r"(?i)\bfunction_?declarations\b.{0,20}\bparameters\b|\bflavou?red json schema\b|\binput_schema\b"
+    r"|\b(tool|function)s?\b.{0,20}\bparameters\b|\b(parameters|schema)\b.{0,20}\b(tool|function)s?\b"
+)
+_PLAIN: Final = ("type", "description", "required", "enum")
+# A schema that is nested more deeply, or in itself, is an object.
+MAX_NESTING: Final = 5
 # As many words of a message that are also in the request are a quotation.
 QUOTED_WORDS: Final = 4
 # What services and chat templates say of a system message. Other words with `system` are about the machine.
@@ -162,14 +197,100 @@ def _add_reasoning(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**message, "reasoning_content": message.get("reasoning_content") or next(texts, "")}
 
 
+def _is_empty(message: Mapping[str, Any]) -> bool:
+    content = message.get("content")
+    return content is None or (isinstance(content, str) and not content.strip())
+
+
 @_in_each_message
 def _leave_out_empty_text(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    content = message.get("content")
-    if not isinstance(content, str) or content.strip():
+    if not _is_empty(message):
         return message
     if message.get("tool_calls"):
         return {**message, "content": None}
     return {**message, "content": _NO_RESULT} if message.get("role") == "tool" else message
+
+
+@_in_each_message
+def _add_text(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give a message with calls of tools a text, if it has none."""
+    return {**message, "content": _NO_TEXT} if message.get("tool_calls") and _is_empty(message) else message
+
+
+@_in_each_message
+def _leave_out_text(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out what a model has said before its calls of tools."""
+    return {**message, "content": None} if message.get("tool_calls") else message
+
+
+def _add_names(body: dict[str, Any]) -> dict[str, Any]:
+    """Give each result the name of its tool."""
+    calls = [call for one in body["messages"] for call in one.get("tool_calls") or ()]
+    names = {call["id"]: call["function"]["name"] for call in calls}
+
+    @_in_each_message
+    def add_name(message: Mapping[str, Any]) -> Mapping[str, Any]:
+        name = names.get(message.get("tool_call_id"))
+        return message if name is None else {**message, "name": name}
+
+    return add_name(body)
+
+
+def _split_calls(body: dict[str, Any]) -> dict[str, Any]:
+    """Put each call of a tool into a message of its own, with its result after it."""
+    results = {one.get("tool_call_id"): one for one in body["messages"] if one["role"] == "tool"}
+    messages: list[Mapping[str, Any]] = []
+    for message in body["messages"]:
+        calls: Sequence[Any] = message.get("tool_calls") or ()
+        # What the model has said and thought is in the first one.
+        other = {"role": "assistant", "content": "" if isinstance(message.get("content"), str) else None}
+        for call in calls:
+            messages.append({**(message if call is calls[0] else other), "tool_calls": [call]})
+            if call["id"] in results:
+                messages.append(results.pop(call["id"]))
+        if not calls and (message["role"] != "tool" or message.get("tool_call_id") in results):
+            messages.append(message)
+    return {**body, "messages": messages}
+
+
+def _write_plain_schemas(body: dict[str, Any]) -> dict[str, Any]:
+    """Write the schemas of tools without references, and without keywords that only limit a value.
+
+    The arguments that come are checked all the same.
+    """
+
+    def plain_tool(tool: Any) -> Any:
+        function: Any = tool.get("function") if isinstance(tool, dict) else None
+        schema = function.get("parameters") if isinstance(function, dict) else None
+        if not isinstance(schema, dict):
+            return tool
+        groups = (schema.get("definitions"), schema.get("$defs"))
+        named = {name: one for group in groups if isinstance(group, dict) for name, one in group.items()}
+        return {**tool, "function": {**function, "parameters": _plain_schema(schema, named)}}
+
+    return {**body, "tools": list(map(plain_tool, body["tools"]))} if isinstance(body.get("tools"), list) else body
+
+
+def _plain_schema(schema: Any, named: Mapping[str, Any], within: tuple[str, ...] = ()) -> Any:
+    """Return a schema with the schemas of `named` in place of references; it is a part of those `within`."""
+    if not isinstance(schema, dict):
+        return {} if schema is True else schema
+    plain = {name: schema[name] for name in _PLAIN if name in schema}
+    if isinstance(reference := schema.get("$ref"), str):
+        name = reference.rpartition("/")[2]
+        is_plain = name in named and name not in within and len(within) < MAX_NESTING
+        inner = _plain_schema(named[name], named, (*within, name)) if is_plain else {"type": "object"}
+        return {**inner, **plain}
+    if "const" in schema:
+        plain["enum"] = [schema["const"]]
+    if isinstance(fields := schema.get("properties"), dict):
+        plain["properties"] = {name: _plain_schema(one, named, within) for name, one in fields.items()}
+    if "items" in schema:
+        plain["items"] = _plain_schema(schema["items"], named, within)
+    if isinstance(forms := schema.get("anyOf", schema.get("oneOf")), list):
+        plain.pop("type", None)
+        plain["anyOf"] = [_plain_schema(one, named, within) for one in forms]
+    return plain
 
 
 @_in_each_message
@@ -202,8 +323,15 @@ def _without_system_role(body: dict[str, Any]) -> dict[str, Any]:
 
 # The first one that fits and changes something.
 _BY_MESSAGE: Final[tuple[tuple[str, Change], ...]] = (
+    (_NO_NAME, _add_names),
+    (_TEXT_AND_REASONING, _leave_out_text),
+    (_TEXT_AND_REASONING, _leave_out_reasoning),
+    (_TEXT_AND_CALLS, _leave_out_text),
     (_EMPTY_TEXT, _leave_out_empty_text),
+    (_EMPTY_TEXT, _add_text),
     (_CALL_ID, _write_call_ids),
+    (_ONE_CALL, _split_calls),
+    (_TOOL_SCHEMA, _write_plain_schemas),
     (_NO_SYSTEM, _without_system_role),
     # The words of both refusals are alike. What was sent tells which one it is.
     (_OF_STREAM, send_streamed),
@@ -212,6 +340,8 @@ _BY_MESSAGE: Final[tuple[tuple[str, Change], ...]] = (
 _OPPOSITE: Final[Mapping[Change, Change]] = {
     _add_reasoning: _leave_out_reasoning,
     _leave_out_reasoning: _add_reasoning,
+    _add_text: _leave_out_text,
+    _leave_out_text: _add_text,
     send_streamed: _send_whole,
     _send_whole: send_streamed,
 }

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
+from math import isfinite
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ from ..rendering import format_tool_call, step_markdown
 from ..replies import Listener, cleared_on_error
 from ..schemas import Mismatch
 from ..spending import Reservation
-from ..text import counted
+from ..text import counted, json_or_none
 from .call import ModelCall
 from .request import NOWHERE, prepare_request, trace_inputs
 
@@ -39,6 +40,8 @@ CALL_AS_TEXT: Final = (
     "The reply has a call of a tool as text, so the tool did not run. The service does not read how this model calls "
     "tools: ask another model, or set that at the server (vLLM: --enable-auto-tool-choice and --tool-call-parser)."
 )
+CALL_IS_CUT: Final = "The call of a tool was cut at the token limit, so the tool did not run. Raise --max-tokens."
+_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 # What a service says of a model that calls a tool where it must answer.
 _CALLS_TOOL: Final = re.compile(r"\bcall(s|ed|ing)? (a |the )?(tool|function)\b", re.IGNORECASE)
 RECORDED_BELOW: Final = (
@@ -181,6 +184,7 @@ class _ChatRun:
     def _converse(self) -> None:
         """Call the model and the tools it requests until it answers."""
         last: Reply | None = None
+        unread: set[tuple[str, str]] = set()
         for rounds in count(1):
             try:
                 self._send()
@@ -191,7 +195,7 @@ class _ChatRun:
                     and error.cause == "request"
                     and _CALLS_TOOL.search(error.why)
                 ):
-                    raise _too_many_rounds(last) from error
+                    raise _too_many_rounds(last, self.steps) from error
                 raise
             last = self.call.built()
             tools = self.call.spec.tools
@@ -199,15 +203,29 @@ class _ChatRun:
             if tools is not None and not last.tool_calls and tools.is_called_in(last.text.strip() or last.reasoning):
                 self.call.builder.notice(CALL_AS_TEXT)
             # The arguments of a call that was cut are not what the model wanted.
-            if tools is None or not last.tool_calls or last.finish_reason in ("length", "content_filter"):
+            if tools is None or not last.tool_calls or self._is_cut(last):
                 return
             if rounds > MAX_ROUNDS:
-                raise _too_many_rounds(last)
+                raise _too_many_rounds(last, self.steps)
+            before, unread = unread, _unreadable(last.tool_calls)
+            if again := unread & before:
+                raise _unreadable_again(sorted(again)[0], self.steps)
             called = _identified(last.tool_calls, self.call.sent.messages)
             steps = [self._run_tool(tools, call, "" if number else last.text) for number, call in enumerate(called)]
             asking = {**_asking(last, called, tools), **self.call.builder.reasoning_to_send_back}
             request = self.call.sent.followed_by(asking, *(step.message for step in steps))
             self.call.follow_with(_allowed_to_answer(request, must=rounds == MAX_ROUNDS))
+
+    def _is_cut(self, reply: Reply) -> bool:
+        """Return whether a reply with calls of tools was cut at a limit, whatever the service says of its end."""
+        limits = [limit for limit in (self.call.sent.reply_limit, reply.budget_limit) if limit is not None]
+        written = 0 if reply.usage is None or reply.usage_is_estimate else reply.usage.completion_tokens
+        if limits and written >= min(limits) and any(map(_breaks_off, reply.tool_calls)):
+            self.call.builder.finish_reason = "length"
+        end = self.call.builder.finish_reason
+        if end == "length" and not self.call.builder.is_cut_by_budget:
+            self.call.builder.notice(CALL_IS_CUT)
+        return end in ("length", "content_filter")
 
     def _send(self) -> None:
         """Send the current request, and draw while its reply arrives."""
@@ -277,17 +295,57 @@ def _asking(reply: Reply, calls: list[ToolCall], tools: Toolbox) -> Message:
 
 
 def _as_object(call: ToolCall) -> str:
-    """Return a call's arguments, or an empty object if they are not a JSON object: services refuse those."""
+    """Return a call's arguments as services take them back: a JSON object, an empty one if they are not one.
+
+    JSON has no number that is not finite: such a number becomes a text.
+    """
+    texts: list[str] = []
+
+    def as_text(number: str) -> str:
+        texts.append(number)
+        return number
+
     with suppress(ValueError, RecursionError):
-        if isinstance(json.loads(call.arguments), dict):
-            return call.arguments
+        given = json.loads(
+            call.arguments,
+            parse_constant=as_text,
+            parse_float=lambda number: float(number) if isfinite(float(number)) else as_text(number),
+        )
+        if isinstance(given, dict):
+            return json.dumps(given) if texts else call.arguments
     return "{}"
 
 
-def _too_many_rounds(reply: Reply) -> InferenceError:
+def _breaks_off(call: ToolCall) -> bool:
+    """Return whether the arguments of a call end before they are complete."""
+    rest = _STRING.sub("", call.arguments)
+    is_open = '"' in rest or sum(map(rest.count, "{[")) > sum(map(rest.count, "}]"))
+    return is_open or not call.arguments.strip()
+
+
+def _unreadable(calls: Iterable[ToolCall]) -> set[tuple[str, str]]:
+    """Return the calls whose arguments are not JSON: the name, and the arguments unless they break off."""
+    unread = [call for call in calls if call.arguments.strip() and json_or_none(call.arguments) is None]
+    return {(call.name, "" if _breaks_off(call) else call.arguments) for call in unread}
+
+
+def _unreadable_again(call: tuple[str, str], steps: Sequence[ToolStep]) -> InferenceError:
+    """Return the error for a call of a tool that has come twice with arguments that cannot be read."""
+    name, arguments = call
+    answered = next((step.result for step in reversed(steps) if step.call.name == name and not step.ok), "")
+    return InferenceError(
+        f"The model called the tool {quoted(name)} twice with arguments that are not JSON.",
+        why=f'The tool did not run. The model was answered: "{quoted(answered)}"',
+        remedy="Ask another model." if arguments else "They break off: raise --max-tokens, or ask another model.",
+        cause="answer",
+    )
+
+
+def _too_many_rounds(reply: Reply, steps: Sequence[ToolStep]) -> InferenceError:
+    names = quoted(", ".join(call.name for call in reply.tool_calls))
     return InferenceError(
         f"The model asked for tools {MAX_ROUNDS + 1} times and did not answer.",
-        why=f"The last tool it asked for was {quoted(', '.join(call.name for call in reply.tool_calls))}.",
+        why=f'The last tool it asked for was {names}. The last result that it got: "{quoted(steps[-1].result)}"',
         remedy="Say in the prompt when to stop, or ask another model.",
         cause="answer",
     )

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..config import WANDB_URL
-from .refusals import PASSES
+from .refusals import PASSES, REFUSED_AS_FAILURE
 from .retries import FAILING, OVERLOADED, SHORT
 
 if TYPE_CHECKING:
@@ -432,6 +432,7 @@ CAUSES: Final = (
         at="parts",
     ),
     _not_accepted(_CHANGE, (500, 501, 502, 503, None), _UNABLE),
+    _not_accepted(_CHANGE, (500,), rf"(?s:^(?!.*({_PASSING})){REFUSED_AS_FAILURE})"),
     _not_accepted(_CHANGE, (400, 404, 405, 413, 415, 416, 422, 501)),
     _too_many(_FEWER, (429,), why="The limit counts requests in flight per project, user and model.", at="wandb"),
     _too_many(_FEWER, (429,)),

@@ -143,7 +143,8 @@ def refused_request(failure: APIStatusError | ServiceError, names: Collection[st
     """
     status, body = _answered(failure)
     form = _form_that_refused(status, body, names)
-    is_of_form = refuses_form(form.cause, status, body.message) and not (form.is_too_long or form.is_too_many)
+    said = _without_names(body.message, names)
+    is_of_form = refuses_form(form.cause, status, said) and not (form.is_too_long or form.is_too_many)
     return body.message if is_of_form else ""
 
 
@@ -192,7 +193,7 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
         "limit": _names_limit(message, context),
         "parts": bool(context.parts),
     }
-    said = _without_names(message, {*context.names, context.model})
+    said = _without_names(_without_names(message, {context.model}, "ID"), context.names)
     form = _form_of(status, body, said, places, asks_to_wait=wait is not None and wait <= MAX_SECONDS)
     fields = _fields(form, status, context)
     why = [form.why.format_map(fields), f'It said: "{quoted(message)}"' if message else ""]
@@ -229,22 +230,22 @@ def _names_limit(message: str, context: FailureContext) -> bool:
     return re.search(asked_for, re.sub(_ROOM, "", message)) is not None
 
 
-def _without_names(message: str, names: Collection[str]) -> str:
-    """Return a message without the user's names for parts of the request: these can have any words.
+def _without_names(message: str, names: Collection[str], other: str = "NAME") -> str:
+    """Return a message with another word for the user's names of parts of the request: these can have any words.
 
     A name that is a word of the language too, such as `moderation`, is left out only where it must be a name.
     """
     names = sorted(filter(None, names), key=len, reverse=True)
     if coined := "|".join(re.escape(one) for one in names if _COINED.search(one)):
-        message = re.sub(rf"(?<!\w)({coined})(?!\w)", "NAME", message)
+        message = re.sub(rf"(?<!\w)({coined})(?!\w)", other, message)
     chosen = "|".join(map(re.escape, names))
     if not chosen:
         return message
-    message = re.sub(rf"(?<=['\"`])({chosen})(?=['\"`])", "NAME", message)
-    message = re.sub(rf"(?i)({_BEFORE_NAME})({chosen})(?!\w)", r"\1NAME", message)
+    message = re.sub(rf"(?<=['\"`])({chosen})(?=['\"`])", other, message)
+    message = re.sub(rf"(?i)({_BEFORE_NAME})({chosen})(?!\w)", rf"\1{other}", message)
     # A schema can have a field `model`; at this place it is the model of the request.
     own = rf"(?<!\w)(?!model\b)({chosen})(?!\w)"
-    return _PLACE.sub(lambda place: re.sub(own, "NAME", place[0]), message)
+    return _PLACE.sub(lambda place: re.sub(own, other, place[0]), message)
 
 
 def _form_of(

@@ -1,4 +1,4 @@
-"""Whether a service refuses the response format of a request."""
+"""What services say of a request that they refuse: of its response format, and with the status of a failure."""
 
 from __future__ import annotations
 
@@ -39,6 +39,32 @@ _CANNOT: Final = (
     r"|(schema|grammar|regex)\w* (\w+ )?(" + _PREPARED + r" )?(failed|error|(is|are) (invalid|not valid))"
     r"|(fail\w* to|(could|can)( ?not|n't)|unable to|error) " + _PREPARED + r" .{0,20}(schema|grammar|regex))"
 )
+
+# Parameters that are no words of a prompt. NAME stands for one that the user has chosen.
+_PARAMETER: Final = (
+    r"['\"`]?\b(NAME|temperature|top[_ ][kp]|min_p|(max|min)_(\w{1,15}_)?tokens|\w{1,15}_penalty|(top_)?logprobs"
+    r"|logit_bias|(reasoning|thinking)[_ ](effort|level|budget|mode)|guided_\w{1,15}|tool_choice|chat_template_kwargs"
+    r"|enable_thinking)\b['\"`]?"
+)
+_REFUSED_VALUE: Final = (
+    rf"\b(invalid|unexpected|unsupported|unknown|unrecogni[sz]ed|illegal) ((value|option|parameter|argument) )?"
+    rf"((for|of) )?{_PARAMETER}"
+    rf"|{_PARAMETER}( (value|parameter))?:? ((must|should|has to|needs to|can only) (be|have)\b"
+    r"|is (not (a )?valid|invalid)"
+    r"|(is )?out of range|cannot be (negative|zero|null|set|used|combined|less|more|greater|larger|smaller))"
+    rf"|\b(range|values?) (of|for) {_PARAMETER} (must|should|is|are)\b"
+    r"|\bsupported (types|values|levels|efforts) are\b"
+)
+# What chat templates say of a request, with the status of a failure: the service has not expected them to refuse one.
+_OF_TEMPLATE: Final = (
+    r"\bjinja|\btemplate_?error\b|\bchat[ _]template\b|\broles? (is|are) supported|\bonly supports? (a )?single\b"
+    r"|\bcannot pass both\b|\bno user query found\b|\bunexpected (message role|(item|content|message|block) type in)\b"
+    r"|\bonly \w+( and \w+)? (chunks|blocks) (is|are) supported\b|\bsystem message (must be at|cannot contain)\b"
+    r"|\bexpected last role\b|\bhas tool role\b|\bcannot put tools\b|\bcan only get item pairs from a mapping\b"
+    r"|'[\w.]{1,40} object' has no attribute"
+)
+# What is refused with status 500, as no failure that passes.
+REFUSED_AS_FAILURE: Final = rf"(?!.*({PASSES})).*({_REFUSED_VALUE}|{_OF_TEMPLATE})"
 
 
 def refuses_form(cause: Cause, status: int | None, message: str) -> bool:
