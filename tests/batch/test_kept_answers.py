@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -50,8 +51,9 @@ def test_a_map_that_sends_nothing_costs_nothing_also_at_an_unknown_price(mapper:
     cell = "%%wbmap df -o out\nIs {{ text }} x?"
     assert "cost unknown" in mapper.run(cell).text
     kept = mapper.run(cell).text
-    assert "4 kept from before · 0 + 0 tokens" in kept
-    assert "cost unknown" not in kept
+    assert "4 kept from before" in kept
+    # They were paid for.
+    assert not re.search("cost unknown|free|tokens", kept)
     mapper.run("import os\nos.environ['HF_TOKEN'] = 'hf_abcdefghijklmnopqrstuv'")
     assert "cost unknown" not in mapper.run("%%wbmap df -o out\n{{ text }}{{ os.environ['HF_TOKEN'] }}").text
     assert len(service.chats) == 4

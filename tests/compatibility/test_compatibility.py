@@ -27,7 +27,7 @@ REWORDED = {
         "does not support response formats either: only the prompt asked for JSON"
     ),
     # Nothing was sent.
-    "0 + 0 tokens · cost unknown": "0 + 0 tokens · free",
+    "0 + 0 tokens · cost unknown · ": "",
     "Say in the prompt what is wanted,": "Say in the prompt what you want,",
     "Others share it by the budget file, and %wbusage --reset does not begin that anew": (
         "Other kernels share it by the budget file, which %wbusage --reset does not reset"

@@ -96,7 +96,7 @@ def summary_bundle(outcome: RunsOutcome, name: str, *, news: Sequence[str] = ())
 def _lines(outcome: RunsOutcome, name: str) -> Iterator[str]:
     runs, results = outcome.runs, [run.results for run in outcome.runs]
     usage = sum((one.usage for one in results), NOTHING)
-    uncounted = sum(one.uncounted for one in results)
+    uncounted, cost = sum(one.uncounted for one in results), cost_of(runs)
     answered = sum(one.done - one.failed for one in results)
     parts = [
         f"{answered:,} of {sum(run.total or len(run.results.answers) for run in runs):,} rows answered, in {name}",
@@ -105,10 +105,11 @@ def _lines(outcome: RunsOutcome, name: str) -> Iterator[str]:
         _any(sum(one.replayed for one in results), "replayed"),
         _any(sum(one.failed for one in results), "failed"),
         _any(sum(one.flawed for one in results), "cut or refused"),
-        f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens" if usage.total_tokens or not uncounted else "",
+        f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens" if usage.total_tokens else "",
         f"tokens of {counted(uncounted, 'call')} not counted" if uncounted else "",
         duration(outcome.seconds),
-        describe_cost(cost_of(runs)),
+        # Answers that were kept are not free: they were paid for before.
+        describe_cost(cost) if cost != 0 or usage.total_tokens else "",
         ", ".join(run.model for run in runs),
     ]
     yield f"{' · '.join(filter(None, parts))}."

@@ -170,7 +170,8 @@ def rewrite_cell_magic(lines: list[str]) -> list[str]:
         return lines
     if comments:
         return [f"__import__('importlib').import_module({__name__!r}).refuse_comment('%%{name}')\n"]
-    if found[0][1] == name and not "".join(typed[1:]).strip():
+    is_question = found[0][2].startswith("?")
+    if found[0][1] == name and not is_question and not "".join(typed[1:]).strip():
         # IPython refuses a cell magic without a body. One with `--help` or prompts in files needs none.
         return [f"get_ipython().run_cell_magic({name!r}, {found[0][2].strip()!r}, '\\n')\n"]
     return cell_magic([typed[0].lstrip(), *typed[1:]])  # type: ignore[no-untyped-call,no-any-return,unused-ignore]
