@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Final
 
-from ..errors import InferenceError, did_you_mean, near_names, shortened
+from ..errors import InferenceError, did_you_mean, near_names, shortened_repr
 from ..text import counted, safe_plain
 from .ids import SORTS, is_lora, least_context
 
@@ -379,4 +379,4 @@ def rows(models: Sequence[Model]) -> list[dict[str, object]]:
 
 
 def _refused(name: str, value: object, wanted: str) -> InferenceError:
-    return InferenceError(f"{name} is {shortened(repr(value))}.", remedy=f"Give {wanted}.")
+    return InferenceError(f"{name} is {shortened_repr(value)}.", remedy=f"Give {wanted}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..errors import InferenceError, shortened
+from ..errors import InferenceError, shortened, shortened_repr
 from ..frames import json_text, means_same, plain, with_label
 from ..rendering import PLAIN, line_bundle, table_bundle
 from ..text import counted, grapheme_start, is_missing, safe_plain
@@ -117,12 +117,12 @@ class Review(MimeBundle):
         card = next((one for one in self.cards if one.row == row), None)
         if card is None:
             raise InferenceError(
-                f"Row {shortened(repr(row))} is not in this review.", remedy="Its rows are those of `disagreements`."
+                f"Row {shortened_repr(row)} is not in this review.", remedy="Its rows are those of `disagreements`."
             )
         possible = [*card.choices, SKIP]
         if isinstance(choice, bool) or choice not in possible:
             raise InferenceError(
-                f"Row {row} has no choice {shortened(repr(choice))}.",
+                f"Row {row} has no choice {shortened_repr(choice)}.",
                 remedy=f"Choose one of {', '.join(map(str, possible))}.",
             )
         self.choices[row] = choice

@@ -10,7 +10,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..batch import BatchResult, PreparedBatch
-from ..errors import InferenceError, shortened
+from ..errors import InferenceError, shortened, shortened_repr
 from ..frames import NO_VALUE, ListRows, plain
 from ..messages import has_images, parts_of
 from ..prompts import THE_PROMPT
@@ -164,7 +164,7 @@ def notices_of(spec: EvaluationSpec, known: Iterable[Row]) -> list[str]:
     names = [name for name, batch in spec.batches.items() if same_name(spec.truth, batch.template.mentioned)]
     notices = [f"The model sees the right answers: {_described(name)} names {spec.truth}." for name in names]
     if never := spec.never_right([spec.right_answer(row) for row in known]):
-        example = shortened(repr(plain(never[0])))
+        example = shortened_repr(plain(never[0]))
         has = f"In {counted(len(never), 'row')}, {spec.truth} has a value that the schema does not allow, such as"
         notices.append(f"{has} {example}: no answer can be right there.")
     return notices
@@ -403,7 +403,7 @@ def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] 
         found |= {f"prompt {number}": text for number, text in enumerate(others, len(found) + 1)}
     if odd := [one for pair in found.items() for one in pair if not isinstance(one, str)]:
         raise cannot_start(
-            f"A prompt and its name must be texts, and {shortened(repr(odd[0]))} is not.",
+            f"A prompt and its name must be texts, and {shortened_repr(odd[0])} is not.",
             "Give a list of templates, or a dict of them by their names.",
         )
     if blank := [name for name, text in found.items() if not text.strip()]:

@@ -12,7 +12,7 @@ from inspect import iscoroutinefunction, signature
 from statistics import fmean
 from typing import Any, Final, NamedTuple
 
-from ..errors import InferenceError, describe_exception, quoted, shortened, users_failures
+from ..errors import InferenceError, describe_exception, quoted, shortened, shortened_repr, users_failures
 from ..frames import NO_VALUE, Kind, means_same, number_of, plain, read_nested
 from ..statistics import SHARE, ScoreMeasure
 from ..text import is_missing
@@ -152,7 +152,7 @@ def scorer_of(value: str | Callable[[Any, Any], Any] | None) -> Scorer:
         return Scorer(name, partial(_score_by, value, f"The scorer {name}"), ScoreMeasure(f"mean {name}"))
     if value not in SCORERS:
         others = f"Scorers: {', '.join(SCORERS)}, or a function of the notebook."
-        raise cannot_start(f"There is no scorer {shortened(repr(value))}.", others)
+        raise cannot_start(f"There is no scorer {shortened_repr(value)}.", others)
     return SCORERS[value]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError, did_you_mean, shortened, visible
+from ..errors import InferenceError, did_you_mean, shortened, shortened_repr, visible
 from ..frames import (
     BOOLEAN,
     ONLY,
@@ -183,7 +183,7 @@ class EvaluationSpec:
         if self.scorer.measure.is_error and given and all(as_number(one) is None for one in given):
             raise cannot_start(
                 f"The scorer {self.scorer.name} measures numbers, and no row has one in {self.truth!r}: "
-                f"the first value is {shortened(repr(plain(given[0])))}.",
+                f"the first value is {shortened_repr(plain(given[0]))}.",
                 "Make it a column of numbers, or choose another scorer.",
             )
         never = self.never_right(given)
@@ -192,7 +192,7 @@ class EvaluationSpec:
             allowed = f"; the schema allows {shortened(', '.join(map(str, choices)))}" if choices else ""
             raise cannot_start(
                 f"No answer can be right: {self.truth!r} has no value that the schema allows. "
-                f"The first is {shortened(repr(plain(given[0])))}{allowed}.",
+                f"The first is {shortened_repr(plain(given[0]))}{allowed}.",
                 "Convert the values of the column, or change the schema.",
             )
         fields = self._fields

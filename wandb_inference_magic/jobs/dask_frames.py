@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from ..batch import PreparedRuns, RunPart, RunResults, likely_mistakes
 from ..config import CONCURRENCY, SETTING_NAMES, Key, WandbInference, check_key
-from ..errors import InferenceError, InferenceWarning, Interrupted, shortened
+from ..errors import InferenceError, InferenceWarning, Interrupted, shortened, shortened_repr
 from ..frames import (
     ColumnNames,
     column_of_texts,
@@ -354,7 +354,7 @@ def share_key(cluster_client: Any) -> None:
 
     if getattr(cluster_client, "status", "") != "running":
         raise InferenceError(
-            f"share_key needs the client of a running cluster, not {shortened(repr(cluster_client))}.",
+            f"share_key needs the client of a running cluster, not {shortened_repr(cluster_client)}.",
             remedy="from dask.distributed import Client; share_key(Client())",
         )
     endpoint = Command(current_session()).endpoint
