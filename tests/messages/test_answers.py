@@ -10,7 +10,7 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 from kernels import Kernel
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel, RootModel, computed_field
 from service import Service, Streamed
 
 from wandb_inference_magic.errors import InferenceError, InferenceWarning
@@ -367,3 +367,25 @@ def test_an_empty_list_becomes_a_frame_without_rows(kernel: Kernel, service: Ser
     service.then(Streamed([answer]))
     kernel.run('%wbchat --schema "list of a int" -o t go')
     assert kernel.value("(t.parsed, len(t.to_frame()))") == ([], 0)
+
+
+def test_a_record_whose_computed_field_raises_has_its_other_fields() -> None:
+    class Share(BaseModel):
+        done: int
+        total: int
+
+        @computed_field
+        def share(self) -> float:
+            return self.done / self.total
+
+    class Team(BaseModel):
+        name: str
+        share: Share
+
+    shares = [Share(done=1, total=0), Share(done=1, total=2)]
+    frame = Reply("", "m", "m", "e", parsed=shares).to_frame()
+    assert frame[["done", "total"]].to_dict("records") == [{"done": 1, "total": 0}, {"done": 1, "total": 2}]
+    assert frame["share"].isna().tolist() == [True, False]
+    records = to_records("", Team(name="a", share=shares[0]))
+    assert records is not None
+    assert records.rows == [{"name": "a", "share": {"done": 1, "total": 0}}]

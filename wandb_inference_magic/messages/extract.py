@@ -12,7 +12,7 @@ from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..errors import InferenceError
+from ..errors import InferenceError, users_failures
 from ..text import json_or_none, json_values, plain_number, read_json_text, read_loose_json, with_backslashes
 from .fields import record_fields
 
@@ -246,7 +246,11 @@ def _record(value: Any) -> dict[str, Any] | None:
         # Those inside it become dicts too.
         return asdict(value)
     if hasattr(type(value), "model_dump"):
-        dumped = value.model_dump()
+        try:
+            dumped = value.model_dump()
+        except users_failures():
+            # A field that is computed raises: it is left out with the others of its kind.
+            dumped = _record(dict(value))
         return dict(dumped) if isinstance(dumped, dict) else None
     return record_fields(value)
 
