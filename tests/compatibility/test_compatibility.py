@@ -6,6 +6,7 @@ Every session of `expected.json` runs again while the service refuses all reques
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import shutil
 from collections.abc import Callable
@@ -112,3 +113,15 @@ def test_files_of_an_earlier_version_are_used_without_a_request(
             assert wandb.connected_to == [], f"{name}: a request was sent"
     changed = [one.name for one in fixtures.glob("*.jsonl") if one.read_bytes() != (tmp_path / one.name).read_bytes()]
     assert changed == []
+
+
+def test_an_evaluation_that_was_pickled_is_shown_reviewed_and_scored_again() -> None:
+    """It was pickled before a result had what its answers cost, and a row without truth its scores."""
+    found = pickle.loads((Path(__file__).parent / "0.1.0" / "evaluation.pickle").read_bytes())
+    assert [line.split()[-1] for line in str(found).splitlines() if line.startswith("test/")][-2:] == ["unknown"] * 2
+    assert "Cost in all: unknown." in str(found)
+    assert found.summary["cost_usd"].isna().all()
+    assert "4 rows with an answer that is not l." in str(found.review())
+    found.by_hand[1] = "B"
+    assert found.reviewed().summary["right"].tolist() == [1, 1]
+    assert pickle.loads(pickle.dumps(found)).sentences == found.sentences

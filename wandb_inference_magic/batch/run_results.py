@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +45,11 @@ class RunTotals:
     cached: int
     replayed: int
     answers: Paid
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        # Of an earlier version, it is not known what its answers took.
+        for one, value in zip(fields(self), (*state, Paid(None, None)), strict=False):
+            object.__setattr__(self, one.name, value)
 
 
 @dataclass(kw_only=True)

@@ -41,6 +41,13 @@ class Candidate:
     scores: list[float | None] = field(default_factory=list)
     right: list[float | None] = field(default_factory=list)
 
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        # In an earlier version, a row without truth had no scores.
+        self.samples = [
+            scores or (None,) * len(answers) for scores, answers in zip(self.samples, self.answers, strict=True)
+        ]
+
     def add(self, scores: RowScores) -> None:
         """Add the scores of the next row."""
         self.samples.append(scores.samples)
