@@ -7,11 +7,10 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from ..rendering import why_flawed
-from ..text import with_whole_numbers
+from ..text import digest_of, with_whole_numbers
 from .cache import Answer, not_kept
 from .kept import Asked, Ended, Kept, Paid, kept_of
 
@@ -72,7 +71,7 @@ class CachedAnswers:
         # The endpoint's name: the practice model has another address in every kernel.
         shaping = [self._first.endpoint.name, {**body, "messages": [*self._first.messages[:-1], message]}]
         # A value that is not JSON is refused when the request is sent, and reported there.
-        return _digest(json.dumps(shaping, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=repr))
+        return digest_of(json.dumps(shaping, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=repr))
 
     def next_key(self, message: Message) -> str:
         """Return the key of a row, whose prompt is this message. Call it once for each row, in their order."""
@@ -113,7 +112,7 @@ class CachedAnswers:
 
     def replacement_key(self, key: str, cached: Answer) -> str:
         """Return the key of what is asked in place of an answer on disk that does not fit the schema any more."""
-        return _digest(f"{key} in place of {cached.text}")
+        return digest_of(f"{key} in place of {cached.text}")
 
     def keep_failure(self, row: RowCall, error: InferenceError, ended: Ended, *, ends_run: bool) -> None:
         """Keep what `kept` says of a row that has failed.
@@ -174,8 +173,4 @@ class CachedAnswers:
 
 def _numbered(key: str, before: int) -> str:
     """Return the key of a row whose question was asked so often before."""
-    return key if not before else _digest(f"{key} {before}")
-
-
-def _digest(text: str) -> str:
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return key if not before else digest_of(f"{key} {before}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import sha256
 from itertools import chain, count, islice
 from types import NoneType
 from typing import TYPE_CHECKING, Final
 
-from ..text import composed, same_name, without_surrogates
+from ..text import composed, digest_of, same_name, without_surrogates
 from .columns import ONLY, ColumnNames, json_text, plain, schema_kinds
 
 if TYPE_CHECKING:
@@ -29,9 +28,9 @@ class WrittenColumns:
 
     def __init__(self) -> None:
         # By the digest of a column of errors: those of the columns beside it. No value is kept.
-        self._digests: dict[bytes, set[bytes]] = {}
+        self._digests: dict[str, set[str]] = {}
         # By the digest of a map that was complete: those of the columns that it wrote, each with the rows around it.
-        self._complete: dict[bytes, dict[bytes, _Sample]] = {}
+        self._complete: dict[str, dict[str, _Sample]] = {}
         self._names: set[str] = set()
 
     def add(self, table: Rows, names: Iterable[ColumnNames], origin: str = "") -> None:
@@ -46,7 +45,7 @@ class WrittenColumns:
                 if sample is None:
                     ours = {name for each in names for name in (*each.answers.values(), each.error, each.text)}
                     sample = _sample(table, {*table.columns} - ours - self._names)
-                self._complete.setdefault(_digest(origin), {}).update(dict.fromkeys(found.values(), sample))
+                self._complete.setdefault(digest_of(origin), {}).update(dict.fromkeys(found.values(), sample))
             self._names.update(found)
 
     def among(self, table: Rows, origin: str = "") -> set[str]:
@@ -55,14 +54,14 @@ class WrittenColumns:
             return set()
         found = _digests(table, self._names & {*table.columns})
         ours = {one for digest in found.values() for one in self._digests.get(digest, ())}
-        if complete := self._complete.get(_digest(origin), {}):
+        if complete := self._complete.get(digest_of(origin), {}):
             rows = _sample(table, table.columns)
             ours |= {digest for digest, sample in complete.items() if _are_same(rows, sample)}
         return {name for name, digest in found.items() if digest in ours}
 
 
 # By the name of a column: the digest of its first values.
-_Sample = dict[str, bytes]
+_Sample = dict[str, str]
 
 
 def _sample(table: Rows, names: Iterable[str]) -> _Sample:
@@ -70,7 +69,7 @@ def _sample(table: Rows, names: Iterable[str]) -> _Sample:
     rows = list(islice(table, ROWS_IN_SAMPLE))
     simple = (str, int, float, bool, NoneType)
     return {
-        name: _digest(repr([one if type(one := row.get(name)) in simple else type(one) for row in rows]))
+        name: digest_of(repr([one if type(one := row.get(name)) in simple else type(one) for row in rows]))
         for name in names
     }
 
@@ -81,14 +80,10 @@ def _are_same(rows: _Sample, earlier: _Sample) -> bool:
     return bool(common) and all(rows[name] == earlier[name] for name in common)
 
 
-def _digest(text: str) -> bytes:
-    return sha256(text.encode("utf-8", "surrogatepass")).digest()
-
-
-def _digests(table: Rows, names: Iterable[str]) -> dict[str, bytes]:
+def _digests(table: Rows, names: Iterable[str]) -> dict[str, str]:
     columns = {name: table.values(name) for name in names}
     return {
-        name: sha256(json_text([name, *map(plain, values)]).encode()).digest()
+        name: digest_of(json_text([name, *map(plain, values)]))
         for name, values in columns.items()
         if values is not None
     }

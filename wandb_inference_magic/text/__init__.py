@@ -42,7 +42,7 @@ from .names import (
     python_name,
     same_name,
 )
-from .plain import grapheme_start, is_terminal, printable, safe_plain, without_surrogates, wrapped
+from .plain import digest_of, grapheme_start, is_terminal, printable, safe_plain, without_surrogates, wrapped
 from .portable import is_cell, portable_trace, says_nothing, without_addresses
 from .redaction import (
     KEY_VARIABLES,

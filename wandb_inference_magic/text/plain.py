@@ -94,6 +94,14 @@ def without_surrogates(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def digest_of(text: str) -> str:
+    """Return the SHA-256 of a text, also of one with lone surrogates."""
+    # `%load_ext` does not wait for it.
+    from hashlib import sha256
+
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def safe_plain(text: str) -> str:
     """Return text without terminal escape sequences, control characters and characters that reorder it."""
     if text.isascii() and text.isprintable():
