@@ -1,4 +1,4 @@
-"""What services refuse in a request, and the change that each refusal calls for.
+"""How a refused request is changed: what the words of a service (`failures/refused_forms.py`) call for.
 
 A change concerns what the user has not set, or how it is written. The thread stays as it is.
 """
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..failures import (
     GATEWAY_TIMEOUTS,
-    REASONING_IS_MISSING,
+    RefusedForm,
     ServiceError,
     may_have_run,
+    names_field,
     read_error,
     refused_request,
 )
@@ -26,87 +27,18 @@ if TYPE_CHECKING:
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
-# What services say of a message that has only calls of tools, or a result without a text.
-_EMPTY_TEXT: Final = (
-    r"(?i)\b(content|text)\b[^;]{0,80}(\b(is|was|are|be) (empty|blank|whitespace)\b|\bnon-?empty\b|\bnon-whitespace\b)"
-    r"|\bnon-?empty (content|text)\b|\b(empty|blank) (content|text)\b|\bmessage .{0,60}\bmust not be empty\b"
-)
-# In place of such a result, and of a text that must be there beside calls.
+# In place of a result without a text, and of a text that must be there beside calls.
 _NO_RESULT: Final = "(no result)"
 _NO_TEXT: Final = "(no text)"
-# What they say of a result without the name of its tool. The last words are all that Google's service says of it.
-_RESULT: Final = (
-    r"(\b(tool|function) (role )?(message|result|response)s?\b|\brole\W{1,4}(tool|function)\b|\bfunction_?response\b"
-    r"|\bmessages?\W{1,2}\d+\W{1,2}(tool\W)?(?=name\b))"
-)
-_NO_NAME: Final = (
-    rf"(?i){_RESULT}.{{0,60}}\bname\b|\bname\b.{{0,60}}{_RESULT}|{_RESULT}name\b"
-    r"|\brequest contains an invalid argument\b"
-)
-# What they say of two fields that a message must not have together. It must have one of them is another matter.
-_NOT_BOTH: Final = (
-    r"((\b(not|cannot|never)|n't)\b.{0,30}\b(both|together|at the same time|simultaneous\w*)\b"
-    r"|\bmutually exclusive\b|\b(only|exactly) one of\b)"
-)
-_NOT_NONE: Final = r"(?!.*\b(not|be|is|are) (both )?(empty|none|null|missing)\b)"
-_TOOL_CALL: Final = r"\b(tool|function)[ _-]?(use|call(ing)?)s?\b"
-_TEXT_AND_CALLS: Final = rf"(?is)^{_NOT_NONE}(?=.*\b(content|text)\b)(?=.*{_TOOL_CALL}).*{_NOT_BOTH}"
-_TEXT_AND_REASONING: Final = (
-    rf"(?is)^{_NOT_NONE}(?=.*\b(content|text)\b)(?=.*\b(thinking|reasoning(_content)?)\b).*{_NOT_BOTH}"
-)
-# What they say of several calls in a message. `parallel_tool_calls` is a parameter.
-_SEVERAL: Final = r"\b(parallel|multiple|several|more than one|two)"
-_ONE_CALL: Final = (
-    rf"(?i)\b(single|one|1) {_TOOL_CALL}|{_SEVERAL} {_TOOL_CALL}.{{0,60}}\b(not|cannot|unsupported)\b"
-    rf"|(\b(not|cannot|no)|n't)\b.{{0,60}}{_SEVERAL} {_TOOL_CALL}"
-)
-# What comes before the name of a field that is also a word: "400 tokens for reasoning".
-_BEFORE_NAME: Final = r"""(["'`.:\]] ?|\b(field|argument|property|key) )"""
-# What services say of reasoning that a gateway has changed on its way.
-_BROKEN_REASONING: Final = (
-    r"(?i)\b(invalid|corrupted)\b.{0,20}\bsignature|\bsignature\b.{0,20}\b(not valid|invalid)"
-    r"|\bencrypted content\b.{0,80}\bcould not be"
-)
 # Mistral's templates take ids of 9 letters and digits. Those fit the rules of other services as well.
-_ID: Final = r"(tool|function)[ _]?(call|use)s?(\W\d+\W?)?[ _.]?ids?\b"
-_CALL_ID: Final = (
-    rf"(?i)\b{_ID}.{{0,120}}\b(must|should|invalid|length|too long|pattern|alphanumeric|empty)\b"
-    rf"|\binvalid\b.{{0,60}}{_ID}"
-)
 ID_CHARS: Final = 9
-# What services say of keywords in the schema of a tool, and the keywords that all of them take.
-_TOOL_SCHEMA: Final = (
-    r"(?i)\bfunction_?declarations\b.{0,20}\bparameters\b|\bflavou?red json schema\b|\binput_schema\b"
-    r"|\b(tool|function)s?\b.{0,20}\bparameters\b|\b(parameters|schema)\b.{0,20}\b(tool|function)s?\b"
-)
+# The keywords in the schema of a tool that all services take.
 _PLAIN: Final = ("type", "description", "required", "enum")
 # A schema that is nested more deeply, or in itself, is an object.
 MAX_NESTING: Final = 5
 # As many words of a message that are also in the request are a quotation.
 QUOTED_WORDS: Final = 4
-# What services and chat templates say of a system message. Other words with `system` are about the machine.
-_SYSTEM: Final = (
-    r"(\b(system|developer)[ _-]?(role|message|prompt|instruction)s?\b|['\"`](system|developer)['\"`]"
-    r"|\broles?\W{1,3}(system|developer)\b)"
-)
-_UNKNOWN: Final = (
-    r"(\b(not|cannot|can't|\w+n't)\b.{0,20}\b(support|allow|enabl|permit|accept|recogni|valid|one of|have)"
-    r"|\b(unsupported|unexpected|unknown|unrecogni|disabled|invalid(?= (role|value))))"
-)
-_NO_SYSTEM: Final = (
-    # What it says, or how much, is another matter.
-    r"(?i)^(?!.*\b(more than|at most|exceed\w*|too (long|large)|longer|characters|tokens)\b)(.*("
-    rf"{_SYSTEM}.{{0,40}}{_UNKNOWN}|{_UNKNOWN}.{{0,40}}{_SYSTEM}|\broles must alternate"
-    r"|\b(only|(should|must) be)\b\W{0,4}(the )?\W?user\b.{0,12}\bassistant\b|\bfirst message must .{0,20}\buser\b))"
-)
-# What they say of a stream that they do not send, or of a reply that they only stream.
-_NEEDED: Final = (
-    r"((un)?support(s|ed)?|require[sd]?|recommended|must|mandatory|only|true|false|(en|dis)abled?|allowed|available"
-    r"|(cannot|please) use)"
-)
-_STREAM: Final = r"(non-?)?stream(ed|ing)?"
-_OF_STREAM: Final = rf"(?i)\b{_NEEDED}\b[^.;]{{0,60}}\b{_STREAM}\b|\b{_STREAM}\b[^.;]{{0,60}}\b{_NEEDED}\b|流式"
-# What they, or what is between, say where a reply in one piece has taken too long.
+# What services, or what is between, say where a reply in one piece has taken too long.
 _TIMED_OUT: Final = r"(?i)\btime-?out\b|\btimed out\b|\bdeadline exceeded\b|\btook too long\b"
 
 
@@ -123,11 +55,11 @@ def change_for(error: openai.APIStatusError | ServiceError, sent: dict[str, Any]
     message = _without_quotes(refused_request(error, chosen_names(sent)), sent["messages"])
     if "stream_options" in sent and "stream_options" in message:
         return _leave_out_usage
-    if re.search(REASONING_IS_MISSING, message):
+    if RefusedForm.NO_REASONING.is_in(message):
         return _add_reasoning
     if _refuses_reasoning(sent["messages"], message):
         return _leave_out_reasoning
-    found = (change for pattern, change in _BY_MESSAGE if re.search(pattern, message))
+    found = (change for form, change in _BY_FORM if form.is_in(message))
     return next((change for change in found if change(sent) != sent), None)
 
 
@@ -322,20 +254,20 @@ def _without_system_role(body: dict[str, Any]) -> dict[str, Any]:
 
 
 # The first one that fits and changes something.
-_BY_MESSAGE: Final[tuple[tuple[str, Change], ...]] = (
-    (_NO_NAME, _add_names),
-    (_TEXT_AND_REASONING, _leave_out_text),
-    (_TEXT_AND_REASONING, _leave_out_reasoning),
-    (_TEXT_AND_CALLS, _leave_out_text),
-    (_EMPTY_TEXT, _leave_out_empty_text),
-    (_EMPTY_TEXT, _add_text),
-    (_CALL_ID, _write_call_ids),
-    (_ONE_CALL, _split_calls),
-    (_TOOL_SCHEMA, _write_plain_schemas),
-    (_NO_SYSTEM, _without_system_role),
+_BY_FORM: Final[tuple[tuple[RefusedForm, Change], ...]] = (
+    (RefusedForm.RESULT_WITHOUT_NAME, _add_names),
+    (RefusedForm.TEXT_BESIDE_REASONING, _leave_out_text),
+    (RefusedForm.TEXT_BESIDE_REASONING, _leave_out_reasoning),
+    (RefusedForm.TEXT_BESIDE_CALLS, _leave_out_text),
+    (RefusedForm.EMPTY_TEXT, _leave_out_empty_text),
+    (RefusedForm.EMPTY_TEXT, _add_text),
+    (RefusedForm.CALL_ID, _write_call_ids),
+    (RefusedForm.SEVERAL_CALLS, _split_calls),
+    (RefusedForm.TOOL_SCHEMA, _write_plain_schemas),
+    (RefusedForm.SYSTEM_ROLE, _without_system_role),
     # The words of both refusals are alike. What was sent tells which one it is.
-    (_OF_STREAM, send_streamed),
-    (_OF_STREAM, _send_whole),
+    (RefusedForm.STREAM, send_streamed),
+    (RefusedForm.STREAM, _send_whole),
 )
 _OPPOSITE: Final[Mapping[Change, Change]] = {
     _add_reasoning: _leave_out_reasoning,
@@ -351,5 +283,5 @@ def _refuses_reasoning(messages: Sequence[Mapping[str, Any]], message: str) -> b
     """Return whether an error is about reasoning that was sent back. `reasoning_effort` is a parameter."""
     sent = {name for message in messages for name in ALL_REASONING if name in message}
     sent |= {"content" for message in messages if thoughts_in(message.get("content"))}
-    patterns = (rf"\b{name}\b" if "_" in name else rf"{_BEFORE_NAME}{name}\b" for name in sent)
-    return bool(sent) and any(re.search(one, message) for one in (_BROKEN_REASONING, *patterns))
+    is_named = any(names_field(message, name) for name in sent)
+    return is_named or (bool(sent) and RefusedForm.BROKEN_REASONING.is_in(message))

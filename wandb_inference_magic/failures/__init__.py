@@ -8,10 +8,10 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .bodies import read_error
-    from .causes import REASONING_IS_MISSING
     from .connections import BROKE_OFF, GATEWAY_TIMEOUTS, CallOutcome, may_have_run, outcome_of
     from .convert import FailureContext, is_too_long, refused_request, to_inference_error, would_refuse_again
     from .refusals import NOT_OF_REQUEST
+    from .refused_forms import RefusedForm, names_field
     from .retries import delay_after, retry_delay
     from .service_error import ServiceError
 

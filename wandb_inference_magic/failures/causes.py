@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..config import WANDB_URL
 from .refusals import PASSES, REFUSED_AS_FAILURE
+from .refused_forms import RefusedForm
 from .retries import FAILING, OVERLOADED, SHORT
 
 if TYPE_CHECKING:
@@ -213,11 +214,6 @@ _NOT_FETCHED: Final = (
     r"|\b(status|code|http|http error)[ :=(]{1,2}(408|429|5\d\d)\b|https?:\S+: (408|429|5\d\d)\b(?! \w))"
     # As aiohttp writes it.
     r"|\b(image|file|media|audio|video): (408|429|5\d\d), message="
-)
-# What a service says where it needs the reasoning back, and an assistant's message has none.
-REASONING_IS_MISSING: Final = (
-    r"(?i)\breasoning(_content)?\W.{0,80}\bpassed back|\breasoning_content\W.{0,20}\b(missing|required)"
-    r"|\b(missing|must (include|have|contain)|requires?)\W.{0,20}\breasoning_content"
 )
 # Rows of the same kind.
 _key = partial(ErrorForm, "key", "{service} did not accept the key.", "{key_remedy}", why="{who}")
@@ -419,7 +415,7 @@ CAUSES: Final = (
     _not_accepted(
         "Run the cell with --once or --new, or switch its thinking off: --think off.",
         (400, 422, None),
-        REASONING_IS_MISSING,
+        RefusedForm.NO_REASONING.value,
         why="This model needs its reasoning back. That of earlier turns is not sent.",
         affects_all=False,
     ),
