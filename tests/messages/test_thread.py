@@ -2,7 +2,7 @@
 
 import pytest
 
-from wandb_inference_magic.messages.thread import Origin, Thread, Threads, Turn
+from wandb_inference_magic.messages.thread import Origin, Thread, Turn
 from wandb_inference_magic.messages.tokens import estimate_messages
 
 
@@ -12,12 +12,6 @@ def say(thread: Thread, prompt: str, cell: str | None = None, execution: str | N
     messages = thread.conversation(place, prompt, None).messages
     thread.record(place, Turn(prompt, f"re {prompt}", cell, execution))
     return [message["content"] for message in messages]
-
-
-def undone(thread: Thread, cell: str | None = None) -> str | None:
-    """Take a turn back and return its prompt."""
-    turn = thread.undo(cell)
-    return None if turn is None else turn.prompt_text
 
 
 def test_earlier_turns_are_sent_with_the_next_prompt() -> None:
@@ -62,137 +56,6 @@ def test_a_cell_without_a_turn_that_is_run_again_sees_only_the_turns_before_it()
     # With a turn, it has this place in the thread.
     assert say(thread, "c", "compare", "run 10")[-1] == "c"
     assert [turn.prompt for turn in thread.turns] == ["a1 again", "a2 again", "c", "b edited"]
-
-
-def test_cells_whose_turns_were_taken_back_are_in_the_order_in_which_they_are_run_again() -> None:
-    thread = Thread("main")
-    for cell in "abc":
-        say(thread, cell, cell, f"run {cell}")
-    thread.place("compare", "run 1")
-    assert [undone(thread), undone(thread)] == ["c", "b"]
-    say(thread, "c", "c", "run 2")
-    say(thread, "b", "b", "run 3")
-    assert [turn.prompt for turn in thread.turns] == ["a", "c", "b"]
-    assert thread.place("compare", "run 4").before == 3
-
-
-def test_cells_that_are_run_again_with_an_undo_among_them_send_the_same_again() -> None:
-    thread = Thread("main")
-    for number in range(3):
-        assert say(thread, "a", "a", f"run {number}") == ["a"]
-        assert say(thread, "b", "b", f"run {number}") == ["a", "re a", "b"]
-        assert undone(thread, "undo") == "b"
-        assert say(thread, "c", "c", f"run {number}") == ["a", "re a", "c"]
-    # Run alone, it takes the last one back.
-    assert undone(thread, "undo") == "c"
-    assert undone(thread, "undo") == "a"
-
-
-@pytest.mark.parametrize("cells", [("u1", "u2", "u3"), ("u1", "u1", "u1"), ("u1", "u2", "u2")])
-def test_undos_in_a_row_take_the_same_turns_back_again(cells: tuple[str, ...]) -> None:
-    thread = Thread("main")
-    for number in range(3):
-        for cell in "abc":
-            say(thread, cell, cell, f"run {number}")
-        assert [undone(thread, cell) for cell in cells] == ["c", "b", "a"]
-        assert say(thread, "d", "d", f"run {number}") == ["d"]
-        assert say(thread, "e", "e", f"run {number}") == ["d", "re d", "e"]
-    # The cells before it have no turn any more: those below stay.
-    thread.note("c")
-    assert undone(thread, "u1") is None
-    assert [turn.prompt for turn in thread.turns] == ["d", "e"]
-
-
-def talk(threads: Threads, prompt: str, run: int, *, new: bool = False, system: str | None = None) -> list[str]:
-    """Chat in a cell that has the prompt as its id. Return the contents of the messages, the system prompt included."""
-    origin = Origin(prompt, f"run {run}")
-    whole = threads.get_or_new("main")
-    if new:
-        thread = Thread("main")
-        threads.begin(thread, origin)
-    else:
-        whole.note(prompt)
-        thread = whole.continued(origin)
-        threads["main"] = whole
-    place = thread.place(*origin)
-    messages = thread.conversation(place, prompt, system or thread.system_at(place)).messages
-    thread.record(place, Turn(prompt, f"re {prompt}", *origin, system=system))
-    return [message["content"] for message in messages]
-
-
-def test_cells_above_one_that_began_the_thread_afresh_do_not_see_what_is_below_it() -> None:
-    threads = Threads()
-    for run in range(3):
-        assert talk(threads, "a", run) == ["a"]
-        assert talk(threads, "b", run) == ["a", "re a", "b"]
-        assert talk(threads, "c", run, new=True, system="French") == ["French", "c"]
-        assert talk(threads, "d", run) == ["French", "c", "re c", "d"]
-        assert talk(threads, "e", run, new=True) == ["e"]
-        assert talk(threads, "f", run) == ["e", "re e", "f"]
-    # One at a time, from the last one and from the first one.
-    assert talk(threads, "b", 4) == ["a", "re a", "b"]
-    assert talk(threads, "d", 5) == ["French", "c", "re c", "d"]
-    assert talk(threads, "f", 6) == ["e", "re e", "f"]
-    assert talk(threads, "new", 7) == ["e", "re e", "f", "re f", "new"]
-
-
-def test_a_cell_that_no_longer_begins_the_thread_continues_the_turns_above_it() -> None:
-    threads = Threads()
-    talk(threads, "a", 1)
-    talk(threads, "b", 1, new=True, system="French")
-    talk(threads, "c", 1)
-    assert talk(threads, "b", 2) == ["a", "re a", "b"]
-    assert talk(threads, "c", 2) == ["a", "re a", "b", "re b", "c"]
-
-
-def test_a_cell_that_begins_a_thread_twice_keeps_the_turns_of_the_cells_above() -> None:
-    threads = Threads()
-    for run in range(3):
-        assert talk(threads, "a", run) == ["a"]
-        # Its first chat continues, its second begins, its third continues that one.
-        assert talk(threads, "b", run) == ["a", "re a", "b"]
-        assert talk(threads, "b", run, new=True) == ["b"]
-        assert talk(threads, "b", run) == ["b", "re b", "b"]
-        assert len(threads["main"].parts) == 2
-
-
-@pytest.mark.parametrize("end", ["empty", "delete"])
-def test_cells_above_one_that_emptied_the_thread_do_not_see_what_is_below_it(end: str) -> None:
-    threads = Threads()
-    for run in range(3):
-        assert talk(threads, "a", run, system="Latin" if run == 0 else None)[-1:] == ["a"]
-        getattr(threads, end)("main", Origin("end", f"run {run}"))
-        assert "main" not in threads or not threads["main"].turns
-        assert talk(threads, "b", run, system="French") == ["French", "b"]
-        assert talk(threads, "c", run) == ["French", "b", "re b", "c"]
-    # The turn of the first cell was removed. It is not sent with the next cell above.
-    threads.empty("main", Origin("end", "run 4"))
-    assert talk(threads, "a", 5) == ["a"]
-    # Nothing came after the end, so the conversation starts once more: a new cell goes on.
-    assert talk(threads, "new", 6) == ["a", "re a", "new"]
-
-
-def test_a_cell_that_moves_to_another_thread_leaves_the_part_that_it_was_in() -> None:
-    threads = Threads()
-    talk(threads, "a", 1)
-    talk(threads, "b", 1)
-    talk(threads, "c", 1, new=True)
-    assert threads.leave(Origin("a", "run 2"), None) == ["main"]
-    assert talk(threads, "b", 3) == ["b"]
-
-
-def test_an_undo_among_cells_above_one_that_began_the_thread_afresh() -> None:
-    threads = Threads()
-    for run in range(3):
-        assert talk(threads, "a", run) == ["a"]
-        assert talk(threads, "b", run) == ["a", "re a", "b"]
-        assert undone(threads["main"], "undo") == "b"
-        assert talk(threads, "c", run) == ["a", "re a", "c"]
-        assert [turn.prompt for turn in threads["main"].part_at("show").turns] == ["a", "c"]
-        assert talk(threads, "d", run, new=True) == ["d"]
-    # Run alone, it takes the last one back, and that of `%wbthread --show` shows the last part.
-    assert [turn.prompt for turn in threads["main"].part_at("show").turns] == ["d"]
-    assert undone(threads["main"], "undo") == "d"
 
 
 def test_the_system_prompt_comes_first() -> None:

@@ -48,7 +48,7 @@ def chat(
     if options.bg and (unusable := options.given("tools", "code", "thread", "new", "fork")):
         raise cannot_combine(unusable[0], "--bg", "a job cannot use the cell or a thread. Nothing was sent.")
     if options.thread:
-        context.session.threads.get_or_new(options.thread).note(context.cell.origin.cell)
+        context.session.threads.parts(options.thread).note(context.cell.origin.cell)
     tokens = command.settings.value_tokens
     error = context.last_error.describe(tokens=tokens) if options.error else ""
     # A job has no history.

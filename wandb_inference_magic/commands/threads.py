@@ -34,7 +34,7 @@ from ..text import composed, counted, safe_plain, without_keys
 if TYPE_CHECKING:
     from ..arguments import ThreadOptions
     from ..frontend import MagicContext
-    from ..messages import Origin
+    from ..messages import Origin, ThreadParts
     from ..session import Session
 
 ACTIONS = ("show", "undo", "edit", "clear", "delete", "export", "import_")
@@ -56,13 +56,14 @@ def manage(context: MagicContext, options: ThreadOptions, name: str) -> None:
     if chosen:
         name = name or session.threads.current
         shown = _act(context, chosen[0], options, name)
-        canvas.show(shown, _columns(session.threads.get_or_new(name)) if options.show else ())
+        parts = session.threads.parts(name)
+        canvas.show(shown, _columns(parts.shown_in(context.cell.origin.cell)) if options.show else ())
         return
     if not name:
         canvas.show(threads_table(session))
         return
     session.threads.current = name
-    turns = len(session.threads.get_or_new(name).turns)
+    turns = len(session.threads.parts(name).current.turns)
     canvas.show(line_bundle(f"The next chats continue the thread {name} ({counted(turns, 'turn')})."))
 
 
@@ -72,26 +73,27 @@ def _act(context: MagicContext, action: str, options: ThreadOptions, name: str) 
         return _import(session, name, options.import_ or "")
     # The current thread is valid before its first turn: a notebook may begin with --clear.
     threads = session.threads
-    thread = threads.get_or_new(name) if name == threads.current else threads.existing(name)
+    parts, origin = threads.parts(name) if name == threads.current else threads.existing(name), context.cell.origin
     if action == "show":
-        return conversation_bundle(thread.part_at(context.cell.origin.cell), session.settings.allow_images_from)
+        return conversation_bundle(parts.shown_in(origin.cell), session.settings.allow_images_from)
     if action == "export":
-        thread = thread.part_at(context.cell.origin.cell)
+        thread = parts.shown_in(origin.cell)
         path = thread_file.export(thread, options.export or "")
         notice = _left_out(thread_file.left_out_of(thread, path))
         return line_bundle(f"The thread {name} ({counted(len(thread.turns), 'turn')}) is in {path}.{notice}")
     if action == "undo":
-        return _undo(thread, context.cell.origin)
+        return _undo(parts, origin)
     if action == "edit":
-        return _edit(context, thread, options.edit or 0)
+        return _edit(context, parts.current, options.edit or 0)
     if action == "clear":
-        threads.empty(name, context.cell.origin)
+        parts.empty(origin)
         return line_bundle(f"The thread {name} is empty now.")
-    return _delete(session, name, context.cell.origin)
+    return _delete(session, name, origin)
 
 
 def _import(session: Session, name: str, file: str) -> dict[str, Any]:
-    before = session.threads.get_or_new(name).turns
+    parts = session.threads.parts(name)
+    before = parts.current.turns
     # A cell that imports can be run again: nothing was added since.
     if any(turn.cell is not None or turn.answer is not None for turn in before):
         raise InferenceError(
@@ -99,8 +101,8 @@ def _import(session: Session, name: str, file: str) -> dict[str, Any]:
             remedy=f"Import under another name (%wbthread NAME --import {shortened(file)}), or --clear it first.",
         )
     thread, left_out = thread_file.import_(name, file)
-    session.threads.fill(thread)
-    turns = counted(len(session.threads[name].turns), "turn")
+    parts.fill(thread)
+    turns = counted(len(thread.turns), "turn")
     instead = " in place of those that were imported before" if before else ""
     return line_bundle(f"The thread {name} has {turns} from {file}{instead}.{_left_out(left_out)}")
 
@@ -109,12 +111,12 @@ def _left_out(nouns: Sequence[str]) -> str:
     return f" Left out: {', '.join(nouns)}." if nouns else ""
 
 
-def _undo(thread: Thread, origin: Origin) -> dict[str, Any]:
-    if (turn := thread.undo(origin.cell)) is None:
-        where = " before this cell" if thread.turns else ""
-        raise InferenceError(f"The thread {thread.name} has no turn{where} to take back.")
-    left = counted(len(thread.part_at(origin.cell).turns), "turn")
-    return line_bundle(f"Undone: {shortened(_one_line(turn.prompt_text), PROMPT_SHOWN)!r}. {thread.name} has {left}.")
+def _undo(parts: ThreadParts, origin: Origin) -> dict[str, Any]:
+    if (turn := parts.undo(origin.cell)) is None:
+        where = " before this cell" if parts.current.turns else ""
+        raise InferenceError(f"The thread {parts.name} has no turn{where} to take back.")
+    left = counted(len(parts.shown_in(origin.cell).turns), "turn")
+    return line_bundle(f"Undone: {shortened(_one_line(turn.prompt_text), PROMPT_SHOWN)!r}. {parts.name} has {left}.")
 
 
 def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
@@ -146,7 +148,9 @@ def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
 
 
 def _delete(session: Session, name: str, origin: Origin) -> dict[str, Any]:
-    session.threads.delete(name, origin)
+    parts = session.threads.parts(name)
+    parts.empty(origin)
+    parts.exists = False
     if session.threads.current == name:
         session.threads.current = DEFAULT_THREAD
     return line_bundle(f"The thread {name} is deleted. The next chats continue {session.threads.current}.")

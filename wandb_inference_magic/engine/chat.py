@@ -361,16 +361,15 @@ def _record(command: Command, spec: ChatSpec, request: PreparedRequest, reply: R
     answer = replace(reply, messages=(), logprobs=())
     turn = Turn(request.messages[-1]["content"], reply.text, *origin, system=spec.system, answer=answer)
     with session.threads.recording:
-        thread = request.thread
+        thread, parts = request.thread, session.threads.parts(spec.thread)
         if spec.fork is not None and (lost := _lost_turns(session.threads.get(spec.thread), thread, origin)):
             notice = f"The copy of {spec.fork} replaced {counted(lost, 'turn')} of {spec.thread}."
             reply.notices = (*reply.notices, notice)
         if begins:
-            session.threads.begin(thread, origin)
+            parts.begin(thread, origin)
         else:
-            # Chats in other Python threads may have started or continued the thread since this request was sent.
-            session.threads[spec.thread] = whole = session.threads.get_or_new(spec.thread)
-            thread = whole.continued(origin)
+            # Chats in other Python threads may have begun or continued the thread since this request was sent.
+            thread, parts.exists = parts.continued(origin), True
         if not is_turn:
             thread.system = (spec.system if spec.new else None) or thread.system
             return

@@ -124,9 +124,7 @@ def thread_of(threads: Threads, spec: ChatSpec, origin: Origin) -> Thread:
         return threads.existing(spec.fork).continued(origin).copy(spec.thread, origin)
     if spec.new:
         return Thread(spec.thread)
-    thread = threads.get_or_new(spec.thread)
-    thread.note(origin.cell)
-    return thread.continued(origin)
+    return threads.parts(spec.thread).continued(origin)
 
 
 def _parameters(spec: ChatSpec, model: str, known: Model | None, settings: Resolved) -> dict[str, Any]:

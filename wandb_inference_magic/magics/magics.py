@@ -222,7 +222,7 @@ class InferenceMagics(Magics):
         if magic.endswith("wbchat"):
             # A cell that fails keeps its place too.
             threads = self.session.threads
-            threads.get_or_new(threads.current).note(running.origin.cell)
+            threads.parts(threads.current).note(running.origin.cell)
         options, text = read_line(declared, magic, line, text=form, render=render)
         execution = (running.execution, self.shell.execution_count)
         is_first = execution != self._last_execution

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
         tokens_outside_messages,
         without_json_mode,
     )
-    from .thread import DEFAULT_THREAD, Origin, Thread, Threads, Turn, system_messages
+    from .thread import DEFAULT_THREAD, Origin, Thread, Turn, system_messages
+    from .threads import ThreadParts, Threads
     from .to_pandas import data_frame
     from .tokens import Usage, estimate, estimate_messages, writing_seconds
 

@@ -1,13 +1,11 @@
-"""Threads: named lists of turns, and the messages built from them."""
+"""A thread: a named list of turns, and the messages built from them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import InferenceError, did_you_mean, quoted
 from .content import content_text
 from .tokens import estimate_messages
 
@@ -76,16 +74,24 @@ class Conversation(NamedTuple):
 
 @dataclass
 class Thread:
-    """A named list of turns. `system` is its initial system prompt; an imported thread can have one.
+    """A named list of turns.
 
-    `edited` is the turn that the next chat of a new cell replaces. It is the turn itself and no number: turns before it
-    can come and go. If it is no longer in the thread, because its own cell was run again, nothing is replaced.
-    `cells` are the cells that have used the thread, in the order of their turns. Some have no turn: they compared
-    models, copied the thread, failed, or showed what would be sent. `undone` are those whose turn was taken back,
-    `latest` is the one that used the thread last.
-
-    A thread may have taken the place of another one of its name. `begun` is the run of a cell that began it. `former`
-    is the other one, for the cells that used it: if they are run again, they continue it.
+    Attributes
+    ----------
+    name : str
+    turns : list of Turn
+    system : str or None
+        The initial system prompt. An imported thread can have one.
+    edited : Turn or None
+        The turn that the next chat of a new cell replaces. It is the turn itself and no number: turns before it can
+        come and go. If it is no longer in the thread, because its own cell was run again, nothing is replaced.
+    cells : list of str
+        The cells that have used the thread, in the order of their turns. Some have no turn: they compared models,
+        copied the thread, failed, or showed what would be sent.
+    undone : set of str
+        Those whose turn was taken back.
+    begun : Origin
+        The run of a cell that began it.
     """
 
     name: str
@@ -94,88 +100,32 @@ class Thread:
     edited: Turn | None = None
     cells: list[str] = field(default_factory=list, compare=False)
     undone: set[str] = field(default_factory=set, compare=False)
-    latest: str | None = field(default=None, compare=False)
     begun: Origin = field(default=Origin(), compare=False)
-    former: Thread | None = field(default=None, compare=False)
 
-    @property
-    def parts(self) -> list[Thread]:
-        """This thread and the former ones, the latest first."""
-        return [self] if self.former is None else [self, *self.former.parts]
+    def until(self, cells: list[str]) -> Thread:
+        """Return a copy with only these cells, and without the turns of others."""
+        turns = [turn for turn in self.turns if turn.cell is None or turn.cell in cells]
+        return replace(self, turns=turns, cells=cells, undone=self.undone.intersection(cells))
 
-    def part_of(self, cell: str | None) -> Thread:
-        """Return the part that a cell has used, or this thread if it is a new cell."""
-        return next((part for part in self.parts if cell in part.cells), self)
-
-    def part_at(self, cell: str | None) -> Thread:
-        """Return the part that a cell shows or takes a turn back from.
-
-        If cells of a former one are run again, it is that one, up to the first cell after them. A new cell is the last.
-        """
-        if cell is not None and cell not in self.part_of(cell).cells:
-            self.cells.append(cell)
-        return self.part_of(cell) if self._follows_latest(cell) else self
-
-    def _follows_latest(self, cell: str | None) -> bool:
-        order = [one for part in reversed(self.parts) for one in part.cells]
-        return cell in order and self.latest in order and order.index(self.latest) <= order.index(cell)
-
-    def continued(self, origin: Origin) -> Thread:
-        """Return the part that a chat of a cell continues.
-
-        A part that has no turn, or whose first cell now continues the former one, becomes one with the former one.
-        """
-        while (part := self.part_of(origin.cell)) is not self and not self.turns:
-            self._join()
-        if part.former is not None and part.begun.cell == origin.cell and part.begun != origin:
-            part._join()
-        return part
-
-    def _join(self) -> None:
-        if (former := self.former) is None:
-            return
-        self.turns, self.cells = [*former.turns, *self.turns], [*former.cells, *self.cells]
-        self.undone = former.undone | self.undone
-        self.system, self.begun, self.former = former.system, former.begun, former.former
-
-    def take_place(self, old: Thread, origin: Origin) -> None:
-        """Take the place of another thread, from a cell on: the cells before it keep their part of the other one."""
-        owner, later = old.part_of(origin.cell), list[str]()
-        for part in old.parts:
-            if part is owner:
-                break
-            later = [*part.cells, *later]
-        known = owner.cells
-        at = known.index(origin.cell) if origin.cell in known else len(known)
-        before, own = known[:at], [] if origin.cell is None else [origin.cell]
-        self.cells, self.latest, self.begun = [*own, *known[at + 1 :], *later], origin.cell, origin
-        self.former = owner.former
-        if before:
-            turns = [turn for turn in owner.turns if turn.cell is None or turn.cell in before]
-            self.former = replace(owner, turns=turns, cells=before, undone=owner.undone.intersection(before))
-
-    def forget(self) -> None:
-        """Remove all turns and system prompts, but not which cells have used the thread."""
-        for part in self.parts:
-            part.turns, part.system, part.edited = [], None, None
+    def put_after(self, before: Thread) -> None:
+        """Add the turns and cells of another thread before those of this one, which goes on with its system prompt."""
+        self.turns, self.cells = [*before.turns, *self.turns], [*before.cells, *self.cells]
+        self.undone = before.undone | self.undone
+        self.system, self.begun = before.system, before.begun
 
     def note(self, cell: str | None) -> None:
         """Note that a cell uses the thread. A new one is the last one, and keeps this place when it is run again.
 
         One whose turn was taken back keeps its place too, but those that are run again before it are before it.
         """
-        if cell is None:
-            return
-        self.latest = cell
-        part = self.part_of(cell)
-        if cell not in part.cells:
-            part.cells.append(cell)
-        if cell in part.undone:
-            part.undone.remove(cell)
-            at = part.cells.index(cell)
-            left = [one for one in part.cells[:at] if one in part.undone]
-            before = [one for one in part.cells[:at] if one not in left]
-            part.cells = [*before, cell, *left, *part.cells[at + 1 :]]
+        if cell is not None and cell not in self.cells:
+            self.cells.append(cell)
+        if cell in self.undone:
+            self.undone.remove(cell)
+            at = self.cells.index(cell)
+            left = [one for one in self.cells[:at] if one in self.undone]
+            before = [one for one in self.cells[:at] if one not in left]
+            self.cells = [*before, cell, *left, *self.cells[at + 1 :]]
 
     def place(self, cell: str | None, execution: str | None) -> Place:
         """Return the place of a new turn of this run of this cell. Without a cell id it is the end.
@@ -270,23 +220,15 @@ class Thread:
         # A turn of no cell was imported or copied: it is before those of cells.
         self.cells.insert(self.cells.index(old) + 1 if old in self.cells else 0, new)
 
-    def undo(self, cell: str | None = None) -> Turn | None:
-        """Remove the last turn and return it, or None if there is none.
-
-        Of a cell that is run again after the cells before it, it is the turn before the cell.
-        """
-        part = self.part_at(cell)
-        if self._follows_latest(cell):
-            self.note(cell)
-            before = part._turns_before(cell)
-        else:
-            before = len(part.turns)
-        if not before:
+    def take_back(self, *, before: str | None = None) -> Turn | None:
+        """Remove the last turn, or the last one before a cell, and return it, or None if there is none."""
+        end = len(self.turns) if before is None else self._turns_before(before)
+        if not end:
             return None
-        turn = part.turns.pop(before - 1)
-        part.edited = None if part.edited is turn else part.edited
-        if turn.cell is not None and all(other.cell != turn.cell for other in part.turns):
-            part.undone.add(turn.cell)
+        turn = self.turns.pop(end - 1)
+        self.edited = None if self.edited is turn else self.edited
+        if turn.cell is not None and all(other.cell != turn.cell for other in self.turns):
+            self.undone.add(turn.cell)
         return turn
 
     def copy(self, name: str, origin: Origin) -> Thread:
@@ -294,74 +236,6 @@ class Thread:
         place = self.place(*origin)
         turns = self.turns if place.is_edit else self.turns[: place.before]
         return Thread(name, [turn._replace(cell=None, execution=None) for turn in turns], self.system)
-
-
-class Threads(dict[str, Thread]):
-    """The threads that have turns. `current` is the name of the one that the next chat continues.
-
-    `recording` is held while a turn is recorded, because chats may run in several Python threads.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.current = DEFAULT_THREAD
-        # Cells may have used them.
-        self._without_turns: dict[str, Thread] = {}
-        self.recording = Lock()
-
-    def get_or_new(self, name: str) -> Thread:
-        """Return the thread with this name, or an empty one if there is none yet."""
-        return self.get(name) or self._without_turns.setdefault(name, Thread(name))
-
-    def begin(self, thread: Thread, origin: Origin) -> None:
-        """Put a thread in the place of the one of its name, for a cell and all cells that come after it."""
-        thread.take_place(self.get_or_new(thread.name), origin)
-        self[thread.name] = thread
-
-    def fill(self, thread: Thread) -> None:
-        """Put a thread in the place of the one of its name, which has no turns of cells, for all cells."""
-        old = self.get_or_new(thread.name)
-        thread.cells, thread.latest, thread.begun, thread.former = old.cells, old.latest, old.begun, old.former
-        self[thread.name] = thread
-
-    def empty(self, name: str, origin: Origin) -> None:
-        """Remove the turns of the thread with this name."""
-        self.begin(Thread(name), origin)
-        self[name].forget()
-
-    def delete(self, name: str, origin: Origin) -> None:
-        """Delete the thread with this name, if there is one."""
-        self.empty(name, origin)
-        self._without_turns[name] = self.pop(name)
-
-    def leave(self, origin: Origin, kept: str | None) -> list[str]:
-        """Remove the turns of earlier runs of a cell from all threads but `kept`. Return the names of those threads."""
-        left = []
-        with self.recording:
-            for name, thread in {**self._without_turns, **self}.items():
-                # Former parts hold turns of cells too.
-                part = thread.part_of(origin.cell)
-                turns = [turn for turn in part.turns if turn.cell != origin.cell or turn.execution == origin.execution]
-                if origin.cell is None or name == kept or len(turns) == len(part.turns):
-                    continue
-                part.turns = turns
-                left.append(name)
-                if not thread.turns and name in self:
-                    self._without_turns[name] = self.pop(name)
-        return left
-
-    def existing(self, name: str) -> Thread:
-        """Return the thread with this name.
-
-        Raises
-        ------
-        InferenceError
-            When there is none.
-        """
-        if name in self:
-            return self[name]
-        near = did_you_mean(name, self)
-        raise InferenceError(f"There is no thread {quoted(name)!r}.", remedy=near or "%wbthread lists the threads.")
 
 
 def system_messages(prompt: str | None) -> list[Message]:
