@@ -100,6 +100,12 @@ def test_a_system_prompt_applies_from_its_turn_on() -> None:
     assert thread.system_at(thread.place("new", None)) == "S3"
 
 
+def test_a_system_prompt_that_is_given_again_is_sent_from_its_first_turn_on() -> None:
+    turns = [Turn("a", "b", system="S1"), Turn("c", "d", system="S1"), Turn("e", "f", system="S2"), Turn("g", "h")]
+    assert Thread("main", turns).systems_sent() == ["S1", "", "S2", ""]
+    assert Thread("main", turns, system="S1").systems_sent() == ["", "", "S2", ""]
+
+
 def test_the_turns_of_a_copy_belong_to_no_cell() -> None:
     thread = Thread("main", [Turn("a", "b", "one", "run 1", system="S")])
     copy = thread.copy("other", Origin())

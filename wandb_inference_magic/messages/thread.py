@@ -170,7 +170,7 @@ class Thread:
         for turn in self.turns:
             own = turn.system or own
             sent = own or turn.default_system
-            found.append(turn.system or ("" if sent == before else sent) or "")
+            found.append("" if sent == before else sent or "")
             before = sent or before
         return found
 
