@@ -141,6 +141,10 @@ class ChunkReader:
         if name in ERROR_EVENTS or name.endswith(("Exception", "_error", ".error", ".failed")):
             error = {"type": name, "message": found or data} if data else {}
             raise ServiceError(error, has_begun=self._has_begun)
+        yield from self._read_data(data, found, name)
+
+    def _read_data(self, data: str, found: Any, name: str) -> Iterator[Chunk]:
+        """Read the data of an event that is neither an end nor an error. `found` is the JSON value in it."""
         if name in INFORMING and not (isinstance(found, dict) and found.keys() & _SAYING_MORE):
             yield {"line": data}
         elif objects := _objects(found) or _documents(data):

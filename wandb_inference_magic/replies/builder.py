@@ -167,11 +167,12 @@ class ReplyBuilder:
             self._add_part("text", text, "content")
             return
         self._read_usage(usage_in(chunk))
-        choice = first_choice(chunk)
-        if choice is None:
-            if not is_known_object(chunk):
-                self._not_shown(chunk)
-            return
+        if (choice := first_choice(chunk)) is not None:
+            self._add_choice(choice, chunk)
+        elif not is_known_object(chunk):
+            self._not_shown(chunk)
+
+    def _add_choice(self, choice: Mapping[str, Any], chunk: Mapping[str, Any]) -> None:
         self._add_logprobs(choice.get("logprobs"))
         delta = delta_of(choice)
         if self.has_begun and "message" in choice and not adds(choice):
@@ -182,10 +183,7 @@ class ReplyBuilder:
             self._sources[source] = None
         for thought in thoughts_in(delta.get("content")):
             add_block(self._thoughts, thought)
-        for name in SENT_BACK:
-            if value := delta.get(name):
-                for one in value if isinstance(value, list) else [value]:
-                    add_block(self._echo.setdefault(name, []), one)
+        self._add_echo(delta)
         for position, part in enumerate(read_calls(delta)):
             self._mark_first()
             self._tools.add(part, position)
@@ -193,6 +191,13 @@ class ReplyBuilder:
             self._unread = unknown_fields(choice, delta)
         if (reason := finish_meaning(finish_in(choice))) is not None:
             self._end(reason)
+
+    def _add_echo(self, delta: Mapping[str, Any]) -> None:
+        """Take what the service wants back with the results of tools."""
+        for name in SENT_BACK:
+            if value := delta.get(name):
+                for one in value if isinstance(value, list) else [value]:
+                    add_block(self._echo.setdefault(name, []), one)
 
     def _end(self, reason: str) -> None:
         """Take a `finish_reason`. One of success does not undo a cut, unless more of the reply came in between."""
