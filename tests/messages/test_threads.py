@@ -30,17 +30,28 @@ def prompts(thread: Thread) -> list[object]:
     return [turn.prompt for turn in thread.turns]
 
 
-def test_cells_whose_turns_were_taken_back_are_in_the_order_in_which_they_are_run_again() -> None:
+def test_cells_whose_turns_were_taken_back_keep_their_places() -> None:
     parts = ThreadParts("main")
     for cell in "abc":
         talk(parts, cell, 1)
     compare = Origin("compare", "run 1")
-    assert parts.continued(compare).place(*compare).before == 3
+    assert parts.before_chat(compare).place(*compare).before == 3
     assert [undone(parts), undone(parts)] == ["c", "b"]
-    talk(parts, "c", 2)
-    talk(parts, "b", 3)
-    assert prompts(parts.current) == ["a", "c", "b"]
-    assert parts.continued(compare).place(*compare).before == 3
+    assert talk(parts, "c", 2) == ["a", "re a", "c"]
+    assert talk(parts, "b", 3) == ["a", "re a", "b"]
+    assert prompts(parts.current) == ["a", "b", "c"]
+    assert parts.before_chat(compare).place(*compare).before == 3
+
+
+def test_a_cell_above_an_undo_that_is_run_alone_keeps_its_place() -> None:
+    parts = ThreadParts("main")
+    for run in range(3):
+        assert talk(parts, "a", run) == ["a"]
+        assert undone(parts, "u1") == "a"
+        assert talk(parts, "b", run) == ["b"]
+        assert undone(parts, "u2") == "b"
+        assert talk(parts, "c", run) == ["c"]
+        talk(parts, "b", 10 + run)
 
 
 def test_cells_that_are_run_again_with_an_undo_among_them_send_the_same_again() -> None:
@@ -93,6 +104,19 @@ def test_a_cell_that_no_longer_begins_the_thread_continues_the_turns_above_it() 
     talk(parts, "c", 1)
     assert talk(parts, "b", 2) == ["a", "re a", "b"]
     assert talk(parts, "c", 2) == ["a", "re a", "b", "re b", "c"]
+
+
+def test_a_chat_that_is_not_recorded_leaves_the_parts_as_they_are() -> None:
+    parts = ThreadParts("main")
+    talk(parts, "a", 1)
+    talk(parts, "b", 1, new=True)
+    talk(parts, "c", 1)
+    # Its cell was changed: it no longer begins the thread. It failed, or only showed what would be sent.
+    sent = parts.before_chat(Origin("b", "run 2"))
+    assert prompts(sent) == ["a", "b", "c"]
+    assert talk(parts, "c", 2) == ["b", "re b", "c"]
+    assert talk(parts, "new", 2) == ["b", "re b", "c", "re c", "new"]
+    assert talk(parts, "a", 2) == ["a"]
 
 
 def test_a_cell_that_begins_a_thread_twice_keeps_the_turns_of_the_cells_above() -> None:

@@ -121,10 +121,10 @@ def thread_of(threads: Threads, spec: ChatSpec, origin: Origin) -> Thread:
                 f"{spec.fork} is the current thread: a copy of it needs another name. Nothing was sent.",
                 remedy=f"Give it one: --fork {spec.fork} --thread NAME.",
             )
-        return threads.existing(spec.fork).continued(origin).copy(spec.thread, origin)
+        return threads.existing(spec.fork).before_chat(origin).copy(spec.thread, origin)
     if spec.new:
         return Thread(spec.thread)
-    return threads.parts(spec.thread).continued(origin)
+    return threads.parts(spec.thread).before_chat(origin)
 
 
 def _parameters(spec: ChatSpec, model: str, known: Model | None, settings: Resolved) -> dict[str, Any]:

@@ -88,8 +88,6 @@ class Thread:
     cells : list of str
         The cells that have used the thread, in the order of their turns. Some have no turn: they compared models,
         copied the thread, failed, or showed what would be sent.
-    undone : set of str
-        Those whose turn was taken back.
     begun : Origin
         The run of a cell that began it.
     """
@@ -99,33 +97,22 @@ class Thread:
     system: str | None = None
     edited: Turn | None = None
     cells: list[str] = field(default_factory=list, compare=False)
-    undone: set[str] = field(default_factory=set, compare=False)
     begun: Origin = field(default=Origin(), compare=False)
 
     def until(self, cells: list[str]) -> Thread:
         """Return a copy with only these cells, and without the turns of others."""
         turns = [turn for turn in self.turns if turn.cell is None or turn.cell in cells]
-        return replace(self, turns=turns, cells=cells, undone=self.undone.intersection(cells))
+        return replace(self, turns=turns, cells=cells)
 
     def put_after(self, before: Thread) -> None:
         """Add the turns and cells of another thread before those of this one, which goes on with its system prompt."""
         self.turns, self.cells = [*before.turns, *self.turns], [*before.cells, *self.cells]
-        self.undone = before.undone | self.undone
         self.system, self.begun = before.system, before.begun
 
     def note(self, cell: str | None) -> None:
-        """Note that a cell uses the thread. A new one is the last one, and keeps this place when it is run again.
-
-        One whose turn was taken back keeps its place too, but those that are run again before it are before it.
-        """
+        """Note that a cell uses the thread. A new one is the last one, and keeps this place when it is run again."""
         if cell is not None and cell not in self.cells:
             self.cells.append(cell)
-        if cell in self.undone:
-            self.undone.remove(cell)
-            at = self.cells.index(cell)
-            left = [one for one in self.cells[:at] if one in self.undone]
-            before = [one for one in self.cells[:at] if one not in left]
-            self.cells = [*before, cell, *left, *self.cells[at + 1 :]]
 
     def place(self, cell: str | None, execution: str | None) -> Place:
         """Return the place of a new turn of this run of this cell. Without a cell id it is the end.
@@ -227,8 +214,6 @@ class Thread:
             return None
         turn = self.turns.pop(end - 1)
         self.edited = None if self.edited is turn else self.edited
-        if turn.cell is not None and all(other.cell != turn.cell for other in self.turns):
-            self.undone.add(turn.cell)
         return turn
 
     def copy(self, name: str, origin: Origin) -> Thread:

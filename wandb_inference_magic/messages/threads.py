@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from threading import Lock
 
 from ..errors import InferenceError, did_you_mean, quoted
@@ -45,8 +46,16 @@ class ThreadParts:
             self._latest = cell
             self.of(cell).note(cell)
 
+    def before_chat(self, origin: Origin) -> Thread:
+        """Return a copy of what a chat of a cell would continue, and note the cell. The chat may fail."""
+        self.note(origin.cell)
+        copy = ThreadParts(self.name)
+        copy._parts = [replace(part, turns=[*part.turns], cells=[*part.cells]) for part in self._parts]
+        copy.current = copy._parts[self._index(self.current)]
+        return copy.continued(origin)
+
     def continued(self, origin: Origin) -> Thread:
-        """Return the part that a chat of a cell continues, and note the cell.
+        """Return the part that the turn of a cell continues, and note the cell.
 
         A part that has no turn, or whose first cell now continues the one before, becomes one with it.
         """
