@@ -7,6 +7,7 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import IPython.display
 import ipywidgets
@@ -18,7 +19,8 @@ import PIL.ImageSequence
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from prompt_values import picture_of, png, text_of
+from matplotlib.offsetbox import AnchoredText
+from prompt_values import axes_with_line, picture_of, png, text_of
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.prompts import render
@@ -215,19 +217,47 @@ def test_what_is_drawn_in_no_figure_is_refused() -> None:
     assert "Draw it in a figure first." in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["{{ x }}", "{{ [x] }}", "{{ {'figure': x} }}"])
-def test_an_empty_figure_is_refused(text: str) -> None:
-    """`plt.gcf()` gives one in the cell after the plot."""
-    with pytest.raises(InferenceError, match="A figure is empty: nothing is drawn in it") as refused:
-        render(text, {"x": Figure()})
-    assert "fig = plt.gcf()" in str(refused.value)
+def with_empty_title() -> Figure:
     figure = Figure()
-    figure.text(0, 0, "A title.")
-    assert render(text, {"x": figure})
+    figure.suptitle("")
+    return figure
+
+
+def with_empty_axes_within() -> Figure:
+    figure = Figure()
+    figure.subfigures(1, 2)[1].add_subplot(projection="polar").inset_axes((0, 0, 0.5, 0.5))
+    return figure
+
+
+@pytest.mark.parametrize("text", ["{{ x }}", "{{ [x] }}", "{{ {'figure': x} }}"])
+@pytest.mark.parametrize("empty", [Figure, Figure().add_subplot, with_empty_title, with_empty_axes_within])
+def test_an_empty_figure_is_refused(text: str, empty: Callable[[], Any]) -> None:
+    """`plt.gcf()` and `plt.gca()` give one in the cell after the plot."""
+    with pytest.raises(InferenceError, match="A figure is empty: nothing is drawn in it") as refused:
+        render(text, {"x": empty()})
+    assert "fig = plt.gcf()" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda axes: axes.figure.text(0, 0, "A note."),
+        lambda axes: axes.text(0, 0, "A note."),
+        lambda axes: axes.set_title("A title.", loc="left"),
+        lambda axes: axes.table([["a"]]),
+        lambda axes: axes.inset_axes((0, 0, 0.5, 0.5)).plot([1, 2]),
+        lambda axes: axes.bar([1], [2]),
+        lambda axes: axes.add_artist(AnchoredText("A note.", "upper left")),
+    ],
+)
+def test_a_figure_in_which_anything_is_drawn_is_sent(draw: Callable[[Any], object]) -> None:
+    axes = Figure().subfigures(1, 2)[0].add_subplot()
+    draw(axes)
+    assert render("{{ x }}", {"x": axes})
 
 
 def test_a_series_of_pictures_is_the_list_of_them() -> None:
-    axes = Figure().add_subplot()
+    axes = axes_with_line()
     picture = PIL.Image.new("RGB", (2, 2))
     assert as_prompt(pd.Series([axes, axes])) == as_prompt(axes)
     content = render("{{ x }}", {"x": pd.Series([picture, picture])})

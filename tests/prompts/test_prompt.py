@@ -426,7 +426,9 @@ DOT = "from PIL import Image; dot = Image.new('RGB', (4, 4), 'red')"
 
 def subplots() -> tuple[Figure, Any]:
     figure = Figure()
-    return figure, figure.subplots(2)
+    axes = figure.subplots(2)
+    axes[0].plot([1, 2])
+    return figure, axes
 
 
 def objects(*values: object) -> Any:

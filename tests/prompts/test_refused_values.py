@@ -25,8 +25,7 @@ import pandas as pd
 import PIL.Image
 import pyarrow as pa
 import pytest
-from matplotlib.figure import Figure
-from prompt_values import Described, Nothing, picture_of, png, text_of
+from prompt_values import Described, Nothing, axes_with_line, picture_of, png, text_of
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.prompts import render
@@ -175,7 +174,7 @@ IN_TEXTS = (
 
 @pytest.mark.parametrize("template", IN_TEXTS)
 def test_a_text_made_in_a_template_has_no_part_that_is_refused_by_itself(template: str) -> None:
-    for value in (Nothing(), Figure().add_subplot(), PIL.Image.new("RGB", (2, 2)), [Nothing()]):
+    for value in (Nothing(), axes_with_line(), PIL.Image.new("RGB", (2, 2)), [Nothing()]):
         with pytest.raises(InferenceError, match=r"no readable form|without the picture"):
             render(template, {"x": value, "y": Nothing()})
     for value, text in ((IPython.display.Markdown("**m**"), "**m**"), (Described(), "described for models")):

@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 from kernel_forks import FRAMES
 from matplotlib.figure import Figure
-from prompt_values import REPLY, Described, picture_of, png, run_alone, text_of
+from prompt_values import REPLY, Described, axes_with_line, picture_of, png, run_alone, text_of
 from python_forks import printed_by_fork
 from service import Service, completion
 
@@ -352,7 +352,7 @@ def test_as_prompt_returns_a_text_or_an_image_whatever_the_registered_function_r
         as_prompt.register(kind, lambda _, returned=returned: returned)
         assert as_prompt(kind()) == expected
     kind = type("Kind", (), {})
-    as_prompt.register(kind, lambda _: Figure().add_subplot())
+    as_prompt.register(kind, lambda _: axes_with_line())
     assert isinstance(as_prompt(kind()), Image)
 
 
@@ -385,7 +385,7 @@ def test_what_a_registered_function_returns_is_a_value_of_its_own(returned: Any,
 
 def test_a_registered_function_may_return_a_figure_and_is_used_for_numbers_in_lists() -> None:
     kind = type("Kind", (), {})
-    as_prompt.register(kind, lambda value: Figure().add_subplot().figure)
+    as_prompt.register(kind, lambda value: axes_with_line().figure)
     for value in (kind(), [kind()]):
         (part,) = render("{{ x }}", {"x": value})
         assert part["type"] == "image_url"  # type: ignore[index]

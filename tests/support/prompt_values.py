@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import PIL.Image
+from matplotlib.figure import Figure
 
 from wandb_inference_magic.messages.reply import Reply
 from wandb_inference_magic.prompts.values import Image, as_prompt
@@ -80,3 +81,9 @@ class Described:
 
 class Nothing:
     """An object with Python's own repr."""
+
+
+def axes_with_line() -> Any:
+    axes = Figure().add_subplot()
+    axes.plot([1, 2])
+    return axes

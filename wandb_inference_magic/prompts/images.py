@@ -194,7 +194,7 @@ def image_from_figure(value: Any) -> Image:
         raise InferenceError(
             f"A {type(value).__name__} that is in no figure has no picture.", remedy="Draw it in a figure first."
         )
-    if figure.get_children() == [figure.patch]:
+    if not _is_drawn_in(figure):
         raise InferenceError(
             "A figure is empty: nothing is drawn in it.",
             remedy="A notebook closes a figure when it has shown it. Give it a name in the cell that draws it: "
@@ -205,6 +205,17 @@ def image_from_figure(value: Any) -> Image:
     with quiet("matplotlib", "PIL"):
         figure.savefig(drawn, format="png", dpi=dpi)
     return _image("png", drawn.getvalue())
+
+
+def _is_drawn_in(artist: Any) -> bool:
+    """Return whether anything can be seen in a figure, in axes or in a text, besides empty axes."""
+    if hasattr(artist, "has_data"):
+        texts = (*map(artist.get_title, ("left", "center", "right")), artist.get_xlabel(), artist.get_ylabel())
+        others = (artist.texts, artist.artists, artist.tables, artist.get_legend())
+        return artist.has_data() or any((*texts, *others)) or any(map(_is_drawn_in, artist.child_axes))
+    if hasattr(artist, "subfigs"):
+        return any(_is_drawn_in(one) for one in artist.get_children() if one is not artist.patch)
+    return not hasattr(artist, "get_text") or bool(artist.get_text())
 
 
 def image_from_panels(value: object) -> Image | None:
