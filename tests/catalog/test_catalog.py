@@ -24,6 +24,7 @@ from wandb_inference_magic.catalog.models import (
     join,
     rows,
     usd,
+    usd_apart,
 )
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages import data_frame
@@ -369,6 +370,13 @@ def test_large_and_tiny_figures_are_formatted_for_people() -> None:
     assert format_price(Price(12345.678, 0)) == "$12345.70 / $0.00"
     assert (usd(None), usd(0.0), usd(0.05), usd(1e-9)) == ("unknown", "free", "$0.050", "$0.0000000010")
     assert (usd(0.0996), usd(0.00996)) == ("$0.10", "$0.010")
+
+
+def test_two_amounts_have_as_many_digits_as_they_differ_in() -> None:
+    assert usd_apart(0.0000141, 0.0000138) == ("$0.00001410", "$0.00001380")
+    assert usd_apart(1.0004, 1.0) == ("$1.00040", "$1.00000")
+    assert usd_apart(0.02, 0.01) == ("$0.020", "$0.010")
+    assert usd_apart(0.0, 0.0) == ("free", "free")
 
 
 def test_more_cached_tokens_than_tokens_do_not_lower_the_cost_below_zero() -> None:

@@ -96,6 +96,9 @@ def test_an_invalid_setting_is_refused(shared: SharedKernel, line: str, expected
 def test_a_budget_file_is_opened_at_once_and_limits_nothing_without_a_budget(kernel: Kernel, tmp_path: Path) -> None:
     (tmp_path / "junk").write_text("no database" * 100)
     assert "junk" in kernel.run("%wbconfig --budget-file junk").error
+    refused = kernel.run("%wbconfig --budget-file junk --budget 1").error
+    assert "No budget is set now." in refused
+    assert setting(kernel.run("%wbconfig"), "budget")[0] == "not set"
     assert setting(kernel.run("%wbconfig"), "budget_file")[1] == "default"
     assert "No budget is set yet" in kernel.run("%wbconfig --budget-file class.sqlite").text
     assert "No budget" not in kernel.run("%wbconfig --budget-file class.sqlite --budget 1").text

@@ -33,6 +33,9 @@ REWORDED = {
     "Others share it by the budget file, and %wbusage --reset does not begin that anew": (
         "Other kernels share it by the budget file, which %wbusage --reset does not reset"
     ),
+    "\\nThe budget file counts": (
+        "\\nAll kernels with this budget file have spent $0.51 of $0.52. The budget file counts"
+    ),
 }
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         rows,
         searched_texts,
         usd,
+        usd_apart,
     )
     from .parameters import SAMPLING, check_parameter
     from .thinking import THINK, thinking_parameters

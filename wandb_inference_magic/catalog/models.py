@@ -332,6 +332,14 @@ def usd(amount: float | None) -> str:
     return f"${amount:.{max(decimals, 2)}f}"
 
 
+def usd_apart(first: float, second: float) -> tuple[str, str]:
+    """Return two amounts in USD as `usd` has them, or with as many digits as they differ in."""
+    if first == second or usd(first) != usd(second):
+        return usd(first), usd(second)
+    decimals = 1 - math.floor(math.log10(abs(first - second)))
+    return f"${first:,.{decimals}f}", f"${second:,.{decimals}f}"
+
+
 def describe_cost(amount: float | None) -> str:
     """Return a cost as part of a sentence: as `usd` has it, or `cost unknown`."""
     return "cost unknown" if usd(amount) == "unknown" else usd(amount)

@@ -97,8 +97,11 @@ def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
             session.spending(values["budget_file"]).check()
         if "trace" in values:
             _connect(session, canvas)
-    except BaseException:
+    except BaseException as failure:
         session.settings.restore(before)
+        if isinstance(failure, InferenceError) and "budget" in values and session.settings.resolve().budget is None:
+            # The next cells may rely on it.
+            failure.remedy = f"{failure.remedy} No budget is set now."
         raise
 
 

@@ -109,9 +109,14 @@ def _notes(session: Session, total: Total) -> Iterator[str]:
         if total.cost and source:
             yield f"Prices: {source}."
     with suppress(InferenceError):
-        file = session.settings.budget_file
-        if file and (estimated := session.spending(file).estimated()):
-            yield f"The budget file counts {usd(estimated)} for calls whose kernel was killed: an estimate."
+        settings = session.settings.resolve()
+        if settings.budget_file:
+            spending = session.spending(settings.budget_file)
+            limit = "" if settings.budget is None else f" of {usd(settings.budget)}"
+            spent = spending.spent()
+            yield f"All kernels with this budget file have spent {usd(spent) if spent else 'nothing'}{limit}."
+            if estimated := spending.estimated():
+                yield f"The budget file counts {usd(estimated)} for calls whose kernel was killed: an estimate."
 
 
 def _chart(by_model: ByModel) -> dict[str, Any]:

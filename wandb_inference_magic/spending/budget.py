@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from ..catalog import usd
+from ..catalog import usd, usd_apart
 from ..errors import InferenceError
 from ..messages import REPLY_TOKENS
 from ..text import counted
@@ -211,13 +211,11 @@ class Reservation:
         if worst.usd > rest + ROUNDING:
             lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
             reserved = self._budget.reserved
-            left = usd(rest) if rest > ROUNDING else "nothing"
-            message = f"This could cost {usd(worst.usd)}, and {left} is left of the budget. Nothing was sent."
+            could, left = usd_apart(worst.usd, rest) if rest > ROUNDING else (usd(worst.usd), "nothing")
+            message = f"This could cost {could}, and {left} is left of the budget. Nothing was sent."
             if after:
                 made = counted(after, "call")
-                message = (
-                    f"The budget is used up after {made}: the next could cost {usd(worst.usd)}, and {left} is left."
-                )
+                message = f"The budget is used up after {made}: the next could cost {could}, and {left} is left."
             raise InferenceError(
                 message,
                 why=f"Calls in progress have reserved {usd(reserved)}." if reserved > ROUNDING else "",

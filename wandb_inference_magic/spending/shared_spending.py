@@ -279,10 +279,10 @@ def _remedy(path: Path, error: sqlite3.Error) -> str:
     closed = [
         f"{name} must be writable for you: its owner, {_owner(one)}, must run: chmod {mode} {quote(str(one))}"
         for name, one, mode in (("The file", path, "a+rw"), ("Its folder", path.parent, "a+rwxt"))
-        if os.name == "posix" and _exists(path) and not os.access(one, os.W_OK)
+        if os.name == "posix" and _exists(one) and not os.access(one, os.W_OK)
     ]
     # On a disk that is read-only, no permission helps.
-    if closed and not os.statvfs(path).f_flag & os.ST_RDONLY:
+    if closed and not os.statvfs(path.parent).f_flag & os.ST_RDONLY:
         return f"{'. '.join(closed)}."
     return how_to_write(error, command)
 
