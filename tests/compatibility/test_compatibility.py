@@ -33,9 +33,6 @@ REWORDED = {
     "Others share it by the budget file, and %wbusage --reset does not begin that anew": (
         "Other kernels share it by the budget file, which %wbusage --reset does not reset"
     ),
-    "\\nThe budget file counts": (
-        "\\nAll kernels with this budget file have spent $0.51 of $0.52. The budget file counts"
-    ),
 }
 
 
@@ -67,8 +64,13 @@ def reworded(step: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_old_advice(step: dict[str, Any]) -> dict[str, Any]:
-    """Return what a step gives with an advice in its old words: answers that are kept have those. It may be cut."""
+    """Return what a step gives with an advice in its old words: answers that are kept have those. It may be cut.
+
+    A sentence that is new goes.
+    """
     text = json.dumps(step, ensure_ascii=False).replace("(in a chat: --once, --new)", "(--once, --new)")
+    spent = r"All kernels with this budget file have spent \$\S+ of \$[\d.]+\d\."
+    text = re.sub(rf"\\n{spent}(?=\")|{spent} ", "", text)
     text = re.sub(r"\(in a c[^)]{,9}\.\.\.", "(--once, ...", text)
     return dict(json.loads(text))
 
