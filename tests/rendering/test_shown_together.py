@@ -278,3 +278,15 @@ def test_hostile_pieces_within_arabic_are_inert() -> None:
     for composite in Maker(0).composites(6):
         text = "\n\n".join(f"{ARABIC * 5}\n{one}" for one in composite.pieces)
         assert problems(markdown2html_mistune(reply_bundle(reply(text))["text/markdown"])) == [], text
+
+
+def test_a_chart_fits_into_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    models, measures = ["openai/gpt-oss-120b", "other"], [Measure("tokens", [1_234_567, 2], "{:,}".format)]
+    whole = chart_bundle(models, measures)["text/plain"]
+    monkeypatch.setattr("wandb_inference_magic.rendering.chart.is_terminal", lambda _stream: True)
+    monkeypatch.setenv("COLUMNS", "44")
+    lines = chart_bundle(models, measures)["text/plain"].splitlines()
+    assert max(map(cell_len, lines)) == 44
+    assert lines[1].endswith("█ 1,234,567")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert chart_bundle(models, measures)["text/plain"] == whole

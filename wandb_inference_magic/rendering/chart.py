@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from html import escape
 from math import isfinite
+from shutil import get_terminal_size
 from typing import Any, Final, NamedTuple
 
-from ..text import safe_plain
+from ..text import is_terminal, safe_plain
 from .reply import HTML, PLAIN
 
 BAR_CHARACTERS: Final = 24
+# In a narrow terminal.
+SHORTEST_BAR: Final = 4
 BAR_PIXELS: Final = 110
 MAX_MODELS: Final = 10
 
@@ -63,11 +67,19 @@ def _as_text(names: Sequence[str], measures: Sequence[Measure]) -> str:
     blocks = []
     for measure in measures:
         lines = [measure.title]
-        for name, value, share in zip(names, measure.values, _shares(measure), strict=True):
-            bar = "█" * round(share * BAR_CHARACTERS)
-            lines.append(f"  {set_cell_size(name, width)}  {bar}{' ' * bool(bar)}{_formatted(measure, value)}")
+        texts = [_formatted(measure, value) for value in measure.values]
+        longest = _longest_bar(width + 5 + max(map(len, texts)))
+        for name, text, share in zip(names, texts, _shares(measure), strict=True):
+            bar = "█" * round(share * longest)
+            lines.append(f"  {set_cell_size(name, width)}  {bar}{' ' * bool(bar)}{text}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def _longest_bar(others: int) -> int:
+    """Return the length of the longest bar, in characters. `others` are those of its line besides it."""
+    room = get_terminal_size().columns - others if is_terminal(sys.stdout) else BAR_CHARACTERS
+    return min(max(room, SHORTEST_BAR), BAR_CHARACTERS)
 
 
 def _shares(measure: Measure) -> list[float]:
