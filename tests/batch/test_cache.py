@@ -19,7 +19,7 @@ from python_processes import run_python
 from service import Answer as Answering, Service, completion
 
 from wandb_inference_magic.arguments import ConfigOptions
-from wandb_inference_magic.batch.cache import Answer, AnswerCache, cache_file
+from wandb_inference_magic.batch.cache import Answer, AnswerCache, cache_file, not_kept
 from wandb_inference_magic.commands.config import configure
 from wandb_inference_magic.errors import MB, InferenceWarning
 from wandb_inference_magic.session import current_session
@@ -284,6 +284,22 @@ def test_without_a_home_folder_a_map_runs_and_says_that_answers_are_not_kept(
     with pytest.warns(InferenceWarning, match="Answers are not kept on disk: .*home directory"):
         out = api.map_prompts(["a"], "{{ text }}")
     assert out["reply"].tolist() == ["yes"]
+
+
+@pytest.mark.parametrize(
+    ("error", "notice"),
+    [
+        (
+            PermissionError(13, "Permission denied", "/home/.cache"),
+            "Permission denied (/home/.cache). Set XDG_CACHE_HOME",
+        ),
+        (sqlite3.OperationalError("unable to open database file"), "unable to open database file. Set XDG_CACHE_HOME"),
+        (sqlite3.OperationalError("database is locked"), "database is locked."),
+        (OSError(28, "No space left on device", "/c"), "No space left on device (/c). Free some space on its disk."),
+    ],
+)
+def test_a_cache_that_cannot_be_used_says_what_to_do(error: Exception, notice: str) -> None:
+    assert not_kept(error).startswith(f"Answers are not kept on disk: {notice}")
 
 
 MAPPED = "from wandb_inference_magic import map_prompts\nmap_prompts(list('abcde'), '{{ text }}', concurrency=1)"

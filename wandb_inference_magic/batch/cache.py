@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -133,8 +134,14 @@ def open_cache(settings: Resolved, *, makes: bool = True) -> tuple[AnswerCache |
 
 def not_kept(error: Exception, *, more: str = "not") -> str:
     """Return the notice that answers are not kept, or `no longer`."""
-    remedy = " Free some space on its disk." if is_disk_full(error) else ""
-    return f"Answers are {more} kept on disk: {quoted(str(error))}.{remedy}"
+    reason, remedy = str(error), ""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        reason = f"{error.strerror} ({error.filename})"
+    if is_disk_full(error):
+        remedy = " Free some space on its disk."
+    elif isinstance(error, OSError) or re.search("unable to open|readonly", reason):
+        remedy = " Set XDG_CACHE_HOME to a folder that you can write to, before the kernel starts."
+    return f"Answers are {more} kept on disk: {quoted(reason)}.{remedy}"
 
 
 class AnswerCache:

@@ -138,7 +138,7 @@ def _cache_table(session: Session, *, clear: bool) -> dict[str, Any]:
     settings = session.settings.resolve()
     cache, notices = open_cache(settings)
     if cache is None:
-        raise InferenceError(*notices, remedy="Check the file and its folder.")
+        raise InferenceError(*notices)
     try:
         cleared = cache.clear() if clear else None
         count, oldest = cache.facts()
