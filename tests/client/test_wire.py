@@ -235,9 +235,27 @@ def test_a_key_file_is_used(start_kernel: Callable[..., Kernel], wandb: Wandb, e
 
 def test_a_redirect_is_not_followed(start_api: Callable[..., ModuleType], service: Service, wandb: Wandb) -> None:
     wandb.api.then(lambda answer: answer.json({}, 307, Location=f"{service.url}/chat/completions"))
-    with pytest.raises(InferenceError, match="redirected"):
+    with pytest.raises(InferenceError, match="redirected") as refused_by:
         start_api(WANDB_API_KEY=KEY, **wandb.environment).chat("hi")
     assert service.received == []
+    # W&B's own address is right.
+    assert "sign in to its network" in refused_by.value.remedy
+    assert "--endpoint" not in refused_by.value.remedy
+
+
+@pytest.mark.parametrize("status", [200, 302, 403, 511])
+def test_a_sign_in_page_of_the_network_ends_a_map(
+    start_api: Callable[..., ModuleType], wandb: Wandb, status: int
+) -> None:
+    def sign_in(answer: Answer) -> None:
+        answer.start(status, "text/html", Location="https://portal.example/login")
+        answer.raw(b"<html><head><title>Hotel: sign in</title></head><body>Welcome</body></html>")
+        answer.end()
+
+    wandb.api.always = sign_in
+    with pytest.raises(InferenceError, match=r"sign-in page") as failure:
+        start_api(WANDB_API_KEY=KEY, **wandb.environment).map_prompts(["a", "b", "c"], "{{ text }}")
+    assert failure.value.cause == "network"
 
 
 def test_a_401_names_the_source_of_the_key_and_the_project_and_a_402_the_billing_page(

@@ -60,7 +60,10 @@ def test_an_invalid_model_list_is_reported(shared: SharedKernel) -> None:
 @pytest.mark.parametrize(
     ("body", "shown"),
     [
-        ("<!doctype html><title>Open WebUI</title>", "not with a list of models. It sent a web page: the address"),
+        (
+            "<!doctype html><title>Open WebUI</title>",
+            "not with a list of models. It sent a web page: a network's sign-in page",
+        ),
         ("", "not with a list of models. It sent nothing."),
         ('{"error": {"message": "Invalid API key", "code": "invalid_api_key"}}', "did not accept the key"),
         ('{"error": "Unexpected endpoint or method. (GET /models)"}', "does not know this address."),

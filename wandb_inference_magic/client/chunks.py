@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ..errors import InferenceError, quoted
-from ..failures import ServiceError
+from ..failures import ServiceError, read_error
 from ..replies import (
     Completeness,
     adds,
@@ -277,7 +277,10 @@ def _cut_off() -> InferenceError:
     return _unusable("The reply stopped before its end.", why, retryable=True)
 
 
-def _not_a_reply(text: str) -> InferenceError:
+def _not_a_reply(text: str) -> InferenceError | ServiceError:
+    if read_error(text).is_page:
+        # A network's sign-in page has any status.
+        return ServiceError(text, has_begun=False)
     what = "The endpoint answered, but not with a reply of a model."
     return _unusable(what, describe_sent(text), CHECK_ADDRESS)
 
@@ -287,5 +290,5 @@ def describe_sent(text: str) -> str:
     if not text.strip():
         return "It sent nothing."
     if text.lstrip()[:1] == "<":
-        return "It sent a web page: the address is probably not that of an API."
+        return "It sent a web page: a network's sign-in page or a proxy answered, or the address is not that of an API."
     return f'It sent: "{quoted(text)}"'

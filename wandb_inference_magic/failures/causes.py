@@ -243,6 +243,16 @@ CAUSES: Final = (
     ErrorForm(
         "network",
         "{service} redirected the request to another address.",
+        "Open a web browser on the machine that runs this kernel, sign in to its network if a page asks for it, and "
+        "run the cell again.",
+        range(300, 400),
+        why="{service} does not do that: a sign-in page of the network, a proxy or a firewall has answered.",
+        at="wandb",
+        affects_all=True,
+    ),
+    ErrorForm(
+        "network",
+        "{service} redirected the request to another address.",
         "Set its real address: %wbconfig --endpoint URL.",
         range(300, 400),
         why="Redirects are not followed: the prompt and the key go to the endpoint you set and nowhere else.",
@@ -305,7 +315,8 @@ CAUSES: Final = (
         "network",
         "{service} answered with a web page.",
         _CHECK_ADDRESS + " If it is right, ask who runs the network or the proxy.",
-        (400, 403, 404, 405, 406, 410, 418, 421, 426, 451, 511),
+        # None: of a page that was sent with status 200.
+        (400, 403, 404, 405, 406, 410, 418, 421, 426, 451, 511, None),
         why="A proxy, a firewall or a sign-in page answered, or the address is not that of an API.",
         at="page",
         affects_all=True,
