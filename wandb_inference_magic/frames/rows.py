@@ -16,7 +16,7 @@ from ..messages import data_frame, level_names, name_of
 from ..text import python_values, shortest_float, without_surrogates
 from .columns import HALVES
 from .native_columns import arrow_array, built, pandas_array, polars_series
-from .records import TEXT, FrameRow, Row, as_list, as_row, as_table, column_names, storable
+from .records import TEXT, FrameRow, Row, as_list, as_row, as_table, column_names, storable, with_lists
 
 if TYPE_CHECKING:
     from .columns import TypedColumn
@@ -279,6 +279,8 @@ def with_pandas_columns(frame: Any, columns: Mapping[str, TypedColumn]) -> tuple
 class ListRows:
     """The rows of an iterable of texts, of dicts or of records. Rows that were read are kept for the result.
 
+    Arrays are lists in the rows that are given, and arrays in the result.
+
     Parameters
     ----------
     source : iterable
@@ -318,7 +320,9 @@ class ListRows:
         rows = source if isinstance(source, Iterable) else map(source.__getitem__, range(len(source)))
         self._source = islice(rows, limit)
         self._copies = copies
+        # The rows, and with their arrays as lists.
         self._drawn: list[Row] = []
+        self._given: list[Row] = []
         self._failure: BaseException | None = None
 
     @property
@@ -339,13 +343,17 @@ class ListRows:
                 try:
                     value = next(self._source)
                     row = as_row(value, self._names)
+                    row = dict(row) if self._copies and row is value else row
+                    # A mapping may read its values only now.
+                    given = with_lists(row)
                 except StopIteration:
                     return
                 except users_failures() as error:
                     self._failure = error
                     raise
-                self._drawn.append(dict(row) if self._copies and row is value else row)
-            yield self._drawn[number]
+                self._drawn.append(row)
+                self._given.append(given)
+            yield self._given[number]
 
     def _read_ahead(self, most: int | None = None) -> None:
         """Read rows. An error is stored, and raised again where the row is asked."""
