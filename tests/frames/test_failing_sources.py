@@ -6,6 +6,7 @@ import io
 import re
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Mapping
+from errno import EMFILE
 from types import ModuleType
 from typing import Any
 
@@ -108,6 +109,23 @@ def test_a_source_that_cannot_be_opened_is_one_message(
         assert len(said) < 600
         assert "\n  " not in said
     assert service.chats == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (
+            ModuleNotFoundError("No module named 'fastexcel'", name="fastexcel"),
+            "The package fastexcel cannot be import",
+        ),
+        (OSError(EMFILE, "Too many open files"), "This machine opens no more files and connections"),
+        (RuntimeError("can't start new thread"), "This machine starts no more threads"),
+    ],
+)
+def test_a_source_that_the_machine_cannot_open_is_described_as_such(failure: Exception, said: str) -> None:
+    for value in (Raising("iter", failure), Raising("columns", failure)):
+        with pytest.raises(InferenceError, match=said):
+            read_rows(value)
 
 
 class Row(Mapping[str, Any]):

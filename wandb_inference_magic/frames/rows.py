@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted, shortened_repr, users_failures
 from ..imports import import_quietly, is_instance
+from ..libraries import unexpected_failure
 from ..messages import data_frame, level_names, name_of
 from ..text import python_values, shortest_float, without_surrogates
 from .columns import HALVES
@@ -88,7 +89,9 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     except InferenceError:
         raise
     except users_failures() as error:
-        raise InferenceError(
+        # Reading it may need a library, or a file where no more can be opened.
+        unusable = unexpected_failure(error) if isinstance(error, Exception) else None
+        raise unusable or InferenceError(
             f"The rows of a value of type {type(value).__name__} cannot be read. Nothing was sent.",
             why=quoted(describe_exception(error)),
             remedy="Open it again, or give a list.",
