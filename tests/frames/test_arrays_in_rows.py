@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -102,9 +104,18 @@ def test_a_row_that_contains_itself_is_read() -> None:
     assert read["a"]["b"] == 1
 
 
-def test_an_evaluation_of_rows_gives_their_arrays_back(api: ModuleType, service: Service) -> None:
+@pytest.mark.parametrize("make", [list, pd.DataFrame], ids=["dicts", "frame"])
+def test_an_evaluation_of_rows_with_arrays_is_pickled(
+    api: ModuleType, service: Service, make: Callable[[Any], Any]
+) -> None:
     service.always = completion("good")
     rows = [{"scores": np.array([1, 2]), "label": "good"}, {"scores": np.array([3]), "label": "bad"}]
-    frame = api.evaluate(rows, "{{ scores }}", truth="label").rows
-    assert [list(one) for one in frame["scores"]] == [[1, 2], [3]]
+    evaluation = api.evaluate(make(rows), "{{ scores }}", truth="label")
+    for frame in (
+        evaluation.rows,
+        pickle.loads(pickle.dumps(evaluation)).rows,
+        pickle.loads(pickle.dumps(evaluation.rows)),
+    ):
+        assert [list(one) for one in frame["scores"]] == [[1, 2], [3]]
+        frame.to_parquet(BytesIO())
     assert sorted(one.body["messages"][-1]["content"] for one in service.chats) == ["[1, 2]", "[3]"]

@@ -159,7 +159,7 @@ def _lists_in(values: Mapping[Any, Any]) -> dict[Any, Any]:
 
 @cache
 def _list_array() -> Any:
-    """Return the class of an array that is a list in prompts."""
+    """Return the class of an array that is a list in prompts. Pickled, it is an array: this class has no module."""
     import numpy as np
 
     def computed(own: Any, array: Any, *_: Any) -> Any:
@@ -169,8 +169,12 @@ def _list_array() -> Any:
         made.is_computed = True
         return made
 
+    def reduced(array: Any, protocol: Any) -> Any:
+        return array.view(np.ndarray).__reduce_ex__(protocol)
+
     # Truths that a function gives, one for each item, are not true as the list of a frame is, which has items.
-    return type("ListArray", (np.ndarray,), {"is_list": True, "is_computed": False, "__array_wrap__": computed})
+    own = {"is_list": True, "is_computed": False, "__array_wrap__": computed, "__reduce_ex__": reduced}
+    return type("ListArray", (np.ndarray,), own)
 
 
 def _items(row: Any) -> Iterable[tuple[Any, Any]]:
