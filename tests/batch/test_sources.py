@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from types import ModuleType
 from typing import Any
@@ -98,6 +98,30 @@ def test_what_was_paid_for_is_in_the_error_if_a_row_cannot_be_read(
     assert partial is not None
     assert answers(partial)[:5] == ["yes"] * 5
     assert 6 <= len(partial) <= 7
+
+
+class Unread(Mapping[str, Any]):
+    """A row whose value is read when it is used, from a file that is gone."""
+
+    def __iter__(self) -> Any:
+        return iter("t")
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, name: str) -> Any:
+        raise OSError("the file is gone")
+
+
+@pytest.mark.parametrize("prompt", ["{{ t }}", "{{ row.t }}", "{{ row }}"])
+def test_a_row_whose_values_cannot_be_read_ends_the_run_with_what_was_paid_for(
+    api: ModuleType, service: Service, prompt: str
+) -> None:
+    service.always = completion("yes")
+    with pytest.raises(InferenceError, match=r"Row 3 cannot be read: .* raised OSError: the file is gone") as raised:
+        api.map_prompts([{"t": 1}, {"t": 2}, Unread(), {"t": 4}], prompt, cache=False, concurrency=1)
+    assert raised.value.partial["t"].tolist() == [1, 2]
+    assert answers(raised.value.partial) == ["yes"] * 2
 
 
 def test_a_refused_run_says_that_the_first_row_of_an_iterator_is_gone(api: ModuleType, service: Service) -> None:

@@ -56,6 +56,70 @@ def test_what_a_killed_kernel_left_is_done_by_its_cell_in_the_foreground(
     assert "Unfinished" not in kernel.run("%wbjobs").text
 
 
+@pytest.mark.parametrize(
+    "again",
+    [
+        MAP,
+        MAP.replace(" --bg", ""),
+        MAP.replace("--bg -o labelled", "--bg -o other --concurrency 3"),
+        "job = map_prompts(df, 'What of {{ n }}?', background=True)",
+        "result = map_prompts(df.to_dict('records'), 'What of {{ n }}?')",
+        MAP.replace("--bg", "--no-cache"),
+    ],
+    ids=["same cell", "foreground", "other options", "Python", "rows of another kind", "no cache"],
+)
+def test_where_cells_have_no_ids_a_job_is_the_same_that_asks_the_same(
+    kernel: Kernel, held: Held, start_kernel: Any, service: Service, again: str
+) -> None:
+    """So it is in a terminal, and in front ends that send no ids."""
+    assert kernel.run(ROWS).ok
+    assert kernel.run(MAP, allow_stdin=True).ok
+    assert held.asked.wait(60)
+    os.kill(kernel.pid, signal.SIGKILL)
+    kernel = start_kernel(**service.environment)
+    kernel.run(f"%load_ext wandb_inference_magic\nfrom wandb_inference_magic import map_prompts\n{ROWS}")
+    held.may.set()
+    # Another question, fewer rows, another model, and a cell with an id.
+    for other in ("df\nWhat is {{ n }}?", "df.head(20)\nWhat of {{ n }}?", "df -m test/model-b\nWhat of {{ n }}?"):
+        assert kernel.run(f"%%wbmap {other}", allow_stdin=True).ok
+    assert run(kernel, MAP.replace(" --bg", "")).ok
+    assert "Unfinished" in kernel.run("%wbjobs").text
+    assert kernel.run(again, allow_stdin=True).ok
+    assert "Unfinished" not in kernel.run("%wbjobs").text
+
+
+def test_where_cells_have_no_ids_a_chat_is_known_by_its_variable(
+    kernel: Kernel, held: Held, start_kernel: Any, service: Service
+) -> None:
+    assert kernel.run("%%wbchat --bg -o reply\nhi", allow_stdin=True).ok
+    assert held.asked.wait(60)
+    os.kill(kernel.pid, signal.SIGKILL)
+    kernel = start_kernel(**service.environment)
+    kernel.run("%load_ext wandb_inference_magic")
+    held.may.set()
+    assert kernel.run("%%wbchat --bg -o other\nhi", allow_stdin=True).ok
+    assert "Unfinished" in kernel.run("%wbjobs").text
+    assert kernel.run("%%wbchat --bg -o reply\nhi there", allow_stdin=True).ok
+    assert "Unfinished" not in kernel.run("%wbjobs").text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (JobRecord(cell="a", notebook="n", asks="x"), JobRecord(cell="a", notebook="n", asks="y"), True),
+        (JobRecord(cell="a", notebook="n", asks="x"), JobRecord(cell="a", notebook="m", asks="x"), False),
+        (JobRecord(cell="a", asks="x"), JobRecord(cell="b", asks="x"), False),
+        (JobRecord(cell="a", asks="x"), JobRecord(asks="x"), False),
+        (JobRecord(asks="x"), JobRecord(asks="x"), True),
+        (JobRecord(asks="x"), JobRecord(asks="y"), False),
+        (JobRecord(), JobRecord(), False),
+    ],
+)
+def test_a_job_is_the_same_by_its_cell_or_else_by_what_it_asks(one: JobRecord, other: JobRecord, same: bool) -> None:
+    assert one.is_same(other) is same
+    assert other.is_same(one) is same
+
+
 def test_a_job_without_a_cache_says_that_its_cell_asks_for_everything(
     kernel: Kernel, held: Held, start_kernel: Any, service: Service
 ) -> None:
@@ -158,5 +222,7 @@ def test_a_damaged_record_is_passed_over(kernel: Kernel) -> None:
         (folder / f"{number}.json").write_text(json.dumps(whole | damage))
     (folder / "cut.json").write_text("{")
     assert kernel.run("%wbjobs").text == "There are no jobs. %%wbmap, %%wbeval and %%wbchat start one with --bg."
+    # Earlier versions wrote no digest.
+    del whole["asks"]
     (folder / "whole.json").write_text(json.dumps(whole))
     assert kernel.run("%wbjobs").text.startswith("Unfinished: %%wbmap df, started 1970-01-01")

@@ -147,6 +147,16 @@ def test_unloading_closes_the_client(kernel: Kernel) -> None:
     assert kernel.value("mine.is_closed()") is True
 
 
+def test_reloading_closes_nothing(kernel: Kernel) -> None:
+    kernel.run("from wandb_inference_magic import client\nmine = client()\n%wbchat hi")
+    threads = kernel.value("[one.name for one in __import__('threading').enumerate() if 'wandb' in one.name]")
+    kernel.run("%reload_ext wandb_inference_magic")
+    assert kernel.value("mine.is_closed()") is False
+    assert threads == kernel.value("[one.name for one in __import__('threading').enumerate() if 'wandb' in one.name]")
+    kernel.run("%unload_ext wandb_inference_magic\nis_closed_in_the_cell = mine.is_closed()")
+    assert kernel.value("(is_closed_in_the_cell, mine.is_closed())") == (False, True)
+
+
 def test_a_failing_import_is_silent_until_it_is_needed(start_kernel: Callable[..., Kernel], tmp_path: Path) -> None:
     installed = tmp_path / "site-packages"
     installed.mkdir()

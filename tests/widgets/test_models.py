@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from kernels import Kernel, Run, SharedKernel
+from kernels import Kernel, Message, Run, SharedKernel
 from known_models import TOGGLE, feed_entry
 from service import Answer, Script, Service, Wandb, listing, refused
 
@@ -299,8 +299,62 @@ def test_the_picker_and_the_setting_follow_each_other(kernel: Kernel, service: S
     assert answers[0] == {"answer": ""}
     assert "'not\\tan id' is not a model id" in answers[1]["answer"]
     assert len(answers) == 2
+    assert kernel.value("(dropdown.disabled, listed.left)") == (False, "")
     assert kernel.run("%unload_ext wandb_inference_magic").ok
-    assert kernel.value("(dropdown.disabled, listed.alive)") == (True, False)
+    disabled, left = kernel.value("(dropdown.disabled, listed.left)")
+    assert disabled
+    assert left.startswith("The extension was unloaded: choosing has no effect.")
+    # The fall-back says the same.
+    assert kernel.value(f"any({left!r} in one.value for one in gc.get_objects() if type(one) is HTML)")
+
+
+RELOAD = "%reload_ext wandb_inference_magic"
+
+
+@pytest.mark.parametrize(
+    "reloading",
+    [
+        RELOAD,
+        f"{RELOAD}\n{RELOAD}",
+        f"{RELOAD}\n%wbchat --once hi",
+        f"%load_ext wandb_inference_magic\n{RELOAD}",
+        f"%%capture\n{RELOAD}",
+        "get_ipython().extension_manager.reload_extension('wandb_inference_magic')",
+        f"{RELOAD}\n1 / 0",
+    ],
+)
+def test_a_picker_outlives_that_the_extension_is_loaded_again(kernel: Kernel, service: Service, reloading: str) -> None:
+    """A front end that shows it hears nothing of that, and its choices arrive in the session."""
+    run = run_wbmodels_interactively(kernel)
+    (picker,) = (
+        one.content["comm_id"] for one in run.of("comm_open") if "models" in one.content["data"].get("state", {})
+    )
+
+    def say(**content: object) -> list[Message]:
+        data = {"comm_id": picker, "data": {"method": "custom", "content": content}}
+        message = kernel.client.session.msg("comm_msg", data)
+        kernel.client.shell_channel.send(message)
+        return list(kernel.messages(message["header"]["msg_id"]))
+
+    say(ready=True)
+    reloaded = kernel.run(reloading)
+    assert reloaded.of("comm_msg", "comm_close") == []
+    answered = [one.content["data"] for one in say(choose="test/model-b") if one.type == "comm_msg"]
+    assert {"answer": ""} in [one.get("content") for one in answered]
+    assert {"chosen": "test/model-b"} in [one.get("state") for one in answered]
+    assert kernel.run("%wbchat --once hi").ok
+    assert service.last.body["model"] == "test/model-b"
+    set_elsewhere = kernel.run("%wbmodels --use test/model-a").of("comm_msg")
+    assert {"chosen": "test/model-a"} in [one.content["data"].get("state") for one in set_elsewhere]
+
+
+def test_a_picker_says_that_its_session_has_ended(kernel: Kernel) -> None:
+    run_wbmodels_interactively(kernel)
+    assert kernel.run(FIND).ok
+    # They start a new session, also in one cell.
+    assert kernel.run("%unload_ext wandb_inference_magic\n%load_ext wandb_inference_magic\n%wbchat --once hi").ok
+    assert kernel.value("listed.left").startswith("The extension was unloaded")
+    assert kernel.run("%wbchat --once hi").ok
 
 
 @pytest.mark.parametrize("broken", ["None", "types.ModuleType('anywidget')", "types.SimpleNamespace(AnyWidget=int)"])

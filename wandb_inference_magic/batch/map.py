@@ -17,8 +17,9 @@ from ..errors import InferenceError, Interrupted
 from ..frames import name_columns, read_rows, result_columns
 from ..garbage import only_new_objects
 from ..session import JobRecord, Trace, delete_same
-from ..text import counted
+from ..text import counted, digest_of
 from .cache import open_cache
+from .cached_answers import CachedAnswers
 from .progress import cost_of
 from .row_call import RowPrompts
 from .run_results import not_sent_again, reports_of
@@ -181,6 +182,12 @@ class PreparedRuns:
         what, rows = "map" if self._magic == "wbmap" else "evaluation", self._inputs["rows"]
         return f"{what} of {counted(rows, 'row')}" if isinstance(rows, int) else what
 
+    @property
+    def asks(self) -> str:
+        """A digest of what is asked: the first question to each model, and the number of rows."""
+        questions = [CachedAnswers(None, run.first, Counter()).key(run.first.messages[-1]) for run in self.runs]
+        return digest_of(" ".join((*questions, str(self._inputs["rows"]))))
+
     def close(self) -> None:
         """Close what is open, if nothing is to be sent."""
         if self._cache is not None:
@@ -247,8 +254,8 @@ class PreparedRuns:
             _how_to_continue(command, runs, self._cache),
         )
         if not outcome.is_partial and not command.is_listed:
-            # A job of this cell that another kernel left unfinished is done now.
-            delete_same(JobRecord(self._magic, **command.session.job_origin()))
+            # The same job, which another kernel left unfinished, is done now.
+            delete_same(JobRecord(self._magic, asks=self.asks, **command.session.job_origin()))
         return outcome
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import count, islice, tee
+from itertools import islice, tee
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..engine import ModelCall, does_not_fit, for_prompt, relax_response_format, repair_request
-from ..errors import InferenceError, describe_exception, quoted, users_failures
+from ..errors import InferenceError
 
 # Imported before a row is sent: when one fails because no more files can be opened, no module can be imported.
 from ..failures import to_inference_error as to_inference_error
@@ -137,16 +137,11 @@ class RowPrompts:
 
 def _rendered(rows: Rows, renderer: Callable[[], Callable[[Row], Content]]) -> Prompts:
     left = iter(rows)
-    for number in count(1):
+    while True:
         try:
             row = next(left, None)
-        except users_failures() as error:
-            why = quoted(describe_exception(error))
-            not_read = InferenceError(
-                f"Row {number} cannot be read: the source of the rows raised {why}.",
-                remedy="Fix it and run the cell again.",
-            )
-            yield _NotRead(not_read)
+        except InferenceError as error:
+            yield _NotRead(error)
             return
         if row is None:
             return

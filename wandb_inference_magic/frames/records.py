@@ -62,7 +62,7 @@ class Record(FrameRow):
 
     def __missing__(self, name: object) -> Any:
         if isinstance(name, int) and str(name) not in self:
-            return (list(self.values()) if self._places is None else self._places)[name]
+            return as_list((list(self.values()) if self._places is None else self._places)[name])
         return super().__missing__(name)
 
 
@@ -91,7 +91,7 @@ def as_row(value: Any, names: Sequence[str]) -> Row:
         return _record(python_values(value).items())
     if is_instance(value, "pandas.Series"):
         return _record(_items(value))
-    record = Record({TEXT: as_list(value)})
+    record = Record({TEXT: value})
     if isinstance(value, list) or (is_instance(value, "numpy.ndarray") and value.ndim):
         record._places = value
     return record
@@ -124,21 +124,42 @@ def _own_prompt_text(value: Any) -> str | None:
 
 
 def as_list(value: Any) -> Any:
-    """Return a value in a cell of a frame with each array as the list that it was before it was written to a file.
+    """Return a value of a row with each array as the list that it was before it was written to a file.
 
     An array of numbers or times keeps its methods. Only its text is that of the list: to make one takes long. A
     subclass of dict has methods too, and may have a text of its own.
     """
     if type(value) is dict:
-        return {name: as_list(one) for name, one in value.items()}
+        return {**value, **lists} if (lists := _lists_in(value)) else value
     if type(value) is not loaded("numpy.ndarray") or value.ndim != 1:
         return value
     return [as_list(one) for one in value] if value.dtype == object else value.view(_list_array())
 
 
+def with_lists(row: Row) -> Row:
+    """Return a row with its arrays as lists in prompts. Without any, it is the same."""
+    try:
+        lists = _lists_in(row)
+    except RecursionError:
+        # A dict that contains itself.
+        return row
+    if not lists:
+        return row
+    if not isinstance(row, FrameRow):
+        return {**row, **lists}
+    changed = type(row)({**row, **lists})
+    vars(changed).update(vars(row))
+    return changed
+
+
+def _lists_in(values: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return those of the values that are another one as lists in prompts."""
+    return {name: made for name, one in values.items() if (made := as_list(one)) is not one}
+
+
 @cache
 def _list_array() -> Any:
-    """Return the class of an array that is a list in prompts."""
+    """Return the class of an array that is a list in prompts. Pickled, it is an array: this class has no module."""
     import numpy as np
 
     def computed(own: Any, array: Any, *_: Any) -> Any:
@@ -148,8 +169,12 @@ def _list_array() -> Any:
         made.is_computed = True
         return made
 
+    def reduced(array: Any, protocol: Any) -> Any:
+        return array.view(np.ndarray).__reduce_ex__(protocol)
+
     # Truths that a function gives, one for each item, are not true as the list of a frame is, which has items.
-    return type("ListArray", (np.ndarray,), {"is_list": True, "is_computed": False, "__array_wrap__": computed})
+    own = {"is_list": True, "is_computed": False, "__array_wrap__": computed, "__reduce_ex__": reduced}
+    return type("ListArray", (np.ndarray,), own)
 
 
 def _items(row: Any) -> Iterable[tuple[Any, Any]]:

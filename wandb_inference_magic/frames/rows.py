@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
+from contextlib import suppress
 from itertools import count, islice, repeat
 from numbers import Integral
 from types import MappingProxyType
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, describe_exception, quoted, shortened_repr, users_failures
 from ..imports import import_quietly, is_instance
+from ..libraries import unexpected_failure
 from ..messages import data_frame, level_names, name_of
 from ..text import python_values, shortest_float, without_surrogates
 from .columns import HALVES
 from .native_columns import arrow_array, built, pandas_array, polars_series
-from .records import TEXT, FrameRow, Row, as_list, as_row, as_table, column_names, storable
+from .records import TEXT, FrameRow, Row, as_list, as_row, as_table, column_names, storable, with_lists
 
 if TYPE_CHECKING:
     from .columns import TypedColumn
@@ -73,17 +75,36 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     Raises
     ------
     InferenceError
-        For any other value, such as a frame of Dask, and if two columns have the same name. A type of ours that has
-        rows elsewhere says so in `where_rows_are`.
+        For any other value, such as a frame of Dask, if two columns have the same name, and if the value raises
+        anything: a lazy frame is computed here. A type of ours that has rows elsewhere says so in `where_rows_are`.
     """
     # Several threads may map at once, and its modules import each other: two threads that both import it first fail.
     import_quietly("narwhals")
-    import narwhals as nw
-
     if is_instance(value, "dask.dataframe.DataFrame"):
         raise InferenceError(
             "Only a map takes a Dask DataFrame. Nothing was sent.", remedy="Take some of its rows: df.head(100)."
         )
+    try:
+        rows = _rows_of(value, limit, copy=copy)
+    except InferenceError:
+        raise
+    except users_failures() as error:
+        # Reading it may need a library, or a file where no more can be opened.
+        unusable = unexpected_failure(error) if isinstance(error, Exception) else None
+        raise unusable or InferenceError(
+            f"The rows of a value of type {type(value).__name__} cannot be read. Nothing was sent.",
+            why=quoted(describe_exception(error)),
+            remedy="Open it again, or give a list.",
+        ) from None
+    if rows is None:
+        raise InferenceError(f"A value of type {type(value).__name__} has no rows.", remedy=_where_rows_are(value))
+    return rows
+
+
+def _rows_of(value: Any, limit: int | None, *, copy: bool) -> Rows | None:
+    """Return the rows of a value, or None if it has none. The value may raise anything."""
+    import narwhals as nw
+
     if is_instance(value, "dask.dataframe.Series"):
         # Its rows are read here in any case. As a Series of pandas it keeps its name.
         value = value.compute()
@@ -102,20 +123,10 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
         frame = (frame if limit is None else frame.head(limit)).collect()
     if isinstance(frame, nw.DataFrame | nw.Series):
         return FrameRows(_copied(frame, limit, is_deep=copy))
-    if _has_rows(value):
-        try:
-            return ListRows(value, limit, copies=copy)
-        except InferenceError:
-            raise
-        except users_failures() as error:
-            # Some values have `__iter__` only to say that they cannot be iterated, as a Delayed of Dask.
-            if not isinstance(error, TypeError | NotImplementedError):
-                raise InferenceError(
-                    f"The rows of a value of type {type(value).__name__} cannot be read. Nothing was sent.",
-                    why=quoted(describe_exception(error)),
-                    remedy="Open it again, or give a list.",
-                ) from None
-    raise InferenceError(f"A value of type {type(value).__name__} has no rows.", remedy=_where_rows_are(value))
+    # Some values have `__iter__` only to say that they cannot be iterated, as a Delayed of Dask.
+    with suppress(TypeError, NotImplementedError):
+        return ListRows(value, limit, copies=copy) if _has_rows(value) else None
+    return None
 
 
 def _has_rows(value: Any) -> bool:
@@ -167,13 +178,13 @@ def _check_names(columns: Iterable[Any]) -> None:
 def _length(value: Any, limit: int | None) -> int | None:
     try:
         length = len(value)
-    except TypeError:
+    except (TypeError, NotImplementedError):
         return None
     return length if limit is None else min(length, limit)
 
 
 class FrameRows:
-    """The rows of a data frame. They can be iterated in order, repeatedly.
+    """The rows of a data frame. They can be iterated in order, repeatedly. A row that cannot be read raises.
 
     Attributes
     ----------
@@ -220,6 +231,9 @@ class FrameRows:
         return list(self._levels)
 
     def __iter__(self) -> Iterator[Row]:
+        return _each(self._rows())
+
+    def _rows(self) -> Iterator[Row]:
         rows = self._frame.iter_rows(named=False, buffer_size=ROWS_AT_ONCE)
         labels_of_rows = python_values(self._index) if self._label_names else repeat(None)
         for values, label in zip(rows, labels_of_rows, strict=False):
@@ -254,6 +268,27 @@ class FrameRows:
         return nw.to_native(nw.from_native(frame).with_columns(added)), notices
 
 
+def _each(rows: Iterator[Row]) -> Iterator[Row]:
+    """Yield rows. To read one runs the code of their source, or of the user.
+
+    Raises
+    ------
+    InferenceError
+        If a row cannot be read.
+    """
+    for number in count(1):
+        try:
+            row = next(rows, None)
+        except users_failures() as error:
+            raise InferenceError(
+                f"Row {number} cannot be read: the source of the rows raised {quoted(describe_exception(error))}.",
+                remedy="Fix it and run the cell again.",
+            ) from None
+        if row is None:
+            return
+        yield row
+
+
 def _label_names(index: Any, columns: Sequence[str]) -> list[str]:
     """Return the names of an index's levels as columns, as in pandas; none if it only counts the rows."""
     names = list(getattr(index, "names", ()))
@@ -278,6 +313,8 @@ def with_pandas_columns(frame: Any, columns: Mapping[str, TypedColumn]) -> tuple
 
 class ListRows:
     """The rows of an iterable of texts, of dicts or of records. Rows that were read are kept for the result.
+
+    A row that cannot be read raises. Arrays are lists in the rows that are given, and arrays in the result.
 
     Parameters
     ----------
@@ -318,7 +355,9 @@ class ListRows:
         rows = source if isinstance(source, Iterable) else map(source.__getitem__, range(len(source)))
         self._source = islice(rows, limit)
         self._copies = copies
+        # The rows, and with their arrays as lists.
         self._drawn: list[Row] = []
+        self._given: list[Row] = []
         self._failure: BaseException | None = None
 
     @property
@@ -331,6 +370,9 @@ class ListRows:
         return tuple(dict.fromkeys(name_of(name) for row in self._drawn for name in row)) or tuple(self._names)
 
     def __iter__(self) -> Iterator[Row]:
+        return _each(self._rows())
+
+    def _rows(self) -> Iterator[Row]:
         for number in count():
             if number == len(self._drawn):
                 # After a generator has raised once, it only raises StopIteration.
@@ -339,20 +381,25 @@ class ListRows:
                 try:
                     value = next(self._source)
                     row = as_row(value, self._names)
+                    row = dict(row) if self._copies and row is value else row
+                    # A mapping may read its values only now.
+                    given = with_lists(row)
                 except StopIteration:
                     return
                 except users_failures() as error:
                     self._failure = error
                     raise
-                self._drawn.append(dict(row) if self._copies and row is value else row)
-            yield self._drawn[number]
+                self._drawn.append(row)
+                self._given.append(given)
+            yield self._given[number]
 
     def _read_ahead(self, most: int | None = None) -> None:
-        """Read rows. An error is stored, and raised again where the row is asked."""
+        """Read rows. An error is stored, and raised again where the row is asked: here if that is the first one."""
         try:
             deque(islice(self, most), maxlen=0)
-        except users_failures():
-            return
+        except InferenceError:
+            if not self._drawn:
+                raise
 
     def read_rest(self) -> int | None:
         """Read the rows of a list that were not read. Then `columns` are all columns of the result.

@@ -19,7 +19,7 @@ from ..concurrency import SECONDS_BETWEEN_LOOKS, deferred_interrupts
 from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened, without_thread
 from ..rendering import line_bundle
 from ..session import JobEntry, JobRecord, RecordFile, delete_same
-from ..text import counted, duration, sum_or_none
+from ..text import counted, digest_of, duration, sum_or_none
 
 if TYPE_CHECKING:
     from ..batch import BatchRun, PreparedBatch
@@ -118,7 +118,11 @@ class Job(JobEntry):
         self._seconds = 0.0
         keeps = bool(self._runs) and all(run.keeps_answers for run in self._runs)
         origin = command.session.job_origin()
-        self.record = JobRecord(what, variable, started=time(), unit=unit or "rows", keeps_answers=keeps, **origin)
+        # A job without runs is known by its name.
+        asks = digest_of(f"{what} {variable}") if prepared is None else prepared.asks
+        self.record = JobRecord(
+            what, variable, started=time(), unit=unit or "rows", keeps_answers=keeps, asks=asks, **origin
+        )
         self._file = RecordFile()
 
     def start(self, show: Callable[[Job], None] | None = None, redraw: Callable[[], object] = lambda: None) -> None:

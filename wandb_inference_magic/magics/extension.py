@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..concurrency import without_forks
 from ..config import WandbInference
 from ..garbage import without_collections
-from ..session import current_session, end_session, start_session
+from ..session import current_session, start_session
 from . import completion, transformers as question
 from .magics import InferenceMagics
 
@@ -91,7 +91,10 @@ _unloaded: object = None
 
 
 def unload(shell: InteractiveShell, execution: object) -> None:
-    """Remove everything that `load` added, and close what the session has opened. `execution` is as for `load`."""
+    """Remove everything that `load` added, and close what the session has opened when the cell ends.
+
+    `execution` is as for `load`.
+    """
     global _unloaded
     _unloaded = execution
     magics = shell.magics_manager.registry.pop(InferenceMagics.__name__, None)
@@ -107,19 +110,18 @@ def unload(shell: InteractiveShell, execution: object) -> None:
     shell.events.unregister("post_run_cell", magics.after_cell)
     question.uninstall(shell)
     completion.uninstall(shell)
-    if magics.session.jobs.running:
-        _close_after_cell(shell, magics.session)
-    else:
-        end_session()
+    _close_after_cell(shell, magics.session)
 
 
 def _close_after_cell(shell: InteractiveShell, session: Session) -> None:
-    """Close a session at the end of the cell, unless it was loaded again: its jobs go on through `%reload_ext`."""
+    """Close a session at the end of the cell, unless the extension was loaded again: `%reload_ext` closes nothing.
+
+    `%unload_ext` and `%load_ext` in one cell start a new session, which has closed this one.
+    """
 
     def close(*_: object) -> None:
         shell.events.unregister("post_run_cell", close)
-        is_loaded = InferenceMagics.__name__ in shell.magics_manager.registry
-        if not is_loaded or current_session() is not session:
+        if InferenceMagics.__name__ not in shell.magics_manager.registry:
             session.close()
 
     shell.events.register("post_run_cell", close)

@@ -183,6 +183,8 @@ class JobRecord:
         What is counted.
     keeps_answers : bool
         Whether its answers are on disk.
+    asks : str
+        A digest of what it asks.
     state : str
     """
 
@@ -197,11 +199,18 @@ class JobRecord:
     total: int = 0
     unit: str = "rows"
     keeps_answers: bool = True
+    asks: str = ""
     state: str = "running"
 
     def is_same_cell(self, other: JobRecord) -> bool:
         """Return whether another job is of the same cell of the same notebook."""
         return bool(self.cell) and (self.notebook, self.cell) == (other.notebook, other.cell)
+
+    def is_same(self, other: JobRecord) -> bool:
+        """Return whether another job is the same: of the same cell or, if cells have no ids, of the same questions."""
+        if self.cell or other.cell:
+            return self.is_same_cell(other)
+        return bool(self.asks) and self.asks == other.asks
 
 
 class RecordFile:
@@ -260,9 +269,9 @@ def unfinished() -> list[JobRecord]:
 
 
 def delete_same(record: JobRecord) -> None:
-    """Remove the records of earlier runs of the same cell, because it is run again, or was run to its end."""
-    for path, one in _records() if record.cell else ():
-        if one.is_same_cell(record) and _is_left(path, one):
+    """Remove the records of earlier runs of the same job, because it is run again, or was run to its end."""
+    for path, one in _records():
+        if one.is_same(record) and _is_left(path, one):
             _remove(path)
 
 
@@ -304,6 +313,9 @@ def _records() -> list[tuple[Path, JobRecord]]:
 def _read(kept: Any) -> JobRecord:
     """Return a record. Raise TypeError if another program wrote it."""
     known = {one.name: type(one.default) for one in fields(JobRecord)}
+    if isinstance(kept, dict):
+        # Earlier versions did not write it.
+        kept.setdefault("asks", "")
     if not isinstance(kept, dict) or any(not isinstance(kept.get(name), kind) for name, kind in known.items()):
         raise TypeError("not a record")
     if not (0 <= kept["started"] <= time() + 86_400 and kept["done"] >= 0 and kept["total"] >= 0):

@@ -22,6 +22,7 @@ class ModelList(AnyWidget):
     """A dropdown of models that opens as a list.
 
     `models` are the rows, `start` is what the search begins with. `command` is the line that chooses the model again.
+    `left` says why it has no effect any more; it is empty until then.
     It sends `ready` once its code runs, and `choose` with an id. The kernel's `answer` is an error, or empty.
     """
 
@@ -34,7 +35,7 @@ class ModelList(AnyWidget):
     chosen = Unicode().tag(sync=True)
     command = Unicode().tag(sync=True)
     note = Unicode().tag(sync=True)
-    alive = Bool(True).tag(sync=True)
+    left = Unicode().tag(sync=True)
 
 
 class ReviewCards(AnyWidget):

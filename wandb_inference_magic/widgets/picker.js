@@ -72,7 +72,7 @@ class View {
       event.stopPropagation();
     };
     window.addEventListener("keydown", this.onKey, true);
-    for (const name of ["chosen", "command", "note", "alive"]) model.on(`change:${name}`, () => this.describe());
+    for (const name of ["chosen", "command", "note", "left"]) model.on(`change:${name}`, () => this.describe());
     model.on("msg:custom", (message) => this.answered(message.answer));
     // JupyterLab sends this when the kernel restarts or is replaced.
     model.on("comm_live_update", () => this.leave());
@@ -151,7 +151,7 @@ class View {
     this.copying.hidden = !this.model.get("command");
     this.copying.title = "A restarted kernel does not know this choice. To keep it, put this line into a cell.";
     this.note.textContent = this.model.get("note");
-    if (!this.model.get("alive")) this.leave();
+    if (this.model.get("left")) this.leave(this.model.get("left"));
     if (this.isOpen) this.paint();
   }
 
@@ -174,9 +174,9 @@ class View {
     this.status.textContent = answer;
   }
 
-  leave() {
-    // The kernel that this dropdown belonged to has ended.
-    this.answered("This dropdown has no kernel: choosing has no effect. Run the cell of %wbmodels again.");
+  // Without another reason, the kernel that this dropdown belonged to has ended.
+  leave(why = "This dropdown has no kernel: choosing has no effect. Run the cell of %wbmodels again.") {
+    this.answered(why);
     this.close();
     this.button.disabled = true;
     this.root.classList.add("wb-models-left");

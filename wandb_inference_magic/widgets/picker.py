@@ -38,6 +38,10 @@ MAX_LIST_ROWS: Final = 100
 RELOADED: Final = (
     "If the line below names another model, run the cell again: it has not changed since the page was reloaded."
 )
+UNLOADED: Final = (
+    "The extension was unloaded: choosing has no effect. Run %load_ext wandb_inference_magic, and then the cell of "
+    "%wbmodels again."
+)
 HEADINGS: Final = ("model", "context", "USD per million in / out", "takes", "tools", "reasoning")
 
 
@@ -311,9 +315,9 @@ class Picker:
 
     def _close(self) -> None:
         self._session.settings.unobserve(self._changed, "model")
-        self._fallback.disable()
+        self._fallback.disable(UNLOADED)
         if self._list is not None:
-            self._list.alive = False
+            self._list.left = UNLOADED
 
 
 def _use(model: str) -> str:
@@ -367,8 +371,10 @@ class Fallback:
             self.offer(self._chosen)
             self._details.value = _line(escape(error))
 
-    def disable(self) -> None:
+    def disable(self, why: str) -> None:
+        """Say why it has no effect any more."""
         self._dropdown.disabled = self._search.disabled = True
+        self._details.value = _line(escape(why))
 
 
 def _is_model_id(text: str) -> bool:
