@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from clocks import FastClock
 from service import Answer, Script, Service, Streamed, calling, chunk, refused
 
 from wandb_inference_magic.errors import InferenceError
@@ -225,5 +226,63 @@ def test_words_about_other_matters_change_nothing(api: ModuleType, service: Serv
     service.then(calling(OSLO, ROME, said="Let me look."))
     service.always = refused(400, said)
     with pytest.raises(InferenceError, match="did not accept"):
+        api.chat("Umbrella?", tools=[weather])
+    assert len(service.chats) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (502, "Provider returned empty content"),
+        (500, "upstream response content is empty"),
+        (500, "Received empty content from the provider"),
+        (503, "The tool parameters service is temporarily unavailable"),
+        (500, "Error processing tool parameters: worker lost"),
+        (502, "Parallel tool calls worker could not be reached"),
+        (503, "Tool message must have a 'name' field"),
+        (504, "The content field at messages.1 is empty"),
+        (503, "The system role handler is overloaded, single tool calls only"),
+    ],
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_failure_that_passes_is_waited_for_and_changes_nothing(
+    api: ModuleType, service: Service, weather: Any, status: int, said: str, times: int
+) -> None:
+    clock = current_session().clock = FastClock()
+    service.then(calling(OSLO, ROME), *[refused(status, said)] * times)
+    service.always = Streamed(["Fine."])
+    assert api.chat("Umbrella?", tools=[weather], system="Be brief.").text == "Fine."
+    assert len(clock.slept) == times
+    first, *others = (one.body for one in service.chats[1:])
+    assert others == [first] * times
+    # Nothing was learned of it.
+    service.then(calling(OSLO, ROME))
+    assert api.chat("Umbrella?", tools=[weather], system="Be brief.").text == "Fine."
+    assert service.last.body == first
+
+
+def test_a_change_is_learned_of_a_refusal_and_not_of_a_failure_before_it(
+    api: ModuleType, service: Service, weather: Any
+) -> None:
+    def is_named(messages: Messages) -> bool:
+        return all(one.get("name") == "weather" for one in messages if one["role"] == "tool")
+
+    current_session().clock = FastClock()
+    always = unless(is_named, 400, "'name' is required in message of role tool")
+    service.then(calling(OSLO), refused(502, "Provider returned empty content"))
+    service.always = always
+    assert api.chat("Umbrella?", tools=[weather]).text == "Fine."
+    assert [is_named(one.body["messages"]) for one in service.chats[1:]] == [False, False, True]
+    service.then(calling(OSLO))
+    assert api.chat("Umbrella?", tools=[weather]).text == "Fine."
+    assert asking(service.last.body["messages"])[0]["content"] == ""
+    assert is_named(service.last.body["messages"])
+    assert len(service.chats) == 6
+
+
+def test_what_the_model_has_written_is_no_form_of_a_request(api: ModuleType, service: Service, weather: Any) -> None:
+    error = {"message": "Failed to parse the parameters of the tool call", "failed_generation": "<weather(Oslo"}
+    service.then(calling(OSLO), lambda one: one.json({"error": error}, 400))
+    with pytest.raises(InferenceError):
         api.chat("Umbrella?", tools=[weather])
     assert len(service.chats) == 2

@@ -103,12 +103,73 @@ def test_keywords_that_a_service_refuses_are_left_out_of_the_schemas_of_tools(
         "properties": {
             "name": {"type": "string"},
             "kind": {"type": "string", "enum": ["city", "town"]},
-            "within": {"anyOf": [{"type": "object"}, {"type": "null"}]},
+            "within": {"type": "object"},
         },
     }
     assert schema["properties"]["place"] == place
     assert schema["properties"]["unit"] == {"type": "string", "enum": ["C"]}
     assert schema["required"] == ["place"]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "The value at toolConfig.tools.0.toolSpec.inputSchema.json.type must be one of the following: object."),
+        (400, "The json schema definition at toolConfig.tools.1.toolSpec.inputSchema is invalid. Fix the errors"),
+        (400, "The model returned the following errors: tools.0.custom: Invalid schema: Reference to non-existent one"),
+        (400, "Unable to submit request because `weather` functionDeclaration `parameters.a` schema specified others"),
+        (400, "* GenerateContentRequest.tools[0].function_declarations[0].parameters.properties[p].items: missing"),
+        (400, "tool 'weather': unsupported schema keyword minLength"),
+        (400, "Failed to initialize samplers: failed to parse grammar"),
+        (500, "Failed to initialize samplers: failed to parse grammar"),
+        (400, "JSON schema conversion failed:\nUnrecognized schema: true"),
+        (500, "JSON schema conversion failed:\nPattern must start with '^' and end with '$'"),
+        (
+            400,
+            "Unable to generate parser for this template. Automatic parser generation failed: JSON schema conversion"
+            " failed:\nPattern must start with '^' and end with '$'",
+        ),
+        (400, 'Grammar error: Unimplemented keys: ["pattern"]'),
+        (400, "The provided JSON schema contains features not supported by xgrammar."),
+    ],
+)
+def test_a_schema_that_a_service_cannot_convert_is_written_plainly(
+    api: ModuleType, service: Service, status: int, said: str
+) -> None:
+    service.always = unless("additionalProperties", status=status, said=said)
+    assert api.chat("Umbrella?", tools=[weather]).text == "Fine."
+    assert len(service.chats) == 3
+
+
+@pytest.mark.parametrize("parameter", ["response_format", "guided_json"])
+def test_a_grammar_may_be_that_of_the_answer(api: ModuleType, service: Service, parameter: str) -> None:
+    service.always = refused(400, "Failed to initialize samplers: failed to parse grammar")
+    with pytest.raises(InferenceError, match="failed to parse grammar"):
+        api.chat("Umbrella?", tools=[weather], **{parameter: {"type": "json_object"}})
+    assert "additionalProperties" in str(service.last.body["tools"])
+
+
+def test_a_tool_without_arguments_has_no_properties_where_they_must_not_be_empty(
+    api: ModuleType, service: Service
+) -> None:
+    def now() -> str:
+        """Return the time."""
+        return "12:00"
+
+    def answer(one: Answer) -> None:
+        schema = one.received.body["tools"][0]["function"]["parameters"]
+        at = "* GenerateContentRequest.tools[0].function_declarations[0].parameters"
+        if "additionalProperties" in schema:
+            refused(400, UNKNOWN.format("additionalProperties"))(one)
+        elif schema.get("properties") == {}:
+            refused(400, f"{at}.properties: should be non-empty for OBJECT type")(one)
+        else:
+            Streamed(["Fine."])(one)
+
+    service.always = answer
+    assert [api.chat("Umbrella?", tools=[now]).text for _ in range(2)] == ["Fine."] * 2
+    assert service.last.body["tools"][0]["function"]["parameters"] == {"type": "object"}
+    assert len(service.chats) == 4
 
 
 def test_a_refusal_that_remains_is_reported_after_one_more_request(api: ModuleType, service: Service) -> None:
@@ -124,6 +185,8 @@ def test_a_refusal_that_remains_is_reported_after_one_more_request(api: ModuleTy
         "test/model-a does not support tools",
         '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
         "GenerateContentRequest.tools[0].function_declarations[0].name: Invalid function name.",
+        "tool call validation failed: parameters for tool weather did not match schema: missing properties: 'place'",
+        "The response_format schema is not supported with tools",
     ],
 )
 def test_other_refusals_of_tools_change_nothing(api: ModuleType, service: Service, said: str) -> None:

@@ -316,12 +316,43 @@ def test_what_services_say_is_understood(status: int, body: str | dict[str, str]
         "jinja2.exceptions.TemplateError: No tools",
         "As of transformers v4.44, default chat template is no longer allowed",
         "While executing the template\nError: Unexpected message role.",
+        # The places in templates, which the engines of llama.cpp, Ollama and servers in Rust name.
+        "Unknown method: keys at row 57, column 46:\n {%- for key in fields.keys() %}\n ^",
+        "Value is not callable: null at row 49, column 79:\n {%- set content = retry_text.split('</think>') %}",
+        "Cannot subscript null at row 23, column 40:\n {%- set start = message.content[:length] %}",
+        "------------\nWhile executing FilterExpression at line 120, column 73 in source:\n...|items %}\n"
+        "Error: Unknown (built-in) filter 'items' for type String",
+        "------------\nWhile executing CallExpression at line 79, column 24 in source:\n"
+        "{{- raise_exception('Try again with a worker') }}\nError: No messages",
+        'template: :42:11: executing "" at <.Thinking>: can\'t evaluate field Thinking in type *api.Message',
+        "Template error: unknown method: string has no method named startswith (in <string>:3)",
+        "invalid operation: tried to use + operator on unsupported types undefined and string (in chat_template:1)",
+        "'dict object' has no attribute 'name'",
+        "'None' has no attribute 'items'",
+        "list object has no element 0",
+        "Failed to render the prompt template",
+        "temperature must be non-negative, got -1.",
+        "`temperature` (=-1.0) has to be a strictly positive float, otherwise your next token scores will be invalid.",
+        "logprobs are not allowed with tools",
+        "Requested logprobs of 25 is greater than max allowed: 20",
+        "repetition_penalty is too high",
+        "AiError: Workers AI: Invalid value for temperature: 9",
+        "reasoning_effort 'minimal' is not one of low, medium, high",
+        # What is demanded of a message.
+        "Tool call IDs should be alphanumeric strings with length 9!",
+        "Tool response dicts require a 'name' key indicating the name of the called function!",
+        "{'message': 'Assistant message must have either content or tool_calls, but not both.', 'param': None}",
+        "The `reasoning_content` in the thinking mode must be passed back to the API.",
+        "JSON schema conversion failed: Unrecognized schema: true",
     ],
 )
 def test_a_refusal_with_the_status_of_a_failure_is_one(said: str) -> None:
-    error = error_of({"error": {"message": said}, "http_status_code": 500})
-    assert (error.cause, error.retryable, error.affects_all) == ("request", False, False)
-    assert said.split("\n")[0] in str(error)
+    # An error in a stream may have no status.
+    bodies = ({"error": {"message": said}, "http_status_code": 500}, {"error": {"message": said}}, {"error": said})
+    for body in bodies:
+        error = error_of(body)
+        assert (error.cause, error.retryable, error.affects_all) == ("request", False, False)
+        assert said.split("\n")[0] in str(error)
     # These statuses are sent by what is between, too.
     for status in (502, 503, 504):
         assert error_of({"error": {"message": said}, "http_status_code": status}).cause in ("busy", "request")
@@ -348,6 +379,18 @@ def test_a_refusal_with_the_status_of_a_failure_is_one(said: str) -> None:
         "test/model-a must be warmed up",
         "Invalid test/model-a: worker died",
         "probability tensor contains either `inf`, `nan` or element < 0",
+        "CUDA error: out of memory. max_tokens cannot be used as a hint",
+        "KV cache is full: max_tokens should be reduced",
+        "GPU temperature is out of range",
+        "The worker crashed while rendering the chat template",
+        "Failed to fetch chat_template.jinja: 502 Bad Gateway",
+        "error rendering error page: jinja2.exceptions.TemplateNotFound: 500.html",
+        "'ModelRunner' object has no attribute 'kv_cache'",
+        "system role handler is temporarily unavailable",
+        "Provider returned empty content",
+        "The model returned multiple tool calls, which cannot be parsed",
+        "The upstream response content must not be empty: content is empty",
+        "Parallel tool calls worker could not be reached",
     ],
 )
 def test_a_failure_with_words_like_those_of_a_refusal_is_tried_again(

@@ -183,6 +183,7 @@ FAULTS = [
     Fault("429, a long wait", refused(429, "slow down", Retry_After="600"), ("too many requests", "asks to wait 10 min", "Run it again in 10 min")),
     Fault("500, not supported", refused(500, "image input is not supported"), ("did not accept", "image input is not supported")),
     Fault("500, a parameter", refused(500, "Unexpected reasoning effort high. Supported types are medium and low"), ("did not accept", "reasoning effort high")),
+    Fault("500, a template", refused(500, "Value is not callable: null at row 49, column 79: {%- set x = y() %}"), ("did not accept", "not callable")),
     Fault("400, an image", refused(400, "Timeout while downloading https://example.org/a.jpg."), ("could not fetch a file", "Check the address")),
     Fault("error first, status 200", first_error, ("did not accept", "exceeds the available context size", "Shorten"), times=2),
     Fault("no choices at all", text('{"choices": []}'), ("answered without a reply",)),

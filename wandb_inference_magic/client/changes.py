@@ -21,6 +21,7 @@ from ..failures import (
 )
 from ..messages import chosen_names, content_text, parts_of
 from ..replies import ALL_REASONING, thoughts_in, without_reasoning
+from ..schemas import plain_schema
 
 if TYPE_CHECKING:
     import openai
@@ -32,12 +33,10 @@ _NO_RESULT: Final = "(no result)"
 _NO_TEXT: Final = "(no text)"
 # Mistral's templates take ids of 9 letters and digits. Those fit the rules of other services as well.
 ID_CHARS: Final = 9
-# The keywords in the schema of a tool that all services take.
-_PLAIN: Final = ("type", "description", "required", "enum")
-# A schema that is nested more deeply, or in itself, is an object.
-MAX_NESTING: Final = 5
 # As many words of a message that are also in the request are a quotation.
 QUOTED_WORDS: Final = 4
+# The names of fields that limit the answer.
+_OF_ANSWER: Final = re.compile(r"response_format|schema|grammar|guided|structured|regex")
 # What services, or what is between, say where a reply in one piece has taken too long.
 _TIMED_OUT: Final = r"(?i)\btime-?out\b|\btimed out\b|\bdeadline exceeded\b|\btook too long\b"
 
@@ -185,44 +184,31 @@ def _split_calls(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "messages": messages}
 
 
-def _write_plain_schemas(body: dict[str, Any]) -> dict[str, Any]:
-    """Write the schemas of tools without references, and without keywords that only limit a value.
+def _in_each_schema(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
+    """Return the change of a request that changes the schema of the arguments of each tool in this way."""
 
-    The arguments that come are checked all the same.
-    """
-
-    def plain_tool(tool: Any) -> Any:
+    def change_tool(tool: Any) -> Any:
         function: Any = tool.get("function") if isinstance(tool, dict) else None
         schema = function.get("parameters") if isinstance(function, dict) else None
-        if not isinstance(schema, dict):
-            return tool
-        groups = (schema.get("definitions"), schema.get("$defs"))
-        named = {name: one for group in groups if isinstance(group, dict) for name, one in group.items()}
-        return {**tool, "function": {**function, "parameters": _plain_schema(schema, named)}}
+        return {**tool, "function": {**function, "parameters": change(schema)}} if isinstance(schema, dict) else tool
 
-    return {**body, "tools": list(map(plain_tool, body["tools"]))} if isinstance(body.get("tools"), list) else body
+    def change_all(body: dict[str, Any]) -> dict[str, Any]:
+        return {**body, "tools": list(map(change_tool, body["tools"]))} if isinstance(body.get("tools"), list) else body
+
+    return change_all
 
 
-def _plain_schema(schema: Any, named: Mapping[str, Any], within: tuple[str, ...] = ()) -> Any:
-    """Return a schema with the schemas of `named` in place of references; it is a part of those `within`."""
-    if not isinstance(schema, dict):
-        return {} if schema is True else schema
-    plain = {name: schema[name] for name in _PLAIN if name in schema}
-    if isinstance(reference := schema.get("$ref"), str):
-        name = reference.rpartition("/")[2]
-        is_plain = name in named and name not in within and len(within) < MAX_NESTING
-        inner = _plain_schema(named[name], named, (*within, name)) if is_plain else {"type": "object"}
-        return {**inner, **plain}
-    if "const" in schema:
-        plain["enum"] = [schema["const"]]
-    if isinstance(fields := schema.get("properties"), dict):
-        plain["properties"] = {name: _plain_schema(one, named, within) for name, one in fields.items()}
-    if "items" in schema:
-        plain["items"] = _plain_schema(schema["items"], named, within)
-    if isinstance(forms := schema.get("anyOf", schema.get("oneOf")), list):
-        plain.pop("type", None)
-        plain["anyOf"] = [_plain_schema(one, named, within) for one in forms]
-    return plain
+_write_plain_schemas: Final = _in_each_schema(plain_schema)
+
+
+@_in_each_schema
+def _leave_out_empty_properties(schema: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in schema.items() if name != "properties" or value}
+
+
+def _write_plain_schemas_for_grammar(body: dict[str, Any]) -> dict[str, Any]:
+    """Write plain schemas, unless a grammar may also be that of the answer."""
+    return body if any(_OF_ANSWER.search(name) for name in body) else _write_plain_schemas(body)
 
 
 @_in_each_message
@@ -263,7 +249,9 @@ _BY_FORM: Final[tuple[tuple[RefusedForm, Change], ...]] = (
     (RefusedForm.EMPTY_TEXT, _add_text),
     (RefusedForm.CALL_ID, _write_call_ids),
     (RefusedForm.SEVERAL_CALLS, _split_calls),
+    (RefusedForm.EMPTY_PROPERTIES, _leave_out_empty_properties),
     (RefusedForm.TOOL_SCHEMA, _write_plain_schemas),
+    (RefusedForm.GRAMMAR, _write_plain_schemas_for_grammar),
     (RefusedForm.SYSTEM_ROLE, _without_system_role),
     # The words of both refusals are alike. What was sent tells which one it is.
     (RefusedForm.STREAM, send_streamed),

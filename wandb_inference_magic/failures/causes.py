@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..config import WANDB_URL
-from .refusals import PASSES, REFUSED_AS_FAILURE
-from .refused_forms import RefusedForm
+from .refusals import OF_MACHINE, PASSES, PASSING, REFUSED_AS_FAILURE
+from .refused_forms import DEMANDED_FORM, RefusedForm
 from .retries import FAILING, OVERLOADED, SHORT
 
 if TYPE_CHECKING:
@@ -157,8 +157,9 @@ _TOO_LONG: Final = (
 _UNABLE: Final = (
     r"(is|are) not supported|not supported by|unsupported|does(n't| not) support|not implemented"
     r"|failed to (parse|load|decode|process|initialize) (the )?(image|grammar|json|schema|samplers?|audio|prompt)"
-    r"|failed to parse grammar|image input|cannot be used with|requires --jinja|jinja exception|roles must alternate"
-    r"|system role|generate parser for this template|custom grammar|json\.exception|invalid base64"
+    r"|failed to parse grammar|schema conversion failed|image input|cannot be used with|requires --jinja"
+    r"|jinja exception|roles must alternate|system role|generate parser for this template|custom grammar"
+    r"|json\.exception|invalid base64"
     r"|litellm\.(badrequest|unsupportedparams|contentpolicyviolation|contextwindowexceeded|notfound)error"
 )
 _UNKNOWN_MODEL: Final = (
@@ -171,15 +172,6 @@ _UNKNOWN_MODEL: Final = (
     r"|^model: \S+ .{0,20}not_found|unable to access model|model identifier is invalid"
     r"|function .{0,60}not found for account|模型不存在"
     r"|(model|deployment)[_ ]?not[_ ]?found|deploymentnotfound|not a valid model|deployment .{0,60}does not exist"
-)
-_PASSING: Final = (
-    r"rate[_ ]?limit|throttl|too many requests|too busy|(due to|at) capacity|overloaded|temporarily|not loaded yet"
-    r"|(is|are) (currently |still )?(loading|starting|being loaded|building|deploying|warming up)|\bstarting,"
-    r"|(model|endpoint|deployment|server|service) is not ready|try again (later|in)"
-    r"|(please retry|retry (later|after))(?! (after )?(check|verif|fix|correct|chang))"
-    r"|(tokens|requests) per (second|minute|hour)|token_quota_exceeded"
-    r"|(server|service|system|model) (is )?busy|no (healthy upstream|available (workers|accounts|capacity))"
-    r"|loading in progress|model (is )?(not|getting) ready|shutting down|系统繁忙|稍后再试|速率限制"
 )
 # Nothing may be sent, however long one waits.
 _NONE_ALLOWED: Final = r"^(?!.*\b(remaining|left)\b).*\blimits?:? ((of|is|set to|=) )*0\b(?!\.\d| ?/ ?\d| of \d)"
@@ -322,7 +314,7 @@ CAUSES: Final = (
         affects_all=True,
     ),
     # Sent with a status that says otherwise.
-    _too_many(_BUSY, (400, 403, 404, None), _PASSING),
+    _too_many(_BUSY, (400, 403, 404, None), PASSING),
     _refused(_REGION, (403, 451, None), r"country|region|territory"),
     _refused(_REGION, (400, 403, 451, None), r"(country|region|location) .{0,20}not supported"),
     _refused(
@@ -420,12 +412,12 @@ CAUSES: Final = (
         "{service} could not load the model {model!r}.",
         "Choose another model with %wbmodels, or load it at the server.",
         (400, 404, 422, 424, *range(500, 504), None),
-        rf"^(?!.*({_PASSING}|{PASSES})).*({_NOT_LOADED})",
+        rf"^(?!.*({PASSING}|{PASSES})).*({_NOT_LOADED})",
         affects_all=True,
     ),
     _not_accepted(
         "Run the cell with --once or --new, or switch its thinking off: --think off.",
-        (400, 422, None),
+        (400, 422, 500, None),
         RefusedForm.NO_REASONING.value,
         why="This model needs its reasoning back. That of earlier turns is not sent.",
         affects_all=False,
@@ -438,8 +430,9 @@ CAUSES: Final = (
         _VAGUE,
         at="parts",
     ),
-    _not_accepted(_CHANGE, (500, 501, 502, 503, None), _UNABLE),
-    _not_accepted(_CHANGE, (500,), rf"(?s:^(?!.*({_PASSING})){REFUSED_AS_FAILURE})"),
+    _not_accepted(_CHANGE, (500, 501, 502, 503, None), rf"^(?!.*({PASSING})).*({_UNABLE})"),
+    _not_accepted(_CHANGE, (500, 502, None), rf"^(?!.*({PASSES}|{PASSING}|{OF_MACHINE})){DEMANDED_FORM}"),
+    _not_accepted(_CHANGE, (500, None), rf"^({REFUSED_AS_FAILURE})"),
     _not_accepted(_CHANGE, (400, 404, 405, 413, 415, 416, 422, 501)),
     _too_many(_FEWER, (429,), why="The limit counts requests in flight per project, user and model.", at="wandb"),
     _too_many(_FEWER, (429,)),

@@ -138,13 +138,15 @@ def _status_behind(status: int, body: ErrorBody) -> int:
 def refused_request(failure: APIStatusError | ServiceError, names: Collection[str]) -> str:
     """Return the words of a service that refused a request for its form.
 
-    They are empty if it refused what the prompt says, or how long it is, or if another request would have failed as
-    well. `names` are those of `FailureContext`.
+    They are empty if it refused what the prompt says, how long it is, or what the model has written; if another request
+    would have failed as well; and if the failure passes: what is waited for is not changed. `names` are those of
+    `FailureContext`.
     """
     status, body = _answered(failure)
     form = _form_that_refused(status, body, names)
     said = _without_names(body.message, names)
-    is_of_form = refuses_form(form.cause, status, said) and not (form.is_too_long or form.is_too_many)
+    is_refusal = form.cause == "request" and not form.is_too_long and body.generated is None
+    is_of_form = is_refusal and refuses_form(form.cause, status, said)
     return body.message if is_of_form else ""
 
 

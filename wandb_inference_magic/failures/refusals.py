@@ -14,6 +14,16 @@ NOT_OF_REQUEST: Final = (401, 402, 403, 407, 408, 409, 425, 429)
 PASSES: Final = (
     r"temporar|unavailable|\bretry|try again|capacity|time-?d?[ -]?out|deadline|connect|unreachable|overload|\bbusy\b"
 )
+# The same, in words that are certain: at a status of a refusal too.
+PASSING: Final = (
+    r"rate[_ ]?limit|throttl|too many requests|too busy|(due to|at) capacity|overloaded|temporarily|not loaded yet"
+    r"|(is|are) (currently |still )?(loading|starting|being loaded|building|deploying|warming up)|\bstarting,"
+    r"|(model|endpoint|deployment|server|service) is not ready|try again (later|in)"
+    r"|(please retry|retry (later|after))(?! (after )?(check|verif|fix|correct|chang))"
+    r"|(tokens|requests) per (second|minute|hour)|token_quota_exceeded"
+    r"|(server|service|system|model) (is )?busy|no (healthy upstream|available (workers|accounts|capacity))"
+    r"|loading in progress|model (is )?(not|getting) ready|shutting down|系统繁忙|稍后再试|速率限制"
+)
 # What a prompt says is another matter, and how busy the service is.
 _NOT_OF_FORM: Final = (
     r"prompt was|polic(y|ies)\b|moderat|safety|unsafe|harmful|flagged|\bblocked\b"
@@ -46,25 +56,43 @@ _PARAMETER: Final = (
     r"|logit_bias|(reasoning|thinking)[_ ](effort|level|budget|mode)|guided_\w{1,15}|tool_choice|chat_template_kwargs"
     r"|enable_thinking)\b['\"`]?"
 )
+# A value may be between the parameter and what is said of it: `temperature` (=-1.0), logprobs of 25.
+_VALUE: Final = r"( (value|parameter))?( \(=?[^()]{1,40}\)|( of)? -?[\d.]{1,20}| ['\"`][\w.-]{1,20}['\"`])?:?"
 _REFUSED_VALUE: Final = (
     rf"\b(invalid|unexpected|unsupported|unknown|unrecogni[sz]ed|illegal) ((value|option|parameter|argument) )?"
     rf"((for|of) )?{_PARAMETER}"
-    rf"|{_PARAMETER}( (value|parameter))?:? ((must|should|has to|needs to|can only) (be|have)\b"
-    r"|is (not (a )?valid|invalid)"
-    r"|(is )?out of range|cannot be (negative|zero|null|set|used|combined|less|more|greater|larger|smaller))"
+    rf"|{_PARAMETER}{_VALUE} ((must|should|has to|have to|needs to|can only) (be|have)\b"
+    r"|(is|are) (not (a )?(valid|allowed|permitted)|invalid|(greater|larger|more|higher|less|lower|smaller) than)"
+    r"|(is )?not (one of|in)\b|(is )?out of range|(is )?too (high|low|large|small|big)\b"
+    r"|cannot be (negative|zero|null|set|used|combined|less|more|greater|larger|smaller))"
     rf"|\b(range|values?) (of|for) {_PARAMETER} (must|should|is|are)\b"
     r"|\bsupported (types|values|levels|efforts) are\b"
 )
 # What chat templates say of a request, with the status of a failure: the service has not expected them to refuse one.
 _OF_TEMPLATE: Final = (
-    r"\bjinja|\btemplate_?error\b|\bchat[ _]template\b|\broles? (is|are) supported|\bonly supports? (a )?single\b"
+    r"\bjinja|\btemplate[_ ]?error\b|\bchat[ _]template\b|\brender\w* (the )?(prompt )?template\b"
+    r"|\broles? (is|are) supported|\bonly supports? (a )?single\b"
     r"|\bcannot pass both\b|\bno user query found\b|\bunexpected (message role|(item|content|message|block) type in)\b"
     r"|\bonly \w+( and \w+)? (chunks|blocks) (is|are) supported\b|\bsystem message (must be at|cannot contain)\b"
     r"|\bexpected last role\b|\bhas tool role\b|\bcannot put tools\b|\bcan only get item pairs from a mapping\b"
-    r"|'[\w.]{1,40} object' has no attribute"
+    # Of its own objects, Python says it in other words: 'list' object has no attribute.
+    r"|'([\w.]{1,40} object|None)' has no attribute|\b\w{1,40} object has no element\b"
 )
-# What is refused with status 500, as no failure that passes.
-REFUSED_AS_FAILURE: Final = rf"(?!.*({PASSES})).*({_REFUSED_VALUE}|{_OF_TEMPLATE})"
+# The place in a template, as the engines of llama.cpp, of Ollama and of servers in Rust name it. They quote the
+# template, which can have any words.
+_PLACE_IN_TEMPLATE: Final = (
+    r"\bat row \d+, column \d+\b|\bwhile executing \w+ at line \d+, column \d+ in source\b"
+    r"|\btemplate: \S{0,40}:\d+(:\d+)?: |\(in (<string>|[\w.-]{0,40}template):\d+\)"
+)
+# What is said of the machine, not of the request.
+OF_MACHINE: Final = (
+    r"\b(cuda|gpus?|kv[ _-]?cache|workers?(?! ai)|memoryerror)\b|\bout of memory\b|\b(crash|restart)|\bis dead\b"
+    r"|\b(load|fetch|download)\w* .{0,20}template|templatenotfound"
+)
+# What is refused with the status of a failure, as no failure that passes.
+REFUSED_AS_FAILURE: Final = (
+    rf".*({_PLACE_IN_TEMPLATE})|(?!.*({PASSES}|{PASSING}|{OF_MACHINE})).*({_REFUSED_VALUE}|{_OF_TEMPLATE})"
+)
 
 
 def refuses_form(cause: Cause, status: int | None, message: str) -> bool:

@@ -40,6 +40,15 @@ _NEEDED: Final = (
 _STREAM: Final = r"(non-?)?stream(ed|ing)?"
 # What comes before the name of a field that is also a word: "400 tokens for reasoning".
 _BEFORE_NAME: Final = r"""(["'`.:\]] ?|\b(field|argument|property|key) )"""
+# The text of a reply: a gateway got none.
+_OF_REPLY: Final = (
+    r"(?<!not )\b(return|produc|generat)\w* (with )?((an?|only|no) )?((empty|blank) )?(content|text)\b"
+    r"|(?<!tool )(?<!function )\b(respon[sd]\w*|repl(y|ies)|completion|output|upstream)('s)? (content|text)\b"
+    r"|\b(empty|blank) (content|text) (in|from|by|of) ((the|its) )?(\w+ )?"
+    r"(response|reply|completion|output|upstream|provider|model)\b"
+)
+# The schema of the answer, and arguments that the model has written.
+_OF_ANSWER: Final = r"\bresponse_?(format|schema)\b|\btool call validation failed\b|\b(did|do|does) ?n[o']t match\b"
 
 
 class RefusedForm(Enum):
@@ -47,16 +56,17 @@ class RefusedForm(Enum):
 
     # A message that has only calls of tools, or a result without a text.
     EMPTY_TEXT = (
+        rf"^(?!.*({_OF_REPLY})).*("
         rf"{_TEXT}[^;]{{0,80}}(\b(is|was|are|be) (empty|blank|whitespace)\b|\bnon-?empty\b|\bnon-whitespace\b)"
-        r"|\bnon-?empty (content|text)\b|\b(empty|blank) (content|text)\b|\bmessage .{0,60}\bmust not be empty\b"
+        r"|\bnon-?empty (content|text)\b|\b(empty|blank) (content|text)\b|\bmessage .{0,60}\bmust not be empty\b)"
     )
     # A result without the name of its tool. The last words are all that Google's service says of it.
     RESULT_WITHOUT_NAME = (
         rf"{_RESULT}.{{0,60}}\bname\b|\bname\b.{{0,60}}{_RESULT}|{_RESULT}name\b"
         r"|\brequest contains an invalid argument\b"
     )
-    TEXT_BESIDE_CALLS = rf"(?s)^{_NOT_NONE}(?=.*{_TEXT})(?=.*{_CALL}).*{_NOT_BOTH}"
-    TEXT_BESIDE_REASONING = rf"(?s)^{_NOT_NONE}(?=.*{_TEXT})(?=.*\b(thinking|reasoning(_content)?)\b).*{_NOT_BOTH}"
+    TEXT_BESIDE_CALLS = rf"^{_NOT_NONE}(?=.*{_TEXT})(?=.*{_CALL}).*{_NOT_BOTH}"
+    TEXT_BESIDE_REASONING = rf"^{_NOT_NONE}(?=.*{_TEXT})(?=.*\b(thinking|reasoning(_content)?)\b).*{_NOT_BOTH}"
     # Several calls in one message.
     SEVERAL_CALLS = (
         rf"\b(single|one|1) {_CALL}|{_SEVERAL} {_CALL}.{{0,60}}\b(not|cannot|unsupported)\b"
@@ -68,8 +78,18 @@ class RefusedForm(Enum):
     )
     # Keywords in the schema of a tool.
     TOOL_SCHEMA = (
-        r"\bfunction_?declarations\b.{0,20}\bparameters\b|\bflavou?red json schema\b|\binput_schema\b"
-        r"|\b(tool|function)s?\b.{0,20}\bparameters\b|\b(parameters|schema)\b.{0,20}\b(tool|function)s?\b"
+        rf"^(?!.*({_OF_ANSWER})).*("
+        r"\bfunction_?declarations?\b.{0,60}\b(parameters|schema)\b|\bflavou?red json schema\b|\binput_?schema\b"
+        r"|\b(tool|function)s?\b.{0,20}\bparameters\b|\bparameters\b.{0,20}\b(tool|function)s?\b"
+        # The name of the tool may be between.
+        r"|\b(tool|function)s?\b.{0,90}\bschema\b|\bschema\b.{0,20}\b(tool|function)s?\b)"
+    )
+    EMPTY_PROPERTIES = r"\bproperties\b.{0,80}(\bnon-?empty\b|\b(cannot|not) be empty\b)"
+    # The grammar of what the model may write, which a service makes of the schemas of tools too.
+    GRAMMAR = (
+        r"\bschema conversion failed\b|\bunrecogni[sz]ed schema\b"
+        r"|\b(pars|compil|convert|build|initiali|unsupported|not support|invalid)\w*\b.{0,30}grammar\b"
+        r"|grammar\b.{0,20}\b(error|failed|invalid|unsupported|unimplemented)\b"
     )
     # Services and chat templates say it.
     SYSTEM_ROLE = (
@@ -92,6 +112,28 @@ class RefusedForm(Enum):
     def is_in(self, message: str) -> bool:
         """Return whether a service's message says this."""
         return re.search(self.value, message, re.IGNORECASE) is not None
+
+
+# What is demanded of a request, not of a machine or of a model's reply.
+_DEMANDED: Final = (
+    r"\b(must|should|cannot|only|requires?|required|needs? to|ha(s|ve) to|expected|not (allowed|permitted|supported))\b"
+)
+# The forms of messages of which a demand is a refusal, whatever the status.
+_DEMANDS: Final = "|".join(
+    form.value
+    for form in (
+        RefusedForm.EMPTY_TEXT,
+        RefusedForm.RESULT_WITHOUT_NAME,
+        RefusedForm.TEXT_BESIDE_CALLS,
+        RefusedForm.TEXT_BESIDE_REASONING,
+        RefusedForm.SEVERAL_CALLS,
+        RefusedForm.CALL_ID,
+        RefusedForm.SYSTEM_ROLE,
+    )
+)
+# A gateway says of an error that it was returned.
+_OF_MODEL: Final = r"\b(return|produc|generat)(ed|s) (?!((an?|the|the following) )?errors?\b)"
+DEMANDED_FORM: Final = rf"(?!.*{_OF_MODEL})(?=.*{_DEMANDED}).*({_DEMANDS})"
 
 
 def names_field(message: str, name: str) -> bool:
