@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .kinds import ANY, BOOLEAN, STRUCT, Kind, choices_of
     from .names import WrittenColumns, name_columns
     from .native_columns import pandas_array
+    from .origins import Origin, state_of
     from .records import Row, part_of
     from .rows import (
         ListRows,
