@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         result_columns,
         schema_kinds,
         typed_column,
+        without_failures,
     )
     from .kinds import ANY, BOOLEAN, STRUCT, Kind, choices_of
     from .names import WrittenColumns, name_columns
