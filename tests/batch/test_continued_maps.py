@@ -120,7 +120,7 @@ def test_an_answer_that_was_cut_is_replaced_with_its_mark(kernel: Kernel, servic
     assert kernel.value("int(df.reply_error.notna().sum())") == 3
     service.always = completion("A long answer.")
     again = kernel.run("%%wbmap df -o df\n{{ n }}")
-    assert "The columns of an earlier run are replaced: reply, reply_error." in again.text
+    assert "These columns equal those of an earlier run, and are replaced: reply, reply_error." in again.text
     assert kernel.value("(list(df), df.reply.tolist())") == (["n", "reply"], ["A long answer."] * 3)
 
 

@@ -222,16 +222,42 @@ def test_the_prompts_that_an_estimate_needs_are_those_that_are_sent(mapper: Kern
 
 
 @pytest.mark.parametrize(
-    ("first", "is_plain"),
-    [("'why'", True), ("['why', 1]", True), ("{'a': None}", True), ("Path('why')", False), ("lambda: 'why'", False)],
+    ("first", "is_known"),
+    [
+        ("'why'", True),
+        ("['why', 1]", True),
+        ("{'a': None}", True),
+        ("Path('why')", True),
+        ("pd.DataFrame({'why': range(100)})", True),
+        ("lambda: 'why'", True),
+        ("lambda: Lock()", True),
+        ("lambda held=Lock(): held", False),
+        ("[Part()]", True),
+        ("[Lock()]", False),
+    ],
 )
-def test_a_prompt_with_another_value_of_the_notebook_is_another_map(mapper: Kernel, first: str, is_plain: bool) -> None:
-    """A loop over questions keeps the answers to each. A value that is not plain is not known to be the same."""
-    cell = "%%wbmap df -o df\n{{ (asked() if asked is callable else asked) | string }} {{ text }}"
-    mapper.run(f"from pathlib import Path\nasked = {first}")
+def test_a_prompt_with_another_value_of_the_notebook_is_another_map(mapper: Kernel, first: str, is_known: bool) -> None:
+    """A loop over questions keeps the answers to each."""
+    cell = "%%wbmap df -o df\n{{ asked is defined }} {{ text }}"
+    mapper.run("from pathlib import Path\nfrom threading import Lock\nimport pandas as pd\nclass Part: size = 1")
     replies = []
     for asked in (first, first, "'how'"):
         assert mapper.run(f"asked = {asked}").ok
-        assert mapper.run(cell).ok
+        run = mapper.run(cell)
+        assert run.ok, run.error
         replies.append(mapper.value("sum('reply' in name for name in df)"))
-    assert replies == ([1, 1, 2] if is_plain else [1, 2, 3])
+        why = (
+            "Whether this map has written reply cannot be known, because its prompt has a value that cannot be compared"
+        )
+        assert (f"{why}: asked. If it has, drop that first." in run.text) == (replies == [1, 2])
+    assert replies == ([1, 1, 2] if is_known else [1, 2, 3])
+
+
+def test_a_prompt_with_another_text_of_a_file_is_another_map(mapper: Kernel) -> None:
+    mapper.run("from pathlib import Path\nasked = Path('asked.txt')")
+    replies = []
+    for text in ("why", "why", "how"):
+        assert mapper.run(f"asked.write_text({text!r})\nNone").ok
+        assert mapper.run("%%wbmap df -o df\n{{ asked }} {{ text }}").ok
+        replies.append(mapper.value("sum('reply' in name for name in df)"))
+    assert replies == [1, 1, 2]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 import pandas as pd
 import pytest
 from evaluations import FRAME, answers_in_turn, by_model, by_number, evaluated
-from service import Answer, Service, completion, refused
+from service import Answer, Script, Service, completion, refused
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.evaluation import result
@@ -232,6 +233,9 @@ def test_a_key_that_is_revoked_meanwhile_is_no_wrong_answer(api: ModuleType, ser
     assert "test/x is right on 8 of 8 rows" in str(caught.value.partial)  # type: ignore[attr-defined]
 
 
+YES_NO = "label yes|no"
+
+
 def labels_by_model(service: Service, **good_until: int) -> pd.DataFrame:
     """Label the rows of the frame that is returned rightly, up to a number for each model. Later answers do not fit."""
 
@@ -248,7 +252,7 @@ def labels_by_model(service: Service, **good_until: int) -> pd.DataFrame:
 def test_answers_that_do_not_fit_are_wrong_ones(api: ModuleType, service: Service, good: int) -> None:
     frame = labels_by_model(service, x=60, y=good)
     for _ in range(2):
-        found = evaluated(api, frame, prompt="{{ n }}", schema="label yes|no")
+        found = evaluated(api, frame, prompt="{{ n }}", schema=YES_NO)
         assert found.summary[["rows", "answered", "right"]].values.tolist() == [[60, 60, 60], [60, good, good]]
         assert len(service.chats) == 60 + good + 2 * (60 - good)
     assert found.left == 0
@@ -260,10 +264,69 @@ def test_an_evaluation_in_which_no_answer_fits_ends_and_counts_its_rows(
 ) -> None:
     frame = labels_by_model(service, x=0, y=0)
     with pytest.raises(InferenceError, match="16 consecutive rows") as caught:
-        evaluated(api, frame, prompt="{{ n }}", schema="label yes|no", models=models)
+        evaluated(api, frame, prompt="{{ n }}", schema=YES_NO, models=models)
     found = caught.value.partial  # type: ignore[attr-defined]
     assert all(16 <= rows < 60 for rows in found.summary.rows)
     assert found.summary.right.tolist() == [0] * len(models)
+
+
+def requests_to(service: Service, model: str) -> int:
+    return sum(one.body["model"] == model for one in service.chats)
+
+
+UNFIT = completion("I think it is yes!")
+# How a candidate can have no good answer although its answers are none that do not fit.
+WITHOUT_ANSWERS = {
+    "unknown model": refused(404, "model not found"),
+    "no credit": refused(402, "insufficient credits"),
+    "each row is forbidden": refused(403, "no"),
+    "each row is refused": refused(400, "no"),
+    "each prompt is too long": refused(400, "This model's maximum context length is 10 tokens"),
+    "empty": completion(""),
+}
+
+
+@pytest.mark.parametrize("how", WITHOUT_ANSWERS)
+@pytest.mark.parametrize("models", [["test/x", "test/y"], ["test/y", "test/z", "test/x"]], ids=len)
+def test_a_candidate_without_answers_does_not_keep_one_going_whose_answers_never_fit(
+    api: ModuleType, service: Service, how: str, models: list[str]
+) -> None:
+    service.always = lambda one: (UNFIT if one.received.body["model"] == "test/x" else WITHOUT_ANSWERS[how])(one)
+    with pytest.raises(InferenceError):
+        evaluated(api, pd.DataFrame({"n": range(200), "label": "yes"}), prompt="{{ n }}", schema=YES_NO, models=models)
+    assert requests_to(service, "test/x") < 100
+
+
+def test_the_kept_failures_of_a_candidate_do_not_keep_one_going_whose_answers_never_fit(
+    api: ModuleType, service: Service
+) -> None:
+    service.always = UNFIT
+    frame = pd.DataFrame({"n": range(200), "label": "yes"})
+    options: dict[str, Any] = {"prompt": "{{ n }}", "schema": YES_NO}
+    # In parts that are too small to end a run.
+    for start in range(0, 200, 10):
+        evaluated(api, frame[start : start + 10], **options, models="test/y")
+    before = len(service.chats)
+    with pytest.raises(InferenceError, match="16 consecutive rows of test/x failed"):
+        evaluated(api, frame, **options)
+    assert len(service.chats) - before < 100
+    assert requests_to(service, "test/y") == before
+
+
+@pytest.mark.parametrize("then", [refused(404, "model not found"), UNFIT], ids=["gone", "unfit"])
+def test_a_candidate_with_good_answers_keeps_one_going_whose_answers_never_fit(
+    api: ModuleType, service: Service, then: Script
+) -> None:
+    """Also if they are those of an earlier run."""
+    good = completion('{"label": "yes"}')
+    service.always = lambda one: (UNFIT if one.received.body["model"] == "test/x" else good)(one)
+    frame = pd.DataFrame({"n": range(60), "label": "yes"})
+    options: dict[str, Any] = {"prompt": "{{ n }}", "schema": YES_NO, "repair": False}
+    evaluated(api, frame[:3], **options, models="test/y")
+    service.always = lambda one: (UNFIT if one.received.body["model"] == "test/x" else then)(one)
+    with suppress(InferenceError):
+        evaluated(api, frame, **options)
+    assert requests_to(service, "test/x") == 60
 
 
 def test_an_answer_whose_repair_a_stop_prevents_is_no_wrong_one(api: ModuleType, service: Service) -> None:
@@ -278,5 +341,5 @@ def test_an_answer_whose_repair_a_stop_prevents_is_no_wrong_one(api: ModuleType,
     service.always = answer
     frame = pd.DataFrame({"n": range(30), "label": "yes"})
     with pytest.raises(InferenceError, match="every other row would fail as well") as caught:
-        evaluated(api, frame, prompt="{{ n }}", schema="label yes|no", models="test/x")
+        evaluated(api, frame, prompt="{{ n }}", schema=YES_NO, models="test/x")
     assert "test/x is right on 1 of 1 row" in str(caught.value.partial)  # type: ignore[attr-defined]

@@ -46,8 +46,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from service import Service, completion
 
 from wandb_inference_magic.errors import InferenceWarning
-from wandb_inference_magic.frames.columns import TypedColumn, plain, typed_column
-from wandb_inference_magic.frames.kinds import FLOAT, INT53, MIXED, Kind, finalized, kind_of_schema
+from wandb_inference_magic.frames.columns import TypedColumn, column_of, plain, typed_column
+from wandb_inference_magic.frames.kinds import ANY, FLOAT, INT53, MIXED, STRING, STRUCT, Kind, finalized, kind_of_schema
 from wandb_inference_magic.frames.native_columns import arrow_array
 from wandb_inference_magic.frames.rows import read_rows
 from wandb_inference_magic.schemas import schema_of
@@ -226,6 +226,26 @@ class Shared(BaseModel):
         return {0: "none", 1: "one"}[self.done]
 
 
+BAD, GOOD = (plain(Shared(done=1, total=total)) for total in (0, 2))
+WITHOUT = {"done": 1, "total": 0, "share": None, "label": "one"}
+
+
+class Labelled(Shared):
+    text: str = "ok"
+
+
+class Mean(BaseModel):
+    given: list[float]
+
+    def __init__(self, given: list[float]) -> None:
+        super().__init__(given=given)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def mean(self) -> float:
+        return self.given[0]
+
+
 class Team(BaseModel):
     best: Shared
     all: list[Shared]
@@ -263,9 +283,82 @@ def test_a_computed_field_that_raises_within_another_value_has_no_value_there() 
     )
 
 
-def test_a_type_of_a_column_that_is_known_beforehand_holds_no_computed_field_that_raises() -> None:
-    column, others = typed_column(Kind(FLOAT), [plain(Shared(done=1, total=total))["share"] for total in (2, 0)])
-    assert (column.values, others) == ([0.5, None], {1: '"<ZeroDivisionError>"'})
+RAISED = "holds no value, where the field share raised ZeroDivisionError"
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "held", "said"),
+    [
+        (FLOAT, [GOOD["share"], BAD["share"], "much"], [0.5, None, None], {1: RAISED, 2: 'cannot hold "much"'}),
+        (STRING, ["a", [BAD["share"]]], ["a", None], {1: f"{RAISED}, and cannot hold [null]"}),
+        (STRUCT, [GOOD, BAD], [GOOD, WITHOUT], {1: RAISED}),
+        (ANY, [[GOOD], [BAD, BAD], []], [[GOOD], [WITHOUT, WITHOUT], []], {1: RAISED}),
+    ],
+)
+def test_a_type_of_a_column_that_is_known_beforehand_holds_no_computed_field_that_raises(
+    kind: str, values: list[Any], held: list[Any], said: dict[int, str]
+) -> None:
+    column, reports = typed_column(Kind(kind), values)
+    assert (column.values, reports) == (held, said)
+
+
+def test_a_computed_field_that_raises_is_null_in_json_text() -> None:
+    column, reports = column_of(Kind(ANY), [1, [BAD], {"a": [BAD]}])
+    assert [json.loads(one) for one in column.values] == [1, [WITHOUT], {"a": [WITHOUT]}]
+    assert "no value in 2 rows, where the field share raised ZeroDivisionError" in reports
+
+
+@pydantic_dataclass
+class Half:
+    whole: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def half(self) -> float:
+        return 1 / self.whole
+
+
+@pytest.mark.parametrize(
+    ("values", "column"),
+    [
+        ([Shared(done=1, total=0), Shared(done=1, total=2)], "share"),
+        ([Half(0), Half(2)], "half"),
+        ((one for one in (Half(0), Half(2))), "half"),
+        ([Mean([]), Mean([0.5])], "mean"),
+    ],
+    ids=["models", "dataclasses", "a generator", "another exception"],
+)
+def test_a_computed_field_that_raises_has_no_value_in_rows(
+    api: ModuleType, service: Service, values: Any, column: str
+) -> None:
+    """The rows that a map is given, not its answers."""
+    service.always = completion("ok")
+    with pytest.warns(InferenceWarning, match=f"'{column}' holds no value in 1 row, where the field {column} raised"):
+        out = api.map_prompts(values, "{{ row }}")
+    assert out[column].dtype == "float64"
+    assert from_parquet(out)[column].to_pylist() == [None, 0.5]
+
+
+@pytest.mark.parametrize("is_evaluation", [False, True])
+def test_a_computed_field_that_raises_within_a_value_of_a_row_has_no_value(
+    api: ModuleType, service: Service, is_evaluation: bool
+) -> None:
+    service.always = completion("ok")
+    bad, good = Shared(done=1, total=0), Shared(done=1, total=2)
+    rows = [Team(best=one, all=[one], by_name={"a": one}) for one in (bad, good)]
+    if is_evaluation:
+        given = [Labelled(done=1, total=total) for total in (0, 2)]
+        found = api.evaluate(given, "{{ done }}", truth="text", models="test/x").rows
+        assert found.share.isna().tolist() == [True, False]
+        return
+    with pytest.warns(InferenceWarning) as caught:
+        out = api.map_prompts(rows, "{{ row }}")
+    assert out.best[0] == WITHOUT
+    assert out["all"][0] == [WITHOUT]
+    assert out.by_name[0] == {"a": WITHOUT}
+    said = [f"{name!r} holds no value in 1 row, where the field share" for name in ("best", "all", "by_name")]
+    assert [str(one.message).partition(" raised")[0] for one in caught] == said
+    from_parquet(out)
 
 
 class Older(BaseModel):

@@ -80,7 +80,7 @@ def test_only_the_columns_that_a_run_has_written_are_replaced(library: str, valu
         tuple(ours),
     )
     assert notices == (
-        "The columns of an earlier run are replaced: label, reply_error.",
+        "These columns equal those of an earlier run, and are replaced: label, reply_error.",
         "The frame has a column 'note', which is kept: the answers are in 'note_reply'.",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import date
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 from kernels import Kernel
-from pydantic import BaseModel, RootModel, computed_field
+from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field, field_serializer
 from service import Service, Streamed
 
 from wandb_inference_magic.errors import InferenceError, InferenceWarning
@@ -369,23 +370,80 @@ def test_an_empty_list_becomes_a_frame_without_rows(kernel: Kernel, service: Ser
     assert kernel.value("(t.parsed, len(t.to_frame()))") == ([], 0)
 
 
+class Share(BaseModel):
+    done: int
+    total: int
+    note: str = Field("kept out", exclude=True)
+
+    @computed_field
+    def share(self) -> float:
+        return self.done / self.total
+
+    @computed_field
+    def rest(self) -> int:
+        return self.total - self.done
+
+    @field_serializer("done")
+    def written(self, value: int) -> int:
+        return 10 * value
+
+
+class Team(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    share: Share
+    parts: dict[str, list[Share]] = {}
+
+
+EMPTY, FULL = Share(done=1, total=0), Share(done=1, total=2)
+EMPTY_RECORD, FULL_RECORD = (
+    {"done": 10, "total": total, "share": share, "rest": rest} for total, share, rest in ((0, None, -1), (2, 0.5, 1))
+)
+FAILED = "The frame has no value where the field share raised ZeroDivisionError."
+
+
 def test_a_record_whose_computed_field_raises_has_its_other_fields() -> None:
-    class Share(BaseModel):
-        done: int
-        total: int
+    """Those that do not raise keep their values and types, and their serializers."""
+    reply = Reply("", "m", "m", "e", parsed=[EMPTY, FULL])
+    with pytest.warns(InferenceWarning) as caught:
+        frame = reply.to_frame()
+    assert [str(one.message) for one in caught] == [FAILED]
+    assert list(frame.columns) == ["done", "total", "share", "rest"]
+    assert frame.astype(object).where(frame.notna(), None).to_dict("records") == [EMPTY_RECORD, FULL_RECORD]
+    assert frame.rest.dtype == "int64"
 
-        @computed_field
-        def share(self) -> float:
-            return self.done / self.total
 
-    class Team(BaseModel):
-        name: str
-        share: Share
-
-    shares = [Share(done=1, total=0), Share(done=1, total=2)]
-    frame = Reply("", "m", "m", "e", parsed=shares).to_frame()
-    assert frame[["done", "total"]].to_dict("records") == [{"done": 1, "total": 0}, {"done": 1, "total": 2}]
-    assert frame["share"].isna().tolist() == [True, False]
-    records = to_records("", Team(name="a", share=shares[0]))
+@pytest.mark.parametrize(
+    ("parsed", "rows"),
+    [
+        (EMPTY, [EMPTY_RECORD]),
+        ({"shares": [FULL, EMPTY]}, [FULL_RECORD, EMPTY_RECORD]),
+        (RootModel[list[Share]]([EMPTY]), [EMPTY_RECORD]),
+        (Team(name="a", share=EMPTY), [{"name": "a", "share": EMPTY_RECORD, "parts": {}}]),
+        (
+            Team(name="a", share=FULL, parts={"b": [FULL, EMPTY]}, more=2),  # type: ignore[call-arg]
+            [{"name": "a", "share": FULL_RECORD, "parts": {"b": [FULL_RECORD, EMPTY_RECORD]}, "more": 2}],
+        ),
+    ],
+)
+def test_a_computed_field_that_raises_within_a_record_has_no_value_there(parsed: Any, rows: list[Any]) -> None:
+    records = to_records("", parsed)
     assert records is not None
-    assert records.rows == [{"name": "a", "share": {"done": 1, "total": 0}}]
+    assert (records.rows, records.failed) == (rows, ("share raised ZeroDivisionError",))
+
+
+def test_what_is_said_of_a_frame_has_the_frame_where_warnings_are_errors() -> None:
+    class Report(BaseModel):
+        title: str
+        shares: list[Share]
+
+    reply = Reply("", "m", "m", "e", parsed=Report(title="x", shares=[EMPTY, FULL]))
+    with pytest.warns(InferenceWarning) as caught:
+        reply.to_frame()
+    beside = "The frame has the list of records in the answer, without what is beside it: title."
+    assert [str(one.message) for one in caught] == [FAILED, beside]
+    with warnings.catch_warnings(), pytest.raises(InferenceWarning) as raised:
+        warnings.simplefilter("error")
+        reply.to_frame()
+    assert len(raised.value.partial) == 2

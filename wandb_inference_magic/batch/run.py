@@ -83,7 +83,7 @@ class BatchRun:
         self.new_failures: set[RowCall] = set()
         # The rows that have stopped the run, or that it could not complete after that.
         self.stopped_rows: set[int] = set()
-        # Only if all of these have nothing but bad answers, that ends the run.
+        # Bad answers end the run only if none of these has a good one.
         self.compared: Sequence[BatchRun] = (self,)
         # Whether a failure has ended the run: rows that were started and not sent yet are not sent any more.
         self.is_halted = False
@@ -251,14 +251,15 @@ class BatchRun:
         try:
             self.results.answers[row.number] = row.read(cached)
             self.failures.end(is_new=False)
-        except ValidatorError as error:
-            self.results.fail_row(row.number, error, cached.text)
         except InferenceError as error:
-            if self.spec.retry_failed:
+            is_unread = isinstance(error, ValidatorError)
+            if self.spec.retry_failed and not is_unread:
                 row.has_failed_before = True
                 return False
             self.results.fail_row(row.number, error, cached.text)
-            self.results.failed_before.add(row.number)
+            self.failures.failed += 1
+            if not is_unread:
+                self.results.failed_before.add(row.number)
         except Mismatch:
             if row.is_repaired:
                 return False
@@ -336,9 +337,9 @@ class BatchRun:
         self.results.fail_row(number, error, row.failed_text)
         self._missed = error if error.is_unsent and error.cause == "missing" else self._missed
         self.results.unwritten.append(number)
-        if not error.depends_on_prompt:
-            self.failures.add(number, ended, has_failed_before=row.has_failed_before)
-        never_fits = ended.is_answer and all(run.has_bad_answers_only for run in self.compared)
+        self.failures.add(number, ended, is_of_row=error.depends_on_prompt, has_failed_before=row.has_failed_before)
+        is_to_blame = ended.is_answer and self.failures.bad_answers >= self._most_failures
+        never_fits = is_to_blame and all(run.has_no_good_answer for run in self.compared)
         is_of_prompt = error.status == 403 and error.cause in ("refused", "network") and self._cached_answers.is_served
         ends = error.affects_all and not is_of_prompt
         row.was_sent &= not error.is_unsent  # then it is not billed
@@ -361,9 +362,9 @@ class BatchRun:
         return max(MAX_FAILURES, self.share.most or 0)
 
     @property
-    def has_bad_answers_only(self) -> bool:
-        """Whether so many answers have failed, and none was good, that the prompt or the schema is to blame."""
-        return self.failures.bad_answers >= self._most_failures
+    def has_no_good_answer(self) -> bool:
+        """Whether no answer was good, in so many rows that none is expected any more, or in all."""
+        return self.failures.are_all(most=self._most_failures, is_over=self.is_over)
 
     def keep_answers(self) -> None:
         """Write the results of rows that have ended to disk. Then they are done, and other runs may look for them."""

@@ -242,6 +242,8 @@ class Failures:
     ----------
     unanswered : list of int
         The rows that were not answered since the last answer.
+    failed : int
+        The number of rows that have failed for any reason, now or in an earlier run.
     bad_answers : int
         The number of rows whose answer failed, as long as none was good. After a good one, they are results of their
         rows.
@@ -250,18 +252,26 @@ class Failures:
     """
 
     unanswered: list[int] = field(default_factory=list)
+    failed: int = 0
     bad_answers: int = 0
     has_answers: bool = False
     has_new_answers: bool = False
 
-    def add(self, number: int, ended: Ended, *, has_failed_before: bool) -> None:
-        """Add a row that has failed, and whether an earlier run has failed at it."""
+    def add(self, number: int, ended: Ended, *, is_of_row: bool, has_failed_before: bool) -> None:
+        """Add a row that has failed: whether that is because of its own prompt, and whether an earlier run has."""
+        self.failed += 1
+        if is_of_row:
+            return
         if not ended.is_answer:
             self.unanswered.append(number)
             return
         # Good answers of an earlier run say nothing about empty replies: by now, all may be empty.
         has_answers = self.has_new_answers if ended is Ended.EMPTY else self.has_answers
         self.bad_answers += not has_answers and not has_failed_before
+
+    def are_all(self, *, most: int, is_over: bool) -> bool:
+        """Return whether no row has a good answer, after so many that have failed or at the end of the run."""
+        return self.bad_answers >= most or (not self.has_answers and (is_over or self.failed >= most))
 
     def end(self, *, is_new: bool) -> None:
         """Take note of a good answer: of this run, or one that was on disk."""

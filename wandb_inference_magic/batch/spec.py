@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set as AnySet
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..client import practice_server
 from ..config import CONCURRENCY
 from ..errors import InferenceError
-from ..frames import private_columns, with_index, without_columns
-from ..prompts import THE_PROMPT, Template, is_template
+from ..frames import Origin, private_columns, state_of, with_index, without_columns
+from ..prompts import THE_PROMPT, Template, is_template, whole_prompt
 from ..text import python_name, same_name
 
 if TYPE_CHECKING:
@@ -144,25 +145,16 @@ class BatchSpec:
         """
         return self.concurrency or (practice_server.CONCURRENCY if endpoint.is_local else CONCURRENCY)
 
-    def origin(self, columns: Sequence[str], models: Sequence[str], settings: Resolved) -> str:
-        """Return what a map asks of whom, as a text that is the same when its cell is run again.
-
-        It is empty if that cannot be known: the prompt has values of the notebook that are not plain.
-        """
+    def origin(self, columns: Sequence[str], models: Sequence[str], settings: Resolved) -> Origin:
+        """Return what a map asks of whom: the same when its cell is run again with the same values of the notebook."""
         chat = self.chat
         names = {one for one in self.template.names if one in self.names} - {*columns, ROW}
-        asks = {
-            "text": self.text,
-            "values": {name: self.names[name] for name in sorted(names)},
-            "system": chat.system or settings.system,
-            "parameters": [*chat.parameters, chat.think],
-            "schema": None if chat.schema is None else chat.schema.json_schema,
-            "models": [*models] or settings.model,
-        }
-        try:
-            return json.dumps(asks)
-        except (TypeError, ValueError, RecursionError):
-            return ""
+        values = {name: state_of(_with_text(self.names[name])) for name in sorted(names)}
+        if unknown := tuple(name for name, state in values.items() if state is None):
+            return Origin(unknown=unknown)
+        schema = None if chat.schema is None else chat.schema.json_schema
+        system, whom = chat.system or settings.system, [*models] or settings.model
+        return Origin(state_of([self.text, values, system, [*chat.parameters, chat.think], schema, whom]) or "")
 
     @property
     def template(self) -> Template:
@@ -172,6 +164,13 @@ class BatchSpec:
     @property
     def _is_sent_as_it_is(self) -> bool:
         return self.raw or not is_template(self.text)
+
+
+def _with_text(value: Any) -> Any:
+    """Return a value with what a prompt reads elsewhere: the text of a file."""
+    with suppress(InferenceError):
+        return [value, whole_prompt(value)] if isinstance(value, Path) else value
+    return value
 
 
 @lru_cache(maxsize=8)

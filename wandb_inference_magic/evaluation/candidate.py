@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ..frames import ANY, Kind, column_of, plain, with_label, with_pandas_columns
+from ..frames import ANY, Kind, column_of, plain, with_label, with_pandas_columns, without_failures
 from ..messages import data_frame
 from ..text import counted, is_missing, three_digits
 from .scorers import RowScores, span
@@ -133,7 +133,7 @@ def frame_of(
         Whether answers have scores besides being right or wrong.
     """
     # A column of the input that has the name of one of the evaluation is kept.
-    rows = [with_label(row) for row in source]
+    rows = [{name: without_failures(one, {}) for name, one in with_label(row).items()} for row in source]
     given = {name for row in rows for name in row}
     columns: dict[str, list[Any]] = {}
     answers: dict[str, TypedColumn] = {}
@@ -151,7 +151,7 @@ def frame_of(
         known = [row.get(truth) for row in rows]
         if len({type(one) for one in known if not is_missing(one)}) > 1:
             answers[truth] = _typed(known, Kind(ANY))
-    has_index = any(row is not shown for row, shown in zip(source, rows, strict=True))
+    has_index = any(row is not with_label(row) for row in source)
     if not has_index and any(place != number for number, place in enumerate(places)):
         name = _free("index", given)
         rows = [{name: place, **row} for place, row in zip(places, rows, strict=True)]

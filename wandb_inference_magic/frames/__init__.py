@@ -22,10 +22,12 @@ if TYPE_CHECKING:
         result_columns,
         schema_kinds,
         typed_column,
+        without_failures,
     )
     from .kinds import ANY, BOOLEAN, STRUCT, Kind, choices_of
     from .names import WrittenColumns, name_columns
     from .native_columns import pandas_array
+    from .origins import Origin, state_of
     from .records import Row, part_of
     from .rows import (
         ListRows,

@@ -6,7 +6,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set as AnySet
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -14,7 +14,7 @@ from enum import Enum
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import users_failures
+from ..errors import shortened, users_failures
 from ..imports import loaded
 from ..messages import record_fields
 from ..text import counted, is_missing, python_values, without_surrogates
@@ -97,7 +97,7 @@ def _computed(value: Any, name: str) -> Any:
         return _read(value, name)
     except users_failures() as error:
         failure = FieldFailure(f"<{type(error).__name__}>")
-        failure.report = f"no value in {_ROWS}, where the field {name} raised {type(error).__name__}"
+        failure.report = f"no value{_ROWS}, where the field {name} raised {type(error).__name__}"
         return failure
 
 
@@ -174,9 +174,6 @@ def _cell(kind: Kind, value: Any, reports: dict[str, None]) -> Any:
 
     NaN is a missing value: figures of the column would be missing, or NaN, where pandas keeps it as a number.
     """
-    if isinstance(value, FieldFailure):
-        reports[value.report] = None
-        return None
     if is_missing(value):
         return None
     if kind.name == kinds.JSON:
@@ -204,6 +201,22 @@ def _cell(kind: Kind, value: Any, reports: dict[str, None]) -> Any:
     return value
 
 
+def without_failures(value: Any, reports: dict[str, None]) -> Any:
+    """Return a plain value with None in place of each computed field that raised, and add its report to `reports`."""
+    if isinstance(value, FieldFailure):
+        reports[value.report] = None
+        return None
+    if type(value) is dict:
+        return {name: without_failures(one, reports) for name, one in value.items()}
+    return [without_failures(one, reports) for one in value] if type(value) is list else value
+
+
+def described(reports: Iterable[Iterable[str]]) -> list[str]:
+    """Return what each report says, with the number of rows that have it."""
+    rows = Counter(report for of_row in reports for report in of_row)
+    return [report.replace(_ROWS, f" in {counted(one, 'row')}") for report, one in rows.items()]
+
+
 def column_of(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, list[str]]:
     """Return a column of plain values, and reports of the values that it cannot hold as they are.
 
@@ -213,15 +226,16 @@ def column_of(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, list[str]
         What the schema says of the values.
     values : sequence
     """
-    rows, cells = Counter[str](), list[Any]()
+    reports = [dict[str, None]() for _ in values]
+    values = [without_failures(value, of_row) for value, of_row in zip(values, reports, strict=True)]
     final = finalized(reduce(widened, values, kind))
     # Beside one that has a field, parquet takes an object without.
     keeps_empty = final.name == kinds.STRUCT and any(values)
-    for value in values:
-        reports: dict[str, None] = {}
-        cells.append({} if keeps_empty and value == {} else _cell(final, value, reports))
-        rows.update(reports.keys())
-    return TypedColumn(final, cells), [report.replace(_ROWS, counted(one, "row")) for report, one in rows.items()]
+    cells = [
+        {} if keeps_empty and value == {} else _cell(final, value, of_row)
+        for value, of_row in zip(values, reports, strict=True)
+    ]
+    return TypedColumn(final, cells), described(reports)
 
 
 def schema_kinds(schema: Schema | None) -> dict[str, Kind]:
@@ -251,19 +265,24 @@ def plain_fields(answers: Sequence[Any], schema: Schema | None) -> dict[str, lis
 
 
 def typed_column(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, dict[int, str]]:
-    """Return a column whose type follows from the schema alone, and by row the values that it cannot hold.
+    """Return a column whose type follows from the schema alone, and by row what is to be said of its value.
 
     A type that the schema leaves open is `any`: a column of objects.
     """
-    if kind.name not in _FIXED:
-        return replace(column_of(kind, values)[0], kind=Kind(kinds.ANY)), {}
-    fits = [
-        not isinstance(value, FieldFailure) and (value is None or widened(kind, value).name in _FIXED[kind.name])
-        for value in values
-    ]
-    column, _ = column_of(kind, [value if fit else None for value, fit in zip(values, fits, strict=True)])
-    others = {number: json_text(values[number]) for number, fit in enumerate(fits) if not fit}
-    return replace(column, kind=kind), others
+    held: list[Any] = []
+    said: dict[int, str] = {}
+    for number, value in enumerate(values):
+        reports: dict[str, None] = {}
+        one = without_failures(value, reports)
+        texts = [f"holds {report.replace(_ROWS, '')}" for report in reports]
+        if kind.name in _FIXED and one is not None and widened(kind, one).name not in _FIXED[kind.name]:
+            texts.append(f"cannot hold {shortened(json_text(one))}")
+            one = None
+        held.append(one)
+        if texts:
+            said[number] = ", and ".join(texts)
+    column, _ = column_of(kind, held)
+    return replace(column, kind=kind if kind.name in _FIXED else Kind(kinds.ANY)), said
 
 
 # Of several runs ----------------------------------------------------------------------------------------------------

@@ -76,7 +76,10 @@ class Kind:
 
 
 class FieldFailure(str):
-    """Stands for a computed field that raised: the type of the exception. `report` says which. No column holds it."""
+    """Stands for a computed field that raised: the type of the exception. `report` says which.
+
+    No column holds it, and no row of a result: see `without_failures`.
+    """
 
     report: str
 
@@ -208,7 +211,7 @@ def _joined(one: Kind, other: Kind) -> Kind:
 
 def widened(kind: Kind, value: Any, depth: int = 0) -> Kind:
     """Return the type that holds a plain value besides the values of `kind`; `kind` itself if it does."""
-    if value is None or isinstance(value, FieldFailure) or kind.name == JSON:
+    if value is None or kind.name == JSON:
         return kind
     if depth == MAX_DEPTH and isinstance(value, dict | list):
         return _json("objects that are nested too deeply")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from ..text import composed, digest_of, same_name, without_surrogates
 from .columns import ONLY, ColumnNames, json_text, plain, schema_kinds
+from .origins import NOWHERE
 
 if TYPE_CHECKING:
     from ..schemas import Schema
+    from .origins import Origin
     from .rows import Rows
 
 # So many rows at the top show whether a frame is that of an earlier run.
@@ -29,11 +31,11 @@ class WrittenColumns:
     def __init__(self) -> None:
         # By the digest of a column of errors: those of the columns beside it. No value is kept.
         self._digests: dict[str, set[str]] = {}
-        # By the digest of a map that was complete: those of the columns that it wrote, each with the rows around it.
+        # By the origin of a map that was complete: those of the columns that it wrote, each with the rows around it.
         self._complete: dict[str, dict[str, _Sample]] = {}
-        self._names: set[str] = set()
+        self.names: set[str] = set()
 
-    def add(self, table: Rows, names: Iterable[ColumnNames], origin: str = "") -> None:
+    def add(self, table: Rows, names: Iterable[ColumnNames], origin: Origin = NOWHERE) -> None:
         """Add the columns of runs. `origin` says what a map asks: those of a complete run belong to the same map."""
         names = list(names)
         sample: _Sample | None = None
@@ -41,20 +43,20 @@ class WrittenColumns:
             found = _digests(table, {*one.answers.values(), one.error, one.text} & {*table.columns})
             if (error := found.get(one.error)) is not None:
                 self._digests.setdefault(error, set()).update(found.values())
-            elif origin:
+            elif origin.digest:
                 if sample is None:
                     ours = {name for each in names for name in (*each.answers.values(), each.error, each.text)}
-                    sample = _sample(table, {*table.columns} - ours - self._names)
-                self._complete.setdefault(digest_of(origin), {}).update(dict.fromkeys(found.values(), sample))
-            self._names.update(found)
+                    sample = _sample(table, {*table.columns} - ours - self.names)
+                self._complete.setdefault(origin.digest, {}).update(dict.fromkeys(found.values(), sample))
+            self.names.update(found)
 
-    def among(self, table: Rows, origin: str = "") -> set[str]:
+    def among(self, table: Rows, origin: Origin = NOWHERE) -> set[str]:
         """Return the columns of a table that were added, and are unchanged."""
-        if not self._names.intersection(table.columns):
+        if not self.names.intersection(table.columns):
             return set()
-        found = _digests(table, self._names & {*table.columns})
+        found = _digests(table, self.names & {*table.columns})
         ours = {one for digest in found.values() for one in self._digests.get(digest, ())}
-        if complete := self._complete.get(digest_of(origin), {}):
+        if complete := self._complete.get(origin.digest, {}):
             rows = _sample(table, table.columns)
             ours |= {digest for digest, sample in complete.items() if _are_same(rows, sample)}
         return {name for name, digest in found.items() if digest in ours}
@@ -90,7 +92,12 @@ def _digests(table: Rows, names: Iterable[str]) -> dict[str, str]:
 
 
 def name_columns(
-    table: Rows, schema: Schema | None, into: str, models: Sequence[str], written: WrittenColumns, origin: str = ""
+    table: Rows,
+    schema: Schema | None,
+    into: str,
+    models: Sequence[str],
+    written: WrittenColumns,
+    origin: Origin = NOWHERE,
 ) -> tuple[list[ColumnNames], tuple[str, ...], tuple[str, ...]]:
     """Return the names of the columns of each model, the columns that they replace, and notices.
 
@@ -110,7 +117,7 @@ def name_columns(
     earlier = written.among(table, origin)
     # Two names that look the same are one.
     taken = {*map(composed, {*table.columns, *table.index_names} - earlier)}
-    replaced, kept = [], []
+    replaced, kept, unknown = [], [], []
 
     def choose_name(name: str, others: Iterable[str], what: str = "") -> str:
         name = same_name(name, earlier) or name
@@ -123,6 +130,8 @@ def name_columns(
         if free != name and what:
             place = "an index" if same_name(name, table.index_names) else "a column"
             kept.append(f"The frame has {place} {name!r}, which is kept: {what} are in {free!r}.")
+            if origin.unknown and name in written.names:
+                unknown.append(name)
         return free
 
     names = []
@@ -136,8 +145,13 @@ def name_columns(
         error = choose_name(error, _numbered(error), "the reasons why a row has no answer")
         # Few runs have this column: nothing is said of its name.
         names.append(ColumnNames(answers, error, choose_name(text, _numbered(text))))
-    notices = [f"The columns of an earlier run are replaced: {', '.join(replaced)}."] if replaced else []
-    return names, tuple(replaced), (*notices, *kept)
+    notices = [f"These columns equal those of an earlier run, and are replaced: {', '.join(replaced)}."]
+    if unknown:
+        kept.append(
+            f"Whether this map has written {', '.join(unknown)} cannot be known, because its prompt has a value that "
+            f"cannot be compared: {', '.join(origin.unknown)}. If it has, drop that first."
+        )
+    return names, tuple(replaced), (*(notices if replaced else []), *kept)
 
 
 def _numbered(name: str) -> Iterator[str]:

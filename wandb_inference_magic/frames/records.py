@@ -14,7 +14,7 @@ from ..imports import is_instance, loaded
 from ..messages import Reply, name_of, private_fields
 from ..prompts import Image, as_known_frame, custom_prompt, to_prompt
 from ..text import python_values, says_nothing
-from .columns import fields_of, plain
+from .columns import fields_of, plain, without_failures
 
 Row = Mapping[str, Any]
 # The name of the only column of a list of texts, or of a Series without a name.
@@ -196,14 +196,14 @@ def column_names(source: Any) -> list[str]:
     return [str(one) for one in keys()] if callable(keys) else []
 
 
-def storable(row: Row) -> Row:
+def storable(row: Row, reports: dict[str, dict[str, None]]) -> Row:
     """Return a row as it is in a result: what a frame cannot write to a file is plain if the row was no mapping.
 
-    An object whose text says nothing is kept.
+    An object whose text says nothing is kept. What is to be said of a value is added to `reports`, by its column.
     """
     if not isinstance(row, Record):
         return row
-    return {name: _stored(one) for name, one in row.items()}
+    return {name: without_failures(_stored(one), reports.setdefault(name, {})) for name, one in row.items()}
 
 
 def _stored(value: Any) -> Any:

@@ -16,7 +16,7 @@ from ..imports import import_quietly, is_instance
 from ..libraries import unexpected_failure
 from ..messages import data_frame, level_names, name_of
 from ..text import python_values, shortest_float, without_surrogates
-from .columns import HALVES
+from .columns import HALVES, described
 from .native_columns import arrow_array, built, pandas_array, polars_series
 from .records import TEXT, FrameRow, Row, as_list, as_row, as_table, column_names, storable, with_lists
 
@@ -424,16 +424,23 @@ class ListRows:
         # Some rows may have been read for an estimate without a request being sent for them.
         size = len(self._drawn)
         added = {name: column.padded(size) for name, column in columns.items()}
+        of_rows: list[dict[str, dict[str, None]]] = [{} for _ in self._drawn]
+        rows = [storable(row, reports) for row, reports in zip(self._drawn, of_rows, strict=True)]
+        said = [
+            f"{name!r} holds {report}."
+            for name in dict.fromkeys(name for row in rows for name in row)
+            for report in described(reports.get(name, ()) for reports in of_rows)
+        ]
         try:
             # Of no rows, the source may say which columns they would have.
-            frame = data_frame(rows := [storable(row) for row in self._drawn], None if self._drawn else [*self._names])
+            frame = data_frame(rows, None if self._drawn else [*self._names])
         except InferenceError:
-            return [_merged(row, number, added, dropped) for number, row in enumerate(rows)], []
+            return [_merged(row, number, added, dropped) for number, row in enumerate(rows)], said
         cut = dict.fromkeys(
             without_surrogates(name_of(name)) for row in rows for name, one in row.items() if _is_cut(name, one)
         )
         frame, notices = with_pandas_columns(frame.drop(columns=[name for name in dropped if name in frame]), added)
-        return frame, [*(f"{name!r} holds {HALVES}." for name in cut), *notices]
+        return frame, [*said, *(f"{name!r} holds {HALVES}." for name in cut), *notices]
 
 
 Rows = FrameRows | ListRows

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from ..batch import PreparedRuns, RunPart, RunResults, likely_mistakes
 from ..config import CONCURRENCY, SETTING_NAMES, Key, WandbInference, check_key
-from ..errors import InferenceError, InferenceWarning, Interrupted, shortened, shortened_repr
+from ..errors import InferenceError, InferenceWarning, Interrupted, shortened_repr
 from ..frames import (
     ColumnNames,
     column_of_texts,
@@ -182,7 +182,7 @@ def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec
 def _typed(frame: Any, partition_spec: PartitionSpec, answers: list[Any], errors: Mapping[int, str]) -> Any:
     """Add the answer and error columns, each with the same type in every partition.
 
-    A value that the type cannot hold is in the error column.
+    What is to be said of a value is in the error column, such as one that the type cannot hold.
     """
     schema, problems = partition_spec.spec.chat.schema, dict(errors)
     kinds, values = schema_kinds(schema), plain_fields(answers, schema)
@@ -190,7 +190,7 @@ def _typed(frame: Any, partition_spec: PartitionSpec, answers: list[Any], errors
         column, others = typed_column(kinds[field_name], values[field_name])
         frame[name] = pandas_array(column)
         for number, text in others.items():
-            problem = f"{name!r} cannot hold {shortened(text)}."
+            problem = f"{name!r} {text}."
             problems[number] = f"{problems[number]} {problem}" if number in problems else problem
     frame[partition_spec.names.error] = pandas_array(column_of_texts(problems, len(answers)))
     return frame

@@ -151,11 +151,14 @@ class Records(NamedTuple):
         The headings of a table, which may have no rows; None for other rows.
     left_out : tuple of str
         The fields beside the list of records that the rows are.
+    failed : tuple of str
+        Which computed fields have no value in a row, where they raised what.
     """
 
     rows: list[dict[str, Any]]
     columns: list[str] | None = None
     left_out: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
 
 def to_records(text: str, parsed: Any = None) -> Records | None:
@@ -168,8 +171,9 @@ def to_records(text: str, parsed: Any = None) -> Records | None:
     parsed : object
         The object parsed from the answer, if a schema was given. Its records are used first.
     """
-    if (records := _records(parsed)) is not None:
-        return records
+    failed: dict[str, None] = {}
+    if (records := _records(parsed, failed)) is not None:
+        return records._replace(failed=tuple(failed))
     if isinstance(_root_of(parsed), list):
         # The model may have written it as `{"items": [1, 2]}`, which is no record.
         return None
@@ -188,7 +192,7 @@ def to_records(text: str, parsed: Any = None) -> Records | None:
         return None
     # `[ ]` among words is a check box.
     is_list = value != [] or any("".join(source.split()) == "[]" for source in sources)
-    return _records(value) if is_list else None
+    return _records(value, failed) if is_list else None
 
 
 def _sources(text: str) -> tuple[str, ...]:
@@ -207,7 +211,7 @@ def json_lines(text: str) -> list[dict[str, Any]]:
     return []
 
 
-def _records(value: Any) -> Records | None:
+def _records(value: Any, failed: dict[str, None]) -> Records | None:
     """Return the records in a value: a list of records, the only list of records in an object, or the object itself.
 
     An empty list has no records. In an object it is a field like any other: it can be a list of texts. The length of
@@ -215,12 +219,12 @@ def _records(value: Any) -> Records | None:
     """
     value = _root_of(value)
     if isinstance(value, list):
-        records = [_record(one) for one in value]
+        records = [_record(one, failed) for one in value]
         return None if None in records else Records([record for record in records if record is not None])
-    record = _record(value)
+    record = _record(value, failed)
     if record is None:
         return None
-    found = ((name, _records(one)) for name, one in record.items() if isinstance(one, list))
+    found = ((name, _records(one, failed)) for name, one in record.items() if isinstance(one, list))
     lists = {name: records.rows for name, records in found if records is not None and records.rows}
     if len(lists) != 1:
         return Records([record])
@@ -238,10 +242,11 @@ def _root_of(value: Any) -> Any:
     return value.root if hasattr(type(value), "model_dump") and hasattr(value, "root") else value
 
 
-def _record(value: Any) -> dict[str, Any] | None:
+def _record(value: Any, failed: dict[str, None]) -> dict[str, Any] | None:
+    """Return the fields of a value, or None if it has none. Add to `failed` which computed fields have no value."""
     value = _root_of(value)
     if isinstance(value, dict):
-        return {str(key): one if (record := _record(one)) is None else record for key, one in value.items()}
+        return {str(key): one if (record := _record(one, failed)) is None else record for key, one in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         # Those inside it become dicts too.
         return asdict(value)
@@ -249,10 +254,33 @@ def _record(value: Any) -> dict[str, Any] | None:
         try:
             dumped = value.model_dump()
         except users_failures():
-            # A field that is computed raises: it is left out with the others of its kind.
-            dumped = _record(dict(value))
+            # A field that is computed raises, in the model or in one inside it.
+            dumped = _dumped_by_fields(value, failed)
         return dict(dumped) if isinstance(dumped, dict) else None
     return record_fields(value)
+
+
+def _dumped_by_fields(model: Any, failed: dict[str, None]) -> dict[str, Any]:
+    """Return what pydantic writes of a model, with None in place of each field that raises."""
+    kind, found = type(model), dict[str, Any]()
+    for name in (*kind.model_fields, *(model.model_extra or ()), *kind.__pydantic_decorators__.computed_fields):
+        try:
+            found |= model.model_dump(include={name})
+        except users_failures():
+            try:
+                found[name] = _dumped(getattr(model, name), failed)
+            except users_failures() as error:
+                failed[f"{name} raised {type(error).__name__}"] = None
+                found[name] = None
+    return found
+
+
+def _dumped(value: Any, failed: dict[str, None]) -> Any:
+    if isinstance(value, list | tuple):
+        return [_dumped(one, failed) for one in value]
+    if isinstance(value, dict):
+        return {key: _dumped(one, failed) for key, one in value.items()}
+    return value if (record := _record(value, failed)) is None else record
 
 
 def _tables(tokens: Sequence[Token]) -> Iterator[Records]:

@@ -215,11 +215,11 @@ class Reply:
                 cause="answer",
             )
         frame = data_frame(records.rows, records.columns)
+        notices = [f"The frame has no value where the field {one}." for one in records.failed]
         if records.left_out:
             names = ", ".join(map(quoted, records.left_out))
-            warn_user(
-                f"The frame has the list of records in the answer, without what is beside it: {names}.", partial=frame
-            )
+            notices.append(f"The frame has the list of records in the answer, without what is beside it: {names}.")
+        warn_user(*notices, partial=frame)
         return frame
 
     def _ipython_display_(self) -> None:

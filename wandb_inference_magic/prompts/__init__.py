@@ -25,6 +25,6 @@ if TYPE_CHECKING:
         render_text,
     )
     from .value_spans import CutText, cut, cut_values, fit_values, with_text_after
-    from .values import as_prompt, custom_prompt, json_of, to_prompt
+    from .values import as_prompt, custom_prompt, json_of, to_prompt, whole_prompt
 
 __getattr__ = lazy_exports(__name__)

@@ -1,0 +1,130 @@
+"""What a map asks of whom, so that the same map is known again, and the state of a value, which tells an equal one."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from enum import Enum
+from functools import lru_cache
+from pickle import Pickler, PicklingError
+from types import CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ..errors import users_failures
+from ..imports import is_instance
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_NOTEBOOK: Final = "__main__"
+# Libraries whose objects hold data. Those of other libraries may be large, such as a model, or open, such as a client.
+_OF_DATA: Final = frozenset(("PIL", "dateutil", "narwhals", "numpy", "pandas", "polars", "pyarrow", "pydantic", "pytz"))
+_KNOWN: Final = _OF_DATA | {_NOTEBOOK, __name__.partition(".")[0]}
+_PLAIN: Final = frozenset((bool, int, float, str, bytes, tuple, list, dict, set, frozenset, type(None)))
+# A function that remembers its results.
+_CACHED: Final = type(lru_cache(len))
+
+
+class Origin(NamedTuple):
+    """What a map asks of whom.
+
+    Attributes
+    ----------
+    digest : str
+        The same when its cell is run again; empty if that cannot be known.
+    unknown : tuple of str
+        The names of the values in its prompt that cannot be compared.
+    """
+
+    digest: str = ""
+    unknown: tuple[str, ...] = ()
+
+
+NOWHERE: Final = Origin()
+
+
+def state_of(value: Any) -> str | None:
+    """Return a digest that equal values of this session have in common; None if it cannot be known.
+
+    A function of the notebook counts by its code and by the values that it uses.
+    """
+    from hashlib import sha256
+
+    digest = sha256()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _StateWriter(digest).dump(value)
+    except users_failures():
+        # It holds what no file can, such as a connection, or its own code fails.
+        return None
+    return digest.hexdigest()
+
+
+class _Digested:
+    """A file that keeps the digest of what is written."""
+
+    def __init__(self, digest: _Hash) -> None:
+        self.write = digest.update
+
+
+class _StateWriter(Pickler):
+    """Pickles a value into a digest: functions by what they do, and frames by their columns."""
+
+    def __init__(self, digest: _Hash) -> None:
+        super().__init__(_Digested(digest), protocol=5, buffer_callback=lambda one: digest.update(one.raw()))
+        # Equal values are written equally, whether or not their parts are the same objects.
+        self.fast = True
+        # Functions and classes: one may use itself.
+        self._seen: set[int] = set()
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, ModuleType):
+            return str, (value.__name__,)
+        if isinstance(value, CodeType):
+            return str, (value.co_name,), (value.co_code, value.co_consts, value.co_names)
+        if isinstance(value, _CACHED):
+            return str, (type(value).__name__,), value.__wrapped__
+        if isinstance(value, type) and value.__module__ != _NOTEBOOK:
+            return NotImplemented
+        if isinstance(value, FunctionType | type):
+            name = str, (f"{value.__module__}.{value.__qualname__}",)
+            if id(value) in self._seen:
+                return name
+            self._seen.add(id(value))
+            return *name, _parts_of_function(value) if isinstance(value, FunctionType) else _parts_of_class(value)
+        if _is_of_library(type(value)):
+            raise PicklingError(f"{type(value).__name__} may be large, or open")
+        if is_instance(value, "pandas.DataFrame"):
+            # Its blocks can change while its values do not.
+            return str, (type(value).__name__,), (value.index, value.columns, [one.array for _, one in value.items()])
+        return NotImplemented
+
+
+def _is_of_library(kind: type) -> bool:
+    top = kind.__module__.partition(".")[0]
+    return top not in _KNOWN and "-packages" in (getattr(sys.modules.get(top), "__file__", None) or "")
+
+
+def _parts_of_function(function: FunctionType) -> tuple[Any, ...]:
+    held = [one.cell_contents for one in function.__closure__ or ()]
+    # Of a library, only its own code can be another one, in a module of the user's that is loaded again.
+    names = _names_in(function.__code__) if function.__module__ == _NOTEBOOK else ()
+    used = {name: function.__globals__[name] for name in sorted({*names}) if name in function.__globals__}
+    return function.__code__, function.__defaults__, function.__kwdefaults__, held, used
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield from _names_in(one)
+
+
+def _parts_of_class(kind: type) -> dict[str, Any]:
+    """Return the functions and the plain values of a class. The others are those of its machinery."""
+    found = {name: getattr(one, "fget", getattr(one, "__func__", one)) for name, one in vars(kind).items()}
+    plain = {name for name, one in found.items() if isinstance(one, Enum) or type(one) in _PLAIN}
+    names = {name for name in plain if not name.startswith("__")}
+    return {name: one for name, one in found.items() if name in names or isinstance(one, FunctionType)}
