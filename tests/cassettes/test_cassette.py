@@ -163,7 +163,7 @@ def test_an_unrecorded_request_is_an_error_that_names_the_first_difference(kerne
     run = kernel.run("%wbchat --once -t 0.5 What is the capital of Italy?")
     assert not run.ok
     assert "The cassette class.jsonl does not hold this request. Nothing was sent." in run.error
-    assert "The next recorded request differs in messages[0].content." in run.error
+    assert "A recorded request with equal settings and earlier messages differs in messages[0].content." in run.error
     assert 'Recorded: "...the capital of France?". Asked: "...the capital of Italy?".' in run.error
     assert "%wbconfig --mode auto" in run.error
     assert kernel.run("%wbchat --once -t 0.5 What is the capital of France?").ok

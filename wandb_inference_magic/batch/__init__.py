@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from .cache import open_cache
     from .kept import Paid
     from .map import BatchResult, PreparedBatch, PreparedMap, PreparedRuns, RunsOutcome
-    from .progress import Counts, JobView, MapProgress, Progress, answers_bundle, cost_of, first_answers, longest_wait
+    from .progress import (
+        Counts,
+        JobView,
+        MapProgress,
+        Progress,
+        answers_bundle,
+        cost_of,
+        first_answers,
+        longest_wait,
+        names_of,
+    )
     from .run import BatchRun
     from .run_results import RunResults, RunTotals
     from .spec import BatchSpec, Permits, RunPart

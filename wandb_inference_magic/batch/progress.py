@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from ..catalog import usd
 from ..errors import shortened
 from ..frames import part_of
-from ..rendering import line_bundle, table_bundle
+from ..rendering import line_bundle, name_of_model, table_bundle
 from ..text import duration, sum_or_none
 from .start import estimate
 
@@ -81,7 +81,7 @@ class MapProgress:
         self._next = 0.0
         with interrupts.allowed():
             # Rows are drawn and prompts rendered by the user's code.
-            expected = ", ".join(f"{run.model}: {estimate(run)}" for run in runs)
+            expected = ", ".join(f"{_name_of(run)}: {estimate(run)}" for run in runs)
         self._notices = " ".join(dict.fromkeys(notice for run in runs for notice in run.all_notices))
         expected = f"{expected}. {self._notices}" if self._notices else expected
         if preview:
@@ -138,6 +138,15 @@ def first_answers(run: BatchRun) -> list[tuple[str, ...]]:
         (str(number + 1), run.model, *map(_shown, [part_of(answer, name) for name in fields] if fields else [answer]))
         for number, answer in found[:PREVIEWED]
     ]
+
+
+def names_of(runs: Sequence[BatchRun]) -> str:
+    """Return the names of the models of runs."""
+    return ", ".join(map(_name_of, runs))
+
+
+def _name_of(run: BatchRun) -> str:
+    return name_of_model(run.model, run.first.endpoint.name)
 
 
 def _shown_fields(run: BatchRun) -> list[str]:

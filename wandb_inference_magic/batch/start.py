@@ -78,6 +78,7 @@ class Estimate:
 _BRACED: Final = re.compile(r"(?<![\w{}])\{\s*(\w+)\s*\}(?!\})")
 # What of a template is no part of the prompt, or meant as it is.
 _NOT_READ: Final = re.compile(r"\{#.*?#\}|\{%[+-]?\s*raw\s*[+-]?%\}.*?\{%[+-]?\s*endraw\s*[+-]?%\}", re.DOTALL)
+NO_KEY: Final = "No key was found: the practice model on this machine answers. Do not trust its answers."
 # See `check_budget`.
 Judging = Callable[[Sequence[Estimate]], tuple["PreparedRequest", Estimate]]
 
@@ -112,6 +113,8 @@ def start(
             error.remedy = f"{error.remedy} The first row was taken from the iterator: make a new one.".strip()
         raise
     run = BatchRun(command=command, rows=rows, spec=spec, prompts=prompts, first=first, cache=cache, seen=seen)
+    if first.endpoint.is_fallback:
+        run.results.notice(NO_KEY)
     run.results.notice(*likely_mistakes(spec, rows), *_values_to_cut(run), *spec.chat.notices, *spec.notices)
     return run
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from bisect import bisect, insort
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from dataclasses import replace
 from errno import ENOSPC
-from itertools import chain
 from os import SEEK_END
 from pathlib import Path
 from threading import Lock
@@ -16,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from ..config import absolute, replace_file
-from ..errors import InferenceError, did_you_mean, shortened
+from ..errors import InferenceError, did_you_mean
 from ..messages import ADDED_JSON_MODE, CURRENT_CALL, Origin, without_json_mode
 from ..text import counted, redacted_value
 from .file import HEADER, VERSION, Recorded, line_of, read_cassette, unusable, without_secrets
-from .matching import MAX_SHOWN, differences, key_in_any_form, key_of, may_follow, without_call_ids
-from .places import CellRuns, EqualRows
+from .matching import key_in_any_form, key_of, may_follow, model_of
+from .misses import Misses
+from .places import CellRuns, EqualRows, ReadCells, cell_in_file
 from .upgrade import rewrite
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ class Cassette:
         self._exchanges: list[Exchange] = []
         # The numbers of the exchanges with each key, by their places.
         self._by_key: dict[str, list[int]] = {}
-        # So that none is searched for: those with each path, their endpoints, and the refusals by key and place.
-        self._by_path: dict[str, list[int]] = {}
+        # So that none is searched for: their endpoints, and the refusals by key and place.
         self._endpoints: set[str] = set()
         self._refusals: dict[tuple[str, int], int] = {}
         # In mode `auto`: the exchanges of which one may follow another that was refused, each by its key.
@@ -76,17 +75,18 @@ class Cassette:
         self._latest: dict[str, int] = {}
         # How many requests were made with each key.
         self._requests: dict[str, int] = {}
-        self._last_replayed = -1
         # The numbers of the exchanges that each command has made or got.
         self._used: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
         self._cell_runs = CellRuns()
+        self._misses = Misses()
+        # By the number of an exchange: by what equal ones are ordered, with its number.
+        self._order: list[tuple[bool, int, int, int]] = []
         # The equal rows of each command, by the key of their requests.
         self._equal_rows: WeakKeyDictionary[object, dict[str, EqualRows]] = WeakKeyDictionary()
         self._is_prepared = False
         self._failure: InferenceError | None = None
         if mode != "record":
-            for exchange in found.exchanges:
-                self._take(exchange)
+            self._take_all(found.exchanges)
 
     def _check_place(self, found: Recorded) -> None:
         if self.mode == "replay" and not found.whole:
@@ -131,8 +131,7 @@ class Cassette:
     @property
     def model(self) -> str | None:
         """The model of the first recorded chat, or None if there is none."""
-        model = self._first_chat.request.get("model") if self._first_chat else None
-        return model if isinstance(model, str) and model else None
+        return model_of(self._first_chat.request) if self._first_chat else None
 
     @property
     def _first_chat(self) -> Exchange | None:
@@ -175,7 +174,7 @@ class Cassette:
             can_ask = can_ask and can_write and self._failure is None
             if key is not None and (number := self._next_of(key, can_ask=can_ask)) is not None:
                 self._used_by_asking().add(number)
-                self._last_replayed = number
+                self._misses.last_replayed = number
                 return self._exchanges[number]
             if self.mode == "replay":
                 remedy = (
@@ -203,6 +202,11 @@ class Cassette:
         if self._failure is not None:
             # A copy: a run that ends early adds to its error.
             raise copy(self._failure)
+
+    @property
+    def _asking_cell(self) -> Origin:
+        command, _ = CURRENT_CALL.get()
+        return getattr(command, "origin", Origin())
 
     def _used_by_asking(self) -> set[int]:
         command, _ = CURRENT_CALL.get()
@@ -242,17 +246,13 @@ class Cassette:
         equal = self._by_key.get(key, [])
         if key not in self._latest:
             return 0
-        return bisect(equal, self._order(self._latest[key]), key=self._order) % len(equal)
-
-    def _order(self, number: int) -> tuple[int, int]:
-        """Return by what equal requests are ordered: older versions stored no places."""
-        return self._exchanges[number].place, number
+        return bisect(equal, self._order[self._latest[key]], key=self._order.__getitem__) % len(equal)
 
     def _rows_of_asking(self, key: str) -> EqualRows:
         command, _ = CURRENT_CALL.get()
         of_command = self._equal_rows.setdefault(command, {})
         if key not in of_command:
-            equal = self._by_key.get(key, [])
+            equal = sorted(self._by_key.get(key, []), key=lambda number: (self._exchanges[number].place, number))
             places = [self._exchanges[number].place for number in equal]
             if len(set(places)) < len(places):
                 # Older versions stored no places, and two jobs may have recorded at the same time.
@@ -260,7 +260,8 @@ class Cassette:
             if self.mode == "record":
                 first = places[-1] + 1 if places else 0
             else:
-                first = places[start] if (start := self._start(key)) else 0
+                following = self._by_key[key][start] if (start := self._start(key)) else None
+                first = 0 if following is None else places[equal.index(following)]
             of_command[key] = EqualRows(dict(zip(places, equal, strict=True)), first)
         return of_command[key]
 
@@ -272,15 +273,16 @@ class Cassette:
         `record` one of a cell that is run again.
         """
         key = key_of(endpoint, path, redacted_value(request, self._secrets()))
-        command, row = CURRENT_CALL.get()
+        _, row = CURRENT_CALL.get()
         with self._lock:
+            self._cell_runs.run(self._asking_cell)
             count = self._requests.get(key, 0)
             if row is not None:
                 place = self._rows_of_asking(key).first + row
             elif (refused := self._asked_again(key)) is not None:
                 place = self._exchanges[refused].place
             elif self.mode == "record":
-                place = self._cell_runs.place(key, getattr(command, "origin", Origin()), count)
+                place = self._cell_runs.place(key, self._asking_cell, count)
             else:
                 place = count
             self._requests[key] = max(count, place + 1)
@@ -300,9 +302,13 @@ class Cassette:
         """Record an exchange without secrets. Return why it could not be recorded; then no more requests are sent."""
         exchange = without_secrets(exchange, self._secrets())
         key = key_of(exchange.endpoint, exchange.path, exchange.request)
-        exchange = replace(exchange, replaces=self._cell_runs.replaces(key, exchange.place))
-        line = line_of(exchange)
         with self._lock:
+            origin, (_, row) = self._asking_cell, CURRENT_CALL.get()
+            # The runs of maps are not compared: the rows of a later one do not replace those of an earlier one.
+            run = self._cell_runs.run(origin) if self.mode == "record" and row is None else 0
+            replaces = self._cell_runs.replaces(key, exchange.place)
+            exchange = replace(exchange, replaces=replaces, cell=cell_in_file(origin.cell), run=run)
+            line = line_of(exchange)
             known = self._refusals.get((key, exchange.place))
             if known is not None and self._exchanges[known].document == exchange.document:
                 # Each run of a notebook would add it.
@@ -310,17 +316,32 @@ class Cassette:
                 return ""
             try:
                 self._write(line)
-                self._follow(key, self._take(exchange))
+                number = self._take(exchange, key, (False, exchange.place, exchange.place))
+                self._misses.add(number, exchange, is_of_cell=True)
+                self._follow(key, number)
             except OSError as error:
                 self._failure = unusable(self.path, error)
             except InferenceError as error:
                 self._failure = error
             return "" if self._failure is None else str(self._failure)
 
-    def has_replaced(self, command: object) -> bool:
-        """Return whether a command has recorded an exchange in the place of one of its cell's earlier run."""
+    def is_any_below(self, cell: str | None, cells: Sequence[str]) -> bool:
+        """Return whether a recording has requests of cells below a cell, which were asked after it.
+
+        Parameters
+        ----------
+        cell : str or None
+        cells : sequence of str
+            The cells of its conversation, in order.
+        """
         with self._lock:
-            return any(self._exchanges[number].replaces for number in self._used.get(command, ()))
+            return self.mode == "record" and self._cell_runs.is_any_below(cell, cells)
+
+    def release(self, endpoint: str, path: str, request: Any, place: int) -> None:
+        """Note that a request that was counted has no reply that can be recorded."""
+        key = key_of(endpoint, path, redacted_value(request, self._secrets()))
+        with self._lock:
+            self._cell_runs.release(key, place)
 
     def _write(self, line: bytes) -> None:
         """Append a line in a single write, because another kernel may be adding to the file."""
@@ -362,11 +383,19 @@ class Cassette:
             elif file.read(1) != b"\n":
                 file.write(b"\n")
 
-    def _take(self, exchange: Exchange) -> int:
-        """Keep an exchange, before those whose equal requests were asked later. Return its number."""
-        key, number = key_of(exchange.endpoint, exchange.path, exchange.request), len(self._exchanges)
+    def _take_all(self, exchanges: Sequence[Exchange]) -> None:
+        """Keep the exchanges that were read."""
+        keys = [key_of(one.endpoint, one.path, one.request) for one in exchanges]
+        cells = ReadCells(zip(keys, exchanges, strict=True))
+        for key, one in zip(keys, exchanges, strict=True):
+            number = self._take(one, key, cells.order(key, one))
+            self._misses.add(number, one, is_of_cell=one.cell is not None and not cells.is_outdated(one))
+
+    def _take(self, exchange: Exchange, key: str, order: tuple[bool, int, int]) -> int:
+        """Keep an exchange in this order among those with equal requests. Return its number."""
+        number = len(self._exchanges)
         self._exchanges.append(exchange)
-        self._by_path.setdefault(exchange.path, []).append(number)
+        self._order.append((*order, number))
         self._endpoints.add(exchange.endpoint)
         self._requests[key] = max(self._requests.get(key, 0), exchange.place + 1)
         if self.mode == "auto":
@@ -383,7 +412,7 @@ class Cassette:
                 self._latest[key] = number
         if exchange.is_refusal:
             self._refusals[key, exchange.place] = number
-        insort(equal, number, key=self._order)
+        insort(equal, number, key=self._order.__getitem__)
         return number
 
     def _follow(self, key: str, number: int) -> None:
@@ -397,28 +426,7 @@ class Cassette:
 
     def _not_recorded(self, what: str, requested: tuple[str, str, Any], remedy: str) -> InferenceError:
         what = f"The cassette {self.path.name} {what}"
-        return InferenceError(what, why=self._why(*requested), remedy=remedy, cause="missing", affects_all=False)
-
-    def _why(self, endpoint: str, path: str, request: Any) -> str:
-        """Return a message that names the first field that differs from a recorded request.
-
-        The one after the last that was replayed is compared; if there is none after it, the last one.
-        """
         damage = f" {self._damage().capitalize()}." if self._damaged else ""
-        if not (of_kind := self._by_path.get(path)):
-            return f"It holds no request of this kind ({path}).{damage}"
-        following = bisect(of_kind, self._last_replayed)
-        which = "The next" if following < len(of_kind) else "The last"
-        one = self._exchanges[of_kind[min(following, len(of_kind) - 1)]]
-        if ADDED_JSON_MODE.get() and isinstance(one.request, dict) and "response_format" not in one.request:
-            request = without_json_mode(request)
-        found = chain(
-            differences(one.endpoint, endpoint, "endpoint"),
-            differences(without_call_ids(one.request), without_call_ids(request)),
-        )
-        difference = next(found, None)
-        if difference is None:
-            return f"It has been asked more often than it was recorded.{damage}"
-        field, recorded, requested = difference
-        where = shortened(field, MAX_SHOWN) or "its body"
-        return f"{which} recorded request differs in {where}. Recorded: {recorded}. Asked: {requested}.{damage}"
+        cell = cell_in_file(self._asking_cell.cell)
+        why = self._misses.why(self._exchanges, *requested, cell=cell, damage=damage)
+        return InferenceError(what, why=why, remedy=remedy, cause="missing", affects_all=False)

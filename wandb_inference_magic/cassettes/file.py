@@ -13,6 +13,9 @@ ignore raises the version.
     digest.
 `place`
     How many equal requests were asked before. Not stored if there was none.
+`cell`, `run`
+    The id of the notebook cell that asked, if it is known, and in a recording the number of that cell's run, counted
+    from 1. A request of an earlier run that the last run did not ask is outdated: equal ones of other cells come first.
 `replaces`
     True if the cell was run again: the exchange takes the place of an earlier one with an equal request and this
     `place`. Otherwise not stored.
@@ -88,6 +91,10 @@ class Exchange:
         How many equal requests were asked before it: their replies may have come later.
     replaces : bool
         Whether it takes the place of an earlier one with an equal request and this place.
+    cell : str or None
+        The notebook cell that asked, if it is known.
+    run : int
+        The number of that cell's run, counted from 1; 0 if it is not known.
     """
 
     endpoint: str
@@ -100,6 +107,8 @@ class Exchange:
     request_id: str | None = None
     place: int = 0
     replaces: bool = False
+    cell: str | None = None
+    run: int = 0
 
     @property
     def is_refusal(self) -> bool:
@@ -191,6 +200,10 @@ def line_of(exchange: Exchange) -> bytes:
     members: dict[str, Any] = {"endpoint": exchange.endpoint, "path": exchange.path, "request": exchange.request}
     if exchange.place:
         members["place"] = exchange.place
+    if exchange.cell is not None:
+        members["cell"] = exchange.cell
+    if exchange.run:
+        members["run"] = exchange.run
     if exchange.replaces:
         members["replaces"] = True
     return json_bytes(members | {"reply": reply}) + b"\n"
@@ -321,6 +334,8 @@ def read_line(line: bytes, version: int) -> Exchange | None:
             request_id=_request_id(reply.get("request_id")),
             place=int(_number(_of_type(int, members.get("place", 0)), 0, MAX_FILE_BYTES)),
             replaces=members.get("replaces") is True,
+            cell=_of_type(str, cell) if (cell := members.get("cell")) is not None else None,
+            run=int(_number(_of_type(int, members.get("run", 0)), 0, MAX_FILE_BYTES)),
         )
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"not an exchange: {error}") from None

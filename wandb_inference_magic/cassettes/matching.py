@@ -71,6 +71,12 @@ def _parts(request: Any) -> tuple[Any, str, list[Any], Any]:
     return request.get("response_format"), system, messages[has_system:], rest
 
 
+def model_of(request: Any) -> str | None:
+    """Return the model that a request names, or None."""
+    model = request.get("model") if isinstance(request, dict) else None
+    return model if isinstance(model, str) and model else None
+
+
 def without_call_ids(request: Any) -> Any:
     """Return a request without the ids of tool calls: version 0.1.0 sent some of them twice."""
     if not isinstance(request, dict) or not isinstance(messages := request.get("messages"), list):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..messages import Origin
+    from .file import Exchange
 
 
 class EqualRows:
@@ -46,12 +51,22 @@ class EqualRows:
 
 
 @dataclass(slots=True)
-class _Run:
-    """The places of the equal requests of a run of a cell, and of those of its run before."""
+class _CellRequests:
+    """The equal requests of a cell: the places of those of all its runs, and which of them the latest run has."""
 
-    execution: str | None
-    earlier: list[int]
+    execution: str | None = None
     places: list[int] = field(default_factory=list)
+    taken: set[int] = field(default_factory=set)
+
+    def place(self, execution: str | None, new: int) -> int:
+        """Return the place of the next one of a run. Beyond those of all runs before, it is `new`."""
+        if execution != self.execution:
+            self.execution, self.taken = execution, set()
+        number = next(number for number in count() if number not in self.taken)
+        if number == len(self.places):
+            self.places.append(new)
+        self.taken.add(number)
+        return self.places[number]
 
 
 class CellRuns:
@@ -61,23 +76,82 @@ class CellRuns:
     """
 
     def __init__(self) -> None:
-        self._runs: dict[tuple[str, str], _Run] = {}
-        self._replaced: set[tuple[str, int]] = set()
+        # By the cells, in the order in which they were run first: the run at present, and its number.
+        self._runs: dict[str, tuple[str | None, int]] = {}
+        self._requests: dict[tuple[str, str], _CellRequests] = {}
+        self._by_place: dict[tuple[str, int], _CellRequests] = {}
+        self._recorded: set[tuple[str, int]] = set()
+
+    def run(self, origin: Origin) -> int:
+        """Note a run of a cell, and return its number, counted from 1. It is 0 if the cell is not known."""
+        if origin.cell is None:
+            return 0
+        execution, number = self._runs.get(origin.cell, (None, 0))
+        if not number or execution != origin.execution:
+            number += 1
+            self._runs[origin.cell] = origin.execution, number
+        return number
 
     def place(self, key: str, origin: Origin, new: int) -> int:
-        """Return the place of a request: that of an equal one of the cell's earlier run, or else `new`."""
+        """Return the place of a request: that of an equal one of the cell's earlier runs, or else `new`."""
         if origin.cell is None:
             return new
-        run = self._runs.get((key, origin.cell))
-        if run is None or run.execution != origin.execution:
-            run = self._runs[key, origin.cell] = _Run(origin.execution, [] if run is None else run.places)
-        number = len(run.places)
-        place = run.earlier[number] if number < len(run.earlier) else new
-        if place != new:
-            self._replaced.add((key, place))
-        run.places.append(place)
+        requests = self._requests.setdefault((key, origin.cell), _CellRequests())
+        place = requests.place(origin.execution, new)
+        self._by_place[key, place] = requests
         return place
 
+    def release(self, key: str, place: int) -> None:
+        """Note that a request has no reply that can be recorded: the next equal one of the run has its place."""
+        if (requests := self._by_place.get((key, place))) is not None:
+            requests.taken.discard(requests.places.index(place))
+
     def replaces(self, key: str, place: int) -> bool:
-        """Return whether the exchange of a request replaces an earlier one with its place."""
-        return (key, place) in self._replaced
+        """Note that the exchange of a request is recorded, and return whether it replaces one with its place."""
+        replaces = (key, place) in self._recorded
+        if (key, place) in self._by_place:
+            self._recorded.add((key, place))
+        return replaces
+
+    def is_any_below(self, cell: str | None, cells: Sequence[str]) -> bool:
+        """Return whether a cell is followed, among `cells`, by one that was run first after it."""
+        if cell not in self._runs or cell not in cells:
+            return False
+        order = list(self._runs)
+        return not set(order[order.index(cell) :]).isdisjoint(cells[cells.index(cell) + 1 :])
+
+
+class ReadCells:
+    """The cells of the exchanges that were read from a file.
+
+    Parameters
+    ----------
+    exchanges : iterable of (str, Exchange)
+        The exchanges, each with the key of its request.
+    """
+
+    def __init__(self, exchanges: Iterable[tuple[str, Exchange]]) -> None:
+        self._latest: dict[str, int] = {}
+        # By key and cell: the first of its places.
+        self._first: dict[tuple[str, str], int] = {}
+        for key, one in exchanges:
+            # The rows of maps have no run: their places say in which order they are.
+            if one.cell is not None and one.run:
+                self._latest[one.cell] = max(one.run, self._latest.get(one.cell, 0))
+                self._first[key, one.cell] = min(one.place, self._first.get((key, one.cell), one.place))
+
+    def is_outdated(self, exchange: Exchange) -> bool:
+        """Return whether its cell was run again. If its request was asked again too, another one replaces it."""
+        return exchange.cell is not None and 0 < exchange.run < self._latest[exchange.cell]
+
+    def order(self, key: str, exchange: Exchange) -> tuple[bool, int, int]:
+        """Return by what equal ones are ordered: the requests of a cell follow each other, outdated ones are last."""
+        first = self._first[key, exchange.cell] if exchange.cell is not None and exchange.run else exchange.place
+        return self.is_outdated(exchange), first, exchange.place
+
+
+def cell_in_file(cell: str | None) -> str | None:
+    """Return the id of a cell as a file has it. VS Code's ids contain a path of this machine: those are a digest."""
+    if cell is None or re.fullmatch(r"[\w-]{1,64}", cell, re.ASCII):
+        return cell
+    return sha256(cell.encode(errors="replace")).hexdigest()[:16]

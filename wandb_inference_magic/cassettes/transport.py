@@ -76,7 +76,8 @@ class CassetteRecorder:
                 if not isinstance(found, _Recording):
                     return found
                 try:
-                    return found.of(below.handle_request(request))
+                    with found.sending():
+                        return found.of(below.handle_request(request))
                 except unreached:
                     if (refused := refusal(request, found.requested)) is None:
                         raise
@@ -88,7 +89,8 @@ class CassetteRecorder:
                 if not isinstance(found, _Recording):
                     return found
                 try:
-                    return found.of(await below.handle_async_request(request))
+                    with found.sending():
+                        return found.of(await below.handle_async_request(request))
                 except unreached:
                     if (refused := refusal(request, found.requested)) is None:
                         raise
@@ -273,6 +275,15 @@ class _Recording(PassedBody):
         self._events: list[Event] = []
         self._pieces: list[bytes] = []
 
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Send the request inside the `with` block, which raises if no response arrives."""
+        try:
+            yield
+        except BaseException:
+            self._cassette.release(*self.requested, self._place)
+            raise
+
     def of(self, response: Any) -> Any:
         """Return the response with this object as its body."""
         response.extensions[EXTENSION] = self._timing
@@ -341,3 +352,5 @@ class _Recording(PassedBody):
                     place=self._place,
                 )
             )
+        else:
+            self._cassette.release(*self.requested, self._place)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..arguments import ChatOptions, trailing_options
-from ..engine import MAX_MODELS, build_spec, cannot_combine, prepare_request, run_chat
+from ..engine import MAX_MODELS, build_spec, cannot_combine, prepare_request, recorded_below, run_chat
 from ..errors import InferenceError, shortened
 from ..frontend import LiveUpdater, Spinner, next_cells
 from ..rendering import line_bundle
@@ -180,8 +180,12 @@ def _remove_earlier_turns(context: MagicContext, thread: str | None) -> str:
     if not (context.owns_cell and context.cell.is_only("wbchat")):
         # Another magic of the cell may continue them.
         return ""
-    left = context.session.threads.leave(context.cell.origin, thread)
-    return f"The turn that this cell had in the thread {', '.join(left)} was removed." if left else ""
+    threads, origin = context.session.threads, context.cell.origin
+    if not (left := threads.leave(origin, thread)):
+        return ""
+    parts = [threads.parts(name).of(origin.cell) for name in left]
+    below = dict.fromkeys(notice for part in parts for notice in recorded_below(context.command, part, origin))
+    return " ".join((f"The turn that this cell had in the thread {', '.join(left)} was removed.", *below))
 
 
 def _finish(context: MagicContext, options: ChatOptions, reply: Reply) -> None:

@@ -12,7 +12,7 @@ from ..engine import prepare_request, run_chat
 from ..errors import InferenceError, Interrupted, is_unsent
 from ..frontend import describe_progress
 from ..jobs import Job, Outcome, why_in_foreground
-from ..rendering import line_bundle, reply_bundle, table_bundle
+from ..rendering import line_bundle, name_of_model, reply_bundle, table_bundle
 from ..replies import Listener
 from ..session import JobEntry, JobRecord, unfinished
 from ..text import duration, moment
@@ -55,7 +55,7 @@ def start_chat(
         job.count(Counts(1, 1, 0, reply.cost))
         return Outcome(reply, reply_bundle(reply, format, command.settings.allow_images_from))
 
-    what = f"%%wbchat {request.model}"
+    what = f"%%wbchat {name_of_model(request.model, request.endpoint.name)}"
     job = Job(command, what, work, share=share, unit="reply", variable=name)
     begin(context, job, name, canvas, quiet=quiet)
     return job

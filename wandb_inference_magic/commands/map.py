@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import PreparedMap, RunsOutcome, answers_bundle, cost_of, first_answers
+from ..batch import PreparedMap, RunsOutcome, answers_bundle, cost_of, first_answers, names_of
 from ..catalog import describe_cost
 from ..config import INTO
 from ..errors import InferenceError, shortened
@@ -110,7 +110,7 @@ def _lines(outcome: RunsOutcome, name: str) -> Iterator[str]:
         duration(outcome.seconds),
         # Answers that were kept are not free: they were paid for before.
         describe_cost(cost) if cost != 0 or usage.total_tokens else "",
-        ", ".join(run.model for run in runs),
+        names_of(runs),
     ]
     yield f"{' · '.join(filter(None, parts))}."
     if outcome.trace.link:

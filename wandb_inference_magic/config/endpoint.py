@@ -21,6 +21,7 @@ class Endpoint:
     `kind` is `wandb` for W&B's own service, `local` for the practice model on this machine, and `custom` for any
     other URL. `default_model` is the model of a chat that names none; empty if the user must choose one.
     `origin` is where its URL comes from, as text for users; empty if it is not from the settings.
+    `is_fallback` says that no endpoint was chosen and no key was found.
     `out_of_reach` is the error that explains why nothing can be sent to the endpoint. Then only a cassette can reply.
     """
 
@@ -30,6 +31,7 @@ class Endpoint:
     project: str = ""
     default_model: str = field(default="", compare=False)
     origin: str = field(default="", compare=False)
+    is_fallback: bool = field(default=False, compare=False)
     out_of_reach: InferenceError | None = field(default=None, compare=False)
 
     @property

@@ -11,7 +11,7 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .call import ModelCall
-    from .chat import run_chat
+    from .chat import recorded_below, run_chat
     from .compare import MAX_MODELS
     from .python_arguments import MAYBE_PROMPT, ONE_MODEL, check_arguments, model_list
     from .relax import does_not_fit, relax_response_format, repair_request

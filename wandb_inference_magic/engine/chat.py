@@ -45,7 +45,7 @@ _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 # What a service says of a model that calls a tool where it must answer.
 _CALLS_TOOL: Final = re.compile(r"\bcall(s|ed|ing)? (a |the )?(tool|function)\b", re.IGNORECASE)
 RECORDED_BELOW: Final = (
-    "The cassette now has this reply in place of the earlier one, which the turns below were sent with: "
+    "The cassette has the requests of the cells below as they were after an earlier run of this cell: "
     "run the cells below again too."
 )
 UNFIT_REMEDY: Final = (
@@ -370,6 +370,7 @@ def _record(command: Command, spec: ChatSpec, request: PreparedRequest, reply: R
         else:
             # Chats in other Python threads may have begun or continued the thread since this request was sent.
             thread, parts.exists = parts.continued(origin), True
+        reply.notices = (*reply.notices, *recorded_below(command, thread, origin))
         if not is_turn:
             thread.system = (spec.system if spec.new else None) or thread.system
             return
@@ -377,9 +378,13 @@ def _record(command: Command, spec: ChatSpec, request: PreparedRequest, reply: R
         if not (spec.system or thread.system_at(place)):
             turn = turn._replace(default_system=command.settings.system or None)
         reply.turn = thread.record(place, turn)
-        if reply.turn < len(thread.turns) and command.cassette is not None and command.cassette.has_replaced(command):
-            reply.notices = (*reply.notices, RECORDED_BELOW)
     reply.thread = spec.thread
+
+
+def recorded_below(command: Command, thread: Thread, origin: Origin) -> list[str]:
+    """Return the notice that a recording has cells below, in a thread that the running cell has changed."""
+    is_any = command.cassette is not None and command.cassette.is_any_below(origin.cell, thread.cells)
+    return [RECORDED_BELOW] if is_any else []
 
 
 def _lost_turns(before: Thread | None, after: Thread, origin: Origin) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..frames import ANY, Kind, column_of, plain, with_label, with_pandas_columns, without_failures
 from ..messages import data_frame
+from ..rendering import name_of_model
 from ..text import counted, is_missing, three_digits
 from .scorers import RowScores, span
 
@@ -24,6 +25,7 @@ class Candidate:
     `request` holds what all its requests have in common: the prompt, the system prompt and the parameters. `answers`,
     `errors`, `texts` (what came in place of answers) and `seconds` hold a list for each row, with one entry for each
     sample, and `samples` their scores.
+    `endpoint` is the name of what answered; empty if it is not known.
     `scores` holds the mean score of each row, and `right` the share of its samples that are right: None for a row
     without truth.
     """
@@ -40,6 +42,7 @@ class Candidate:
     samples: list[Sequence[float | None]] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
     right: list[float | None] = field(default_factory=list)
+    endpoint: str = ""
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state)
@@ -53,6 +56,11 @@ class Candidate:
         self.samples.append(scores.samples)
         self.scores.append(scores.mean)
         self.right.append(scores.right)
+
+    @property
+    def shown_model(self) -> str:
+        """The model as users read it."""
+        return name_of_model(self.model, self.endpoint)
 
     @property
     def answered(self) -> int:

@@ -248,7 +248,7 @@ class Evaluation(MimeBundle):
         if self._has_no_score:
             return f"No answer has a score by {self.scorer.name}: nothing is known."
         if len(self.candidates) == 1:
-            facts, label = self._facts[0], self.candidates[0].label
+            facts, label = self._facts[0], self.candidates[0].shown_model
             rows, figures = self._describe_rows(facts["rows"]), self._bars.figures[0].label
             if self._is_graded:
                 return f"{label} has a {self.scorer.measure.name} of {figures} on {rows}."
@@ -396,7 +396,7 @@ class Evaluation(MimeBundle):
         # The figures of each candidate as texts, by their headings.
         shown = [
             {
-                "model": one.model,
+                "model": one.shown_model,
                 **({"prompt": one.prompt} if has_prompts else {}),
                 f"right of {facts['rows'] * self.samples:,}": f"{facts['right']:,}",
                 f"{bars.name} (95% interval)": figures.label,

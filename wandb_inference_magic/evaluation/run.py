@@ -357,7 +357,7 @@ def _candidate(scores: Scores, place: int, numbers: Sequence[int], prompt: str, 
     run = scores.runs[place]
     results, chat = run.results, run.spec.chat
     request = {"prompt": run.spec.text, "system": chat.system, "parameters": dict(chat.parameters)}
-    candidate = Candidate(run.model, prompt, label, request, results.totals)
+    candidate = Candidate(run.model, prompt, label, request, results.totals, endpoint=run.first.endpoint.name)
     for number in numbers:
         candidate.add(scores.of_row(number)[place])
         places = scores.places(number)

@@ -401,6 +401,8 @@ class Job(JobEntry):
     def _progress_text(self, *, state: bool = True) -> str:
         counts = self._counts()
         parts: list[str] = [self.state] if state else []
+        if any(run.first.endpoint.is_local for run in self._runs):
+            parts.append("practice model")
         if counts.total:
             full = min(BAR * counts.done // counts.total, BAR)
             if self._outcome is None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ending,
         format_tool_call,
         lines_below,
+        name_of_model,
         reply_bundle,
         reply_parts,
         reply_text,

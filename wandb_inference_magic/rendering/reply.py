@@ -47,9 +47,13 @@ DIRECTED: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "tab
 ENDINGS: Final = {"length": "cut at the token limit", "content_filter": "cut by the service's content filter"}
 
 
+def name_of_model(model: str, endpoint: str) -> str:
+    """Return the name of a model in what users read. `endpoint` is the name of the endpoint that answers."""
+    return f"practice model {model} on this machine" if endpoint == "local" else model
+
+
 def footer(reply: Reply) -> str:
     """Return the footer of a reply as plain text: model, tokens, seconds, cost, turn."""
-    is_local = reply.endpoint == "local"
     about = "about " if reply.usage_is_estimate else ""
     cost = f"{about if reply.cost else ''}{describe_cost(reply.cost)}"
     turn = "" if reply.turn is None else f"turn {reply.turn}"
@@ -57,7 +61,7 @@ def footer(reply: Reply) -> str:
     parts = [
         f"{about}{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens" if reply.usage else "",
         duration(reply.seconds),
-        "free" if is_local else cost,
+        "free" if reply.endpoint == "local" else cost,
         "replayed" if reply.replayed else "",
         counted(reply.calls, "call") if reply.calls > 1 else "",
         f"{turn} of {reply.thread}" if turn and reply.thread not in (None, "main") else turn,
@@ -67,7 +71,7 @@ def footer(reply: Reply) -> str:
         ENDINGS.get(reply.finish_reason or "", ""),
         f"incomplete: {reply.incomplete}" if reply.incomplete else "",
     ]
-    model = f"practice model {reply.model} on this machine" if is_local else reply.model
+    model = name_of_model(reply.model, reply.endpoint)
     return safe_plain(" · ".join([model, *filter(None, parts)])).replace("\n", " ")
 
 

@@ -16,7 +16,6 @@ from ..client import ClientOptions, practice_server
 from ..concurrency import can_wait, deferred_interrupts
 from ..errors import InferenceError
 from ..libraries import check_libraries, unexpected_failure
-from ..messages import Origin
 from ..replies import Listener
 from ..spending import Budget
 from .endpoints import EndpointResolver
@@ -75,7 +74,7 @@ class Command:
         self.listener = Listener()
         self.cancelled = Event()
         self.is_listed = False
-        self.origin = Origin()
+        self.origin = session.origin()
         self.show_stop_button: Callable[[JobEntry], AbstractContextManager[None]] | None = None
         self._interrupts: Interrupts | None = None
         self._uses_cassette = uses_cassette

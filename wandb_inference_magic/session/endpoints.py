@@ -175,7 +175,9 @@ class EndpointResolver:
         """
         cassette = self.cassette
         if cassette is None or (cassette.endpoint is None and cassette.records):
-            return self._live(self._name(), asks=not self.dry)
+            live = self._live(self._name(), asks=not self.dry)
+            is_chosen = self.settings.endpoint != "auto" or self.settings.weights
+            return replace(live, is_fallback=live.is_local and not is_chosen)
         found = self._recorded(cassette)
         if not found.default_model and cassette.endpoint == found.name:
             return replace(found, default_model=cassette.model or "")
