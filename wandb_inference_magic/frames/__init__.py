@@ -28,17 +28,7 @@ if TYPE_CHECKING:
     from .names import WrittenColumns, name_columns
     from .native_columns import pandas_array
     from .origins import Origin, state_of
-    from .records import Row, part_of
-    from .rows import (
-        ListRows,
-        Rows,
-        private_columns,
-        read_rows,
-        with_index,
-        with_label,
-        with_pandas_columns,
-        with_values,
-        without_columns,
-    )
+    from .records import Row, part_of, private_columns, with_index, with_label, with_values, without_columns
+    from .rows import ListRows, Rows, read_rows, with_pandas_columns
 
 __getattr__ = lazy_exports(__name__)

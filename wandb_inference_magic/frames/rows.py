@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import count, islice, repeat
 from numbers import Integral
@@ -24,39 +24,6 @@ if TYPE_CHECKING:
     from .columns import TypedColumn
 
 ROWS_AT_ONCE: Final = 1000
-
-
-def with_index(row: Row) -> Row:
-    """Return a row with the levels of its index that have names of their own, before the columns."""
-    return FrameRow({**row._index, **row}) if isinstance(row, FrameRow) and row._index else row
-
-
-def with_values(row: Row, values: Mapping[str, Any]) -> Row:
-    """Return a row with other values in some columns."""
-    return _with_values(row, {**row, **values}) if values else row
-
-
-def without_columns(row: Row, names: AnySet[str]) -> Row:
-    """Return a row without the columns of these names."""
-    return _with_values(row, {name: value for name, value in row.items() if name not in names}) if names else row
-
-
-def private_columns(row: Row) -> AnySet[str]:
-    """Return the names of the fields that the class of a row keeps out of its own text: they may be secrets."""
-    return row._private if isinstance(row, FrameRow) else frozenset()
-
-
-def _with_values(row: Row, values: dict[str, Any]) -> Row:
-    if not isinstance(row, FrameRow):
-        return values
-    changed = FrameRow(values)
-    vars(changed).update(vars(row))
-    return changed
-
-
-def with_label(row: Row) -> Row:
-    """Return a row with its index as columns, before the others, if the index does more than count the rows."""
-    return {**row._label, **row} if isinstance(row, FrameRow) and row._label else row
 
 
 def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Rows:

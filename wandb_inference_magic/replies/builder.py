@@ -13,8 +13,6 @@ from ..messages import Reply, Usage, is_cut
 from ..text import redacted, redacted_value, safe_plain, without_surrogates
 from .endings import CUTS, ENDS, finish_in, finish_meaning
 from .forms import (
-    SENT_BACK,
-    add_block,
     adds,
     delta_of,
     first_choice,
@@ -23,10 +21,10 @@ from .forms import (
     read_calls,
     read_texts,
     sources_in,
-    thoughts_in,
     unknown_fields,
     usage_in,
 )
+from .sent_back import SentBack
 from .think_tags import BLANK, ThinkTags, begins_tag
 from .tool_calls import ToolCallBuilder
 
@@ -103,13 +101,12 @@ class ReplyBuilder:
         self._tags = ThinkTags(self.text_pieces)
         self._tools = ToolCallBuilder()
         self._halves: dict[str, str] = {}
-        self._echo: dict[str, list[Any]] = {}
+        self._sent_back = SentBack()
         # Whether content that is marked as a thought is between tags too, and may have the answer after them.
         self._has_tagged_thoughts: bool | None = None
         # The content as it came, with its tags, and the parts of a content that are reasoning.
         self._content: list[str] = []
         self._content_chars = 0
-        self._thoughts: list[dict[str, Any]] = []
         # A piece that is all of the content once more, until what follows shows whether it is the last one.
         self._again = ""
         # In their order, each once.
@@ -139,7 +136,7 @@ class ReplyBuilder:
         if not self._tags.has_found:
             return reasoning
         # Some services send the same reasoning in a field and between tags.
-        of_fields = "".join(one for pieces in self._echo.values() for one in pieces if isinstance(one, str)).strip()
+        of_fields = self._sent_back.text_of_fields
         is_double = bool(of_fields) and reasoning.strip().removeprefix(of_fields).strip() == of_fields
         return of_fields if is_double else reasoning.strip()
 
@@ -181,9 +178,7 @@ class ReplyBuilder:
             self._add_part(kind, value, name)
         for source in sources_in(chunk, delta):
             self._sources[source] = None
-        for thought in thoughts_in(delta.get("content")):
-            add_block(self._thoughts, thought)
-        self._add_echo(delta)
+        self._sent_back.add(delta)
         for position, part in enumerate(read_calls(delta)):
             self._mark_first()
             self._tools.add(part, position)
@@ -191,13 +186,6 @@ class ReplyBuilder:
             self._unread = unknown_fields(choice, delta)
         if (reason := finish_meaning(finish_in(choice))) is not None:
             self._end(reason)
-
-    def _add_echo(self, delta: Mapping[str, Any]) -> None:
-        """Take what the service wants back with the results of tools."""
-        for name in SENT_BACK:
-            if value := delta.get(name):
-                for one in value if isinstance(value, list) else [value]:
-                    add_block(self._echo.setdefault(name, []), one)
 
     def _end(self, reason: str) -> None:
         """Take a `finish_reason`. One of success does not undo a cut, unless more of the reply came in between."""
@@ -277,8 +265,7 @@ class ReplyBuilder:
         if kind == "refusal":
             self.refusal += without_surrogates(value)
         elif kind == "reasoning" and not (name == "thought" and self._are_tagged(value)):
-            if name not in ("content", "thought", *SENT_BACK):
-                self._echo.setdefault(name, []).append(value)
+            self._sent_back.add_text(name, value)
             self._add_text("reasoning", value)
         else:
             self._add_again()
@@ -366,13 +353,7 @@ class ReplyBuilder:
     @property
     def reasoning_to_send_back(self) -> Message:
         """The reasoning in the form in which it came. Some models need it back with the results of their tools."""
-        message: Message = {
-            name: values if name in SENT_BACK and not isinstance(values[0], str) else "".join(values)
-            for name, values in self._echo.items()
-        }
-        if self._thoughts:
-            text = [{"type": "text", "text": self.text}] if self.text else []
-            return message | {"content": [*self._thoughts, *text]}
+        message = self._sent_back.message(self.text)
         is_tagged = not message and self._tags.has_found and bool(self.reasoning)
         return {"content": without_surrogates("".join(self._content))} if is_tagged else message
 
