@@ -102,6 +102,32 @@ def test_in_a_prompt_it_is_text_and_any_other_comment_above_is_refused(shared: S
     assert len(sent(shared)) == 1
 
 
+@pytest.mark.parametrize("one", ["\u200b", "\ufeff", "\u2060", "\u00ad"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "Z%%wbchat --once\nHi",
+        "%%wbchatZ --once\nHi",
+        "%%wbchatZ--once\nHi",
+        "\n Z %%wbchat Z--onceZ\nHi",
+        "Z%wbchat --once Hi",
+        "%wbchatZ --once Hi",
+        "x = %wbchatZ --once Hi",
+        "Z#| echo: false\n%%wbchatZ \\\n--once\nHi",
+    ],
+)
+def test_what_is_not_seen_around_the_name_of_a_magic_does_not_count(shared: SharedKernel, cell: str, one: str) -> None:
+    assert shared.kernel.run(cell.replace("Z", one)).ok
+    assert sent(shared) == ["Hi"]
+
+
+@pytest.mark.parametrize("prompt", ["\u200b", "\ufeff \u200b"])
+def test_a_prompt_of_which_nothing_is_seen_is_none(shared: SharedKernel, prompt: str) -> None:
+    assert "There is no prompt" in shared.kernel.run(f"%wbchat --once {prompt}").error
+    assert "There is no prompt" in shared.kernel.run(f"%%wbchat --once\n{prompt}").error
+    assert sent(shared) == []
+
+
 @pytest.mark.parametrize(
     "cell",
     [

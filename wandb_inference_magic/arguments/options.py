@@ -127,7 +127,7 @@ class ChatOptions(PromptOptions):
     error: bool = option("Also send the notebook's last error: the failing cell and its traceback.")
     tools: str | None = option(
         "Functions of the notebook that the model may call. No others are ever run.",
-        text("A,B", "names of functions, with commas between", completes="callable"),
+        text("A,B", "names of functions, with commas between", completes="callable", free=False),
     )
     code: str | None = option(
         "Put the reply's first code block into the next cell; with `all`, each block into a cell of its own. Code is "
@@ -292,7 +292,7 @@ class EvalOptions(RowsOptions):
         "How to compare an answer with the truth: equal (by meaning; the default), exact (case and spaces count), "
         "precision, recall or f1 of lists, error of numbers, or a function of the notebook that takes both and returns "
         "0 to 1.",
-        text("SCORER", "a scorer's name or a function of the notebook", completes="callable"),
+        text("SCORER", "a scorer's name or a function of the notebook", completes="callable", free=False),
     )
     judge: str | None = option(
         "A model that says which answer is better. It sees each pair in both orders; its contradictions and its "
