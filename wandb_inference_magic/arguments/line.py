@@ -16,7 +16,7 @@ from .words import DOUBLE_QUOTES, next_part, next_word
 
 T = TypeVar("T", bound="Options")
 TextForm = Literal["none", "rest", "words", "expression"]
-Completes = Literal["", "model", "thread", "variable", "value", "callable", "type", "file"]
+Completes = Literal["", "text", "model", "thread", "variable", "value", "callable", "type", "file", "column", "job"]
 
 # `-5 degrees` and `- a point` are text; `--` alone ends the options.
 _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
@@ -34,7 +34,7 @@ class Value:
     """The value of an option: its name in the help, its description, and the function that parses its text.
 
     `read` raises ValueError for an invalid text, or InferenceError with its own message.
-    Tab completion offers `choices`, or what `completes` says.
+    Tab completion offers `choices`, or what `completes` says: nothing if it is empty, what IPython has for `text`.
     In a text that is `free`, a character may count that is not seen; its edges have none.
     """
 

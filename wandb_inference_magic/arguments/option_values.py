@@ -43,7 +43,7 @@ def _in_range(kind: Callable[[str], Any], low: float, high: float) -> Callable[[
     return read
 
 
-def text(name: str, says: str, completes: Completes = "", *, free: bool = True) -> Value:
+def text(name: str, says: str, completes: Completes = "text", *, free: bool = True) -> Value:
     """Return the Value for any text that is not blank."""
     return Value(name, says, _read_text, completes, free=free)
 
@@ -134,7 +134,7 @@ def _not_json(name: str, value: str) -> InferenceError:
 
 
 TEXT = text("TEXT", "a text in quotes")
-STOP = Value("TEXT", "a text in quotes", _read_stop, free=True)
+STOP = Value("TEXT", "a text in quotes", _read_stop, "text", free=True)
 VARIABLE = Value("NAME", "a variable's name, such as answer", _read_variable, "variable")
 COUNT = integer(1, "a whole number above 0")
 PARAMETER = Value(
@@ -165,3 +165,4 @@ THREAD = Value("NAME", "a thread's name", lambda given: composed(_read_text(give
 FILE = text("FILE", "a file's name", completes="file")
 PROJECT = Value("TEAM/PROJECT", "a team and a project with a slash between them", check_project)
 FRAME = Value("FRAME", "a DataFrame", str, "value", free=True)
+JOB = Value("JOB", "the number of a job", str, "job")

@@ -12,6 +12,7 @@ from .option_values import (
     ENDPOINT,
     FILE,
     FRAME,
+    JOB,
     MODEL,
     PARAMETER,
     PROJECT,
@@ -112,7 +113,7 @@ class ChatOptions(PromptOptions):
 
     models_like: str | None = option(
         "Ask all models that %wbmodels TEXT lists, side by side.",
-        text("TEXT", "words that are in the models' names or facts"),
+        text("TEXT", "words that are in the models' names or facts", completes=""),
     )
     thread: str | None = option("The thread to continue (default: the current one, which %wbthread shows).", THREAD)
     new: bool = option("Clear the thread first.")
@@ -251,7 +252,7 @@ class MapOptions(RowsOptions):
     )
     into: str | None = option(
         "The column for the answers (default `reply`). COLUMN_error says why a row has none.",
-        text("COLUMN", "a column's name"),
+        text("COLUMN", "a column's name", completes=""),
     )
     distinct: bool = option("Ask each different prompt once; equal rows share the answer.")
 
@@ -278,14 +279,14 @@ class EvalOptions(RowsOptions):
 
     truth: str | None = option(
         "The column with the right answers. Rows without one are left out, unless there is a --judge.",
-        text("COLUMN", "a column's name"),
+        text("COLUMN", "a column's name", completes="column"),
     )
     prompt: tuple[str, ...] = option(
         "A text file with a template: another prompt to compare. May repeat.", FILE, short="-p", repeats=True
     )
     field: str | None = option(
         "The field of the schema to compare (default: the one with the name of the truth, or all).",
-        text("FIELD", "a field's name"),
+        text("FIELD", "a field's name", completes=""),
     )
     samples: int | None = option("Ask each row N times (default 1). A row still counts as one observation.", COUNT)
     scorer: str | None = option(
@@ -332,6 +333,7 @@ class JobsOptions(Options):
     """
 
     usage = (("%wbjobs [job] [options]", "words"),)
+    first = JOB
 
     cancel: bool = option("End the job. What was answered is kept.")
     pause: bool = option("Send no more requests until --resume.")
