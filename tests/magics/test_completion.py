@@ -234,6 +234,7 @@ def test_ipython_completes_everything_else(kernel_with_models: Kernel) -> None:
         # An image may be a file, and a frame an expression.
         "%wbchat --image some_f|": ["%wbchat --image some_file.txt"],
         '%%wbmap held["|': ['%%wbmap held["some_key'],
+        "%%wbmap held or some_var|": ["%%wbmap held or some_variable"],
     }
     assert differences(kernel_with_models, expected) == {}
 
@@ -265,7 +266,7 @@ def test_tools_schemas_images_and_further_models_are_completed(kernel_with_model
 def test_columns_jobs_and_options_are_completed(kernel_with_models: Kernel) -> None:
     made = kernel_with_models.run(
         "import pandas as pd\nzz_df = pd.DataFrame({'label': [1], 'my truth': [1], 3: [1], '\\ufeffid': [1]})\n"
-        "class Held(dict):\n    def __getattribute__(self, name): 1 / 0\nzz_held = Held()\nin_view = 1"
+        "class Held(dict):\n    def __getattribute__(self, name): 1 / 0\nzz_held = Held()"
     )
     assert made.ok, made.text
     columns = ["label", '"my truth"']
@@ -293,8 +294,6 @@ def test_columns_jobs_and_options_are_completed(kernel_with_models: Kernel) -> N
             f"%wbthread main --export a.md {one}"
             for one in ("--show", "--undo", "--edit", "--clear", "--delete", "--import", "-h", "--help")
         ],
-        # The parts of an expression.
-        "%%wbmap zz_df or in_v|": ["%%wbmap zz_df or in_view"],
     }
     assert differences(kernel_with_models, expected) == {}
     assert lines(kernel_with_models, "%%wbmap zz_df |")[:2] == ["%%wbmap zz_df -m", "%%wbmap zz_df --model"]
@@ -309,6 +308,7 @@ def test_running_jobs_are_completed(kernel: Kernel, service: Service) -> None:
     try:
         kernel.run("%wbchat --bg -o zz_job hi")
         assert lines(kernel, "%wbjobs |") == ["%wbjobs 1"]
+        assert beside(kernel, "%wbjobs ") == {"1": "%%wbchat\u00a0test/model-a"}
         assert lines(kernel, "%wbjobs 1 --can|") == ["%wbjobs 1 --cancel"]
     finally:
         gate.set()

@@ -178,8 +178,7 @@ class Offers:
         if HAS_THREADS and not catalog.live and (not endpoint.is_wandb or endpoint.key is not None):
             self._fetch().join(_PATIENCE)
             catalog = self._session.models.known(endpoint)
-        # JupyterLab breaks the facts at a space, and draws the second line over the next id.
-        return {model.id: format_short(model).replace(" ", "\N{NO-BREAK SPACE}") for model in catalog.models}
+        return {model.id: format_short(model) for model in catalog.models}
 
     def _endpoint(self) -> Endpoint:
         """Return the current endpoint without prompting the user.
@@ -274,8 +273,10 @@ def _is_kind(kind: str, value: object) -> bool:
 
 def _result(fragment: str, texts: Mapping[str, str | None], kind: str) -> Result:
     """Return completions, each with the facts to show beside it, or with the kind of all where there are none."""
+    # JupyterLab breaks the facts at a space, and draws the second line over the next text.
+    shown = {text: (facts or kind).replace(" ", "\N{NO-BREAK SPACE}") for text, facts in texts.items()}
     return {
-        "completions": [SimpleCompletion(text, type=facts or kind) for text, facts in texts.items()] or _Claim(),
+        "completions": [SimpleCompletion(text, type=facts) for text, facts in shown.items()] or _Claim(),
         "matched_fragment": fragment,
         "suppress": True,
         "ordered": True,

@@ -254,11 +254,11 @@ def _refusal(name: str, what: str) -> list[str]:
 
 def refuse_below(magic: str, what: str) -> None:
     """Raise the error for a cell with a comment or code above its magic."""
-    remedy = f"Put {magic}, with its prompt, into a cell of its own."
+    remedy = f"Put {magic}, with its prompt, into a cell of its own. Nothing of this cell was run."
     if what == "a comment":
         remedy = f"Move the comment into a cell of its own, or delete it. Below {magic} it would be part of the prompt."
     raise InferenceError(
-        f"{magic} is not on the first line of the cell: {what} is above it. Nothing was run or sent.",
+        f"{magic} is not on the first line of the cell: {what} is above it. Nothing was sent.",
         why="IPython recognizes a cell magic on the first line only.",
         remedy=remedy,
     )
