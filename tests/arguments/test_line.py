@@ -13,6 +13,7 @@ from wandb_inference_magic.arguments.option_values import PARAMETER
 from wandb_inference_magic.arguments.options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions
 from wandb_inference_magic.arguments.reference import MAGICS, OPTIONS
 from wandb_inference_magic.errors import HelpRequested, InferenceError
+from wandb_inference_magic.text.invisible import INVISIBLE, UNSEEN
 
 pytestmark = pytest.mark.short
 
@@ -303,7 +304,7 @@ def test_any_line_is_read_or_refused_with_a_message(line: str) -> None:
 
 @given(
     st.text(alphabet=st.characters(blacklist_categories=("Cs",)), min_size=1).filter(
-        lambda t: t.strip() == t and not t.startswith("-")
+        lambda t: t.strip() == t and not t.lstrip(UNSEEN).startswith("-") and t.strip(UNSEEN) != ""
     )
 )
 def test_text_after_an_option_is_not_changed(text: str) -> None:
@@ -416,3 +417,70 @@ def test_a_comma_may_end_a_quoted_value_and_be_one() -> None:
 def test_bars_and_colons_of_the_text_are_not_those_of_a_schema(value: str, text: str) -> None:
     assert chat(f"--schema {value} {text}") == (ChatOptions(schema=value.strip('"“”')), text)
     assert chat(f"--schema Person --stop=| -s note: {text}")[0].system == "note:"
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "text"),
+    [
+        ("Z--max-tokens 5 hi", {"max_tokens": 5}, "hi"),
+        ("--onceZ hi", {"once": True}, "hi"),
+        ("--onZce hi", {"once": True}, "hi"),
+        ("--once ZZ --new Zhi", {"once": True, "new": True}, "Zhi"),
+        ("-tZ Z0.Z5Z hi", {"temperature": 0.5}, "hi"),
+        ("--seed=Z3Z hi", {"seed": 3}, "hi"),
+        ("\u2014onceZ hi", {"once": True}, "hi"),
+        ("Z-m Ztest/Zmodel-aZ hi", {"model": ("test/model-a",)}, "hi"),
+        ("--format Zjson hi", {"format": "json"}, "hi"),
+        ("-o Zanswer hi", {"output": "answer"}, "hi"),
+        ("--tools Za,Zb hi", {"tools": "a,b"}, "hi"),
+        ("--thread 'ZmyZ planZ' hi", {"thread": "myZ plan"}, "hi"),
+        ('-s Z"Be brief"Z hi', {"system": "Be brief"}, "hi"),
+        ("--system=\u201cBe briefZ\u201dZ hi", {"system": "Be brief"}, "hi"),
+        ("-s Z{{ who }}Z hi", {"system": "{{ who }}"}, "hi"),
+        ("--param topZ_kZ=Z20 hi", {"param": (("top_k", 20),)}, "hi"),
+        ('--image Zplots["a b"]Z hi', {"image": ('plots["a b"]',)}, "hi"),
+        ('--schema Z"a, b"Z hi', {"schema": "a, b"}, "hi"),
+        ("--stop Z\u3002Z hi", {"stop": ("\u3002",)}, "hi"),
+        ("Z", {}, ""),
+        ("ZhiZ --once", {}, "ZhiZ --once"),
+        ("-- Zhi", {}, "Zhi"),
+    ],
+)
+def test_what_is_not_seen_is_no_part_of_options_and_stays_in_the_text(
+    line: str, options: dict[str, Any], text: str
+) -> None:
+    for one in INVISIBLE:
+        found, rest = chat(line.replace("Z", one))
+        assert {name: getattr(found, name) for name in options} == {
+            name: value.replace("Z", one) if isinstance(value, str) else value for name, value in options.items()
+        }
+        assert rest == text.replace("Z", one)
+
+
+def test_words_and_expressions_have_no_edges_that_are_not_seen() -> None:
+    assert read_line(ThreadOptions, "%wbthread", "\u200bwork\ufeff --undo\u00ad", text="words") == (
+        ThreadOptions(undo=True),
+        "work",
+    )
+    line = '\u200bframes["a\u200bb"]\u2060 --into \u202aans\u202c'
+    assert read_line(MapOptions, "%%wbmap", line, text="expression") == (MapOptions(into="ans"), 'frames["a\u200bb"]')
+    assert read_line(ChatOptions, "%%wbchat", "--once \u200b") == (ChatOptions(once=True), "")
+    assert trailing_options(ChatOptions, "hi \u200b--once") == "\u200b--once"
+    with pytest.raises(HelpRequested):
+        chat("\u200b?")
+
+
+def test_a_value_of_a_variable_keeps_what_is_not_seen() -> None:
+    options, _ = read_line(MapOptions, "%%wbmap", "--into {{ name }}", render=lambda *_: "\ufeffid")
+    assert options.into == "\ufeffid"
+
+
+@pytest.mark.parametrize("line", ["--thread '\u200b' hi", "--into \u200b", "-m \u2060", "--stop '\u200b' hi"])
+def test_a_value_of_which_nothing_is_seen_is_refused(line: str) -> None:
+    with pytest.raises(InferenceError, match=r"needs a value|does not take|not a model id|no option"):
+        chat(line)
+
+
+def test_an_unknown_option_shows_what_is_not_seen() -> None:
+    with pytest.raises(InferenceError, match=r"has no option '--nope\\x85'"):
+        chat("--nope\x85 hi")

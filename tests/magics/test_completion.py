@@ -22,9 +22,9 @@ MODELS = ("openai/gpt-oss-20b", "openai/gpt-oss-120b", "Qwen/Qwen3.8-27B", "meta
 
 
 def lines(kernel: Kernel, typed: str) -> list[str]:
-    """Press Tab at the `|` in `typed`, and return the code after inserting each of the offered completions."""
-    cursor = typed.index("|")
-    code = typed.replace("|", "")
+    """Press Tab at the last `|` in `typed`, and return the code after inserting each of the offered completions."""
+    cursor = typed.rindex("|")
+    code = typed[:cursor] + typed[cursor + 1 :]
     content = kernel.client.complete(code, cursor, reply=True, timeout=PATIENCE)["content"]
     assert content["status"] == "ok"
     start, end = content["cursor_start"], content["cursor_end"]
@@ -234,6 +234,7 @@ def test_ipython_completes_everything_else(kernel_with_models: Kernel) -> None:
         # An image may be a file, and a frame an expression.
         "%wbchat --image some_f|": ["%wbchat --image some_file.txt"],
         '%%wbmap held["|': ['%%wbmap held["some_key'],
+        "%%wbmap held or some_var|": ["%%wbmap held or some_variable"],
     }
     assert differences(kernel_with_models, expected) == {}
 
@@ -259,6 +260,81 @@ def test_tools_schemas_images_and_further_models_are_completed(kernel_with_model
         "%%wbchat -m Qwen/Qwen3.8-27B -m oss-20|": ["%%wbchat -m Qwen/Qwen3.8-27B -m openai/gpt-oss-20b"],
     }
     assert differences(kernel_with_models, expected) == {}
+
+
+@pytest.mark.short
+def test_columns_jobs_and_options_are_completed(kernel_with_models: Kernel) -> None:
+    made = kernel_with_models.run(
+        "import pandas as pd\nzz_df = pd.DataFrame({'label': [1], 'my truth': [1], 3: [1], '\\ufeffid': [1]})\n"
+        "class Held(dict):\n    def __getattribute__(self, name): 1 / 0\nzz_held = Held()"
+    )
+    assert made.ok, made.text
+    columns = ["label", '"my truth"']
+    expected = {
+        "%%wbeval zz_df --truth |": [f"%%wbeval zz_df --truth {one}" for one in columns],
+        "%%wbeval zz_df.head(2) -m x --truth=la|": ["%%wbeval zz_df.head(2) -m x --truth=label"],
+        "%%wbeval zz_df --truth 'my|\nHello": ["%%wbeval zz_df --truth 'my truth\nHello"],
+        # The frame is not known, and names nothing that can be read without running code.
+        "%%wbeval --truth |": [],
+        "%%wbeval zz_held --truth |": [],
+        "%%wbeval nothing_such --truth i|": [],
+        # There is nothing to complete, of IPython either.
+        "%%wbmap zz_df --into i|": [],
+        "%%wbeval zz_df --field i|": [],
+        "%wbchat -t |": [],
+        "%wbchat --max-tokens i|": [],
+        "%wbconfig --budget |": [],
+        "%wbconfig --trace i|": [],
+        "%wbthread --edit |": [],
+        "%wbjobs |": [],
+        "%wbjobs i|": [],
+        "%wbmodels i|": [],
+        "%wbmodels |": [f"%wbmodels {one}" for one in MODELS_OPTIONS],
+        "%wbthread main --export a.md |": [
+            f"%wbthread main --export a.md {one}"
+            for one in ("--show", "--undo", "--edit", "--clear", "--delete", "--import", "-h", "--help")
+        ],
+    }
+    assert differences(kernel_with_models, expected) == {}
+    assert lines(kernel_with_models, "%%wbmap zz_df |")[:2] == ["%%wbmap zz_df -m", "%%wbmap zz_df --model"]
+
+
+MODELS_OPTIONS = ("--table", "--refresh", "--sort", "--min-context", "--use", "-o", "--output", "-h", "--help")
+
+
+def test_jobs_are_completed(kernel: Kernel) -> None:
+    assert kernel.run("%wbchat --bg -o zz_job hi").ok
+    assert lines(kernel, "%wbjobs |") == ["%wbjobs 1"]
+    assert beside(kernel, "%wbjobs ") == {"1": "%%wbchat\u00a0test/model-a"}
+    assert lines(kernel, "%wbjobs 1 --can|") == ["%wbjobs 1 --cancel"]
+
+
+def test_options_are_completed_wherever_the_magic_runs(kernel_with_models: Kernel) -> None:
+    expected = {
+        "%time %wbchat --thr|": ["%time %wbchat --thread"],
+        "%timeit -n 1 -r1 r = %wbchat --thr|": ["%timeit -n 1 -r1 r = %wbchat --thread"],
+        "%time wbchat --thr|": ["%time wbchat --thread"],
+        "wbchat --thr|": ["wbchat --thread"],
+        "x = 1\nwbmodels --ta|": ["x = 1\nwbmodels --table"],
+        "%%time\n%%wbchat --thr|\nHello": ["%%time\n%%wbchat --thread\nHello"],
+        "#| echo: false\n%%wbchat --thr|\nHello": ["#| echo: false\n%%wbchat --thread\nHello"],
+        "%%wbchat -t 1 \\\n  --thr|\nHello": ["%%wbchat -t 1 \\\n  --thread\nHello"],
+        "%wbchat -t 1 \\\n--thr|": ["%wbchat -t 1 \\\n--thread"],
+        "%wbchat \u200b--thr|": ["%wbchat \u200b--thread"],
+        "%wbchat \u2014once --thr|": ["%wbchat \u2014once --thread"],
+        # A prompt, and what is no magic.
+        "%%time\n%%wbchat\n%wbchat --thr|": [],
+        "%%wbchat -t 1 \\\n--once\n--thr|": [],
+        "%%wbchat\nHello \\\n%wbchat --thr|": [],
+        "%wbchat hello %wbchat --thr|": [],
+        "r = wbchat --thr|": [],
+        "%%time\nx = 1\n%%wbchat --thr|": [],
+    }
+    assert differences(kernel_with_models, expected) == {}
+    kernel_with_models.run("wbchat = 1")
+    assert lines(kernel_with_models, "wbchat --thr|") == []
+    kernel_with_models.run("del wbchat\n%automagic off")
+    assert lines(kernel_with_models, "wbchat --thr|") == []
 
 
 def gated_listing(requested: threading.Event, gate: threading.Event, *ids: str) -> Callable[[Answer], None]:

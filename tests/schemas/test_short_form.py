@@ -260,3 +260,28 @@ def test_any_text_is_read_as_a_schema_or_refused(text: str) -> None:
     except InferenceError:
         return
     assert isinstance(found, Schema)
+
+
+@pytest.mark.parametrize(
+    ("text", "same_as"),
+    [
+        ("label good|badZ", "label good|bad"),
+        ("ZlabelZ ZgoodZ | Zbad, Zn:Z ZintZ?Z", "label good|bad, n int?"),
+        ("x 'Zso, soZ'|Z“Zb|cZ”Z", "x 'so, so'|“b|c”"),
+        ("list of Zcity, tags list[Zint]Z", "list of city, tags list[int]"),
+        ("level 1Z|2|Z3", "level 1|2|3"),
+        ("list of ZPointZ", "list of Point"),
+        ("Zname、Z年齢：Zint？", "name、年齢：int？"),
+    ],
+)
+@pytest.mark.parametrize("one", ["\u200b", "\ufeff", "\u00ad", "\u200e", "\u200c", "\u2060"])
+def test_what_is_not_seen_at_the_edges_of_words_does_not_count(one: str, text: str, same_as: str) -> None:
+    written, plain = (read_schema(form, NAMES).json_schema for form in (text.replace("Z", one), same_as))
+    assert written == plain
+
+
+def test_what_is_not_seen_within_words_counts() -> None:
+    schema = read_schema("نام\u200cها می\u200cخواهم|so\u00adso", NAMES).json_schema
+    assert schema["properties"] == {"نام\u200cها": {"type": "string", "enum": ["می\u200cخواهم", "so\u00adso"]}}
+    with pytest.raises(InferenceError, match=r"'la\\xadbel' is not a name. Nothing was sent. Use label\."):
+        read_schema("la\u00adbel a|b", NAMES)

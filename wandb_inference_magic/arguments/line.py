@@ -10,18 +10,18 @@ from types import SimpleNamespace
 from typing import Any, Literal, TypeVar
 
 from ..config import setting_named
-from ..errors import HelpRequested, InferenceError, did_you_mean, shortened
-from ..text import BARS, COLONS, COMMAS, IN_QUOTES, QUOTES, leading_name
+from ..errors import HelpRequested, InferenceError, did_you_mean, shortened, visible
+from ..text import BARS, COLONS, COMMAS, IN_QUOTES, INVISIBLE, QUOTES, UNSEEN, bare, leading_name, visible_only
 from .words import DOUBLE_QUOTES, next_part, next_word
 
 T = TypeVar("T", bound="Options")
 TextForm = Literal["none", "rest", "words", "expression"]
-Completes = Literal["", "model", "thread", "variable", "value", "callable", "type", "file"]
+Completes = Literal["", "text", "model", "thread", "variable", "value", "callable", "type", "file", "column", "job"]
 
 # `-5 degrees` and `- a point` are text; `--` alone ends the options.
 _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
 # What word processors and slides make of dashes.
-_DASHED = re.compile(r"-?[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]-?(?P<name>[A-Za-z][\w-]*)(?=[\s=]|$)")
+_DASHED = re.compile(rf"-?[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]-?(?P<name>[A-Za-z][\w{INVISIBLE}-]*)(?=[\s=]|$)")
 # A key is longer. What is shorter is an id, a comment or a part of an address.
 _MAY_BE_KEY = re.compile(r"[\w-]{12,}")
 # One of several alternatives, with the bar before or after it. Maths, code and an expression for rows have other bars.
@@ -34,7 +34,8 @@ class Value:
     """The value of an option: its name in the help, its description, and the function that parses its text.
 
     `read` raises ValueError for an invalid text, or InferenceError with its own message.
-    Tab completion offers `choices`, or what `completes` says.
+    Tab completion offers `choices`, or what `completes` says: nothing if it is empty, what IPython has for `text`.
+    In a text that is `free`, a character may count that is not seen; its edges have none.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Value:
     read: Callable[[str], Any]
     completes: Completes = ""
     choices: tuple[str, ...] = ()
+    free: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +186,9 @@ def read_line(
     words: list[str] = []
     rest = line.strip()
     # IPython takes `%wbchat?` for a request for help, and `%wbchat ?` for a line.
-    if rest in ("?", "??"):
+    if bare(rest) in ("?", "??"):
         raise HelpRequested
-    while (rest := _with_plain_dashes(rest, known)) and (text in ("words", "expression") or _OPTION.match(rest)):
+    while (rest := _with_plain_option(rest, known)) and (text in ("words", "expression") or _OPTION.match(rest)):
         before, is_option = rest, _OPTION.match(rest)
         if text == "expression" and not is_option:
             word, rest = next_part(rest)
@@ -202,8 +204,9 @@ def read_line(
             continue
         if word == "--":
             break
-        flag, equals, given = word.partition("=")
-        if word in HELP.flags:
+        typed, equals, given = word.partition("=")
+        flag = visible_only(typed)
+        if flag in HELP.flags and not equals:
             raise HelpRequested
         if flag not in known:
             raise _unknown(magic, flag, known)
@@ -216,11 +219,12 @@ def read_line(
         else:
             if not equals:
                 given, rest = _value_word(one, one.value, rest, is_text_free=text == "none")
-            elif expression := _indexed(one.value, before[len(flag) + 1 :]):
+            elif expression := _indexed(one.value, before[len(typed) + 1 :].lstrip(INVISIBLE)):
                 given, rest = expression
+            given = bare(given)
             given = render(given, f"the option {one.name}") if render else given
             value = _read_value(one, one.value, given)
-            _check_end(one, one.value, given, before.removesuffix(rest).rstrip(), rest)
+            _check_end(one, one.value, given, before.removesuffix(rest).rstrip(UNSEEN), rest)
         if one.field in values and not one.repeats:
             raise _refused(f"The option {one.name} is given twice.", "Give it once.")
         values[one.field] = (*values.get(one.field, ()), value) if one.repeats else value
@@ -237,7 +241,7 @@ def trailing_options(declared: type[Options], text: str) -> str:
     known = _by_flag(declared)
     words = list(re.finditer(r"\S+", text))
     for number, word in enumerate(words):
-        if number and _OPTION.match(_with_plain_dashes(word[0], known)):
+        if number and _OPTION.match(_with_plain_option(word[0], known)):
             with suppress(InferenceError, HelpRequested):
                 behind = text[word.start() :]
                 if read_line(declared, "", behind)[0] != declared():
@@ -251,13 +255,13 @@ class Unfinished:
 
     `word` is the typed part of the last word, as written. It may begin with a quotation mark that is not closed
     yet. It is the value of the option `value_of`. If `value_of` is None, it is one of the remaining options `left`,
-    or a word of the text after `words` others.
+    or a word of the text. `words` are those of the text before it.
     """
 
     word: str
     value_of: Option | None = None
     left: tuple[Option, ...] = ()
-    words: int = 0
+    words: tuple[str, ...] = ()
 
 
 def read_unfinished(declared: type[Options], line: str, *, text: TextForm = "none") -> Unfinished | None:
@@ -278,30 +282,31 @@ def read_unfinished(declared: type[Options], line: str, *, text: TextForm = "non
     known = _by_flag(declared)
     left = [*declared.declared, HELP]
     waiting: Option | None = None
-    words = 0
-    rest = line.lstrip()
-    while (split := _finished_word(rest)) is not None:
-        is_option = _OPTION.match(rest) is not None
+    words: list[str] = []
+    rest = line.lstrip(UNSEEN)
+    while (split := _finished_word(plain := _with_plain_option(rest, known))) is not None:
+        is_option = _OPTION.match(plain) is not None
         word, rest = split
+        rest = rest.lstrip(UNSEEN)
         if word == "--" and is_option:
             return None
         if is_option:
             flag, equals, _ = word.partition("=")
-            one = known.get(flag)
+            one = known.get(visible_only(flag))
             left = [other for other in left if other != one or other.repeats]
             waiting = one if one is not None and one.needs_value and not equals else None
         elif waiting is not None:
             waiting = None
         elif text in ("words", "expression"):
-            words += 1
+            words.append(word)
         else:
             return None
     if waiting is not None:
-        return Unfinished(rest, waiting)
+        return Unfinished(rest, waiting, words=tuple(words))
     flag, equals, value = rest.partition("=")
     if equals and flag in known:
-        return Unfinished(value, known[flag])
-    return Unfinished(rest, None, tuple(left), words)
+        return Unfinished(value, known[flag], words=tuple(words))
+    return Unfinished(rest, None, tuple(left), tuple(words))
 
 
 def _finished_word(text: str) -> tuple[str, str] | None:
@@ -315,6 +320,8 @@ def _finished_word(text: str) -> tuple[str, str] | None:
 
 def _value_word(one: Option, value: Value, rest: str, *, is_text_free: bool) -> tuple[str, str]:
     """Split off the value of an option from the rest of the line."""
+    # The text keeps what is not seen.
+    rest = rest.lstrip(UNSEEN) if is_text_free or one.needs_value else rest
     if one.alone is not None:
         word, after = next_word(rest) if rest and is_text_free else ("", rest)
         # On a line with text, the next word may be the first of the text.
@@ -346,17 +353,23 @@ def _check_end(one: Option, value: Value, given: str, written: str, after: str) 
         )
 
 
-def _with_plain_dashes(text: str, known: dict[str, Option]) -> str:
-    """Return a text with the dashes of the option that it begins with as they are typed; unchanged if there is none."""
-    found = _DASHED.match(text)
-    flags = [f"{dashes}{found['name']}" for dashes in ("--", "-")] if found else []
+def _with_plain_option(text: str, known: dict[str, Option]) -> str:
+    """Return a text that begins with an option as it is typed: with plain dashes, and nothing before it.
+
+    Any other text is unchanged, but empty if nothing in it is seen.
+    """
+    begun = text.lstrip(UNSEEN)
+    if _OPTION.match(begun) or not begun:
+        return begun
+    found = _DASHED.match(begun)
+    flags = [f"{dashes}{visible_only(found['name'])}" for dashes in ("--", "-")] if found else []
     flag = next((flag for flag in flags if flag in known or flag in HELP.flags), None)
-    return text if flag is None or found is None else flag + text[found.end() :]
+    return text if flag is None or found is None else flag + begun[found.end() :]
 
 
 def _read_value(one: Option, value: Value, text: str) -> Any:
     try:
-        return value.read(text)
+        return value.read(text if value.free else visible_only(text))
     except InferenceError as error:
         raise _refused(f"{one.name}: {error.what}", " ".join((error.why, error.remedy)).strip()) from None
     except ValueError:
@@ -371,7 +384,7 @@ def _unknown(magic: str, flag: str, known: dict[str, Any]) -> InferenceError:
     options = {one.field for one in known.values()}
     if magic == "%wbconfig" and (setting := setting_named(flag)) and setting not in options:
         near = f"Set it with %config WandbInference.{setting} = ..."
-    return _refused(f"{magic} has no option {shortened(flag)}.", near or f"`{magic}?` lists its options.")
+    return _refused(f"{magic} has no option {visible(shortened(flag))}.", near or f"`{magic}?` lists its options.")
 
 
 def _key_in_cell(what: str) -> InferenceError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..catalog import check_model_id, check_parameter, names_several, read_tokens
 from ..config import BUDGETS, SECONDS, check_endpoint, check_project, check_trace, one_of
 from ..errors import InferenceError, shortened
-from ..text import composed, python_name, read_json_text
+from ..text import bare, composed, python_name, read_json_text, visible_only
 from .line import Value
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def _in_range(kind: Callable[[str], Any], low: float, high: float) -> Callable[[
     return read
 
 
-def text(name: str, says: str, completes: Completes = "") -> Value:
+def text(name: str, says: str, completes: Completes = "text", *, free: bool = True) -> Value:
     """Return the Value for any text that is not blank."""
-    return Value(name, says, _read_text, completes)
+    return Value(name, says, _read_text, completes, free=free)
 
 
 def _read_text(given: str) -> str:
@@ -95,6 +95,7 @@ def _read_parameter(given: str) -> tuple[str, Any]:
         If the value is not JSON but looks like it, for example because the line has removed its quotation marks.
     """
     name, equals, value = given.partition("=")
+    name, value = visible_only(name), bare(value)
     if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(given)
     check_parameter(name)
@@ -133,11 +134,14 @@ def _not_json(name: str, value: str) -> InferenceError:
 
 
 TEXT = text("TEXT", "a text in quotes")
-STOP = Value("TEXT", "a text in quotes", _read_stop)
+STOP = Value("TEXT", "a text in quotes", _read_stop, "text", free=True)
 VARIABLE = Value("NAME", "a variable's name, such as answer", _read_variable, "variable")
 COUNT = integer(1, "a whole number above 0")
 PARAMETER = Value(
-    "NAME=VALUE", "a name and a value, such as top_k=20 (in quotes if the value contains spaces)", _read_parameter
+    "NAME=VALUE",
+    "a name and a value, such as top_k=20 (in quotes if the value contains spaces)",
+    _read_parameter,
+    free=True,
 )
 MODEL = Value("ID", "a model id, such as openai/gpt-oss-20b", _read_model, completes="model")
 TOKENS = Value("TOKENS", "a number of tokens, such as 128k or 1M", read_tokens)
@@ -157,7 +161,8 @@ USD = Value(
 )
 TRACE = Value("TEAM/PROJECT|off", "a team and a project with a slash between them, or off", check_trace)
 # The same letters are the same thread, in any form of Unicode.
-THREAD = Value("NAME", "a thread's name", lambda given: composed(_read_text(given)), completes="thread")
+THREAD = Value("NAME", "a thread's name", lambda given: composed(_read_text(given)), completes="thread", free=True)
 FILE = text("FILE", "a file's name", completes="file")
 PROJECT = Value("TEAM/PROJECT", "a team and a project with a slash between them", check_project)
-FRAME = Value("FRAME", "a DataFrame", str, "value")
+FRAME = Value("FRAME", "a DataFrame", str, "value", free=True)
+JOB = Value("JOB", "the number of a job", str, "job")

@@ -12,6 +12,7 @@ from .option_values import (
     ENDPOINT,
     FILE,
     FRAME,
+    JOB,
     MODEL,
     PARAMETER,
     PROJECT,
@@ -112,7 +113,7 @@ class ChatOptions(PromptOptions):
 
     models_like: str | None = option(
         "Ask all models that %wbmodels TEXT lists, side by side.",
-        text("TEXT", "words that are in the models' names or facts"),
+        text("TEXT", "words that are in the models' names or facts", completes=""),
     )
     thread: str | None = option("The thread to continue (default: the current one, which %wbthread shows).", THREAD)
     new: bool = option("Clear the thread first.")
@@ -127,7 +128,7 @@ class ChatOptions(PromptOptions):
     error: bool = option("Also send the notebook's last error: the failing cell and its traceback.")
     tools: str | None = option(
         "Functions of the notebook that the model may call. No others are ever run.",
-        text("A,B", "names of functions, with commas between", completes="callable"),
+        text("A,B", "names of functions, with commas between", completes="callable", free=False),
     )
     code: str | None = option(
         "Put the reply's first code block into the next cell; with `all`, each block into a cell of its own. Code is "
@@ -251,7 +252,7 @@ class MapOptions(RowsOptions):
     )
     into: str | None = option(
         "The column for the answers (default `reply`). COLUMN_error says why a row has none.",
-        text("COLUMN", "a column's name"),
+        text("COLUMN", "a column's name", completes=""),
     )
     distinct: bool = option("Ask each different prompt once; equal rows share the answer.")
 
@@ -278,21 +279,21 @@ class EvalOptions(RowsOptions):
 
     truth: str | None = option(
         "The column with the right answers. Rows without one are left out, unless there is a --judge.",
-        text("COLUMN", "a column's name"),
+        text("COLUMN", "a column's name", completes="column"),
     )
     prompt: tuple[str, ...] = option(
         "A text file with a template: another prompt to compare. May repeat.", FILE, short="-p", repeats=True
     )
     field: str | None = option(
         "The field of the schema to compare (default: the one with the name of the truth, or all).",
-        text("FIELD", "a field's name"),
+        text("FIELD", "a field's name", completes=""),
     )
     samples: int | None = option("Ask each row N times (default 1). A row still counts as one observation.", COUNT)
     scorer: str | None = option(
         "How to compare an answer with the truth: equal (by meaning; the default), exact (case and spaces count), "
         "precision, recall or f1 of lists, error of numbers, or a function of the notebook that takes both and returns "
         "0 to 1.",
-        text("SCORER", "a scorer's name or a function of the notebook", completes="callable"),
+        text("SCORER", "a scorer's name or a function of the notebook", completes="callable", free=False),
     )
     judge: str | None = option(
         "A model that says which answer is better. It sees each pair in both orders; its contradictions and its "
@@ -332,6 +333,7 @@ class JobsOptions(Options):
     """
 
     usage = (("%wbjobs [job] [options]", "words"),)
+    first = JOB
 
     cancel: bool = option("End the job. What was answered is kept.")
     pause: bool = option("Send no more requests until --resume.")

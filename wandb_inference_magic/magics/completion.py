@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from keyword import iskeyword
 from threading import Thread
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from IPython.core.completer import SimpleCompletion, context_matcher
+from IPython.core.prefilter import is_shadowed
 
 from ..concurrency import HAS_THREADS
 from ..config import WANDB_URL, Endpoint, is_wandb, notebook_secrets
 from ..errors import InferenceError
+from ..text import bare, leading_name
+from .transformers import find_prompt
 
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext
@@ -36,7 +39,11 @@ _PRIORITY: Final = 200
 # In seconds. A completion that takes longer than a tenth of a second feels stuck.
 _PATIENCE: Final = 0.08
 
-_LINE: Final = re.compile(r"\s*(?P<target>\w[\w.,\[\]'\" \t]*=[ \t]*)?(?P<magic>%%?\w+)[ \t](?P<rest>.*)")
+# Another magic may run the line, such as %time. `%` may be left out where IPython adds it.
+_LINE: Final = re.compile(
+    r"\s*(?:%(?!wb)\w+[ \t]+(?:-\w+(?:[ \t]*\d+)?[ \t]+)*)?(?P<target>\w[\w.,\[\]'\" \t]*=[ \t]*)?"
+    r"(?P<magic>%{0,2}wb[a-z]+)[ \t](?P<rest>.*)"
+)
 
 
 class _Claim(list[SimpleCompletion]):
@@ -81,7 +88,7 @@ class Offers:
 
     def at(self, code: str, line: int, column: int) -> Result:
         """Return the completions at a line and column of a cell. If there are none, IPython's own apply."""
-        found = _magic_at(code, line, column)
+        found = self._magic_at(code, line, column)
         if found is None:
             return _nothing()
         from ..arguments import read_unfinished
@@ -91,17 +98,20 @@ class Offers:
         if unfinished is None:
             return _nothing()
         word = unfinished.word
+        first = None if unfinished.words else options.first
         if unfinished.value_of is not None:
             value = unfinished.value_of.value
-        elif word.startswith("-") or (text == "none" and not word):
+        elif word.startswith("-") or (not word and first is None):
             flags = _matching([flag for one in unfinished.left for flag in one.flags], word)
             return _result(word, dict.fromkeys(flags), "param")
+        elif first is None and text != "expression":
+            return _result(word, {}, "value")
         else:
-            value = None if unfinished.words else options.first
-        return _nothing() if value is None else self._values(value, word)
+            value = first
+        return _nothing() if value is None else self._values(value, word, unfinished.words)
 
-    def _values(self, value: Value, word: str) -> Result:
-        names = self._names(value)
+    def _values(self, value: Value, word: str, words: Sequence[str]) -> Result:
+        names = self._columns(words) if value.completes == "column" else self._names(value)
         if names is None:
             return _nothing()
         quote, fragment = (word[0], word[1:]) if word[:1] in ("'", '"') else ("", word)
@@ -124,13 +134,26 @@ class Offers:
         """
         if value.choices:
             return dict.fromkeys(value.choices)
-        if value.completes in ("", "file"):
+        if value.completes in ("text", "file"):
             return None
+        if value.completes == "":
+            return {}
+        if value.completes == "job":
+            return {str(job.id): job.what for job in self._session.jobs}
         if value.completes == "thread":
             return dict.fromkeys((self._session.threads.current, *self._session.threads))
         if value.completes == "model":
             return self._models()
         return dict.fromkeys(self._variables(value.completes))
+
+    def _columns(self, words: Sequence[str]) -> Mapping[str, str | None]:
+        """Return the columns of the frame that the words of a line name, or of the one that they begin with."""
+        from ..prompts import columns_of
+
+        value = self._shell.user_ns.get(leading_name(" ".join(words)))
+        # Not isinstance: see `_is_kind`.
+        is_frame = any(kind.__name__ == "DataFrame" for kind in type(value).__mro__)
+        return dict.fromkeys(columns_of(value) if is_frame else ())
 
     def _variables(self, kind: str) -> Iterator[str]:
         hidden = self._shell.user_ns_hidden
@@ -155,8 +178,7 @@ class Offers:
         if HAS_THREADS and not catalog.live and (not endpoint.is_wandb or endpoint.key is not None):
             self._fetch().join(_PATIENCE)
             catalog = self._session.models.known(endpoint)
-        # JupyterLab breaks the facts at a space, and draws the second line over the next id.
-        return {model.id: format_short(model).replace(" ", "\N{NO-BREAK SPACE}") for model in catalog.models}
+        return {model.id: format_short(model) for model in catalog.models}
 
     def _endpoint(self) -> Endpoint:
         """Return the current endpoint without prompting the user.
@@ -190,24 +212,31 @@ class Offers:
         except Exception:  # noqa: BLE001 - the list was not requested yet: a chat reports it
             return
 
+    # The line
 
-def _magic_at(code: str, line: int, column: int) -> tuple[type[Options], TextForm, str] | None:
-    """Return the magic on the cursor's line, as in `MAGICS`, and the text between its name and the cursor."""
-    lines = code.split("\n")
-    found = _LINE.fullmatch(lines[line][:column])
-    if found is None:
-        return None
-    from ..arguments import MAGICS
+    def _magic_at(self, code: str, line: int, column: int) -> tuple[type[Options], TextForm, str] | None:
+        """Return the magic on the cursor's line, as in `MAGICS`, and the text between its name and the cursor."""
+        lines = code.split("\n")
+        prompt = find_prompt(lines)
+        first = line
+        while first > 0 and lines[first - 1].endswith("\\"):
+            first -= 1
+        typed = " ".join([*(one[:-1] for one in lines[first:line]), lines[line][:column]])
+        found = _LINE.fullmatch(typed)
+        # Below the line of a cell magic is its prompt.
+        if found is None or (prompt is not None and first > prompt[1]):
+            return None
+        name = found["magic"]
+        if name.startswith("%%") and (found["target"] or prompt is None or first < prompt[1]):
+            return None
+        if not name.startswith("%"):
+            # IPython adds the sign, unless a variable has the name.
+            if found["target"] or not self._shell.automagic or is_shadowed(name, self._shell):  # type: ignore[no-untyped-call,unused-ignore]
+                return None
+            name = f"%{name}"
+        from ..arguments import MAGICS
 
-    if found["magic"] not in MAGICS:
-        return None
-    first = next(number for number, text in enumerate(lines) if text.strip())
-    begins = lines[first].split()[0]
-    # Below the line of a cell magic is its prompt.
-    is_prompt = line > first and begins.startswith("%%") and begins in MAGICS
-    if is_prompt or (found["magic"].startswith("%%") and (line != first or found["target"])):
-        return None
-    return *MAGICS[found["magic"]], found["rest"]
+        return (*MAGICS[name], found["rest"]) if name in MAGICS else None
 
 
 def _matching(names: Iterable[str], fragment: str) -> list[str]:
@@ -219,6 +248,9 @@ def _matching(names: Iterable[str], fragment: str) -> list[str]:
 
 def _written(name: str, quote: str) -> str | None:
     """Return a name as written on the line, after `quote` if one is open. Return None if it cannot be written."""
+    if bare(name) != name:
+        # It is left out when the line is read.
+        return None
     if quote:
         return None if quote in name else name
     if not re.search(r"[\s'\"]|^-|^$", name):
@@ -241,8 +273,10 @@ def _is_kind(kind: str, value: object) -> bool:
 
 def _result(fragment: str, texts: Mapping[str, str | None], kind: str) -> Result:
     """Return completions, each with the facts to show beside it, or with the kind of all where there are none."""
+    # JupyterLab breaks the facts at a space, and draws the second line over the next text.
+    shown = {text: (facts or kind).replace(" ", "\N{NO-BREAK SPACE}") for text, facts in texts.items()}
     return {
-        "completions": [SimpleCompletion(text, type=facts or kind) for text, facts in texts.items()] or _Claim(),
+        "completions": [SimpleCompletion(text, type=facts) for text, facts in shown.items()] or _Claim(),
         "matched_fragment": fragment,
         "suppress": True,
         "ordered": True,

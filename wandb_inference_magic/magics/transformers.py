@@ -1,15 +1,16 @@
 """Give the magics the lines that IPython would not.
 
 `%wbchat what is pandas?`, whose final `?` it would treat as a help request; a body with `>>>`, which it would remove;
-`%%wbchat --help` without a body, which it would refuse; a tab behind the name of a magic; and a magic below a comment,
-which it would not take for a magic, so that the error would be about Python.
+`%%wbchat --help` without a body, which it would refuse; a tab behind the name of a magic; options that go on below; a
+magic below a comment or code, which it would not take for one, so that the error would be about Python.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from itertools import dropwhile, groupby, takewhile
+from collections.abc import Sequence
+from itertools import dropwhile, groupby
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
@@ -19,11 +20,11 @@ from IPython.core.inputtransformer2 import (
     MagicAssign,
     TransformerManager,
     cell_magic,
-    leading_empty_lines,
 )
 from IPython.core.prefilter import is_shadowed
 
 from ..errors import InferenceError
+from ..text import INVISIBLE, UNSEEN, visible_only
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -117,8 +118,9 @@ class QuestionAutomagic(HelpEnd):  # type: ignore[misc,unused-ignore]
         return [*lines[: self.start_line], changed, *lines[self.start_line + 1 :]]
 
 
-# A tab, or the blank of a web page that a line was copied from: IPython takes it for a part of the magic's name.
-_ODD_BLANK = re.compile(r"(%wb[a-z]+)[^\S\r\n ][^\S\r\n]*(?=\S)")
+# A tab, or what comes with a line that was copied from a web page: IPython takes it for a part of the magic's name.
+_BLANK = rf"(?:[^\S\r\n]|[{INVISIBLE}])"
+_ODD_BLANK = re.compile(rf"(%wb[a-z]+)(?:(?! ){_BLANK}+(?=[^\s{INVISIBLE}])|[{INVISIBLE}]{_BLANK}*$)")
 
 
 class _PlainBlank:
@@ -148,9 +150,74 @@ class BlankAssign(_PlainBlank, MagicAssign):  # type: ignore[misc,unused-ignore]
     """A line `name = %wbchat<tab>text`."""
 
 
-_TRANSFORMS = (QuestionLine, QuestionAssign, QuestionAutomagic, BlankLine, BlankAssign)
+class MagicBelowCode(EscapedCommand):  # type: ignore[misc,unused-ignore]
+    """A line `%%wbchat` below code. The call that refuses the cell takes the place of the whole cell."""
+
+    priority = 0
+    start_line: int
+    start_col: int
+    magic: str
+
+    @classmethod
+    def find(cls, tokens_by_line: Any) -> Any:
+        found = super().find(tokens_by_line)  # type: ignore[no-untyped-call,unused-ignore]
+        if found is None:
+            return None
+        line = next(one.line for line in tokens_by_line for one in line if one.start[0] - 1 == found.start_line)
+        magic = _CELL_MAGIC.match(line, found.start_col)
+        # `%%wbchat?` is a request for help.
+        if magic is None or magic[2].startswith("?") or _original_name(magic[1], "cell") not in _PROMPTS:
+            return None
+        found.magic = magic[1]
+        return found
+
+    def transform(self, _lines: list[str]) -> list[str]:
+        return _refusal(self.magic, "code")
+
+
+_TRANSFORMS = (QuestionLine, QuestionAssign, QuestionAutomagic, BlankLine, BlankAssign, MagicBelowCode)
 _CELL_MAGIC = re.compile(r"%%(\w+)(.*)")
 _PROMPTS = ("wbchat", "wbmap", "wbeval")
+# What Quarto and nbdev read above the code of a cell.
+_DIRECTIVE = "#|"
+_BEGINS = re.compile(r"%%?wb[a-z]|#\|")
+_GOES_ON = re.compile(r"[ \t]*\\[ \t]*\r?\n?\Z")
+
+
+def find_prompt(lines: Sequence[str]) -> tuple[int, int, str] | None:
+    """Return the number of a cell's first line that is no comment, and the number and name of its magic with a prompt.
+
+    They differ if another magic is above it, such as `%%time`. None if the cell has no such magic at its beginning.
+    """
+    first = _after_comments(lines)
+    for number, line in enumerate(lines[first:], first):
+        magic = _CELL_MAGIC.match(line.lstrip())
+        if magic is None:
+            return None
+        if _original_name(magic[1], "cell") in _PROMPTS:
+            return first, number, magic[1]
+    return None
+
+
+def _after_comments(lines: Sequence[str]) -> int:
+    return next((number for number, line in enumerate(lines) if line.strip(UNSEEN)[:1] not in ("", "#")), len(lines))
+
+
+def _as_typed(line: str) -> str:
+    """Return a line at the beginning of a cell without what is not seen around the name of a magic."""
+    begun = line.lstrip(UNSEEN)
+    if _BEGINS.match(begun):
+        line = visible_only(line.removesuffix(begun)) + begun
+    return _ODD_BLANK.sub(r"\1 ", line, count=1) if line.lstrip()[:2] == "%%" else line
+
+
+def _joined(lines: list[str]) -> list[str]:
+    """Return the lines of a cell with the first in one piece: after a backslash it goes on below, as a line magic."""
+    first, below = lines[0], 1
+    while going_on := _GOES_ON.search(first):
+        after = lines[below].lstrip() if below < len(lines) else "\n"
+        first, below = f"{first[: going_on.start()]} {after}", below + 1
+    return [first, *lines[below:]]
 
 
 def rewrite_cell_magic(lines: list[str]) -> list[str]:
@@ -158,22 +225,22 @@ def rewrite_cell_magic(lines: list[str]) -> list[str]:
 
     Its body is a prompt. IPython would remove `>>>`, `In [1]:` and indentation from it, as from Python code.
     """
-    typed = leading_empty_lines(lines)  # type: ignore[no-untyped-call,unused-ignore]
-    if typed:
-        typed = [_ODD_BLANK.sub(r"\1 ", typed[0], count=1) if typed[0].lstrip()[:2] == "%%" else typed[0], *typed[1:]]
-    comments = list(takewhile(lambda line: line.strip()[:1] in ("", "#"), typed))
-    # Such as `%%time` above `%%wbchat`.
-    matches = takewhile(bool, (_CELL_MAGIC.match(line.lstrip()) for line in typed[len(comments) :]))
-    found = [one for one in matches if one]
-    name = next((one[1] for one in found if _original_name(one[1], "cell") in _PROMPTS), None)
-    if name is None:
-        return lines
-    if comments:
-        return [f"__import__('importlib').import_module({__name__!r}).refuse_comment('%%{name}')\n"]
-    is_question = found[0][2].startswith("?")
-    if found[0][1] == name and not is_question and not "".join(typed[1:]).strip():
-        # IPython refuses a cell magic without a body. One with `--help` or prompts in files needs none.
-        return [f"get_ipython().run_cell_magic({name!r}, {found[0][2].strip()!r}, '\\n')\n"]
+    head = lines[: _after_comments(lines) + 1]
+    typed = [*map(_as_typed, head), *lines[len(head) :]]
+    place = find_prompt(typed)
+    if place is None:
+        return typed
+    first, number, name = place
+    above = [line for line in typed[:first] if line.strip()]
+    typed = typed[first:]
+    if any(not line.lstrip().startswith(_DIRECTIVE) for line in above):
+        return _refusal(name, "a comment")
+    if number == first:
+        typed = _joined(typed)
+        rest = typed[0].lstrip().removeprefix(f"%%{name}")
+        if not rest.startswith("?") and not "".join(typed[1:]).strip():
+            # IPython refuses a cell magic without a body. One with `--help` or prompts in files needs none.
+            return [f"get_ipython().run_cell_magic({name!r}, {rest.strip()!r}, '\\n')\n"]
     return cell_magic([typed[0].lstrip(), *typed[1:]])  # type: ignore[no-untyped-call,no-any-return,unused-ignore]
 
 
@@ -181,12 +248,19 @@ def rewrite_cell_magic(lines: list[str]) -> list[str]:
 rewrite_cell_magic.has_side_effects = True  # type: ignore[attr-defined]
 
 
-def refuse_comment(magic: str) -> None:
-    """Raise the error for a cell with a comment above its magic."""
+def _refusal(name: str, what: str) -> list[str]:
+    return [f"__import__('importlib').import_module({__name__!r}).refuse_below('%%{name}', {what!r})\n"]
+
+
+def refuse_below(magic: str, what: str) -> None:
+    """Raise the error for a cell with a comment or code above its magic."""
+    remedy = f"Put {magic}, with its prompt, into a cell of its own. Nothing of this cell was run."
+    if what == "a comment":
+        remedy = f"Move the comment into a cell of its own, or delete it. Below {magic} it would be part of the prompt."
     raise InferenceError(
-        f"{magic} is not on the first line of the cell: a comment is above it. Nothing was sent.",
+        f"{magic} is not on the first line of the cell: {what} is above it. Nothing was sent.",
         why="IPython recognizes a cell magic on the first line only.",
-        remedy=f"Move the comment into a cell of its own, or delete it. Below {magic} it would be part of the prompt.",
+        remedy=remedy,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .describe_frames import as_known_frame
+    from .describe_frames import as_known_frame, columns_of
     from .images import Image, TextOfImages, with_images
     from .template import (
         THE_PROMPT,

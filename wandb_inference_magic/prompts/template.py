@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import traceback
+from ast import literal_eval
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from ..errors import InferenceError, describe_exception, near_names, quoted, shortened, users_failures, visible
 from ..libraries import check_libraries
 from ..messages import texts_of
-from ..text import is_missing, leading_name, python_name, same_name
+from ..text import advice_on, is_missing, leading_name, python_name, same_name
 from .describe_frames import columns_of, labels_of
 from .files import no_image_file
 from .images import Image, TextOfImages, image_inside, with_images
@@ -50,6 +51,7 @@ IN_A_LINE: Final = "To keep braces as they are: {% raw %} ... {% endraw %}."
 AS_IT_STANDS: Final = "To send braces as they are: --raw, or {% raw %} ... {% endraw %}."
 COMPUTE: Final = "Braces take simple expressions only: compute the value in a cell, and write {{ name }}."
 SPACED: Final = 'A column whose name has spaces or signs is {{ row["its name"] }}.'
+_UNEXPECTED: Final = re.compile(r"unexpected char (.+) at \d+")
 # What Jinja2 says of two words, and of a sign.
 _OF_NAMES: Final = ("'end of print statement'", "unexpected char")
 DEFINE: Final = "If it is a variable, run the cell that defines it first."
@@ -353,7 +355,9 @@ def _evaluated(
     except TemplateSyntaxError as error:
         where = f"Line {error.lineno} of {what}" if remedy in (AS_IT_STANDS, IN_A_LINE) else f"In {what}"
         is_name = has_row and any(one in str(error.message) for one in _OF_NAMES)
-        help = f"{COMPUTE} {SPACED}" if is_name else COMPUTE
+        odd = _UNEXPECTED.match(str(error.message))
+        help = (odd and advice_on(literal_eval(odd[1]))) or COMPUTE
+        help = f"{help} {SPACED}" if is_name else help
         raise _refused(f"{where}: {error.message}", f"{help} {remedy}") from None
     except UndefinedError as error:
         message = str(error).replace("self_of_method", "self")

@@ -11,13 +11,27 @@ from operator import or_
 from typing import Any, Final, Literal
 
 from ..errors import InferenceError, did_you_mean, shortened
-from ..text import BARS, COLONS, COMMAS, IN_QUOTES, QUESTION_MARKS, QUOTES, leading_name, python_name, same_name
+from ..text import (
+    BARS,
+    COLONS,
+    COMMAS,
+    IN_QUOTES,
+    QUESTION_MARKS,
+    QUOTES,
+    bare,
+    leading_name,
+    python_name,
+    same_name,
+    visible_only,
+)
 
 EXAMPLE: Final = 'Fields look like "name, age int, tags list, mood good|bad, note text?" or "list of name, age int".'
 _BLANKS: Final = " \t\n\xa0\u3000"
 _AFTER_NAME: Final = re.compile(
     rf"(?P<early>[{QUESTION_MARKS}]?)(?:\s*[{COLONS}])?\s*(?P<kind>.*?)(?P<late>[{QUESTION_MARKS}]?)", re.DOTALL
 )
+# What separates and encloses names, types and allowed values, besides blanks.
+_MARKS: Final = "".join((COMMAS, BARS, COLONS, QUESTION_MARKS, "[]", *map("".join, QUOTES)))
 # What may follow a name without a blank.
 _ENDS_OF_NAME: Final = (*QUESTION_MARKS, *COLONS, "[")
 # An allowed value in quotes can contain what separates others.
@@ -46,7 +60,8 @@ def annotation_of(text: str, types: Mapping[str, Any] | None) -> Any:
         Fields separated by commas. Each is a name and a type: text (the default), int, float, bool, date,
         datetime, list (of texts), list[int], a type of the notebook, or alternatives separated by `|`. If all
         alternatives are types, the value has one of these types; otherwise they are the allowed values. A `?` at the
-        end of the name or the type allows null. `list of` is followed by such fields, or by one type.
+        end of the name or the type allows null. `list of` is followed by such fields, or by one type. At the edges of
+        words, characters that are not seen do not count.
     types : mapping or None
         The types of the notebook by their names; None if there is no notebook.
 
@@ -57,7 +72,7 @@ def annotation_of(text: str, types: Mapping[str, Any] | None) -> Any:
     """
     from typing_extensions import TypedDict
 
-    body = text.strip()
+    body = bare(text, _MARKS).strip()
     known = types or {}
     is_list = _LIST_OF.match(body)
     parts = [part for part in _split(body[is_list.end() :] if is_list else body, COMMAS) if part]
@@ -129,7 +144,7 @@ def _no_name(part: str) -> InferenceError:
     word = re.split(rf"[\s{COLONS}]", part)[0]
     if {*BARS} & {*word}:
         return _refused(f"The choices {shortened(word)} need the name of a field before them.", "Write label yes|no.")
-    name = "".join(one if leading_name(f"_{one}") != "_" else "_" for one in word).strip("_")
+    name = "".join(one if leading_name(f"_{one}") != "_" else "_" for one in visible_only(word)).strip("_")
     return _refused(f"{shortened(word)!r} is not a name.", f"Use {shortened(name)}.")
 
 

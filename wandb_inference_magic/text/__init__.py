@@ -19,7 +19,8 @@ from .figures import (
     sum_or_none,
     three_digits,
 )
-from .folded import boolean_of, folded, number_in
+from .folded import advice_on, boolean_of, folded, number_in
+from .invisible import INVISIBLE, UNSEEN, bare, visible_only
 from .json_text import (
     as_json,
     json_bytes,

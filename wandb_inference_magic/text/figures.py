@@ -13,6 +13,8 @@ from struct import pack, unpack
 from typing import Any, Final, TypeVar, cast
 from unicodedata import decimal
 
+from .invisible import without_invisible
+
 # Python refuses to convert much larger integers to text.
 MAX_INTEGER: Final = 10**1000
 Number = TypeVar("Number", int, float)
@@ -71,12 +73,6 @@ _MINUS: Final = re.compile(r"^[\u2010-\u2013\u2212\uff0d](?=[\d.])")
 _DIGIT: Final = re.compile(r"[^\D0-9]")
 # What separates the parts of numbers in full width, and in Arabic.
 _SEPARATORS: Final = str.maketrans("\uff0e\uff0c\uff0b\u066b\u066c", ".,+.,")
-_INVISIBLE: Final = re.compile("[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufe00-\ufe0f\ufeff]")
-
-
-def without_invisible(text: str) -> str:
-    """Return a text without characters that are not seen: marks of its direction, and of where a line may break."""
-    return text if text.isascii() else _INVISIBLE.sub("", text)
 
 
 def with_plain_digits(text: str) -> str:

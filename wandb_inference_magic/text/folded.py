@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import Final
-from unicodedata import decomposition, normalize
+from unicodedata import decomposition, name, normalize
 
-from .figures import plain_number, with_plain_digits, without_invisible
+from .figures import plain_number, with_plain_digits
+from .invisible import INVISIBLE, JOINERS, without_invisible
 from .names import QUOTES
 
 # Models put a short answer in quotation marks, or emphasize it.
@@ -26,6 +27,12 @@ _PLAIN: Final = str.maketrans(
     | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ")
     | dict.fromkeys("\u2018\u2019", "'")
     | dict.fromkeys("\u201c\u201d\u201e", '"')
+)
+# In code, and as keyboards have them.
+_IN_CODE: Final = (
+    dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-")
+    | {mark: "'" if first in "'\u2018\u201a\u2039\u203a" else '"' for first, last in QUOTES for mark in (first, last)}
+    | {"\u2264": "<=", "\u2265": ">=", "\u2260": "!=", "\u00d7": "*", "\u00f7": "/", "\u2032": "'", "\u2033": '"'}
 )
 # Of Turkish, whose capital letters are others.
 _DOTS: Final = re.compile("i\u0307|\u0131")
@@ -53,6 +60,19 @@ def folded(text: str) -> str:
     # Marks around the whole come before those within it. Folding may take an accent apart.
     plain = without_marks(without_marks(text).translate(_PLAIN))
     return normalize("NFC", _DOTS.sub("i", plain.casefold()))
+
+
+def advice_on(character: str) -> str:
+    """Return what to do about a character in code that is not seen or looks like another one; empty for any other."""
+    if character in INVISIBLE:
+        what = f"{name(character, 'character').lower()} (U+{ord(character):04X})"
+        return f"Delete the {what}, which is not seen{', unless a name has it' * (character in JOINERS)}."
+    tag, *codes = decomposition(character).split() or [""]
+    meant = chr(int(codes[0], 16)) if tag == "<wide>" else _IN_CODE.get(character, "")
+    if not meant or character.isascii():
+        return ""
+    both = dict.fromkeys((character, dict(QUOTES).get(character, character)))
+    return f"Replace {' and '.join(both)} by {meant}."
 
 
 @lru_cache(maxsize=4096)

@@ -7,8 +7,8 @@ from itertools import takewhile
 from typing import Any, Final
 from unicodedata import normalize
 
-# Words of Persian and Hindi have these within them. Python's identifiers do not.
-_JOINERS: Final = ("\u200c", "\u200d")
+from .invisible import JOINERS
+
 # What separates, ends and encloses names and values, as input methods for Chinese, Japanese and Arabic write it too.
 COMMAS: Final = ",\uff0c\u3001\uff64\u060c"
 BARS: Final = "|\uff5c"
@@ -29,9 +29,9 @@ def leading_name(text: str) -> str:
     """Return the name that a text begins with: letters and digits of any script, with their marks, and underscores.
 
     It is empty if the text begins with none. `\\w` has no vowel signs of Hindi, Tamil and Thai, and no accent that is a
-    character of its own.
+    character of its own. Python's identifiers have no joiners.
     """
-    name = "".join(takewhile(lambda one: one in _JOINERS or f"_{one}".isidentifier(), text)).rstrip("".join(_JOINERS))
+    name = "".join(takewhile(lambda one: one in JOINERS or f"_{one}".isidentifier(), text)).rstrip(JOINERS)
     return name if name[:1].isidentifier() else ""
 
 
