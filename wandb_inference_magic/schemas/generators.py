@@ -23,8 +23,7 @@ from typing_extensions import NotRequired, Required, get_type_hints
 from ..errors import users_failures
 from ..text import as_json
 from .docstrings import target_of
-from .json_schema import is_finite, with_finite_numbers
-from .validation import VALIDATED
+from .json_schema import NAMES, VALIDATED, is_finite, with_finite_numbers
 
 T = TypeVar("T")
 
@@ -90,15 +89,41 @@ class SentSchemaGenerator(_JsonGenerator):
         made, kind = super().call_schema(schema), schema["function"]
         return _with_notes(made, kind) if isinstance(kind, type) else made
 
+    def function_before_schema(self, schema: Any) -> Any:
+        return super().function_before_schema(schema) | {VALIDATED: True}
+
+    def function_wrap_schema(self, schema: Any) -> Any:
+        return super().function_wrap_schema(schema) | {VALIDATED: True}
+
+    def function_plain_schema(self, schema: Any) -> Any:
+        return super().function_plain_schema(schema) | {VALIDATED: True}
+
+    def _named_required_fields_schema(self, named_required_fields: Any) -> Any:
+        made = super()._named_required_fields_schema(named_required_fields)
+        for name, _, field in named_required_fields:
+            names = self._names_of(name, field)
+            for one in names & made["properties"].keys() if len(names) > 1 else ():
+                made["properties"][one][NAMES] = sorted(names)
+        return made
+
+    def _names_of(self, name: str, field: Any) -> set[str]:
+        """Return the names under which pydantic reads a field, and those with which the paths of its aliases begin."""
+        alias = field.get("validation_alias", name)
+        paths = [[alias]] if isinstance(alias, str) else alias if isinstance(alias[0], list) else [alias]
+        return {str(path[0]) for path in paths} | ({name} if self._is_by_name else set())
+
+    @property
+    def _is_by_name(self) -> bool:
+        config = self._config.config_dict
+        return bool(config.get("populate_by_name") or config.get("validate_by_name"))
+
     def field_is_present(self, field: Any) -> bool:
         # A dataclass sets a field with init=False itself: what is written there is not used.
         if not super().field_is_present(field) or field.get("init") is False:
             return False
         alias = field.get("validation_alias")
         paths = alias if not isinstance(alias, list) or isinstance(alias[0], list) else [alias]
-        config = self._config.config_dict
-        is_by_name = config.get("populate_by_name") or config.get("validate_by_name")
-        if isinstance(paths, list) and all(len(path) > 1 for path in paths) and not is_by_name:
+        if isinstance(paths, list) and all(len(path) > 1 for path in paths) and not self._is_by_name:
             # The schema would ask for the name of the field, and the check for the path.
             path = ".".join(map(str, paths[0]))
             raise ValueError(f"The alias {path} is a path, not a name: describe the objects on the path as types.")

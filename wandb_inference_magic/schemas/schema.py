@@ -18,9 +18,10 @@ from ..libraries import check_libraries
 from ..messages import inner_json, json_in, json_lines, property_names
 from ..text import as_json, json_or_none, json_values, read_json_text, with_backslashes
 from .annotations import adapter_of, has_quoted_name, is_annotation, why_no_schema
-from .json_schema import copy_without, with_finite_numbers
+from .json_schema import copy_without, in_strict_form, unfolded, with_finite_numbers
+from .misread import lost_fields, misread_values
 from .short_form import annotation_of
-from .validation import compile_reader, misread_values, problems_in_schema, read_in_any_form, with_names
+from .validation import compile_reader, problems_in_schema, read_in_any_form, with_names
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -32,8 +33,6 @@ MAX_PROBLEMS: Final = 10
 MAX_VALUES: Final = 100
 # What holds the answer beside other fields: calls of functions in several forms, and a schema.
 _HOLDERS: Final = ("arguments", "parameters", "function", "properties")
-# Strict schemas cannot contain defaults or discriminators. Titles only repeat the names.
-DROPPED: Final = ("default", "discriminator", "title")
 # The names that an annotation can use without the notebook.
 _KNOWN: Final[dict[str, Any]] = {
     **{name: getattr(typing, name) for name in ("Any", "Dict", "List", "Literal", "Optional", "Union")},
@@ -336,6 +335,11 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     def check(value: Any) -> Any:
         if not reads_itself and (problems := list(misread_values(json_schema, value))):
             raise Mismatch(problems)
+        if problems := list(lost_fields(json_schema, value)):
+            # What pydantic finds says more. A validator that fails may have had the default of a field.
+            with suppress(ValidatorError):
+                _validated(adapter, value, names)
+            raise Mismatch(problems)
         return _validated(adapter, value, names)
 
     return _schema(json_schema, name, check, described)
@@ -379,23 +383,30 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
         if problems := problems_in_schema(copied):
             raise ValueError(f"{problems[0]}.")
         read = compile_reader(copied)
+        checked = copy_without((), copied, _open_if_said)
     except (TypeError, ValueError) as error:
         raise _no_schema(f"This dict is not a JSON schema: {quoted(str(error))}") from None
 
     def check(value: Any) -> Any:
         held, problems = read(value)
-        if problems:
+        if problems := problems or list(lost_fields(checked, held)):
             raise Mismatch(problems)
         return held
 
     return _schema(copied, str(copied.get("title") or "answer"), check, copy_without(("format",), copied))
 
 
+def _open_if_said(node: dict[str, Any]) -> None:
+    """Allow other names in an object of which a JSON schema says what is required: that counts, not what is sent."""
+    if "required" in node:
+        node.setdefault("additionalProperties", {})
+
+
 def _schema(
     json_schema: Mapping[str, Any], name: str, check: Callable[[Any], Any], object_schema: Mapping[str, Any]
 ) -> Schema:
     """Return the Schema of a JSON schema. `object_schema` is that of the object."""
-    strict, is_strict = _strict(_unfolded(json_schema))
+    strict, is_strict = in_strict_form(unfolded(json_schema))
     wrapped = "" if strict.get("type") == "object" else "items" if strict.get("type") == "array" else "value"
     if wrapped:
         definitions = {"$defs": strict.pop("$defs")} if "$defs" in strict else {}
@@ -409,39 +420,7 @@ def _schema(
         def check(value: Any) -> Any:
             return own_check(with_names(value, names))
 
-    return Schema(schema_name, strict, is_strict, check, wrapped, _unfolded(object_schema))
-
-
-def _unfolded(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a JSON schema with its root in place: that of a recursive type is a reference to a definition."""
-    # Pydantic before 2.8 puts the reference into `allOf`.
-    only = schema.get("allOf")
-    reference = only[0] if isinstance(only, list) and len(only) == 1 and isinstance(only[0], Mapping) else schema
-    found = schema.get("$defs", {}).get(str(reference.get("$ref", "")).removeprefix("#/$defs/"))
-    rest = {key: one for key, one in schema.items() if key not in ("$ref", "allOf")}
-    return schema if found is None else {**found, **rest}
-
-
-def _strict(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Return a JSON schema in the form for strict mode, and whether it can be strict.
-
-    In each object all properties are required and no others are allowed. An object that allows any keys is left as it
-    is, and the schema cannot be strict.
-    """
-    free: list[Any] = []
-
-    def close(node: dict[str, Any]) -> None:
-        # Strict mode refuses `oneOf`. The answer is checked against the schema as it was.
-        if "anyOf" not in node and "oneOf" in node:
-            node["anyOf"] = node.pop("oneOf")
-        if node.get("type") != "object" and "properties" not in node:
-            return
-        if not isinstance(node.get("properties"), dict) or node.get("additionalProperties", False) is not False:
-            free.append(node)
-        else:
-            node |= {"type": "object", "required": list(node["properties"]), "additionalProperties": False}
-
-    return copy_without(DROPPED, schema, close), not free
+    return Schema(schema_name, strict, is_strict, check, wrapped, unfolded(object_schema))
 
 
 def _no_schema(why: str) -> InferenceError:
