@@ -216,7 +216,9 @@ def _form_in(error: Any) -> tuple[Sequence[Any], Any, list[Any]]:
         return path, given, _meant(given, wanted)
     literals = _ALLOWED.findall(context.get("expected") or context["expected_tags"])
     allowed = [literal_eval(word) if word[0] in "'\"" else json_or_none(word.lower()) for word in literals]
-    return path, given, _meant_of(given, allowed)
+    names = json.loads(context.get("names", "{}"))
+    named = [form for name, form in names.items() if isinstance(given, str) and folded(name) == folded(given)]
+    return path, given, named or _meant_of(given, allowed)
 
 
 def _form_of(shared: Mapping[str, Any], error: JsonSchemaValueException) -> tuple[Sequence[Any], Any, list[Any]]:
