@@ -18,6 +18,11 @@ THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2}\.000")
 # The keywords that say which other names an object may have.
 _OTHERS: Final = ("additionalProperties", "patternProperties", "unevaluatedProperties")
 MAX_NAMES: Final = 5
+# Lists in lists. A type may be a list of itself.
+MAX_LISTS: Final = 5
+_BRACKET: Final = re.compile(r"[\[{]")
+# Each bracket in a text that begins no value is a try.
+MAX_TRIES: Final = 100
 
 
 def misread_values(schema: Any, value: Any, where: str = "", root: Any = None) -> Iterator[str]:
@@ -105,6 +110,42 @@ def lost_fields(schema: Any, value: Any, where: str = "", root: Any = None) -> I
         for number, one in enumerate(value):
             part = first[number] if number < len(first) else items
             yield from lost_fields(part, one, f"{where}.{number}".lstrip("."), root)
+
+
+def without_fields(schema: Mapping[str, Any]) -> str:
+    """Return the title of the object without fields that a schema asks for, alone or in lists; else nothing."""
+    inner: Any = schema
+    for _ in range(MAX_LISTS):
+        inner = _referenced(inner, schema)
+        if inner.get("properties") == {} and inner.keys().isdisjoint((*_OTHERS, *COMBINING)):
+            return str(inner.get("title") or "The object")
+        inner = inner.get("items", inner.get("additionalProperties"))
+    return ""
+
+
+def doubled_key(text: str) -> str:
+    """Return the problem of a key that has two different values in one object of the last JSON value in a text."""
+    problems: list[str] = []
+
+    def noting(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        held: dict[str, Any] = {}
+        for name, one in pairs:
+            if name in held and held[name] != one:
+                problems.append(f"{name}: it is given twice, as {shortened_repr(held[name])} and {shortened_repr(one)}")
+            held[name] = one
+        return held
+
+    decoder = json.JSONDecoder(object_pairs_hook=noting, strict=False)
+    problem, end, tries = "", 0, 0
+    while tries < MAX_TRIES and (start := _BRACKET.search(text, end)):
+        problems.clear()
+        try:
+            _, end = decoder.raw_decode(text, start.start())
+        except (ValueError, RecursionError):
+            end, tries = start.end(), tries + 1
+        else:
+            problem = problems[0] if problems else ""
+    return problem
 
 
 def _referenced(schema: Any, root: Any) -> Mapping[str, Any]:

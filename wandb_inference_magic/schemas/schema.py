@@ -19,7 +19,7 @@ from ..messages import inner_json, json_in, json_lines, property_names
 from ..text import as_json, json_or_none, json_values, read_json_text, with_backslashes
 from .annotations import adapter_of, has_quoted_name, is_annotation, why_no_schema
 from .json_schema import copy_without, in_strict_form, unfolded, with_finite_numbers
-from .misread import lost_fields, misread_values
+from .misread import doubled_key, lost_fields, misread_values, without_fields
 from .short_form import annotation_of
 from .validation import compile_reader, problems_in_schema, read_in_any_form, with_names
 
@@ -132,6 +132,8 @@ class Schema:
         values = [self._unwrapped(value) for value in found]
         if self.wrapped == "items" and (lines := json_lines(text)):
             values.insert(0, lines)
+        if problem := doubled_key(with_backslashes(text)):
+            raise Mismatch([problem])
         kind = {"": dict, "items": list}.get(self.wrapped, object)
         unfit: list[Mismatch] = []
         for value in reversed([one for one in values if isinstance(one, kind)] or values):
@@ -406,6 +408,8 @@ def _schema(
     json_schema: Mapping[str, Any], name: str, check: Callable[[Any], Any], object_schema: Mapping[str, Any]
 ) -> Schema:
     """Return the Schema of a JSON schema. `object_schema` is that of the object."""
+    if title := without_fields(json_schema):
+        raise _no_schema(f"{title} has no fields: it {_SAYS_NOTHING}")
     strict, is_strict = in_strict_form(unfolded(json_schema))
     wrapped = "" if strict.get("type") == "object" else "items" if strict.get("type") == "array" else "value"
     if wrapped:
