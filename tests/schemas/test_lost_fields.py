@@ -208,6 +208,17 @@ def test_a_validator_that_fails_on_a_default_hides_no_wrapping() -> None:
     assert schema_of(Named).read('{"person": {"name": "Ada"}}') == Named(name="Ada")
 
 
+def test_a_truth_may_have_other_names() -> None:
+    """It is the user's own, and is not asked for again."""
+    assert schema_of(Person).check({"name": "Ada", "row": 3}) == Person(name="Ada")
+
+
+def test_names_in_another_form_of_unicode_are_not_other_names() -> None:
+    fields: dict[str, Any] = {"caf\u00e9": NotRequired[str], "n": int}
+    kind: Any = TypedDict("Visit", fields)  # type: ignore[misc]
+    assert schema_of(kind).read('{"cafe\u0301": "A", "x": 1, "n": 2}') == {"caf\u00e9": "A", "n": 2}
+
+
 def test_the_marks_of_a_schema_are_not_sent() -> None:
     assert "x-" not in json.dumps([schema_of(kind).response_format for kind in (ByName, Renaming, Cleaned)])
 

@@ -9,7 +9,7 @@ import typing
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -84,6 +84,9 @@ class Schema:
         The JSON schema of what `check` returns. It differs from what is sent: fields have the names of the attributes,
         named tuples are objects, decimals have the format `decimal`, and a text has a format only if it becomes a
         Python value of that kind, such as a date. VALIDATED marks what a validator may have changed.
+    made : mapping
+        The JSON schema as it was made, with which `lost_fields` reads answers: `check` also reads truths, and these may
+        have other names.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Schema:
     check: Callable[[Any], Any]
     wrapped: str
     object_schema: Mapping[str, Any]
+    made: Mapping[str, Any]
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -138,7 +142,7 @@ class Schema:
         unfit: list[Mismatch] = []
         for value in reversed([one for one in values if isinstance(one, kind)] or values):
             try:
-                return self.check(value)
+                return self._checked(value)
             except RecursionError:
                 unfit.append(Mismatch(["the answer is nested too deeply"]))
             except Mismatch as error:
@@ -155,7 +159,7 @@ class Schema:
             if held is not None and held not in tried and not is_other:
                 tried.append(held)
                 with suppress(RecursionError, Mismatch):
-                    fitting.append(self.check(held))
+                    fitting.append(self._checked(held))
         if len(fitting) == 1:
             return fitting[0]
         # A list among words may be the number of a source.
@@ -164,14 +168,24 @@ class Schema:
                 return self._of_bare(found[0])
         raise unfit[0]
 
+    def _checked(self, value: Any) -> Any:
+        """Return the object that a JSON value describes. Raise Mismatch if it does not fit, or loses fields."""
+        named = with_names(value, _other_than_ascii(self.made))
+        if problems := list(lost_fields(self.made, named)):
+            # What else does not fit says more. A validator that fails may have had the default of a field.
+            with suppress(ValidatorError):
+                self.check(value)
+            raise Mismatch(problems)
+        return self.check(value)
+
     def _of_bare(self, value: Any, *, is_json: bool = True) -> Any:
         """Return what a value that is in no object describes. Raise Mismatch if it is not the one that is asked for."""
         names = list(self.json_schema.get("properties", ()))
         if self.wrapped == "value":
-            return self.check(value)
+            return self._checked(value)
         if self.wrapped or len(names) != 1:
             raise Mismatch(["the answer is not an object"])
-        read = self.check({names[0]: value})
+        read = self._checked({names[0]: value})
         if is_json:
             return read
         try:
@@ -337,11 +351,6 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     def check(value: Any) -> Any:
         if not reads_itself and (problems := list(misread_values(json_schema, value))):
             raise Mismatch(problems)
-        if problems := list(lost_fields(json_schema, value)):
-            # What pydantic finds says more. A validator that fails may have had the default of a field.
-            with suppress(ValidatorError):
-                _validated(adapter, value, names)
-            raise Mismatch(problems)
         return _validated(adapter, value, names)
 
     return _schema(json_schema, name, check, described)
@@ -385,17 +394,17 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
         if problems := problems_in_schema(copied):
             raise ValueError(f"{problems[0]}.")
         read = compile_reader(copied)
-        checked = copy_without((), copied, _open_if_said)
     except (TypeError, ValueError) as error:
         raise _no_schema(f"This dict is not a JSON schema: {quoted(str(error))}") from None
 
     def check(value: Any) -> Any:
         held, problems = read(value)
-        if problems := problems or list(lost_fields(checked, held)):
+        if problems:
             raise Mismatch(problems)
         return held
 
-    return _schema(copied, str(copied.get("title") or "answer"), check, copy_without(("format",), copied))
+    made = _schema(copied, str(copied.get("title") or "answer"), check, copy_without(("format",), copied))
+    return replace(made, made=copy_without((), copied, _open_if_said))
 
 
 def _open_if_said(node: dict[str, Any]) -> None:
@@ -418,13 +427,18 @@ def _schema(
         strict = {"type": "object", "properties": properties, "required": [wrapped], "additionalProperties": False}
         strict |= definitions
     schema_name = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "answer"
-    if names := [one for one in property_names(json_schema) if not one.isascii()]:
+    if names := _other_than_ascii(json_schema):
         own_check = check
 
         def check(value: Any) -> Any:
             return own_check(with_names(value, names))
 
-    return Schema(schema_name, strict, is_strict, check, wrapped, unfolded(object_schema))
+    return Schema(schema_name, strict, is_strict, check, wrapped, unfolded(object_schema), json_schema)
+
+
+def _other_than_ascii(schema: Mapping[str, Any]) -> list[str]:
+    """Return the names of properties that can be written in several forms of Unicode."""
+    return [one for one in property_names(schema) if not one.isascii()]
 
 
 def _no_schema(why: str) -> InferenceError:
