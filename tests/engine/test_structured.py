@@ -539,7 +539,28 @@ def test_a_model_that_has_answered_under_a_schema_is_not_said_to_refuse_it(api: 
         api.chat("And?", schema="name, age int")
     # It may refuse another one.
     service.always = Streamed([GOOD])
-    assert "does not support schemas" in api.chat("And?", schema="age int, name").notices[0]
+    assert "did not accept this schema" in api.chat("And?", schema="age int, name").notices[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("'response_format' of type 'json_schema' is not supported with this model.", "does not support schemas"),
+        ("Structured outputs are not available for this model.", "does not support schemas"),
+        ("Invalid schema for response_format 'a': In context=(), array schema missing items.",
+         "did not accept this schema"),
+        ("Invalid schema for response_format 'a': 'pattern' is not supported.", "did not accept this schema"),
+        ("The specified schema produces a constraint that has too many states for serving.",
+         "did not accept this schema"),
+        ("Failed to compile json grammar", "did not accept this schema"),
+    ],
+)  # fmt: skip
+def test_a_notice_says_whether_all_schemas_are_refused_or_this_one(
+    api: ModuleType, service: Service, words: str, what: str
+) -> None:
+    service.then(refused(400, words), Streamed([GOOD]))
+    (notice,) = api.chat("Who?", schema="name, age int").notices
+    assert notice == f"test/model-a {what}: it was asked for JSON instead."
 
 
 @pytest.mark.parametrize("schema", ["name, age int", None])

@@ -8,7 +8,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from datetime import date
 from decimal import Decimal
 from enum import Enum
@@ -381,3 +381,64 @@ def test_a_number_that_no_answer_can_be_is_refused(kind: Any, why: str) -> None:
     with pytest.raises(InferenceError, match="This is not a schema") as refused:
         schema_of(kind)
     assert why in refused.value.why
+
+
+class NoFields(BaseModel):
+    """A class that has none."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "title"),
+    [
+        (BaseModel, "BaseModel"),
+        (list[BaseModel], "BaseModel"),
+        (dict[str, list[BaseModel]], "BaseModel"),
+        (NoFields, "NoFields"),
+        (make_dataclass("Nothing", []), "Nothing"),
+        (TypedDict("Record", {}), "Record"),
+        (NoFields.model_json_schema(), "NoFields"),
+        ({"type": "array", "items": {"type": "object", "properties": {}}}, "The object"),
+    ],
+)
+def test_a_schema_of_objects_without_fields_is_refused(kind: Any, title: str) -> None:
+    with pytest.raises(InferenceError, match="This is not a schema") as refused:
+        schema_of(kind)
+    assert refused.value.why == f"{title} has no fields: it does not say what an answer must look like."
+
+
+@pytest.mark.parametrize("kind", [Movie | NoFields, {"type": "object"}, dict[str, Any], list[dict[str, int]]])
+def test_an_object_that_may_have_fields_is_a_schema(kind: Any) -> None:
+    assert schema_of(kind).json_schema
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ('{"title": "A", "year": 1, "year": 2}', "year: it is given twice, as 1 and 2"),
+        ('Here: ```json\n{"title": "A", "year": 1, "title": "B"}\n```', "title: it is given twice, as 'A' and 'B'"),
+        ('[{"title": "A", "year": 1, "year": null}]', "year: it is given twice, as 1 and None"),
+        ('{"title": "\\alpha", "year": 1, "year": 2}', "year: it is given twice, as 1 and 2"),
+    ],
+)
+def test_two_values_under_one_key_are_a_mismatch(answer: str, problem: str) -> None:
+    for kind in (Movie, list[Movie]):
+        with pytest.raises(Mismatch) as found:
+            schema_of(kind).read(answer)
+        assert found.value.problems == (problem,)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"title": "A", "year": 1, "year": 1}',
+        '{"title": "B", "year": 1, "year": 2}\nNo: {"title": "A", "year": 1}',
+        '{"title": "A", "year": 2}\n{"title": "A", "year": 1}',
+    ],
+)
+def test_the_same_value_twice_under_one_key_is_that_value(answer: str) -> None:
+    assert schema_of(Movie).read(answer) == {"title": "A", "year": 1}
+
+
+def test_brackets_that_begin_no_value_take_no_long_time() -> None:
+    with pytest.raises(Mismatch):
+        schema_of(Movie).read("[" * 200_000 + "{" * 200_000)

@@ -200,6 +200,7 @@ def test_half_of_a_character_in_the_arguments_is_replaced(written: str, given: s
         ("", "- a: Field required"),
         ('{"a": 1, "c": 2}', "- c: Extra inputs are not permitted"),
         ('{"a": 1, "b": [2]}', "- b: Input should be a valid string"),
+        ('{"a": 1, "a": 2}', "- a: it is given twice, as 1 and 2"),
     ],
 )
 def test_wrong_arguments_are_reported_to_the_model(arguments: str, expected: str) -> None:

@@ -21,6 +21,10 @@ _NO_FORMAT: Final = re.compile(
     r"|support.*(response[_ ]format|structured output)",
     re.IGNORECASE | re.DOTALL,
 )
+# Words about the schema that was sent, also those of the format that it was sent as.
+_OF_SCHEMA: Final = re.compile(
+    r"\b(invalid|illegal|malformed|unsupported|unrecogni[sz]ed)[ _](json[ _])?schema|\bin context\b", re.IGNORECASE
+)
 
 
 def relax_response_format(
@@ -41,7 +45,9 @@ def relax_response_format(
         notice = f"{sent.model} does not support response formats{with_tools}: the prompt asked for JSON instead."
         easier = sent.with_body(response_format=None).instructed(JSON_ONLY)
     elif form["type"] == "json_schema":
-        notice = f"{sent.model} does not support schemas{with_tools}: it was asked for JSON instead."
+        has_none = _NO_FORMAT.search(error.why) and not _OF_SCHEMA.search(error.why)
+        what = "does not support schemas" if has_none else "did not accept this schema"
+        notice = f"{sent.model} {what}{with_tools}: it was asked for JSON instead."
         easier = sent.with_body(response_format=JSON_MODE).instructed(schema.instructions)
     else:
         notice = f"{sent.model} does not support response formats{with_tools} either: only the prompt asked for JSON."

@@ -23,13 +23,14 @@ from typing_extensions import NotRequired, Required, get_type_hints
 from ..errors import users_failures
 from ..text import as_json
 from .docstrings import target_of
-from .json_schema import is_finite, with_finite_numbers
-from .validation import VALIDATED
+from .json_schema import NAMES, VALIDATED, copy_without, is_finite, with_finite_numbers
 
 T = TypeVar("T")
 
 # Parts of a schema of pydantic's core that are none themselves, or only of what is written.
 _NO_SCHEMAS: Final = ("default", "metadata", "serialization")
+# The keyword for the names of an enum's members, while the schema is made.
+_MEMBERS: Final = "x-members"
 
 
 class _JsonGenerator(GenerateJsonSchema):
@@ -64,7 +65,7 @@ class SentSchemaGenerator(_JsonGenerator):
     def generate(self, schema: Any, mode: Any = "validation") -> Any:
         if name := next(_async_validators(schema), ""):
             raise ValueError(f"The validator {name} is async, and never awaited: write it with def, without async.")
-        return with_finite_numbers(super().generate(schema, mode))
+        return copy_without((), with_finite_numbers(super().generate(schema, mode)), _describe_members)
 
     def encode_default(self, dft: Any) -> Any:
         # Pydantic writes null for a number in a dataclass that is not finite, though the schema allows no null.
@@ -72,6 +73,12 @@ class SentSchemaGenerator(_JsonGenerator):
             if not is_finite(found := to_jsonable_python(dft)):
                 return found
         return super().encode_default(dft)
+
+    def enum_schema(self, schema: Any) -> Any:
+        return _with_names(super().enum_schema(schema), schema["members"])
+
+    def literal_schema(self, schema: Any) -> Any:
+        return _with_names(super().literal_schema(schema), [one for one in schema["expected"] if isinstance(one, Enum)])
 
     def model_schema(self, schema: Any) -> Any:
         return _with_notes(super().model_schema(schema), schema["cls"])
@@ -90,15 +97,41 @@ class SentSchemaGenerator(_JsonGenerator):
         made, kind = super().call_schema(schema), schema["function"]
         return _with_notes(made, kind) if isinstance(kind, type) else made
 
+    def function_before_schema(self, schema: Any) -> Any:
+        return super().function_before_schema(schema) | {VALIDATED: True}
+
+    def function_wrap_schema(self, schema: Any) -> Any:
+        return super().function_wrap_schema(schema) | {VALIDATED: True}
+
+    def function_plain_schema(self, schema: Any) -> Any:
+        return super().function_plain_schema(schema) | {VALIDATED: True}
+
+    def _named_required_fields_schema(self, named_required_fields: Any) -> Any:
+        made = super()._named_required_fields_schema(named_required_fields)
+        for name, _, field in named_required_fields:
+            names = self._names_of(name, field)
+            for one in names & made["properties"].keys() if len(names) > 1 else ():
+                made["properties"][one][NAMES] = sorted(names)
+        return made
+
+    def _names_of(self, name: str, field: Any) -> set[str]:
+        """Return the names under which pydantic reads a field, and those with which the paths of its aliases begin."""
+        alias = field.get("validation_alias", name)
+        paths = [[alias]] if isinstance(alias, str) else alias if isinstance(alias[0], list) else [alias]
+        return {str(path[0]) for path in paths} | ({name} if self._is_by_name else set())
+
+    @property
+    def _is_by_name(self) -> bool:
+        config = self._config.config_dict
+        return bool(config.get("populate_by_name") or config.get("validate_by_name"))
+
     def field_is_present(self, field: Any) -> bool:
         # A dataclass sets a field with init=False itself: what is written there is not used.
         if not super().field_is_present(field) or field.get("init") is False:
             return False
         alias = field.get("validation_alias")
         paths = alias if not isinstance(alias, list) or isinstance(alias[0], list) else [alias]
-        config = self._config.config_dict
-        is_by_name = config.get("populate_by_name") or config.get("validate_by_name")
-        if isinstance(paths, list) and all(len(path) > 1 for path in paths) and not is_by_name:
+        if isinstance(paths, list) and all(len(path) > 1 for path in paths) and not self._is_by_name:
             # The schema would ask for the name of the field, and the check for the path.
             path = ".".join(map(str, paths[0]))
             raise ValueError(f"The alias {path} is a path, not a name: describe the objects on the path as types.")
@@ -116,6 +149,19 @@ def _with_notes(made: dict[str, Any], kind: Any) -> dict[str, Any]:
             if notes and name in made.get("properties", {}):
                 made["properties"][name].setdefault("description", " ".join(notes))
     return made
+
+
+def _with_names(made: dict[str, Any], members: list[Enum]) -> dict[str, Any]:
+    """Note the names of the members of an enum, unless their values are texts, which say what they mean."""
+    if all(isinstance(one.value, str) for one in members):
+        return made
+    return made | {_MEMBERS: ", ".join(f"{json.dumps(to_jsonable_python(one.value))}: {one.name}" for one in members)}
+
+
+def _describe_members(node: dict[str, Any]) -> None:
+    """Add the names of members to the description, which pydantic sets after it has made the schema of an enum."""
+    if names := node.pop(_MEMBERS, ""):
+        node["description"] = "\n\n".join(filter(None, (node.get("description"), names)))
 
 
 class ObjectSchemaGenerator(_JsonGenerator):
@@ -177,6 +223,7 @@ def for_json(adapter: TypeAdapter[T], *, only_finite: bool = False) -> TypeAdapt
 
     It makes a list of each `Iterable`, whose items pydantic checks only when they are used. It reads the members of an
     enum or a `Literal` as the schema has them: pydantic reads no date, tuple or plain `Literal[Mood.GOOD]` from JSON.
+    Where none has a text as its value, its error has their names.
 
     Parameters
     ----------
@@ -223,7 +270,10 @@ def _for_json(schema: Any, config: Mapping[str, Any], *, is_key: bool = False) -
 
 
 def _of_members(node: dict[str, Any], *, is_key: bool) -> dict[str, Any]:
-    """Return an enum or literal of pydantic's core as one that reads the JSON of its members, also as a key's text."""
+    """Return an enum or literal of pydantic's core as one that reads the JSON of its members, also as a key's text.
+
+    Where no value is a text, its error has the names of the members too, each with its JSON.
+    """
     held: Any = {name: one for name, one in node.items() if name != "ref"}
     members: list[Any] = node["members"] if node["type"] == "enum" else node["expected"]
     try:
@@ -233,7 +283,9 @@ def _of_members(node: dict[str, Any], *, is_key: bool) -> dict[str, Any]:
     if is_key:
         forms = [form if isinstance(form, str) else json.dumps(form) for form in forms]
     own = SchemaValidator(held)
-    if all(_reads(own, form, one) for form, one in zip(forms, members, strict=True)):
+    names = {} if any(isinstance(_value_of(one), str) for one in members) else _names_of(members, forms)
+    is_read = all(_reads(own, form, one) for form, one in zip(forms, members, strict=True))
+    if is_read and not names:
         return node
 
     def member_of(value: Any) -> Any:
@@ -243,11 +295,17 @@ def _of_members(node: dict[str, Any], *, is_key: bool) -> dict[str, Any]:
     expected = " or ".join(json.dumps(form, ensure_ascii=False) for form in forms)
     return {
         "type": "custom-error",
-        "schema": core_schema.no_info_before_validator_function(member_of, held),
+        "schema": held if is_read else core_schema.no_info_before_validator_function(member_of, held),
         "custom_error_type": "enum",
-        "custom_error_context": {"expected": expected},
+        "custom_error_context": {"expected": expected, "names": json.dumps(names)},
         **({"ref": node["ref"]} if "ref" in node else {}),
     }
+
+
+def _names_of(members: list[Any], forms: list[Any]) -> dict[str, Any]:
+    """Return the JSON of the members of an enum by their names, alone and after that of their class."""
+    named = [(one, form) for one, form in zip(members, forms, strict=True) if isinstance(one, Enum)]
+    return {name: form for one, form in named for name in (one.name, f"{type(one).__name__}.{one.name}")}
 
 
 def _reads(validator: Any, form: Any, member: Any) -> bool:

@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 _VALUES: Final = ("default", "const", "enum", "examples", "example")
 _BY_NAME: Final = ("properties", "patternProperties", "$defs", "definitions", "dependencies", "dependentSchemas",
                    "dependentRequired")  # fmt: skip
+# The keyword in an object's schema for a value of which a validator of the user's may make another one.
+VALIDATED: Final = "x-validated"
+# The keyword in a field's schema for all names under which pydantic reads it, where these are several.
+NAMES: Final = "x-names"
+MARKS: Final = (VALIDATED, NAMES)
+# Strict schemas cannot contain defaults or discriminators. Titles only repeat the names.
+DROPPED: Final = ("default", "discriminator", "title", *MARKS)
 _DRAFT_7: Final = re.compile("draft-0[467]")
 _BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 # The format that stands for a pattern begins so.
@@ -42,7 +49,7 @@ _ECMA_CLASS: Final = re.compile(r"\\[pP]\{[^{}]*\}|\\k<\w+>|\[\^\]")
 # `$`, an escape or a class. A `$` in an escape or a class is no end.
 _END: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]?|\$", re.DOTALL)
 # What says more about the properties of an object, and what is no rule beside a reference.
-_COMBINING: Final = frozenset(("$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"))
+COMBINING: Final = frozenset(("$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"))
 _BESIDE_REFERENCE: Final = frozenset(
     ("$ref", "$schema", "$id", "$defs", "definitions", "title", "description", "default", "examples")
 )
@@ -223,7 +230,7 @@ def _replace_later_keywords(node: dict[str, Any]) -> None:
         node["items"] = node.pop("prefixItems")
     if node.get("minContains") == 0:
         node.pop("contains", None)
-    if "unevaluatedProperties" in node and node.keys().isdisjoint(_COMBINING):
+    if "unevaluatedProperties" in node and node.keys().isdisjoint(COMBINING):
         node.setdefault("additionalProperties", node.pop("unevaluatedProperties"))
     if "$ref" in node and (beside := {name: node.pop(name) for name in node.keys() - _BESIDE_REFERENCE}):
         node["allOf"] = [{"$ref": node.pop("$ref")}, beside]
@@ -245,6 +252,38 @@ def copy_without(keywords: Collection[str], schema: Any, change: Callable[[dict[
     if change is not None:
         change(kept)
     return kept
+
+
+def unfolded(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a JSON schema with its root in place: that of a recursive type is a reference to a definition."""
+    # Pydantic before 2.8 puts the reference into `allOf`.
+    only = schema.get("allOf")
+    reference = only[0] if isinstance(only, list) and len(only) == 1 and isinstance(only[0], Mapping) else schema
+    found = schema.get("$defs", {}).get(str(reference.get("$ref", "")).removeprefix("#/$defs/"))
+    rest = {key: one for key, one in schema.items() if key not in ("$ref", "allOf")}
+    return schema if found is None else {**found, **rest}
+
+
+def in_strict_form(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return a JSON schema in the form for strict mode, and whether it can be strict.
+
+    In each object all properties are required and no others are allowed. An object that allows any keys is left as it
+    is, and the schema cannot be strict.
+    """
+    free: list[Any] = []
+
+    def close(node: dict[str, Any]) -> None:
+        # Strict mode refuses `oneOf`. The answer is checked against the schema as it was.
+        if "anyOf" not in node and "oneOf" in node:
+            node["anyOf"] = node.pop("oneOf")
+        if node.get("type") != "object" and "properties" not in node:
+            return
+        if not isinstance(node.get("properties"), dict) or node.get("additionalProperties", False) is not False:
+            free.append(node)
+        else:
+            node |= {"type": "object", "required": list(node["properties"]), "additionalProperties": False}
+
+    return copy_without(DROPPED, schema, close), not free
 
 
 def with_finite_numbers(schema: Any) -> Any:

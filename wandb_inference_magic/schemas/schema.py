@@ -9,7 +9,7 @@ import typing
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,9 +18,10 @@ from ..libraries import check_libraries
 from ..messages import inner_json, json_in, json_lines, property_names
 from ..text import as_json, json_or_none, json_values, read_json_text, with_backslashes
 from .annotations import adapter_of, has_quoted_name, is_annotation, why_no_schema
-from .json_schema import copy_without, with_finite_numbers
+from .json_schema import copy_without, in_strict_form, unfolded, with_finite_numbers
+from .misread import doubled_key, lost_fields, misread_values, without_fields
 from .short_form import annotation_of
-from .validation import compile_reader, misread_values, problems_in_schema, read_in_any_form, with_names
+from .validation import compile_reader, problems_in_schema, read_in_any_form, with_names
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -32,8 +33,6 @@ MAX_PROBLEMS: Final = 10
 MAX_VALUES: Final = 100
 # What holds the answer beside other fields: calls of functions in several forms, and a schema.
 _HOLDERS: Final = ("arguments", "parameters", "function", "properties")
-# Strict schemas cannot contain defaults or discriminators. Titles only repeat the names.
-DROPPED: Final = ("default", "discriminator", "title")
 # The names that an annotation can use without the notebook.
 _KNOWN: Final[dict[str, Any]] = {
     **{name: getattr(typing, name) for name in ("Any", "Dict", "List", "Literal", "Optional", "Union")},
@@ -85,6 +84,9 @@ class Schema:
         The JSON schema of what `check` returns. It differs from what is sent: fields have the names of the attributes,
         named tuples are objects, decimals have the format `decimal`, and a text has a format only if it becomes a
         Python value of that kind, such as a date. VALIDATED marks what a validator may have changed.
+    made : mapping
+        The JSON schema as it was made, with which `lost_fields` reads answers: `check` also reads truths, and these may
+        have other names.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Schema:
     check: Callable[[Any], Any]
     wrapped: str
     object_schema: Mapping[str, Any]
+    made: Mapping[str, Any]
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -133,11 +136,13 @@ class Schema:
         values = [self._unwrapped(value) for value in found]
         if self.wrapped == "items" and (lines := json_lines(text)):
             values.insert(0, lines)
+        if problem := doubled_key(with_backslashes(text)):
+            raise Mismatch([problem])
         kind = {"": dict, "items": list}.get(self.wrapped, object)
         unfit: list[Mismatch] = []
         for value in reversed([one for one in values if isinstance(one, kind)] or values):
             try:
-                return self.check(value)
+                return self._checked(value)
             except RecursionError:
                 unfit.append(Mismatch(["the answer is nested too deeply"]))
             except Mismatch as error:
@@ -154,7 +159,7 @@ class Schema:
             if held is not None and held not in tried and not is_other:
                 tried.append(held)
                 with suppress(RecursionError, Mismatch):
-                    fitting.append(self.check(held))
+                    fitting.append(self._checked(held))
         if len(fitting) == 1:
             return fitting[0]
         # A list among words may be the number of a source.
@@ -163,14 +168,24 @@ class Schema:
                 return self._of_bare(found[0])
         raise unfit[0]
 
+    def _checked(self, value: Any) -> Any:
+        """Return the object that a JSON value describes. Raise Mismatch if it does not fit, or loses fields."""
+        named = with_names(value, _other_than_ascii(self.made))
+        if problems := list(lost_fields(self.made, named)):
+            # What else does not fit says more. A validator that fails may have had the default of a field.
+            with suppress(ValidatorError):
+                self.check(value)
+            raise Mismatch(problems)
+        return self.check(value)
+
     def _of_bare(self, value: Any, *, is_json: bool = True) -> Any:
         """Return what a value that is in no object describes. Raise Mismatch if it is not the one that is asked for."""
         names = list(self.json_schema.get("properties", ()))
         if self.wrapped == "value":
-            return self.check(value)
+            return self._checked(value)
         if self.wrapped or len(names) != 1:
             raise Mismatch(["the answer is not an object"])
-        read = self.check({names[0]: value})
+        read = self._checked({names[0]: value})
         if is_json:
             return read
         try:
@@ -388,14 +403,23 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
             raise Mismatch(problems)
         return held
 
-    return _schema(copied, str(copied.get("title") or "answer"), check, copy_without(("format",), copied))
+    made = _schema(copied, str(copied.get("title") or "answer"), check, copy_without(("format",), copied))
+    return replace(made, made=copy_without((), copied, _open_if_said))
+
+
+def _open_if_said(node: dict[str, Any]) -> None:
+    """Allow other names in an object of which a JSON schema says what is required: that counts, not what is sent."""
+    if "required" in node:
+        node.setdefault("additionalProperties", {})
 
 
 def _schema(
     json_schema: Mapping[str, Any], name: str, check: Callable[[Any], Any], object_schema: Mapping[str, Any]
 ) -> Schema:
     """Return the Schema of a JSON schema. `object_schema` is that of the object."""
-    strict, is_strict = _strict(_unfolded(json_schema))
+    if title := without_fields(json_schema):
+        raise _no_schema(f"{title} has no fields: it {_SAYS_NOTHING}")
+    strict, is_strict = in_strict_form(unfolded(json_schema))
     wrapped = "" if strict.get("type") == "object" else "items" if strict.get("type") == "array" else "value"
     if wrapped:
         definitions = {"$defs": strict.pop("$defs")} if "$defs" in strict else {}
@@ -403,45 +427,18 @@ def _schema(
         strict = {"type": "object", "properties": properties, "required": [wrapped], "additionalProperties": False}
         strict |= definitions
     schema_name = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "answer"
-    if names := [one for one in property_names(json_schema) if not one.isascii()]:
+    if names := _other_than_ascii(json_schema):
         own_check = check
 
         def check(value: Any) -> Any:
             return own_check(with_names(value, names))
 
-    return Schema(schema_name, strict, is_strict, check, wrapped, _unfolded(object_schema))
+    return Schema(schema_name, strict, is_strict, check, wrapped, unfolded(object_schema), json_schema)
 
 
-def _unfolded(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a JSON schema with its root in place: that of a recursive type is a reference to a definition."""
-    # Pydantic before 2.8 puts the reference into `allOf`.
-    only = schema.get("allOf")
-    reference = only[0] if isinstance(only, list) and len(only) == 1 and isinstance(only[0], Mapping) else schema
-    found = schema.get("$defs", {}).get(str(reference.get("$ref", "")).removeprefix("#/$defs/"))
-    rest = {key: one for key, one in schema.items() if key not in ("$ref", "allOf")}
-    return schema if found is None else {**found, **rest}
-
-
-def _strict(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Return a JSON schema in the form for strict mode, and whether it can be strict.
-
-    In each object all properties are required and no others are allowed. An object that allows any keys is left as it
-    is, and the schema cannot be strict.
-    """
-    free: list[Any] = []
-
-    def close(node: dict[str, Any]) -> None:
-        # Strict mode refuses `oneOf`. The answer is checked against the schema as it was.
-        if "anyOf" not in node and "oneOf" in node:
-            node["anyOf"] = node.pop("oneOf")
-        if node.get("type") != "object" and "properties" not in node:
-            return
-        if not isinstance(node.get("properties"), dict) or node.get("additionalProperties", False) is not False:
-            free.append(node)
-        else:
-            node |= {"type": "object", "required": list(node["properties"]), "additionalProperties": False}
-
-    return copy_without(DROPPED, schema, close), not free
+def _other_than_ascii(schema: Mapping[str, Any]) -> list[str]:
+    """Return the names of properties that can be written in several forms of Unicode."""
+    return [one for one in property_names(schema) if not one.isascii()]
 
 
 def _no_schema(why: str) -> InferenceError:

@@ -17,8 +17,9 @@ from ..messages import property_names
 from ..text import as_json, in_order
 from .annotations import adapter_of, local_types, why_no_schema
 from .docstrings import read_docstring, target_of
-from .json_schema import copy_without
-from .validation import misread_values, read_in_any_form
+from .json_schema import MARKS, copy_without
+from .misread import lost_fields, misread_values
+from .validation import read_in_any_form
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -38,20 +39,20 @@ def name_of(function: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One function, its definition for the model, and how its arguments are read."""
+    """One function, its definition for the model, and how its arguments are read: by their schema, with its marks."""
 
     name: str
     function: Callable[..., Any]
     definition: dict[str, Any]
     arguments: TypeAdapter[dict[str, Any]]
+    schema: Mapping[str, Any]
     parameters: Sequence[inspect.Parameter]
 
     def read(self, given: Any) -> tuple[list[object], dict[str, object]]:
         """Read the arguments that the model wrote. Raise ValueError (or its subclass, pydantic's ValidationError)."""
-        schema = self.definition["function"]["parameters"]
-        validated = read_in_any_form(self.arguments, given, property_names(schema))
+        validated = read_in_any_form(self.arguments, given, property_names(self.schema))
         read = {name: value for name, value in validated.items() if value is not LEFT_OUT}
-        if problems := [*misread_values(schema, given)]:
+        if problems := [*misread_values(self.schema, given), *lost_fields(self.schema, given)]:
             raise ValueError("; ".join(problems))
         positional: list[object] = []
         is_passed_on = _takes_any_positions(self.function)
@@ -87,6 +88,7 @@ def describe(function: object, name: str) -> Tool:
     parameters = [_annotated(name, function, _without_field(one)) for one in _parameters(name, function)]
     arguments = _arguments(parameters)
     description, texts = read_docstring(function)
+    schema = _schema(arguments, parameters, texts)
     return Tool(
         name=name,
         function=function,
@@ -95,10 +97,11 @@ def describe(function: object, name: str) -> Tool:
             "function": {
                 "name": name,
                 "description": description or f"The function {name} of the user's notebook.",
-                "parameters": _schema(arguments, parameters, texts),
+                "parameters": copy_without(MARKS, schema),
             },
         },
         arguments=arguments,
+        schema=schema,
         parameters=parameters,
     )
 

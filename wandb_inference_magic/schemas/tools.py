@@ -17,6 +17,7 @@ from ..concurrency import coroutines
 from ..errors import InferenceError, describe_exception, did_you_mean, quoted, users_failures
 from ..messages import ToolStep
 from ..text import counted, json_or_none, python_name, read_json_text, with_texts, without_surrogates
+from .misread import doubled_key
 from .schema import Mismatch, problems_of
 from .tool_schema import Tool, describe, name_of
 
@@ -138,6 +139,8 @@ class Toolbox:
             given = with_texts(read_json_text(call.arguments.strip() or "{}"), without_surrogates)
         except ValueError as error:
             return f"The arguments are not JSON: {error}.", [], False
+        if problem := doubled_key(call.arguments):
+            return _listed([problem]), [], False
         try:
             try:
                 positional, named = tool.read(given)
@@ -259,8 +262,11 @@ def _problems(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     if not first["loc"] and first["type"] == "dict_type":
         return "The arguments are not a JSON object."
-    lines = Mismatch(problems_of(error)).problems
-    return "\n".join(["The arguments are not as they should be:", *(f"- {quoted(line)}" for line in lines)])
+    return _listed(Mismatch(problems_of(error)).problems)
+
+
+def _listed(problems: Iterable[str]) -> str:
+    return "\n".join(["The arguments are not as they should be:", *(f"- {quoted(line)}" for line in problems)])
 
 
 def _failure(error: BaseException) -> str:

@@ -17,16 +17,13 @@ from ..errors import shortened_repr
 from ..messages import inner_json
 from ..text import boolean_of, folded, is_number, json_or_none, number_in, same_name, without_surrogates
 from .json_schema import PATTERN, compiled, metaschema, pattern_of
+from .misread import THOUSANDS, TIMES
 
 if TYPE_CHECKING:
     from fastjsonschema import JsonSchemaValueException
     from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
-# The keyword in an object's schema for a value of which a validator of the user's may make another one.
-VALIDATED: Final = "x-validated"
-# The formats of texts that pydantic also reads from numbers.
-TIMES: Final = ("date", "date-time", "time")
 # The values in pydantic's list of those that are allowed, as Python writes them.
 _ALLOWED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s,'"]+""")
 # What pydantic wants, by the types of its errors about values that can be written in another form.
@@ -46,8 +43,6 @@ _OF_VALUES: Final = ("number", "date", "date-time", "time", "boolean", "null")
 _NO_VALUE: Final = ("", "null", "none", "n/a", "nan")
 # The rules of a JSON schema that such a value breaks.
 _RULES: Final = ("type", "enum", "const", "format", "anyOf", "oneOf")
-# A whole number with a full stop for thousands, as it is written in German and Spanish.
-_THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2}\.000")
 # A list in a text may have numbers in texts. An alternative could change back what another one has changed.
 ROUNDS: Final = 3
 # Stands for a null where another value is wanted: the field may be one that is not required.
@@ -221,7 +216,9 @@ def _form_in(error: Any) -> tuple[Sequence[Any], Any, list[Any]]:
         return path, given, _meant(given, wanted)
     literals = _ALLOWED.findall(context.get("expected") or context["expected_tags"])
     allowed = [literal_eval(word) if word[0] in "'\"" else json_or_none(word.lower()) for word in literals]
-    return path, given, _meant_of(given, allowed)
+    names = json.loads(context.get("names", "{}"))
+    named = [form for name, form in names.items() if isinstance(given, str) and folded(name) == folded(given)]
+    return path, given, named or _meant_of(given, allowed)
 
 
 def _form_of(shared: Mapping[str, Any], error: JsonSchemaValueException) -> tuple[Sequence[Any], Any, list[Any]]:
@@ -243,7 +240,7 @@ def _meant_by(value: Any, schema: Mapping[str, Any], shared: Mapping[str, Any]) 
         read = {"boolean": boolean_of, "integer": json_or_none, "number": json_or_none}.get(str(one))
         for meant in _meant(value, form if form in TIMES else "number" if one == "integer" else str(one)):
             found = read(meant) if read and meant is not None else meant
-            is_other = one == "integer" and _THOUSANDS.fullmatch(str(meant))
+            is_other = one == "integer" and THOUSANDS.fullmatch(str(meant))
             if meant is None or (found is not None and isinstance(found, bool) == (one == "boolean") and not is_other):
                 yield _marked(found)
     for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
@@ -347,45 +344,3 @@ def with_names(value: Any, names: Collection[str]) -> Any:
     if not isinstance(value, dict):
         return value
     return {same_name(name, names) or name: with_names(one, names) for name, one in value.items()}
-
-
-def misread_values(schema: Any, value: Any, where: str = "", root: Any = None) -> Iterator[str]:
-    """Yield the problems of values that pydantic would read as another kind.
-
-    It reads the number 2024 as a time, in seconds of 1970, a boolean as the number 0 or 1, and "12.000" as 12.
-
-    Parameters
-    ----------
-    schema : mapping or object
-        The JSON schema that was sent. There are no problems without one.
-    value : object
-        The JSON value of the answer.
-    where : str
-        Its place in the answer.
-    root : mapping, optional
-        The whole schema, for references.
-    """
-    if not isinstance(schema, Mapping):
-        return
-    root, where = schema if root is None else root, where.lstrip(".")
-    if isinstance(reference := schema.get("$ref"), str):
-        schema = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
-    if schema.get("format") in TIMES and is_number(value) and not _is_nan(value):
-        yield f"{where or 'the answer'}: Input should be a {schema['format']} in ISO form, not {value!r}"
-    if schema.get("type") == "integer" and isinstance(value, str) and _THOUSANDS.fullmatch(number_in(value)):
-        yield f"{where or 'the answer'}: Input should be a number without a full stop for thousands, not {value!r}"
-    if isinstance(value, bool) and schema.get("type") in ("integer", "number"):
-        yield f"{where or 'the answer'}: Input should be a number, not {json.dumps(value)}"
-    alternatives = [one for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())) if one.get("type") != "null"]
-    found = [list(misread_values(one, value, where, root)) for one in alternatives]
-    if found and all(found):
-        yield from found[0]
-    if isinstance(value, dict):
-        known, others = schema.get("properties", {}), schema.get("additionalProperties")
-        for name, one in value.items():
-            yield from misread_values(known.get(name, others), one, f"{where}.{name}", root)
-    if isinstance(value, list):
-        first, items = schema.get("prefixItems", ()), schema.get("items")
-        for number, one in enumerate(value):
-            part = first[number] if number < len(first) else items
-            yield from misread_values(part, one, f"{where}.{number}", root)
