@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from math import isfinite
@@ -31,6 +31,7 @@ _VALUES: Final = ("default", "const", "enum", "examples", "example")
 _BY_NAME: Final = ("properties", "patternProperties", "$defs", "definitions", "dependencies", "dependentSchemas",
                    "dependentRequired")  # fmt: skip
 _DRAFT_7: Final = re.compile("draft-0[467]")
+_ALTERNATIVES: Final = ("allOf", "anyOf", "oneOf")
 _BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 # The format that stands for a pattern begins so.
 PATTERN: Final = "x-pattern:"
@@ -245,6 +246,59 @@ def copy_without(keywords: Collection[str], schema: Any, change: Callable[[dict[
     if change is not None:
         change(kept)
     return kept
+
+
+def is_entry(schema: Mapping[str, Any], path: Sequence[str | int]) -> bool:
+    """Return whether the value at a path is an entry of an object that may have any names, not a property by its name.
+
+    Parameters
+    ----------
+    schema : mapping
+        The JSON schema of the whole value.
+    path : sequence of str or int
+        The names and the numbers of items that lead to the entry or property.
+    """
+    *outer, name = path
+    objects = list(_schemas_at(schema, outer, schema))
+    is_named = any(name in one.get("properties", ()) for one in objects)
+    return not is_named and any(isinstance(other, Mapping) for one in objects for other in _others_of(one))
+
+
+def _schemas_at(schema: Any, path: Sequence[str | int], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the schemas of the value at a path: one or, in alternatives, several."""
+    if not isinstance(schema, Mapping):
+        return
+    for one in (_target(schema.get("$ref"), root), *(one for word in _ALTERNATIVES for one in schema.get(word, ()))):
+        yield from _schemas_at(one, path, root)
+    if not path:
+        yield schema
+        return
+    first, *rest = path
+    if isinstance(first, int):
+        items = schema.get("prefixItems", ())
+        parts = [items[first] if first < len(items) else schema.get("items")]
+    else:
+        named = schema.get("properties", {})
+        parts = [named[first]] if first in named else _others_of(schema)
+    for one in parts:
+        yield from _schemas_at(one, rest, root)
+
+
+def _others_of(schema: Mapping[str, Any]) -> list[Any]:
+    """Return the schemas of the properties that an object may have beside those that are named."""
+    others = [schema.get("additionalProperties"), schema.get("unevaluatedProperties")]
+    return [*others, *schema.get("patternProperties", {}).values()]
+
+
+def _target(reference: Any, root: Any) -> Any:
+    """Return the part of a schema that a reference within it names by its place. None if there is none."""
+    if not isinstance(reference, str) or not reference.startswith("#/"):
+        return root if reference == "#" else None
+    for part in reference[2:].split("/"):
+        name = unquote(part).replace("~1", "/").replace("~0", "~")
+        is_item = isinstance(root, list) and name.isdecimal() and int(name) < len(root)
+        root = root[int(name)] if is_item else root.get(name) if isinstance(root, Mapping) else None
+    return root
 
 
 def with_finite_numbers(schema: Any) -> Any:

@@ -331,21 +331,20 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         raise _no_schema(f"A type in it {_SAYS_NOTHING} {remedy}") from None
 
     reads_itself = reads_values_itself(adapter.core_schema)
-    names = property_names(json_schema)
 
     def check(value: Any) -> Any:
         if not reads_itself and (problems := list(misread_values(json_schema, value))):
             raise Mismatch(problems)
-        return _validated(adapter, value, names)
+        return _validated(adapter, value, json_schema)
 
     return _schema(json_schema, name, check, described)
 
 
-def _validated(adapter: TypeAdapter[Any], value: Any, names: frozenset[str]) -> Any:
+def _validated(adapter: TypeAdapter[Any], value: Any, schema: Mapping[str, Any]) -> Any:
     from pydantic import ValidationError
 
     try:
-        return read_in_any_form(adapter, value, names)
+        return read_in_any_form(adapter, value, schema)
     except ValidationError as error:
         raise Mismatch(problems_of(error)) from None
     except RecursionError:
