@@ -6,18 +6,26 @@ This module imports pydantic, so it is imported where a schema is built.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from copy import copy
 from enum import Enum
 from inspect import iscoroutinefunction
-from math import isfinite
+from math import inf, isfinite
 from operator import attrgetter
 from typing import Any, Final, TypeVar, get_args, get_origin
 
 from pydantic import PydanticUserError, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import SchemaValidator, core_schema, to_jsonable_python
+from pydantic_core import (
+    PydanticKnownError,
+    SchemaError,
+    SchemaSerializer,
+    SchemaValidator,
+    core_schema,
+    to_jsonable_python,
+)
 from typing_extensions import NotRequired, Required, get_type_hints
 
 from ..errors import users_failures
@@ -30,6 +38,10 @@ T = TypeVar("T")
 
 # Parts of a schema of pydantic's core that are none themselves, or only of what is written.
 _NO_SCHEMAS: Final = ("default", "metadata", "serialization")
+# In a configuration: whether it is known of each number that is not finite if the model wrote it.
+_IS_FOLLOWED: Final = "x-is-followed"
+# The numbers that are not finite that the model wrote, within a validator of the user's. Elsewhere, it wrote all.
+_WRITTEN: Final[ContextVar[frozenset[tuple[bool, str]] | None]] = ContextVar("written", default=None)
 
 
 class _JsonGenerator(GenerateJsonSchema):
@@ -182,13 +194,15 @@ def for_json(adapter: TypeAdapter[T], *, only_finite: bool = False) -> TypeAdapt
     ----------
     adapter : TypeAdapter
     only_finite : bool
-        Whether it refuses NaN and Infinity, which JSON has not, where neither a type nor a default of it says that
-        they are allowed.
+        Whether it refuses the NaN and Infinity that the model wrote, which JSON has not, where neither a type nor a
+        default of it says that they are allowed. Those that a validator of the user's makes are its values.
     """
     own = adapter.validator
     # What pickle gives to a new one: the configuration of an adapter is not in its schema.
     config: Any = own.__reduce__()[1][1] if isinstance(own, SchemaValidator) else None
-    changed = _for_json(adapter.core_schema, {"allow_inf_nan": not only_finite, **(config or {})})
+    is_followed = only_finite and any(map(_decides_on_numbers, _nodes(adapter.core_schema)))
+    given = {"allow_inf_nan": not only_finite, _IS_FOLLOWED: is_followed, **(config or {})}
+    changed = _for_json(adapter.core_schema, given)
     if changed == adapter.core_schema:
         return adapter
     adapter = copy(adapter)
@@ -206,20 +220,145 @@ def _for_json(schema: Any, config: Mapping[str, Any], *, is_key: bool = False) -
     if not isinstance(schema, Mapping):
         return schema
     inner = {**config, **(schema.get("config") or {})}
-    if isinstance(default := schema.get("default"), float) and not isfinite(default):
+    if "default" in schema and not _has_finite_default(schema):
         inner["allow_inf_nan"] = True
     kept = {
         name: one if name in _NO_SCHEMAS else _for_json(one, inner, is_key=is_key or name == "keys_schema")
         for name, one in schema.items()
     }
     kind = kept.get("type")
-    if kind == "float" and not config["allow_inf_nan"]:
-        return {"allow_inf_nan": False, **kept}
     if kind == "generator":
         return {**kept, "type": "list"}
     if kind == "tagged-union":
         return {**kept, "choices": {_value_of(tag): one for tag, one in kept["choices"].items()}}
+    if kind == "union":
+        return {**kept, "choices": list(map(_with_name, kept["choices"], schema["choices"]))}
+    if kind == "float" and not config["allow_inf_nan"]:
+        return _finite(kept, config, is_key=is_key)
+    if config[_IS_FOLLOWED] and _decides_on_numbers(schema):
+        return _followed(kept, inner)
     return _of_members(kept, is_key=is_key) if kind in ("enum", "literal") else kept
+
+
+def _with_name(choice: Any, own: Any) -> Any:
+    """Return a changed choice of a union with the name that its own schema has in messages."""
+    if choice == own or isinstance(own, tuple):
+        return choice
+    with suppress(SchemaError):
+        return choice, SchemaValidator(own).title
+    return choice  # It refers to a definition.
+
+
+def _around(node: Mapping[str, Any], make: Callable[..., Any], function: Callable[..., Any]) -> dict[str, Any]:
+    """Return a part of a schema of pydantic's core within a function that `make` puts around it."""
+    held = {name: one for name, one in node.items() if name != "ref"}
+    return {**make(function, held), **({"ref": node["ref"]} if "ref" in node else {})}
+
+
+# Numbers that are not finite -----------------------------------------------------------------------------------
+
+
+def _finite(node: dict[str, Any], config: Mapping[str, Any], *, is_key: bool) -> dict[str, Any]:
+    """Return a float of pydantic's core that refuses numbers that are not finite, if the model wrote them."""
+    # In strict mode, a key is only read as a number if no function has seen it.
+    if not config[_IS_FOLLOWED] or (is_key and config.get("strict")):
+        return {"allow_inf_nan": False, **node}
+    if "allow_inf_nan" in node:
+        return node
+    return _around(node, core_schema.no_info_before_validator_function, _refuse_written)
+
+
+def _refuse_written(value: Any) -> Any:
+    found, written = _not_finite(value), _WRITTEN.get()
+    if found is not None and (written is None or found in written):
+        raise PydanticKnownError("finite_number")
+    return value
+
+
+def _not_finite(value: Any) -> tuple[bool, str] | None:
+    """Return which number that is not finite pydantic reads from a value, and whether the value is a text."""
+    if not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    except OverflowError:
+        number = inf
+    return None if isfinite(number) else (isinstance(value, str), repr(number))
+
+
+def _not_finite_in(value: Any) -> Iterator[tuple[bool, str]]:
+    """Yield the numbers within a value that are not finite, as `_not_finite` returns them."""
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        for one in value:
+            yield from _not_finite_in(one)
+    elif (found := _not_finite(value)) is not None:
+        yield found
+
+
+def _decides_on_numbers(node: Mapping[str, Any]) -> bool:
+    """Return whether a part of a schema of pydantic's core has numbers in it that need not be finite ones."""
+    kind = node.get("type")
+    if kind not in ("chain", "default", "function-before", "function-wrap"):
+        return False
+    has_numbers = any(one.get("type") in ("float", "definition-ref") for one in _nodes(node))
+    return has_numbers and (kind != "default" or "default_factory" in node or not _has_finite_default(node))
+
+
+def _followed(node: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return such a part that says which numbers in it the model wrote."""
+    wrap = core_schema.no_info_wrap_validator_function
+    if node["type"] == "chain":
+        # What a function returns is given to the next steps.
+        steps, made = node["steps"], [any("function" in one for one in _nodes(step)) for step in node["steps"]]
+        later = [_around(one, wrap, _with_any) if any(made[:number]) else one for number, one in enumerate(steps)]
+        return {**node, "steps": later}
+    if node["type"] != "default":
+        return _around(node, wrap, _with_written)
+
+    def as_default(value: Any, read: Callable[[Any], Any]) -> Any:
+        # A factory is only called for a value that needs it.
+        is_any = any(_not_finite_in(value)) and not _has_finite_default(node)
+        return _with_any(value, read) if is_any else read(value)
+
+    # In strict mode, less is read from what a function has seen than from JSON.
+    is_strict = config.get("strict") or any(one.get("strict") for one in _nodes(node["schema"]))
+    return node if is_strict else {**node, "schema": _around(node["schema"], wrap, as_default)}
+
+
+def _has_finite_default(node: Mapping[str, Any]) -> bool:
+    """Return whether all numbers in a default are finite. One that needs other fields is not known."""
+    try:
+        default = node["default_factory"]() if "default_factory" in node else node["default"]
+        plain = SchemaSerializer(core_schema.any_schema()).to_python(default, warnings=False)
+    except users_failures():
+        return True
+    return all(is_text for is_text, _ in _not_finite_in(plain))
+
+
+def _with_written(value: Any, read: Callable[[Any], Any]) -> Any:
+    """Read a value that a validator of the user's gets: the numbers in it are those that the model wrote."""
+    outer, found = _WRITTEN.get(), frozenset(_not_finite_in(value))
+    token = _WRITTEN.set(found if outer is None else outer & found)
+    try:
+        return read(value)
+    finally:
+        _WRITTEN.reset(token)
+
+
+def _with_any(value: Any, read: Callable[[Any], Any]) -> Any:
+    """Read a value in which all numbers are allowed."""
+    token = _WRITTEN.set(frozenset())
+    try:
+        return read(value)
+    finally:
+        _WRITTEN.reset(token)
+
+
+# Members of enums and literals ---------------------------------------------------------------------------------
 
 
 def _of_members(node: dict[str, Any], *, is_key: bool) -> dict[str, Any]:

@@ -153,7 +153,9 @@ class Schema:
             is_other = isinstance(held, dict) and own and held.keys().isdisjoint(own)
             if held is not None and held not in tried and not is_other:
                 tried.append(held)
-                with suppress(RecursionError, Mismatch):
+                # A validator of the user's need not take a value of another kind.
+                others = () if isinstance(held, kind) else (ValidatorError,)
+                with suppress(RecursionError, Mismatch, *others):
                     fitting.append(self.check(held))
         if len(fitting) == 1:
             return fitting[0]

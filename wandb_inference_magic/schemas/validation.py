@@ -13,7 +13,7 @@ from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..errors import shortened_repr
+from ..errors import shortened_repr, users_failures
 from ..messages import inner_json, property_names
 from ..text import boolean_of, folded, is_number, json_or_none, number_in, same_name, without_surrogates
 from .json_schema import PATTERN, compiled, is_entry, metaschema, pattern_of
@@ -187,9 +187,15 @@ def read_in_any_form(adapter: TypeAdapter[T], value: Any, schema: Mapping[str, A
                 return read_in_any_form(adapter, changed[0], schema, rounds - 1)
             except ValidationError as other:
                 reported = _without_read(error, [one["loc"] for one in other.errors(include_url=False)])
+            except users_failures():
+                # A validator of the user's need not take a null that the model did not write.
+                if [None] not in [meant for *_, meant in forms]:
+                    raise
         if (filled := with_missing_nulls(value, error, property_names(schema))) is not None:
-            with suppress(ValidationError):
+            try:
                 return read_in_any_form(adapter, filled, schema, 0)
+            except users_failures():
+                pass
         raise reported from None
 
 
