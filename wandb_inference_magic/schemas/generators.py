@@ -12,7 +12,6 @@ from contextvars import ContextVar
 from copy import copy
 from enum import Enum
 from inspect import iscoroutinefunction
-from math import inf, isfinite
 from operator import attrgetter
 from typing import Any, Final, TypeVar, get_args, get_origin
 
@@ -31,7 +30,7 @@ from typing_extensions import NotRequired, Required, get_type_hints
 from ..errors import users_failures
 from ..text import as_json
 from .docstrings import target_of
-from .json_schema import is_finite, with_finite_numbers
+from .json_schema import is_finite, not_finite, not_finite_in, with_finite_numbers
 from .validation import VALIDATED
 
 T = TypeVar("T")
@@ -269,34 +268,10 @@ def _finite(node: dict[str, Any], config: Mapping[str, Any], *, is_key: bool) ->
 
 
 def _refuse_written(value: Any) -> Any:
-    found, written = _not_finite(value), _WRITTEN.get()
+    found, written = not_finite(value), _WRITTEN.get()
     if found is not None and (written is None or found in written):
         raise PydanticKnownError("finite_number")
     return value
-
-
-def _not_finite(value: Any) -> tuple[bool, str] | None:
-    """Return which number that is not finite pydantic reads from a value, and whether the value is a text."""
-    if not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    except OverflowError:
-        number = inf
-    return None if isfinite(number) else (isinstance(value, str), repr(number))
-
-
-def _not_finite_in(value: Any) -> Iterator[tuple[bool, str]]:
-    """Yield the numbers within a value that are not finite, as `_not_finite` returns them."""
-    if isinstance(value, Mapping):
-        value = [*value.keys(), *value.values()]
-    if isinstance(value, list | tuple | set | frozenset):
-        for one in value:
-            yield from _not_finite_in(one)
-    elif (found := _not_finite(value)) is not None:
-        yield found
 
 
 def _decides_on_numbers(node: Mapping[str, Any]) -> bool:
@@ -321,7 +296,7 @@ def _followed(node: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]
 
     def as_default(value: Any, read: Callable[[Any], Any]) -> Any:
         # A factory is only called for a value that needs it.
-        is_any = any(_not_finite_in(value)) and not _has_finite_default(node)
+        is_any = any(not_finite_in(value)) and not _has_finite_default(node)
         return _with_any(value, read) if is_any else read(value)
 
     # In strict mode, less is read from what a function has seen than from JSON.
@@ -336,22 +311,22 @@ def _has_finite_default(node: Mapping[str, Any]) -> bool:
         plain = SchemaSerializer(core_schema.any_schema()).to_python(default, warnings=False)
     except users_failures():
         return True
-    return all(is_text for is_text, _ in _not_finite_in(plain))
+    return all(is_text for is_text, _ in not_finite_in(plain))
 
 
 def _with_written(value: Any, read: Callable[[Any], Any]) -> Any:
     """Read a value that a validator of the user's gets: the numbers in it are those that the model wrote."""
-    outer, found = _WRITTEN.get(), frozenset(_not_finite_in(value))
-    token = _WRITTEN.set(found if outer is None else outer & found)
-    try:
-        return read(value)
-    finally:
-        _WRITTEN.reset(token)
+    outer, found = _WRITTEN.get(), frozenset(not_finite_in(value))
+    return _read_with(found if outer is None else outer & found, value, read)
 
 
 def _with_any(value: Any, read: Callable[[Any], Any]) -> Any:
     """Read a value in which all numbers are allowed."""
-    token = _WRITTEN.set(frozenset())
+    return _read_with(frozenset(), value, read)
+
+
+def _read_with(written: frozenset[tuple[bool, str]], value: Any, read: Callable[[Any], Any]) -> Any:
+    token = _WRITTEN.set(written)
     try:
         return read(value)
     finally:

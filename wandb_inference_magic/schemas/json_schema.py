@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
@@ -248,6 +248,66 @@ def copy_without(keywords: Collection[str], schema: Any, change: Callable[[dict[
     return kept
 
 
+def with_finite_numbers(schema: Any) -> Any:
+    """Copy a JSON schema without defaults, examples and notes that have a number that is not finite: JSON has none.
+
+    A bound that is infinite is no bound.
+
+    Raises
+    ------
+    ValueError
+        If such a number is a value that is allowed, or a bound is NaN.
+    """
+
+    def change(node: dict[str, Any]) -> None:
+        for keyword, value in list(node.items()):
+            if keyword in _BY_NAME or is_finite(value):
+                continue
+            if keyword in ("const", "enum") or (keyword in _BOUNDS and value != value):
+                raise ValueError(f"{keyword} is {value}: JSON has only finite numbers.")
+            is_list = keyword == "examples" and isinstance(value, list)
+            kept = [one for one in value if is_finite(one)] if is_list else []
+            if kept:
+                node[keyword] = kept
+            else:
+                del node[keyword]
+
+    return copy_without((), schema, change)
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether a value of JSON, as Python reads it, has only finite numbers."""
+    if isinstance(value, dict):
+        return all(map(is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(is_finite, value))
+    return not isinstance(value, float) or isfinite(value)
+
+
+def not_finite(value: Any) -> tuple[bool, str] | None:
+    """Return which number that is not finite pydantic reads from a value, and whether the value is a text."""
+    if not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    except OverflowError:
+        number = inf
+    return None if isfinite(number) else (isinstance(value, str), repr(number))
+
+
+def not_finite_in(value: Any) -> Iterator[tuple[bool, str]]:
+    """Yield the numbers within a value that are not finite, as `not_finite` returns them."""
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        for one in value:
+            yield from not_finite_in(one)
+    elif (found := not_finite(value)) is not None:
+        yield found
+
+
 def is_entry(schema: Mapping[str, Any], path: Sequence[str | int]) -> bool:
     """Return whether the value at a path is an entry of an object that may have any names, not a property by its name.
 
@@ -299,39 +359,3 @@ def _target(reference: Any, root: Any) -> Any:
         is_item = isinstance(root, list) and name.isdecimal() and int(name) < len(root)
         root = root[int(name)] if is_item else root.get(name) if isinstance(root, Mapping) else None
     return root
-
-
-def with_finite_numbers(schema: Any) -> Any:
-    """Copy a JSON schema without defaults, examples and notes that have a number that is not finite: JSON has none.
-
-    A bound that is infinite is no bound.
-
-    Raises
-    ------
-    ValueError
-        If such a number is a value that is allowed, or a bound is NaN.
-    """
-
-    def change(node: dict[str, Any]) -> None:
-        for keyword, value in list(node.items()):
-            if keyword in _BY_NAME or is_finite(value):
-                continue
-            if keyword in ("const", "enum") or (keyword in _BOUNDS and value != value):
-                raise ValueError(f"{keyword} is {value}: JSON has only finite numbers.")
-            is_list = keyword == "examples" and isinstance(value, list)
-            kept = [one for one in value if is_finite(one)] if is_list else []
-            if kept:
-                node[keyword] = kept
-            else:
-                del node[keyword]
-
-    return copy_without((), schema, change)
-
-
-def is_finite(value: Any) -> bool:
-    """Return whether a value of JSON, as Python reads it, has only finite numbers."""
-    if isinstance(value, dict):
-        return all(map(is_finite, value.values()))
-    if isinstance(value, list):
-        return all(map(is_finite, value))
-    return not isinstance(value, float) or isfinite(value)
