@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, make_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -482,6 +482,69 @@ class Defaults(BaseModel):
 )
 def test_null_for_a_field_with_a_default_counts_as_left_out(answer: dict[str, Any], read: Defaults) -> None:
     assert schema_of(Defaults).read(json.dumps({"n": 1, **answer})) == read
+
+
+_NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
+_AT_NAMES = {"type": "object", "patternProperties": {"^x": {"type": "number"}}}
+
+
+class _Scored(BaseModel):
+    name: str
+    total: float = 0.0
+    scores: dict[str, float]
+    inner: list[_Scored] = []
+
+
+class _OfAnyNames(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float]
+
+    a: int = 1
+
+
+@pytest.mark.parametrize("written", ["null", "NaN", '"N/A"'])
+@pytest.mark.parametrize(
+    ("kind", "answer", "where"),
+    [
+        (dict[str, float], '{"a": 1, "b": %s}', "b"),
+        (dict[str, dict[str, int]], '{"a": {"b": %s}}', "a.b"),
+        (dict[str, Literal["yes", "no"]], '{"a": %s}', "a"),
+        (_with_x(Mapping[str, float] | None), '{"x": {"b": %s}}', "x.b"),
+        # The entry has the name of a field that may be left out.
+        (_Scored, '{"name": "a", "scores": {"total": %s}}', "scores.total"),
+        (_Scored, '{"name": "a", "scores": {}, "inner": [{"name": "b", "scores": {"a": %s}}]}', "inner.0.scores.a"),
+        (_OfAnyNames, '{"b": %s}', "b"),
+        (_NUMBERS, '{"a": 1, "b": %s}', "b"),
+        (_NUMBERS | {"properties": {"a": {"type": "number"}}}, '{"a": 1, "b": %s}', "b"),
+        (_AT_NAMES, '{"x1": %s}', "x1"),
+        ({"type": "object", "unevaluatedProperties": {"type": "number"}}, '{"x1": %s}', "x1"),
+        ({"type": "array", "prefixItems": [_NUMBERS], "items": _AT_NAMES}, '[{"x": %s}, {"x": 1}]', "0.x"),
+        ({"type": "array", "prefixItems": [_NUMBERS], "items": _AT_NAMES}, '[{"x": 1}, {"x": %s}]', "1.x"),
+        (_with_text() | {"properties": {"x": {"anyOf": [_NUMBERS, {"type": "null"}]}}}, '{"x": {"a": %s}}', "x.a"),
+        (_with_text() | {"properties": {"x": {"$ref": "#/$defs/n"}}, "$defs": {"n": _NUMBERS}}, '{"x": {"a": %s}}',
+         "x.a"),
+    ],
+)  # fmt: skip
+def test_an_entry_of_an_object_of_any_names_is_not_left_out(kind: Any, answer: str, where: str, written: str) -> None:
+    schema = schema_of(kind)
+    with pytest.raises(Mismatch) as refused:
+        schema.read(answer % written)
+    assert refused.value.problems[0].startswith(f"{where}: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "read"),
+    [
+        (_Scored, '{"name": "a", "total": null, "scores": {"total": 1}}', _Scored(name="a", scores={"total": 1})),
+        (_Scored, '{"name": "a", "scores": {}, "inner": null}', _Scored(name="a", scores={})),
+        (_OfAnyNames, '{"a": NaN, "b": 2}', _OfAnyNames(b=2.0)),
+        (_NUMBERS | {"properties": {"a": {"type": "number"}}}, '{"a": null, "b": 2}', {"b": 2}),
+        ({"type": "object", "allOf": [{"properties": {"a": {"type": "number"}}}, _NUMBERS]}, '{"a": null}', {}),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": _NUMBERS}}, '{"a": null}', {}),
+    ],
+)
+def test_a_property_beside_others_counts_as_left_out(kind: Any, answer: str, read: Any) -> None:
+    assert schema_of(kind).read(answer) == read
 
 
 def test_null_that_a_validator_refuses_is_not_left_out() -> None:

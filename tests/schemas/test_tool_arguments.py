@@ -216,6 +216,19 @@ def test_wrong_arguments_are_reported_to_the_model(arguments: str, expected: str
     assert not called
 
 
+def test_null_in_an_object_of_any_names_is_reported_to_the_model() -> None:
+    called: list[dict[str, float]] = []
+
+    def tool(scores: dict[str, float], a: int = 1) -> None:
+        called.append(scores)
+
+    refused = step(tool, '{"scores": {"a": null}, "a": 1}')
+    assert (refused.ok, called) == (False, [])
+    assert "- scores.a: Input should be a valid number" in refused.result
+    assert step(tool, '{"scores": {"a": 2}, "a": null}').ok
+    assert called == [{"a": 2.0}]
+
+
 def test_only_the_first_of_many_problems_are_reported() -> None:
     refused = step(both, json.dumps({f"z{number}": 1 for number in range(100)}))
     assert len(refused.result.splitlines()) == 12

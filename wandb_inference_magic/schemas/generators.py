@@ -11,7 +11,6 @@ from contextlib import suppress
 from copy import copy
 from enum import Enum
 from inspect import iscoroutinefunction
-from math import isfinite
 from operator import attrgetter
 from typing import Any, Final, TypeVar, get_args, get_origin
 
@@ -23,7 +22,7 @@ from typing_extensions import NotRequired, Required, get_type_hints
 from ..errors import users_failures
 from ..text import as_json
 from .docstrings import target_of
-from .json_schema import NAMES, VALIDATED, copy_without, is_finite, with_finite_numbers
+from .json_schema import NAMES, VALIDATED, copy_without, is_finite, not_finite_in, with_finite_numbers
 
 T = TypeVar("T")
 
@@ -230,7 +229,7 @@ def for_json(adapter: TypeAdapter[T], *, only_finite: bool = False) -> TypeAdapt
     adapter : TypeAdapter
     only_finite : bool
         Whether it refuses NaN and Infinity, which JSON has not, where neither a type nor a default of it says that
-        they are allowed.
+        they are allowed. It refuses those that a validator of the user's makes as well.
     """
     own = adapter.validator
     # What pickle gives to a new one: the configuration of an adapter is not in its schema.
@@ -253,7 +252,7 @@ def _for_json(schema: Any, config: Mapping[str, Any], *, is_key: bool = False) -
     if not isinstance(schema, Mapping):
         return schema
     inner = {**config, **(schema.get("config") or {})}
-    if isinstance(default := schema.get("default"), float) and not isfinite(default):
+    if any(not is_text for is_text, _ in not_finite_in(schema.get("default"))):
         inner["allow_inf_nan"] = True
     kept = {
         name: one if name in _NO_SCHEMAS else _for_json(one, inner, is_key=is_key or name == "keys_schema")

@@ -14,10 +14,10 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
@@ -38,6 +38,7 @@ MARKS: Final = (VALIDATED, NAMES)
 # Strict schemas cannot contain defaults or discriminators. Titles only repeat the names.
 DROPPED: Final = ("default", "discriminator", "title", *MARKS)
 _DRAFT_7: Final = re.compile("draft-0[467]")
+_ALTERNATIVES: Final = ("allOf", "anyOf", "oneOf")
 _BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 # The format that stands for a pattern begins so.
 PATTERN: Final = "x-pattern:"
@@ -320,3 +321,80 @@ def is_finite(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(is_finite, value))
     return not isinstance(value, float) or isfinite(value)
+
+
+def not_finite(value: Any) -> tuple[bool, str] | None:
+    """Return which number that is not finite pydantic reads from a value, and whether the value is a text."""
+    if not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    except OverflowError:
+        number = inf
+    return None if isfinite(number) else (isinstance(value, str), repr(number))
+
+
+def not_finite_in(value: Any) -> Iterator[tuple[bool, str]]:
+    """Yield the numbers within a value that are not finite, as `not_finite` returns them."""
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        for one in value:
+            yield from not_finite_in(one)
+    elif (found := not_finite(value)) is not None:
+        yield found
+
+
+def is_entry(schema: Mapping[str, Any], path: Sequence[str | int]) -> bool:
+    """Return whether the value at a path is an entry of an object that may have any names, not a property by its name.
+
+    Parameters
+    ----------
+    schema : mapping
+        The JSON schema of the whole value.
+    path : sequence of str or int
+        The names and the numbers of items that lead to the entry or property.
+    """
+    *outer, name = path
+    objects = list(_schemas_at(schema, outer, schema))
+    is_named = any(name in one.get("properties", ()) for one in objects)
+    return not is_named and any(isinstance(other, Mapping) for one in objects for other in _others_of(one))
+
+
+def _schemas_at(schema: Any, path: Sequence[str | int], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the schemas of the value at a path: one or, in alternatives, several."""
+    if not isinstance(schema, Mapping):
+        return
+    for one in (_target(schema.get("$ref"), root), *(one for word in _ALTERNATIVES for one in schema.get(word, ()))):
+        yield from _schemas_at(one, path, root)
+    if not path:
+        yield schema
+        return
+    first, *rest = path
+    if isinstance(first, int):
+        items = schema.get("prefixItems", ())
+        parts = [items[first] if first < len(items) else schema.get("items")]
+    else:
+        named = schema.get("properties", {})
+        parts = [named[first]] if first in named else _others_of(schema)
+    for one in parts:
+        yield from _schemas_at(one, rest, root)
+
+
+def _others_of(schema: Mapping[str, Any]) -> list[Any]:
+    """Return the schemas of the properties that an object may have beside those that are named."""
+    others = [schema.get("additionalProperties"), schema.get("unevaluatedProperties")]
+    return [*others, *schema.get("patternProperties", {}).values()]
+
+
+def _target(reference: Any, root: Any) -> Any:
+    """Return the part of a schema that a reference within it names by its place. None if there is none."""
+    if not isinstance(reference, str) or not reference.startswith("#/"):
+        return root if reference == "#" else None
+    for part in reference[2:].split("/"):
+        name = unquote(part).replace("~1", "/").replace("~0", "~")
+        is_item = isinstance(root, list) and name.isdecimal() and int(name) < len(root)
+        root = root[int(name)] if is_item else root.get(name) if isinstance(root, Mapping) else None
+    return root

@@ -18,7 +18,7 @@ from ..libraries import check_libraries
 from ..messages import inner_json, json_in, json_lines, property_names
 from ..text import as_json, json_or_none, json_values, read_json_text, with_backslashes
 from .annotations import adapter_of, has_quoted_name, is_annotation, why_no_schema
-from .json_schema import copy_without, in_strict_form, unfolded, with_finite_numbers
+from .json_schema import copy_without, in_strict_form, not_finite_in, unfolded, with_finite_numbers
 from .misread import doubled_key, lost_fields, misread_values, without_fields
 from .short_form import annotation_of
 from .validation import compile_reader, problems_in_schema, read_in_any_form, with_names
@@ -158,7 +158,9 @@ class Schema:
             is_other = isinstance(held, dict) and own and held.keys().isdisjoint(own)
             if held is not None and held not in tried and not is_other:
                 tried.append(held)
-                with suppress(RecursionError, Mismatch):
+                # A validator of the user's need not take a value of another kind.
+                others = () if isinstance(held, kind) else (ValidatorError,)
+                with suppress(RecursionError, Mismatch, *others):
                     fitting.append(self._checked(held))
         if len(fitting) == 1:
             return fitting[0]
@@ -336,7 +338,8 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     if has_quoted_name(annotation):
         raise _no_schema("It has a type in quotes: define the type first, and write its name without quotes.")
     try:
-        adapter = for_json(annotation if is_adapter else adapter_of(annotation), only_finite=True)
+        adapter = for_json(annotation if is_adapter else adapter_of(annotation))
+        only_finite = for_json(adapter, only_finite=True)
         json_schema = adapter.json_schema(schema_generator=SentSchemaGenerator)
         described = adapter.json_schema(by_alias=False, schema_generator=ObjectSchemaGenerator)
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
@@ -346,21 +349,21 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         raise _no_schema(f"A type in it {_SAYS_NOTHING} {remedy}") from None
 
     reads_itself = reads_values_itself(adapter.core_schema)
-    names = property_names(json_schema)
 
     def check(value: Any) -> Any:
         if not reads_itself and (problems := list(misread_values(json_schema, value))):
             raise Mismatch(problems)
-        return _validated(adapter, value, names)
+        # If the model wrote NaN or Infinity, it is refused. If a validator of the user's makes it, it is a value.
+        return _validated(only_finite if any(not_finite_in(value)) else adapter, value, json_schema)
 
     return _schema(json_schema, name, check, described)
 
 
-def _validated(adapter: TypeAdapter[Any], value: Any, names: frozenset[str]) -> Any:
+def _validated(adapter: TypeAdapter[Any], value: Any, schema: Mapping[str, Any]) -> Any:
     from pydantic import ValidationError
 
     try:
-        return read_in_any_form(adapter, value, names)
+        return read_in_any_form(adapter, value, schema)
     except ValidationError as error:
         raise Mismatch(problems_of(error)) from None
     except RecursionError:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, g
 
 from ..errors import InferenceError, quoted
 from ..imports import is_instance
-from ..messages import property_names
 from ..text import as_json, in_order
 from .annotations import adapter_of, local_types, why_no_schema
 from .docstrings import read_docstring, target_of
@@ -50,7 +49,7 @@ class Tool:
 
     def read(self, given: Any) -> tuple[list[object], dict[str, object]]:
         """Read the arguments that the model wrote. Raise ValueError (or its subclass, pydantic's ValidationError)."""
-        validated = read_in_any_form(self.arguments, given, property_names(self.schema))
+        validated = read_in_any_form(self.arguments, given, self.schema)
         read = {name: value for name, value in validated.items() if value is not LEFT_OUT}
         if problems := [*misread_values(self.schema, given), *lost_fields(self.schema, given)]:
             raise ValueError("; ".join(problems))

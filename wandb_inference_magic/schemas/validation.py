@@ -13,10 +13,10 @@ from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..errors import shortened_repr
-from ..messages import inner_json
+from ..errors import shortened_repr, users_failures
+from ..messages import inner_json, property_names
 from ..text import boolean_of, folded, is_number, json_or_none, number_in, same_name, without_surrogates
-from .json_schema import PATTERN, compiled, metaschema, pattern_of
+from .json_schema import PATTERN, compiled, is_entry, metaschema, pattern_of
 from .misread import THOUSANDS, TIMES
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def compile_reader(schema: Mapping[str, Any]) -> Callable[[Any], tuple[Any, list
         held = _marked(value)
         errors = problems = errors_in(held)
         for _ in range(ROUNDS):
-            if not errors or (changed := _replaced(held, map(partial(_form_of, shared), errors))) is None:
+            if not errors or (changed := _replaced(held, map(partial(_form_of, shared), errors), schema)) is None:
                 break
             [held] = changed
             errors = errors_in(held)
@@ -150,7 +150,7 @@ def _of_alternatives(error: JsonSchemaValueException, shared: Mapping[str, Any],
     return []
 
 
-def read_in_any_form(adapter: TypeAdapter[T], value: Any, names: frozenset[str], rounds: int = ROUNDS) -> T:
+def read_in_any_form(adapter: TypeAdapter[T], value: Any, schema: Mapping[str, Any], rounds: int = ROUNDS) -> T:
     """Return what a JSON value stands for: as it is, with parts in other forms, or with nulls for missing fields.
 
     Models write `Positive.` for `positive`, `2,100,000` and `**5**` for numbers, 4 for a text and a list as JSON in a
@@ -162,8 +162,8 @@ def read_in_any_form(adapter: TypeAdapter[T], value: Any, names: frozenset[str],
     adapter : TypeAdapter
     value : object
         What the model wrote, parsed.
-    names : set of str
-        The names of all fields: see `with_missing_nulls`.
+    schema : mapping
+        The JSON schema of the value.
 
     Raises
     ------
@@ -176,15 +176,21 @@ def read_in_any_form(adapter: TypeAdapter[T], value: Any, names: frozenset[str],
         # Validate as JSON: in JSON a date is a string, but as a Python value a string is not a date.
         return adapter.validate_json(without_surrogates(json.dumps(value, ensure_ascii=False)).encode())
     except ValidationError as error:
-        reported, errors = error, error.errors(include_url=False)
-        if rounds and (changed := _replaced(value, map(_form_in, errors))) is not None:
+        reported, forms = error, list(map(_form_in, error.errors(include_url=False)))
+        if rounds and (changed := _replaced(value, forms, schema)) is not None:
             try:
-                return read_in_any_form(adapter, changed[0], names, rounds - 1)
+                return read_in_any_form(adapter, changed[0], schema, rounds - 1)
             except ValidationError as other:
                 reported = _without_read(error, [one["loc"] for one in other.errors(include_url=False)])
-        if (filled := with_missing_nulls(value, error, names)) is not None:
-            with suppress(ValidationError):
-                return read_in_any_form(adapter, filled, names, 0)
+            except users_failures():
+                # A validator of the user's need not take a null that the model did not write.
+                if [None] not in [meant for *_, meant in forms]:
+                    raise
+        if (filled := with_missing_nulls(value, error, property_names(schema))) is not None:
+            try:
+                return read_in_any_form(adapter, filled, schema, 0)
+            except users_failures():
+                pass
         raise reported from None
 
 
@@ -250,24 +256,32 @@ def _meant_by(value: Any, schema: Mapping[str, Any], shared: Mapping[str, Any]) 
                 yield held
 
 
-def _replaced(value: Any, forms: Iterable[tuple[Sequence[Any], Any, list[Any]]]) -> list[Any] | None:
-    """Return a list of a copy of a value with the parts that can stand for one value as that one. None if none can."""
+def _replaced(
+    value: Any, forms: Iterable[tuple[Sequence[Any], Any, list[Any]]], schema: Mapping[str, Any]
+) -> list[Any] | None:
+    """Return a list of a copy of a value with the parts that can stand for one value as that one. None if none can.
+
+    Only a property that the schema names is left out: an entry of an object that may have any names is asked for.
+    """
     held, is_changed = [deepcopy(value)], False
     for path, given, meant in forms:
         place: Any = held
-        key: Any = 0
+        keys: list[Any] = [0]
         # Names of alternatives in a path are no parts of the value.
         for part in path:
-            inner = place[key]
+            inner = place[keys[-1]]
             if isinstance(inner, dict) and part in inner:
-                place, key = inner, part
+                place = inner
+                keys.append(part)
             elif isinstance(inner, list) and str(part).isdecimal() and int(part) < len(inner):
-                place, key = inner, int(part)
+                place = inner
+                keys.append(int(part))
+        key = keys[-1]
         if len(meant) != 1 or not _are_equal(place[key], given) or _are_equal(given, meant[0]):
             continue
         if meant[0] is not _LEFT_OUT:
             place[key], is_changed = meant[0], True
-        elif isinstance(place, dict):
+        elif isinstance(place, dict) and not is_entry(schema, keys[1:]):
             del place[key]
             is_changed = True
     return held if is_changed else None
