@@ -175,9 +175,7 @@ class EndpointResolver:
         """
         cassette = self.cassette
         if cassette is None or (cassette.endpoint is None and cassette.records):
-            live = self._live(self._name(), asks=not self.dry)
-            is_chosen = self.settings.endpoint != "auto" or self.settings.weights
-            return replace(live, is_fallback=live.is_local and not is_chosen)
+            return self._live(self._name(), asks=not self.dry)
         found = self._recorded(cassette)
         if not found.default_model and cassette.endpoint == found.name:
             return replace(found, default_model=cassette.model or "")
@@ -225,11 +223,14 @@ class EndpointResolver:
         return Endpoint("custom", url, key, project if is_for_us else "", origin=origin)
 
     def _practice(self) -> Endpoint:
+        is_chosen = self.settings.endpoint != "auto" or bool(self.settings.weights)
+        is_fallback = not is_chosen and self._name() == "local"
         if self.dry:
-            return Endpoint("local", "", default_model=practice_server.model_id(self._weights))
+            model = practice_server.model_id(self._weights)
+            return Endpoint("local", "", default_model=model, is_fallback=is_fallback)
         practice = self.start(self._weights)
         key = Key(practice.key, "made for this session")
-        return Endpoint("local", practice.base_url, key, default_model=practice.model)
+        return Endpoint("local", practice.base_url, key, default_model=practice.model, is_fallback=is_fallback)
 
     def _recorded(self, cassette: Cassette) -> Endpoint:
         """Return the endpoint that a cassette was recorded from. Neither a key nor the practice model is needed."""
