@@ -411,3 +411,57 @@ async def test_an_endpoint_that_worked_before_is_waited_for(
             limiter.served(sent(clock.now()))
             clock.time += 1
         assert limiter.failed(gone, sent(clock.now()), is_alone=is_alone) is expected
+
+
+@pytest.mark.parametrize("at", range(-1, 8))
+@in_loop
+async def test_one_that_is_cancelled_between_two_tries_lets_the_next_one_try(at: int) -> None:
+    """At whatever step of the loop: while it is set aside, when it may try, or with its slot."""
+    limiter = Limiter()
+    share, held, released = Share(limiter, 2), list[int](), asyncio.Event()
+
+    async def row(number: int) -> None:
+        tries = sent(limiter.clock.now())
+        try:
+            await share.delay_after(failure(after=100.0), tries, 3, is_alone=False)
+            async with share.slot():
+                held.append(number)
+                await released.wait()
+        finally:
+            limiter.forget(tries)
+
+    tasks = [asyncio.create_task(row(number)) for number in range(2)]
+    await settled()
+    assert share.between_tries == 2
+    if at < 0:
+        tasks[0].cancel()
+        await settled()
+    limiter.alarm.opens_at = 0.0
+    limiter.wake()
+    for step in range(10):
+        if step == at:
+            tasks[0].cancel()
+        await asyncio.sleep(0)
+    await settled()
+    assert held[-1] == 1
+    assert share.between_tries == 0
+    released.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await settled()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@in_loop
+async def test_one_that_has_not_failed_is_tried_first() -> None:
+    clock = FastClock()
+    slots = Slots(4, Limiter(clock))
+    wait = slots.share.delay_after(failure(after=100.0), sent(clock.now()), 3, is_alone=False)
+    failed = asyncio.create_task(wait)
+    tasks = slots.start(0, 1)
+    await settled()
+    assert (slots.held, failed.done()) == ([0], False)
+    await slots.release(0)
+    assert (slots.held, failed.done()) == ([1], False)
+    await slots.release(1)
+    assert failed.done()
+    await slots.release_all(*tasks)

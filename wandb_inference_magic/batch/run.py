@@ -444,6 +444,7 @@ class BatchRun:
 
     @property
     def is_at_last_row(self) -> bool:
-        """Whether one row is left: no other one can show whether the service or the row is to blame."""
+        """Whether one row is left, beside guilty ones: no other one can show whether the service is to blame."""
         has_read_all = self._has_drawn_all or len(self.results.answers) == self.total
-        return len(self.in_flight) == 1 and has_read_all and not self._waiting and not self._pending
+        is_last = has_read_all and not self._waiting and not self._pending
+        return is_last and sum(not row.tries.is_guilty for row in tuple(self.in_flight)) <= 1

@@ -6,14 +6,14 @@
 | a rate limit                                   | the service's                | all wait, then half as many at once |
 | no connection, where answers came before       | the service's                | all wait, then one is tried         |
 | any other, for the first time                  | the service's; it is accused | all wait, then one is tried         |
-| any other, and it is guilty                    | its own                      | `max_retries` tries                 |
-| any other, and it is the last of a run that    | its own                      | `max_retries` tries                 |
-| had answers, or the status may be its own      |                              |                                     |
+| any other, and it is guilty, or is alone and   | its own                      | `max_retries` tries                 |
+| its status is one that a request may cause     |                              |                                     |
 | any other, while other requests are accused    | the service's                | it waits with them                  |
 
 Accused requests are guilty once as many others have been answered: the service works, and nothing waits any more. The
-waits grow from try to try, and the 15 minutes begin with the first failure. An answer to a request that was sent after
-the last failure ends the wait and the 15 minutes. A new run begins them again, and has one try at once.
+last request of a run that had answers is guilty at once. The waits grow from try to try, and the 15 minutes begin with
+the first failure. An answer to a request that was sent after the last failure ends the wait and the 15 minutes. A new
+run begins them again, and has one try at once.
 """
 
 from __future__ import annotations
@@ -98,11 +98,12 @@ class Alarm:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.reason, self.opens_at, self.allowed = "", 0.0, inf
-        # Requests that have failed, how many were answered since, and whether that is said only by answers to requests
-        # that were sent after the last failure.
+        # Requests that have failed, how many were answered since, and whether only those answers count whose requests
+        # were sent after the last failure.
         self._accused: set[Tries] = set()
         self._answers, self._needs_new = 0, False
-        self._has_served, self._failed_at = False, -inf
+        # When the latest answer came, and when the latest failure was reported.
+        self._served_at = self._failed_at = -inf
         # How often requests have waited, how long in all, and whether the service has said how long.
         self._waits, self._waited, self._is_named = 0, 0.0, False
 
@@ -126,7 +127,7 @@ class Alarm:
 
     def answered(self, tries: Tries) -> bool:
         """Note an answer. Return whether nothing has to wait any more."""
-        self._has_served = True
+        self._served_at = self._clock.now()
         self._accused.discard(tries)
         is_new = self.is_new(tries)
         if self._needs_new and not is_new:
@@ -154,7 +155,7 @@ class Alarm:
         tries : Tries
             Those of the request.
         is_alone : bool
-            Whether its run has no other request that can show whether the service works.
+            Whether its run has no other request that can show whether the service works: none, or only guilty ones.
         has_answers : bool
             Whether others of its run were answered.
         """
@@ -163,19 +164,25 @@ class Alarm:
         # With status 403, a firewall refuses one prompt, by a web page.
         is_network = error.cause == "network" and error.status != REFUSED
         # What worked before works again: a server that restarts, a network that comes back, a machine that slept.
-        is_transient = error.retryable or (is_network and self._has_served and not is_alone)
+        # An answer that did not come in time may take longer than others, which did.
+        has_worked = -inf < self._served_at < (inf if error.affects_all else tries.sent_at)
+        is_transient = error.retryable or (is_network and has_worked and not is_alone)
         if not is_transient or error.depends_on_prompt:
             return Verdict.OWN
         if error.is_too_many:
             # Others are answered, and this one has been refused for as long as a failing service is waited for.
             is_own = not self._waits and now - tries.failed_at > OUTAGE_SECONDS
         elif is_network and error.affects_all and error.status is None:
+            # No request is accused, but as many answers are needed.
+            self._answers -= 1
             is_own = False
         else:
+            others = self._accused - {tries}
+            tries.is_guilty |= is_alone and has_answers and not others
             if not tries.is_guilty:
                 self._accused.add(tries)
-            is_last = is_alone and (has_answers or not (is_network or error.status in SERVICE_STATUSES))
-            is_own = (tries.is_guilty or is_last) and self._accused <= {tries}
+            may_be_own = not (is_network or error.status in SERVICE_STATUSES)
+            is_own = not others and (tries.is_guilty or (is_alone and may_be_own))
         return Verdict.OWN if is_own else self._wait(error, tries, now)
 
     def _wait(self, error: InferenceError, tries: Tries, now: float) -> Verdict:
@@ -183,7 +190,7 @@ class Alarm:
         # A server that restarts or takes no more requests still answers those that it has.
         affects_all = error.is_too_many or (error.cause == "network" and error.affects_all)
         self._needs_new |= affects_all or error.retry_after is not None
-        if not self.is_new(tries):
+        if self.is_waiting or not self.is_new(tries):
             return Verdict.REPORTED
         self._waited += min(now - tries.sent_at, MAX_TRY_SECONDS)
         if self._waited >= OUTAGE_SECONDS:

@@ -178,10 +178,10 @@ class Limiter:
         self.wake()
 
     def released(self, share: Share) -> None:
-        """Take back the slot of a share."""
+        """Take back the slot of a share. The next one has it when the failure of this one has been noted."""
         share.taken -= 1
         self.leave(share)
-        self.wake()
+        asyncio.get_running_loop().call_soon(self.wake)
 
     def leave(self, share: Share) -> None:
         """Remove a share that neither has a slot nor waits for one."""
@@ -294,7 +294,8 @@ class Share:
         if verdict is not Verdict.OWN:
             with self.resting():
                 await self.limiter.set_aside(self)
-            if was_guilty or not tries.is_guilty:
+            if was_guilty or not tries.is_guilty or not error.retryable:
+                # If its own failure cannot pass, it must fail once more for that.
                 tries.forgiven += 1
                 return 0.0
         if tries.is_guilty:
