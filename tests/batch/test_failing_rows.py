@@ -114,6 +114,22 @@ def test_a_row_that_fails_where_others_are_answered_is_given_up(mapper: Kernel, 
     assert sum("b" not in one.body["messages"][-1]["content"] for one in service.chats) == 3
 
 
+@pytest.mark.parametrize("script", [refused(500, "no"), refused(502, "no"), Answer.cut], ids=["500", "502", "cut"])
+@pytest.mark.parametrize("bad", ["a", "b"])
+def test_a_row_that_always_fails_leaves_its_place_to_those_that_were_not_sent_yet(
+    mapper: Kernel, service: Service, script: Script, bad: str
+) -> None:
+    """With one request at once, no other one is in flight that could show that the service works."""
+    service.always = lambda one: (script if prompt_of(one) == bad else echo)(one)
+    mapper.run("%config WandbInference.max_retries = 1")
+    assert mapper.run("%%wbmap df -o out --concurrency 1\n{{ text }}").ok
+    expected = ["-" if one == bad else f"<{one}>" for one in "abcd"]
+    assert mapper.value("out.reply.fillna('-').tolist()") == expected
+    asked = [one.body["messages"][-1]["content"] for one in service.chats]
+    assert 2 <= asked.count(bad) <= 4
+    assert len(asked) == asked.count(bad) + 3
+
+
 def test_an_error_for_all_rows_ends_the_run(mapper: Kernel, service: Service) -> None:
     service.always = lambda one: (echo if "a" in prompt_of(one) else refused(402, "no credit"))(one)
     run = mapper.run("%%wbmap df -o out --concurrency 1\n{{ text }}")

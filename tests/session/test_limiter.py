@@ -12,6 +12,7 @@ from clocks import FastClock
 
 from wandb_inference_magic.concurrency import coroutines
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.failures import Tries, Verdict
 from wandb_inference_magic.session.limiter import Limiter, Limiters, Share
 
 
@@ -65,6 +66,11 @@ async def settled() -> None:
 
 def failure(status: int | None = 503, *, cause: Any = "busy", after: float | None = None) -> InferenceError:
     return InferenceError("It is overloaded.", cause=cause, status=status, retryable=True, retry_after=after)
+
+
+def sent(at: float) -> Tries:
+    """Return the first try of a request."""
+    return Tries(sent_at=at)
 
 
 def too_many(status: int = 429, *, after: float | None = None) -> InferenceError:
@@ -145,7 +151,7 @@ async def test_a_lower_limit_applies_to_those_that_wait() -> None:
     slots = Slots(4, Limiter(FastClock()))
     tasks = slots.start(*range(6))
     await settled()
-    assert slots.share.limiter.failed(too_many(), sent=101.0)
+    assert slots.share.limiter.failed(too_many(), sent(101.0)) is Verdict.SERVICE
     await slots.release(0, 1)
     assert slots.held == [2, 3]
     await slots.release(2)
@@ -193,9 +199,9 @@ async def test_the_limit_is_raised_again_slowly(most: int, served: int, allowed:
     slots = Slots(most, Limiter(FastClock()))
     tasks = slots.start(0)
     await settled()
-    slots.share.limiter.failed(too_many(), sent=101.0)
+    slots.share.limiter.failed(too_many(), sent(101.0))
     for _ in range(served):
-        slots.share.limiter.served()
+        slots.share.limiter.served(sent(102.0))
     assert slots.share.allowed == allowed
     await slots.release_all(*tasks)
 
@@ -203,25 +209,28 @@ async def test_the_limit_is_raised_again_slowly(most: int, served: int, allowed:
 async def _outage(clock: FastClock, seconds: float, *, rows: int, most: int) -> tuple[int, int, list[int]]:
     """Send rows to a service that fails for a time. Return how many were answered, given up, and the tries."""
     share = Share(Limiter(clock), most)
-    until, in_flight, tries, given_up = clock.now() + seconds, [0], [], [0]
+    until, in_flight, sends, given_up = clock.now() + seconds, [0], [], [0]
 
     async def row() -> None:
+        tries = Tries()
         while True:
             async with share.slot():
-                sent = clock.now()
+                tries.sent_at = clock.now()
                 in_flight[0] += 1
-                tries.append(in_flight[0])
+                sends.append(in_flight[0])
                 await asyncio.sleep(0)
                 in_flight[0] -= 1
-                if sent >= until:
-                    share.limiter.served()
+                if tries.sent_at >= until:
+                    share.served(tries)
                     return
-            if not share.limiter.failed(failure(), sent):
+            tries.count += 1
+            if await share.delay_after(failure(), tries, 1, is_alone=False) is None:
                 given_up[0] += 1
+                share.limiter.forget(tries)
                 return
 
     await asyncio.gather(*(row() for _ in range(rows)))
-    return rows - given_up[0], given_up[0], tries
+    return rows - given_up[0], given_up[0], sends
 
 
 @in_loop
@@ -257,7 +266,7 @@ async def test_a_run_that_follows_a_cancelled_one_waits_for_the_same_moment() ->
     first = Slots(2, limiter)
     tasks = first.start(0)
     await settled()
-    limiter.failed(failure(after=100.0), sent=100.5)
+    limiter.failed(failure(after=100.0), sent(100.5))
     tasks[0].cancel()
     await settled()
     second = Slots(2, limiter)
@@ -273,11 +282,12 @@ def test_a_new_run_has_patience_again() -> None:
 
     async def exhausted() -> None:
         share = limiters.share("http://here", "a", 4)
-        while share.limiter.failed(failure(), share.limiter.clock.now()):
-            await share.limiter.clock.sleep(200.0)
+        clock = share.limiter.clock
+        while share.limiter.failed(failure(), sent(clock.now())) is not Verdict.GIVEN_UP:
+            await clock.sleep(200.0)
         again = limiters.share("http://here", "a", 4)
         assert again.limiter is share.limiter
-        assert again.limiter.failed(failure(), share.limiter.clock.now() + 1) is True
+        assert again.limiter.failed(failure(), sent(clock.now() + 1)) is Verdict.SERVICE
 
     coroutines.run(exhausted())
 
@@ -288,8 +298,8 @@ async def test_a_refused_connection_while_others_are_answered_is_waited_for() ->
     limiter = Limiter(FastClock())
     gone = InferenceError("It could not be reached.", cause="network", affects_all=True)
     async with Share(limiter, 4).slot():
-        limiter.served()
-        assert limiter.failed(gone, sent=99.0) is True
+        limiter.served(sent(98.0))
+        assert limiter.failed(gone, sent(99.0)) is Verdict.SERVICE
 
 
 @in_loop
@@ -297,7 +307,7 @@ async def test_after_a_cut_chats_alone_are_not_limited() -> None:
     limiter = Limiter(FastClock())
     tasks = Slots(4, limiter).start(0)
     await settled()
-    limiter.failed(too_many(), sent=101.0)
+    limiter.failed(too_many(), sent(101.0))
     tasks[0].cancel()
     await settled()
     chats = [Slots(None, limiter) for _ in range(5)]
@@ -312,9 +322,9 @@ async def test_a_machine_that_sleeps_gives_nothing_up() -> None:
     clock = FastClock()
     limiter = Limiter(clock)
     async with Share(limiter, 4).slot():
-        sent = clock.now()
+        tries = sent(clock.now())
         clock.time += 8 * 3600
-        assert limiter.failed(failure(None, cause="network"), sent) is True
+        assert limiter.failed(failure(None, cause="network"), tries) is Verdict.SERVICE
 
 
 @in_loop
@@ -324,10 +334,10 @@ async def test_a_minute_that_the_service_asks_for_is_waited_once() -> None:
     tasks = slots.start(*range(5))
     await settled()
     for _ in range(4):
-        assert slots.share.limiter.failed(too_many(after=60.0), sent=100.5)
+        assert slots.share.limiter.failed(too_many(after=60.0), sent(100.5)) is not Verdict.OWN
     # An answer to a request from before the refusal says nothing about now.
-    slots.share.limiter.served(sent=99.0)
-    assert slots.share.limiter.is_waiting
+    slots.share.limiter.served(sent(99.0))
+    assert slots.share.limiter.alarm.is_waiting
     await slots.release(0, 1, 2, 3)
     assert len(clock.slept) == 1
     assert 60 <= clock.slept[0] <= 75
@@ -341,12 +351,12 @@ async def test_a_chat_does_not_wait_for_a_failing_service_and_its_answer_lets_ro
     rows, chat = Slots(4, limiter), Slots(None, limiter)
     tasks = rows.start(0)
     await settled()
-    limiter.failed(failure(after=100.0), sent=limiter.clock.now())
+    limiter.failed(failure(after=100.0), sent(limiter.clock.now()))
     tasks += [*rows.start(1), *chat.start(0)]
     await rows.release(0)
     assert (rows.held, chat.held) == ([], [0])
     await chat.release(0)
-    limiter.served()
+    limiter.served(sent(limiter.clock.now()))
     await settled()
     assert rows.held == [1]
     await rows.release_all(*tasks)
@@ -357,53 +367,101 @@ async def test_nothing_is_left_on_the_loop() -> None:
     slots = Slots(1)
     tasks = slots.start(0)
     await settled()
-    slots.share.limiter.failed(failure(after=100.0), sent=slots.share.limiter.clock.now())
+    slots.share.limiter.failed(failure(after=100.0), sent(slots.share.limiter.clock.now()))
     tasks[0].cancel()
     await settled()
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.mark.parametrize(
-    ("error", "is_last", "expected"),
+    ("error", "is_alone", "expected"),
     [
-        (failure(500), False, True),
-        (failure(500), True, False),
-        (failure(503), True, True),
+        (failure(500), False, Verdict.SERVICE),
+        (failure(500), True, Verdict.OWN),
+        (failure(503), True, Verdict.SERVICE),
         # A rate limit, whatever its status.
-        (too_many(400), True, True),
+        (too_many(400), True, Verdict.SERVICE),
         # An image that could not be fetched in time.
-        (InferenceError("No.", cause="busy", retryable=True, affects_all=False), False, False),
-        (failure(None, cause="network"), True, True),
-        (InferenceError("No.", cause="request", status=400), False, False),
+        (InferenceError("No.", cause="busy", retryable=True, affects_all=False), False, Verdict.OWN),
+        (failure(None, cause="network"), True, Verdict.SERVICE),
+        (InferenceError("No.", cause="request", status=400), False, Verdict.OWN),
     ],
 )
 @in_loop
-async def test_a_failure_may_be_the_rows_own(error: InferenceError, is_last: bool, expected: bool) -> None:
+async def test_a_failure_may_be_the_rows_own(error: InferenceError, is_alone: bool, expected: Verdict) -> None:
     limiter = Limiter(FastClock())
     async with Share(limiter, 4).slot():
-        assert limiter.failed(error, limiter.clock.now(), may_be_prompt=is_last) is expected
-
-
-@in_loop
-async def test_a_failure_while_others_are_answered_is_the_rows_own_unless_it_is_a_rate_limit() -> None:
-    limiter = Limiter(FastClock())
-    async with Share(limiter, 4).slot():
-        limiter.served()
-        assert limiter.failed(failure(503), sent=99.0) is False
-        assert limiter.failed(too_many(403), sent=99.0) is True
+        assert limiter.failed(error, sent(limiter.clock.now()), is_alone=is_alone) is expected
 
 
 @pytest.mark.parametrize(
-    ("has_worked", "is_last", "expected"), [(False, False, False), (True, False, True), (True, True, False)]
+    ("has_worked", "is_alone", "expected"),
+    [(False, False, Verdict.OWN), (True, False, Verdict.SERVICE), (True, True, Verdict.OWN)],
 )
 @in_loop
-async def test_an_endpoint_that_worked_before_is_waited_for(has_worked: bool, is_last: bool, expected: bool) -> None:
+async def test_an_endpoint_that_worked_before_is_waited_for(
+    has_worked: bool, is_alone: bool, expected: Verdict
+) -> None:
     """A server that restarts refuses connections, which at first means that the address is wrong."""
     clock = FastClock()
     limiter = Limiter(clock)
     gone = InferenceError("It could not be reached.", cause="network", affects_all=True)
     async with Share(limiter, 4).slot():
         if has_worked:
-            limiter.served()
+            limiter.served(sent(clock.now()))
             clock.time += 1
-        assert limiter.failed(gone, clock.now(), may_be_prompt=is_last) is expected
+        assert limiter.failed(gone, sent(clock.now()), is_alone=is_alone) is expected
+
+
+@pytest.mark.parametrize("at", range(-1, 8))
+@in_loop
+async def test_one_that_is_cancelled_between_two_tries_lets_the_next_one_try(at: int) -> None:
+    """At whatever step of the loop: while it is set aside, when it may try, or with its slot."""
+    limiter = Limiter()
+    share, held, released = Share(limiter, 2), list[int](), asyncio.Event()
+
+    async def row(number: int) -> None:
+        tries = sent(limiter.clock.now())
+        try:
+            await share.delay_after(failure(after=100.0), tries, 3, is_alone=False)
+            async with share.slot():
+                held.append(number)
+                await released.wait()
+        finally:
+            limiter.forget(tries)
+
+    tasks = [asyncio.create_task(row(number)) for number in range(2)]
+    await settled()
+    assert share.between_tries == 2
+    if at < 0:
+        tasks[0].cancel()
+        await settled()
+    limiter.alarm.opens_at = 0.0
+    limiter.wake()
+    for step in range(10):
+        if step == at:
+            tasks[0].cancel()
+        await asyncio.sleep(0)
+    await settled()
+    assert held[-1] == 1
+    assert share.between_tries == 0
+    released.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await settled()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@in_loop
+async def test_one_that_has_not_failed_is_tried_first() -> None:
+    clock = FastClock()
+    slots = Slots(4, Limiter(clock))
+    wait = slots.share.delay_after(failure(after=100.0), sent(clock.now()), 3, is_alone=False)
+    failed = asyncio.create_task(wait)
+    tasks = slots.start(0, 1)
+    await settled()
+    assert (slots.held, failed.done()) == ([0], False)
+    await slots.release(0)
+    assert (slots.held, failed.done()) == ([1], False)
+    await slots.release(1)
+    assert failed.done()
+    await slots.release_all(*tasks)

@@ -304,9 +304,9 @@ class RowCall(ModelCall):
             self.run.results.notice(*self.run.requests.relax_following(self.sent, error))
         return relaxed
 
-    def delay_after(self, error: InferenceError, tries: int) -> float | None:
+    async def delay_after(self, error: InferenceError) -> float | None:
         run = self.run
-        seconds = None if run.stopped is not None else super().delay_after(error, tries)
+        seconds = None if run.stopped is not None else await super().delay_after(error)
         if seconds:
             run.retry = error.what, run.command.session.clock.now() + seconds
         return seconds

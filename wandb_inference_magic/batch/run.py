@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MAX_FAILURES: Final = 10
 # The tokens reserved for a reply while others are in flight: fewer rows at once are better than cut answers.
 LEAST_REPLY_TOKENS: Final = 1024
-# While so many rows of a run wait for the answers of other runs, it reads no further ones.
+# While so many rows of a run wait for the answers of other runs, or between two tries, it reads no further ones.
 MAX_WAITING: Final = 100
 # Rows are read for this long before those that were read are sent.
 SECONDS_TO_READ: Final = 0.005
@@ -427,13 +427,13 @@ class BatchRun:
         """Why requests wait, and until when by the session's clock if that is known. The reason is empty if none do."""
         if self.waits_for:
             return self.waits_for, 0.0
-        return self.share.backoff if self.share.backoff[0] else self.retry
+        return self.share.backoff if self.share.limiter.alarm.is_waiting else self.retry
 
     @property
     def free(self) -> int:
-        """The number of rows that may be started now."""
-        allowed = self.share.allowed
-        return max(allowed + self.prepares_ahead * (allowed - 1) - len(self.in_flight), 0)
+        """The number of rows that may be started now. Those between two tries leave their places to others."""
+        allowed, resting = self.share.allowed, min(self.share.between_tries, MAX_WAITING)
+        return max(allowed + self.prepares_ahead * (allowed - 1) + resting - len(self.in_flight), 0)
 
     @property
     def to_start(self) -> int:
@@ -445,6 +445,7 @@ class BatchRun:
 
     @property
     def is_at_last_row(self) -> bool:
-        """Whether one row is left: no other one can show whether the service or the row is to blame."""
+        """Whether one row is left, beside guilty ones: no other one can show whether the service is to blame."""
         has_read_all = self._has_drawn_all or len(self.results.answers) == self.total
-        return len(self.in_flight) == 1 and has_read_all and not self._waiting and not self._pending
+        is_last = has_read_all and not self._waiting and not self._pending
+        return is_last and sum(not row.tries.is_guilty for row in tuple(self.in_flight)) <= 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..client import may_pass_streamed, stream_chat
 from ..errors import InferenceError, inference_error_in, quoted
-from ..failures import retry_delay
+from ..failures import Tries, retry_delay
 from ..messages import (
     ADDED_JSON_MODE,
     CURRENT_CALL,
@@ -91,8 +91,8 @@ class ModelCall:
         self.share = share or command.session.limiters.share(request.endpoint.url, request.model)
         # For a row: how many rows with an equal request are above it, if a cassette is in use.
         self.place: int | None = None
-        # When the last request was sent, by the session's clock.
-        self.sent_at = 0.0
+        # Those of the current request.
+        self.tries = Tries()
         # Whether the current request is for a repaired answer.
         self.is_repaired = False
         # Whether the current answer was found in its reasoning, and the call of a tool that it was found in.
@@ -100,8 +100,6 @@ class ModelCall:
         self._answering_call: ToolCall | None = None
         # A try that broke off within the reply.
         self._broken_off: ReplyBuilder | None = None
-        # The tries that failed because the service failed for everyone, where that is waited for.
-        self._forgiven = 0
         self._ended: list[Reply] = []
 
     @property
@@ -117,7 +115,13 @@ class ModelCall:
         InferenceError
             When no further try is made.
         """
-        tries = self._forgiven = 0
+        self.tries = Tries()
+        try:
+            await self._try(client)
+        finally:
+            self.share.limiter.forget(self.tries)
+
+    async def _try(self, client: AsyncOpenAI) -> None:
         refusal: InferenceError | None = None
         self.sent = await self._command.session.models.with_price(self.sent, self._command, client)
         while True:
@@ -131,23 +135,24 @@ class ModelCall:
                 if refusal is not None and refusal.is_replayed and error.cause in ("missing", "network"):
                     # The version that recorded it did not relax the request.
                     raise refusal from None
-                tries += 1
+                self.tries.count += 1
                 # Then the next try is streamed, unless streams do not work.
                 error.retryable |= not self.builder.is_requested_streamed and may_pass_streamed(failure)
                 is_final = self.builder.has_begun and (self.shows_text or self._broken_off is not None)
-                seconds = None if is_final else self.delay_after(error, tries)
+                seconds = None if is_final else await self.delay_after(error)
                 if self.builder.has_begun:
                     self._broken_off = self.builder
                 if seconds is None:
                     if self._broken_off is not None:
                         self.progress.builder = self._broken_off
-                    if tries > 1:
-                        error.why = f"{error.why} It was tried {tries} times.".strip()
+                    if self.tries.count > 1:
+                        error.why = f"{error.why} It was tried {self.tries.count} times.".strip()
                     # An error of ours, also below one of the SDK, keeps its cause: else it would be its own.
                     raise error from (error.__cause__ if inference_error_in(failure) is error else failure)
-                again = f"{error.what} Trying again ({tries - self._forgiven} of {self._command.settings.max_retries})"
+                again = f"{error.what} Trying again ({self.tries.own} of {self._command.settings.max_retries})"
                 self.progress.retry = again, perf_counter() + seconds
-                await self._command.session.clock.sleep(seconds)
+                with self.share.resting():
+                    await self._command.session.clock.sleep(seconds)
                 self.progress.retry, self.progress.builder = None, ReplyBuilder()
             else:
                 self._command.session.models.fetch_prices(self._command, client)
@@ -160,7 +165,7 @@ class ModelCall:
 
     async def _send_in_turn(self, client: AsyncOpenAI) -> None:
         builder, reservation = self.builder, self.reservation
-        self.sent_at = self._command.session.clock.now()
+        self.tries.sent_at = self._command.session.clock.now()
         reservation.reserve(self.sent)
         builder.budget_limit = reservation.limit
         builder.secrets = known_keys()
@@ -177,7 +182,7 @@ class ModelCall:
             # Closing the chunks closes the connection, also when the call is cancelled.
             async with aclosing(chunks):
                 await self._read(chunks)
-        self.share.limiter.served(self.sent_at)
+        self.share.served(self.tries)
         self._command.session.models.note_answered(self.sent)
 
     async def _read(self, chunks: AsyncIterator[Mapping[str, Any]]) -> None:
@@ -355,18 +360,15 @@ class ModelCall:
         has_taken = self._command.session.models.takes_format(self.sent)
         return relax_response_format(self.sent, self.spec.schema, error, has_taken=has_taken)
 
-    def delay_after(self, error: InferenceError, tries: int) -> float | None:
-        """Return the seconds to wait before the next try, or None if there is no next try."""
+    async def delay_after(self, error: InferenceError) -> float | None:
+        """Return the seconds to wait before the next try, or None if there is no next try.
+
+        If it failed because of the service, wait for its turn first, as all others do.
+        """
         most = self._command.settings.max_retries
         if most and self.share.waits_for_service and not self.builder.has_begun:
-            must_wait = self.share.limiter.failed(error, self.sent_at, may_be_prompt=self.is_alone)
-            if must_wait is None:
-                return None
-            if must_wait:
-                # It waits for its turn, as all others do.
-                self._forgiven += 1
-                return 0.0
-        return retry_delay(error, max(1, tries - self._forgiven), most)
+            return await self.share.delay_after(error, self.tries, most, is_alone=self.is_alone)
+        return retry_delay(error, self.tries.own, most)
 
     @property
     def is_alone(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
+    from .alarm import Alarm, Tries, Verdict
     from .bodies import read_error
     from .connections import BROKE_OFF, GATEWAY_TIMEOUTS, CallOutcome, may_have_run, outcome_of
     from .convert import FailureContext, is_too_long, refused_request, to_inference_error, would_refuse_again

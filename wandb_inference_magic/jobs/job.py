@@ -174,7 +174,7 @@ class Job(JobEntry):
             return "cancelled" if isinstance(self._outcome.error, KeyboardInterrupt) else "failed"
         if self.is_paused:
             return "paused"
-        waits_for_service = any(one.limiter.is_waiting for one in self._shares())
+        waits_for_service = any(one.limiter.alarm.is_waiting for one in self._shares())
         return "waiting" if waits_for_service or any(run.waits_for for run in self._runs) else "running"
 
     @property

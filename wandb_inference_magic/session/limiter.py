@@ -1,29 +1,22 @@
-"""How many requests to one model may be in flight, whose turn it is, and waits for a service that fails for all."""
+"""How many requests to one model may be in flight, whose turn it is, and how they wait for a service that fails."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from math import inf
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from ..concurrency import Clock, notify_after_fork
-from ..failures import delay_after
+from ..failures import Alarm, Verdict, retry_delay
 
 if TYPE_CHECKING:
     from ..errors import InferenceError
-
-# While a service fails for everyone, rows wait for it at least this long before they are given up.
-OUTAGE_SECONDS: Final = 900.0
-# A try that takes longer, for example because the machine sleeps, counts as much of an outage.
-MAX_TRY_SECONDS: Final = 120.0
-# These never depend on the request: gateways without a service behind them.
-SERVICE_STATUSES: Final = (502, 503, 504, 529)
-REFUSED: Final = 403
+    from ..failures import Tries
 
 
 class Limiters:
@@ -63,7 +56,7 @@ class Limiters:
                 self._limiters[url, model] = limiter = Limiter(self._clock)
         share = Share(limiter, most, waits_for_service=most is not None or in_background)
         if share.waits_for_service:
-            limiter.renew()
+            limiter.alarm.renew()
         return share
 
 
@@ -71,121 +64,107 @@ class Limiter:
     """An adaptive number of slots, shared fairly. The slots are changed on the event loop only.
 
     The service limits requests in flight per project, user and model, and publishes no figure. The limit
-    is halved when the service refuses a request as one too many, and raised slowly by answers. When the service fails
-    for everyone, requests wait; then one is tried, and its answer lets the others follow.
+    is halved when the service refuses a request as one too many, and raised slowly by answers. When the service fails,
+    requests wait; then one is tried, and its answer lets the others follow. One that has not failed is tried first.
 
     Attributes
     ----------
-    reason : str
-        Why requests wait. Empty once one is answered.
-    opens_at : float
-        Until when they wait, by the clock.
+    alarm : Alarm
+        Whether the service fails, and how long requests wait for it.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
-        self.reason, self.opens_at = "", 0.0
+        self.alarm = Alarm(self.clock)
         # The share that has claimed a question, by the question's key. Changed in the threads of the runs.
         self.claims: dict[str, Share] = {}
         # Those that have a slot or wait for one.
         self._shares: list[Share] = []
         # As many as the shares want, unless the service has refused some. Never less than 1.
         self._limit = inf
-        self._cut_at = self._served_at = -inf
-        # Since the last answer: how often requests have waited, and how long.
-        self._tries, self._waited = 0, 0.0
+        # Requests that have failed because of the service, and what ends their wait.
+        self._aside: list[tuple[Share, asyncio.Future[None]]] = []
         self._opening: asyncio.Task[None] | None = None
 
     @property
     def allowed(self) -> float:
         """The number of requests that may be in flight now; infinite if no share has a limit."""
         most = self._most
-        return most if most == inf else int(min(self._limit, most))
+        return most if most == inf else int(min(self._limit, self.alarm.allowed, most))
 
     @property
     def _most(self) -> float:
         return max((one.most for one in self._shares if one.most is not None), default=inf)
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether no request is sent now, because the service fails or has asked to wait."""
-        return self.opens_at > self.clock.now()
-
-    def renew(self) -> None:
-        """Have patience with the service again, because something new begins."""
-        self._tries, self._waited = 0, 0.0
-
-    def served(self, sent: float = inf) -> None:
-        """Note an answer. As many answers as slots add one slot, and requests that waited follow.
-
-        Parameters
-        ----------
-        sent : float
-            When its request was sent, by the clock. An answer to one from before the wait says nothing about now.
-        """
-        self._served_at = self.clock.now()
-        if sent > self._cut_at:
-            self.reason, self.opens_at, self._tries, self._waited = "", 0.0, 0, 0.0
+    def served(self, tries: Tries) -> None:
+        """Note an answer to a request. As many answers as slots add one slot, and requests that waited follow."""
+        if self.alarm.is_new(tries):
             self._limit += 1 / self._limit
             if self._limit >= self._most:
                 self._limit = inf
+        if self.alarm.answered(tries):
+            for _, turn in self._aside:
+                if not turn.done():
+                    turn.set_result(None)
         self.wake()
 
-    def failed(self, error: InferenceError, sent: float, *, may_be_prompt: bool = False) -> bool | None:
-        """Note a failure. Return whether all requests wait, because it is the service's. None to give up.
+    def failed(
+        self, error: InferenceError, tries: Tries, *, is_alone: bool = False, has_answers: bool = False
+    ) -> Verdict:
+        """Note a failure of a request. Return whose it is. See `Alarm.failed`."""
+        verdict = self.alarm.failed(error, tries, is_alone=is_alone, has_answers=has_answers)
+        if verdict is Verdict.SERVICE:
+            if error.is_too_many:
+                self._limit = max(1.0, min(self._limit, self._most) / 2)
+            self._open_later()
+        return verdict
 
-        Parameters
-        ----------
-        error : InferenceError
-            Why the request failed.
-        sent : float
-            When it was sent, by the clock.
-        may_be_prompt : bool
-            Whether no other request can show that the service works.
-        """
-        # With status 403, a firewall refuses one prompt, by a web page.
-        is_network = error.cause == "network" and error.status != REFUSED
-        # What worked before works again: a server that restarts, a network that comes back, a machine that slept.
-        is_transient = error.retryable or (is_network and self._served_at != -inf and not may_be_prompt)
-        # A server that restarts refuses connections while it still answers those that it has.
-        is_of_all = error.is_too_many or (is_network and error.affects_all)
-        if not is_transient or error.depends_on_prompt or (self._served_at >= sent and not is_of_all):
-            return False
-        if may_be_prompt and not (is_network or error.is_too_many or error.status in SERVICE_STATUSES):
-            return False
-        now = self.clock.now()
-        if sent <= self._cut_at:
-            # It says nothing new: others have reported it.
-            return True
-        self._waited += min(now - sent, MAX_TRY_SECONDS)
-        if self._waited >= OUTAGE_SECONDS:
-            return None
-        self._tries += 1
-        seconds = delay_after(error, self._tries, OUTAGE_SECONDS - self._waited)
-        if seconds is None:
-            return None
-        self._waited += seconds
-        self._limit = max(1.0, min(self._limit, self._most) / 2) if error.is_too_many else 1.0
-        self.reason, self.opens_at, self._cut_at = error.what, now + seconds, now
+    def forget(self, tries: Tries) -> None:
+        """Forget a request that has ended, and let others have the turn that it did not use."""
+        self.alarm.forget(tries)
+        self.wake()
+
+    async def set_aside(self, share: Share) -> None:
+        """Wait until the service answers another request, or may be tried and no other request waits for that."""
+        place = share, asyncio.get_running_loop().create_future()
+        self._aside.append(place)
         self._open_later()
-        return True
+        self.wake()
+        try:
+            await place[1]
+        finally:
+            self._aside.remove(place)
+            self._stop_opening()
 
     def _open_later(self) -> None:
         """Let those that wait have slots again when the time has come."""
-        if self._shares and self.is_waiting and (self._opening is None or self._opening.done()):
+        is_needed = (self._shares or self._aside) and self.alarm.is_waiting
+        if is_needed and (self._opening is None or self._opening.done()):
             self._opening = asyncio.ensure_future(self._open())
 
     async def _open(self) -> None:
         """Wait until requests may be sent again, and let those that wait have the free slots."""
-        while (left := self.opens_at - self.clock.now()) > 0:
+        while (left := self.alarm.opens_at - self.clock.now()) > 0:
             await self.clock.sleep(left)
         self.wake()
 
+    def _stop_opening(self) -> None:
+        """Wait no longer if nothing else does. The next one that waits starts it again."""
+        if not self._shares and not self._aside and self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+
     def wake(self) -> None:
-        """Give the free slots to those that wait, first to the shares that have the fewest."""
+        """Give the free slots to those that wait, first to the shares that have the fewest.
+
+        If a slot is left and the service may be tried, the first request of those aside may ask for the slot.
+        """
         while sum(one.taken for one in self._shares) < self.allowed:
             ready = [one for one in self._shares if one.may_take()]
             if not ready:
+                turns = [turn for share, turn in self._aside if not share.is_paused and not turn.done()]
+                if turns and not self.alarm.is_waiting:
+                    turns[0].set_result(None)
                 return
             share = min(ready, key=lambda one: one.taken)
             share.queue.popleft().set_result(None)
@@ -199,19 +178,16 @@ class Limiter:
         self.wake()
 
     def released(self, share: Share) -> None:
-        """Take back the slot of a share."""
+        """Take back the slot of a share. The next one has it when the failure of this one has been noted."""
         share.taken -= 1
         self.leave(share)
-        self.wake()
+        asyncio.get_running_loop().call_soon(self.wake)
 
     def leave(self, share: Share) -> None:
         """Remove a share that neither has a slot nor waits for one."""
         if not share.taken and not share.queue and share in self._shares:
             self._shares.remove(share)
-        if not self._shares and self._opening is not None:
-            # The next one that waits starts it again.
-            self._opening.cancel()
-            self._opening = None
+        self._stop_opening()
 
 
 class Share:
@@ -232,6 +208,9 @@ class Share:
         self.most = most
         self.waits_for_service = waits_for_service
         self.taken = 0
+        # How many of its requests have failed and are between two tries.
+        self.between_tries = 0
+        self._has_answers = False
         self.queue: deque[asyncio.Future[None]] = deque()
         self.is_paused = False
 
@@ -249,7 +228,7 @@ class Share:
     @property
     def backoff(self) -> tuple[str, float]:
         """Why its requests wait, and until when by the clock; an empty reason if they do not."""
-        return self.limiter.reason, self.limiter.opens_at
+        return self.limiter.alarm.reason, self.limiter.alarm.opens_at
 
     def may_take(self) -> bool:
         """Return whether the next one that waits may have a free slot."""
@@ -258,7 +237,7 @@ class Share:
             self.queue.popleft()
         if not self.queue or self.is_paused:
             return False
-        if self.waits_for_service and self.limiter.is_waiting:
+        if self.waits_for_service and self.limiter.alarm.is_waiting:
             return False
         return self.most is None or self.taken < self.most
 
@@ -283,6 +262,56 @@ class Share:
             yield
         finally:
             self.limiter.released(self)
+
+    def served(self, tries: Tries) -> None:
+        """Note an answer to one of its requests. Runs on the event loop."""
+        # A chat has no other requests than those that are sent one after the other.
+        self._has_answers = self.most is not None
+        self.limiter.served(tries)
+
+    async def delay_after(
+        self, error: InferenceError, tries: Tries, max_retries: int, *, is_alone: bool
+    ) -> float | None:
+        """Return the seconds that a request has to wait until its next try, or None if there is none.
+
+        If it failed because of the service, wait for that first. Runs on the event loop.
+
+        Parameters
+        ----------
+        error : InferenceError
+            Why it failed.
+        tries : Tries
+            Those of the request.
+        max_retries : int
+            How many it has after the first one. Those that failed because of the service do not count.
+        is_alone : bool
+            Whether its run has no other request that can show whether the service works.
+        """
+        failed_at, was_guilty = self.limiter.clock.now(), tries.is_guilty
+        verdict = self.limiter.failed(error, tries, is_alone=is_alone, has_answers=self._has_answers)
+        if verdict is Verdict.GIVEN_UP:
+            return None
+        if verdict is not Verdict.OWN:
+            with self.resting():
+                await self.limiter.set_aside(self)
+            if was_guilty or not tries.is_guilty or not error.retryable:
+                # If its own failure cannot pass, it must fail once more for that.
+                tries.forgiven += 1
+                return 0.0
+        if tries.is_guilty:
+            # Others were answered.
+            error.affects_all = False
+        seconds = retry_delay(error, tries.own, max_retries)
+        return None if seconds is None else max(0.0, failed_at + seconds - self.limiter.clock.now())
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Count a request as one between two tries inside the `with` block: others may be started meanwhile."""
+        self.between_tries += 1
+        try:
+            yield
+        finally:
+            self.between_tries -= 1
 
     def claim(self, key: str) -> bool:
         """Return whether this share may send the question of this key. Then no other may, until the claim has ended."""

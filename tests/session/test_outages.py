@@ -1,0 +1,306 @@
+"""Rows that a service always fails on, and a service that fails for a time: simulated, in simulated time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import pytest
+from clocks import TimedClock
+
+from wandb_inference_magic.concurrency import coroutines
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.failures import Tries
+from wandb_inference_magic.session.limiter import Limiter, Share
+
+RETRIES = 3
+
+
+def failure(status: int | None = 502, **said: object) -> InferenceError:
+    error = InferenceError("It fails.", cause="busy", status=status, retryable=True)
+    for name, value in said.items():
+        setattr(error, name, value)
+    return error
+
+
+def cut() -> InferenceError:
+    return InferenceError("The connection broke.", cause="network", retryable=True)
+
+
+def page() -> InferenceError:
+    """Return the error for a page of a firewall: no other try is of use if it is for one prompt."""
+    return InferenceError("It answered with a web page.", cause="network", status=406, affects_all=True)
+
+
+def gone() -> InferenceError:
+    return InferenceError("It could not be reached.", cause="network", affects_all=True)
+
+
+# What the service does with a row at a time: how long it takes, and how it fails.
+Service = Callable[[int, float], tuple[float, InferenceError | None]]
+
+
+@dataclass
+class Simulated:
+    """Runs over rows, as a map sends them: rows that rest leave their places to others."""
+
+    service: Service
+    clock: TimedClock = field(default_factory=TimedClock)
+    # When each row was sent, when it was answered, and which were given up.
+    sent: dict[int, list[float]] = field(default_factory=dict)
+    answered: dict[int, float] = field(default_factory=dict)
+    given_up: dict[int, InferenceError] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.limiter = Limiter(self.clock)
+
+    @property
+    def now(self) -> float:
+        return self.clock.time - 100.0
+
+    async def rows(self, numbers: range, at_once: int = 16, after: float = 0.0) -> None:
+        await self.clock.sleep(after)
+        share = Share(self.limiter, at_once)
+        self.limiter.alarm.renew()
+        unread, in_flight = list(numbers), set[Tries]()
+        while unread or in_flight:
+            free = 2 * share.allowed - 1 + share.between_tries - len(in_flight)
+            for number in unread[: max(free, 0)]:
+                unread.remove(number)
+                tries = Tries()
+                in_flight.add(tries)
+
+                def is_alone() -> bool:
+                    return not unread and sum(not one.is_guilty for one in in_flight) <= 1
+
+                task = asyncio.ensure_future(self._row(number, share, tries, is_alone))
+                task.add_done_callback(lambda _, tries=tries: in_flight.discard(tries))
+            await self.clock.sleep(0.2)
+
+    async def _row(self, number: int, share: Share, tries: Tries, is_alone: Callable[[], bool]) -> None:
+        while True:
+            async with share.slot():
+                tries.sent_at = self.clock.now()
+                self.sent.setdefault(number, []).append(self.now)
+                seconds, error = self.service(number, self.now)
+                await self.clock.sleep(seconds)
+                if error is None:
+                    share.served(tries)
+                    self.answered[number] = self.now
+                    break
+            tries.count += 1
+            wait = await share.delay_after(error, tries, RETRIES, is_alone=is_alone())
+            if wait is None:
+                self.given_up[number] = error
+                break
+            with share.resting():
+                await self.clock.sleep(wait)
+        share.limiter.forget(tries)
+
+    async def chats(self, every: float) -> None:
+        """Chats of the user, which are all answered."""
+        share = Share(self.limiter, None, waits_for_service=False)
+        while True:
+            await self.clock.sleep(every)
+            async with share.slot():
+                tries = Tries(sent_at=self.clock.now())
+                await self.clock.sleep(0.5)
+                share.served(tries)
+
+    def run(self, *runs: Coroutine[Any, Any, None], chats: float = 0.0) -> None:
+        """Wait for runs, with a chat of the user's every so many seconds."""
+
+        async def all_of_them() -> None:
+            talking = asyncio.ensure_future(self.chats(chats)) if chats else None
+            await asyncio.gather(*runs)
+            if talking is not None:
+                talking.cancel()
+
+        coroutines.run(self.clock.run(all_of_them()))
+
+    @property
+    def last_answer(self) -> float:
+        return max(self.answered.values(), default=0.0)
+
+    @property
+    def tries(self) -> dict[int, int]:
+        """How often the rows were tried that were given up."""
+        return {number: len(self.sent[number]) for number in sorted(self.given_up)}
+
+
+def failing_on(rows: Collection[int], error: Callable[[], InferenceError], *, seconds: float = 3.0) -> Service:
+    """Return a service that fails on some rows at once, and answers the others."""
+    return lambda number, _: (0.01, error()) if number in rows else (seconds, None)
+
+
+def down(since: float, until: float, error: Callable[[], InferenceError], *, seconds: float = 3.0) -> Service:
+    """Return a service that fails for a time. Requests in flight are lost when that begins."""
+
+    def answer(_: int, now: float) -> tuple[float, InferenceError | None]:
+        if since <= now < until:
+            return 0.05, error()
+        return (since - now, error()) if now < since < now + seconds else (seconds, None)
+
+    return answer
+
+
+ERRORS = {
+    "500": lambda: failure(500),
+    "502": failure,
+    "503": lambda: failure(503),
+    "cut": cut,
+    "in a second": lambda: failure(retry_after=1.0),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+@pytest.mark.parametrize("rows", [{5}, {95}, {3, 40, 95}, {0, 1, 2, 3, 4}], ids=str)
+def test_rows_that_always_fail_do_not_hold_up_the_others(error: Callable[[], InferenceError], rows: set[int]) -> None:
+    """96 rows of 3 s, 16 at once, take 18 s."""
+    run = Simulated(failing_on(rows, error))
+    run.run(run.rows(range(96)))
+    assert set(run.given_up) == rows
+    assert run.last_answer < 30
+    # Those in an alarm of another row do not count.
+    assert all(RETRIES + 1 <= tries <= RETRIES + 8 for tries in run.tries.values())
+    assert run.now < 100
+
+
+@pytest.mark.parametrize("bad", [0, 7, 39])
+def test_one_row_at_a_time_goes_on_while_another_one_rests(bad: int) -> None:
+    run = Simulated(failing_on({bad}, failure, seconds=1.0))
+    run.run(run.rows(range(40), at_once=1))
+    assert run.tries == {bad: RETRIES + 1}
+    assert run.last_answer < 55
+
+
+def test_many_rows_that_always_fail_do_not_hold_up_the_others() -> None:
+    run = Simulated(failing_on(range(0, 400, 20), failure))
+    run.run(run.rows(range(400)))
+    assert set(run.given_up) == set(range(0, 400, 20))
+    assert run.last_answer < 85
+
+
+@pytest.mark.parametrize("chats", [0.0, 4.0])
+def test_a_row_that_always_fails_ends_also_while_the_user_chats(chats: float) -> None:
+    run = Simulated(failing_on({7}, failure, seconds=0.02))
+    run.run(run.rows(range(40)), chats=chats)
+    assert run.tries == {7: RETRIES + 1}
+    assert run.now < 60
+
+
+def test_rows_without_any_others_end_as_soon_as_chats_are_answered() -> None:
+    run = Simulated(failing_on({0, 1}, failure))
+    run.run(run.rows(range(2)), chats=4.0)
+    assert set(run.given_up) == {0, 1}
+    assert run.now < 80
+
+
+def test_a_job_beside_one_whose_only_row_always_fails_is_as_fast_as_alone() -> None:
+    run = Simulated(failing_on({1000}, failure, seconds=2.0))
+    run.run(run.rows(range(1000, 1001)), run.rows(range(64), after=0.1))
+    assert run.last_answer < 13
+    assert run.tries == {1000: RETRIES + 1}
+
+
+def test_two_runs_with_the_same_bad_row_end() -> None:
+    run = Simulated(lambda number, _: (0.01, failure()) if number % 1000 == 5 else (3.0, None))
+    run.run(run.rows(range(96)), run.rows(range(1000, 1096)))
+    assert set(run.given_up) == {5, 1005}
+    assert run.now < 80
+
+
+def test_a_page_in_place_of_one_answer_is_that_rows_and_not_of_all() -> None:
+    run = Simulated(failing_on({50}, page, seconds=1.0))
+    run.run(run.rows(range(96)))
+    assert run.tries == {50: 2}
+    assert not run.given_up[50].affects_all
+    assert run.last_answer < 12
+
+
+def test_a_row_that_gets_a_rate_limit_for_ever_is_given_up_also_while_the_user_chats() -> None:
+    run = Simulated(failing_on({5}, lambda: failure(429, is_too_many=True)))
+    run.run(run.rows(range(96)), chats=4.0)
+    assert set(run.given_up) == {5}
+    assert 900 < run.now < 1200
+
+
+OUTAGES = ERRORS | {
+    "page": page,
+    "gone": gone,
+    "429": lambda: failure(429, is_too_many=True),
+}
+
+
+@pytest.mark.parametrize("error", OUTAGES.values(), ids=OUTAGES)
+@pytest.mark.parametrize(("at_once", "rows"), [(16, 96), (3, 30), (2, 20), (1, 20)])
+def test_five_minutes_of_an_outage_cost_no_row_and_few_requests(
+    error: Callable[[], InferenceError], at_once: int, rows: int
+) -> None:
+    run = Simulated(down(7.0, 307.0, error))
+    run.run(run.rows(range(rows), at_once=at_once))
+    assert not run.given_up
+    failed = sum(map(len, run.sent.values())) - rows
+    # One at a time, every minute in the end, unless the service names a shorter time.
+    assert failed <= at_once + (300 if error is OUTAGES["in a second"] else 22)
+    # Used at once: the longest wait between two tries is a minute. Then by few requests at first.
+    first = min(at for one in run.sent.values() for at in one if at > 307)
+    assert first < 377
+    assert sum(first <= at < first + 4 for one in run.sent.values() for at in one) <= 4
+
+
+@pytest.mark.parametrize("left", [2, 5, 16])
+def test_an_outage_of_the_last_rows_costs_none(left: int) -> None:
+    run = Simulated(down(19.0, 319.0, failure))
+    run.run(run.rows(range(96 + left)))
+    assert len(run.answered) == 96 + left
+
+
+def test_an_outage_costs_only_the_row_that_always_fails() -> None:
+    bad = failing_on({5, 50}, failure)
+    run = Simulated(lambda number, now: (0.05, failure()) if 10 <= now < 310 else bad(number, now))
+    run.run(run.rows(range(96)))
+    assert set(run.given_up) == {5, 50}
+
+
+def test_two_runs_wait_for_one_outage_together() -> None:
+    run = Simulated(down(10.0, 310.0, failure))
+    run.run(run.rows(range(96)), run.rows(range(1000, 1096), after=5.0))
+    assert not run.given_up
+    assert sum(map(len, run.sent.values())) < 192 + 16 + 22
+
+
+def test_a_service_that_fails_for_every_fifth_request_costs_no_row() -> None:
+    random = Random(1)
+    run = Simulated(lambda *_: (0.05, failure(503)) if random.random() < 0.2 else (3.0, None))
+    run.run(run.rows(range(400)))
+    assert not run.given_up
+    assert run.last_answer < 150
+
+
+def test_a_service_that_does_not_return_is_given_up_after_a_quarter_of_an_hour() -> None:
+    run = Simulated(down(10.0, 10_000.0, failure))
+    run.run(run.rows(range(96)))
+    assert len(run.given_up) == 96 - len(run.answered)
+    assert 850 < run.now < 1200
+
+
+@pytest.mark.parametrize(("error", "first"), [(failure(), 0.0), (failure(retry_after=100.0), 90.0)])
+def test_a_new_run_has_one_try_at_once_unless_the_service_has_said_when(error: InferenceError, first: float) -> None:
+    run = Simulated(lambda *_: (3.0, None))
+    tries = Tries()
+    for _ in range(4):
+        tries.sent_at = run.clock.time
+        run.limiter.failed(error, tries)
+        run.clock.time = max(run.clock.time, run.limiter.alarm.opens_at + 1)
+    tries.sent_at = run.clock.time
+    run.limiter.failed(error, tries)
+    began = run.now
+    run.run(run.rows(range(8)))
+    sent = sorted(at - began for one in run.sent.values() for at in one)
+    assert first <= sent[0] <= first * 1.5 + 0.1
+    assert sent[1] >= sent[0] + 3.0
+    assert len(run.answered) == 8

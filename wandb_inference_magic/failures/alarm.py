@@ -1,0 +1,211 @@
+"""Whether a failure is the service's or one request's own, and how long all requests wait for a service that fails.
+
+| failure of a request                           | it is                        | what follows                        |
+|------------------------------------------------|------------------------------|-------------------------------------|
+| that no other try changes                      | its own                      | no other try                        |
+| a rate limit                                   | the service's                | all wait, then half as many at once |
+| no connection, where answers came before       | the service's                | all wait, then one is tried         |
+| any other, for the first time                  | the service's; it is accused | all wait, then one is tried         |
+| any other, and it is guilty, or is alone and   | its own                      | `max_retries` tries                 |
+| its status is one that a request may cause     |                              |                                     |
+| any other, while other requests are accused    | the service's                | it waits with them                  |
+
+Accused requests are guilty once as many others have been answered: the service works, and nothing waits any more. The
+last request of a run that had answers is guilty at once. The waits grow from try to try, and the 15 minutes begin with
+the first failure. An answer to a request that was sent after the last failure ends the wait and the 15 minutes. A new
+run begins them again, and has one try at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from .retries import delay_after
+
+if TYPE_CHECKING:
+    from ..concurrency import Clock
+    from ..errors import InferenceError
+
+# While a service fails for everyone, rows wait for it at least this long before they are given up.
+OUTAGE_SECONDS: Final = 900.0
+# A try that takes longer, for example because the machine sleeps, counts as much of an outage.
+MAX_TRY_SECONDS: Final = 120.0
+# These rarely depend on the request: gateways without a service behind them.
+SERVICE_STATUSES: Final = (502, 503, 504, 529)
+REFUSED: Final = 403
+
+
+@dataclass(eq=False, slots=True)
+class Tries:
+    """The tries of one request.
+
+    Attributes
+    ----------
+    sent_at, failed_at : float
+        When the latest was sent, and when the first one failed, by the clock.
+    count, forgiven : int
+        How many have failed, and how many of them because of the service.
+    is_guilty : bool
+        Whether enough others were answered after one failed: the next failure is the request's own.
+    """
+
+    sent_at: float = -inf
+    failed_at: float = inf
+    count: int = 0
+    forgiven: int = 0
+    is_guilty: bool = False
+
+    @property
+    def own(self) -> int:
+        """How many have failed because of the request."""
+        return self.count - self.forgiven
+
+
+class Verdict(Enum):
+    """Whose failure it is."""
+
+    # The request's: only its own tries count.
+    OWN = auto()
+    # The service's: all requests wait.
+    SERVICE = auto()
+    # The service's, and an earlier one has reported it.
+    REPORTED = auto()
+    # The service's, and it has been waited for long enough.
+    GIVEN_UP = auto()
+
+
+class Alarm:
+    """What the failures and the answers of all requests to a model say about the service.
+
+    Parameters
+    ----------
+    clock : Clock
+
+    Attributes
+    ----------
+    reason : str
+        Why requests wait. Empty once one is answered.
+    opens_at : float
+        Until when they wait, by the clock.
+    allowed : float
+        How many requests may be in flight: infinitely many if the service works. In an alarm it is 1, and answers
+        raise it slowly.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.reason, self.opens_at, self.allowed = "", 0.0, inf
+        # Requests that have failed, how many were answered since, and whether only those answers count whose requests
+        # were sent after the last failure.
+        self._accused: set[Tries] = set()
+        self._answers, self._needs_new = 0, False
+        # When the latest answer came, and when the latest failure was reported.
+        self._served_at = self._failed_at = -inf
+        # How often requests have waited, how long in all, and whether the service has said how long.
+        self._waits, self._waited, self._is_named = 0, 0.0, False
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether no request is sent now, because the service fails or has asked to wait."""
+        return self.opens_at > self._clock.now()
+
+    def renew(self) -> None:
+        """Have patience with the service again, because a run begins. It has one try at once.
+
+        If the service has said how long to wait, that is waited for.
+        """
+        self._waits, self._waited = 0, 0.0
+        if not self._is_named:
+            self.opens_at = 0.0
+
+    def is_new(self, tries: Tries) -> bool:
+        """Return whether a request was sent after the last failure: its answer says how the service is now."""
+        return tries.sent_at > self._failed_at
+
+    def answered(self, tries: Tries) -> bool:
+        """Note an answer. Return whether nothing has to wait any more."""
+        self._served_at = self._clock.now()
+        self._accused.discard(tries)
+        is_new = self.is_new(tries)
+        if self._needs_new and not is_new:
+            return False
+        self._answers += 1
+        self.allowed += is_new / self.allowed
+        works = self._answers >= len(self._accused)
+        if works:
+            for one in self._accused:
+                one.is_guilty = True
+            self._accused.clear()
+            self._answers, self._needs_new, self.allowed = 0, False, inf
+        if works or is_new:
+            self.reason, self.opens_at, self._is_named = "", 0.0, False
+            self._waits, self._waited = 0, 0.0
+        return works or is_new
+
+    def failed(self, error: InferenceError, tries: Tries, *, is_alone: bool, has_answers: bool) -> Verdict:
+        """Note a failure. Return whose it is.
+
+        Parameters
+        ----------
+        error : InferenceError
+            Why the request failed.
+        tries : Tries
+            Those of the request.
+        is_alone : bool
+            Whether its run has no other request that can show whether the service works: none, or only guilty ones.
+        has_answers : bool
+            Whether others of its run were answered.
+        """
+        now = self._clock.now()
+        tries.failed_at = min(tries.failed_at, now)
+        # With status 403, a firewall refuses one prompt, by a web page.
+        is_network = error.cause == "network" and error.status != REFUSED
+        # What worked before works again: a server that restarts, a network that comes back, a machine that slept.
+        # An answer that did not come in time may take longer than others, which did.
+        has_worked = -inf < self._served_at < (inf if error.affects_all else tries.sent_at)
+        is_transient = error.retryable or (is_network and has_worked and not is_alone)
+        if not is_transient or error.depends_on_prompt:
+            return Verdict.OWN
+        if error.is_too_many:
+            # Others are answered, and this one has been refused for as long as a failing service is waited for.
+            is_own = not self._waits and now - tries.failed_at > OUTAGE_SECONDS
+        elif is_network and error.affects_all and error.status is None:
+            # No request is accused, but as many answers are needed.
+            self._answers -= 1
+            is_own = False
+        else:
+            others = self._accused - {tries}
+            tries.is_guilty |= is_alone and has_answers and not others
+            if not tries.is_guilty:
+                self._accused.add(tries)
+            may_be_own = not (is_network or error.status in SERVICE_STATUSES)
+            is_own = not others and (tries.is_guilty or (is_alone and may_be_own))
+        return Verdict.OWN if is_own else self._wait(error, tries, now)
+
+    def _wait(self, error: InferenceError, tries: Tries, now: float) -> Verdict:
+        """Let all requests wait, if this is the first failure since they were sent."""
+        # A server that restarts or takes no more requests still answers those that it has.
+        affects_all = error.is_too_many or (error.cause == "network" and error.affects_all)
+        self._needs_new |= affects_all or error.retry_after is not None
+        if self.is_waiting or not self.is_new(tries):
+            return Verdict.REPORTED
+        self._waited += min(now - tries.sent_at, MAX_TRY_SECONDS)
+        if self._waited >= OUTAGE_SECONDS:
+            return Verdict.GIVEN_UP
+        self._waits += 1
+        seconds = delay_after(error, self._waits, OUTAGE_SECONDS - self._waited)
+        if seconds is None:
+            return Verdict.GIVEN_UP
+        self._waited += seconds
+        self.reason, self.opens_at, self._failed_at = error.what, now + seconds, now
+        self._is_named = error.retry_after is not None
+        if not error.is_too_many:
+            self.allowed = 1.0
+        return Verdict.SERVICE
+
+    def forget(self, tries: Tries) -> None:
+        """Forget a request that has ended."""
+        self._accused.discard(tries)
