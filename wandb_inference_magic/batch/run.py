@@ -19,7 +19,7 @@ from ..schemas import Mismatch, ValidatorError
 from .cached_answers import CachedAnswers
 from .kept import Kept
 from .row_call import RowCall, RowPrompts, RowRequests
-from .run_results import Failures, RunResults
+from .run_results import MAX_FAILURES, Failures, RunResults
 
 if TYPE_CHECKING:
     from ..frames import Rows
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from .cache import Answer, AnswerCache
     from .spec import BatchSpec
 
-# The run ends after this many failures in a row, or after as many as may be in flight, if that is more.
-MAX_FAILURES: Final = 10
 # The tokens reserved for a reply while others are in flight: fewer rows at once are better than cut answers.
 LEAST_REPLY_TOKENS: Final = 1024
 # While so many rows of a run wait for the answers of other runs, or between two tries, it reads no further ones.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # The reason of a row that a run has not come to, or that it was interrupted at.
 UNANSWERED: Final = "Not answered yet."
+# A run ends after this many failures in a row, or after as many as may be in flight, if that is more.
+MAX_FAILURES: Final = 10
 MAX_REPORTS_SHOWN: Final = 2
 
 
