@@ -360,7 +360,7 @@ def test_a_cassette_limits_the_number_of_events_that_it_keeps(tmp_path: Path, mo
     """A stream of many small events would need ten times its bytes, and the file could not be read again."""
     monkeypatch.setattr(cassette_transport, "MAX_EVENTS", 3)
     added: list[Any] = []
-    cassette: Any = SimpleNamespace(place_of=lambda *_: 0, add=added.append)
+    cassette: Any = SimpleNamespace(place_of=lambda *_: 0, add=added.append, release=lambda *_: None)
     for pieces, kept in ((3, 1), (4, 1), (5, 1)):
         recording = cassette_transport._Recording(("e", "/chat/completions", {}), cassette)
         body = [b'data: {"choices": [{"finish_reason": "stop"}]}\n\n'] * pieces + [b"data: [DONE]\n\n"]

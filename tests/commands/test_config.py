@@ -286,8 +286,7 @@ def test_an_endpoint_that_is_not_an_api_is_one_short_message(kernel: Kernel, ser
     for line in ("%wbchat hi", "%wbchat --no-stream hi"):
         service.then(page())
         run = kernel.run(line)
-        assert "not with a reply of a model" in run.error
-        assert "web page" in run.error
+        assert "answered with a web page" in run.error
     service.then(page(status=404))
     assert not kernel.run("%wbchat hi").ok
 
