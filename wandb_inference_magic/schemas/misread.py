@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from ..errors import shortened_repr
@@ -18,6 +19,7 @@ THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2}\.000")
 # The keywords that say which other names an object may have.
 _OTHERS: Final = ("additionalProperties", "patternProperties", "unevaluatedProperties")
 MAX_NAMES: Final = 5
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 # Lists in lists. A type may be a list of itself.
 MAX_LISTS: Final = 5
 _BRACKET: Final = re.compile(r"[\[{]")
@@ -56,15 +58,8 @@ def misread_values(schema: Any, value: Any, where: str = "", root: Any = None) -
     found = [list(misread_values(one, value, where, root)) for one in alternatives]
     if found and all(found):
         yield from found[0]
-    if isinstance(value, dict):
-        known, others = schema.get("properties", {}), schema.get("additionalProperties")
-        for name, one in value.items():
-            yield from misread_values(known.get(name, others), one, f"{where}.{name}", root)
-    if isinstance(value, list):
-        first, items = schema.get("prefixItems", ()), schema.get("items")
-        for number, one in enumerate(value):
-            part = first[number] if number < len(first) else items
-            yield from misread_values(part, one, f"{where}.{number}", root)
+    for name, part, one in _inner(schema, value):
+        yield from misread_values(part, one, f"{where}.{name}", root)
 
 
 def lost_fields(schema: Any, value: Any, where: str = "", root: Any = None) -> Iterator[str]:
@@ -94,6 +89,7 @@ def lost_fields(schema: Any, value: Any, where: str = "", root: Any = None) -> I
     found = [list(lost_fields(one, value, where, root)) for one in _alternatives(schema, value, root)]
     if found and all(found):
         yield from found[0]
+    fields: dict[str, str] = {}
     if isinstance(value, dict):
         names = {field: (field, *_referenced(one, root).get(NAMES, ())) for field, one in properties.items()}
         fields = {name: field for field, known in names.items() for name in known}
@@ -102,14 +98,23 @@ def lost_fields(schema: Any, value: Any, where: str = "", root: Any = None) -> I
         if others and lacking and schema.keys().isdisjoint(_OTHERS):
             has, lacks = (", ".join(map(shortened_repr, ones[:MAX_NAMES])) for ones in (others, lacking))
             yield f"{where or 'the answer'}: it has {has} in place of {lacks}"
+    for name, part, one in _inner(schema, value, fields):
+        yield from lost_fields(part, one, f"{where}.{name}".lstrip("."), root)
+
+
+def _inner(schema: Mapping[str, Any], value: Any, fields: Mapping[str, str] = _NONE) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield what is in an object or a list: its name or number, its schema and its value.
+
+    `fields` are the names of properties by other names under which they are read.
+    """
+    if isinstance(value, dict):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties")
         for name, one in value.items():
-            part = properties[fields[name]] if name in fields else schema.get("additionalProperties")
-            yield from lost_fields(part, one, f"{where}.{name}".lstrip("."), root)
+            yield name, known.get(fields.get(name, name), others), one
     elif isinstance(value, list):
         first, items = schema.get("prefixItems", ()), schema.get("items")
         for number, one in enumerate(value):
-            part = first[number] if number < len(first) else items
-            yield from lost_fields(part, one, f"{where}.{number}".lstrip("."), root)
+            yield number, first[number] if number < len(first) else items, one
 
 
 def without_fields(schema: Mapping[str, Any]) -> str:
