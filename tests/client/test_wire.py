@@ -243,13 +243,20 @@ def test_a_redirect_is_not_followed(start_api: Callable[..., ModuleType], servic
     assert "--endpoint" not in refused_by.value.remedy
 
 
-@pytest.mark.parametrize("status", [200, 302, 403, 511])
+@pytest.mark.parametrize(
+    ("status", "begins"),
+    [
+        *((status, b"<html><head><title>Hotel: sign in</title></head>") for status in (200, 302, 403, 511)),
+        (200, b'<META HTTP-EQUIV="REFRESH" CONTENT="0;url=https://portal.example">'),
+        (200, b"\n<script>top.location='https://portal.example'</script>"),
+    ],
+)
 def test_a_sign_in_page_of_the_network_ends_a_map(
-    start_api: Callable[..., ModuleType], wandb: Wandb, status: int
+    start_api: Callable[..., ModuleType], wandb: Wandb, status: int, begins: bytes
 ) -> None:
     def sign_in(answer: Answer) -> None:
         answer.start(status, "text/html", Location="https://portal.example/login")
-        answer.raw(b"<html><head><title>Hotel: sign in</title></head><body>Welcome</body></html>")
+        answer.raw(begins + b"<body>Welcome</body></html>")
         answer.end()
 
     wandb.api.always = sign_in

@@ -49,7 +49,8 @@ _WAITS: Final = {
     "retry_after_ms": 0.001,
 }
 _PAGE: Final = re.compile(
-    r"[\s\ufeff]*((<!--.*?-->|<\?xml[^>]*>)\s*)*<(!doctype html|html|head|body|title|center|h1)\b",
+    r"[\s\ufeff]*((<!--.*?-->|<\?xml[^>]*>)\s*)*"
+    r"<(!doctype html|html|head|body|title|center|h1|meta|script|style|link|form|frameset|div|p|table)\b",
     re.IGNORECASE | re.DOTALL,
 )
 # Its first line of data. There may be other fields before it.
