@@ -198,7 +198,9 @@ def test_a_thread_of_the_users_code_is_listed_and_has_no_button(kernel: Kernel, 
     run = kernel.run("%wbjobs 1 --cancel\nthread.join(60)")
     assert run.ok
     assert not run.of("comm_open")
-    assert "Interrupted" in kernel.value("said[0]") or "partial reply" in kernel.value("said[0]")
+    # The job is listed before a part of the reply has arrived.
+    ends = ("Interrupted", "partial reply", "Nothing has arrived yet")
+    assert any(end in kernel.value("said[0]") for end in ends)
 
 
 @pytest.mark.short
