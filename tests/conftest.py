@@ -42,10 +42,15 @@ OTHER_GROUP = ("test_front_ends", "test_lab_growing", "test_lab_jobs", "test_lab
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the browser tests in two processes: each has its server and its browser, and draws one page at a time."""
+    """Run tests in one process that share what takes long to start.
+
+    Browser tests run in two processes: each has its server and its browser, and draws one page at a time.
+    """
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.xdist_group("browser-2" if item.path.stem in OTHER_GROUP else "browser"))
+        elif "running_shared" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(f"shared-{item.path.stem}"))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -196,7 +196,7 @@ def test_rows_without_any_others_end_as_soon_as_chats_are_answered() -> None:
     run = Simulated(failing_on({0, 1}, failure))
     run.run(run.rows(range(2)), chats=4.0)
     assert set(run.given_up) == {0, 1}
-    assert run.now < 80
+    assert run.now < 400
 
 
 def test_a_job_beside_one_whose_only_row_always_fails_is_as_fast_as_alone() -> None:
@@ -264,6 +264,40 @@ def test_an_outage_costs_only_the_row_that_always_fails() -> None:
     run = Simulated(lambda number, now: (0.05, failure()) if 10 <= now < 310 else bad(number, now))
     run.run(run.rows(range(96)))
     assert set(run.given_up) == {5, 50}
+
+
+@dataclass
+class Full:
+    """A service that refuses at once what is more than so many requests at the same time."""
+
+    most: int
+    error: Callable[[], InferenceError]
+    ends: list[float] = field(default_factory=list)
+
+    def __call__(self, _: int, now: float) -> tuple[float, InferenceError | None]:
+        self.ends = [end for end in self.ends if end > now]
+        if len(self.ends) >= self.most:
+            return 0.05, self.error()
+        self.ends.append(now + 3.0)
+        return 3.0, None
+
+
+@pytest.mark.parametrize("error", ["500", "503", "in a second"])
+@pytest.mark.parametrize("most", [2, 4, 12])
+def test_a_service_that_answers_fewer_at_once_costs_no_row(most: int, error: str) -> None:
+    run = Simulated(Full(most, ERRORS[error]))
+    run.run(run.rows(range(200)))
+    assert not run.given_up
+    assert run.now < 200 * 3 / most + 150
+    assert sum(map(len, run.sent.values())) < 3.5 * 200
+
+
+def test_rows_that_always_fail_end_also_where_the_service_is_full() -> None:
+    full = Full(4, ERRORS["500"])
+    run = Simulated(lambda number, now: (0.01, failure(500)) if number in (5, 70) else full(number, now))
+    run.run(run.rows(range(100)))
+    assert set(run.given_up) == {5, 70}
+    assert run.now < 500
 
 
 def test_two_runs_wait_for_one_outage_together() -> None:

@@ -9,15 +9,19 @@
 | any other, and it is guilty, or is alone and   | its own                      | `max_retries` tries                 |
 | its status is one that a request may cause     |                              |                                     |
 | any other, while other requests are accused    | the service's                | it waits with them                  |
+| any other, and it is guilty, beside as many in | perhaps the service's        | another try, which does not count   |
+| flight as have been answered at once, or more  |                              |                                     |
 
 Accused requests are guilty once as many others have been answered: the service works, and nothing waits any more. The
-last request of a run that had answers is guilty at once. The waits grow from try to try, and the 15 minutes begin with
-the first failure. An answer to a request that was sent after the last failure ends the wait and the 15 minutes. A new
-run begins them again, and has one try at once.
+last request of a run that had answers is guilty at once. A service that is full refuses guilty ones again: once one of
+them is answered, no more are sent at once than were answered at once. The waits grow from try to try, and the 15
+minutes begin with the first failure. An answer to a request that was sent after the last failure ends the wait and the
+15 minutes. A new run begins them again, and has one try at once.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
@@ -36,6 +40,8 @@ MAX_TRY_SECONDS: Final = 120.0
 # These rarely depend on the request: gateways without a service behind them.
 SERVICE_STATUSES: Final = (502, 503, 504, 529)
 REFUSED: Final = 403
+# From so many of the latest answers it is known how many requests the service answers at once.
+MAX_SERVED: Final = 200
 
 
 @dataclass(eq=False, slots=True)
@@ -50,6 +56,8 @@ class Tries:
         How many have failed, and how many of them because of the service.
     is_guilty : bool
         Whether enough others were answered after one failed: the next failure is the request's own.
+    is_crowded : bool
+        Whether the latest one failed beside so many others that those may be why.
     """
 
     sent_at: float = -inf
@@ -57,6 +65,7 @@ class Tries:
     count: int = 0
     forgiven: int = 0
     is_guilty: bool = False
+    is_crowded: bool = False
 
     @property
     def own(self) -> int:
@@ -75,6 +84,8 @@ class Verdict(Enum):
     REPORTED = auto()
     # The service's, and it has been waited for long enough.
     GIVEN_UP = auto()
+    # Perhaps the service's: it may be full.
+    CROWDED = auto()
 
 
 class Alarm:
@@ -104,6 +115,8 @@ class Alarm:
         self._answers, self._needs_new = 0, False
         # When the latest answer came, and when the latest failure was reported.
         self._served_at = self._failed_at = -inf
+        # When the latest requests that were answered were sent, and when their answers came.
+        self._served: deque[tuple[float, float]] = deque(maxlen=MAX_SERVED)
         # How often requests have waited, how long in all, and whether the service has said how long.
         self._waits, self._waited, self._is_named = 0, 0.0, False
 
@@ -128,6 +141,7 @@ class Alarm:
     def answered(self, tries: Tries) -> bool:
         """Note an answer. Return whether nothing has to wait any more."""
         self._served_at = self._clock.now()
+        self._served.append((tries.sent_at, self._served_at))
         self._accused.discard(tries)
         is_new = self.is_new(tries)
         if self._needs_new and not is_new:
@@ -145,7 +159,14 @@ class Alarm:
             self._waits, self._waited = 0, 0.0
         return works or is_new
 
-    def failed(self, error: InferenceError, tries: Tries, *, is_alone: bool, has_answers: bool) -> Verdict:
+    @property
+    def served_at_once(self) -> int:
+        """How many requests that were answered of late had been in flight at the same time."""
+        return max((sum(sent <= at < ended for sent, ended in self._served) for at, _ in self._served), default=0)
+
+    def failed(
+        self, error: InferenceError, tries: Tries, *, is_alone: bool, has_answers: bool, beside: int = 0
+    ) -> Verdict:
         """Note a failure. Return whose it is.
 
         Parameters
@@ -158,6 +179,8 @@ class Alarm:
             Whether its run has no other request that can show whether the service works: none, or only guilty ones.
         has_answers : bool
             Whether others of its run were answered.
+        beside : int
+            How many others are in flight. It is 0 if that must not give it more tries than it has.
         """
         now = self._clock.now()
         tries.failed_at = min(tries.failed_at, now)
@@ -183,6 +206,10 @@ class Alarm:
                 self._accused.add(tries)
             may_be_own = not (is_network or error.status in SERVICE_STATUSES)
             is_own = not others and (tries.is_guilty or (is_alone and may_be_own))
+            if is_own and tries.is_guilty and not is_network and now - tries.failed_at < OUTAGE_SECONDS:
+                tries.is_crowded = beside > 0 and beside >= self.served_at_once
+                if tries.is_crowded:
+                    return Verdict.CROWDED
         return Verdict.OWN if is_own else self._wait(error, tries, now)
 
     def _wait(self, error: InferenceError, tries: Tries, now: float) -> Verdict:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from ..concurrency import Clock, notify_after_fork
-from ..failures import Alarm, Verdict, retry_delay
+from ..failures import Alarm, Verdict, delay_after, retry_delay
 
 if TYPE_CHECKING:
     from ..errors import InferenceError
@@ -63,9 +63,10 @@ class Limiters:
 class Limiter:
     """An adaptive number of slots, shared fairly. The slots are changed on the event loop only.
 
-    The service limits requests in flight per project, user and model, and publishes no figure. The limit
-    is halved when the service refuses a request as one too many, and raised slowly by answers. When the service fails,
-    requests wait; then one is tried, and its answer lets the others follow. One that has not failed is tried first.
+    The service limits requests in flight per project, user and model, and publishes no figure. The limit is halved when
+    the service refuses a request as one too many, lowered to what it answers at once when it is full, and raised slowly
+    by answers. When the service fails, requests wait; then one is tried, and its answer lets the others follow. One
+    that has not failed is tried first.
 
     Attributes
     ----------
@@ -96,12 +97,19 @@ class Limiter:
     def _most(self) -> float:
         return max((one.most for one in self._shares if one.most is not None), default=inf)
 
+    @property
+    def in_flight(self) -> int:
+        """The number of requests that have a slot."""
+        return sum(one.taken for one in self._shares)
+
     def served(self, tries: Tries) -> None:
         """Note an answer to a request. As many answers as slots add one slot, and requests that waited follow."""
         if self.alarm.is_new(tries):
             self._limit += 1 / self._limit
             if self._limit >= self._most:
                 self._limit = inf
+        if tries.is_crowded:
+            self._limit = max(1.0, min(self._limit, self.alarm.served_at_once))
         if self.alarm.answered(tries):
             for _, turn in self._aside:
                 if not turn.done():
@@ -109,10 +117,10 @@ class Limiter:
         self.wake()
 
     def failed(
-        self, error: InferenceError, tries: Tries, *, is_alone: bool = False, has_answers: bool = False
+        self, error: InferenceError, tries: Tries, *, is_alone: bool = False, has_answers: bool = False, beside: int = 0
     ) -> Verdict:
         """Note a failure of a request. Return whose it is. See `Alarm.failed`."""
-        verdict = self.alarm.failed(error, tries, is_alone=is_alone, has_answers=has_answers)
+        verdict = self.alarm.failed(error, tries, is_alone=is_alone, has_answers=has_answers, beside=beside)
         if verdict is Verdict.SERVICE:
             if error.is_too_many:
                 self._limit = max(1.0, min(self._limit, self._most) / 2)
@@ -159,7 +167,7 @@ class Limiter:
 
         If a slot is left and the service may be tried, the first request of those aside may ask for the slot.
         """
-        while sum(one.taken for one in self._shares) < self.allowed:
+        while self.in_flight < self.allowed:
             ready = [one for one in self._shares if one.may_take()]
             if not ready:
                 turns = [turn for share, turn in self._aside if not share.is_paused and not turn.done()]
@@ -288,9 +296,18 @@ class Share:
             Whether its run has no other request that can show whether the service works.
         """
         failed_at, was_guilty = self.limiter.clock.now(), tries.is_guilty
-        verdict = self.limiter.failed(error, tries, is_alone=is_alone, has_answers=self._has_answers)
+        verdict = self.limiter.failed(
+            error,
+            tries,
+            is_alone=is_alone,
+            has_answers=self._has_answers,
+            beside=self.limiter.in_flight if self.waits_for_service else 0,
+        )
         if verdict is Verdict.GIVEN_UP:
             return None
+        if verdict is Verdict.CROWDED:
+            tries.forgiven += 1
+            return delay_after(error, tries.count)
         if verdict is not Verdict.OWN:
             with self.resting():
                 await self.limiter.set_aside(self)
