@@ -272,6 +272,10 @@ NO_SYSTEM = [
 ]
 
 
+def has_no_options(body: dict[str, Any]) -> bool:
+    return "stream_options" not in body
+
+
 def has_no_system(body: dict[str, Any]) -> bool:
     return all(one["role"] != "system" for one in body["messages"])
 
@@ -290,6 +294,28 @@ def test_a_model_without_a_system_role_gets_the_system_prompt_with_the_first_pro
     service.always = Streamed()
     api.chat("three", thread="talk", model="test/model-b")
     assert service.last.body["messages"][0] == {"role": "system", "content": "Be kind."}
+
+
+@pytest.mark.parametrize("status", [200, 500, 502, 503])
+@pytest.mark.parametrize(
+    ("said", "accepts"),
+    [
+        ("Completions.create() got an unexpected keyword argument 'stream_options'", has_no_options),
+        ("Unknown field: stream_options", has_no_options),
+        ("unknown role: system", has_no_system),
+        ("Streaming is disabled", lambda body: not body.get("stream")),
+    ],
+)
+def test_a_refused_part_is_left_out_at_once_whatever_the_status(
+    api: ModuleType, service: Service, status: int, said: str, accepts: Callable[[dict[str, Any]], object]
+) -> None:
+    """Gateways report a Python exception of theirs, and what their provider refused, as a failure."""
+    clock = current_session().clock = FastClock()
+    service.always = unless(accepts, lambda one: one.json({"error": {"message": said}}, status))
+    for _ in range(2):
+        assert api.chat("hi", system="Be kind.").text == "Fine."
+    assert clock.slept == []
+    assert [bool(accepts(one.body)) for one in service.chats] == [False, True, True]
 
 
 def test_a_model_without_a_system_role_gets_a_schema_and_a_picture(api: ModuleType, service: Service) -> None:

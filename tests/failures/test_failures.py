@@ -697,6 +697,9 @@ def test_the_name_of_a_model_does_not_decide_what_an_error_means(api: ModuleType
         (400, "Invalid JSON payload received. Invalid value at 'thinking_budget': 512"),
         (422, "Failed to load the request: field top_k: 500 is out of range"),
         (500, "failed to load image or audio file: 500 bytes"),
+        # Of Pillow, by way of vLLM.
+        (500, "image file is truncated (11 bytes not processed)"),
+        (500, "cannot identify image file <_io.BytesIO object at 0x7f>"),
         (400, "Failed to load image: width: 500, height: 10 is below the minimum of 28"),
         (400, "Failed to load image https://example.org/500: cannot identify image file"),
     ],

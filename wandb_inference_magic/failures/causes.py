@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..config import WANDB_URL
-from .refusals import OF_MACHINE, PASSES, PASSING, REFUSED_AS_FAILURE
+from .refusals import MAY_PASS, PASSES, PASSING, REFUSED_AS_FAILURE
 from .refused_forms import DEMANDED_FORM, RefusedForm
 from .retries import FAILING, OVERLOADED, SHORT
 
@@ -159,7 +159,8 @@ _UNABLE: Final = (
     r"|failed to (parse|load|decode|process|initialize) (the )?(image|grammar|json|schema|samplers?|audio|prompt)"
     r"|failed to parse grammar|schema conversion failed|image input|cannot be used with|requires --jinja"
     r"|jinja exception|roles must alternate|system role|generate parser for this template|custom grammar"
-    r"|json\.exception|invalid base64"
+    r"|json\.exception|invalid base64|invalid image type|(cannot|could not|unable to) identify image"
+    r"|image (file )?(is|was) (truncated|corrupt)|(truncated|corrupt(ed)?) (image|jpe?g|png)"
     r"|litellm\.(badrequest|unsupportedparams|contentpolicyviolation|contextwindowexceeded|notfound)error"
 )
 _UNKNOWN_MODEL: Final = (
@@ -431,7 +432,7 @@ CAUSES: Final = (
         at="parts",
     ),
     _not_accepted(_CHANGE, (500, 501, 502, 503, None), rf"^(?!.*({PASSING})).*({_UNABLE})"),
-    _not_accepted(_CHANGE, (500, 502, None), rf"^(?!.*({PASSES}|{PASSING}|{OF_MACHINE})){DEMANDED_FORM}"),
+    _not_accepted(_CHANGE, (500, 502, None), rf"^(?!.*({MAY_PASS})){DEMANDED_FORM}"),
     _not_accepted(_CHANGE, (500, None), rf"^({REFUSED_AS_FAILURE})"),
     _not_accepted(_CHANGE, (400, 404, 405, 413, 415, 416, 422, 501)),
     _too_many(_FEWER, (429,), why="The limit counts requests in flight per project, user and model.", at="wandb"),

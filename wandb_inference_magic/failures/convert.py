@@ -16,7 +16,7 @@ from ..text import duration, library_message, redacted_value
 from .bodies import ErrorBody, read_error
 from .causes import CAUSES, ErrorForm
 from .connections import NO_PROXY_REMEDY, describe_connection_failure, describe_proxy
-from .refusals import refuses_form, refuses_format
+from .refusals import may_pass, refuses_form, refuses_format
 from .retries import MAX_SECONDS, requested_delay
 from .service_error import ServiceError
 
@@ -139,13 +139,13 @@ def refused_request(failure: APIStatusError | ServiceError, names: Collection[st
     """Return the words of a service that refused a request for its form.
 
     They are empty if it refused what the prompt says, how long it is, or what the model has written; if another request
-    would have failed as well; and if the failure passes: what is waited for is not changed. `names` are those of
-    `FailureContext`.
+    would have failed as well; and if the words are of a failure that passes: what is waited for is not changed. `names`
+    are those of `FailureContext`.
     """
     status, body = _answered(failure)
     form = _form_that_refused(status, body, names)
     said = _without_names(body.message, names)
-    is_refusal = form.cause == "request" and not form.is_too_long and body.generated is None
+    is_refusal = (form.cause == "request" or not may_pass(said)) and not form.is_too_long and body.generated is None
     is_of_form = is_refusal and refuses_form(form.cause, status, said)
     return body.message if is_of_form else ""
 

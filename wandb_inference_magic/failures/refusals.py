@@ -85,14 +85,19 @@ _PLACE_IN_TEMPLATE: Final = (
     r"|\btemplate: \S{0,40}:\d+(:\d+)?: |\(in (<string>|[\w.-]{0,40}template):\d+\)"
 )
 # What is said of the machine, not of the request.
-OF_MACHINE: Final = (
+_OF_MACHINE: Final = (
     r"\b(cuda|gpus?|kv[ _-]?cache|workers?(?! ai)|memoryerror)\b|\bout of memory\b|\b(crash|restart)|\bis dead\b"
     r"|\b(load|fetch|download)\w* .{0,20}template|templatenotfound"
 )
+# What passes, or is of the machine: such a failure is waited for.
+MAY_PASS: Final = f"{PASSES}|{PASSING}|{_OF_MACHINE}"
 # What is refused with the status of a failure, as no failure that passes.
-REFUSED_AS_FAILURE: Final = (
-    rf".*({_PLACE_IN_TEMPLATE})|(?!.*({PASSES}|{PASSING}|{OF_MACHINE})).*({_REFUSED_VALUE}|{_OF_TEMPLATE})"
-)
+REFUSED_AS_FAILURE: Final = rf".*({_PLACE_IN_TEMPLATE})|(?!.*({MAY_PASS})).*({_REFUSED_VALUE}|{_OF_TEMPLATE})"
+
+
+def may_pass(message: str) -> bool:
+    """Return whether a message says something that passes by itself, or something of the machine."""
+    return re.search(MAY_PASS, message, re.IGNORECASE) is not None
 
 
 def refuses_form(cause: Cause, status: int | None, message: str) -> bool:
@@ -108,5 +113,5 @@ def refuses_format(cause: Cause, status: int | None, message: str) -> bool:
     # Services send 500 for a format that they refuse, in any words.
     known = status or 500
     is_refusal = known <= 501 or re.search(_CANNOT, message, re.IGNORECASE) is not None
-    may_pass = (cause == "busy" or known >= 500) and re.search(PASSES, message, re.IGNORECASE) is not None
-    return is_refusal and not may_pass
+    passes = (cause == "busy" or known >= 500) and re.search(PASSES, message, re.IGNORECASE) is not None
+    return is_refusal and not passes
