@@ -286,8 +286,14 @@ WITHOUT_ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("how", WITHOUT_ANSWERS)
-@pytest.mark.parametrize("models", [["test/x", "test/y"], ["test/y", "test/z", "test/x"]], ids=len)
+@pytest.mark.parametrize(
+    ("how", "models"),
+    [
+        *((how, ["test/x", "test/y"]) for how in WITHOUT_ANSWERS),
+        ("no credit", ["test/y", "test/z", "test/x"]),
+        ("empty", ["test/y", "test/z", "test/x"]),
+    ],
+)
 def test_a_candidate_without_answers_does_not_keep_one_going_whose_answers_never_fit(
     api: ModuleType, service: Service, how: str, models: list[str]
 ) -> None:

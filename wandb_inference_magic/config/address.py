@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from ..errors import InferenceError, did_you_mean
+from ..text import UNSEEN
 
 NAMES: Final = ("wandb", "local", "auto")
 # Paths of the service, which are added to an endpoint's URL. Patterns as text: `re` compiles each on its first use.
@@ -16,7 +17,7 @@ _PLACE: Final = r"(?i)(localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:\
 # Without a scheme, other text may be a key.
 _HOST: Final = r"localhost|[\d.]+|\[.*|.{1,80}\.[a-z]{2,20}"
 _ZONE: Final = r"(?i)(\[[0-9a-f:.]+)%25"
-_AROUND: Final = r"[\s\"'`<>\u2018-\u201f\u200b-\u200f\u2060\ufeff]+"
+_AROUND: Final = rf"[{UNSEEN}\"'`<>\u2018-\u201f]+"
 
 
 def check_endpoint(text: str) -> str:
