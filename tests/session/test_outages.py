@@ -259,6 +259,12 @@ def test_an_outage_of_the_last_rows_costs_none(left: int) -> None:
     assert len(run.answered) == 96 + left
 
 
+def test_a_server_that_restarts_costs_not_the_last_row() -> None:
+    run = Simulated(down(19.0, 79.0, gone))
+    run.run(run.rows(range(97)))
+    assert len(run.answered) == 97
+
+
 def test_an_outage_costs_only_the_row_that_always_fails() -> None:
     bad = failing_on({5, 50}, failure)
     run = Simulated(lambda number, now: (0.05, failure()) if 10 <= now < 310 else bad(number, now))

@@ -189,7 +189,9 @@ class Alarm:
         # What worked before works again: a server that restarts, a network that comes back, a machine that slept.
         # An answer that did not come in time may take longer than others, which did.
         has_worked = -inf < self._served_at < (inf if error.affects_all else tries.sent_at)
-        is_transient = error.retryable or (is_network and has_worked and not is_alone)
+        # What answers the last row in place of the service may do so because of the row.
+        may_be_of_all = not is_alone or (has_answers and error.status is None)
+        is_transient = error.retryable or (is_network and has_worked and may_be_of_all)
         if not is_transient or error.depends_on_prompt:
             return Verdict.OWN
         if error.is_too_many:
