@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from wandb_inference_magic.messages.extract import json_in
-from wandb_inference_magic.text import json_values, read_loose_json
+from wandb_inference_magic.text import (
+    DoubledKeys,
+    json_as_read,
+    json_values,
+    read_json_text,
+    read_loose_json,
+    with_texts,
+)
 
 ROW = '{"a": 1}'
 
@@ -40,6 +47,25 @@ ROW = '{"a": 1}'
 )
 def test_complete_values_are_found_in_order(text: str, values: list[Any]) -> None:
     assert list(json_values(text)) == values
+
+
+@pytest.mark.short
+@pytest.mark.parametrize(
+    ("text", "earlier"),
+    [
+        ('{"a": 1, "a": [2]}', [("a", 1)]),
+        ('{"a": 1, "b": 2, "a": 3, "a": null, "b": 2}', [("a", 1), ("a", 3)]),
+        ('{"a": NaN, "a": NaN, "b": [NaN], "b": [NaN]}', None),
+        ('{"a": 1, "a": 1.0}', None),
+    ],
+)
+def test_an_object_knows_the_earlier_values_under_its_keys(text: str, earlier: list[tuple[str, Any]] | None) -> None:
+    found = [read_json_text(text), *json_values(text), read_json_text(json_as_read(read_json_text(f"[{text}]")))[0]]
+    found += [with_texts(found[0], str.upper)]
+    for one in found:
+        assert isinstance(one, DoubledKeys) == (earlier is not None)
+        assert [(name.lower(), value) for name, value in getattr(one, "earlier", ())] == (earlier or [])
+    assert json.dumps(found[0]) == json.dumps(dict(found[0]))
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
