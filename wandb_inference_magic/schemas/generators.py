@@ -212,11 +212,6 @@ def _async_validators(schema: Any) -> Iterator[str]:
             yield getattr(target_of(function), "__name__", "of a field")
 
 
-def reads_values_itself(schema: Any) -> bool:
-    """Return whether a validator of the user's sees values before pydantic does, in a schema of pydantic's core."""
-    return any(node.get("type") in ("function-before", "function-wrap", "function-plain") for node in _nodes(schema))
-
-
 def for_json(adapter: TypeAdapter[T], *, only_finite: bool = False) -> TypeAdapter[T]:
     """Return an adapter that reads all JSON that its schema describes. Its schema is the same.
 
