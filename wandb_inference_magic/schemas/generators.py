@@ -6,7 +6,7 @@ This module imports pydantic, so it is imported where a schema is built.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
 from enum import Enum
@@ -43,6 +43,9 @@ class _JsonGenerator(GenerateJsonSchema):
     def generate(self, schema: Any, mode: Any = "validation") -> Any:
         return json.loads(json.dumps(super().generate(schema, mode), default=as_json))
 
+    def enum_schema(self, schema: Any) -> Any:
+        return super().enum_schema(schema | {"members": _once(schema["members"])})
+
     def literal_schema(self, schema: Any) -> Any:
         made = super().literal_schema(schema)
         # Before 2.9, pydantic has a wrong name for the type of floats.
@@ -74,7 +77,7 @@ class SentSchemaGenerator(_JsonGenerator):
         return super().encode_default(dft)
 
     def enum_schema(self, schema: Any) -> Any:
-        return _with_names(super().enum_schema(schema), schema["members"])
+        return _with_names(super().enum_schema(schema), _once(schema["members"]))
 
     def literal_schema(self, schema: Any) -> Any:
         return _with_names(super().literal_schema(schema), [one for one in schema["expected"] if isinstance(one, Enum)])
@@ -268,8 +271,10 @@ def _of_members(node: dict[str, Any], *, is_key: bool) -> dict[str, Any]:
 
     Where no value is a text, its error has the names of the members too, each with its JSON.
     """
+    keyword = "members" if node["type"] == "enum" else "expected"
+    members = _once(node[keyword])
+    node = {**node, keyword: members}
     held: Any = {name: one for name, one in node.items() if name != "ref"}
-    members: list[Any] = node["members"] if node["type"] == "enum" else node["expected"]
     try:
         forms = [to_jsonable_python(_value_of(one)) for one in members]
     except ValueError:
@@ -298,8 +303,14 @@ def _of_members(node: dict[str, Any], *, is_key: bool) -> dict[str, Any]:
 
 def _names_of(members: list[Any], forms: list[Any]) -> dict[str, Any]:
     """Return the JSON of the members of an enum by their names, alone and after that of their class."""
-    named = [(one, form) for one, form in zip(members, forms, strict=True) if isinstance(one, Enum)]
-    return {name: form for one, form in named for name in (one.name, f"{type(one).__name__}.{one.name}")}
+    of_enum = [(type(one), one, form) for one, form in zip(members, forms, strict=True) if isinstance(one, Enum)]
+    named = [(kind, name, form) for kind, one, form in of_enum for name in kind.__members__ if kind[name] is one]
+    return {written: form for kind, name, form in named for written in (name, f"{kind.__name__}.{name}")}
+
+
+def _once(members: Iterable[Any]) -> list[Any]:
+    """Return members without repeats: pydantic lists one for each of its names."""
+    return [*{id(one): one for one in members}.values()]
 
 
 def _reads(validator: Any, form: Any, member: Any) -> bool:
