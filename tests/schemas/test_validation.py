@@ -7,7 +7,8 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic_core import core_schema
 from schema_types import FORMS, NAMES, Good, Movie, Owner
 from typing_extensions import TypedDict
 
@@ -205,8 +206,34 @@ def test_each_mismatch_is_reported_on_a_line(kind: Any, answer: str, expected: l
     assert all(line in str(found.value) for line in expected)
 
 
-def test_what_a_validator_reads_first_is_its_own() -> None:
-    assert schema_of(Checked).read('{"a": 1, "b": true}').b == 1
+class OfYear:
+    """Its JSON schema is its own, and a function reads it."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        made = core_schema.no_info_plain_validator_function(lambda value: date(int(value), 1, 1))
+        return core_schema.chain_schema([made, core_schema.date_schema()])
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, *_: Any) -> Any:
+        return {"type": "string", "format": "date"}
+
+
+DATE = WithJsonSchema({"type": "string", "format": "date"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "read"),
+    [
+        (Annotated[int, BeforeValidator(int)], "true", 1),
+        (Annotated[date, BeforeValidator(lambda year: f"{year}-01-01")], "2024", date(2024, 1, 1)),
+        (Annotated[date, BeforeValidator(lambda year: f"{year}-01-01"), DATE], "2024", date(2024, 1, 1)),
+        (list[Annotated[Any, PlainValidator(str), DATE] | None], "[2024]", ["2024"]),
+        (OfYear, "2024", date(2024, 1, 1)),
+    ],
+)
+def test_what_a_validator_reads_first_is_its_own(kind: Any, answer: str, read: Any) -> None:
+    assert schema_of(TypedDict("WithX", {"x": kind})).read(f'{{"x": {answer}}}') == {"x": read}
 
 
 DAY: dict[str, Any] = {"type": "object", "properties": {"at": {"type": "string", "format": "date"}}}

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 # Parts of a schema of pydantic's core that are none themselves, or only of what is written.
 _NO_SCHEMAS: Final = ("default", "metadata", "serialization")
+_READ_FIRST: Final = ("function-before", "function-wrap", "function-plain")
 # The keyword for the names of an enum's members, while the schema is made.
 _MEMBERS: Final = "x-members"
 
@@ -65,9 +66,16 @@ class SentSchemaGenerator(_JsonGenerator):
     """Describes what the model writes."""
 
     def generate(self, schema: Any, mode: Any = "validation") -> Any:
-        if name := next(_async_validators(schema), ""):
-            raise ValueError(f"The validator {name} is async, and never awaited: write it with def, without async.")
+        for node in _nodes(schema):
+            if iscoroutinefunction(function := node.get("function")):
+                name = getattr(target_of(function), "__name__", "of a field")
+                raise ValueError(f"The validator {name} is async, and never awaited: write it with def, without async.")
         return copy_without((), with_finite_numbers(super().generate(schema, mode)), _describe_members)
+
+    def generate_inner(self, schema: Any) -> Any:
+        # Beside a validator that reads the values, a type may have a JSON schema of its own.
+        first = schema.get("steps", [schema])[0]["type"]
+        return {**super().generate_inner(schema), **({VALIDATED: True} if first in _READ_FIRST else {})}
 
     def encode_default(self, dft: Any) -> Any:
         # Pydantic writes null for a number in a dataclass that is not finite, though the schema allows no null.
@@ -206,13 +214,6 @@ class ObjectSchemaGenerator(_JsonGenerator):
                 # JSON has no such values: they are text.
                 made["properties"][one["property_name"]] = {}
         return made
-
-
-def _async_validators(schema: Any) -> Iterator[str]:
-    """Yield the names of the async validators in a schema of pydantic's core: their values would be coroutines."""
-    for node in _nodes(schema):
-        if iscoroutinefunction(function := node.get("function")):
-            yield getattr(target_of(function), "__name__", "of a field")
 
 
 def for_json(adapter: TypeAdapter[T], *, only_finite: bool = False) -> TypeAdapter[T]:

@@ -57,8 +57,7 @@ def misfits(schema: Any, value: Any, *finders: Finder, where: str = _WHOLE, root
     for find in finders:
         yield from find(schema, value, where, root)
     found = [list(misfits(one, value, *finders, where=where, root=root)) for one in _fitting(schema, value, root)]
-    if found and all(found):
-        yield from found[0]
+    yield from found[0] if found and all(found) else ()
     for name, part, one in _inner(schema, value, root):
         yield from misfits(part, one, *finders, where=_path(where, name), root=root)
 
