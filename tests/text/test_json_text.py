@@ -81,6 +81,14 @@ def test_every_value_between_other_texts_is_found(parts: list[tuple[str, Any]], 
 
 
 @pytest.mark.short
+def test_an_earlier_value_that_is_nested_too_deeply_is_not_read() -> None:
+    text = f'{{"a": {"[" * 200}{"]" * 200}, "a": 1}}'
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_json_text(text)
+    assert list(json_values(f"{text} {ROW}")) == [{"a": 1}]
+
+
+@pytest.mark.short
 @given(st.text('[]{}",:1 \\\na', max_size=60))
 def test_any_text_is_searched(text: str) -> None:
     for value in json_values(text):
