@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from dataclasses import fields
 from typing import Any
@@ -17,6 +18,9 @@ from wandb_inference_magic.replies.builder import ReplyBuilder
 from wandb_inference_magic.replies.forms import add_block
 
 pytestmark = pytest.mark.short
+
+
+TWO = '{"city": "Oslo", "city": "Bonn"}'
 
 
 def reply_of(*chunks: dict[str, Any], price: Price | None = None) -> Reply:
@@ -67,6 +71,14 @@ def test_reasoning_in_lists_of_parts_is_put_together_in_linear_time() -> None:
     for part in parts:
         add_block(blocks, part)
     assert [len(block["thinking"]) for block in (*blocks, parts[0])] == [2_000_000, 40]
+
+
+@pytest.mark.parametrize("written", [TWO, "{'city': 'Oslo', 'city': 'Bonn',}", json.dumps(TWO), f"```json\n{TWO}\n```"])
+def test_arguments_have_all_values_under_a_key_in_any_form(written: str) -> None:
+    """The tool is not called with one of them."""
+    piece = {"index": 0, "id": "c", "function": {"name": "f", "arguments": written}}
+    (call,) = reply_of(delta(tool_calls=[piece])).tool_calls
+    assert call.arguments == TWO
 
 
 def test_arguments_with_escapes_that_are_cut_are_whole_at_their_end_only() -> None:

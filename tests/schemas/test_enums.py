@@ -54,6 +54,19 @@ class Alike(enum.Enum):
     LOW = 2
 
 
+class Aliased(enum.Enum):
+    LOW = 1
+    HIGH = 2
+    LOWEST = 1  # noqa: PIE796
+    lowest = 1  # noqa: PIE796
+
+
+class State(enum.Enum):
+    OPEN = "open"
+    NEW = "open"  # noqa: PIE796
+    DONE = "done"
+
+
 class Task(BaseModel):
     model_config = ConfigDict(strict=True)
 
@@ -70,6 +83,7 @@ class Task(BaseModel):
         (Answer, "true: YES, false: NO"),
         (Feast, '"2024-03-31": EASTER, "2024-12-25": CHRISTMAS'),
         (Mixed, '"a": A, 1: N'),
+        (Aliased, "1: LOW, 2: HIGH"),
         (Literal[Priority.HIGH], "2: HIGH"),
         (Mood, None),
         (Literal[1, 2], None),
@@ -110,6 +124,11 @@ def test_the_names_are_sent_beside_the_description_of_a_field_and_with_tools() -
         (Task, '{"first": "low", "second": "HIGH", "others": ["some", 0]}',
          Task(first=Priority.LOW, second=Priority.HIGH, others=[Level.SOME, Level.NONE])),
         (dict[str, list[Priority]], '{"a": ["LOW", 2]}', {"a": [Priority.LOW, Priority.HIGH]}),
+        (Aliased, '"1"', Aliased.LOW),
+        (Aliased, "Lowest.", Aliased.LOW),
+        (Literal[Aliased.LOWEST], '"Aliased.LOWEST"', Aliased.LOW),
+        (State, "Open", State.OPEN),
+        (list[State], '["**Open**", "Done."]', [State.OPEN, State.DONE]),
         (Alike, '"Alike.low"', None),
         (Alike, '"low"', None),
         (Mixed, '"N"', None),
@@ -127,6 +146,15 @@ def test_the_name_of_one_member_is_read_where_no_value_is_a_text(kind: Any, answ
         return
     with pytest.raises(Mismatch, match="Input should be"):
         schema_of(kind).read(answer)
+
+
+@pytest.mark.parametrize(("kind", "values"), [(Aliased, [1, 2]), (State, ["open", "done"])])
+def test_a_value_with_several_names_is_one_value(kind: Any, values: list[Any]) -> None:
+    schema = schema_of(kind)
+    assert schema.json_schema["properties"]["value"]["enum"] == schema.object_schema["enum"] == values
+    with pytest.raises(Mismatch) as refused:
+        schema.read('"Other"')
+    assert all(refused.value.problems[0].count(str(value)) == 1 for value in values)
 
 
 def test_no_mark_of_an_enum_is_sent() -> None:

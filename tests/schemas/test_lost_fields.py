@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Json,
     RootModel,
     create_model,
     model_validator,
@@ -86,6 +87,10 @@ class ByName(Aliased):
     model_config = ConfigDict(populate_by_name=True)
 
 
+class Empty(BaseModel):
+    """It says that there is nothing."""
+
+
 class Open(Person):
     model_config = ConfigDict(extra="allow")
 
@@ -101,6 +106,10 @@ class Cleaned(BaseModel):
     name: Annotated[str, BeforeValidator(str.strip)] = ""
     inner: Annotated[Person, BeforeValidator(lambda value: {"name": value.get("Name", "")})] = Person()
     age: int = 0
+
+
+def with_x(kind: Any) -> Any:
+    return TypedDict("WithX", {"x": kind})
 
 
 Pets = RootModel[list[Annotated[Cat | Dog, Field(discriminator="kind")]]]
@@ -134,6 +143,13 @@ JOINED: dict[str, Any] = {"allOf": [FREE, {"properties": {"city": {"type": "stri
         # Pydantic does not read the name of an attribute that has an alias.
         (Aliased, {"full": "Ada", "age": 3}, "the answer: it has 'full' in place of 'fullName'"),
         (Cleaned, {"name": " Ada ", "inner": {}, "Age": 3}, "the answer: it has 'Age' in place of 'age'"),
+        # What has an object as a text.
+        (Team, {"lead": '{"Name": "Ada"}'}, "lead: it has 'Name' in place of 'name', 'age'"),
+        (Team, {"members": '[{"name": "Bo"}, {"Name": "Ada"}]'}, "members.1: it has 'Name' in place of 'name', 'age'"),
+        (with_x(int | Person | None), {"x": '{"Name": "Ada"}'}, "x: it has 'Name' in place of 'name', 'age'"),
+        (with_x(Json[Person]), {"x": '{"Name": "Ada"}'}, "x: it has 'Name' in place of 'name', 'age'"),
+        (Person | Empty, {"Name": "Ada"}, "the answer: it has 'Name' in place of 'name', 'age'"),
+        (with_x(Empty), {"x": {"a": 1}}, "x: it has 'a', but no fields"),
         (FREE, {"Name": "Ada"}, "the answer: it has 'Name' in place of 'name', 'age'"),
         (IN_LIST, {"rows": [{"Name": "Ada"}]}, "rows.0: it has 'Name' in place of 'name', 'age'"),
     ],
@@ -175,6 +191,7 @@ def test_fields_with_defaults_are_read_in_a_wrapping(kind: Any, answer: Any, rea
         (Aliased, {"fullName": "Ada", "years": 3, "note": "x"}, Aliased(fullName="Ada", age=3)),
         (Aliased, {"fullName": "Ada", "ages": [3]}, Aliased(fullName="Ada", age=3)),
         (ByName, {"full": "Ada", "age": 3, "note": ""}, ByName(full="Ada", age=3)),
+        (with_x(str | Person), {"x": '{"Name": "Ada"}'}, {"x": '{"Name": "Ada"}'}),
         # Names that the type allows, or that its validator reads.
         (Open, {"name": "Ada", "Age": 36}, Open(name="Ada", Age=36)),
         (Renaming, {"Name": "Ada", "Age": 36}, Renaming(name="Ada", age=36)),

@@ -117,6 +117,48 @@ def test_a_number_that_a_validator_only_passes_on_is_the_models(kind: Any, writt
         schema_of(kind).read(text)
 
 
+class Named(BaseModel):
+    name: str
+    x: float
+    ids: list[str | int] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def numbers(cls, values: Any) -> Any:
+        return {name.lower(): value if name == "name" else _number(value) for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("answer", "made"),
+    [
+        ('{"name": "Nan", "x": "n/a"}', nan),
+        ('{"name": "7e99999", "x": "unlimited"}', inf),
+        ('{"name": "a", "x": "n/a", "ids": ["Infinity", 1]}', nan),
+        # Of a name that the validator changes.
+        ('{"name": "Nan", "X": "n/a"}', nan),
+    ],
+)
+def test_a_text_such_as_nan_elsewhere_does_not_make_a_number_the_models(answer: str, made: float) -> None:
+    assert repr(schema_of(Named).read(answer).x) == repr(made)
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "problem"),
+    [
+        (Named, '{"name": "a", "X": Infinity}', "x: Input should be a finite number, not inf"),
+        # Only what the model can correct is said.
+        (_with_x(Made, y=(float, ...)), '{"x": "n/a", "y": 1e999}', "y: Input should be a finite number, not inf"),
+        (_with_x(Made, y=(int, ...), z=(str, "")), '{"x": "n/a", "y": "b", "z": "Nan"}', "y: Input should be a valid"),
+        (_with_x(dict[float, int], y=(Made, 0)), '{"x": {"inf": 1}, "y": "n/a"}', "x.inf.[key]: Input should be a fin"),
+    ],
+)
+def test_a_number_that_the_model_wrote_is_refused_beside_one_that_is_made(kind: Any, answer: str, problem: str) -> None:
+    with pytest.raises(Mismatch) as refused:
+        schema_of(kind).read(answer)
+    assert len(refused.value.problems) == 1
+    assert refused.value.problems[0].startswith(problem)
+
+
 @pytest.mark.parametrize("written", ["NaN", '"NaN"'])
 def test_nan_that_a_validator_passes_on_is_null_where_null_is_allowed(written: str) -> None:
     kind = _with_x(Made | None, y=(list[Made], []))

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, strategies as st
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     Field,
     TypeAdapter,
     WithJsonSchema,
@@ -398,33 +399,50 @@ class NoFields(BaseModel):
         (TypedDict("Record", {}), "Record"),
         (NoFields.model_json_schema(), "NoFields"),
         ({"type": "array", "items": {"type": "object", "properties": {}}}, "The object"),
+        (NoFields | None, "NoFields"),
+        (dict[str, list[NoFields | None]], "NoFields"),
+        (NoFields | BaseModel, "NoFields"),
+        ({"anyOf": [{"$ref": "#/definitions/N"}, {"type": "null"}], "definitions": {"N": {"properties": {}}}},
+         "The object"),
     ],
-)
+)  # fmt: skip
 def test_a_schema_of_objects_without_fields_is_refused(kind: Any, title: str) -> None:
     with pytest.raises(InferenceError, match="This is not a schema") as refused:
         schema_of(kind)
     assert refused.value.why == f"{title} has no fields: it does not say what an answer must look like."
 
 
-@pytest.mark.parametrize("kind", [Movie | NoFields, {"type": "object"}, dict[str, Any], list[dict[str, int]]])
+@pytest.mark.parametrize(
+    "kind",
+    [Movie | NoFields, NoFields | int, with_x(NoFields), {"type": "object"}, dict[str, Any], list[dict[str, int]]],
+)
 def test_an_object_that_may_have_fields_is_a_schema(kind: Any) -> None:
     assert schema_of(kind).json_schema
 
 
 @pytest.mark.parametrize(
-    ("answer", "problem"),
+    ("kind", "answer", "problem"),
     [
-        ('{"title": "A", "year": 1, "year": 2}', "year: it is given twice, as 1 and 2"),
-        ('Here: ```json\n{"title": "A", "year": 1, "title": "B"}\n```', "title: it is given twice, as 'A' and 'B'"),
-        ('[{"title": "A", "year": 1, "year": null}]', "year: it is given twice, as 1 and None"),
-        ('{"title": "\\alpha", "year": 1, "year": 2}', "year: it is given twice, as 1 and 2"),
+        (Movie, '{"title": "A", "year": 1, "year": 2}', "year: it is given twice, as 1 and 2"),
+        (Movie, '```json\n{"title": "A", "year": 1, "title": "B"}\n```', "title: it is given twice, as 'A' and 'B'"),
+        (list[Movie], '[{"title": "A", "year": null, "year": 1}]', "0.year: it is given twice, as None and 1"),
+        (Movie, '{"title": "\\alpha", "year": 1, "year": 2}', "year: it is given twice, as 1 and 2"),
+        # In other forms of JSON, and beside other values.
+        (Movie, "{'title': 'A', 'year': 1, 'year': 2}", "year: it is given twice, as 1 and 2"),
+        (Movie, '{"title": "A", "year": 1, "year": 2} [1]', "year: it is given twice, as 1 and 2"),
+        (Movie, json.dumps('{"title": "A", "year": 1, "year": 2}'), "year: it is given twice, as 1 and 2"),
+        (list[Movie], '{"title": "A", "year": 1, "year": 2}\n{"title": "B", "year": 1}',
+         "0.year: it is given twice, as 1 and 2"),
+        (TypedDict("Visit", {"caf\u00e9": int}), '{"caf\u00e9": 1, "cafe\u0301": 2}',
+         "caf\u00e9: it is given twice, as 1 and 2"),
+        (with_x(Annotated[Any, BeforeValidator(str)]), '{"x": {"a": 1, "a": [2]}}',
+         "x.a: it is given twice, as 1 and [2]"),
     ],
-)
-def test_two_values_under_one_key_are_a_mismatch(answer: str, problem: str) -> None:
-    for kind in (Movie, list[Movie]):
-        with pytest.raises(Mismatch) as found:
-            schema_of(kind).read(answer)
-        assert found.value.problems == (problem,)
+)  # fmt: skip
+def test_two_values_under_one_key_are_a_mismatch(kind: Any, answer: str, problem: str) -> None:
+    with pytest.raises(Mismatch) as found:
+        schema_of(kind).read(answer)
+    assert found.value.problems == (problem,)
 
 
 @pytest.mark.parametrize(
@@ -433,6 +451,8 @@ def test_two_values_under_one_key_are_a_mismatch(answer: str, problem: str) -> N
         '{"title": "A", "year": 1, "year": 1}',
         '{"title": "B", "year": 1, "year": 2}\nNo: {"title": "A", "year": 1}',
         '{"title": "A", "year": 2}\n{"title": "A", "year": 1}',
+        '{"title": "A", "year": 1, "note": "a", "note": "b"}',
+        '{"title": "A", "year": 1}\nNot {"title": "A", "title": "B", "year": 1}',
     ],
 )
 def test_the_same_value_twice_under_one_key_is_that_value(answer: str) -> None:

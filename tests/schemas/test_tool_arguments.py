@@ -14,6 +14,7 @@ from hypothesis import example, given, strategies as st
 from pydantic import AfterValidator, Field
 from tool_calls import Person, Point, Size, both, parameters, received, step
 
+from wandb_inference_magic.schemas.schema import Mismatch
 from wandb_inference_magic.schemas.tool_schema import describe
 
 pytestmark = pytest.mark.short
@@ -68,7 +69,7 @@ def test_a_number_is_no_date_of_a_tool() -> None:
 
     tool = describe(remind, "remind")
     assert tool.read({"at": "2024-01-05T10:00"}) == ([], {"at": datetime(2024, 1, 5, 10)})
-    with pytest.raises(ValueError, match="in ISO form, not '2024'"):
+    with pytest.raises(Mismatch, match="in ISO form, not '2024'"):
         tool.read({"at": "2024"})
 
 
@@ -201,6 +202,7 @@ def test_half_of_a_character_in_the_arguments_is_replaced(written: str, given: s
         ('{"a": 1, "c": 2}', "- c: Extra inputs are not permitted"),
         ('{"a": 1, "b": [2]}', "- b: Input should be a valid string"),
         ('{"a": 1, "a": 2}', "- a: it is given twice, as 1 and 2"),
+        ('{"a": true}', "- a: Input should be a number, not true"),
     ],
 )
 def test_wrong_arguments_are_reported_to_the_model(arguments: str, expected: str) -> None:

@@ -7,11 +7,13 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BeforeValidator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic_core import core_schema
 from schema_types import FORMS, NAMES, Good, Movie, Owner
 from typing_extensions import TypedDict
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.schemas.misread import lost_fields, misfits, misread_values
 from wandb_inference_magic.schemas.schema import Mismatch, schema_of
 
 pytestmark = pytest.mark.short
@@ -161,6 +163,12 @@ def test_unknown_formats_and_keywords_are_ignored() -> None:
         assert schema_of({"type": ["string", "array"], **more}).read('"a"') == "a"
 
 
+class Checked(BaseModel):
+    a: int
+    b: Annotated[int, BeforeValidator(int)] = 0
+    d: date | None = Field(None, validation_alias=AliasChoices("d", "years"))
+
+
 PROBLEMS: list[tuple[Any, str, list[str]]] = [
     (Movie, '{"title": "A", "year": "ten"}', ["year: Input should be a valid integer", "not 'ten'"]),
     (Movie, '{"title": "A", "year": "1,5"}', ["year: Input should be a valid integer", "not '1,5'"]),
@@ -181,6 +189,11 @@ PROBLEMS: list[tuple[Any, str, list[str]]] = [
     ("a int", '{"a": true}', ["a: Input should be a number, not true"]),
     ("a 1|2|3", '{"a": true}', ["a: Input should be a number, not true"]),
     ("a list of float", '{"a": [1, false]}', ["a.1: Input should be a number, not false"]),
+    # In a text, beside a validator, in alternatives, and under another name.
+    ("a list of int", '{"a": "[1, true]"}', ["a.1: Input should be a number, not true"]),
+    (Checked, '{"a": true, "b": 1, "d": "x"}', ["a: Input should be a number, not true"]),
+    (Checked, '{"a": 1, "b": 1, "years": 2024}', ["years: Input should be a date in ISO form, not 2024"]),
+    (dict[str, date | list[int]], '{"a": [false]}', ["a.0: Input should be a number, not false"]),
     (NAMES["shape"], '{"n": "x"}', ["n: integer is expected, not 'x'"]),
     (NAMES["shape"], "[1]", ["the answer: object is expected, not [1]"]),
 ]
@@ -191,6 +204,56 @@ def test_each_mismatch_is_reported_on_a_line(kind: Any, answer: str, expected: l
     with pytest.raises(Mismatch) as found:
         schema_of(kind).read(answer)
     assert all(line in str(found.value) for line in expected)
+
+
+class OfYear:
+    """Its JSON schema is its own, and a function reads it."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        made = core_schema.no_info_plain_validator_function(lambda value: date(int(value), 1, 1))
+        return core_schema.chain_schema([made, core_schema.date_schema()])
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, *_: Any) -> Any:
+        return {"type": "string", "format": "date"}
+
+
+DATE = WithJsonSchema({"type": "string", "format": "date"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "read"),
+    [
+        (Annotated[int, BeforeValidator(int)], "true", 1),
+        (Annotated[date, BeforeValidator(lambda year: f"{year}-01-01")], "2024", date(2024, 1, 1)),
+        (Annotated[date, BeforeValidator(lambda year: f"{year}-01-01"), DATE], "2024", date(2024, 1, 1)),
+        (list[Annotated[Any, PlainValidator(str), DATE] | None], "[2024]", ["2024"]),
+        (OfYear, "2024", date(2024, 1, 1)),
+    ],
+)
+def test_what_a_validator_reads_first_is_its_own(kind: Any, answer: str, read: Any) -> None:
+    assert schema_of(TypedDict("WithX", {"x": kind})).read(f'{{"x": {answer}}}') == {"x": read}
+
+
+DAY: dict[str, Any] = {"type": "object", "properties": {"at": {"type": "string", "format": "date"}}}
+
+
+@pytest.mark.parametrize(
+    ("part", "more"),
+    [
+        # As pydantic 2.7 writes the reference of a field with a description.
+        ({"allOf": [{"$ref": "#/$defs/Day"}], "description": "x"}, {"$defs": {"Day": DAY}}),
+        ({"$ref": "#/$defs/Day", "description": "x"}, {"$defs": {"Day": {"allOf": [{"$ref": "#/$defs/D"}]}, "D": DAY}}),
+        ({"$ref": "#/definitions/a~1b%20c"}, {"definitions": {"a/b c": DAY}}),
+        ({"anyOf": [{"$ref": "#/properties/other"}, {"type": "null"}]}, {}),
+    ],
+)
+def test_a_value_is_checked_by_what_a_reference_leads_to(part: Any, more: Any) -> None:
+    schema = {"properties": {"d": part, "other": DAY}, **more}
+    found = misfits(schema, {"d": {"at": 2024, "x": 1}}, misread_values)
+    assert list(found) == ["d.at: Input should be a date in ISO form, not 2024"]
+    assert list(misfits(schema, {"d": {"At": ""}}, lost_fields)) == ["d: it has 'At' in place of 'at'"]
 
 
 ORDER = {

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from wandb_inference_magic.messages.extract import json_in
-from wandb_inference_magic.text import json_values, read_loose_json
+from wandb_inference_magic.text import (
+    DoubledKeys,
+    json_as_read,
+    json_values,
+    read_json_text,
+    read_loose_json,
+    with_texts,
+)
 
 ROW = '{"a": 1}'
 
@@ -42,6 +49,25 @@ def test_complete_values_are_found_in_order(text: str, values: list[Any]) -> Non
     assert list(json_values(text)) == values
 
 
+@pytest.mark.short
+@pytest.mark.parametrize(
+    ("text", "earlier"),
+    [
+        ('{"a": 1, "a": [2]}', [("a", 1)]),
+        ('{"a": 1, "b": 2, "a": 3, "a": null, "b": 2}', [("a", 1), ("a", 3)]),
+        ('{"a": NaN, "a": NaN, "b": [NaN], "b": [NaN]}', None),
+        ('{"a": 1, "a": 1.0}', None),
+    ],
+)
+def test_an_object_knows_the_earlier_values_under_its_keys(text: str, earlier: list[tuple[str, Any]] | None) -> None:
+    found = [read_json_text(text), *json_values(text), read_json_text(json_as_read(read_json_text(f"[{text}]")))[0]]
+    found += [with_texts(found[0], str.upper)]
+    for one in found:
+        assert isinstance(one, DoubledKeys) == (earlier is not None)
+        assert [(name.lower(), value) for name, value in getattr(one, "earlier", ())] == (earlier or [])
+    assert json.dumps(found[0]) == json.dumps(dict(found[0]))
+
+
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 INNER = st.recursive(LEAVES, lambda one: st.lists(one) | st.dictionaries(st.text(), one), max_leaves=5)
 PROSE = st.text(st.characters(exclude_characters="[]{}"))
@@ -52,6 +78,14 @@ PROSE = st.text(st.characters(exclude_characters="[]{}"))
 def test_every_value_between_other_texts_is_found(parts: list[tuple[str, Any]], end: str) -> None:
     text = "".join(f"{prose}{json.dumps(value)}" for prose, value in parts) + end
     assert list(json_values(text)) == [value for _, value in parts]
+
+
+@pytest.mark.short
+def test_an_earlier_value_that_is_nested_too_deeply_is_not_read() -> None:
+    text = f'{{"a": {"[" * 200}{"]" * 200}, "a": 1}}'
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_json_text(text)
+    assert list(json_values(f"{text} {ROW}")) == [{"a": 1}]
 
 
 @pytest.mark.short

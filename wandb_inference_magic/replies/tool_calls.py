@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..messages import ToolCall
-from ..text import json_or_none, json_values, read_loose_json
+from ..text import json_as_read, json_or_none, json_values, read_loose_json
 
 # What tells where an object in JSON text ends, and the backslash of an escape that was cut.
 _MARKS: Final = re.compile(r'\\.?|["{}]', re.DOTALL)
@@ -181,8 +181,8 @@ def _decoded(arguments: str) -> str:
         # Of two objects that differ, nothing says which is meant.
         found = [inner] if isinstance(inner, dict) else [*json_values(inner if isinstance(inner, str) else arguments)]
         if found and isinstance(found[0], dict) and all(one == found[0] for one in found):
-            return json.dumps(found[0], ensure_ascii=False)
+            return json_as_read(found[0])
     with suppress(ValueError):
         if isinstance(loose := read_loose_json(arguments.strip()), dict):
-            return json.dumps(loose, ensure_ascii=False)
+            return json_as_read(loose)
     return arguments

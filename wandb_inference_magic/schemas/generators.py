@@ -6,7 +6,7 @@ This module imports pydantic, so it is imported where a schema is built.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
 from enum import Enum
@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 # Parts of a schema of pydantic's core that are none themselves, or only of what is written.
 _NO_SCHEMAS: Final = ("default", "metadata", "serialization")
+_READ_FIRST: Final = ("function-before", "function-wrap", "function-plain")
 # The keyword for the names of an enum's members, while the schema is made.
 _MEMBERS: Final = "x-members"
 
@@ -42,6 +43,9 @@ class _JsonGenerator(GenerateJsonSchema):
 
     def generate(self, schema: Any, mode: Any = "validation") -> Any:
         return json.loads(json.dumps(super().generate(schema, mode), default=as_json))
+
+    def enum_schema(self, schema: Any) -> Any:
+        return super().enum_schema(schema | {"members": _once(schema["members"])})
 
     def literal_schema(self, schema: Any) -> Any:
         made = super().literal_schema(schema)
@@ -62,9 +66,16 @@ class SentSchemaGenerator(_JsonGenerator):
     """Describes what the model writes."""
 
     def generate(self, schema: Any, mode: Any = "validation") -> Any:
-        if name := next(_async_validators(schema), ""):
-            raise ValueError(f"The validator {name} is async, and never awaited: write it with def, without async.")
+        for node in _nodes(schema):
+            if iscoroutinefunction(function := node.get("function")):
+                name = getattr(target_of(function), "__name__", "of a field")
+                raise ValueError(f"The validator {name} is async, and never awaited: write it with def, without async.")
         return copy_without((), with_finite_numbers(super().generate(schema, mode)), _describe_members)
+
+    def generate_inner(self, schema: Any) -> Any:
+        # Beside a validator that reads the values, a type may have a JSON schema of its own.
+        first = schema.get("steps", [schema])[0]["type"]
+        return {**super().generate_inner(schema), **({VALIDATED: True} if first in _READ_FIRST else {})}
 
     def encode_default(self, dft: Any) -> Any:
         # Pydantic writes null for a number in a dataclass that is not finite, though the schema allows no null.
@@ -74,7 +85,7 @@ class SentSchemaGenerator(_JsonGenerator):
         return super().encode_default(dft)
 
     def enum_schema(self, schema: Any) -> Any:
-        return _with_names(super().enum_schema(schema), schema["members"])
+        return _with_names(super().enum_schema(schema), _once(schema["members"]))
 
     def literal_schema(self, schema: Any) -> Any:
         return _with_names(super().literal_schema(schema), [one for one in schema["expected"] if isinstance(one, Enum)])
@@ -205,18 +216,6 @@ class ObjectSchemaGenerator(_JsonGenerator):
         return made
 
 
-def _async_validators(schema: Any) -> Iterator[str]:
-    """Yield the names of the async validators in a schema of pydantic's core: their values would be coroutines."""
-    for node in _nodes(schema):
-        if iscoroutinefunction(function := node.get("function")):
-            yield getattr(target_of(function), "__name__", "of a field")
-
-
-def reads_values_itself(schema: Any) -> bool:
-    """Return whether a validator of the user's sees values before pydantic does, in a schema of pydantic's core."""
-    return any(node.get("type") in ("function-before", "function-wrap", "function-plain") for node in _nodes(schema))
-
-
 def for_json(adapter: TypeAdapter[T], *, only_finite: bool = False) -> TypeAdapter[T]:
     """Return an adapter that reads all JSON that its schema describes. Its schema is the same.
 
@@ -273,8 +272,10 @@ def _of_members(node: dict[str, Any], *, is_key: bool) -> dict[str, Any]:
 
     Where no value is a text, its error has the names of the members too, each with its JSON.
     """
+    keyword = "members" if node["type"] == "enum" else "expected"
+    members = _once(node[keyword])
+    node = {**node, keyword: members}
     held: Any = {name: one for name, one in node.items() if name != "ref"}
-    members: list[Any] = node["members"] if node["type"] == "enum" else node["expected"]
     try:
         forms = [to_jsonable_python(_value_of(one)) for one in members]
     except ValueError:
@@ -303,8 +304,14 @@ def _of_members(node: dict[str, Any], *, is_key: bool) -> dict[str, Any]:
 
 def _names_of(members: list[Any], forms: list[Any]) -> dict[str, Any]:
     """Return the JSON of the members of an enum by their names, alone and after that of their class."""
-    named = [(one, form) for one, form in zip(members, forms, strict=True) if isinstance(one, Enum)]
-    return {name: form for one, form in named for name in (one.name, f"{type(one).__name__}.{one.name}")}
+    of_enum = [(type(one), one, form) for one, form in zip(members, forms, strict=True) if isinstance(one, Enum)]
+    named = [(kind, name, form) for kind, one, form in of_enum for name in kind.__members__ if kind[name] is one]
+    return {written: form for kind, name, form in named for written in (name, f"{kind.__name__}.{name}")}
+
+
+def _once(members: Iterable[Any]) -> list[Any]:
+    """Return members without repeats: pydantic lists one for each of its names."""
+    return [*{id(one): one for one in members}.values()]
 
 
 def _reads(validator: Any, form: Any, member: Any) -> bool:

@@ -255,14 +255,18 @@ def copy_without(keywords: Collection[str], schema: Any, change: Callable[[dict[
     return kept
 
 
-def unfolded(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a JSON schema with its root in place: that of a recursive type is a reference to a definition."""
+def referenced(schema: Any, root: Any) -> Mapping[str, Any]:
+    """Return a part of the schema `root` with what its reference leads to, beside what it says itself."""
+    if not isinstance(schema, Mapping):
+        return {}
     # Pydantic before 2.8 puts the reference into `allOf`.
     only = schema.get("allOf")
-    reference = only[0] if isinstance(only, list) and len(only) == 1 and isinstance(only[0], Mapping) else schema
-    found = schema.get("$defs", {}).get(str(reference.get("$ref", "")).removeprefix("#/$defs/"))
-    rest = {key: one for key, one in schema.items() if key not in ("$ref", "allOf")}
-    return schema if found is None else {**found, **rest}
+    held = only[0] if isinstance(only, list) and len(only) == 1 and isinstance(only[0], Mapping) else schema
+    found = target(held.get("$ref"), root)
+    if not isinstance(found, Mapping) or "properties" in schema:
+        return schema
+    rest = {keyword: one for keyword, one in schema.items() if keyword not in ("$ref", "allOf")}
+    return {**referenced(found, root), **rest}
 
 
 def in_strict_form(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -367,7 +371,7 @@ def _schemas_at(schema: Any, path: Sequence[str | int], root: Mapping[str, Any])
     """Yield the schemas of the value at a path: one or, in alternatives, several."""
     if not isinstance(schema, Mapping):
         return
-    for one in (_target(schema.get("$ref"), root), *(one for word in _ALTERNATIVES for one in schema.get(word, ()))):
+    for one in (target(schema.get("$ref"), root), *(one for word in _ALTERNATIVES for one in schema.get(word, ()))):
         yield from _schemas_at(one, path, root)
     if not path:
         yield schema
@@ -389,7 +393,7 @@ def _others_of(schema: Mapping[str, Any]) -> list[Any]:
     return [*others, *schema.get("patternProperties", {}).values()]
 
 
-def _target(reference: Any, root: Any) -> Any:
+def target(reference: Any, root: Any) -> Any:
     """Return the part of a schema that a reference within it names by its place. None if there is none."""
     if not isinstance(reference, str) or not reference.startswith("#/"):
         return root if reference == "#" else None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ..errors import shortened_repr
-from ..text import is_number, number_in
-from .json_schema import COMBINING, NAMES, VALIDATED
+from ..messages import inner_json
+from ..text import DoubledKeys, is_number, number_in
+from .json_schema import COMBINING, NAMES, VALIDATED, referenced
 
 # The formats of texts that pydantic also reads from numbers.
 TIMES: Final = ("date", "date-time", "time")
@@ -19,162 +19,147 @@ THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2}\.000")
 # The keywords that say which other names an object may have.
 _OTHERS: Final = ("additionalProperties", "patternProperties", "unevaluatedProperties")
 MAX_NAMES: Final = 5
-_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 # Lists in lists. A type may be a list of itself.
 MAX_LISTS: Final = 5
-_BRACKET: Final = re.compile(r"[\[{]")
-# Each bracket in a text that begins no value is a try.
-MAX_TRIES: Final = 100
+_WHOLE: Final = "the answer"
+_SCALARS: Final = ("string", "number", "integer", "boolean")
+# Yields the problems of a value at one place, by its schema, where the place is, and the whole schema.
+Finder = Callable[[Mapping[str, Any], Any, str, Any], Iterable[str]]
 
 
-def misread_values(schema: Any, value: Any, where: str = "", root: Any = None) -> Iterator[str]:
-    """Yield the problems of values that pydantic would read as another kind.
+def misfits(schema: Any, value: Any, *finders: Finder, where: str = _WHOLE, root: Any = None) -> Iterator[str]:
+    """Yield the problems of a value, and of all that is in it with the schema that it has there.
 
-    It reads the number 2024 as a time, in seconds of 1970, a boolean as the number 0 or 1, and "12.000" as 12.
-
-    Parameters
-    ----------
-    schema : mapping or object
-        The JSON schema that was sent. There are no problems without one.
-    value : object
-        The JSON value of the answer.
-    where : str
-        Its place in the answer.
-    root : mapping, optional
-        The whole schema, for references.
-    """
-    if not isinstance(schema, Mapping):
-        return
-    root, where = schema if root is None else root, where.lstrip(".")
-    if isinstance(reference := schema.get("$ref"), str):
-        schema = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
-    if schema.get("format") in TIMES and is_number(value) and value == value:
-        yield f"{where or 'the answer'}: Input should be a {schema['format']} in ISO form, not {value!r}"
-    if schema.get("type") == "integer" and isinstance(value, str) and THOUSANDS.fullmatch(number_in(value)):
-        yield f"{where or 'the answer'}: Input should be a number without a full stop for thousands, not {value!r}"
-    if isinstance(value, bool) and schema.get("type") in ("integer", "number"):
-        yield f"{where or 'the answer'}: Input should be a number, not {json.dumps(value)}"
-    alternatives = [one for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())) if one.get("type") != "null"]
-    found = [list(misread_values(one, value, where, root)) for one in alternatives]
-    if found and all(found):
-        yield from found[0]
-    for name, part, one in _inner(schema, value):
-        yield from misread_values(part, one, f"{where}.{name}", root)
-
-
-def lost_fields(schema: Any, value: Any, where: str = "", root: Any = None) -> Iterator[str]:
-    """Yield the problems of objects that have other names in place of fields: these would be read as their defaults.
-
-    All fields are asked for, and no others. An object that lacks one and has another name may have its value there. One
-    that only lacks fields, or only has more, is complete.
+    Of alternatives that all have problems, the first counts. A text in place of an object or a list is what is in it.
 
     Parameters
     ----------
-    schema : mapping or object
-        The JSON schema as it was made, with its marks. Nothing is said of an object that may have other names, and of
-        what a validator of the user's reads first.
+    schema : mapping
+        The JSON schema as it was made, with its marks.
     value : object
-        The JSON value of the answer.
+        The JSON value of the answer, with its objects as `json_object` makes them.
+    finders : callable
+        `doubled_keys`, `misread_values` and `lost_fields`.
     where : str
-        Its place in the answer.
+        The place of the value in the answer.
     root : mapping, optional
         The whole schema, for references.
     """
     root = schema if root is None else root
-    schema = _referenced(schema, root)
-    properties = schema.get("properties", {})
-    # What is combined with properties may name more of them.
-    if VALIDATED in schema or (properties and not schema.keys().isdisjoint(COMBINING)):
+    schema = referenced(schema, root)
+    # A validator reads all that is there, and what is combined with properties may name more of them.
+    if VALIDATED in schema or ("properties" in schema and not schema.keys().isdisjoint(COMBINING)):
+        schema = {}
+    is_other = isinstance(value, str) and ("contentSchema" in schema or not _may_be(("string",), schema, root))
+    if is_other and (inner := inner_json(value)) is not None:
+        yield from misfits(schema.get("contentSchema", schema), inner, *finders, where=where, root=root)
         return
-    found = [list(lost_fields(one, value, where, root)) for one in _alternatives(schema, value, root)]
-    if found and all(found):
-        yield from found[0]
-    fields: dict[str, str] = {}
-    if isinstance(value, dict):
-        names = {field: (field, *_referenced(one, root).get(NAMES, ())) for field, one in properties.items()}
-        fields = {name: field for field, known in names.items() for name in known}
-        others = [name for name in value if name not in fields]
-        lacking = [field for field, known in names.items() if value.keys().isdisjoint(known)]
-        if others and lacking and schema.keys().isdisjoint(_OTHERS):
-            has, lacks = (", ".join(map(shortened_repr, ones[:MAX_NAMES])) for ones in (others, lacking))
-            yield f"{where or 'the answer'}: it has {has} in place of {lacks}"
-    for name, part, one in _inner(schema, value, fields):
-        yield from lost_fields(part, one, f"{where}.{name}".lstrip("."), root)
+    for find in finders:
+        yield from find(schema, value, where, root)
+    found = [list(misfits(one, value, *finders, where=where, root=root)) for one in _fitting(schema, value, root)]
+    yield from found[0] if found and all(found) else ()
+    for name, part, one in _inner(schema, value, root):
+        yield from misfits(part, one, *finders, where=_path(where, name), root=root)
 
 
-def _inner(schema: Mapping[str, Any], value: Any, fields: Mapping[str, str] = _NONE) -> Iterator[tuple[Any, Any, Any]]:
-    """Yield what is in an object or a list: its name or number, its schema and its value.
+def misread_values(schema: Mapping[str, Any], value: Any, where: str, _: Any) -> Iterator[str]:
+    """Yield the problem of a value that pydantic would read as another kind.
 
-    `fields` are the names of properties by other names under which they are read.
+    It reads the number 2024 as a time, in seconds of 1970, a boolean as the number 0 or 1, and "12.000" as 12.
     """
+    kind, form = schema.get("type"), schema.get("format")
+    if form in TIMES and is_number(value) and value == value:
+        yield f"{where}: Input should be a {form} in ISO form, not {value!r}"
+    if kind == "integer" and isinstance(value, str) and THOUSANDS.fullmatch(number_in(value)):
+        yield f"{where}: Input should be a number without a full stop for thousands, not {value!r}"
+    if isinstance(value, bool) and kind in ("integer", "number"):
+        yield f"{where}: Input should be a number, not {json.dumps(value)}"
+
+
+def lost_fields(schema: Mapping[str, Any], value: Any, where: str, root: Any) -> Iterator[str]:
+    """Yield the problem of an object that has other names in place of fields: these would be read as their defaults.
+
+    All fields are asked for, and no others. An object that lacks one and has another name may have its value there. One
+    that only lacks fields, or only has more, is complete. If it should have no fields, all that it has is lost.
+    """
+    if not isinstance(value, dict) or not _is_closed(schema):
+        return
+    names = _names_of(schema, root)
+    others = [name for name in value if all(name not in known for known in names.values())]
+    lacking = [field for field, known in names.items() if value.keys().isdisjoint(known)]
+    if others and (lacking or not names):
+        has, lacks = (", ".join(map(shortened_repr, ones[:MAX_NAMES])) for ones in (others, lacking))
+        yield f"{where}: it has {has} in place of {lacks}" if lacks else f"{where}: it has {has}, but no fields"
+
+
+def doubled_keys(schema: Mapping[str, Any], value: Any, where: str, root: Any) -> Iterator[str]:
+    """Yield the problems of names that have two different values in an object, and are read."""
+    earlier = value.earlier if isinstance(value, DoubledKeys) else ()
+    fields = set().union(*_names_of(schema, root).values()) if earlier else ()
+    for name, one in earlier:
+        if name in fields or not _is_closed(schema):
+            values = f"{shortened_repr(one)} and {shortened_repr(value[name])}"
+            yield f"{_path(where, name)}: it is given twice, as {values}"
+
+
+def _is_closed(schema: Mapping[str, Any]) -> bool:
+    """Return whether a schema names all properties of an object."""
+    return "properties" in schema and schema.keys().isdisjoint(_OTHERS)
+
+
+def _path(where: str, name: Any) -> str:
+    return str(name) if where == _WHOLE else f"{where}.{name}"
+
+
+def _names_of(schema: Mapping[str, Any], root: Any) -> dict[str, tuple[str, ...]]:
+    """Return the names under which each property is read."""
+    properties = schema.get("properties", {})
+    return {field: (field, *referenced(one, root).get(NAMES, ())) for field, one in properties.items()}
+
+
+def _inner(schema: Mapping[str, Any], value: Any, root: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield what is read of an object or a list: its name or number, its schema and its value."""
     if isinstance(value, dict):
-        known, others = schema.get("properties", {}), schema.get("additionalProperties")
+        known = {
+            name: schema["properties"][field] for field, names in _names_of(schema, root).items() for name in names
+        }
+        others = schema.get("additionalProperties", None if _is_closed(schema) else {})
         for name, one in value.items():
-            yield name, known.get(fields.get(name, name), others), one
+            if (part := known.get(name, others)) is not None:
+                yield name, part, one
     elif isinstance(value, list):
         first, items = schema.get("prefixItems", ()), schema.get("items")
         for number, one in enumerate(value):
             yield number, first[number] if number < len(first) else items, one
 
 
-def without_fields(schema: Mapping[str, Any]) -> str:
+def without_fields(schema: Any, root: Any = None, depth: int = MAX_LISTS) -> str:
     """Return the title of the object without fields that a schema asks for, alone or in lists; else nothing."""
-    inner: Any = schema
-    for _ in range(MAX_LISTS):
-        inner = _referenced(inner, schema)
-        if inner.get("properties") == {} and inner.keys().isdisjoint((*_OTHERS, *COMBINING)):
-            return str(inner.get("title") or "The object")
-        inner = inner.get("items", inner.get("additionalProperties"))
-    return ""
+    root = schema if root is None else root
+    schema = referenced(schema, root)
+    if schema.get("properties") == {} and schema.keys().isdisjoint((*_OTHERS, *COMBINING)):
+        return str(schema.get("title") or "The object")
+    alternatives = [one for one in _choices(schema, root) if one.get("type") != "null"]
+    inner = alternatives or [schema.get("items", schema.get("additionalProperties"))]
+    titles = [without_fields(one, root, depth - 1) for one in inner if depth]
+    return titles[0] if titles and all(titles) else ""
 
 
-def doubled_key(text: str) -> str:
-    """Return the problem of a key that has two different values in one object of the last JSON value in a text."""
-    problems: list[str] = []
-
-    def noting(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        held: dict[str, Any] = {}
-        for name, one in pairs:
-            if name in held and held[name] != one:
-                problems.append(f"{name}: it is given twice, as {shortened_repr(held[name])} and {shortened_repr(one)}")
-            held[name] = one
-        return held
-
-    decoder = json.JSONDecoder(object_pairs_hook=noting, strict=False)
-    problem, end, tries = "", 0, 0
-    while tries < MAX_TRIES and (start := _BRACKET.search(text, end)):
-        problems.clear()
-        try:
-            _, end = decoder.raw_decode(text, start.start())
-        except (ValueError, RecursionError):
-            end, tries = start.end(), tries + 1
-        else:
-            problem = problems[0] if problems else ""
-    return problem
+def _choices(schema: Mapping[str, Any], root: Any) -> list[Mapping[str, Any]]:
+    return [referenced(one, root) for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ()))]
 
 
-def _referenced(schema: Any, root: Any) -> Mapping[str, Any]:
-    """Return a schema with what its reference leads to, beside what it says itself. It is empty if that is nothing."""
-    if not isinstance(schema, Mapping):
-        return {}
-    # Pydantic before 2.8 puts the reference into `allOf`.
-    only = schema.get("allOf")
-    held = only[0] if isinstance(only, list) and len(only) == 1 and isinstance(only[0], Mapping) else schema
-    reference = held.get("$ref")
-    if not isinstance(reference, str) or "properties" in schema:
-        return schema
-    found = root
-    for part in reference.removeprefix("#/").split("/"):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    rest = {keyword: one for keyword, one in schema.items() if keyword not in ("$ref", "allOf")}
-    return {**_referenced(found, root), **rest}
+def _may_be(kinds: Sequence[str], schema: Mapping[str, Any], root: Any) -> bool:
+    """Return whether a value of one of some types of JSON may fit a schema or one of its alternatives."""
+    if ones := _choices(schema, root):
+        return any(_may_be(kinds, one, root) for one in ones)
+    return any(kind in schema.get("type", kind) for kind in kinds)
 
 
-def _alternatives(schema: Mapping[str, Any], value: Any, root: Any) -> list[Mapping[str, Any]]:
-    """Return the alternatives of a schema that an object or a list may be, by their types and by its choices."""
-    kind = "object" if isinstance(value, dict) else "array"
-    ones = [_referenced(one, root) for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ()))]
-    of_kind = [one for one in ones if kind in one.get("type", kind)]
+def _fitting(schema: Mapping[str, Any], value: Any, root: Any) -> list[Mapping[str, Any]]:
+    """Return the alternatives of a schema that a value may be, by their types and by its choices."""
+    kinds = ("object",) if isinstance(value, dict) else ("array",) if isinstance(value, list) else _SCALARS
+    of_kind = [one for one in _choices(schema, root) if _may_be(kinds, one, root)]
     return [one for one in of_kind if not _is_other_choice(one, value)] or of_kind
 
 

@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from .json_schema import target
+
 Form = dict[str, Any]
 # A schema that is nested more deeply, or in itself, has its type only.
 MAX_NESTING: Final = 5
@@ -43,38 +45,32 @@ def plain_schema(schema: Mapping[str, Any]) -> Form:
     schema : mapping
         The JSON schema of an object.
     """
-    groups = (schema.get("definitions"), schema.get("$defs"))
-    named = {name: one for group in groups if isinstance(group, dict) for name, one in group.items()}
-    plain = _plain(dict(schema), named)
+    plain = _plain(dict(schema), schema)
     required = {"required": plain["required"]} if "required" in plain else {}
     return {"type": "object", "properties": plain.get("properties", {}), **required}
 
 
-def _plain(schema: object, named: Mapping[str, Any], within: tuple[str, ...] = ()) -> Form:
-    """Return a schema with those of `named` in place of references. It is a part of those `within`."""
+def _plain(schema: object, root: Mapping[str, Any], within: tuple[str, ...] = ()) -> Form:
+    """Return a part of the schema `root` with others in place of references. It is within those of some references."""
     if not isinstance(schema, dict):
         return _joined(_ANY)
     if isinstance(parts := schema.get("allOf"), list):
         # Older versions of pydantic put a reference there, if something is beside it.
         merged = {name: value for part in parts if isinstance(part, dict) for name, value in part.items()}
-        return _plain(merged | {name: value for name, value in schema.items() if name != "allOf"}, named, within)
+        return _plain(merged | {name: value for name, value in schema.items() if name != "allOf"}, root, within)
     if isinstance(reference := schema.get("$ref"), str):
-        name = reference.rpartition("/")[2]
         beside = {one: value for one, value in schema.items() if one != "$ref"}
-        target = named.get(name, {"type": "object"})
-        if name in within or len(within) >= MAX_NESTING or not isinstance(target, dict):
-            return _plain({"type": _type_of(target)} | beside, named, within)
-        return _plain(target | beside, named, (*within, name))
-    forms = _forms(schema, named, within)
+        found = target(reference, root)
+        named = found if isinstance(found, dict) else {"type": "object"}
+        if reference in within or len(within) >= MAX_NESTING:
+            return _plain({"type": named.get("type")} | beside, root, within)
+        return _plain(named | beside, root, (*within, reference))
+    forms = _forms(schema, root, within)
     notes = [schema.get("description")]
     is_nullable = any(one == {"type": "null"} for one in forms) and len(forms) > 1
     if is_nullable and "default" not in schema:
         notes.append("It may be null.")
     return _joined(forms, " ".join(one for one in notes if isinstance(one, str)))
-
-
-def _type_of(schema: object) -> object:
-    return schema.get("type") if isinstance(schema, dict) else None
 
 
 def _joined(forms: Sequence[Form], note: str = "") -> Form:
@@ -88,22 +84,22 @@ def _joined(forms: Sequence[Form], note: str = "") -> Form:
     return forms[0] if len(forms) == 1 else {"anyOf": forms}
 
 
-def _forms(schema: Form, named: Mapping[str, Any], within: tuple[str, ...]) -> Sequence[Form]:
+def _forms(schema: Form, root: Mapping[str, Any], within: tuple[str, ...]) -> Sequence[Form]:
     """Return the forms of a value, of which each has one type."""
     if "const" in schema or isinstance(schema.get("enum"), list):
         return _forms_of_values([schema["const"]] if "const" in schema else schema["enum"])
     forms = schema.get("anyOf", schema.get("oneOf"))
     # Beside properties, these only limit them.
     if isinstance(forms, list) and forms and "properties" not in schema:
-        return [_plain(one, named, within) for one in forms]
+        return [_plain(one, root, within) for one in forms]
     kind = schema.get("type")
     bare = {name: value for name, value in schema.items() if name != "description"}
     if isinstance(kind, list) and kind:
-        return [_plain(bare | {"type": one}, named, within) for one in kind]
+        return [_plain(bare | {"type": one}, root, within) for one in kind]
     if kind == "object" or "properties" in schema:
-        return [_object(schema, named, within)]
+        return [_object(schema, root, within)]
     if kind == "array" or "items" in schema or "prefixItems" in schema:
-        return [_array(schema, named, within)]
+        return [_array(schema, root, within)]
     return [{"type": kind}] if kind in _TYPES.values() else _ANY
 
 
@@ -123,20 +119,20 @@ def _forms_of_values(values: Sequence[object]) -> Sequence[Form]:
     return forms
 
 
-def _object(schema: Form, named: Mapping[str, Any], within: tuple[str, ...]) -> Form:
+def _object(schema: Form, root: Mapping[str, Any], within: tuple[str, ...]) -> Form:
     plain: Form = {"type": "object"}
     if isinstance(fields := schema.get("properties"), dict) and fields:
-        plain["properties"] = {name: _plain(one, named, within) for name, one in fields.items()}
+        plain["properties"] = {name: _plain(one, root, within) for name, one in fields.items()}
         if required := [name for name in schema.get("required") or () if name in fields]:
             plain["required"] = required
     return plain
 
 
-def _array(schema: Form, named: Mapping[str, Any], within: tuple[str, ...]) -> Form:
+def _array(schema: Form, root: Mapping[str, Any], within: tuple[str, ...]) -> Form:
     items = schema.get("prefixItems", schema.get("items"))
     if not isinstance(items, list):
-        return {"type": "array", "items": _plain(items, named, within)}
-    forms = [_plain(one, named, within) for one in items]
+        return {"type": "array", "items": _plain(items, root, within)}
+    forms = [_plain(one, root, within) for one in items]
     kinds = [one.get("type", "any") for one in forms]
     order = f", in this order: {', '.join(kinds)}" if len(set(kinds)) > 1 else ""
     return {"type": "array", "items": _joined(forms or _ANY), "description": f"{len(items)} items{order}."}

@@ -18,13 +18,13 @@ from ..libraries import check_libraries
 from ..messages import inner_json, json_in, json_lines, property_names
 from ..text import as_json, json_or_none, json_values, read_json_text, with_backslashes
 from .annotations import adapter_of, has_quoted_name, is_annotation, why_no_schema
-from .json_schema import copy_without, in_strict_form, not_finite_in, unfolded, with_finite_numbers
-from .misread import doubled_key, lost_fields, misread_values, without_fields
+from .json_schema import copy_without, in_strict_form, referenced, with_finite_numbers
+from .misread import doubled_keys, lost_fields, misfits, misread_values, without_fields
 from .short_form import annotation_of
-from .validation import compile_reader, problems_in_schema, read_in_any_form, with_names
+from .validation import compile_reader, problems_in_schema, read_as_written, with_names
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
 EXAMPLE: Final = 'Give a type of the notebook, or fields with their types: --schema "name, age int, tags list".'
 _SAYS_NOTHING: Final = "does not say what an answer must look like."
@@ -136,8 +136,6 @@ class Schema:
         values = [self._unwrapped(value) for value in found]
         if self.wrapped == "items" and (lines := json_lines(text)):
             values.insert(0, lines)
-        if problem := doubled_key(with_backslashes(text)):
-            raise Mismatch([problem])
         kind = {"": dict, "items": list}.get(self.wrapped, object)
         unfit: list[Mismatch] = []
         for value in reversed([one for one in values if isinstance(one, kind)] or values):
@@ -171,9 +169,9 @@ class Schema:
         raise unfit[0]
 
     def _checked(self, value: Any) -> Any:
-        """Return the object that a JSON value describes. Raise Mismatch if it does not fit, or loses fields."""
+        """Return the object that a JSON value describes. Raise Mismatch if it does not fit, or loses values."""
         named = with_names(value, _other_than_ascii(self.made))
-        if problems := list(lost_fields(self.made, named)):
+        if problems := list(misfits(self.made, named, doubled_keys, lost_fields)):
             # What else does not fit says more. A validator that fails may have had the default of a field.
             with suppress(ValidatorError):
                 self.check(value)
@@ -227,10 +225,8 @@ def _held_in(value: Any, own: Collection[str]) -> Any:
         held = value[holders[0]] if holders else None
     else:
         held = value[0] if isinstance(value, list) and len(value) == 1 else None
-    if isinstance(held, str) and held.lstrip().startswith(("{", "[")):
-        with suppress(ValueError):
-            return read_json_text(held)
-    return held
+    inner = inner_json(held)
+    return held if inner is None else inner
 
 
 def read_schema(text: str, names: Mapping[str, Any] | None) -> Schema:
@@ -328,9 +324,9 @@ def _evaluated(tree: ast.Expression, names: Mapping[str, Any]) -> Any:
 
 def _of_annotation(annotation: Any, name: str) -> Schema:
     check_libraries("pydantic")
-    from pydantic import PydanticUserError, TypeAdapter
+    from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-    from .generators import ObjectSchemaGenerator, SentSchemaGenerator, for_json, reads_values_itself
+    from .generators import ObjectSchemaGenerator, SentSchemaGenerator, for_json
 
     is_adapter = isinstance(annotation, TypeAdapter)
     if not (is_adapter or annotation is Any or is_annotation(annotation)):
@@ -348,28 +344,19 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         remedy = "Make it a dataclass or a pydantic model (of pydantic 2, not of pydantic.v1)."
         raise _no_schema(f"A type in it {_SAYS_NOTHING} {remedy}") from None
 
-    reads_itself = reads_values_itself(adapter.core_schema)
-
     def check(value: Any) -> Any:
-        if not reads_itself and (problems := list(misread_values(json_schema, value))):
+        if problems := list(misfits(json_schema, value, misread_values)):
             raise Mismatch(problems)
-        # If the model wrote NaN or Infinity, it is refused. If a validator of the user's makes it, it is a value.
-        return _validated(only_finite if any(not_finite_in(value)) else adapter, value, json_schema)
+        try:
+            return read_as_written(only_finite, adapter, value, json_schema)
+        except ValidationError as error:
+            raise Mismatch(problems_of(error)) from None
+        except RecursionError:
+            raise
+        except users_failures() as error:
+            raise ValidatorError(quoted(describe_exception(error))) from error
 
     return _schema(json_schema, name, check, described)
-
-
-def _validated(adapter: TypeAdapter[Any], value: Any, schema: Mapping[str, Any]) -> Any:
-    from pydantic import ValidationError
-
-    try:
-        return read_in_any_form(adapter, value, schema)
-    except ValidationError as error:
-        raise Mismatch(problems_of(error)) from None
-    except RecursionError:
-        raise
-    except users_failures() as error:
-        raise ValidatorError(quoted(describe_exception(error))) from error
 
 
 def problems_of(error: ValidationError) -> Iterator[str]:
@@ -411,8 +398,8 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
 
 
 def _open_if_said(node: dict[str, Any]) -> None:
-    """Allow other names in an object of which a JSON schema says what is required: that counts, not what is sent."""
-    if "required" in node:
+    """Allow other names in an object without fields, and where a JSON schema says what is required: that counts."""
+    if "required" in node or node.get("properties") == {}:
         node.setdefault("additionalProperties", {})
 
 
@@ -422,7 +409,7 @@ def _schema(
     """Return the Schema of a JSON schema. `object_schema` is that of the object."""
     if title := without_fields(json_schema):
         raise _no_schema(f"{title} has no fields: it {_SAYS_NOTHING}")
-    strict, is_strict = in_strict_form(unfolded(json_schema))
+    strict, is_strict = in_strict_form(referenced(json_schema, json_schema))
     wrapped = "" if strict.get("type") == "object" else "items" if strict.get("type") == "array" else "value"
     if wrapped:
         definitions = {"$defs": strict.pop("$defs")} if "$defs" in strict else {}
@@ -436,7 +423,8 @@ def _schema(
         def check(value: Any) -> Any:
             return own_check(with_names(value, names))
 
-    return Schema(schema_name, strict, is_strict, check, wrapped, unfolded(object_schema), json_schema)
+    described = referenced(object_schema, object_schema)
+    return Schema(schema_name, strict, is_strict, check, wrapped, described, json_schema)
 
 
 def _other_than_ascii(schema: Mapping[str, Any]) -> list[str]:

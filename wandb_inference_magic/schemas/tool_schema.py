@@ -17,7 +17,8 @@ from ..text import as_json, in_order
 from .annotations import adapter_of, local_types, why_no_schema
 from .docstrings import read_docstring, target_of
 from .json_schema import MARKS, copy_without
-from .misread import lost_fields, misread_values
+from .misread import doubled_keys, lost_fields, misfits, misread_values
+from .schema import Mismatch, problems_of
 from .validation import read_in_any_form
 
 if TYPE_CHECKING:
@@ -48,11 +49,16 @@ class Tool:
     parameters: Sequence[inspect.Parameter]
 
     def read(self, given: Any) -> tuple[list[object], dict[str, object]]:
-        """Read the arguments that the model wrote. Raise ValueError (or its subclass, pydantic's ValidationError)."""
-        validated = read_in_any_form(self.arguments, given, self.schema)
+        """Read the arguments that the model wrote. Raise Mismatch if they do not fit."""
+        from pydantic import ValidationError
+
+        try:
+            validated = read_in_any_form(self.arguments, given, self.schema)
+        except ValidationError as error:
+            raise Mismatch(problems_of(error)) from None
+        if problems := list(misfits(self.schema, given, doubled_keys, misread_values, lost_fields)):
+            raise Mismatch(problems)
         read = {name: value for name, value in validated.items() if value is not LEFT_OUT}
-        if problems := [*misread_values(self.schema, given), *lost_fields(self.schema, given)]:
-            raise ValueError("; ".join(problems))
         positional: list[object] = []
         is_passed_on = _takes_any_positions(self.function)
         for parameter in self.parameters:

@@ -17,13 +17,10 @@ from ..concurrency import coroutines
 from ..errors import InferenceError, describe_exception, did_you_mean, quoted, users_failures
 from ..messages import ToolStep
 from ..text import counted, json_or_none, python_name, read_json_text, with_texts, without_surrogates
-from .misread import doubled_key
-from .schema import Mismatch, problems_of
+from .schema import Mismatch
 from .tool_schema import Tool, describe, name_of
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
-
     from ..messages import ToolCall
 
 MAX_RESULT_CHARS: Final = 20_000
@@ -133,19 +130,15 @@ class Toolbox:
         if tool is None:
             known = f"There are: {', '.join(self.names)}." if self.names else "There are none."
             return f"There is no tool {quoted(call.name)}. {known}", [], False
-        from pydantic import ValidationError
-
         try:
             given = with_texts(read_json_text(call.arguments.strip() or "{}"), without_surrogates)
         except ValueError as error:
             return f"The arguments are not JSON: {error}.", [], False
-        if problem := doubled_key(call.arguments):
-            return _listed([problem]), [], False
         try:
             try:
                 positional, named = tool.read(given)
-            except ValidationError as error:
-                return _problems(error), [], False
+            except Mismatch as error:
+                return _problems(given, error), [], False
             result = tool.function(*positional, **named)
             if inspect.iscoroutine(result):
                 result = coroutines.run(result)
@@ -257,16 +250,11 @@ def _unknown(words: str, why: str, near: str) -> InferenceError:
     return InferenceError(f"There is no tool {quoted(words)}.", why=why, remedy=remedy)
 
 
-def _problems(error: ValidationError) -> str:
+def _problems(given: Any, error: Mismatch) -> str:
     """Return a text for the model about what is wrong with the arguments it wrote."""
-    first = error.errors(include_url=False)[0]
-    if not first["loc"] and first["type"] == "dict_type":
+    if not isinstance(given, dict):
         return "The arguments are not a JSON object."
-    return _listed(Mismatch(problems_of(error)).problems)
-
-
-def _listed(problems: Iterable[str]) -> str:
-    return "\n".join(["The arguments are not as they should be:", *(f"- {quoted(line)}" for line in problems)])
+    return "\n".join(["The arguments are not as they should be:", *(f"- {quoted(line)}" for line in error.problems)])
 
 
 def _failure(error: BaseException) -> str:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import shortened_repr, users_failures
 from ..messages import inner_json, property_names
-from ..text import boolean_of, folded, is_number, json_or_none, number_in, same_name, without_surrogates
-from .json_schema import PATTERN, compiled, is_entry, metaschema, pattern_of
+from ..text import boolean_of, changed_object, folded, is_number, json_or_none, number_in, same_name, without_surrogates
+from .json_schema import PATTERN, compiled, is_entry, metaschema, not_finite, not_finite_in, pattern_of
 from .misread import THOUSANDS, TIMES
 
 if TYPE_CHECKING:
@@ -194,6 +194,39 @@ def read_in_any_form(adapter: TypeAdapter[T], value: Any, schema: Mapping[str, A
         raise reported from None
 
 
+def read_as_written(finite: TypeAdapter[T], adapter: TypeAdapter[T], value: Any, schema: Mapping[str, Any]) -> T:
+    """Return what a JSON value stands for. A number that is not finite is refused where the model wrote it.
+
+    One that a validator of the user's makes of another value is a value.
+
+    Parameters
+    ----------
+    finite : TypeAdapter
+        The one that refuses all such numbers where the type does not allow them.
+    adapter, value, schema
+        See `read_in_any_form`.
+    """
+    from pydantic import ValidationError
+
+    if any(not_finite_in(value)):
+        try:
+            return read_in_any_form(finite, value, schema)
+        except ValidationError as error:
+            if of_model := [one["loc"] for one in error.errors(include_url=False) if not _is_made(one, value)]:
+                raise _without_read(error, of_model) from None
+    return read_in_any_form(adapter, value, schema)
+
+
+def _is_made(error: Any, value: Any) -> bool:
+    """Return whether an error of pydantic is about a number that a validator has made of what the model wrote."""
+    path, number = error["loc"], error["input"]
+    place, keys = _place([value], path)
+    written = keys[-1] if path[-2:] == (keys[-1], "[key]") else place[keys[-1]]
+    found = list(not_finite_in(written))
+    is_written = not_finite(number) in found if isinstance(written, dict | list) else bool(found)
+    return error["type"] == "finite_number" and not is_written
+
+
 def _without_read(error: ValidationError, left: Sequence[Sequence[Any]]) -> ValidationError:
     """Return an error without its parts that are at none of the places that are left."""
     from pydantic_core import PydanticCustomError
@@ -231,8 +264,7 @@ def _form_of(shared: Mapping[str, Any], error: JsonSchemaValueException) -> tupl
     """Return the path of an error of a JSON schema, the value there, and the values that it can stand for."""
     meant: list[Any] = []
     if error.rule in _RULES:
-        found = [_LEFT_OUT] if error.value is None else list(_meant_by(error.value, error.definition, shared))
-        meant = [one for number, one in enumerate(found) if one not in found[:number]]
+        meant = [_LEFT_OUT] if error.value is None else list(_meant_by(error.value, error.definition, shared))
     return error.path[1:], error.value, meant
 
 
@@ -265,26 +297,34 @@ def _replaced(
     """
     held, is_changed = [deepcopy(value)], False
     for path, given, meant in forms:
-        place: Any = held
-        keys: list[Any] = [0]
-        # Names of alternatives in a path are no parts of the value.
-        for part in path:
-            inner = place[keys[-1]]
-            if isinstance(inner, dict) and part in inner:
-                place = inner
-                keys.append(part)
-            elif isinstance(inner, list) and str(part).isdecimal() and int(part) < len(inner):
-                place = inner
-                keys.append(int(part))
-        key = keys[-1]
-        if len(meant) != 1 or not _are_equal(place[key], given) or _are_equal(given, meant[0]):
+        place, keys = _place(held, path)
+        key, new = keys[-1], meant[0] if meant else given
+        if any(one != new for one in meant) or not _are_equal(place[key], given) or _are_equal(given, new):
             continue
-        if meant[0] is not _LEFT_OUT:
-            place[key], is_changed = meant[0], True
+        if new is not _LEFT_OUT:
+            place[key], is_changed = new, True
         elif isinstance(place, dict) and not is_entry(schema, keys[1:]):
             del place[key]
             is_changed = True
     return held if is_changed else None
+
+
+def _place(held: list[Any], path: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """Return what holds the part at a path in the only item of a list, and the keys that lead to it, after that item's.
+
+    Names of alternatives in a path are no parts of the value.
+    """
+    place: Any = held
+    keys: list[Any] = [0]
+    for part in path:
+        inner = place[keys[-1]]
+        if isinstance(inner, dict) and part in inner:
+            place = inner
+            keys.append(part)
+        elif isinstance(inner, list) and str(part).isdecimal() and int(part) < len(inner):
+            place = inner
+            keys.append(int(part))
+    return place, keys
 
 
 def _are_equal(one: Any, other: Any) -> bool:
@@ -341,10 +381,8 @@ def with_missing_nulls(value: Any, error: ValidationError, names: frozenset[str]
     held = deepcopy(value)
     for one in error.errors(include_url=False):
         *path, name = one["loc"] or (0,)
-        place = held
-        for part in path:
-            is_there = part in place if isinstance(place, dict) else isinstance(place, list) and isinstance(part, int)
-            place = place[part] if is_there else None
+        outer, keys = _place([held], path)
+        place = outer[keys[-1]] if keys[1:] == path else None
         if one["type"] != "missing" or not isinstance(place, dict) or not place or not place.keys() <= names:
             return None
         place[name] = None
@@ -357,4 +395,4 @@ def with_names(value: Any, names: Collection[str]) -> Any:
         return [with_names(one, names) for one in value]
     if not isinstance(value, dict):
         return value
-    return {same_name(name, names) or name: with_names(one, names) for name, one in value.items()}
+    return changed_object(value, lambda name, one: (same_name(name, names) or name, with_names(one, names)))

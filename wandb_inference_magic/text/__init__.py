@@ -22,7 +22,10 @@ from .figures import (
 from .folded import advice_on, boolean_of, folded, number_in
 from .invisible import INVISIBLE, UNSEEN, bare, visible_only
 from .json_text import (
+    DoubledKeys,
     as_json,
+    changed_object,
+    json_as_read,
     json_bytes,
     json_or_none,
     json_values,

@@ -6,9 +6,11 @@ import ast
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
+from itertools import starmap
 from typing import Any, Final
 
 from .figures import python_values, with_plain_digits
@@ -18,8 +20,6 @@ MAX_DEPTH: Final = 100
 MANY_VALUES: Final = 4_000_000
 # In digits.
 MAX_INTEGER_DIGITS: Final = 1000
-# Some servers do not escape a tab or a line end in a string.
-_LENIENT: Final = json.JSONDecoder(strict=False)
 _BRACKET: Final = re.compile(r"[\[{]")
 # The escapes of JSON, and any other backslash. A backspace or form feed before a letter is never meant, nor is a tab or
 # line end before the rest of a command of LaTeX.
@@ -51,6 +51,45 @@ _PYTHON_ESCAPE: Final = re.compile(r"\\(?:\\|'|x([0-9a-f]{2})|U([0-9a-f]{8}))")
 _PYTHON_WORDS: Final = {"true": "True", "false": "False", "null": "None"}
 # In characters.
 MAX_LOOSE_CHARS: Final = 200_000
+
+
+class DoubledKeys(dict[str, Any]):
+    """An object of JSON in which keys have several values. It has the last ones; `earlier` are the others."""
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        # In lists, NaN is the same as itself.
+        self.earlier = [(name, one) for name, one in pairs if [one] != [self[name]]]
+
+
+def json_object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of JSON that has these names and values: one of DoubledKeys if two under a name differ."""
+    held = dict(pairs)
+    if len(held) == len(pairs):
+        return held
+    doubled = DoubledKeys(pairs)
+    return doubled if doubled.earlier else held
+
+
+def changed_object(document: dict[str, Any], change: Callable[[Any, Any], tuple[Any, Any]]) -> dict[str, Any]:
+    """Return an object of JSON with its names and values changed. Two values under one name are kept."""
+    return json_object([*starmap(change, _pairs_of(document))])
+
+
+def _pairs_of(document: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [*getattr(document, "earlier", ()), *document.items()]
+
+
+def json_as_read(document: Any, *, ensure_ascii: bool = False) -> str:
+    """Return a document as JSON, with all values of DoubledKeys."""
+    write = partial(json_as_read, ensure_ascii=ensure_ascii)
+    if isinstance(document, dict):
+        names = [json.dumps({name: 0}, ensure_ascii=ensure_ascii)[1:-2] for name, _ in _pairs_of(document)]
+        values = [write(one) for _, one in _pairs_of(document)]
+        return f"{{{', '.join(map(str.__add__, names, values))}}}"
+    if isinstance(document, list):
+        return f"[{', '.join(map(write, document))}]"
+    return json.dumps(document, ensure_ascii=ensure_ascii)
 
 
 def json_bytes(document: Any) -> bytes:
@@ -162,11 +201,19 @@ def read_loose_json(text: str) -> Any:
     written = ""
     # A TypeError is of literals that JSON has not, such as sets.
     with suppress(SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        document = ast.literal_eval("".join(pieces)) if end == len(text) else None
-        written = json.dumps(document) if isinstance(document, dict | list) else ""
+        document = _value_of(ast.parse("".join(pieces), mode="eval").body) if end == len(text) else None
+        written = json_as_read(document, ensure_ascii=True) if isinstance(document, dict | list) else ""
     if not written:
         raise ValueError("not JSON")
     return read_json_text(written)
+
+
+def _value_of(node: Any) -> Any:
+    """Return the value of a literal of Python."""
+    if isinstance(node, ast.Dict):
+        keys = map(ast.literal_eval, node.keys)  # type: ignore[arg-type]
+        return json_object([*zip(keys, map(_value_of, node.values), strict=True)])
+    return [*map(_value_of, node.elts)] if isinstance(node, ast.List) else ast.literal_eval(node)
 
 
 def _as_json_escape(found: re.Match[str]) -> str:
@@ -249,14 +296,17 @@ def _loaded(text: str) -> Any:
     except ValueError:
         # Python refuses to read an integer of thousands of digits. One such number, for example a nonsensical token
         # count, must not lose the whole reply.
-        return json.loads(text, strict=False, parse_int=_integer)
+        return _LENIENT_LONG.decode(text)
 
 
 def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) < MAX_INTEGER_DIGITS else float(digits)
 
 
-_DECODER: Final = json.JSONDecoder(parse_int=_integer)
+# Some servers do not escape a tab or a line end in a string.
+_LENIENT: Final = json.JSONDecoder(strict=False, object_pairs_hook=json_object)
+_LENIENT_LONG: Final = json.JSONDecoder(strict=False, parse_int=_integer, object_pairs_hook=json_object)
+_DECODER: Final = json.JSONDecoder(parse_int=_integer, object_pairs_hook=json_object)
 
 
 def _check_depth(document: Any) -> None:
@@ -266,5 +316,5 @@ def _check_depth(document: Any) -> None:
         depth += 1
         if depth > MAX_DEPTH:
             raise ValueError("nested too deeply")
-        inner = (value for one in level for value in (one.values() if isinstance(one, dict) else one))
-        level = [value for value in inner if isinstance(value, dict | list)]
+        inner = [[value for _, value in _pairs_of(one)] if isinstance(one, dict) else one for one in level]
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]

@@ -16,6 +16,8 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
+from .json_text import changed_object
+
 HIDDEN: Final = "(hidden)"
 MIN_SECRET_CHARS: Final = 8
 # What people write in place of a key if a server of theirs needs none, or any: `lm-studio`, `Workshop`, `not_needed`.
@@ -192,7 +194,7 @@ def _forms_of(secrets: tuple[str, ...]) -> tuple[str, ...]:
 def with_texts(value: Any, change: Callable[[str], str]) -> Any:
     """Return a JSON value with each of its strings changed, the names of members too."""
     if isinstance(value, dict):
-        return {with_texts(name, change): with_texts(one, change) for name, one in value.items()}
+        return changed_object(value, lambda *pair: (with_texts(pair[0], change), with_texts(pair[1], change)))
     if isinstance(value, list | tuple):
         return [with_texts(one, change) for one in value]
     return change(value) if isinstance(value, str) else value
