@@ -162,7 +162,9 @@ class Alarm:
     @property
     def served_at_once(self) -> int:
         """How many requests that were answered of late had been in flight at the same time."""
-        return max((sum(sent <= at < ended for sent, ended in self._served) for at, _ in self._served), default=0)
+        # Not at their ends: a service can take another one before the answer to one has been read.
+        middles = ((sent + ended) / 2 for sent, ended in self._served)
+        return max((sum(sent <= at < ended for sent, ended in self._served) for at in middles), default=0)
 
     def failed(
         self, error: InferenceError, tries: Tries, *, is_alone: bool, has_answers: bool, beside: int = 0
