@@ -247,8 +247,11 @@ def test_a_cell_that_emptied_the_thread_and_leaves_gives_its_cells_back_to_the_p
     parts = threads.parts("main")
     talk(parts, "a", 1)
     parts.empty(Origin("end", "run 1"))
+    # It has no turn, and still exists.
+    assert threads.leave(Origin("other", "run 1"), None) == []
+    assert "main" in threads
     talk(parts, "b", 1)
-    # It has no turn of its own.
+    # The cell has no turn of its own.
     assert threads.leave(Origin("end", "run 2"), None) == []
     assert talk(parts, "a", 3) == ["a"]
     assert talk(parts, "b", 3) == ["a", "re a", "b"]

@@ -129,7 +129,8 @@ class ThreadParts:
         turns = [turn for turn in part.turns if turn.cell != origin.cell or turn.execution == origin.execution]
         has_left, part.turns = len(turns) < len(part.turns), turns
         self._join_unless_begun(part, origin)
-        self.exists = self.exists and any(one.turns for one in self._parts)
+        if has_left:
+            self.exists = any(one.turns for one in self._parts)
         return has_left
 
     def _index(self, part: Thread) -> int:
