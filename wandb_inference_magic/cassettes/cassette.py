@@ -266,7 +266,7 @@ class Cassette:
             elif start := self._start(key):
                 first = places[equal.index(self._by_key[key][start])]
             else:
-                # The place of the first one may be free: of a row that failed. Those of edited cells are others'.
+                # A place without an exchange is that of a row that failed. That of an edited cell is no row's.
                 first = next(at for at in count() if at not in held or not self._order[held[at]][0])
             of_command[key] = EqualRows(held, first)
         return of_command[key]

@@ -193,7 +193,7 @@ def with_lists(row: Row) -> Row:
 def _with_lists_in(value: Any, parts: Mapping[Any, Any], of: Callable[[Any], Any] = _as_list) -> Any:
     """Return a copy of a value with the arrays among its parts as lists, so that it keeps what its class has.
 
-    Without any, it is the same. So is one that has no copy.
+    Without any, or if it cannot be copied, it is the same value.
     """
     lists = {name: made for name, one in parts.items() if (made := of(one)) is not one}
     if not lists:
