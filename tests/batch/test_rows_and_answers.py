@@ -54,6 +54,8 @@ def test_a_field_that_a_class_hides_is_sent_only_if_the_prompt_names_it(
     frame = api.map_prompts(rows, "{{ row }} {{ name }}")
     assert frame["password"].tolist() == ["s3cret"]
     assert service.last.body["messages"][-1]["content"] == '{"name": "Ann"} Ann'
+    api.map_prompts(rows, "{{ row[0] }}!")
+    assert service.last.body["messages"][-1]["content"] == "Ann!"
     api.map_prompts(rows, "{{ password }}")
     assert service.last.body["messages"][-1]["content"] == "s3cret"
 

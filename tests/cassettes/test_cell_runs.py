@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -101,6 +102,49 @@ def test_a_replay_gives_the_last_replies_of_each_cell(tmp_path: Path, steps: str
     record_asked(path, *parts)
     expected = [(one[0], one[1], one[3:]) for one in last.split()]
     assert replayed(path, *((cell, prompt) for cell, prompt, _ in expected)) == [reply for *_, reply in expected]
+
+
+@pytest.mark.parametrize(
+    ("steps", "last"),
+    [
+        # A cell of a chat that asks what a map asks is edited.
+        ("a1q=1 m1q=2 a2r=3", "a0r=3 m0q=2"),
+        ("a1q=1 a1q=2 m1q=3 m1q=4 a2r=5", "a0r=5 m0q=3 m0q=4"),
+        ("a1q=1 b1q=2 m1q=3 a2r=4", "a0r=4 b0q=2 m0q=3"),
+        ("a1q=1 m1q= m1q=3 a2r=4", "a0r=4 m0q=3 m0q=3"),
+        # It has failed, and is run again below the map.
+        ("a1q= m1q=2 m1q=3 a2q=4", "a0q=4 m0q=2 m0q=3"),
+        ("a1q= b1q= m1q=1 b2q=2 a2q=3", "a0q=3 b0q=2 m0q=1"),
+        # The map has failed, and is run again.
+        ("m1q= m1q= m2q=1 m2q=2", "m0q=1 m0q=2"),
+        ("m1q= m1q=1 m1q=2", "m0q=1 m0q=1 m0q=2"),
+    ],
+)
+def test_a_replay_gives_the_replies_of_rows_that_a_chat_has_asked_too(tmp_path: Path, steps: str, last: str) -> None:
+    """The cell m has a map, whose rows are equal; `m1q=2` is the next row of its first run."""
+    path = tmp_path / "a.jsonl"
+
+    def asked(cassette: Cassette, steps: str) -> list[object]:
+        """Ask each step, as a row of its run's command or as a chat, and return what was found."""
+        maps = {one[:2]: AskingCommand(Origin("m", one[:2])) for one in steps.split()}
+        rows, found = Counter[str](), []
+        for one in steps.split():
+            is_row, requested = one.startswith("m"), ("wandb", CHAT, body(one[2]))
+            command = maps[one[:2]] if is_row else AskingCommand(Origin(one[0], one[:2]))
+            token = CURRENT_CALL.set((command, rows[one[:2]] if is_row else None))
+            rows[one[:2]] += 1
+            if (held := cassette.find(*requested)) is not None:
+                found.append(held.document)
+            elif one[4:]:
+                cassette.add(Exchange(*requested, 0.1, one[4:], place=cassette.place_of(*requested)))
+            else:
+                cassette.release(*requested, cassette.place_of(*requested))
+            CURRENT_CALL.reset(token)
+        return found
+
+    assert asked(Cassette(path, "record", "at-once"), steps) == []
+    replies = [one[4:] for one in last.split()]
+    assert asked(Cassette(path, "replay", "at-once"), last) == replies
 
 
 def test_a_request_of_an_edited_cell_can_still_be_replayed(tmp_path: Path) -> None:

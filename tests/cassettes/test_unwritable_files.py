@@ -83,6 +83,17 @@ def test_a_read_only_cassette_replays_what_it_holds_and_the_rest_is_not_sent(
             cassette.find("wandb", "/chat/completions", {"q": "two"})
 
 
+def test_what_was_recorded_without_the_id_of_a_cell_is_not_that_of_this_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cassette = Cassette(tmp_path / "a.jsonl", "auto", "at-once")
+    cassette.add(Exchange("wandb", "/chat/completions", {"q": "one"}, 0.1, {"a": "one"}))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(InferenceError) as raised:
+        cassette.find("wandb", "/chat/completions", {"q": "two"})
+    assert raised.value.why.startswith("The next recorded request differs in q.")
+
+
 def test_a_cassette_that_could_not_be_written_goes_on_replaying(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

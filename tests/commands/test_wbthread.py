@@ -334,6 +334,21 @@ def test_an_edit_outlives_the_undoing_of_another_turn(kernel: Kernel, service: S
     assert sent(service) == ["uno", "Hello there.", "due"]
 
 
+def test_an_edit_in_cells_that_are_run_again_numbers_the_turns_as_they_are_shown(
+    kernel: Kernel, service: Service
+) -> None:
+    for _ in range(2):
+        kernel.run("%wbchat one", cell_id="c1")
+        kernel.run("%wbchat two", cell_id="c2")
+        assert "turn 2" in kernel.run("%wbthread --show", cell_id="c3").output["data"]["text/plain"]
+        run = kernel.run("%wbthread --edit 2", cell_id="c4")
+        assert run.ok, run.error
+        assert run.reply["payload"][0]["text"] == "%%wbchat --raw\ntwo"
+        kernel.run("%wbchat --new other", cell_id="c5")
+    assert "turn 2" in kernel.run("%%wbchat --raw\ndue", cell_id="c6").text
+    assert sent(service) == ["one", "Hello there.", "due"]
+
+
 def test_the_formulas_of_a_page_need_no_script() -> None:
     hostile = r"$\text{<img src=x>}$ and $\href{javascript:alert(1)}{x}$ and $\sqrt{x}$ and $\ce{H2O}$, or $5 and $6."
     page = to_html(Thread("main", [Turn("hi", hostile)]))

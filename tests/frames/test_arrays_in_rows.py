@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import ChainMap, OrderedDict, UserDict, defaultdict
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import create_model
 from service import Answer, Service, completion
 
 from wandb_inference_magic.frames import read_rows
@@ -29,6 +31,39 @@ class Named(NamedTuple):
 @dataclass
 class Held:
     scores: Any
+
+
+class Described(dict[str, Any]):
+    def label(self) -> str:
+        return f"scores of {len(self['scores'])}"
+
+    def _ai_repr_(self) -> str:
+        return self.label()
+
+
+class Shared(MutableMapping[str, Any]):
+    """A mapping whose copies share what it holds."""
+
+    def __init__(self, held: dict[str, Any]) -> None:
+        self.held = held
+
+    def __getitem__(self, name: str) -> Any:
+        return self.held[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.held[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self.held[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.held)
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def label(self) -> str:
+        return "shared"
 
 
 def echo(one: Answer) -> None:
@@ -87,6 +122,44 @@ def test_an_array_is_a_list_at_each_place_of_a_row(api: ModuleType, service: Ser
     assert api.map_prompts(rows, f"{{{{ {name} }}}}").reply[0] == text
 
 
+@pytest.mark.parametrize(
+    ("make", "prompt", "text"),
+    [
+        (Described, "{{ row.label() }}: {{ row.scores }}", "scores of 2: [1, 2]"),
+        (Described, "{{ row }}", "scores of 2"),
+        (partial(defaultdict, str), "{{ row.scores }}{{ row['other'] }}", "[1, 2]"),
+        (lambda row: ChainMap({"a": 1}, row), "{{ row.maps | length }} {{ row.scores }}", "2 [1, 2]"),
+        (type("Labelled", (UserDict,), {"label": lambda _: "b"}), "{{ row.label() }} {{ scores }}", "b [1, 2]"),
+        (Shared, "{{ row.label() }} {{ row }}", 'shared {"scores": [1, 2]}'),
+    ],
+)
+def test_a_row_with_an_array_keeps_what_its_class_has(
+    api: ModuleType, service: Service, make: Callable[[Any], Any], prompt: str, text: str
+) -> None:
+    service.always = echo
+    row = make({"scores": (array := np.array([1, 2]))})
+    assert re.sub(r"\s+", " ", api.map_prompts([row], prompt).reply[0]) == text
+    assert row["scores"] is array
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Held(np.array(SCORES)),
+        Described(scores=np.array(SCORES)),
+        OrderedDict(scores=np.array(SCORES)),
+        create_model("Model", scores=(Any, ...))(scores=np.array(SCORES)),
+    ],
+)
+def test_an_array_in_a_value_of_a_row_is_a_list(api: ModuleType, service: Service, value: Any) -> None:
+    service.always = echo
+    rows = [{"one": value, "deep": 0}, {"one": Held(value), "deep": 1}]
+    out = api.map_prompts(rows, "{{ one.scores.scores if deep else one.scores }}")
+    assert [json.loads(reply) for reply in out.reply] == [SCORES, SCORES]
+    kept = value["scores"] if isinstance(value, dict) else value.scores
+    assert type(kept) is np.ndarray
+
+
 def test_rows_of_the_user_are_unchanged() -> None:
     array = np.array([1, 2])
     given: list[dict[str, Any]] = [{"a": array, "b": {"c": array}}, {"a": 1, "b": {"c": 2}}]
@@ -97,11 +170,18 @@ def test_rows_of_the_user_are_unchanged() -> None:
     assert second is given[1]
 
 
-def test_a_row_that_contains_itself_is_read() -> None:
-    row: dict[str, Any] = {"a": {"b": 1}, "n": np.array([1])}
-    row["a"]["self"] = row["a"]
+def test_a_row_with_values_that_contain_themselves_or_fail_is_read() -> None:
+    held = Held(np.array([1]))
+    row: dict[str, Any] = {"a": {"b": 1, "c": np.array([1])}, "held": held, "n": np.array([1])}
+    row["a"] |= {"self": row["a"], "again": row["a"]}
+    row["failing"] = type("Failing", (dict,), {"items": lambda _: 1 / 0})(a=1)
+    held.next = held.other = held  # type: ignore[attr-defined]
     (read,) = read_rows([row])
     assert read["a"]["b"] == 1
+    assert read["held"] is held
+    assert read["failing"] is row["failing"]
+    # The other values are as in any row.
+    assert read["n"].is_list
 
 
 @pytest.mark.parametrize("make", [list, pd.DataFrame], ids=["dicts", "frame"])

@@ -25,7 +25,8 @@ from wandb_inference_magic.frames.origins import state_of
 
 # What a cell defines. Each test runs it again, maybe with a change.
 CELL = """
-import functools, math, re
+import functools, math, re, threading
+from abc import ABCMeta
 from collections import namedtuple
 from dataclasses import dataclass
 from enum import Enum
@@ -78,6 +79,30 @@ class Plain:
     def __call__(self):
         return "called"
 
+class Above(ABCMeta):
+    def made(cls):
+        return "above"
+
+class Base(metaclass=Above):
+    def text(self):
+        return "base"
+
+class Child(Base):
+    __slots__ = ("size",)
+    lock = threading.Lock()
+    part = Part(5)
+
+    class Inner:
+        word = "inner"
+
+    @functools.cached_property
+    def long(self):
+        return "long"
+
+    @functools.lru_cache
+    def short(self):
+        return "short"
+
 def recursive(number):
     return recursive(number - 1) if number else question
 
@@ -108,6 +133,7 @@ values = {
     "plain": Plain(),
     "class": Model,
     "codes": Codes,
+    "child": Child(),
     "recursive": recursive,
     "lambda": lambda text: text.upper(),
     "closing": closing(),
@@ -153,6 +179,13 @@ def test_what_a_cell_defines_is_the_same_when_the_cell_is_run_again() -> None:
         ("partial(recursive, 1)", "partial(recursive, 2)", {"partial"}),
         ("Part(2,", "Part(3,", {"dataclass"}),
         ("Model(size=1)", "Model(size=2)", {"model"}),
+        # Of a class above, and what is no method in a class.
+        ('"base"', '"bass"', {"child"}),
+        ('"above"', '"below"', {"child"}),
+        ("Part(5)", "Part(6)", {"child"}),
+        ('"inner"', '"outer"', {"child"}),
+        ('"long"', '"longer"', {"child"}),
+        ('"short"', '"shorter"', {"child"}),
     ],
 )
 def test_a_value_is_another_one_if_what_it_does_has_changed(old: str, new: str, changed: set[str]) -> None:

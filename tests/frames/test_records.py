@@ -30,7 +30,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from wandb_inference_magic import InferenceError
 from wandb_inference_magic.errors import InferenceWarning
-from wandb_inference_magic.frames import ListRows, plain, read_rows
+from wandb_inference_magic.frames import ListRows, plain, read_rows, with_values, without_columns
 from wandb_inference_magic.prompts import Image, render
 
 
@@ -505,6 +505,29 @@ def test_rows_are_iterated_if_their_arrow_data_cannot_be_read(
     for kind in (type("Frame", (Rows,), {"columns": ["a"]}), type("Data", (Rows,), {"__iter__": None})):
         with pytest.raises(InferenceError, match=f"A value of type {kind.__name__} cannot be read"):
             api.map_prompts(kind(), "{{ a }}")
+
+
+@pytest.mark.parametrize("kind", [Pair, Person])
+def test_a_row_without_some_columns_has_the_others_at_their_places(kind: Any) -> None:
+    (row,) = read_rows([kind("Bo", 3)])
+    left = without_columns(row, {"name"})
+    assert (dict(left), left[1]) == ({"pay": 3}, 3)  # type: ignore[index]
+    with pytest.raises(LookupError):
+        left[0]  # type: ignore[index]
+    assert with_values(row, {"name": "Al"})[0] == "Al"  # type: ignore[index]
+
+
+def test_a_row_without_some_columns_has_none_of_them_in_another_form() -> None:
+    class Own(Person):
+        def _ai_repr_(self) -> str:
+            return f"{self.name}: {self.pay}"
+
+    (own,), (pair,) = read_rows([Own("Bo", 3)]), read_rows(FRAME[:1].iterrows())
+    assert (render("{{ row }}", {"row": own}), pair[1]["pay"]) == ("Bo: 3", 3)
+    own, pair = without_columns(own, {"pay"}), without_columns(pair, {"pay"})
+    assert render("{{ row }}", {"row": own}) == '{"name": "Bo"}'
+    with pytest.raises(LookupError):
+        pair[1]
 
 
 class NotIterable:

@@ -127,7 +127,6 @@ def test_a_cell_that_begins_a_thread_twice_keeps_the_turns_of_the_cells_above() 
         assert talk(parts, "b", run) == ["a", "re a", "b"]
         assert talk(parts, "b", run, new=True) == ["b"]
         assert talk(parts, "b", run) == ["b", "re b", "b"]
-        assert len(parts) == 2
 
 
 def test_cells_above_one_that_emptied_the_thread_do_not_see_what_is_below_it() -> None:
@@ -210,3 +209,87 @@ def test_an_undo_among_cells_above_one_that_began_the_thread_afresh() -> None:
     # Run alone, it takes the last one back, and that of `%wbthread --show` shows the last part.
     assert prompts(parts.shown_in("show")) == ["d"]
     assert undone(parts, "undo") == "d"
+
+
+@pytest.mark.parametrize("again", ["leaves", "fails and leaves", "leaves and continues"])
+def test_a_cell_that_began_a_part_and_leaves_gives_its_cells_back_to_the_part_above(again: str) -> None:
+    threads = Threads()
+    parts = threads.parts("main")
+    talk(parts, "a", 1)
+    talk(parts, "b", 1, new=True)
+    talk(parts, "c", 1)
+    if again.startswith("fails"):
+        parts.before_chat(Origin("b", "run 2"))
+    assert threads.leave(Origin("b", "run 3"), "other") == ["main"]
+    between = ["b", "re b"] if again.endswith("continues") else []
+    if between:
+        assert talk(parts, "b", 4) == ["a", "re a", "b"]
+    assert talk(parts, "c", 5) == ["a", "re a", *between, "c"]
+    assert talk(parts, "new", 6) == ["a", "re a", *between, "c", "re c", "new"]
+
+
+def test_a_thread_whose_last_part_has_lost_its_cell_still_exists() -> None:
+    threads = Threads()
+    parts = threads.parts("main")
+    talk(parts, "a", 1)
+    talk(parts, "b", 1, new=True)
+    threads.leave(Origin("b", "run 2"), None)
+    assert prompts(threads["main"]) == ["a"]
+    assert talk(parts, "c", 3) == ["a", "re a", "c"]
+    # Without a turn it is none.
+    threads.leave(Origin("a", "run 4"), None)
+    threads.leave(Origin("c", "run 5"), None)
+    assert "main" not in threads
+
+
+def test_a_cell_that_emptied_the_thread_and_leaves_gives_its_cells_back_to_the_part_above() -> None:
+    threads = Threads()
+    parts = threads.parts("main")
+    talk(parts, "a", 1)
+    parts.empty(Origin("end", "run 1"))
+    # It has no turn, and still exists.
+    assert threads.leave(Origin("other", "run 1"), None) == []
+    assert "main" in threads
+    talk(parts, "b", 1)
+    # The cell has no turn of its own.
+    assert threads.leave(Origin("end", "run 2"), None) == []
+    assert talk(parts, "a", 3) == ["a"]
+    assert talk(parts, "b", 3) == ["a", "re a", "b"]
+
+
+@pytest.mark.parametrize("ends", [("end",), ("end", "end 2"), ("begin", "end")])
+def test_cells_below_one_that_empties_the_thread_again_do_not_see_what_is_above_it(ends: tuple[str, ...]) -> None:
+    parts = ThreadParts("main")
+    talk(parts, "a", 1)
+    for run in range(3):
+        for end in ends:
+            if end == "begin":
+                talk(parts, end, run, new=True)
+            else:
+                parts.empty(Origin(end, f"run {run}"))
+        if run:
+            assert talk(parts, "a", run) == ["a"]
+            assert prompts(parts.current) == ["a"]
+        assert talk(parts, "b", run) == ["b"]
+        assert talk(parts, "c", run) == ["b", "re b", "c"]
+    assert talk(parts, "a", 4) == ["a"]
+    assert talk(parts, "new", 5) == ["b", "re b", "c", "re c", "new"]
+
+
+def test_a_turn_that_is_edited_above_a_cell_that_began_a_part_is_replaced_by_a_new_cell() -> None:
+    parts = ThreadParts("main")
+    for run in range(2):
+        talk(parts, "a", run)
+        talk(parts, "b", run)
+        edited = parts.shown_in("edit")
+        assert prompts(edited) == ["a", "b"]
+        # An edit that was not made is forgotten.
+        parts.edit(edited, edited.turns[0])
+        parts.edit(edited, edited.turns[1])
+        talk(parts, "n", run, new=True)
+    assert talk(parts, "new b", 2) == ["a", "re a", "new b"]
+    assert prompts(edited) == ["a", "new b"]
+    assert talk(parts, "new n", 3) == ["n", "re n", "new n"]
+    parts.edit(parts.current, parts.current.turns[0])
+    assert talk(parts, "new begin", 4, new=True) == ["new begin"]
+    assert talk(parts, "newer", 5) == ["new begin", "re new begin", "newer"]

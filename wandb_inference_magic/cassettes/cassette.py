@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from dataclasses import replace
 from errno import ENOSPC
+from itertools import count
 from os import SEEK_END
 from pathlib import Path
 from threading import Lock
@@ -73,8 +74,10 @@ class Cassette:
         self._by_any_form: dict[str, dict[str, int]] = {}
         # The one with each key that was replayed or recorded last.
         self._latest: dict[str, int] = {}
-        # How many requests were made with each key.
+        # How many requests were made with each key, and one more than the last place of those that have an exchange, or
+        # that are no rows: their cells may ask them again.
         self._requests: dict[str, int] = {}
+        self._held: dict[str, int] = {}
         # The numbers of the exchanges that each command has made or got.
         self._used: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
         self._cell_runs = CellRuns()
@@ -257,12 +260,15 @@ class Cassette:
             if len(set(places)) < len(places):
                 # Older versions stored no places, and two jobs may have recorded at the same time.
                 places = list(range(len(equal)))
+            held = dict(zip(places, equal, strict=True))
             if self.mode == "record":
-                first = places[-1] + 1 if places else 0
+                first = self._held.get(key, 0)
+            elif start := self._start(key):
+                first = places[equal.index(self._by_key[key][start])]
             else:
-                following = self._by_key[key][start] if (start := self._start(key)) else None
-                first = 0 if following is None else places[equal.index(following)]
-            of_command[key] = EqualRows(dict(zip(places, equal, strict=True)), first)
+                # A place without an exchange is that of a row that failed. That of an edited cell is no row's.
+                first = next(at for at in count() if at not in held or not self._order[held[at]][0])
+            of_command[key] = EqualRows(held, first)
         return of_command[key]
 
     def place_of(self, endpoint: str, path: str, request: Any) -> int:
@@ -276,16 +282,18 @@ class Cassette:
         _, row = CURRENT_CALL.get()
         with self._lock:
             self._cell_runs.run(self._asking_cell)
-            count = self._requests.get(key, 0)
+            made = self._requests.get(key, 0)
             if row is not None:
                 place = self._rows_of_asking(key).first + row
             elif (refused := self._asked_again(key)) is not None:
                 place = self._exchanges[refused].place
             elif self.mode == "record":
-                place = self._cell_runs.place(key, self._asking_cell, count)
+                place = self._cell_runs.place(key, self._asking_cell, made)
             else:
-                place = count
-            self._requests[key] = max(count, place + 1)
+                place = made
+            self._requests[key] = max(made, place + 1)
+            if row is None:
+                self._held[key] = max(self._held.get(key, 0), place + 1)
             return place
 
     def _asked_again(self, key: str) -> int | None:
@@ -317,7 +325,7 @@ class Cassette:
             try:
                 self._write(line)
                 number = self._take(exchange, key, (False, exchange.place, exchange.place))
-                self._misses.add(number, exchange, is_of_cell=True)
+                self._misses.add(number, exchange)
                 self._follow(key, number)
             except OSError as error:
                 self._failure = unusable(self.path, error)
@@ -389,7 +397,7 @@ class Cassette:
         cells = ReadCells(zip(keys, exchanges, strict=True))
         for key, one in zip(keys, exchanges, strict=True):
             number = self._take(one, key, cells.order(key, one))
-            self._misses.add(number, one, is_of_cell=one.cell is not None and not cells.is_outdated(one))
+            self._misses.add(number, one, is_outdated=cells.is_outdated(one))
 
     def _take(self, exchange: Exchange, key: str, order: tuple[bool, int, int]) -> int:
         """Keep an exchange in this order among those with equal requests. Return its number."""
@@ -397,7 +405,8 @@ class Cassette:
         self._exchanges.append(exchange)
         self._order.append((*order, number))
         self._endpoints.add(exchange.endpoint)
-        self._requests[key] = max(self._requests.get(key, 0), exchange.place + 1)
+        for places in (self._requests, self._held):
+            places[key] = max(places.get(key, 0), exchange.place + 1)
         if self.mode == "auto":
             others = self._by_any_form.setdefault(key_in_any_form(exchange), {})
             if key not in others or not exchange.is_refusal:

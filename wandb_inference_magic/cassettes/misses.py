@@ -33,10 +33,10 @@ class Misses:
         self._by_context: dict[str, list[int]] = {}
         self._has_context_of = 0
 
-    def add(self, number: int, exchange: Exchange, *, is_of_cell: bool) -> None:
-        """Add an exchange. `is_of_cell` says whether its cell still asks its request."""
+    def add(self, number: int, exchange: Exchange, *, is_outdated: bool = False) -> None:
+        """Add an exchange. `is_outdated` says whether its cell no longer asks its request."""
         self._by_path.setdefault(exchange.path, []).append(number)
-        for model in {model_of(exchange.request), None} if is_of_cell else ():
+        for model in {model_of(exchange.request), None} if exchange.cell is not None and not is_outdated else ():
             self._by_cell.setdefault((exchange.path, exchange.cell, model), []).append(number)
 
     def why(

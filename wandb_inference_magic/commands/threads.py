@@ -84,7 +84,7 @@ def _act(context: MagicContext, action: str, options: ThreadOptions, name: str) 
     if action == "undo":
         return _undo(parts, origin)
     if action == "edit":
-        return _edit(context, parts.current, options.edit or 0)
+        return _edit(context, parts, options.edit or 0)
     if action == "clear":
         parts.empty(origin)
         return line_bundle(f"The thread {name} is empty now.")
@@ -119,8 +119,9 @@ def _undo(parts: ThreadParts, origin: Origin) -> dict[str, Any]:
     return line_bundle(f"Undone: {shortened(_one_line(turn.prompt_text), PROMPT_SHOWN)!r}. {parts.name} has {left}.")
 
 
-def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
+def _edit(context: MagicContext, parts: ThreadParts, number: int) -> dict[str, Any]:
     """Put the prompt of a turn into a new cell, and have the next chat of a new cell replace that turn."""
+    thread = parts.shown_in(context.cell.origin.cell)
     if number > len(thread.turns):
         raise InferenceError(
             f"The thread {thread.name} has {counted(len(thread.turns), 'turn')}, so there is no turn {number}.",
@@ -134,7 +135,7 @@ def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
         line += f" -s {shlex.quote(turn.system)}"
     text = without_keys(f"{line}\n{''.join(texts_of(turn.prompt))}")
     is_by_hand = next_cells.put(context.shell, [CodeBlock("", text)], context.cell)
-    thread.edited = turn
+    parts.edit(thread, turn)
     line = (
         f"Turn {number} of {thread.name} is {'below, to copy into a' if is_by_hand else 'in a'} new cell. "
         "Change it and run the cell: its reply replaces the old one. The turns after it stay as they are."

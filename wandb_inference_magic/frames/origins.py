@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator
-from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pickle import Pickler, PicklingError
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,7 +20,6 @@ _NOTEBOOK: Final = "__main__"
 # Libraries whose objects hold data. Those of other libraries may be large, such as a model, or open, such as a client.
 _OF_DATA: Final = frozenset(("PIL", "dateutil", "narwhals", "numpy", "pandas", "polars", "pyarrow", "pydantic", "pytz"))
 _KNOWN: Final = _OF_DATA | {_NOTEBOOK, __name__.partition(".")[0]}
-_PLAIN: Final = frozenset((bool, int, float, str, bytes, tuple, list, dict, set, frozenset, type(None)))
 # A function that remembers its results.
 _CACHED: Final = type(lru_cache(len))
 
@@ -122,9 +120,24 @@ def _names_in(code: CodeType) -> Iterator[str]:
             yield from _names_in(one)
 
 
-def _parts_of_class(kind: type) -> dict[str, Any]:
-    """Return the functions and the plain values of a class. The others are those of its machinery."""
-    found = {name: getattr(one, "fget", getattr(one, "__func__", one)) for name, one in vars(kind).items()}
-    plain = {name for name, one in found.items() if isinstance(one, Enum) or type(one) in _PLAIN}
-    names = {name for name in plain if not name.startswith("__")}
-    return {name: one for name, one in found.items() if name in names or isinstance(one, FunctionType)}
+def _parts_of_class(kind: type) -> tuple[Any, ...]:
+    """Return the classes above a class, its functions and its values. The others are those of its machinery."""
+    above = [one if one.__module__ == _NOTEBOOK else one.__qualname__ for one in (type(kind), *kind.__bases__)]
+    own = {name: _unwrapped(one) for name, one in vars(kind).items()}
+    return above, {name: one for name, one in own.items() if _is_function(one) or _is_value(name, one)}
+
+
+def _unwrapped(one: Any) -> Any:
+    """Return the function of a method or a property; any other value as it is."""
+    return one.func if isinstance(one, cached_property) else getattr(one, "fget", getattr(one, "__func__", one))
+
+
+def _is_function(one: Any) -> bool:
+    return isinstance(one, FunctionType | _CACHED)
+
+
+def _is_value(name: str, one: Any) -> bool:
+    """Return whether something in a class is a value, and not a slot, a lock, or what a library has put there."""
+    kind = type(one)
+    is_other = hasattr(kind, "__get__") or kind.__module__ in ("_abc", "_thread") or _is_of_library(kind)
+    return not name.startswith("__") and (kind.__module__ == _NOTEBOOK or not is_other)

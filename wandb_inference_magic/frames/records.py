@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set as AnySet
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set as AnySet
 from contextlib import suppress
+from copy import copy
 from csv import DictReader
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
-from ..errors import InferenceError
+from ..errors import InferenceError, users_failures
 from ..imports import is_instance, loaded
 from ..messages import Reply, name_of, private_fields
 from ..prompts import Image, as_known_frame, custom_prompt, to_prompt
@@ -21,6 +22,8 @@ Row = Mapping[str, Any]
 TEXT: Final = "text"
 # The name that pandas gives to the index in the tuples of `itertuples`.
 INDEX: Final = "Index"
+# What a class of named fields has: a dataclass, a class of attrs, a model.
+_FIELDS: Final = ("__dataclass_fields__", "__attrs_attrs__", "model_fields")
 # Frames have types for the scalars and arrays of these modules; PIL has images.
 _STORED: Final = ("builtins", "datetime", "decimal", "numpy", "pandas", "PIL")
 
@@ -50,10 +53,11 @@ class Record(FrameRow):
 
     `_value` is the value, if it may have a form of its own in a prompt: then the row has it too. `_places` has the
     values that are found by their places, where these are not the columns: the tuple of `iterrows`,
-    whose second item has the values of all columns, or a list or an array, which is the column `text` as a whole.
+    whose second item has the values of all columns, a list or an array, which is the column `text` as a whole, or the
+    columns that are left.
     """
 
-    _places: Sequence[Any] | None = None
+    _places: Sequence[Any] | Mapping[int, Any] | None = None
     _value: Any = None
 
     def _ai_repr_(self, **_: Any) -> str | None:
@@ -89,8 +93,12 @@ def private_columns(row: Row) -> AnySet[str]:
 def _with_values(row: Row, values: dict[str, Any]) -> Row:
     if not isinstance(row, FrameRow):
         return values
-    changed = FrameRow(values)
+    changed = type(row)(values)
     vars(changed).update(vars(row))
+    if isinstance(changed, Record):
+        # Its own text, and the tuple of `iterrows`, have all columns, with the values that they had.
+        is_by_columns, changed._value = changed._places is None, None
+        changed._places = {at: values[name] for at, name in enumerate(row) if is_by_columns and name in values}
     return changed
 
 
@@ -159,35 +167,47 @@ def _own_prompt_text(value: Any) -> str | None:
 def as_list(value: Any) -> Any:
     """Return a value of a row with each array as the list that it was before it was written to a file.
 
-    An array of numbers or times keeps its methods. Only its text is that of the list: to make one takes long. A
-    subclass of dict has methods too, and may have a text of its own.
+    An array of numbers or times keeps its methods. Only its text is that of the list: to make one takes long.
     """
-    if type(value) is dict:
-        return {**value, **lists} if (lists := _lists_in(value)) else value
-    if type(value) is not loaded("numpy.ndarray") or value.ndim != 1:
+    try:
+        return _as_list(value)
+    except users_failures():
+        # It contains itself, or its own code fails.
         return value
-    return [as_list(one) for one in value] if value.dtype == object else value.view(_list_array())
+
+
+def _as_list(value: Any) -> Any:
+    if type(value) is loaded("numpy.ndarray") and value.ndim == 1:
+        return [_as_list(one) for one in value] if value.dtype == object else value.view(_list_array())
+    if isinstance(value, dict):
+        return _with_lists_in(value, value)
+    is_record = any(hasattr(type(value), name) for name in _FIELDS) and hasattr(value, "__dict__")
+    return _with_lists_in(value, vars(value)) if is_record else value
 
 
 def with_lists(row: Row) -> Row:
     """Return a row with its arrays as lists in prompts. Without any, it is the same."""
-    try:
-        lists = _lists_in(row)
-    except RecursionError:
-        # A dict that contains itself.
-        return row
+    return _with_lists_in(row, row, as_list)  # type: ignore[no-any-return]
+
+
+def _with_lists_in(value: Any, parts: Mapping[Any, Any], of: Callable[[Any], Any] = _as_list) -> Any:
+    """Return a copy of a value with the arrays among its parts as lists, so that it keeps what its class has.
+
+    Without any, or if it cannot be copied, it is the same value.
+    """
+    lists = {name: made for name, one in parts.items() if (made := of(one)) is not one}
     if not lists:
-        return row
-    if not isinstance(row, FrameRow):
-        return {**row, **lists}
-    changed = type(row)({**row, **lists})
-    vars(changed).update(vars(row))
-    return changed
-
-
-def _lists_in(values: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return those of the values that are another one as lists in prompts."""
-    return {name: made for name, one in values.items() if (made := as_list(one)) is not one}
+        return value
+    try:
+        # Of a mapping that is no dict, another copy may share what it holds.
+        is_other = isinstance(value, Mapping) and not isinstance(value, dict)
+        changed: Any = value.copy() if is_other else copy(value)
+        if changed is not value:
+            (changed if parts is value else vars(changed)).update(lists)
+            return changed
+    except users_failures():
+        pass
+    return value
 
 
 @cache

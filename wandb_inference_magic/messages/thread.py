@@ -102,17 +102,22 @@ class Thread:
     def until(self, cells: list[str]) -> Thread:
         """Return a copy with only these cells, and without the turns of others."""
         turns = [turn for turn in self.turns if turn.cell is None or turn.cell in cells]
-        return replace(self, turns=turns, cells=cells)
+        return replace(self, turns=turns, edited=None, cells=cells)
 
     def put_after(self, before: Thread) -> None:
         """Add the turns and cells of another thread before those of this one, which goes on with its system prompt."""
         self.turns, self.cells = [*before.turns, *self.turns], [*before.cells, *self.cells]
-        self.system, self.begun = before.system, before.begun
+        self.system, self.begun, self.edited = before.system, before.begun, self.edited or before.edited
 
     def note(self, cell: str | None) -> None:
         """Note that a cell uses the thread. A new one is the last one, and keeps this place when it is run again."""
         if cell is not None and cell not in self.cells:
             self.cells.append(cell)
+
+    @property
+    def edited_place(self) -> int | None:
+        """The place of the turn that the next chat of a new cell replaces, or None."""
+        return next((index for index, turn in enumerate(self.turns) if turn is self.edited), None)
 
     def place(self, cell: str | None, execution: str | None) -> Place:
         """Return the place of a new turn of this run of this cell. Without a cell id it is the end.
@@ -132,7 +137,7 @@ class Thread:
         self.note(cell)
         mine = [index for index, turn in enumerate(self.turns) if cell is not None and turn.cell == cell]
         if not mine:
-            edited = next((index for index, turn in enumerate(self.turns) if turn is self.edited), None)
+            edited = self.edited_place
             return Place(self._turns_before(cell)) if edited is None else Place(edited, is_edit=True)
         of_this_run = [index for index in mine if self.turns[index].execution == execution]
         if of_this_run:

@@ -33,18 +33,18 @@ class ThreadParts:
         # The cell that used the thread last.
         self._latest: str | None = None
 
-    def __len__(self) -> int:
-        return len(self._parts)
-
     def of(self, cell: str | None) -> Thread:
         """Return the part that a cell has used, or the current one if it is a new cell."""
         return next((part for part in reversed(self._parts) if cell in part.cells), self.current)
 
     def note(self, cell: str | None) -> None:
-        """Note that a cell uses the thread. A new one is the last one, and keeps this place when it is run again."""
+        """Note that a cell uses the thread. A new one is the last one, and keeps this place when it is run again.
+
+        If a turn is edited, it is a cell of that turn's part.
+        """
         if cell is not None:
             self._latest = cell
-            self.of(cell).note(cell)
+            self._put(cell, next((part for part in self._parts if part.edited_place is not None), self.current))
 
     def before_chat(self, origin: Origin) -> Thread:
         """Return a copy of what a chat of a cell would continue, and note the cell. The chat may fail."""
@@ -57,17 +57,13 @@ class ThreadParts:
     def continued(self, origin: Origin) -> Thread:
         """Return the part that the turn of a cell continues, and note the cell.
 
-        A part that has no turn, or whose first cell now continues the one before, becomes one with it.
+        A part whose first cell now continues the one before becomes one with it.
         """
         self.note(origin.cell)
         part = self.of(origin.cell)
-        while not self.current.turns and self._index(part) < self._index(self.current):
-            self._join(self.current)
-            part = self.of(origin.cell)
-        if self._index(part) > self._index(self.current):
+        if not self.current.turns or self._index(part) > self._index(self.current):
             self.current = part
-        if origin.cell is not None and part.begun.cell == origin.cell and part.begun != origin:
-            self._join(part)
+        self._join_unless_begun(part, origin)
         return part
 
     def begin(self, part: Thread, origin: Origin) -> None:
@@ -102,10 +98,15 @@ class ThreadParts:
         If cells above are run again, it is theirs, up to the first cell after them. For a new cell it is the current
         one.
         """
-        part = self.of(cell)
-        if cell is not None and cell not in part.cells:
-            part.cells.append(cell)
-        return part if self._follows_latest(cell) else self.current
+        if cell is not None:
+            self._put(cell, self.current)
+        return self.of(cell) if self._follows_latest(cell) else self.current
+
+    def edit(self, thread: Thread, turn: Turn) -> None:
+        """Have the next chat of a new cell replace a turn of a part, and no turn that was chosen before."""
+        for part in self._parts:
+            part.edited = None
+        thread.edited = turn
 
     def undo(self, cell: str | None = None) -> Turn | None:
         """Remove the last turn and return it, or None if there is none.
@@ -118,14 +119,19 @@ class ThreadParts:
         return part.take_back(before=cell if is_in_order else None)
 
     def leave(self, origin: Origin) -> bool:
-        """Remove the turns of earlier runs of a cell, and return whether there were any."""
+        """Remove the turns of earlier runs of a cell, and return whether there were any.
+
+        A part that the cell has begun becomes one with the part before it.
+        """
+        if origin.cell is None:
+            return False
         part = self.of(origin.cell)
         turns = [turn for turn in part.turns if turn.cell != origin.cell or turn.execution == origin.execution]
-        if origin.cell is None or len(turns) == len(part.turns):
-            return False
-        part.turns = turns
-        self.exists = self.exists and bool(self.current.turns)
-        return True
+        has_left, part.turns = len(turns) < len(part.turns), turns
+        self._join_unless_begun(part, origin)
+        if has_left:
+            self.exists = any(one.turns for one in self._parts)
+        return has_left
 
     def _index(self, part: Thread) -> int:
         return next(index for index, one in enumerate(self._parts) if one is part)
@@ -133,6 +139,22 @@ class ThreadParts:
     def _follows_latest(self, cell: str | None) -> bool:
         order = [one for part in self._parts for one in part.cells]
         return cell in order and self._latest in order and order.index(self._latest) <= order.index(cell)
+
+    def _put(self, cell: str, part: Thread) -> None:
+        """Put a new cell after those of a part, and after those of the parts below it that have no turns."""
+        if cell in self.of(cell).cells:
+            return
+        for below in self._parts[self._index(part) + 1 :]:
+            if below.turns:
+                break
+            self._join(below)
+            part = below
+        part.note(cell)
+
+    def _join_unless_begun(self, part: Thread, origin: Origin) -> None:
+        """Make one part of a part and the one before it, if an earlier run of a cell has begun it."""
+        if origin.cell is not None and part.begun.cell == origin.cell and part.begun != origin:
+            self._join(part)
 
     def _join(self, part: Thread) -> None:
         """Make one part of a part and the one before it, if there is one."""
