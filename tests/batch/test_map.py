@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -14,7 +15,7 @@ import pytest
 from kernels import Kernel, NotebookRun, SharedKernel
 from mapped_rows import FRAME, SCRIPT, echo, prompt_of, prompts, variables_for
 from python_processes import run_python
-from service import MODEL, Answer, Service, completion, refused
+from service import MODEL, Answer, Service, Streamed, completion, refused
 
 from wandb_inference_magic import InferenceError
 
@@ -177,6 +178,26 @@ def test_an_answer_that_does_not_fit_is_repaired_once(mapper: Kernel, service: S
     assert len(service.chats) == 2
     assert "so so" in service.last.body["messages"][-2]["content"]
     assert mapper.value("out.label.tolist()") == ["bad"]
+
+
+def test_a_field_is_computed_once_a_row_and_shown_as_it_is_in_the_frame(mapper: Kernel, service: Service) -> None:
+    mapper.run(
+        "from itertools import count\nfrom pydantic import BaseModel, Field, computed_field\nnumbers = count(1)\n"
+        "class Inner(BaseModel):\n    @computed_field\n    def number(self) -> int:\n        return next(numbers)\n"
+        "class Ticket(Inner):\n    text: str\n    part: Inner = Field(exclude=True)\n"
+    )
+    service.always = completion('{"text": "x", "part": {}}')
+    run = mapper.run("%%wbmap df -o out --schema Ticket\n{{ text }}?")
+    pairs = mapper.value("list(zip(out.number.tolist(), out.part.tolist()))")
+    assert sorted([one for number, part in pairs for one in (number, part["number"])]) == [*range(1, 9)]
+    for row, (number, part) in enumerate(pairs[:3], 1):
+        assert re.search(rf"{row} +x +{part} +{number}\n", run.output["data"]["text/plain"])
+    # Those of a reply have the same fields.
+    service.always = None
+    service.then(Streamed(['{"text": "x", "part": {}}']))
+    mapper.run("%wbchat --schema Ticket -o reply go")
+    (row,) = mapper.value("reply.to_frame().to_dict('records')")
+    assert row == {"text": "x", "part": {"number": 10}, "number": 9}
 
 
 def test_a_refused_schema_is_relaxed_for_all_rows(mapper: Kernel, service: Service) -> None:

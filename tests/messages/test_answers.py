@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from contextlib import nullcontext
 from datetime import date
 from types import SimpleNamespace
 from typing import Any
@@ -354,8 +356,24 @@ def test_what_a_frame_leaves_out_beside_its_records_is_named() -> None:
     reply = Reply('{"id": 7, "count": 2, "total": 12.5, "note": null, "items": [{"n": 1}, {"n": 2}]}', "m", "m", "e")
     with pytest.warns(InferenceWarning, match=r"without what is beside it: id, total\.$"):
         assert reply.to_frame().to_dict("records") == [{"n": 1}, {"n": 2}]
-    # A length, and nothing, are no loss.
-    assert len(Reply('{"count": 1, "note": null, "items": [{"n": "x"}]}', "m", "m", "e").to_frame()) == 1
+
+
+@pytest.mark.parametrize(
+    ("beside", "named"),
+    [
+        ({"count": 1, "note": None}, None),
+        ({"totalCount": 1, "num_items": 1, "itemCount": 1, "number_of_items": 1, "items_total": 1}, None),
+        ({"rating": 1, "number": 1, "total": 1}, "rating, number, total"),
+        ({"word_count": 1, "n_pages": 1, "COUNTRY": 1}, "word_count, n_pages, COUNTRY"),
+        ({"count": True, "length": 1.0, "n": "1"}, "count, length, n"),
+        # It says the same of the object as of its records.
+        ({"n": 1}, "n"),
+    ],
+)
+def test_only_a_number_that_its_name_calls_the_length_is_not_named(beside: dict[str, Any], named: str | None) -> None:
+    reply = Reply(json.dumps(beside | {"items": [{"n": 7}]}), "m", "m", "e")
+    with nullcontext() if named is None else pytest.warns(InferenceWarning, match=rf"beside it: {named}\.$"):
+        assert reply.to_frame().to_dict("records") == [{"n": 7}]
 
 
 def test_a_table_without_rows_keeps_its_headings() -> None:
@@ -373,7 +391,7 @@ def test_an_empty_list_becomes_a_frame_without_rows(kernel: Kernel, service: Ser
 class Share(BaseModel):
     done: int
     total: int
-    note: str = Field("kept out", exclude=True)
+    note: str = Field("not written", exclude=True)
 
     @computed_field
     def share(self) -> float:
@@ -398,18 +416,19 @@ class Team(BaseModel):
 
 EMPTY, FULL = Share(done=1, total=0), Share(done=1, total=2)
 EMPTY_RECORD, FULL_RECORD = (
-    {"done": 10, "total": total, "share": share, "rest": rest} for total, share, rest in ((0, None, -1), (2, 0.5, 1))
+    {"done": 1, "total": total, "note": "not written", "share": share, "rest": rest}
+    for total, share, rest in ((0, None, -1), (2, 0.5, 1))
 )
 FAILED = "The frame has no value where the field share raised ZeroDivisionError."
 
 
 def test_a_record_whose_computed_field_raises_has_its_other_fields() -> None:
-    """Those that do not raise keep their values and types, and their serializers."""
+    """They have the values and types that they have in a map, and in the object."""
     reply = Reply("", "m", "m", "e", parsed=[EMPTY, FULL])
     with pytest.warns(InferenceWarning) as caught:
         frame = reply.to_frame()
     assert [str(one.message) for one in caught] == [FAILED]
-    assert list(frame.columns) == ["done", "total", "share", "rest"]
+    assert list(frame.columns) == ["done", "total", "note", "share", "rest"]
     assert frame.astype(object).where(frame.notna(), None).to_dict("records") == [EMPTY_RECORD, FULL_RECORD]
     assert frame.rest.dtype == "int64"
 

@@ -141,6 +141,16 @@ def test_a_file_of_other_shades_is_sent_as_it_is(tmp_path: Path) -> None:
         assert as_prompt(file) == Image(f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}")
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "cut"
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(file, kind)
+    assert as_prompt(file)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(InferenceError, match=r"cut is not complete\.(?s:.*)(PIL says: |It has )"):
+        as_prompt(file)
+
+
 @pytest.mark.parametrize(("missing", "shade"), [(np.nan, 0), (np.inf, 255), (-np.inf, 0)])
 def test_an_image_whose_points_are_not_all_numbers_shows_the_others(missing: float, shade: int) -> None:
     shades = np.array([[missing, 0.0], [0.5, 1.0]], dtype="float32")

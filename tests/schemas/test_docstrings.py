@@ -13,6 +13,7 @@ from hypothesis import example, given, strategies as st
 from pydantic import BaseModel, Field
 from tool_calls import both, description_of, parameters
 
+from wandb_inference_magic.schemas.docstrings import read_docstring
 from wandb_inference_magic.schemas.tools import toolbox_of
 
 pytestmark = pytest.mark.short
@@ -157,6 +158,26 @@ def test_keyword_arguments_have_a_separate_section() -> None:
 
     descriptions = {name: of["description"] for name, of in parameters(tool)["properties"].items()}
     assert (description_of(tool), descriptions) == ("Do it.", {"a": "one", "c": "three"})
+
+
+@pytest.mark.parametrize(
+    "docstring",
+    [
+        "\n    Args:\n        city: The city,\n            in English.\n        days (int): What it says.\n    ",
+        "Args:\n        city: The city,\n            in English.\n        days (int): What it says.\n    ",
+        "Parameters:\n        city: The city, in English.\n        days: What it says.\n\n    Returns:\n        str: A",
+        "Keyword Arguments:\n    city: The city, in English.\n\nArgs:\n    days: What it says.",
+        "Parameters\n    ----------\n    city : str\n        The city, in English.\n    days\n        What it says.",
+        ":param city: The city,\n    in English.\n:param days: What it says.",
+    ],
+)
+def test_a_docstring_may_begin_with_the_parameters(docstring: str) -> None:
+    def tell(city: str, days: int) -> str: ...  # type: ignore[empty-body]
+
+    tell.__doc__ = docstring
+    description, texts = read_docstring(tell)
+    assert texts == {"city": "The city, in English.", "days": "What it says."}
+    assert "city" not in description
 
 
 def test_a_long_docstring_is_cut() -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import functools
 import json
 import math
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from collections.abc import Callable
+from dataclasses import InitVar, dataclass, field
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import pandas as pd
 import pytest
 from pydantic import BaseModel, Field
 from tool_calls import Person, Size, parameters, received, step
+from typing_extensions import NotRequired, Required, TypedDict, Unpack
 
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.schemas.tool_schema import describe
 from wandb_inference_magic.schemas.tools import toolbox_of
 
 pytestmark = pytest.mark.short
@@ -228,3 +232,71 @@ def test_the_items_of_a_set_that_is_a_default_are_in_one_order() -> None:
 
     found = parameters(tool)["properties"]
     assert (found["x"]["default"], found["y"]["default"]) == (words, {"in": words})
+
+
+class Options(TypedDict, total=False):
+    unit: Annotated[Literal["C", "F"], "Of the temperature."]
+    days: Required[int]
+
+
+class More(Options):
+    note: NotRequired[str | None]
+
+
+def with_options(city: str, **options: Unpack[Options]) -> str:
+    return f"{city} {options}"
+
+
+def with_more(**options: Unpack[More]) -> str:
+    return str(options)
+
+
+@pytest.mark.parametrize(
+    ("function", "names", "required"),
+    [
+        (with_options, ["city", "unit", "days"], ["city", "days"]),
+        (with_more, ["unit", "days", "note"], ["days"]),
+        (functools.partial(with_options, "Oslo", unit="C"), ["days"], ["days"]),
+    ],
+)
+def test_the_keys_of_a_typed_dict_of_keywords_are_parameters(
+    function: Callable[..., Any], names: list[str], required: list[str]
+) -> None:
+    tool = describe(function, "tell")
+    schema = tool.definition["function"]["parameters"]
+    assert (list(schema["properties"]), schema["required"]) == (names, required)
+    assert "default" not in str(schema)
+    assert schema["properties"].get("unit", {}).get("description") in ("Of the temperature.", None)
+    positional, named = tool.read({"days": 3, **dict.fromkeys({*required} - {"days"}, "Oslo")})
+    assert "'days': 3" in function(*positional, **named)
+    assert "unit" not in named
+
+
+def test_keywords_of_a_type_that_is_not_known_are_refused_and_those_of_any_name_are_not_offered() -> None:
+    def of_unknown(**options: Unpack[Unknown]) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    def of_any(city: str, **options: Unknown) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(
+        InferenceError, match=r"because of its parameter \*\*options(?s:.*)the type Unknown in it is not"
+    ):
+        describe(of_unknown, "of_unknown")
+    assert list(describe(of_any, "of_any").schema["properties"]) == ["city"]
+
+
+def test_final_says_nothing_of_an_argument() -> None:
+    def tell(a: Final[int] = 1, b: Final[str] = "", c: Annotated[Final[int], "C."] = 2, d: Final = 3) -> None: ...  # type: ignore[valid-type]
+
+    properties = describe(tell, "tell").definition["function"]["parameters"]["properties"]
+    assert [one.get("type") for one in properties.values()] == ["integer", "string", "integer", None]
+    assert properties["c"]["description"] == "C."
+
+
+@pytest.mark.parametrize("annotation", [ClassVar[int], Annotated[ClassVar[int], "a"], InitVar[int]])  # type: ignore[valid-type]
+def test_what_is_said_of_an_annotation_shows_none_that_the_schema_is_made_of(annotation: Any) -> None:
+    def tell(a: Any) -> None: ...
+
+    tell.__annotations__["a"] = annotation
+    with pytest.raises(InferenceError, match="because of its parameter a") as refused:
+        describe(tell, "tell")
+    assert "FieldInfo" not in str(refused.value)

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from wandb_inference_magic.frames.columns import result_columns
+from wandb_inference_magic.frames.columns import plain, result_columns
 from wandb_inference_magic.frames.names import WrittenColumns, name_columns
 from wandb_inference_magic.frames.rows import read_rows
 from wandb_inference_magic.schemas import Schema, schema_of
@@ -51,7 +51,7 @@ def framed(frame: Any, answers: list[Any], schema: Any, into: str = "reply") -> 
     schema = schema if schema is None or isinstance(schema, Schema) else schema_of(schema)
     rows.read_rest()
     names, dropped, renamed = name_columns(rows, schema, into, [], WrittenColumns())
-    columns, reports = result_columns([(answers, {}, {})], schema, names, rows.length)
+    columns, reports = result_columns([([plain(one) for one in answers], {}, {})], schema, names, rows.length)
     out, problems = rows.with_columns(columns, dropped)
     return out, (*renamed, *reports, *problems)
 

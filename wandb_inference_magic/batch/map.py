@@ -326,7 +326,7 @@ class PreparedMap(PreparedBatch[Any]):
         written = self._command.session.written
         names, dropped, renamed = name_columns(rows, schema, self._into, self._models, written, self._origin)
         runs = [run.results for run in self.runs]
-        results = [(list(one.answers), one.reasons(length), dict(one.texts)) for one in runs]
+        results = [(one.plain_answers(), one.reasons(length), dict(one.texts)) for one in runs]
         columns, reports = result_columns(results, schema, names, length)
         frame, problems = rows.with_columns(columns, dropped)
         written.add(read_rows(frame), names, self._origin)

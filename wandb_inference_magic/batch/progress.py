@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from ..catalog import usd
 from ..errors import shortened
-from ..frames import part_of
+from ..frames import part_of, without_failures
 from ..rendering import line_bundle, name_of_model, table_bundle
 from ..text import duration, sum_or_none
 from .start import estimate
@@ -131,12 +131,12 @@ class MapProgress:
 
 def first_answers(run: BatchRun) -> list[tuple[str, ...]]:
     """Return the first rows that have an answer: the number, the model, and the values of the answer's columns."""
-    answers = run.results.answers[: 10 * PREVIEWED]
-    found = [(number, answer) for number, answer in enumerate(answers) if answer is not None]
+    answers = enumerate(run.results.plain_answers(10 * PREVIEWED))
+    found = [(number, answer) for number, answer in answers if answer is not None][:PREVIEWED]
     fields = _shown_fields(run)
     return [
         (str(number + 1), run.model, *map(_shown, [part_of(answer, name) for name in fields] if fields else [answer]))
-        for number, answer in found[:PREVIEWED]
+        for number, answer in found
     ]
 
 
@@ -155,6 +155,7 @@ def _shown_fields(run: BatchRun) -> list[str]:
 
 
 def _shown(value: Any) -> str:
+    value = without_failures(value, {})
     return "" if value is None else shortened(" ".join(str(value).split()), MAX_CHARS_SHOWN)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+from ..frames import plain
 from ..rendering import why_flawed
 from ..spending import NOTHING
 from ..text import counted, sum_or_none
@@ -112,6 +113,8 @@ class RunResults:
         self._reports: dict[str, None] = {}
         # By the number of a row that has not ended: the equal rows that wait for its result.
         self._open: dict[int, list[int]] = {}
+        # By row number. A field that is computed may have another value each time.
+        self._plain: dict[int, Any] = {}
         # Rows with a result that is not on disk yet. They are not done: the kernel may be killed.
         self.unwritten: list[int] = []
 
@@ -136,6 +139,19 @@ class RunResults:
         tokens = self.usage.total_tokens
         answers = self.paid_before + Paid(None if self.uncounted else tokens, self.cost)
         return RunTotals(tokens, self.cost, self.cached, self.replayed, answers)
+
+    def plain_answers(self, most: int | None = None) -> list[Any]:
+        """Return the first answers in plain form (see `plain`): what is shown of them, and is in columns."""
+        return [
+            answer if answer is None or type(answer) is str else self._plain_answer(number, answer)
+            for number, answer in enumerate(self.answers[:most])
+        ]
+
+    def _plain_answer(self, number: int, answer: Any) -> Any:
+        if number not in self._plain:
+            # Another thread may do so at the same time.
+            self._plain.setdefault(number, plain(answer))
+        return self._plain[number]
 
     def add_row(self) -> int:
         """Add a row that was read. Return its number."""

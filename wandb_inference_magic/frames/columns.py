@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AnySet
 from dataclasses import dataclass, replace
@@ -16,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import shortened, users_failures
 from ..imports import loaded
-from ..messages import record_fields
+from ..messages import FieldFailure, fields_of as fields_of
 from ..text import counted, is_missing, python_values, without_surrogates
 from . import kinds
-from .kinds import FieldFailure, Kind, finalized, kind_of_schema, widened
+from .kinds import Kind, finalized, kind_of_schema, widened
 
 if TYPE_CHECKING:
     from ..schemas import Schema
@@ -71,44 +70,6 @@ def _plain(value: Any, *, computed: bool) -> Any:
         # A set has another order in every process.
         return sorted((_plain(one, computed=computed) for one in value), key=repr)
     return _of_object(value, computed=computed)
-
-
-def fields_of(value: Any, *, computed: bool = True) -> Mapping[str, Any] | None:
-    """Return the fields of a model or a record (see `record_fields`) by their names; None for any other value.
-
-    With `computed`, those that pydantic computes are fields too.
-    """
-    from pydantic import BaseModel, RootModel
-
-    kind: Any = type(value)
-    if isinstance(value, BaseModel) and not isinstance(value, RootModel):
-        names = (*kind.model_fields, *(value.model_extra or ()))
-        found: dict[str, Any] | None = {name: _read(value, name) for name in names}
-    else:
-        found = record_fields(value)
-    if found is None or not computed:
-        return found
-    decorators = getattr(kind, "__pydantic_decorators__", None)
-    return found | {name: _computed(value, name) for name in (decorators.computed_fields if decorators else ())}
-
-
-def _computed(value: Any, name: str) -> Any:
-    try:
-        return _read(value, name)
-    except users_failures() as error:
-        failure = FieldFailure(f"<{type(error).__name__}>")
-        failure.report = f"no value{_ROWS}, where the field {name} raised {type(error).__name__}"
-        return failure
-
-
-def _read(value: Any, name: str) -> Any:
-    """Return a field, also where warnings are errors and the field is deprecated: the answer is paid for."""
-    try:
-        return getattr(value, name)
-    except Warning:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return getattr(value, name)
 
 
 def _of_object(value: Any, *, computed: bool) -> Any:
@@ -204,7 +165,7 @@ def _cell(kind: Kind, value: Any, reports: dict[str, None]) -> Any:
 def without_failures(value: Any, reports: dict[str, None]) -> Any:
     """Return a plain value with None in place of each computed field that raised, and add its report to `reports`."""
     if isinstance(value, FieldFailure):
-        reports[value.report] = None
+        reports[f"no value{_ROWS}, where {value.said}"] = None
         return None
     if type(value) is dict:
         return {name: without_failures(one, reports) for name, one in value.items()}
@@ -248,19 +209,17 @@ def schema_kinds(schema: Schema | None) -> dict[str, Kind]:
     return {name: whole_kind.fields.get(name, Kind(kinds.ANY)) for name in schema.fields}
 
 
-def _not_named(answers: Sequence[Any], schema: Schema | None) -> list[str]:
-    """Return the fields of answers that a schema allows and does not name."""
+def _not_named(values: Sequence[Any], schema: Schema | None) -> list[str]:
+    """Return the fields of plain answers that a schema allows and does not name."""
     known = () if schema is None else schema.fields
-    found = [fields_of(one) or one for one in answers] if known else []
-    names = (name for one in found if isinstance(one, Mapping) for name in one)
-    return list(dict.fromkeys(_name(name) for name in names if name not in known))
+    names = (name for one in values if known and isinstance(one, dict) for name in one if name not in known)
+    return list(dict.fromkeys(names))
 
 
-def plain_fields(answers: Sequence[Any], schema: Schema | None) -> dict[str, list[Any]]:
-    """Return the plain values of each field of answers; those of answers that are no records under ONLY."""
-    values = [plain(answer) for answer in answers]
+def plain_fields(values: Sequence[Any], schema: Schema | None) -> dict[str, list[Any]]:
+    """Return the values of each field of plain answers; those of answers that are no records under ONLY."""
     if schema is None or not schema.fields:
-        return {ONLY: values}
+        return {ONLY: [*values]}
     return {name: [one.get(name) if isinstance(one, dict) else None for one in values] for name in schema.fields}
 
 
@@ -318,8 +277,8 @@ def result_columns(
     Parameters
     ----------
     results : sequence of tuple
-        The answers of each run, and by row number its errors and the texts in place of answers. Empty if there are no
-        rows.
+        The plain answers of each run, and by row number its errors and the texts in place of answers. Empty if there
+        are no rows.
     schema
     names : sequence of ColumnNames
         The names of the columns of each run.

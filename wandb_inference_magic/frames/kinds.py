@@ -75,15 +75,6 @@ class Kind:
     why: str = ""
 
 
-class FieldFailure(str):
-    """Stands for a computed field that raised: the type of the exception. `report` says which.
-
-    No column holds it, and no row of a result: see `without_failures`.
-    """
-
-    report: str
-
-
 _ANY: Final = Kind(ANY)
 
 

@@ -176,7 +176,7 @@ def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec
     if outcome.stopped is not None:
         raise outcome.stopped
     results = next((run.results for run in outcome.runs), RunResults())
-    return _typed(partition.copy(deep=False), partition_spec, results.answers, results.errors)
+    return _typed(partition.copy(deep=False), partition_spec, results.plain_answers(), results.errors)
 
 
 def _typed(frame: Any, partition_spec: PartitionSpec, answers: list[Any], errors: Mapping[int, str]) -> Any:

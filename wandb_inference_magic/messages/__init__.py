@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from .content import Content, Message, content_text, has_images, non_text_parts, part_text, parts_of, texts_of
     from .extract import CodeBlock, inner_json, json_in, json_lines, pretty_json, read_json
     from .fields import (
+        FieldFailure,
         dumped_model,
+        fields_of,
         has_private_fields,
         is_container,
         is_opaque_tuple,

@@ -7,14 +7,14 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..errors import InferenceError, users_failures
+from ..errors import InferenceError
 from ..text import json_or_none, json_values, plain_number, read_json_text, read_loose_json, with_backslashes
-from .fields import record_fields
+from .fields import FieldFailure, fields_of
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -27,6 +27,10 @@ _NO_NUMBER: Final = re.compile(r"[+\u2010\u2011\u2212-]?0\d|.*_|\+\d{7}|\d+[eE]\
 _DECIMAL_COMMA: Final = re.compile(r"[+\u2010-\u2013\u2212-]?(?:0,\d+|\d+,(?:\d{1,2}|\d{4,})|\d+(?:[.\s]\d{3})+,\d+)")
 # The language of a code block that is JSON.
 _JSON: Final = re.compile("json", re.IGNORECASE)
+# The words of a name, and names of the length of a list: by themselves, and beside the name of the list.
+_WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[^\W_]+")
+_LENGTHS: Final = ({"count"}, {"total", "count"}, {"length"}, {"len"}, {"n"})
+_OF_LENGTHS: Final = frozenset(("count", "length", "len", "n", "num", "number", "of", "total"))
 # How a table's cell says, in a column of numbers, that there is none.
 _NO_VALUE: Final = frozenset(("", "-", "\N{EN DASH}", "\N{EM DASH}", "n/a", "na", "nan", "none", "null"))
 
@@ -214,8 +218,8 @@ def json_lines(text: str) -> list[dict[str, Any]]:
 def _records(value: Any, failed: dict[str, None]) -> Records | None:
     """Return the records in a value: a list of records, the only list of records in an object, or the object itself.
 
-    An empty list has no records. In an object it is a field like any other: it can be a list of texts. The length of
-    an object's list is not left out: it says nothing else.
+    An empty list has no records. In an object it is a field like any other: it can be a list of texts. What says
+    nothing else is not left out: null, and the length of the list under a name for it.
     """
     value = _root_of(value)
     if isinstance(value, list):
@@ -229,58 +233,42 @@ def _records(value: Any, failed: dict[str, None]) -> Records | None:
     if len(lists) != 1:
         return Records([record])
     ((held, rows),) = lists.items()
-    beside = (name for name, one in record.items() if name != held and not _is_length(one, len(rows)))
+    numbers = (name for name, one in record.items() if type(one) is int and one == len(rows) and name not in rows[0])
+    lengths = {name for name in numbers if _says_length(name, held)}
+    beside = (name for name, one in record.items() if one is not None and name not in (held, *lengths))
     return Records(rows, left_out=tuple(beside))
 
 
-def _is_length(value: Any, length: int) -> bool:
-    return value is None or (type(value) is int and value == length)
+def _says_length(name: str, held: str) -> bool:
+    """Return whether the name of a number says that it is the length of a list: `count`, `num_items`, `itemCount`."""
+    words, of = ({one.lower().removesuffix("s") for one in _WORDS.findall(text)} for text in (name, held))
+    return words in _LENGTHS or (bool(words & _OF_LENGTHS) and words - _OF_LENGTHS == of)
 
 
 def _root_of(value: Any) -> Any:
     """Return the value of a pydantic `RootModel`, and any other value as it is."""
-    return value.root if hasattr(type(value), "model_dump") and hasattr(value, "root") else value
+    return value.root if getattr(type(value), "__pydantic_root_model__", False) else value
 
 
 def _record(value: Any, failed: dict[str, None]) -> dict[str, Any] | None:
-    """Return the fields of a value, or None if it has none. Add to `failed` which computed fields have no value."""
+    """Return the fields of a value, or None if it has none. Add to `failed` which computed fields have no value.
+
+    They are the fields that a map has columns of, with those that are kept out of what pydantic writes.
+    """
     value = _root_of(value)
-    if isinstance(value, dict):
-        return {str(key): one if (record := _record(one, failed)) is None else record for key, one in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        # Those inside it become dicts too.
-        return asdict(value)
-    if hasattr(type(value), "model_dump"):
-        try:
-            dumped = value.model_dump()
-        except users_failures():
-            # A field that is computed raises, in the model or in one inside it.
-            dumped = _dumped_by_fields(value, failed)
-        return dict(dumped) if isinstance(dumped, dict) else None
-    return record_fields(value)
+    fields = value if isinstance(value, dict) else fields_of(value)
+    return None if fields is None else {str(name): _with_records(one, failed) for name, one in fields.items()}
 
 
-def _dumped_by_fields(model: Any, failed: dict[str, None]) -> dict[str, Any]:
-    """Return what pydantic writes of a model, with None in place of each field that raises."""
-    kind, found = type(model), dict[str, Any]()
-    for name in (*kind.model_fields, *(model.model_extra or ()), *kind.__pydantic_decorators__.computed_fields):
-        try:
-            found |= model.model_dump(include={name})
-        except users_failures():
-            try:
-                found[name] = _dumped(getattr(model, name), failed)
-            except users_failures() as error:
-                failed[f"{name} raised {type(error).__name__}"] = None
-                found[name] = None
-    return found
-
-
-def _dumped(value: Any, failed: dict[str, None]) -> Any:
-    if isinstance(value, list | tuple):
-        return [_dumped(one, failed) for one in value]
-    if isinstance(value, dict):
-        return {key: _dumped(one, failed) for key, one in value.items()}
-    return value if (record := _record(value, failed)) is None else record
+def _with_records(value: Any, failed: dict[str, None]) -> Any:
+    """Return a value with the fields of each record in it in place of the record."""
+    if isinstance(value, FieldFailure):
+        failed[f"{value.field} raised {value[1:-1]}"] = None
+        return None
+    value = _root_of(value)
+    if (record := _record(value, failed)) is not None:
+        return record
+    return [_with_records(one, failed) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _tables(tokens: Sequence[Token]) -> Iterator[Records]:

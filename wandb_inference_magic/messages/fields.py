@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import UserString, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView, Sequence, Set as AnySet
 from contextlib import suppress
@@ -12,7 +13,7 @@ from itertools import chain, count, islice
 from types import FunctionType, SimpleNamespace
 from typing import Any, Final
 
-from ..errors import InferenceError
+from ..errors import InferenceError, users_failures
 from ..imports import is_instance, loaded
 from ..text import in_order, str_of
 
@@ -254,6 +255,55 @@ def record_fields(value: Any, *, private: bool = True) -> dict[str, Any] | None:
         return _columns_of(value) if is_row else None
     left_out = frozenset[str]() if private else private_fields(kind)
     return {name: getattr(value, name, None) for name in names if name not in left_out}
+
+
+class FieldFailure(str):
+    """Stands for a computed field that raised: the type of the exception. `field` is its name.
+
+    No column holds it, and no row of a result.
+    """
+
+    field: str
+
+    @property
+    def said(self) -> str:
+        """Which field raised what."""
+        return f"the field {self.field} raised {self[1:-1]}"
+
+
+def fields_of(value: Any, *, computed: bool = True) -> dict[str, Any] | None:
+    """Return the fields of a model or a record (see `record_fields`) by their names; None for any other value.
+
+    With `computed`, those that pydantic computes are fields too. One that raises is a FieldFailure.
+    """
+    kind: Any = type(value)
+    if getattr(kind, "__pydantic_root_model__", None) is False:
+        names = (*kind.model_fields, *(value.model_extra or ()))
+        found: dict[str, Any] | None = {name: _read(value, name) for name in names}
+    else:
+        found = record_fields(value)
+    if found is None or not computed:
+        return found
+    return found | {name: _computed(value, name) for name in _computed_fields(kind)}
+
+
+def _computed(value: Any, name: str) -> Any:
+    try:
+        return _read(value, name)
+    except users_failures() as error:
+        failure = FieldFailure(f"<{type(error).__name__}>")
+        failure.field = name
+        return failure
+
+
+def _read(value: Any, name: str) -> Any:
+    """Return a field, also where warnings are errors and the field is deprecated: the answer is paid for."""
+    try:
+        return getattr(value, name)
+    except Warning:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return getattr(value, name)
 
 
 def _columns_of(row: Any) -> dict[str, Any]:

@@ -42,6 +42,9 @@ _BRIGHTEST: Final = 65_535.0
 _SIGNATURES: Final = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 
 
+# What PIL says of a file that is cut off.
+_CUT: Final = ("truncated", "broken data stream")
+
 # What stands for an image in the text of a container.
 IN_TEXT: Final = "[image]"
 
@@ -139,7 +142,7 @@ def image_at(path: Path) -> Image | None:
     Raises
     ------
     InferenceError
-        If the file is too large.
+        If the file is too large, or is cut off.
     """
     try:
         if not path.is_file():
@@ -154,7 +157,30 @@ def image_at(path: Path) -> Image | None:
             f"The image {path} is larger than {MAX_FILE_BYTES // 1_000_000} MB.",
             remedy="Make it smaller; an image opened with PIL is scaled down automatically.",
         )
-    return image_from_bytes(path.read_bytes())
+    data = path.read_bytes()
+    if problem := _cut(data):
+        raise InferenceError(
+            f"The image {path} is not complete.",
+            why=problem,
+            remedy="Download or save it again.",
+        )
+    return image_from_bytes(data)
+
+
+def _cut(data: bytes) -> str:
+    """Return how a file is known to be cut off; empty for any other file. Without PIL, only a WebP says its size."""
+    if _kind(data) == "webp" and (size := int.from_bytes(data[4:8], "little") + 8) > len(data):
+        return f"It has {len(data):,} of {size:,} bytes."
+    with suppress(Exception), quiet("PIL"):
+        from PIL import Image as Pillow
+
+        with Pillow.open(BytesIO(data)) as picture:
+            try:
+                picture.load()
+            except OSError as error:
+                # Other files may be right, and in a form that this PIL does not read.
+                return f"PIL says: {quoted(str(error))}." if any(words in str(error) for words in _CUT) else ""
+    return ""
 
 
 def image_from_png(value: object) -> Image | None:

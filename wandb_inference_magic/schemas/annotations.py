@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, ForwardRef, Literal, get_args, get_origin
 
 from ..errors import quoted
 from ..libraries import is_of_user
@@ -27,6 +27,20 @@ def has_quoted_name(annotation: Any) -> bool:
         return False
     arguments = get_args(annotation)
     return any(map(has_quoted_name, arguments[:1] if get_origin(annotation) is Annotated else arguments))
+
+
+def without_qualifiers(annotation: Any) -> Any:
+    """Return an annotation without what says nothing of its values: `Final[int]` and `NotRequired[int]` are int."""
+    from typing_extensions import NotRequired, ReadOnly, Required
+
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        make: Any = Annotated
+        inner = (without_qualifiers(arguments[0]), *arguments[1:])
+        return make[inner]
+    if origin in (Final, NotRequired, ReadOnly, Required):
+        return without_qualifiers(arguments[0])
+    return Any if annotation is Final else annotation
 
 
 def adapter_of(annotation: Any) -> TypeAdapter[Any]:
@@ -71,4 +85,6 @@ def why_no_schema(error: Exception) -> str:
     if isinstance(error, NameError) or code == "class-not-fully-defined":
         which = f"the type {error.name} in it" if isinstance(error, NameError) and error.name else "a type in it"
         return f"{which} is not defined. Define it at the top level of the notebook or module, before what uses it"
-    return quoted((str(error) or type(error).__name__).splitlines()[0]).rstrip(".")
+    text = (str(error) or type(error).__name__).splitlines()[0]
+    # Not an annotation that was made for the schema.
+    return "" if "FieldInfo(" in text else quoted(text).rstrip(".")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from textwrap import indent
 from types import WrapperDescriptorType
 from typing import Any, Final
 
 MAX_DESCRIPTION_CHARS: Final = 1_000
 # The sections of a docstring that are about the whole function, and of use to a model.
 _SECTIONS: Final = ("returns", "note", "notes", "warning", "warnings")
+# A heading of Google style as the first line, from which the other lines have no indentation left.
+_HEADING: Final = re.compile(r"((?:Arg(?:ument)?|Param(?:eter)?)s:[ \t]*\n)(?=\S)")
 
 
 def read_docstring(function: object) -> tuple[str, dict[str, str]]:
@@ -29,8 +32,11 @@ def _parsed(docstring: str) -> tuple[str, dict[str, str]]:
 
     # The parser does not know this heading of Google style.
     docstring = re.sub(r"^Keyword Arg(ument)?s:", "Params:", docstring, flags=re.MULTILINE)
+    if heading := _HEADING.match(docstring):
+        docstring = heading[0] + indent(docstring[heading.end() :], " ")
     try:
-        parsed = parse(docstring)
+        # The parser removes the indentation that all lines but the first have.
+        parsed = parse(f"\n{docstring}")
     except (ParseError, LookupError):
         return _cut(docstring), {}
     # One entry can describe several parameters.

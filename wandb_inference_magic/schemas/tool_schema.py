@@ -9,12 +9,12 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_args, get_origin, get_type_hints
 
 from ..errors import InferenceError, quoted
 from ..imports import is_instance
 from ..text import as_json, in_order
-from .annotations import adapter_of, local_types, why_no_schema
+from .annotations import adapter_of, local_types, why_no_schema, without_qualifiers
 from .docstrings import read_docstring, target_of
 from .json_schema import MARKS, copy_without
 from .misread import doubled_keys, lost_fields, misfits, misread_values
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_DEFAULT_CHARS: Final = 1_000
 LEFT_OUT: Final = inspect.Parameter.empty
+# Stands for the default of a parameter that has none and may be left out.
+_NO_DEFAULT: Final = object()
 TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -140,7 +142,42 @@ def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Paramet
                 "Write a function with named parameters (a decorator needs functools.wraps).",
                 parameter=f"*{parameter.name}",
             )
-    return [one for one in parameters if one.kind is not one.VAR_KEYWORD and one.name not in bound]
+    named = (_keywords(name, function, one) if one.kind is one.VAR_KEYWORD else [one] for one in parameters)
+    return [one for some in named for one in some if one.name not in bound]
+
+
+def _keywords(name: str, function: object, parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """Return the parameters that `**options: Unpack[a TypedDict]` names; none for keywords that may have any name."""
+    from typing_extensions import NotRequired, Required
+
+    try:
+        hint = _hint(function, parameter)
+        if "Unpack" not in str(get_origin(hint)):
+            return []
+        (kind,) = get_args(hint)
+        kind = get_origin(kind) or kind
+        return [
+            inspect.Parameter(
+                key,
+                inspect.Parameter.KEYWORD_ONLY,
+                annotation=without_qualifiers(one),
+                # With postponed annotations, a TypedDict does not know which of its keys are required.
+                default=LEFT_OUT
+                if get_origin(one) is Required or (key in kind.__required_keys__ and get_origin(one) is not NotRequired)
+                else _NO_DEFAULT,
+            )
+            for key, one in _hints(kind).items()
+        ]
+    except Exception as error:
+        if "Unpack" not in _written(parameter.annotation):
+            return []
+        why = why_no_schema(error)
+        raise _no_tool(
+            name,
+            f"Its keywords cannot be read{why and f': {why}'}.",
+            "Write a function with named parameters.",
+            parameter=f"**{parameter.name}",
+        ) from error
 
 
 def _is_unbound(function: object) -> bool:
@@ -164,16 +201,9 @@ def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Param
     if parameter.annotation is parameter.empty:
         return parameter.replace(annotation=Any)
 
-    def stand_in() -> None: ...
-
-    # Check one parameter at a time, so that the message can name the wrong one.
-    stand_in.__annotations__ = {parameter.name: parameter.annotation}
     try:
-        names = _globals_of(function)
-        try:
-            hint = get_type_hints(stand_in, globalns=names, include_extras=True)[parameter.name]
-        except NameError:
-            hint = get_type_hints(stand_in, globalns=names | local_types(), include_extras=True)[parameter.name]
+        # Check one parameter at a time, so that the message can name the wrong one.
+        hint = without_qualifiers(_hint(function, parameter))
         alone = [parameter.replace(annotation=hint)]
         _schema(_arguments(alone), alone, {})
     except Exception as error:
@@ -188,6 +218,20 @@ def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Param
     # `x: int = None` is a common way to write `x: int | None = None`.
     is_optional = parameter.default is None and get_origin(hint) is not Annotated
     return parameter.replace(annotation=Optional[hint] if is_optional else hint)  # noqa: UP045
+
+
+def _hint(function: object, parameter: inspect.Parameter) -> Any:
+    """Return the annotation of a parameter as a type."""
+    # A class: only an attribute may be written as "Final[int]".
+    stand_in = type("stand_in", (), {"__annotations__": {parameter.name: parameter.annotation}})
+    return _hints(stand_in, _globals_of(function))[parameter.name]
+
+
+def _hints(kind: type, names: dict[str, Any] | None = None) -> dict[str, Any]:
+    try:
+        return get_type_hints(kind, names, include_extras=True)
+    except NameError:
+        return get_type_hints(kind, names, local_types(), include_extras=True)
 
 
 def _written(annotation: object) -> str:
