@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -252,8 +253,26 @@ DAY: dict[str, Any] = {"type": "object", "properties": {"at": {"type": "string",
 def test_a_value_is_checked_by_what_a_reference_leads_to(part: Any, more: Any) -> None:
     schema = {"properties": {"d": part, "other": DAY}, **more}
     found = misfits(schema, {"d": {"at": 2024, "x": 1}}, misread_values)
-    assert list(found) == ["d.at: Input should be a date in ISO form, not 2024"]
-    assert list(misfits(schema, {"d": {"At": ""}}, lost_fields)) == ["d: it has 'At' in place of 'at'"]
+    assert found == ["d.at: Input should be a date in ISO form, not 2024"]
+    assert misfits(schema, {"d": {"At": ""}}, lost_fields) == ["d: it has 'At' in place of 'at'"]
+
+
+def test_alternatives_within_alternatives_are_walked_through_once() -> None:
+    """As the operands of a formula are: three kinds of object, each with one of them in it."""
+    kinds = ("sum", "product", "number")
+    child = {"anyOf": [{"$ref": f"#/$defs/{kind}"} for kind in kinds]}
+    defs = {kind: {"type": "object", "properties": {kind: DAY, "child": child}} for kind in kinds}
+    value: Any = {"number": {"at": 2024}}
+    for depth in range(30):
+        value = {kinds[depth % 3]: {"at": "2024-01-02"}, "child": value}
+    visits = []
+
+    def visit(_: Any, __: Any, where: str, ___: Any) -> Iterator[str]:
+        visits.append(where)
+        return iter(())
+
+    assert misfits(child | {"$defs": defs}, value, visit) == []
+    assert len(visits) < 30 * 30
 
 
 ORDER = {

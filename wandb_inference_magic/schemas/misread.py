@@ -23,12 +23,13 @@ MAX_NAMES: Final = 5
 MAX_LISTS: Final = 5
 _WHOLE: Final = "the answer"
 _SCALARS: Final = ("string", "number", "integer", "boolean")
+_ANY: Final[Mapping[str, Any]] = {}
 # Yields the problems of a value at one place, by its schema, where the place is, and the whole schema.
 Finder = Callable[[Mapping[str, Any], Any, str, Any], Iterable[str]]
 
 
-def misfits(schema: Any, value: Any, *finders: Finder, where: str = _WHOLE, root: Any = None) -> Iterator[str]:
-    """Yield the problems of a value, and of all that is in it with the schema that it has there.
+def misfits(schema: Any, value: Any, *finders: Finder) -> list[str]:
+    """Return the problems of a value, and of all that is in it with the schema that it has there.
 
     Of alternatives that all have problems, the first counts. A text in place of an object or a list is what is in it.
 
@@ -40,26 +41,43 @@ def misfits(schema: Any, value: Any, *finders: Finder, where: str = _WHOLE, root
         The JSON value of the answer, with its objects as `json_object` makes them.
     finders : callable
         `doubled_keys`, `misread_values` and `lost_fields`.
-    where : str
-        The place of the value in the answer.
-    root : mapping, optional
-        The whole schema, for references.
     """
-    root = schema if root is None else root
-    schema = referenced(schema, root)
-    # A validator reads all that is there, and what is combined with properties may name more of them.
-    if VALIDATED in schema or ("properties" in schema and not schema.keys().isdisjoint(COMBINING)):
-        schema = {}
-    is_other = isinstance(value, str) and ("contentSchema" in schema or not _may_be(("string",), schema, root))
-    if is_other and (inner := inner_json(value)) is not None:
-        yield from misfits(schema.get("contentSchema", schema), inner, *finders, where=where, root=root)
-        return
-    for find in finders:
-        yield from find(schema, value, where, root)
-    found = [list(misfits(one, value, *finders, where=where, root=root)) for one in _fitting(schema, value, root)]
-    yield from found[0] if found and all(found) else ()
-    for name, part, one in _inner(schema, value, root):
-        yield from misfits(part, one, *finders, where=_path(where, name), root=root)
+    return _Walk(schema, finders).problems(schema, value, _WHOLE)
+
+
+class _Walk:
+    """A walk through a value. What is found in an object or a list is kept: each alternative above it asks for it."""
+
+    def __init__(self, root: Any, finders: Sequence[Finder]) -> None:
+        self._root, self._finders = root, finders
+        # With the schema and the value, so that no others have their ids.
+        self._found: dict[tuple[int, int, str], tuple[Any, Any, list[str]]] = {}
+
+    def problems(self, schema: Any, value: Any, where: str) -> list[str]:
+        """Return the problems of a value with this schema at this place."""
+        if not isinstance(value, dict | list):
+            return list(self._problems(schema, value, where))
+        key = id(schema), id(value), where
+        if key not in self._found:
+            self._found[key] = schema, value, list(self._problems(schema, value, where))
+        return self._found[key][-1]
+
+    def _problems(self, schema: Any, value: Any, where: str) -> Iterator[str]:
+        root = self._root
+        schema = referenced(schema, root)
+        # A validator reads all that is there, and what is combined with properties may name more of them.
+        if VALIDATED in schema or ("properties" in schema and not schema.keys().isdisjoint(COMBINING)):
+            schema = _ANY
+        is_other = isinstance(value, str) and ("contentSchema" in schema or not _may_be(("string",), schema, root))
+        if is_other and (inner := inner_json(value)) is not None:
+            yield from self.problems(schema.get("contentSchema", schema), inner, where)
+            return
+        for find in self._finders:
+            yield from find(schema, value, where, root)
+        found = [self.problems(one, value, where) for one in _fitting(schema, value, root)]
+        yield from found[0] if found and all(found) else ()
+        for name, part, one in _inner(schema, value, root):
+            yield from self.problems(part, one, _path(where, name))
 
 
 def misread_values(schema: Mapping[str, Any], value: Any, where: str, _: Any) -> Iterator[str]:
@@ -123,7 +141,7 @@ def _inner(schema: Mapping[str, Any], value: Any, root: Any) -> Iterator[tuple[A
         known = {
             name: schema["properties"][field] for field, names in _names_of(schema, root).items() for name in names
         }
-        others = schema.get("additionalProperties", None if _is_closed(schema) else {})
+        others = schema.get("additionalProperties", None if _is_closed(schema) else _ANY)
         for name, one in value.items():
             if (part := known.get(name, others)) is not None:
                 yield name, part, one
@@ -139,28 +157,29 @@ def without_fields(schema: Any, root: Any = None, depth: int = MAX_LISTS) -> str
     schema = referenced(schema, root)
     if schema.get("properties") == {} and schema.keys().isdisjoint((*_OTHERS, *COMBINING)):
         return str(schema.get("title") or "The object")
-    alternatives = [one for one in _choices(schema, root) if one.get("type") != "null"]
+    alternatives = [one for one in _choices(schema) if referenced(one, root).get("type") != "null"]
     inner = alternatives or [schema.get("items", schema.get("additionalProperties"))]
     titles = [without_fields(one, root, depth - 1) for one in inner if depth]
     return titles[0] if titles and all(titles) else ""
 
 
-def _choices(schema: Mapping[str, Any], root: Any) -> list[Mapping[str, Any]]:
-    return [referenced(one, root) for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ()))]
+def _choices(schema: Mapping[str, Any]) -> list[Any]:
+    return [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
 
 
-def _may_be(kinds: Sequence[str], schema: Mapping[str, Any], root: Any) -> bool:
+def _may_be(kinds: Sequence[str], schema: Any, root: Any) -> bool:
     """Return whether a value of one of some types of JSON may fit a schema or one of its alternatives."""
-    if ones := _choices(schema, root):
+    schema = referenced(schema, root)
+    if ones := _choices(schema):
         return any(_may_be(kinds, one, root) for one in ones)
     return any(kind in schema.get("type", kind) for kind in kinds)
 
 
-def _fitting(schema: Mapping[str, Any], value: Any, root: Any) -> list[Mapping[str, Any]]:
+def _fitting(schema: Mapping[str, Any], value: Any, root: Any) -> list[Any]:
     """Return the alternatives of a schema that a value may be, by their types and by its choices."""
     kinds = ("object",) if isinstance(value, dict) else ("array",) if isinstance(value, list) else _SCALARS
-    of_kind = [one for one in _choices(schema, root) if _may_be(kinds, one, root)]
-    return [one for one in of_kind if not _is_other_choice(one, value)] or of_kind
+    of_kind = [one for one in _choices(schema) if _may_be(kinds, one, root)]
+    return [one for one in of_kind if not _is_other_choice(referenced(one, root), value)] or of_kind
 
 
 def _is_other_choice(schema: Mapping[str, Any], value: Any) -> bool:

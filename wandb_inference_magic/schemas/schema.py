@@ -171,7 +171,7 @@ class Schema:
     def _checked(self, value: Any) -> Any:
         """Return the object that a JSON value describes. Raise Mismatch if it does not fit, or loses values."""
         named = with_names(value, _other_than_ascii(self.made))
-        if problems := list(misfits(self.made, named, doubled_keys, lost_fields)):
+        if problems := misfits(self.made, named, doubled_keys, lost_fields):
             # What else does not fit says more. A validator that fails may have had the default of a field.
             with suppress(ValidatorError):
                 self.check(value)
@@ -345,7 +345,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         raise _no_schema(f"A type in it {_SAYS_NOTHING} {remedy}") from None
 
     def check(value: Any) -> Any:
-        if problems := list(misfits(json_schema, value, misread_values)):
+        if problems := misfits(json_schema, value, misread_values):
             raise Mismatch(problems)
         try:
             return read_as_written(only_finite, adapter, value, json_schema)

@@ -58,7 +58,7 @@ class Tool:
             validated = read_in_any_form(self.arguments, given, self.schema)
         except ValidationError as error:
             raise Mismatch(problems_of(error)) from None
-        if problems := list(misfits(self.schema, given, doubled_keys, misread_values, lost_fields)):
+        if problems := misfits(self.schema, given, doubled_keys, misread_values, lost_fields):
             raise Mismatch(problems)
         read = {name: value for name, value in validated.items() if value is not LEFT_OUT}
         positional: list[object] = []
