@@ -41,7 +41,7 @@ MAX_TRY_SECONDS: Final = 120.0
 SERVICE_STATUSES: Final = (502, 503, 504, 529)
 REFUSED: Final = 403
 # From so many of the latest answers it is known how many requests the service answers at once.
-MAX_SERVED: Final = 200
+MAX_SERVED: Final = 100
 
 
 @dataclass(eq=False, slots=True)

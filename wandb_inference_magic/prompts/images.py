@@ -42,6 +42,8 @@ _BRIGHTEST: Final = 65_535.0
 _SIGNATURES: Final = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 
 
+# How whole files end, by their kinds.
+_ENDS: Final = {"png": b"IEND\xaeB`\x82", "jpeg": b"\xff\xd9", "gif": b";"}
 # What PIL says of a file that is cut off.
 _CUT: Final = ("truncated", "broken data stream")
 
@@ -169,8 +171,12 @@ def image_at(path: Path) -> Image | None:
 
 def _cut(data: bytes) -> str:
     """Return how a file is known to be cut off; empty for any other file. Without PIL, only a WebP says its size."""
-    if _kind(data) == "webp" and (size := int.from_bytes(data[4:8], "little") + 8) > len(data):
+    kind = _kind(data)
+    if kind == "webp" and (size := int.from_bytes(data[4:8], "little") + 8) > len(data):
         return f"It has {len(data):,} of {size:,} bytes."
+    # To decode a photo takes long, and a map may have thousands.
+    if kind not in _ENDS or data.endswith(_ENDS[kind]):
+        return ""
     with suppress(Exception), quiet("PIL"):
         from PIL import Image as Pillow
 

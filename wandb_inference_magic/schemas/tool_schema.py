@@ -223,8 +223,8 @@ def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Param
 def _hint(function: object, parameter: inspect.Parameter) -> Any:
     """Return the annotation of a parameter as a type."""
     # A class: only an attribute may be written as "Final[int]".
-    stand_in = type("stand_in", (), {"__annotations__": {parameter.name: parameter.annotation}})
-    return _hints(stand_in, _globals_of(function))[parameter.name]
+    holder = type("holder", (), {"__annotations__": {parameter.name: parameter.annotation}})
+    return _hints(holder, _globals_of(function))[parameter.name]
 
 
 def _hints(kind: type, names: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -307,7 +307,8 @@ class Share:
             return None
         if verdict is Verdict.CROWDED:
             tries.forgiven += 1
-            return delay_after(error, tries.count)
+            # There may soon be room.
+            return delay_after(error, min(tries.count, 2))
         if verdict is not Verdict.OWN:
             with self.resting():
                 await self.limiter.set_aside(self)
