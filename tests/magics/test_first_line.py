@@ -125,6 +125,8 @@ def test_what_is_not_seen_around_the_name_of_a_magic_does_not_count(shared: Shar
 def test_a_prompt_of_which_nothing_is_seen_is_none(shared: SharedKernel, prompt: str) -> None:
     assert "There is no prompt" in shared.kernel.run(f"%wbchat --once {prompt}").error
     assert "There is no prompt" in shared.kernel.run(f"%%wbchat --once\n{prompt}").error
+    assert "There is no prompt" in shared.kernel.run(f"%%wbmap [1]\n{prompt}").error
+    assert "There is no prompt" in shared.kernel.run(f"%%wbeval [dict(a=1, b=2)] --truth b\n{prompt}").error
     assert sent(shared) == []
 
 

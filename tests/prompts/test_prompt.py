@@ -21,8 +21,17 @@ from service import Service, Wandb
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.frames.records import FrameRow
 from wandb_inference_magic.prompts.images import with_images
-from wandb_inference_magic.prompts.template import Template, is_template, read_image, render, render_text
+from wandb_inference_magic.prompts.template import (
+    Template,
+    is_template,
+    prompt_with,
+    read_image,
+    refuse_empty,
+    render,
+    render_text,
+)
 from wandb_inference_magic.prompts.values import Image, as_prompt, json_of
+from wandb_inference_magic.text import is_blank
 
 IMAGE = Image("data:image/png;base64,AAAA")
 NAMES: dict[str, Any] = {"name": "Ada", "ages": [3, 5], "nested": "{{ name }} {% if %} {#", "word": "x" * 10_000}
@@ -323,6 +332,14 @@ def test_images_are_added_after_the_prompt() -> None:
     assert with_images([IMAGE.part], [IMAGE]) == [IMAGE.part, IMAGE.part]
 
 
+@pytest.mark.parametrize("text", ["", " \n", "\u200b", "\ufeff\n", " \u2060 \x1c\u00a0"])
+def test_a_prompt_without_anything_seen_is_refused(text: str) -> None:
+    for refuse in (refuse_empty, lambda text: prompt_with(text, [])):
+        with pytest.raises(InferenceError, match="The prompt is empty"):
+            refuse(text)
+    assert prompt_with(text, [IMAGE]) == with_images(text, [IMAGE])
+
+
 def test_image_options_take_expressions_and_addresses() -> None:
     assert read_image("pictures[0]", {"pictures": [IMAGE]}) == IMAGE
     assert read_image("https://ok.example/a.png", {}).url == "https://ok.example/a.png"
@@ -358,7 +375,7 @@ def test_random_bodies_are_sent_unchanged(kernel: Kernel, service: Service) -> N
     # Without carriage returns: one at the end makes a line end of Windows with the line break that is added.
     @given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1, max_size=30))
     def gather(text: str) -> None:
-        if text.strip() and not is_template(text):
+        if not is_blank(text) and not is_template(text):
             bodies.append(text)
 
     gather()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from wandb_inference_magic.text.invisible import INVISIBLE, bare, visible_only, without_invisible
+from wandb_inference_magic.text.invisible import INVISIBLE, bare, is_blank, visible_only, without_invisible
 
 pytestmark = pytest.mark.short
 
@@ -38,3 +38,8 @@ def test_in_answers_only_joiners_count() -> None:
 @given(st.text())
 def test_no_character_that_is_seen_is_lost(text: str) -> None:
     assert visible_only(bare(text)) == visible_only(bare(text, ",|")) == visible_only(text)
+
+
+@given(st.text())
+def test_a_text_of_blanks_and_of_what_is_not_seen_is_blank(text: str) -> None:
+    assert is_blank(text) == all(one.isspace() or one in INVISIBLE for one in text)

@@ -17,7 +17,7 @@ from ..messages import BUDGET_REMEDY
 from ..rendering import line_bundle
 from ..session import Command
 from ..spending import NOTHING
-from ..text import counted, duration
+from ..text import counted, duration, is_blank
 from .batch import refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_rows, value_of
 from .jobs import begin
 from .preview import rows_preview_bundle
@@ -50,7 +50,7 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     canvas = context.canvas()
     command.listener = Spinner(canvas)
     value = value_of(frame, context.names, "%%wbmap")
-    if not text.strip():
+    if is_blank(text):
         raise InferenceError("There is no prompt: nothing was sent.", remedy="Write it on the lines below %%wbmap.")
     spec = spec_of_rows(context, command, options, text, distinct=options.distinct)
     how: dict[str, Any] = {"models": options.model, "into": options.into or INTO}

@@ -21,6 +21,7 @@ from ..prompts import (
     with_text_after,
 )
 from ..schemas import ResultText, read_schema, read_tools, schema_of
+from ..text import is_blank
 from .python_arguments import json_values
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def format_result(value: object) -> ResultText:
 
 
 def _about_error(question: Content, described_error: str) -> Content:
-    is_empty = isinstance(question, str) and not question.strip()
+    is_empty = isinstance(question, str) and is_blank(question)
     return with_text_after(QUESTION if is_empty else question, f"\n\n{described_error}")
 
 

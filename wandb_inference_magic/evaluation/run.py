@@ -15,7 +15,7 @@ from ..frames import NO_VALUE, ListRows, plain
 from ..messages import has_images, parts_of
 from ..prompts import THE_PROMPT
 from ..statistics import SEED, are_decided
-from ..text import counted, is_missing, same_name
+from ..text import counted, is_blank, is_missing, same_name
 from .candidate import Candidate, impute_worst_score
 from .judge import estimate_judge, judge, request_to_judge
 from .result import Evaluation
@@ -396,7 +396,7 @@ def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] 
     own = OWN
     while own in others:
         own = f"{own} of the cell"
-    found = {own: prompt} if prompt and prompt.strip() else {}
+    found = {own: prompt} if prompt and not is_blank(prompt) else {}
     if isinstance(others, Mapping):
         found |= others
     else:
@@ -406,7 +406,7 @@ def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] 
             f"A prompt and its name must be texts, and {shortened_repr(odd[0])} is not.",
             "Give a list of templates, or a dict of them by their names.",
         )
-    if blank := [name for name, text in found.items() if not text.strip()]:
+    if blank := [name for name, text in found.items() if is_blank(text)]:
         raise cannot_start(
             f"The prompt {shortened(blank[0])!r} is empty.", "Write a template into it, or leave it out."
         )

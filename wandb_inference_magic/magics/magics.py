@@ -16,7 +16,7 @@ from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, 
 from ..errors import HelpRequested, InferenceError, Interrupted
 from ..libraries import unexpected_failure
 from ..messages import display
-from ..text import UNSEEN
+from ..text import is_blank
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -126,7 +126,7 @@ class InferenceMagics(Magics):
         magic = "%wbchat" if cell is None else "%%wbchat"
         context, options, text = self._begin(magic, line)
         prompt = text if cell is None else _body(cell)
-        if not prompt.strip(UNSEEN) and not options.error:
+        if is_blank(prompt) and not options.error:
             raise _no_prompt(magic)
         answer = chat(context, options, prompt, is_line=cell is None)
         is_shown = not (options.quiet or options.bg or context.cell.is_callback)

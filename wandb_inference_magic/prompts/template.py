@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from ..errors import InferenceError, describe_exception, near_names, quoted, shortened, users_failures, visible
 from ..libraries import check_libraries
 from ..messages import texts_of
-from ..text import advice_on, is_missing, leading_name, python_name, same_name
+from ..text import advice_on, is_blank, is_missing, leading_name, python_name, same_name
 from .describe_frames import columns_of, labels_of
 from .files import no_image_file
 from .images import Image, TextOfImages, image_inside, with_images
@@ -300,7 +300,7 @@ def prompt_with(text: str, images: Iterable[Any]) -> Content:
         If it is empty and without an image, or if one of the images is none.
     """
     given = [require_image(one) for one in images]
-    if not given and not text.strip():
+    if not given and is_blank(text):
         raise _refused("The prompt is empty", "Give a text, or an image.")
     return with_images(text, given)
 
@@ -312,7 +312,7 @@ def refuse_empty(content: Content) -> None:
     ------
     InferenceError
     """
-    if isinstance(content, str) and not content.strip():
+    if isinstance(content, str) and is_blank(content):
         raise _refused(
             "The prompt is empty once its template is rendered",
             "Check the values in it; a comment `{# ... #}` is not sent.",

@@ -20,7 +20,7 @@ from .figures import (
     three_digits,
 )
 from .folded import advice_on, boolean_of, folded, number_in
-from .invisible import INVISIBLE, UNSEEN, bare, visible_only
+from .invisible import INVISIBLE, UNSEEN, bare, is_blank, visible_only
 from .json_text import (
     DoubledKeys,
     as_json,

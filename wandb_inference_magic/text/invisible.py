@@ -21,7 +21,8 @@ _IN_ANSWERS: Final = re.compile(f"[{_MARKS}{_VARIANTS}]")
 # For a class of a regular expression.
 INVISIBLE: Final = _MARKS + JOINERS
 _ANY: Final = re.compile(f"[{INVISIBLE}{_VARIANTS}]")
-_BLANKS: Final = " \t\r\n\v\f\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+_SPACES: Final = "".join(map(chr, range(0x2000, 0x200B)))
+_BLANKS: Final = f" \t\r\n\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000{_SPACES}"
 # What is around a word.
 UNSEEN: Final = _BLANKS + INVISIBLE
 
@@ -34,6 +35,11 @@ def without_invisible(text: str) -> str:
 def visible_only(text: str) -> str:
     """Return a word in which no character counts that is not seen: the name of an option, a number, an id."""
     return text if text.isascii() else _ANY.sub("", text)
+
+
+def is_blank(text: str) -> bool:
+    """Return whether a text has nothing that is seen."""
+    return not text.strip(UNSEEN)
 
 
 def bare(text: str, marks: str = "") -> str:
