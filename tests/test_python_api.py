@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import date
 from enum import Enum
 from pathlib import Path
-from threading import Thread
+from threading import Event, Semaphore, Thread
 from types import ModuleType
 from typing import Any, Literal, get_type_hints
 
@@ -83,6 +83,38 @@ def test_no_error_is_among_its_own_causes(api: ModuleType, service: Service, scr
     while (cause := found[-1].__cause__) is not None:
         assert cause not in found
         found.append(cause)
+
+
+def test_daemon_threads_end_with_the_program_without_a_word(run_script: RunScript, service: Service) -> None:
+    arrived, ended = Semaphore(0), Event()
+
+    def script(answer: Answer) -> None:
+        if answer.received.body["messages"][-1]["content"].startswith("Held"):
+            arrived.release()
+            assert ended.wait(60)
+            return
+        assert all(arrived.acquire(timeout=60) for _ in range(3))
+        completion("Done.")(answer)
+
+    service.always = script
+    try:
+        assert run_script(
+            """
+                from threading import Thread
+                from wandb_inference_magic import chat, evaluate, map_prompts
+
+                row = {"a": 1, "b": "x"}
+                for held in (
+                    lambda: chat("Held"),
+                    lambda: map_prompts([row], "Held {{ a }}"),
+                    lambda: evaluate([row], "Held again {{ a }}", truth="b"),
+                ):
+                    Thread(target=held, daemon=True).start()
+                print([chat("Main").text])
+                """
+        ) == ["Done."]
+    finally:
+        ended.set()
 
 
 def contents(body: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
+from threading import main_thread
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from .config import INTO
@@ -51,9 +52,15 @@ def _entry(function: Callable[P, T]) -> Callable[P, T]:
         try:
             current_session().await_imports()
             return function(*arguments, **options)
-        except (InferenceError, Interrupted):
+        except InferenceError:
             raise
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            if not main_thread().is_alive():
+                # The end of the program has ended this, in a daemon thread. A traceback that is being written while the
+                # interpreter ends can abort the process; for this exception, threads write none.
+                raise SystemExit from None
+            if isinstance(interrupt, Interrupted):
+                raise
             raise Interrupted from None
         except Exception as failure:
             if (described := unexpected_failure(failure)) is None:
