@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import shapely
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from wandb_inference_magic.messages import estimate_messages
 from wandb_inference_magic.messages.tokens import estimate
@@ -174,6 +174,14 @@ def test_a_rendered_text_can_be_copied_to_another_process() -> None:
     assert fit_values(content, 500)[1] == 1
 
 
+# The whole has one token more than the estimates for its pieces.
+UNEVEN = (
+    "    aé  éaé aa éaa ééé éaéaaa a aaa  aaaéaaéééaéééa    ééaééé  a aéa  é a a"
+    "ééa aaaéaaaaéaaééaaaaéaaaaé ééaaéé  aéa aa é é éaéa  é é  aa a a éééééaaé é"
+)
+
+
+@example([("é ", UNEVEN), (" é", "")], 42)
 @given(st.lists(st.tuples(st.text(max_size=20), st.text(max_size=3000)), max_size=5), st.integers(1, 2000))
 def test_what_is_cut_fits(pieces: list[tuple[str, str]], room: int) -> None:
     typed = [text.replace("{", "(") for text, _ in pieces]

@@ -185,6 +185,16 @@ def fit_values(content: Content, room: int | None) -> tuple[Content, int]:
         enough, the content is returned whole.
     """
     limit = None if room is None else _limit(content, room)
+    fitted, counted = _shortened(content, limit)
+    while room is not None and limit is not None and (excess := _tokens(fitted) - room) > 0:
+        # The estimate for the whole is not the sum of those for its pieces.
+        limit = limit - excess if limit - excess >= _LEAST_TOKENS else None
+        fitted, counted = _shortened(content, limit)
+    return fitted, counted
+
+
+def _shortened(content: Content, limit: int | None) -> tuple[Content, int]:
+    """Return a content as plain texts and parts, its values cut to `limit` tokens, and how many were cut."""
     counted = 0
 
     def fitted(text: str) -> str:
@@ -203,10 +213,13 @@ def fit_values(content: Content, room: int | None) -> tuple[Content, int]:
     return parts, counted
 
 
+def _tokens(content: Content) -> int:
+    return estimate_messages([{"role": "user", "content": content}])
+
+
 def _limit(content: Content, room: int) -> int | None:
     """Return to how many tokens each value must be cut; None if the message fits, or cannot be made to fit."""
-    message: dict[str, Any] = {"role": "user", "content": content}
-    total = estimate_messages([message])
+    total = _tokens(content)
     if total <= room:
         return None
     lengths = [
