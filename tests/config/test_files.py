@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from wandb_inference_magic.batch.cache import AnswerCache
+from wandb_inference_magic.batch.cache import AnswerCache, not_kept
 from wandb_inference_magic.concurrency import deferred_interrupts
 from wandb_inference_magic.config import absolute, expanded, replace_file, wait_for_lock
 from wandb_inference_magic.errors import InferenceError
@@ -178,15 +178,16 @@ def test_a_full_disk_is_an_error_and_the_old_file_stays(tmp_path: Path, monkeypa
 
 
 class Locked:
-    """Work with a file of SQLite that other programs have locked for its first tries."""
+    """Work with a file of SQLite that cannot be done in its first tries."""
 
-    def __init__(self, times: int) -> None:
+    def __init__(self, times: int, message: str = "database is locked") -> None:
         self.left = times
+        self._message = message
 
     def __call__(self) -> str:
         if self.left:
             self.left -= 1
-            raise sqlite3.OperationalError("database is locked")
+            raise sqlite3.OperationalError(self._message)
         return "done"
 
 
@@ -194,17 +195,36 @@ def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
     assert wait_for_lock(tmp_path / "a.sqlite", Locked(2)) == "done"
 
 
-def test_a_file_system_without_locks_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NFS without its lock service. SQLite says the same as about a lock of another program."""
-
+# What SQLite says of the errors that a network file system without its lock service gives, or with a stale one.
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (errno.ENOLCK, "database is locked"),
+        (errno.EAGAIN, "database is locked"),
+        (errno.EACCES, "database is locked"),
+        (errno.EIO, "disk I/O error"),
+        (errno.ESTALE, "disk I/O error"),
+        (errno.ENOSYS, "disk I/O error"),
+    ],
+)
+def test_a_file_system_without_locks_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, message: str
+) -> None:
     def lockf(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "lockf", lockf)
-    work = Locked(9)
-    with pytest.raises(sqlite3.OperationalError, match=r"a.sqlite: its file system has no locks \(No locks available"):
+    work = Locked(9, message)
+    with pytest.raises(sqlite3.OperationalError, match=r"a\.sqlite: its file system has no locks") as raised:
         wait_for_lock(tmp_path / "a.sqlite", work)
+    assert os.strerror(code) in str(raised.value)
+    assert "Set XDG_CACHE_HOME to a folder on a local disk" in not_kept(raised.value)
     assert work.left == 8
+
+
+def test_a_disk_that_fails_is_not_one_without_locks(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError, match=r"^disk I/O error$"):
+        wait_for_lock(tmp_path / "a.sqlite", Locked(1, "disk I/O error"))
 
 
 @pytest.mark.parametrize("use", [AnswerCache, lambda path: SharedSpending(path).left(1.0)])

@@ -139,8 +139,8 @@ def not_kept(error: Exception, *, more: str = "not") -> str:
         reason = f"{error.strerror} ({error.filename})"
     if is_disk_full(error):
         remedy = " Free some space on its disk."
-    elif isinstance(error, OSError) or re.search("unable to open|readonly", reason):
-        remedy = " Set XDG_CACHE_HOME to a folder that you can write to, before the kernel starts."
+    elif isinstance(error, OSError) or re.search("unable to open|readonly|no locks|locked|disk I/O error", reason):
+        remedy = " Set XDG_CACHE_HOME to a folder on a local disk that you can write to, before the kernel starts."
     return f"Answers are {more} kept on disk: {quoted(reason)}.{remedy}"
 
 

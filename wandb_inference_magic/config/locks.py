@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -30,7 +30,7 @@ def wait_for_lock(path: Path, work: Callable[[], T]) -> T:
     ------
     sqlite3.Error
         What `work` raises. Also at once when the file system has no locks, which SQLite takes for a lock of another
-        program.
+        program or for a broken disk.
     """
     import sqlite3
 
@@ -39,10 +39,13 @@ def wait_for_lock(path: Path, work: Callable[[], T]) -> T:
         try:
             return work()
         except sqlite3.OperationalError as error:
-            if "database is locked" not in str(error) or monotonic() > until:
+            is_locked = "database is locked" in str(error)
+            if not is_locked and "disk I/O error" not in str(error):
                 raise
-        if why := _why_no_locks(path.parent):
-            raise sqlite3.OperationalError(f"{path}: its file system has no locks ({why})")
+            if why := _why_no_locks(path.parent):
+                raise sqlite3.OperationalError(f"{path}: its file system has no locks ({why})") from None
+            if not is_locked or monotonic() > until:
+                raise
         check_interrupts()
         # Some locks SQLite does not wait for.
         wait(LOCK_PAUSE_SECONDS)
@@ -52,13 +55,14 @@ def _why_no_locks(folder: Path) -> str:
     """Return why files in a folder cannot be locked, as on NFS without its lock service; empty if they can be."""
     if os.name != "posix":
         return ""
-    from fcntl import LOCK_EX, lockf
+    from fcntl import LOCK_EX, LOCK_NB, lockf
     from tempfile import TemporaryFile
 
-    try:
-        # Another file: to close the one that is in use would end the locks that this process has on it.
-        with TemporaryFile(dir=folder) as file:
-            lockf(file, LOCK_EX)
-    except OSError as error:
-        return os.strerror(error.errno) if error.errno == errno.ENOLCK else ""
+    # Another file: to close the one that is in use would end the locks that this process has on it. No other program
+    # can have locked it, so any failure is one of the file system.
+    with suppress(OSError), TemporaryFile(dir=folder) as file:
+        try:
+            lockf(file, LOCK_EX | LOCK_NB)
+        except OSError as error:
+            return error.strerror or str(error)
     return ""
