@@ -44,7 +44,7 @@ from urllib.parse import urlsplit
 from ..config import check_file, how_to_write
 from ..errors import InferenceError, quoted
 from ..failures import read_error
-from ..text import json_bytes, read_json_text, redacted_value, with_texts
+from ..text import json_bytes, read_json_text, redacted_value
 
 VERSION: Final = 2
 # In bytes.
@@ -121,12 +121,8 @@ class Exchange:
         return not has_answer
 
 
-def without_pictures(request: Any) -> Any:
-    """Return a request with each picture replaced by its digest, so that lines are short and contain no picture."""
-    return with_texts(request, _digest_of_picture)
-
-
-def _digest_of_picture(text: str) -> str:
+def without_picture(text: str) -> str:
+    """Return a text of a request, or the digest of a picture: so lines are short and contain no picture."""
     if not text.startswith("data:") or ";base64," not in text:
         return text
     return f"data:{text[5:].partition(';')[0]};sha256,{sha256(text.encode()).hexdigest()}"

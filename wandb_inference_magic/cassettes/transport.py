@@ -37,7 +37,7 @@ from ..messages import chosen_names
 from ..replies import ReplyBuilder, Timing, without_reasoning
 from ..text import json_bytes, json_or_none, with_texts, without_query_secrets, without_surrogates
 from .cassette import CHAT_PATH
-from .file import Event, Exchange, header_text, without_pictures
+from .file import Event, Exchange, header_text, without_picture
 
 if TYPE_CHECKING:
     from ..config import Endpoint
@@ -165,7 +165,9 @@ def _document(request: Any, asked: dict[str, Any] | None) -> Any:
             document.pop("max_tokens", None)
         if isinstance(messages := document.get("messages"), list):
             document["messages"] = [_without_reasoning(one) for one in messages]
-    return {"sha256": sha256(request.content).hexdigest()} if document is None else without_pictures(document)
+    if document is None:
+        return {"sha256": sha256(request.content).hexdigest()}
+    return with_texts(document, without_picture)
 
 
 def _without_reasoning(message: Any) -> Any:

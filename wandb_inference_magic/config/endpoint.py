@@ -57,11 +57,6 @@ class Endpoint:
         return f"The address in use comes from {self.origin}." if self.origin else ""
 
     @property
-    def provider(self) -> str:
-        """Its name as a provider of models in traces: `wandb`, `local` or `custom`."""
-        return self.kind
-
-    @property
     def is_wandb(self) -> bool:
         return self.kind == "wandb"
 
@@ -69,11 +64,6 @@ class Endpoint:
     def is_local(self) -> bool:
         """Whether it is the practice model on this machine."""
         return self.kind == "local"
-
-    @property
-    def is_free(self) -> bool:
-        """Whether its replies cost nothing."""
-        return self.is_local
 
 
 def origin_of(url: str) -> str:

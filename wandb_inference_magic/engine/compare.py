@@ -10,7 +10,6 @@ from ..catalog import usd
 from ..concurrency import InFlight
 from ..errors import InferenceError, Interrupted
 from ..replies import CallProgress, Listener, ReplyBuilder
-from ..schemas import Mismatch
 from ..spending import Reservation
 from .call import ModelCall
 from .request import NOWHERE, prepare_request, trace_inputs
@@ -179,12 +178,7 @@ class _Contender:
         try:
             if failure is not None:
                 raise failure
-            try:
-                # A validator of the user's may take long.
-                with interrupts.allowed(new_only=True):
-                    parsed = call.parsed()
-            except Mismatch as mismatch:
-                call.begin_repair(mismatch)
+            if not call.take_answer(interrupts):
                 return True
         except Exception as failed:  # noqa: BLE001 - reported in this model's column
             error = call.explained(failed)
@@ -197,7 +191,7 @@ class _Contender:
                 self.progress.error = error
         else:
             self.progress.ended = call.reply()
-            self.progress.ended.parsed = parsed
+            self.progress.ended.parsed = call.value
         return False
 
     def reply(self, interrupted: str = "") -> Reply:
