@@ -57,6 +57,11 @@ class Endpoint:
         return f"The address in use comes from {self.origin}." if self.origin else ""
 
     @property
+    def provider(self) -> str:
+        """Its name as a provider of models in traces: `wandb`, `local` or `custom`."""
+        return self.kind
+
+    @property
     def is_wandb(self) -> bool:
         return self.kind == "wandb"
 

@@ -101,7 +101,7 @@ def _request_attributes(request: PreparedRequest, limit: int | None) -> dict[str
     kind = form.get("type") if isinstance(form, Mapping) else form
     found = {
         "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": request.endpoint.kind,
+        "gen_ai.provider.name": request.endpoint.provider,
         "gen_ai.request.model": request.model,
         "server.address": address.hostname,
         "server.port": port_of(address),
