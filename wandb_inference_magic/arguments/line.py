@@ -189,48 +189,61 @@ def read_line(
     if bare(rest) in ("?", "??"):
         raise HelpRequested
     while (rest := _with_plain_option(rest, known)) and (text in ("words", "expression") or _OPTION.match(rest)):
-        before, is_option = rest, _OPTION.match(rest)
-        if text == "expression" and not is_option:
+        if _OPTION.match(rest):
+            word, after = next_word(rest)
+            if word == "--":
+                rest = after
+                break
+            one, value, rest = _read_option(known, magic, rest, render, is_text_free=text == "none")
+            if one.field in values and not one.repeats:
+                raise _refused(f"The option {one.name} is given twice.", "Give it once.")
+            values[one.field] = (*values.get(one.field, ()), value) if one.repeats else value
+        elif text == "expression":
             word, rest = next_part(rest)
             words.append(word)
-            continue
-        word, rest = next_word(rest)
-        if not is_option:
+        else:
+            word, rest = next_word(rest)
             if word == "#":
                 # A comment, as after a line of Python.
                 rest = ""
                 break
             words.append(render(word, f"the text of {magic}") if render else word)
-            continue
-        if word == "--":
-            break
-        typed, equals, given = word.partition("=")
-        flag = visible_only(typed)
-        if flag in HELP.flags and not equals:
-            raise HelpRequested
-        if flag not in known:
-            raise _unknown(magic, flag, known)
-        one = known[flag]
-        if one.value is None:
-            if equals:
-                what = f"The option {flag} takes no value"
-                raise _key_in_cell(what) if flag == "--key" else _refused(f"{what}.", f"Write {flag} alone.")
-            value = True
-        else:
-            if not equals:
-                given, rest = _value_word(one, one.value, rest, is_text_free=text == "none")
-            elif expression := _indexed(one.value, before[len(typed) + 1 :].lstrip(INVISIBLE)):
-                given, rest = expression
-            given = bare(given)
-            given = render(given, f"the option {one.name}") if render else given
-            value = _read_value(one, one.value, given)
-            _check_end(one, one.value, given, before.removesuffix(rest).rstrip(UNSEEN), rest)
-        if one.field in values and not one.repeats:
-            raise _refused(f"The option {one.name} is given twice.", "Give it once.")
-        values[one.field] = (*values.get(one.field, ()), value) if one.repeats else value
     if rest and text == "none":
         raise _stray(magic, rest, known)
     return declared(**values), " ".join([*words, rest]).strip() if words else rest
+
+
+def _read_option(
+    known: dict[str, Option],
+    magic: str,
+    line: str,
+    render: Callable[[str, str], str] | None,
+    *,
+    is_text_free: bool,
+) -> tuple[Option, Any, str]:
+    """Read the option that a line begins with. Return it with its value, and the rest of the line."""
+    word, rest = next_word(line)
+    typed, equals, given = word.partition("=")
+    flag = visible_only(typed)
+    if flag in HELP.flags and not equals:
+        raise HelpRequested
+    if flag not in known:
+        raise _unknown(magic, flag, known)
+    one = known[flag]
+    if one.value is None:
+        if equals:
+            what = f"The option {flag} takes no value"
+            raise _key_in_cell(what) if flag == "--key" else _refused(f"{what}.", f"Write {flag} alone.")
+        return one, True, rest
+    if not equals:
+        given, rest = _value_word(one, one.value, rest, is_text_free=is_text_free)
+    elif expression := _indexed(one.value, line[len(typed) + 1 :].lstrip(INVISIBLE)):
+        given, rest = expression
+    given = bare(given)
+    given = render(given, f"the option {one.name}") if render else given
+    value = _read_value(one, one.value, given)
+    _check_end(one, one.value, given, line.removesuffix(rest).rstrip(UNSEEN), rest)
+    return one, value, rest
 
 
 def trailing_options(declared: type[Options], text: str) -> str:

@@ -110,10 +110,6 @@ class CachedAnswers:
         self.is_served = self.is_served or any(one.text for one in found.values())
         return {key: answer for key in keys if (answer := found.get(key) or found.get(self._older.get(key, "")))}
 
-    def replacement_key(self, key: str, cached: Answer) -> str:
-        """Return the key of what is asked in place of an answer on disk that does not fit the schema any more."""
-        return digest_of(f"{key} in place of {cached.text}")
-
     def keep_failure(self, row: RowCall, error: InferenceError, ended: Ended, *, ends_run: bool) -> None:
         """Keep what `kept` says of a row that has failed.
 

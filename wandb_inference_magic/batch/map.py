@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from threading import current_thread, local, main_thread
 from time import perf_counter
@@ -402,13 +402,20 @@ def run_all(command: Command, runs: Sequence[BatchRun], interrupts: Interrupts, 
         in_flight.begin()
         return has_started
 
+    with _going_on(runs, in_flight, interrupts):
+        while not all(run.is_over for run in runs):
+            has_started = [start_rows(run) for run in runs]
+            take(0 if any(has_started) else SECONDS_BETWEEN_LOOKS)
+
+
+@contextmanager
+def _going_on(runs: Sequence[BatchRun], in_flight: InFlight[RowCall], interrupts: Interrupts) -> Iterator[None]:
+    """Let runs go on inside the `with` block. At its end, nothing is in flight, and the answers there are are kept."""
     for run in runs:
         run.is_nested, run.interrupts = _nesting.depth > 0, interrupts
     _nesting.depth += 1
     try:
-        while not all(run.is_over for run in runs):
-            has_started = [start_rows(run) for run in runs]
-            take(0 if any(has_started) else SECONDS_BETWEEN_LOOKS)
+        yield
     finally:
         _nesting.depth -= 1
         try:

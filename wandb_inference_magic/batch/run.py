@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +16,7 @@ from ..concurrency import Interrupts
 from ..errors import InferenceError
 from ..rendering import why_empty
 from ..schemas import Mismatch, ValidatorError
+from ..text import digest_of
 from .cached_answers import CachedAnswers
 from .kept import Kept
 from .row_call import RowCall, RowPrompts, RowRequests
@@ -263,7 +264,7 @@ class BatchRun:
                 return False
             # A validator is stricter than when it was kept: what is asked in its place is kept beside it.
             self.share.end_claim(row.key)
-            row.key = self._cached_answers.replacement_key(row.key, cached)
+            row.key = digest_of(f"{row.key} in place of {cached.text}")
             self._waiting.append(row)
             return True
         self.results.take_kept(row.number, cached)
@@ -310,17 +311,14 @@ class BatchRun:
             raise failure
         if self.leaves_unread:
             raise KeyboardInterrupt
-        try:
-            with self.interrupts.allowed(new_only=True) if row.spec.schema else nullcontext():
-                value = row.parsed()
-        except Mismatch as mismatch:
-            row.begin_repair(mismatch, is_last=self.stopped is not None)
+        # Of a plain text, nothing is the user's code: all rows pass here.
+        if not row.take_answer(self.interrupts if row.spec.schema else None, is_last=self.stopped is not None):
             return None
         reply = row.reply()
-        if not reply.text.strip() and value is None:
+        if not reply.text.strip() and row.value is None:
             self.results.report(*row.builder.reports)
             raise InferenceError(why_empty(reply), cause="answer")
-        return reply, reply.text if row.spec.schema is None else value
+        return reply, reply.text if row.spec.schema is None else row.value
 
     def _take(self, row: RowCall, reply: Reply, answer: Any) -> None:
         """Store the answer of a row, also a flawed one."""

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
@@ -44,7 +44,7 @@ from urllib.parse import urlsplit
 from ..config import check_file, how_to_write
 from ..errors import InferenceError, quoted
 from ..failures import read_error
-from ..text import json_bytes, read_json_text, redacted_value, with_texts
+from ..text import json_bytes, read_json_text, redacted_value
 
 VERSION: Final = 2
 # In bytes.
@@ -121,12 +121,8 @@ class Exchange:
         return not has_answer
 
 
-def without_pictures(request: Any) -> Any:
-    """Return a request with each picture replaced by its digest, so that lines are short and contain no picture."""
-    return with_texts(request, _digest_of_picture)
-
-
-def _digest_of_picture(text: str) -> str:
+def without_picture(text: str) -> str:
+    """Return a text of a request, or the digest of a picture: so lines are short and contain no picture."""
     if not text.startswith("data:") or ";base64," not in text:
         return text
     return f"data:{text[5:].partition(';')[0]};sha256,{sha256(text.encode()).hexdigest()}"
@@ -188,25 +184,16 @@ def _numbered(value: object) -> Iterator[tuple[dict[str, Any], int]]:
 
 def line_of(exchange: Exchange) -> bytes:
     """Return an exchange as a line of the file."""
-    reply: dict[str, Any] = {"seconds": exchange.seconds}
-    if exchange.status != 200:
-        reply["status"] = exchange.status
-    if exchange.request_id:
-        reply["request_id"] = exchange.request_id
-    if exchange.events:
-        reply["events"] = exchange.events
-    else:
-        reply["json"] = exchange.document
-    members: dict[str, Any] = {"endpoint": exchange.endpoint, "path": exchange.path, "request": exchange.request}
-    if exchange.place:
-        members["place"] = exchange.place
-    if exchange.cell is not None:
-        members["cell"] = exchange.cell
-    if exchange.run:
-        members["run"] = exchange.run
-    if exchange.replaces:
-        members["replaces"] = True
-    return json_bytes(members | {"reply": reply}) + b"\n"
+    received = {"events": exchange.events} if exchange.events else {"json": exchange.document}
+    reply = {"seconds": exchange.seconds, **_stored(exchange, "status", "request_id"), **received}
+    members = {"endpoint": exchange.endpoint, "path": exchange.path, "request": exchange.request}
+    return json_bytes({**members, **_stored(exchange, "place", "cell", "run", "replaces"), "reply": reply}) + b"\n"
+
+
+def _stored(exchange: Exchange, *names: str) -> dict[str, Any]:
+    """Return those members of an exchange that are not the usual ones: a line has no others."""
+    usual = {one.name: one.default for one in fields(exchange)}
+    return {name: value for name in names if (value := getattr(exchange, name)) != usual[name]}
 
 
 # Reading ---------------------------------------------------------------------------------------------------------

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,25 +48,6 @@ class EqualRows:
         return self._held.get(place)
 
 
-@dataclass(slots=True)
-class _CellRequests:
-    """The equal requests of a cell: the places of those of all its runs, and which of them the latest run has."""
-
-    execution: str | None = None
-    places: list[int] = field(default_factory=list)
-    taken: set[int] = field(default_factory=set)
-
-    def place(self, execution: str | None, new: int) -> int:
-        """Return the place of the next one of a run. Beyond those of all runs before, it is `new`."""
-        if execution != self.execution:
-            self.execution, self.taken = execution, set()
-        number = next(number for number in count() if number not in self.taken)
-        if number == len(self.places):
-            self.places.append(new)
-        self.taken.add(number)
-        return self.places[number]
-
-
 class CellRuns:
     """The requests that cells have made during a recording. Those of a cell that is run again replace its earlier ones.
 
@@ -78,8 +57,9 @@ class CellRuns:
     def __init__(self) -> None:
         # By the cells, in the order in which they were run first: the run at present, and its number.
         self._runs: dict[str, tuple[str | None, int]] = {}
-        self._requests: dict[tuple[str, str], _CellRequests] = {}
-        self._by_place: dict[tuple[str, int], _CellRequests] = {}
+        # By key and cell: the places of its requests in all its runs. By key and place: the run that has it now.
+        self._places: dict[tuple[str, str], list[int]] = {}
+        self._taken: dict[tuple[str, int], Origin] = {}
         self._recorded: set[tuple[str, int]] = set()
 
     def run(self, origin: Origin) -> int:
@@ -93,23 +73,24 @@ class CellRuns:
         return number
 
     def place(self, key: str, origin: Origin, new: int) -> int:
-        """Return the place of a request: that of an equal one of the cell's earlier runs, or else `new`."""
+        """Return the place of a request: one of an equal request of its earlier runs, or `new`, which follows them."""
         if origin.cell is None:
             return new
-        requests = self._requests.setdefault((key, origin.cell), _CellRequests())
-        place = requests.place(origin.execution, new)
-        self._by_place[key, place] = requests
+        places = self._places.setdefault((key, origin.cell), [])
+        place = next((one for one in places if self._taken.get((key, one)) != origin), new)
+        if place == new:
+            places.append(new)
+        self._taken[key, place] = origin
         return place
 
     def release(self, key: str, place: int) -> None:
         """Note that a request has no reply that can be recorded: the next equal one of the run has its place."""
-        if (requests := self._by_place.get((key, place))) is not None:
-            requests.taken.discard(requests.places.index(place))
+        self._taken.pop((key, place), None)
 
     def replaces(self, key: str, place: int) -> bool:
         """Note that the exchange of a request is recorded, and return whether it replaces one with its place."""
         replaces = (key, place) in self._recorded
-        if (key, place) in self._by_place:
+        if (key, place) in self._taken:
             self._recorded.add((key, place))
         return replaces
 

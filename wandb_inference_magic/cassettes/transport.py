@@ -37,7 +37,7 @@ from ..messages import chosen_names
 from ..replies import ReplyBuilder, Timing, without_reasoning
 from ..text import json_bytes, json_or_none, with_texts, without_query_secrets, without_surrogates
 from .cassette import CHAT_PATH
-from .file import Event, Exchange, header_text, without_pictures
+from .file import Event, Exchange, header_text, without_picture
 
 if TYPE_CHECKING:
     from ..config import Endpoint
@@ -65,9 +65,7 @@ class CassetteRecorder:
 
     def transport(self, below: Any, endpoint: Endpoint) -> Any:
         """Return a transport that uses the cassette, above one that sends requests."""
-        answer = partial(self._answer, endpoint)
-        refusal = self._recorded_refusal
-        unreached = http_library().ConnectError, http_library().ConnectTimeout
+        answer, sending = partial(self._answer, endpoint), self._sending
 
         class CassetteTransport(transport_class()):  # type: ignore[misc]
             def handle_request(self, request: Any) -> Any:
@@ -75,26 +73,18 @@ class CassetteRecorder:
                 found = answer(request)
                 if not isinstance(found, _Recording):
                     return found
-                try:
-                    with found.sending():
-                        return found.of(below.handle_request(request))
-                except unreached:
-                    if (refused := refusal(request, found.requested)) is None:
-                        raise
-                    return refused
+                with sending(request, found) as responses:
+                    responses.append(found.of(below.handle_request(request)))
+                return responses[0]
 
             async def handle_async_request(self, request: Any) -> Any:
                 await request.aread()
                 found = answer(request)
                 if not isinstance(found, _Recording):
                     return found
-                try:
-                    with found.sending():
-                        return found.of(await below.handle_async_request(request))
-                except unreached:
-                    if (refused := refusal(request, found.requested)) is None:
-                        raise
-                    return refused
+                with sending(request, found) as responses:
+                    responses.append(found.of(await below.handle_async_request(request)))
+                return responses[0]
 
         return CassetteTransport(below)
 
@@ -121,10 +111,22 @@ class CassetteRecorder:
         request.headers["accept-encoding"] = "identity"
         return body_class(_Recording)(requested, self.cassette)
 
-    def _recorded_refusal(self, request: Any, requested: Requested) -> Any:
-        """Return the response to a request that was refused, now that it cannot be asked again. None if it was not."""
-        found = self.cassette.find(*requested, can_ask=False)
-        return None if found is None else self._recorded(request, found)
+    @contextmanager
+    def _sending(self, request: Any, recording: _Recording) -> Iterator[list[Any]]:
+        """Send a request inside the `with` block, which adds its response to the list.
+
+        If the endpoint cannot be reached, and the request was refused in the recording, that is the response.
+        """
+        responses: list[Any] = []
+        try:
+            yield responses
+        except BaseException as failure:
+            recording.release()
+            is_unreached = isinstance(failure, (http_library().ConnectError, http_library().ConnectTimeout))
+            refusal = self.cassette.find(*recording.requested, can_ask=False) if is_unreached else None
+            if refusal is None:
+                raise
+            responses.append(self._recorded(request, refusal))
 
     def _recorded(self, request: Any, found: Exchange) -> Any:
         """Return a recorded reply as a response of the HTTP library."""
@@ -165,7 +167,9 @@ def _document(request: Any, asked: dict[str, Any] | None) -> Any:
             document.pop("max_tokens", None)
         if isinstance(messages := document.get("messages"), list):
             document["messages"] = [_without_reasoning(one) for one in messages]
-    return {"sha256": sha256(request.content).hexdigest()} if document is None else without_pictures(document)
+    if document is None:
+        return {"sha256": sha256(request.content).hexdigest()}
+    return with_texts(document, without_picture)
 
 
 def _without_reasoning(message: Any) -> Any:
@@ -275,14 +279,9 @@ class _Recording(PassedBody):
         self._events: list[Event] = []
         self._pieces: list[bytes] = []
 
-    @contextmanager
-    def sending(self) -> Iterator[None]:
-        """Send the request inside the `with` block, which raises if no response arrives."""
-        try:
-            yield
-        except BaseException:
-            self._cassette.release(*self.requested, self._place)
-            raise
+    def release(self) -> None:
+        """Note that there is no response that can be recorded."""
+        self._cassette.release(*self.requested, self._place)
 
     def of(self, response: Any) -> Any:
         """Return the response with this object as its body."""
@@ -353,4 +352,4 @@ class _Recording(PassedBody):
                 )
             )
         else:
-            self._cassette.release(*self.requested, self._place)
+            self.release()

@@ -12,7 +12,7 @@ from ssl import PROTOCOL_TLS_CLIENT, SSLContext, SSLError, create_default_contex
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from ..concurrency import notify_after_fork, without_forks
+from ..concurrency import ForkAware, without_forks
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
 from ..imports import installed_version
@@ -62,7 +62,7 @@ class ClientOptions:
     recorder: Recorder | None = None
 
 
-class Clients:
+class Clients(ForkAware):
     """The clients of one session: `own` for our calls, on the session's event loop, and `users` for the user's code.
 
     Each is built on first use, and again after something it depends on has changed.
@@ -70,8 +70,7 @@ class Clients:
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
-        self.after_fork_in_child()
-        notify_after_fork(self)
+        super().__init__()
 
     def after_fork_in_child(self) -> None:
         """Start without clients: those that there are belong to the parent of this process."""

@@ -14,10 +14,11 @@ from ..batch import BatchSpec, MapProgress
 from ..engine import spec_from_options
 from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened, users_failures
 from ..frames import read_rows
-from ..frontend import is_notebook
+from ..frontend import Spinner, is_notebook
 from ..jobs import batch_job, is_dask
 from ..prompts import how_to_define
 from ..replies import cleared_on_error
+from ..session import Command
 from .jobs import begin
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from ..frames import Rows
     from ..frontend import Canvas, MagicContext
     from ..jobs import Job
-    from ..session import Command
 
 T = TypeVar("T")
 
@@ -117,6 +117,20 @@ def spec_of_rows(
         retry_failed=options.retry_failed,
         distinct=distinct,
     )
+
+
+def begin_batch(context: MagicContext, options: RowsOptions, frame: str, magic: str) -> tuple[Command, Canvas, Any]:
+    """Return the command of a magic, where it is shown, and the frame that its line names.
+
+    Raises
+    ------
+    InferenceError
+        If there is no such frame.
+    """
+    command = Command(context.session, dry=True) if options.dry_run else context.command
+    canvas = context.canvas()
+    command.listener = Spinner(canvas)
+    return command, canvas, value_of(frame, context.names, magic)
 
 
 def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:

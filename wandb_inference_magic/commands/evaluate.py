@@ -24,16 +24,15 @@ from ..evaluation import (
     scorer_of,
 )
 from ..frames import read_rows
-from ..frontend import Spinner
-from ..session import Command
 from ..text import python_name
-from .batch import refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_rows, value_of
+from .batch import begin_batch, refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_rows
 from .preview import rows_preview_bundle
 
 if TYPE_CHECKING:
     from ..arguments import EvalOptions
     from ..batch import BatchResult
     from ..frontend import MagicContext
+    from ..session import Command
 
 OUTPUT: Final = "_wbeval"
 
@@ -48,10 +47,7 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
     Interrupted
         When the user interrupts. The result so far is in the variable.
     """
-    command = Command(context.session, dry=True) if options.dry_run else context.command
-    canvas = context.canvas()
-    command.listener = Spinner(canvas)
-    value = value_of(frame, context.names, "%%wbeval")
+    command, canvas, value = begin_batch(context, options, frame, "%%wbeval")
     spec = _spec(context, command, options, text)
     if options.dry_run:
         rows = rows_to_look_at(value, options.limit)

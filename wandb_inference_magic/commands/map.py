@@ -11,14 +11,12 @@ from ..catalog import describe_cost
 from ..config import INTO
 from ..errors import InferenceError, shortened
 from ..frames import read_rows
-from ..frontend import Spinner
 from ..jobs import check_rows, dask_job, is_dask, map_lazily
 from ..messages import BUDGET_REMEDY
 from ..rendering import line_bundle
-from ..session import Command
 from ..spending import NOTHING
 from ..text import counted, duration, is_blank
-from .batch import refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_rows, value_of
+from .batch import begin_batch, refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_rows
 from .jobs import begin
 from .preview import rows_preview_bundle
 
@@ -46,10 +44,7 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     Interrupted
         When the user interrupts. The replies received so far are in the variable.
     """
-    command = Command(context.session, dry=True) if options.dry_run else context.command
-    canvas = context.canvas()
-    command.listener = Spinner(canvas)
-    value = value_of(frame, context.names, "%%wbmap")
+    command, canvas, value = begin_batch(context, options, frame, "%%wbmap")
     if is_blank(text):
         raise InferenceError("There is no prompt: nothing was sent.", remedy="Write it on the lines below %%wbmap.")
     spec = spec_of_rows(context, command, options, text, distinct=options.distinct)

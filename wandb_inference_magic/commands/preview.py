@@ -104,7 +104,7 @@ def _cost(request: PreparedRequest, tokens: int) -> str:
     price = request.price
     if price is None:
         return "cost unknown"
-    if request.endpoint.is_free:
+    if request.endpoint.is_local:
         return "free"
     if most := request.reply_limit:
         return f"at most about {usd(price.cost(tokens, most))}"

@@ -15,11 +15,11 @@ from .event_loop import (
 )
 from .interrupts import Interrupts, check_interrupts, deferred_interrupts
 from .processes import (
+    ForkAware,
     close_in_forks,
     handed_down,
     has_children,
     may_have_children,
-    notify_after_fork,
     pass_to_children,
     without_forks,
 )

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary, finalize
 
 from .event_loop import HAS_THREADS, SECONDS_TO_CANCEL, EventLoop, end_tasks, named_asyncio
 from .interrupts import deferred_interrupts
-from .processes import notify_after_fork
+from .processes import ForkAware
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class CoroutineRunner:
+class CoroutineRunner(ForkAware):
     """Runs coroutines, in each thread on an event loop of its own, which is kept until `close`.
 
     A client, a lock or a connection of the notebook that one coroutine has used can be used by the next one: it
@@ -27,13 +27,12 @@ class CoroutineRunner:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
         # Each with what closes it when its thread has ended.
         self._loops: WeakKeyDictionary[Thread, tuple[asyncio.AbstractEventLoop, finalize[[], Thread]]]
         self._loops = WeakKeyDictionary()
         # Loops of the parent process. To close them would change what the parent waits for.
         self._of_parent: list[object] = []
-        notify_after_fork(self)
+        super().__init__()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end, and return its result. It sees the context variables of the thread.

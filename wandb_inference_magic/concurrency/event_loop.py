@@ -16,7 +16,7 @@ from threading import Event, Lock, Thread
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
-from .processes import notify_after_fork
+from .processes import ForkAware
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,7 +37,7 @@ SECONDS_BETWEEN_LOOKS: Final = 0.1
 SECONDS_TO_CANCEL: Final = 2.0
 
 
-class EventLoop:
+class EventLoop(ForkAware):
     """An event loop in a thread of its own, which starts on first use and lives until `close`.
 
     `asyncio.run` would not do: the kernel's own loop runs in the main thread already, and nest_asyncio, which many
@@ -53,8 +53,7 @@ class EventLoop:
 
     def __init__(self, explain: Callable[[Exception], Exception | None] = lambda _: None) -> None:
         self._explain = explain
-        self.after_fork_in_child()
-        notify_after_fork(self)
+        super().__init__()
 
     def after_fork_in_child(self) -> None:
         """Begin without a loop: its thread runs in the parent of this process."""

@@ -13,11 +13,15 @@ from weakref import WeakSet
 _NAME: Final = "wandb_inference_magic"
 
 
-class ForkAware(Protocol):
+class ForkAware:
     """Holds something that belongs to this process, such as a thread or connections."""
 
+    def __init__(self) -> None:
+        self.after_fork_in_child()
+        _holders.add(self)
+
     def after_fork_in_child(self) -> None:
-        """Leave it to the parent process. Called in a child process that was made by `fork`."""
+        """Begin without it. Called at the beginning, and in every child process that this one makes by `fork`."""
 
 
 class ClosedInForks(Protocol):
@@ -34,11 +38,6 @@ _holders: WeakSet[ForkAware] = WeakSet()
 _closed_in_forks: WeakSet[ClosedInForks] = WeakSet()
 # Those that are closed for the fork that is being made.
 _closed: Final[list[ClosedInForks]] = []
-
-
-def notify_after_fork(holder: ForkAware) -> None:
-    """Call `holder.after_fork_in_child` in every child process that this one makes by `fork`."""
-    _holders.add(holder)
 
 
 def close_in_forks(holder: ClosedInForks) -> None:

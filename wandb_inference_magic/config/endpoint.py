@@ -70,11 +70,6 @@ class Endpoint:
         """Whether it is the practice model on this machine."""
         return self.kind == "local"
 
-    @property
-    def is_free(self) -> bool:
-        """Whether its replies cost nothing."""
-        return self.is_local
-
 
 def origin_of(url: str) -> str:
     """Return the scheme, the host and the port of a URL: a key that was typed for it is for its other paths too."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +32,7 @@ from .request import without_oldest_turns
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+    from ..concurrency import Interrupts
     from ..messages import PreparedRequest, Reply, ToolCall
     from ..session import Command, Share
     from ..spending import Reservation
@@ -100,6 +101,8 @@ class ModelCall:
         self._answering_call: ToolCall | None = None
         # A try that broke off within the reply.
         self._broken_off: ReplyBuilder | None = None
+        # The answer, once it is taken: see `take_answer`.
+        self.value: Any = None
         self._ended: list[Reply] = []
 
     @property
@@ -208,7 +211,30 @@ class ModelCall:
         self.sent, self.progress.builder = request, ReplyBuilder()
         self._is_in_reasoning, self._answering_call, self._broken_off = False, None, None
 
-    def parsed(self) -> Any:
+    def take_answer(self, interrupts: Interrupts | None, *, is_last: bool = False) -> bool:
+        """Read the answer into `value`. Return False if it does not fit its schema, and its repair must be sent.
+
+        Parameters
+        ----------
+        interrupts : Interrupts or None
+            Lets interrupts into a validator of the user's, which may take long.
+        is_last : bool
+            Whether no repair may be sent.
+
+        Raises
+        ------
+        InferenceError
+            When it is not what was asked for, and no repair is to be sent.
+        """
+        try:
+            with interrupts.allowed(new_only=True) if interrupts else nullcontext():
+                self.value = self._parsed()
+        except Mismatch as mismatch:
+            self._begin_repair(mismatch, is_last=is_last)
+            return False
+        return True
+
+    def _parsed(self) -> Any:
         """Return the answer as a value; None if neither a schema nor JSON was requested.
 
         Raises
@@ -260,7 +286,7 @@ class ModelCall:
                 error.why = f"It was cut at the token limit: raise --max-tokens. {error.why}"
             raise
 
-    def begin_repair(self, mismatch: Mismatch, *, is_last: bool = False) -> None:
+    def _begin_repair(self, mismatch: Mismatch, *, is_last: bool) -> None:
         """Make the request for a repaired answer the current one, unless it is one already, or the last one.
 
         Raises

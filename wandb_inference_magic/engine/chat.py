@@ -14,13 +14,12 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from math import isfinite
 from threading import Event
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..errors import InferenceError, Interrupted, quoted
 from ..messages import Turn
 from ..rendering import format_tool_call, step_markdown
 from ..replies import Listener, cleared_on_error
-from ..schemas import Mismatch
 from ..spending import Reservation
 from ..text import counted, json_or_none
 from .call import ModelCall
@@ -116,7 +115,7 @@ def run_chat(
 
 @dataclass(eq=False, slots=True)
 class _ChatRun:
-    """The state of one chat: its model call, the tools that ran, and the parsed answer."""
+    """The state of one chat: its model call and the tools that ran."""
 
     command: Command
     call: ModelCall
@@ -125,7 +124,6 @@ class _ChatRun:
     place: str
     is_of_job: bool
     steps: list[ToolStep] = field(default_factory=list)
-    parsed: Any = None
 
     def traced(self) -> Reply:
         """Make all requests of the chat inside a trace and return their replies combined as one.
@@ -151,22 +149,16 @@ class _ChatRun:
     def _answer(self) -> Reply:
         while True:
             self._converse()
-            try:
-                # A validator of the user's may take long.
-                with self.interrupts.allowed(new_only=True):
-                    self.parsed = self.call.parsed()
-            except Mismatch as mismatch:
-                self.call.begin_repair(mismatch)
-                self.listener.step("*The answer does not fit the schema: asking once more.*")
-            else:
+            if self.call.take_answer(self.interrupts):
                 return self._reply()
+            self.listener.step("*The answer does not fit the schema: asking once more.*")
 
     def _reply(self, incomplete: str = "") -> Reply:
         """Return everything received so far as one Reply."""
         reply = self.call.reply(incomplete)
         reply.steps = tuple(self.steps)
         reply.notices = tuple(dict.fromkeys((*reply.notices, *(one for step in reply.steps for one in step.notices))))
-        reply.parsed = self.parsed
+        reply.parsed = self.call.value
         return reply
 
     def _keep_partial(self, incomplete: str, trace: Trace) -> Reply:

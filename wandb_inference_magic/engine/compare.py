@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..catalog import usd
 from ..concurrency import InFlight
 from ..errors import InferenceError, Interrupted
-from ..replies import CallProgress, Listener, ReplyBuilder
-from ..schemas import Mismatch
+from ..messages import Reply
+from ..replies import CallProgress, Listener
 from ..spending import Reservation
 from .call import ModelCall
 from .request import NOWHERE, prepare_request, trace_inputs
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
-
     from ..concurrency import Interrupts
-    from ..messages import Origin, Reply
+    from ..messages import Origin
     from ..session import Command, Trace
     from .spec import ChatSpec
 
@@ -114,7 +112,7 @@ def _compared(
     interrupted = ""
     listener.start(*(one.progress for one in contenders))
     try:
-        _receive_all(command, listener, [one for one in contenders if one.call is not None], interrupts)
+        _receive_all(command, listener, contenders, interrupts)
     except KeyboardInterrupt:
         interrupted = "interrupted"
     replies = [one.reply(interrupted) for one in contenders]
@@ -133,18 +131,18 @@ def _receive_all(
     command: Command, listener: Listener, contenders: Sequence[_Contender], interrupts: Interrupts
 ) -> None:
     """Receive all replies. This thread reads the answers, as in a chat; only the requests run on the event loop."""
-    in_flight: InFlight[_Contender] = InFlight(command.session.loop)
-    left = list(contenders)
-    for one in left:
-        in_flight.start(one, one.send(command.client()))
+    in_flight: InFlight[ModelCall] = InFlight(command.session.loop)
+    left = {one.call: one for one in contenders if one.call is not None}
+    for call in left:
+        in_flight.start(call, call.send(command.client()))
     try:
         while left:
             in_flight.begin()
-            for one, failure in in_flight.take(listener.interval):
-                if one.end(failure, interrupts):
-                    in_flight.start(one, one.send(command.client()))
+            for call, failure in in_flight.take(listener.interval):
+                if left[call].end(call, failure, interrupts):
+                    in_flight.start(call, call.send(command.client()))
                 else:
-                    left.remove(one)
+                    del left[call]
             interrupts.check()
             listener.redraw()
     finally:
@@ -167,24 +165,12 @@ class _Contender:
         except InferenceError as error:
             self.progress.error = error
 
-    def send(self, client: AsyncOpenAI) -> Coroutine[Any, Any, None]:
-        """Return the sending of the current request, which runs on the event loop."""
-        assert self.call is not None
-        return self.call.send(client)
-
-    def end(self, failure: Exception | None, interrupts: Interrupts) -> bool:
-        """Store the reply, or the error. Return whether another request must be sent for it."""
-        call = self.call
-        assert call is not None
+    def end(self, call: ModelCall, failure: Exception | None, interrupts: Interrupts) -> bool:
+        """Store the reply to its call, or the error. Return whether another request must be sent for it."""
         try:
             if failure is not None:
                 raise failure
-            try:
-                # A validator of the user's may take long.
-                with interrupts.allowed(new_only=True):
-                    parsed = call.parsed()
-            except Mismatch as mismatch:
-                call.begin_repair(mismatch)
+            if not call.take_answer(interrupts):
                 return True
         except Exception as failed:  # noqa: BLE001 - reported in this model's column
             error = call.explained(failed)
@@ -197,7 +183,7 @@ class _Contender:
                 self.progress.error = error
         else:
             self.progress.ended = call.reply()
-            self.progress.ended.parsed = parsed
+            self.progress.ended.parsed = call.value
         return False
 
     def reply(self, interrupted: str = "") -> Reply:
@@ -206,11 +192,8 @@ class _Contender:
             return self.progress.ended
         error = self.progress.error
         incomplete = interrupted if error is None else error.reason
-        if self.call is None:
-            builder = ReplyBuilder()
-            reply = builder.build(asked_model=self.model, endpoint="", price=None, messages=(), incomplete=incomplete)
-        else:
-            reply = self.call.reply(incomplete)
+        nothing = Reply("", self.model, self.model, endpoint="", incomplete=incomplete)
+        reply = nothing if self.call is None else self.call.reply(incomplete)
         if error is not None and error.remedy:
             reply.notices = (*reply.notices, error.remedy)
         return reply

@@ -17,6 +17,7 @@ from ..messages import (
     has_images,
     non_text_parts,
     reply_limit,
+    system_messages,
     tokens_outside_messages,
 )
 from ..prompts import cut_values, fit_values
@@ -62,7 +63,8 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
     body = _parameters(spec, model, known, settings)
     system = spec.system or thread.system_at(place) or settings.system or None
     room = _room(body, known)
-    prompt, counted = fit_values(spec.prompt, None if room is None else room - _tokens_of(system))
+    left = None if room is None else room - estimate_messages(system_messages(system))
+    prompt, counted = fit_values(spec.prompt, left)
     sees = _reads_images(known)
     conversation = thread.conversation(place, prompt, system, room=room, with_images=sees)
     calls_no_tools = spec.tools is not None and known is not None and known.tools is False
@@ -197,10 +199,6 @@ def _check_length(request: PreparedRequest) -> None:
         remedy="Shorten the prompt, or choose a model with a larger context: %wbmodels shows it.",
         cause="request",
     )
-
-
-def _tokens_of(system: str | None) -> int:
-    return estimate_messages([{"content": system}]) if system else 0
 
 
 def without_oldest_turns(request: PreparedRequest) -> PreparedRequest | None:

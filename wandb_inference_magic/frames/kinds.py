@@ -9,6 +9,7 @@ from decimal import Context, Decimal
 from functools import reduce
 from typing import Any, Final
 
+from ..schemas import target
 from ..text import without_surrogates
 
 # The names of the types, as Arrow has them. Of its 64-bit integers, `int53` are those that every float holds.
@@ -111,7 +112,7 @@ def kind_of_schema(schema: Any, root: Any = None, within: tuple[str, ...] = ()) 
         return _ANY
     reference = schema.get("$ref")
     if isinstance(reference, str):
-        return _ANY if reference in within else kind_of_schema(_found(reference, root), root, (*within, reference))
+        return _ANY if reference in within else kind_of_schema(target(reference, root), root, (*within, reference))
 
     def of(one: Any) -> Kind:
         return kind_of_schema(one, root, within)
@@ -149,7 +150,7 @@ def choices_of(schema: Any, root: Any, within: tuple[str, ...] = ()) -> list[Any
         return None
     reference = schema.get("$ref")
     if isinstance(reference, str):
-        return None if reference in within else choices_of(_found(reference, root), root, (*within, reference))
+        return None if reference in within else choices_of(target(reference, root), root, (*within, reference))
     if "const" in schema or "enum" in schema:
         allowed = [schema["const"]] if "const" in schema else _listed(schema["enum"])
         return [one for one in allowed if one is not None]
@@ -165,13 +166,6 @@ def _struct(schema: Mapping[str, Any], of: Callable[[Any], Kind]) -> Kind:
     patterns = schema.get("patternProperties")
     others = [schema.get("additionalProperties"), *(patterns.values() if isinstance(patterns, Mapping) else ())]
     return Kind(STRUCT, {name: of(one) for name, one in known.items()}, reduce(_joined, map(of, others)))
-
-
-def _found(reference: str, root: Any) -> Any:
-    found = root
-    for part in reference.removeprefix("#").split("/")[1:]:
-        found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
-    return found
 
 
 def _listed(value: Any) -> list[Any]:

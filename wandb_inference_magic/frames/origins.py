@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from pickle import Pickler, PicklingError
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import users_failures
@@ -60,18 +60,12 @@ def state_of(value: Any) -> str | None:
     return digest.hexdigest()
 
 
-class _Digested:
-    """A file that keeps the digest of what is written."""
-
-    def __init__(self, digest: _Hash) -> None:
-        self.write = digest.update
-
-
 class _StateWriter(Pickler):
     """Pickles a value into a digest: functions by what they do, and frames by their columns."""
 
     def __init__(self, digest: _Hash) -> None:
-        super().__init__(_Digested(digest), protocol=5, buffer_callback=lambda one: digest.update(one.raw()))
+        file = SimpleNamespace(write=digest.update)
+        super().__init__(file, protocol=5, buffer_callback=lambda one: digest.update(one.raw()))
         # Equal values are written equally, whether or not their parts are the same objects.
         self.fast = True
         # Functions and classes: one may use itself.

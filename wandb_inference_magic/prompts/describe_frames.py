@@ -97,6 +97,17 @@ def records_of(value: Any) -> Any:
             return records_of(value.to_frame(value.name or "values"))
         labels = shortest_float([*value.index], str(value.index.dtype))
         return dict(zip(labels, python_values(value), strict=True))
+    frame = _loaded_frame(value)
+    if frame is None:
+        return value
+    if not hasattr(frame, "iter_rows"):
+        return shortest_float(frame.to_list(), str(frame.dtype))
+    kinds = [*map(str, frame.schema.dtypes())]
+    return [dict(zip(frame.columns, map(shortest_float, row, kinds), strict=True)) for row in frame.iter_rows()]
+
+
+def _loaded_frame(value: Any) -> Any:
+    """Return a frame, with what its index says as columns, or a series, as narwhals has them; None for other values."""
     if any(is_instance(value, name) for name in DASK):
         value = value.compute()
     if is_instance(value, STYLER):
@@ -105,23 +116,14 @@ def records_of(value: Any) -> Any:
         names = level_names(value.index, map(name_of, value.columns))
         value = value.reset_index(names=names, allow_duplicates=True)
     if not (_is_of_known_library(value) or has_arrow_data(value)):
-        return value
+        return None
     import narwhals as nw
 
-    try:
+    with suppress(InferenceError):
         value = as_known_frame(value)
-    except InferenceError:
-        return value
-
     frame = _narwhals(value, pass_through=True)
-    if isinstance(frame, nw.LazyFrame):
-        frame = frame.collect()
-    if isinstance(frame, nw.Series):
-        return shortest_float(frame.to_list(), str(frame.dtype))
-    if not isinstance(frame, nw.DataFrame):
-        return value
-    kinds = [*map(str, frame.schema.dtypes())]
-    return [dict(zip(frame.columns, map(shortest_float, row, kinds), strict=True)) for row in frame.iter_rows()]
+    frame = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
+    return frame if isinstance(frame, nw.DataFrame | nw.Series) else None
 
 
 def describe_styled(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .json_schema import VALIDATED
+    from .json_schema import VALIDATED, target
     from .plain import plain_schema
     from .schema import Mismatch, Schema, ValidatorError, read_schema, schema_of
     from .tools import ResultText, Toolbox, read_tools, toolbox_of

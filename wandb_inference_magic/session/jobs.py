@@ -18,7 +18,7 @@ from time import monotonic, time
 from typing import Any, Final
 from uuid import uuid4
 
-from ..concurrency import notify_after_fork
+from ..concurrency import ForkAware
 from ..config import cache_folder, read_file, replace_file
 from ..errors import InferenceError
 from ..text import read_json_text
@@ -76,13 +76,12 @@ class JobEntry:
         self._over.set()
 
 
-class Jobs:
+class Jobs(ForkAware):
     """The jobs by their numbers, which count from 1 and are never used again."""
 
     def __init__(self) -> None:
         self._last = 0
-        self.after_fork_in_child()
-        notify_after_fork(self)
+        super().__init__()
 
     def after_fork_in_child(self) -> None:
         # In a child process, they run in its parent.
@@ -213,7 +212,7 @@ class JobRecord:
         return bool(self.asks) and self.asks == other.asks
 
 
-class RecordFile:
+class RecordFile(ForkAware):
     """The file of one job.
 
     A file that cannot be written is not reported: the job runs as well without it, and is only not listed after a
@@ -224,7 +223,7 @@ class RecordFile:
         self._name = f"{uuid4().hex}.json"
         self._descriptor: int | None = None
         # A child process would hold the lock after this one has ended.
-        notify_after_fork(self)
+        super().__init__()
 
     def write(self, record: JobRecord) -> None:
         """Write the record in place of the one before."""

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from ..concurrency import Clock, notify_after_fork
+from ..concurrency import Clock, ForkAware
 from ..failures import Alarm, Verdict, delay_after, retry_delay
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..failures import Tries
 
 
-class Limiters:
+class Limiters(ForkAware):
     """The limiters of a session, one for each model of an endpoint. All maps, jobs and chats with a model share it.
 
     Parameters
@@ -29,8 +29,7 @@ class Limiters:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.after_fork_in_child()
-        notify_after_fork(self)
+        super().__init__()
 
     def after_fork_in_child(self) -> None:
         # In a child process, the requests in flight are its parent's.

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..concurrency import notify_after_fork
+from ..concurrency import ForkAware
 from ..config import resolve_server_key
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import import_quietly, loaded, no_warnings
@@ -64,19 +64,18 @@ class ObservedCall(NamedTuple):
     explained: Callable[[Exception], InferenceError]
 
 
-class TracerSlot:
+class TracerSlot(ForkAware):
     """Holds the tracer of a session: connected on first use, and again when its settings have changed."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._tracer: Tracer | None = None
-        # Several threads may need the tracer at the same time.
-        self._lock = RLock()
+        self._tracer: Tracer | None
+        super().__init__()
         self._is_publishing = self._is_in_fork = False
-        notify_after_fork(self)
 
     def after_fork_in_child(self) -> None:
-        # Weave sends from threads of the parent: a child's calls would be lost, with links that lead nowhere.
+        # Weave sends from threads of the parent: a child's calls would be lost, with links that lead nowhere. Several
+        # threads may need the tracer at the same time.
         self._lock, self._tracer, self._is_in_fork = RLock(), None, True
 
     def get(self, project: str) -> Tracer | None:

@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import quote_from_bytes
 from uuid import uuid4
 
-from ..concurrency import notify_after_fork, without_forks
+from ..concurrency import ForkAware, without_forks
 from ..config import LOCK_SECONDS, how_to_write, wait_for_lock
 from ..errors import InferenceError, quoted
 from .usage import ROUNDING
@@ -42,7 +42,7 @@ _CLAMP: Final = "update reserved set until = :longest where until > :longest"
 _RELEASE: Final = "delete from reserved where call = ?"
 
 
-class SharedSpending:
+class SharedSpending(ForkAware):
     """The spending of all kernels that use the file, and what their running calls may still cost.
 
     Each kernel adds to its own row. The row stays in the file when the kernel ends or is killed. A running call has a
@@ -63,8 +63,7 @@ class SharedSpending:
         self._path = path
         self._now = now
         self._kernel = uuid4().hex
-        self.after_fork_in_child()
-        notify_after_fork(self)
+        super().__init__()
 
     def after_fork_in_child(self) -> None:
         # In a child process, the parent renews the reservations of its calls, and adds what it owes.

@@ -11,7 +11,7 @@ from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from ..concurrency import notify_after_fork
+from ..concurrency import ForkAware
 from ..errors import is_unsent
 from ..failures import outcome_of
 from ..messages import Usage, estimate, writing_seconds
@@ -102,14 +102,13 @@ class Total:
         return self.first_seconds / self.firsts if self.firsts else None
 
 
-class UsageTracker:
+class UsageTracker(ForkAware):
     """The totals by endpoint and model, since the time `since`. Several threads may count at the same time."""
 
     def __init__(self) -> None:
         self.since = datetime.now()
         self.totals: dict[tuple[str, str], Total] = {}
-        self.after_fork_in_child()
-        notify_after_fork(self)
+        super().__init__()
 
     def after_fork_in_child(self) -> None:
         # Another thread of the parent may have held the lock. The calls in flight are the parent's.

@@ -176,7 +176,7 @@ def models_table(
 
 
 def _facts(model: Model, endpoint: Endpoint) -> tuple[str, ...]:
-    price = "free" if endpoint.is_free else format_price(model.price)
+    price = "free" if endpoint.is_local else format_price(model.price)
     takes, tools = ", ".join(model.input), describe_flag(model.tools)
     return format_context(model.context), price, takes, tools, describe_reasoning(model.reasoning)
 
@@ -186,7 +186,7 @@ def _known_facts(model: Model, endpoint: Endpoint) -> list[tuple[str, str]]:
     context, price, takes, tools, reasoning = _facts(model, endpoint)
     facts = {
         "context": f"{context} tokens" if model.context else "",
-        "price": price if endpoint.is_free else f"{price} per million tokens" if model.price else "",
+        "price": price if endpoint.is_local else f"{price} per million tokens" if model.price else "",
         "takes": takes,
         "tools": tools,
         "reasoning": reasoning,
@@ -197,7 +197,7 @@ def _known_facts(model: Model, endpoint: Endpoint) -> list[tuple[str, str]]:
 
 def _row(model: Model, endpoint: Endpoint) -> dict[str, Any]:
     """Return what the list shows of a model, sorts by and searches through."""
-    price = "free" if endpoint.is_free else format_price(model.price) if model.price else "?"
+    price = "free" if endpoint.is_local else format_price(model.price) if model.price else "?"
     price_in, _, price_out = price.partition(" / ")
     names, search = searched_texts(model)
     return {
@@ -206,7 +206,7 @@ def _row(model: Model, endpoint: Endpoint) -> dict[str, Any]:
         "tokens": model.context,
         "in": price_in,
         "out": price_out or price_in,
-        "price": 0 if endpoint.is_free else price_to_sort_by(model),
+        "price": 0 if endpoint.is_local else price_to_sort_by(model),
         "images": model.takes_images,
         "tools": model.tools,
         "reasoning": model.thinks,
