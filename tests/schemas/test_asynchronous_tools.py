@@ -126,12 +126,15 @@ def run_and_interrupt(body: str) -> list[str]:
         "except KeyboardInterrupt:\n"
         "    print('interrupted')\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "begun\n"
             process.send_signal(signal.SIGINT)
-            return process.communicate(timeout=30)[0].splitlines()
+            printed, errors = process.communicate(timeout=30)
+            assert errors == ""
+            return printed.splitlines()
         finally:
             process.kill()
 

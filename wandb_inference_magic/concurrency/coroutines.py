@@ -97,6 +97,9 @@ def _run(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> 
                 # A coroutine that ignores its cancellation is no longer waited for after some time.
                 task.cancel()
                 loop.run_until_complete(asyncio.wait({task}, timeout=SECONDS_TO_CANCEL))
+            elif not task.cancelled():
+                # The loop raises an interrupt past the task, which would report it with its traceback.
+                task.exception()
             raise
 
 
