@@ -49,7 +49,17 @@ def test_hostile_markdown_is_inert_without_its_maths(text: str) -> None:
     assert_inert(without_lab_maths(sanitize_markdown(text)))
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+# To Pandoc, tildes below a line of text are text.
+TILDES = [
+    "a\n~~~\n\\input{x}\n~~~",
+    "- a\n  ~~~~ b\n  ![a](http://evil.example/x)\n  ~~~~",
+    "> a\n> ~~~ `x` ~~~\n> `\\input{x}`{=latex}",
+    "1. a\n2. b\n   ~~~\n   ```\n   <img src=x>\n   ~~~",
+    "a\n```\nb\n```\nc\n~~~\n\\input{x}",
+]
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, *TILDES])
 def test_hostile_markdown_is_inert(text: str) -> None:
     assert_inert(sanitize_markdown(text))
 
@@ -63,7 +73,9 @@ def test_dollars_in_a_row_are_no_formula(text: str, glue: str) -> None:
 @example(["$$\n<img src=x>\n$$"] * 3)
 @given(
     st.lists(
-        st.sampled_from([*HOSTILE, "\n", "\n\n", " ", "`", "```\n", "$", "> ", "- ", "|", "\\", "]", "(", "{=html}"]),
+        st.sampled_from(
+            [*HOSTILE, "\n", "\n\n", " ", "`", "```\n", "~~~\n", "$", "> ", "- ", "|", "\\", "]", "(", "{=html}"]
+        ),
         max_size=6,
     )
 )

@@ -53,7 +53,7 @@ def test_a_fence_without_an_end_makes_no_code_of_the_rest(code: str) -> None:
 
 
 def test_a_fence_of_tildes_may_have_backticks_in_its_first_line() -> None:
-    assert "~~~\n\n*after*" in shown("~~~ `x`\ncode\n~~~\n*after*")
+    assert "```\ncode\n```\n\n*after*" in shown("~~~ `x`\ncode\n~~~\n*after*")
 
 
 @pytest.mark.parametrize(

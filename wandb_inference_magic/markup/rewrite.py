@@ -191,7 +191,8 @@ class Rewriting:
             if start and self._source[start - 1].strip(" ") and (prefix or _DEFINITION.search(token.content)):
                 before = "\n"
             prefix = ""
-        fence = fence_around(token.content, token.markup)
+        # To Pandoc, tildes below a line of text are text, and so is what is between them.
+        fence = fence_around(token.content)
         closing = re.sub(r"[^>]", " ", prefix) + fence
         is_closed = end - start - 1 > token.content.count("\n")
         language = _language(token.info)
