@@ -162,7 +162,7 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
         # Pandoc reads commands of TeX and attributes anywhere, and settings between lines of dashes.
         (r"C:\Users\new, \# and \{x}", r"C:&#92;Users&#92;new, \# and \{x}"),
         ("`a`{=html} {b}", "`a`&#123;=html} &#123;b}"),
-        ("a\n\n---\n\n- b\n\n  ---", "a\n\n***\n\n- b\n\n  ---"),
+        ("a\n\n---\n\n- b\n\n  ---", "a\n\n***\n\n- b\n\n  ___"),
         ("![cat](http://pics.example/c.png)", "[image: cat (pics.example)](http://pics.example/c.png)"),
         ("[![cat](http://pics.example/c.png)](https://ok.example)", "[image: cat (pics.example)](https://ok.example)"),
         ("[run](javascript:go())", "run (`javascript:go()`)"),

@@ -17,6 +17,7 @@ from ..maths import rules as maths
 from ..text import safe_plain
 from .cells import ROW_OF_DASHES, keep_cells
 from .front_end_parsers import maths_in_code
+from .layout import in_common_layout
 from .links import host_of, is_link, linked, may_load, quoted_url, unlinked
 from .literal import (
     dollars_apart,
@@ -43,7 +44,9 @@ _BARE_MARKER: Final = re.compile(r"\s*([-+*]|\d+[.)])\s*")
 _DRAWN: Final = {"math": "latex", "geojson": "json", "topojson": "json", "stl": "text", "plantuml": "text"}
 _ROW_WITHOUT_TEXT: Final = re.compile(r"[-:|\s]*\|[-:|\s]*")
 _LINK_BEFORE: Final = re.compile(r"\]\([^ \t\n]*\Z")
-_DEFINITION_MARK: Final = re.compile(r"(\n *):(?=\s|$|::)")
+# The start of a definition, a caption, a line of a poem, and a line above the rows of a table. nbconvert would add text
+# around a definition to its list. Pandoc cuts code at the columns of a table.
+_BLOCK_MARK: Final = re.compile(r"(\n *(?:[Tt]able)?)(:(?=\s|$|::)|\|(?= |\n|\Z)|\+(?=[-=:])|-(?=[- ]*(?:\n|\Z)))")
 _DEFINITION: Final = re.compile(r"^ *:[ \t]", re.MULTILINE)
 # Stands for code that could be active, among the marks of `_dangers_in`.
 _ACTIVE: Final = "active"
@@ -53,8 +56,8 @@ _EMPHASIS: Final = "`~*_"
 _BLANKS: Final = re.compile(r" *(?=\n|\Z)")
 _PUNCTUATION: Final = re.compile(r"[.,;](?=\s|\Z)")
 _LETTERS: Final = re.compile(r"[A-Za-z]+")
-_CONTAINERS: Final = ("bullet_list_open", "ordered_list_open", "blockquote_open")
-_BEGUN_APART: Final = ("table_open", "heading_open", "hr", *_CONTAINERS)
+_WITHOUT_END: Final = ("table_open", "bullet_list_open", "ordered_list_open", "blockquote_open")
+_BEGUN_APART: Final = ("heading_open", "hr", *_WITHOUT_END)
 
 
 class CannotRewriteError(ValueError):
@@ -70,7 +73,7 @@ class Rewriting:
     def __init__(self, text: str, allowed: frozenset[str], *, in_line: bool = False) -> None:
         self._in_line = in_line
         self._received = text.split("\n")
-        text = keep_cells(text)
+        text = keep_cells(in_common_layout(text))
         self._source = text.split("\n")
         self._lines = expanded(text).split("\n")
         self._allowed = allowed
@@ -122,7 +125,8 @@ class Rewriting:
         To Pandoc, which makes PDF files, a list, a quotation or a heading after a line of text is part of that text.
         """
         for (before, _), (block, start) in pairwise(top_blocks(self._tokens)):
-            if (before in _CONTAINERS or block in _BEGUN_APART) and self._source[start - 1].strip(" "):
+            above = self._lines[start - 1].rpartition("\n")[2]
+            if (before in _WITHOUT_END or block in _BEGUN_APART) and above.strip(" "):
                 self._lines[start] = "\n" + self._lines[start]
 
     def _refuse_confusing_fences(self) -> None:
@@ -145,8 +149,11 @@ class Rewriting:
         if in_quotation:
             return fence.level > 1 or bool(before.strip(" >"))
         margin = len(self._lines[start].partition(fence.markup)[0])
-        body = filter(str.strip, self._lines[start + 1 : end])
-        return any(line[:margin].strip() for line in body) or bool(_BARE_MARKER.fullmatch(before))
+        body = self._lines[start + 1 : end]
+        if body and not body[0].strip(" -") and "-" in body[0]:
+            # To Pandoc, a fence at the start of an item and dashes are the head of a table.
+            return True
+        return any(line[:margin].strip() for line in body if line.strip()) or bool(_BARE_MARKER.fullmatch(before))
 
     def _rewrite(self, token: Token, start: int, end: int) -> None:
         if token.type == "inline":
@@ -273,7 +280,7 @@ class Rewriting:
             if start < position:
                 raise CannotRewriteError
             text = literal(content[position:start], apart=apart)
-            text = _undefining(text, begins_line=position == 0 or content[position - 1] == "\n")
+            text = _without_blocks(text, begins_line=position == 0 or content[position - 1] == "\n")
             text = _without(crossing, text)
             if start < len(content) or (crossing and self._table):
                 text = _apart(text, replacement, has_active_code=bool(crossing))
@@ -385,10 +392,11 @@ def _dangers_in(codes: Sequence[str]) -> frozenset[str]:
     return frozenset(danger for danger, is_found in found.items() if is_found)
 
 
-def _undefining(text: str, *, begins_line: bool) -> str:
-    """Return text in which no line starts a definition: nbconvert would add the text around it to a definition list."""
+def _without_blocks(text: str, *, begins_line: bool) -> str:
+    """Return text in which no line starts a block that only Pandoc or nbconvert know (see `_BLOCK_MARK`)."""
     before = "\n" if begins_line else ""
-    return _DEFINITION_MARK.sub(r"\1&#58;", before + text).removeprefix(before)
+    found = _BLOCK_MARK.sub(lambda mark: f"{mark[1]}&#{ord(mark[2])};", before + text)
+    return found.removeprefix(before)
 
 
 def _without(marks: str, text: str) -> str:
