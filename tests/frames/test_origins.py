@@ -313,6 +313,16 @@ def test_what_is_open_in_a_class_does_not_say_what_it_is(attribute: str) -> None
     assert state(attribute="x = 1") != state(attribute="x = 2")
 
 
+def test_a_class_counts_though_a_value_that_is_open_has_one_of_it() -> None:
+    cell = "class Part:\n size = {0}\nclass Held:\n a = [Part(), (one for one in 'ab')]\n b = Part()"
+    found = []
+    for size in (1, 1, 2):
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        exec(cell.format(size), namespace)
+        found.append(state_of(namespace["Held"]))
+    assert found[0] == found[1] != found[2]
+
+
 def test_an_iterator_has_another_state_once_it_was_read() -> None:
     numbers = iter([1, 2])
     before = state_of(numbers)

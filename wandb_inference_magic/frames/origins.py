@@ -113,7 +113,12 @@ class _StateWriter(Pickler):
 
     def _part(self, one: Any) -> str:
         """Return the state of a value in a class, or the name of its type: what is open does not say what it is."""
-        return _state_of(one, self._seen) or type(one).__qualname__
+        seen = {*self._seen}
+        if (state := _state_of(one, seen)) is None:
+            # What was seen in it is still to be written where it is used elsewhere.
+            return type(one).__qualname__
+        self._seen |= seen
+        return state
 
 
 def _is_of_library(kind: type) -> bool:
