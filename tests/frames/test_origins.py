@@ -260,6 +260,69 @@ def test_a_value_that_is_open_or_of_a_library_of_no_data_is_not_known() -> None:
     assert state_of(namespace["asks"]) is None
 
 
+OPEN = """
+import collections, contextvars, io, logging, queue, random, sqlite3, threading, weakref
+from concurrent.futures import ThreadPoolExecutor
+
+class Lookup:
+    size = {size}
+    words = collections.Counter("ab")
+    {attribute}
+
+    def text(self):
+        return str(self.size)
+
+Lookup.one = Lookup()
+Lookup.one.above = Lookup.one
+value = Lookup()
+"""
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        "x = sqlite3.connect(':memory:')",
+        "x = [sqlite3.connect(':memory:')]",
+        "x = {'pool': ThreadPoolExecutor(1)}",
+        "x = threading.Condition()",
+        "x = threading.Event()",
+        "x = queue.Queue()",
+        "x = weakref.WeakValueDictionary()",
+        "x = weakref.ref(threading.main_thread())",
+        "x = contextvars.ContextVar('x')",
+        "x = (one for one in 'ab')",
+        "x = memoryview(b'a')",
+        "x = threading.Thread(target=print)",
+        "x = random.Random()",
+        "x = logging.getLogger('a')",
+        "x = open(__import__('os').devnull)",
+    ],
+)
+def test_what_is_open_in_a_class_does_not_say_what_it_is(attribute: str) -> None:
+    def state(**parts: Any) -> str | None:
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        exec(OPEN.format(**{"attribute": attribute, "size": 1, **parts}), namespace)
+        known = state_of(namespace["value"])
+        for close in ("close", "shutdown"):
+            getattr(getattr(namespace["Lookup"], "x", None), close, lambda: None)()
+        return known
+
+    assert state() is not None
+    assert state() == state()
+    assert state(size=2) != state()
+    assert state(attribute="x = 1") != state(attribute="x = 2")
+
+
+def test_a_class_counts_though_a_value_that_is_open_has_one_of_it() -> None:
+    cell = "class Part:\n size = {0}\nclass Held:\n a = [Part(), (one for one in 'ab')]\n b = Part()"
+    found = []
+    for size in (1, 1, 2):
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        exec(cell.format(size), namespace)
+        found.append(state_of(namespace["Held"]))
+    assert found[0] == found[1] != found[2]
+
+
 def test_an_iterator_has_another_state_once_it_was_read() -> None:
     numbers = iter([1, 2])
     before = state_of(numbers)

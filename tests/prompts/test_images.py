@@ -151,6 +151,29 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, kind: str) -> None:
         as_prompt(file)
 
 
+@pytest.mark.parametrize("kind", ["png", "jpeg", "gif"])
+@pytest.mark.parametrize("size", [8, 20, 40, 100])
+def test_a_file_of_which_only_the_first_bytes_came_is_refused(tmp_path: Path, kind: str, size: int) -> None:
+    file = tmp_path / "cut"
+    PIL.Image.fromarray(np.arange(12_288, dtype=np.uint8).reshape(64, 64, 3)).save(file, kind)
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(InferenceError, match="cut is not complete"):
+        as_prompt(file)
+
+
+@pytest.mark.parametrize("kind", ["png", "gif"])
+# In the middle of these GIFs, one picture has ended. PIL does not say that the next one has begun.
+@pytest.mark.parametrize("tenths", [1, 2, 3, 4, 6, 7, 8, 9])
+def test_an_animation_that_is_cut_off_is_refused(tmp_path: Path, kind: str, tenths: int) -> None:
+    file = tmp_path / "cut"
+    random = np.random.default_rng(0)
+    first, *others = (PIL.Image.fromarray(random.integers(0, 255, (32, 32, 3), dtype=np.uint8)) for _ in range(4))
+    first.save(file, kind, save_all=True, append_images=others)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * tenths // 10])
+    with pytest.raises(InferenceError, match="cut is not complete"):
+        as_prompt(file)
+
+
 @pytest.mark.parametrize(("missing", "shade"), [(np.nan, 0), (np.inf, 255), (-np.inf, 0)])
 def test_an_image_whose_points_are_not_all_numbers_shows_the_others(missing: float, shade: int) -> None:
     shades = np.array([[missing, 0.0], [0.5, 1.0]], dtype="float32")

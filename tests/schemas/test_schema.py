@@ -437,6 +437,17 @@ def test_an_object_that_may_have_fields_is_a_schema(kind: Any) -> None:
          "caf\u00e9: it is given twice, as 1 and 2"),
         (with_x(Annotated[Any, BeforeValidator(str)]), '{"x": {"a": 1, "a": [2]}}',
          "x.a: it is given twice, as 1 and [2]"),
+        # In the object that holds a list or one value.
+        (list[int], '{"items": [1], "items": [2, 3]}', "items: it is given twice, as [1] and [2, 3]"),
+        (Literal["a", "b"], '{"value": "a", "value": "b"}', "value: it is given twice, as 'a' and 'b'"),
+        (int, "{'value': 1, 'value': 2}", "value: it is given twice, as 1 and 2"),
+        (float, '{"value": 1, "value": 2} {"value": 3, "value": 4}', "value: it is given twice, as 3 and 4"),
+        # In alternatives.
+        (with_x(Movie | None), '{"x": {"title": "A", "year": 1, "year": 2}}',
+         "x.year: it is given twice, as 1 and 2"),
+        (with_x(dict[str, int] | None), '{"x": {"a": 1, "a": 2}}', "x.a: it is given twice, as 1 and 2"),
+        (with_x(list[Movie] | int), '{"x": [{"title": "A", "year": 1, "year": 2}]}',
+         "x.0.year: it is given twice, as 1 and 2"),
     ],
 )  # fmt: skip
 def test_two_values_under_one_key_are_a_mismatch(kind: Any, answer: str, problem: str) -> None:
@@ -457,6 +468,40 @@ def test_two_values_under_one_key_are_a_mismatch(kind: Any, answer: str, problem
 )
 def test_the_same_value_twice_under_one_key_is_that_value(answer: str) -> None:
     assert schema_of(Movie).read(answer) == {"title": "A", "year": 1}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"answer": {"title": "A", "year": 1}, "answer": {"title": "B", "year": 1}}',
+        '{"name": "f", "arguments": {"title": "A", "year": 1}, "arguments": {"title": "A", "year": 2}}',
+        '[{"result": {"title": "A", "year": 1}, "result": {"title": "A", "year": 2}}]',
+    ],
+)
+def test_nothing_is_taken_out_of_a_key_that_has_two_values(answer: str) -> None:
+    with pytest.raises(Mismatch):
+        schema_of(Movie).read(answer)
+
+
+def test_a_value_that_is_corrected_after_two_under_one_key_is_read() -> None:
+    assert schema_of(int).read('{"value": 1, "value": 2}\nNo: {"value": 2}') == 2
+    answer = '{"name": "f", "name": "g", "arguments": {"title": "A", "year": 1}}'
+    assert schema_of(Movie).read(answer) == {"title": "A", "year": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "held"),
+    [
+        (with_x(Movie | None), '{"title": "A", "year": 1, "note": "a", "note": "b"}'),
+        (with_x(Movie | int | None), '{"title": "A", "year": 1, "note": {"p": 1, "p": 2}}'),
+        (with_x(list[Movie | None]), '[{"title": "A", "year": 1, "note": "a", "note": "b"}]'),
+        (with_x(list[Movie] | None), '[{"title": "A", "year": 1, "note": "a", "note": "b"}]'),
+    ],
+)
+def test_two_values_under_a_key_that_no_alternative_reads_fit(kind: Any, held: str) -> None:
+    read = schema_of(kind).read(f'{{"x": {held}}}')
+    assert "note" not in repr(read)
+    assert "A" in repr(read)
 
 
 def test_brackets_that_begin_no_value_take_no_long_time() -> None:

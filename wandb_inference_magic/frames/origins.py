@@ -45,15 +45,20 @@ NOWHERE: Final = Origin()
 def state_of(value: Any) -> str | None:
     """Return a digest that equal values of this session have in common; None if it cannot be known.
 
-    A function of the notebook counts by its code and by the values that it uses.
+    A function of the notebook counts by its code and by the values that it uses, a class also by its values. Of those
+    that cannot be compared, such as a connection, a class has the name of the type.
     """
+    return _state_of(value, set())
+
+
+def _state_of(value: Any, seen: set[int]) -> str | None:
     from hashlib import sha256
 
     digest = sha256()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _StateWriter(digest).dump(value)
+            _StateWriter(digest, seen).dump(value)
     except users_failures():
         # It holds what no file can, such as a connection, or its own code fails.
         return None
@@ -63,13 +68,13 @@ def state_of(value: Any) -> str | None:
 class _StateWriter(Pickler):
     """Pickles a value into a digest: functions by what they do, and frames by their columns."""
 
-    def __init__(self, digest: _Hash) -> None:
+    def __init__(self, digest: _Hash, seen: set[int]) -> None:
         file = SimpleNamespace(write=digest.update)
         super().__init__(file, protocol=5, buffer_callback=lambda one: digest.update(one.raw()))
         # Equal values are written equally, whether or not their parts are the same objects.
         self.fast = True
         # Functions and classes: one may use itself.
-        self._seen: set[int] = set()
+        self._seen = seen
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, ModuleType):
@@ -85,13 +90,29 @@ class _StateWriter(Pickler):
             if id(value) in self._seen:
                 return name
             self._seen.add(id(value))
-            return *name, _parts_of_function(value) if isinstance(value, FunctionType) else _parts_of_class(value)
+            return *name, _parts_of_function(value) if isinstance(value, FunctionType) else self._parts_of_class(value)
         if _is_of_library(type(value)):
             raise PicklingError(f"{type(value).__name__} may be large, or open")
         if is_instance(value, "pandas.DataFrame"):
             # Its blocks can change while its values do not.
             return str, (type(value).__name__,), (value.index, value.columns, [one.array for _, one in value.items()])
         return NotImplemented
+
+    def _parts_of_class(self, kind: type) -> tuple[Any, ...]:
+        """Return the classes above a class, its functions and its values. The others are those of its machinery."""
+        above = [one if one.__module__ == _NOTEBOOK else one.__qualname__ for one in (type(kind), *kind.__bases__)]
+        own = {name: _unwrapped(one) for name, one in vars(kind).items()}
+        values = {name: self._part(one) for name, one in own.items() if _is_value(name, one)}
+        return above, values | {name: one for name, one in own.items() if _is_function(one)}
+
+    def _part(self, one: Any) -> str:
+        """Return the state of a value in a class, or the name of its type: what is open does not say what it is."""
+        seen = {*self._seen}
+        if (state := _state_of(one, seen)) is None:
+            # What was seen in it is still to be written where it is used elsewhere.
+            return type(one).__qualname__
+        self._seen |= seen
+        return state
 
 
 def _is_of_library(kind: type) -> bool:
@@ -114,13 +135,6 @@ def _names_in(code: CodeType) -> Iterator[str]:
             yield from _names_in(one)
 
 
-def _parts_of_class(kind: type) -> tuple[Any, ...]:
-    """Return the classes above a class, its functions and its values. The others are those of its machinery."""
-    above = [one if one.__module__ == _NOTEBOOK else one.__qualname__ for one in (type(kind), *kind.__bases__)]
-    own = {name: _unwrapped(one) for name, one in vars(kind).items()}
-    return above, {name: one for name, one in own.items() if _is_function(one) or _is_value(name, one)}
-
-
 def _unwrapped(one: Any) -> Any:
     """Return the function of a method or a property; any other value as it is."""
     return one.func if isinstance(one, cached_property) else getattr(one, "fget", getattr(one, "__func__", one))
@@ -131,7 +145,7 @@ def _is_function(one: Any) -> bool:
 
 
 def _is_value(name: str, one: Any) -> bool:
-    """Return whether something in a class is a value, and not a slot, a lock, or what a library has put there."""
+    """Return whether something in a class is a value, and not a slot, a source of random numbers, or of a library."""
     kind = type(one)
-    is_other = hasattr(kind, "__get__") or kind.__module__ in ("_abc", "_thread") or _is_of_library(kind)
+    is_other = hasattr(kind, "__get__") or kind.__module__ in ("_abc", "random") or _is_of_library(kind)
     return not name.startswith("__") and (kind.__module__ == _NOTEBOOK or not is_other)

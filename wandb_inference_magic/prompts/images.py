@@ -178,14 +178,20 @@ def _cut(data: bytes) -> str:
     if kind not in _ENDS or data.endswith(_ENDS[kind]):
         return ""
     with suppress(Exception), quiet("PIL"):
-        from PIL import Image as Pillow
+        from PIL import Image as Pillow, UnidentifiedImageError
 
-        with Pillow.open(BytesIO(data)) as picture:
-            try:
+        try:
+            with Pillow.open(BytesIO(data)) as picture:
+                # Of an animation, the last picture is cut.
+                picture.seek(getattr(picture, "n_frames", 1) - 1)
                 picture.load()
-            except OSError as error:
-                # Other files may be right, and in a form that this PIL does not read.
-                return f"PIL says: {quoted(str(error))}." if any(words in str(error) for words in _CUT) else ""
+        except (EOFError, IndexError):
+            return "It ends within a picture."
+        except UnidentifiedImageError:
+            return "It ends before the picture." if _ENDS[kind] not in data else ""
+        except OSError as error:
+            # Other files may be right, and in a form that this PIL does not read.
+            return f"PIL says: {quoted(str(error))}." if any(one in str(error).lower() for one in _CUT) else ""
     return ""
 
 

@@ -21,7 +21,7 @@ _OTHERS: Final = ("additionalProperties", "patternProperties", "unevaluatedPrope
 MAX_NAMES: Final = 5
 # Lists in lists. A type may be a list of itself.
 MAX_LISTS: Final = 5
-_WHOLE: Final = "the answer"
+WHOLE: Final = "the answer"
 _SCALARS: Final = ("string", "number", "integer", "boolean")
 _ANY: Final[Mapping[str, Any]] = {}
 # Yields the problems of a value at one place, by its schema, where the place is, and the whole schema.
@@ -42,7 +42,7 @@ def misfits(schema: Any, value: Any, *finders: Finder) -> list[str]:
     finders : callable
         `doubled_keys`, `misread_values` and `lost_fields`.
     """
-    return _Walk(schema, finders).problems(schema, value, _WHOLE)
+    return _Walk(schema, finders).problems(schema, value, WHOLE)
 
 
 class _Walk:
@@ -72,10 +72,13 @@ class _Walk:
         if is_other and (inner := inner_json(value)) is not None:
             yield from self.problems(schema.get("contentSchema", schema), inner, where)
             return
-        for find in self._finders:
-            yield from find(schema, value, where, root)
         found = [self.problems(one, value, where) for one in _fitting(schema, value, root)]
         yield from found[0] if found and all(found) else ()
+        if found and "properties" not in schema:
+            # The alternatives name what is read.
+            return
+        for find in self._finders:
+            yield from find(schema, value, where, root)
         for name, part, one in _inner(schema, value, root):
             yield from self.problems(part, one, _path(where, name))
 
@@ -120,13 +123,18 @@ def doubled_keys(schema: Mapping[str, Any], value: Any, where: str, root: Any) -
             yield f"{_path(where, name)}: it is given twice, as {values}"
 
 
+def doubled_names(value: Any) -> set[str]:
+    """Return the names that have two different values in an object."""
+    return {name for name, _ in value.earlier} if isinstance(value, DoubledKeys) else set()
+
+
 def _is_closed(schema: Mapping[str, Any]) -> bool:
     """Return whether a schema names all properties of an object."""
     return "properties" in schema and schema.keys().isdisjoint(_OTHERS)
 
 
 def _path(where: str, name: Any) -> str:
-    return str(name) if where == _WHOLE else f"{where}.{name}"
+    return str(name) if where == WHOLE else f"{where}.{name}"
 
 
 def _names_of(schema: Mapping[str, Any], root: Any) -> dict[str, tuple[str, ...]]:

@@ -19,7 +19,7 @@ from ..messages import inner_json, json_in, json_lines, property_names
 from ..text import as_json, json_or_none, json_values, read_json_text, with_backslashes
 from .annotations import adapter_of, has_quoted_name, is_annotation, why_no_schema
 from .json_schema import copy_without, in_strict_form, referenced, with_finite_numbers
-from .misread import doubled_keys, lost_fields, misfits, misread_values, without_fields
+from .misread import WHOLE, doubled_keys, doubled_names, lost_fields, misfits, misread_values, without_fields
 from .short_form import annotation_of
 from .validation import compile_reader, problems_in_schema, read_as_written, with_names
 
@@ -170,6 +170,8 @@ class Schema:
 
     def _checked(self, value: Any) -> Any:
         """Return the object that a JSON value describes. Raise Mismatch if it does not fit, or loses values."""
+        if self._is_wrapper(value) and (problems := list(doubled_keys({}, value, WHOLE, {}))):
+            raise Mismatch(problems)
         named = with_names(value, _other_than_ascii(self.made))
         if problems := misfits(self.made, named, doubled_keys, lost_fields):
             # What else does not fit says more. A validator that fails may have had the default of a field.
@@ -204,8 +206,10 @@ class Schema:
         return frozenset((*self.json_schema.get("properties", ()), *self.object_schema.get("properties", ())))
 
     def _unwrapped(self, value: Any) -> Any:
-        is_wrapped = self.wrapped and isinstance(value, dict) and set(value) == {self.wrapped}
-        return value[self.wrapped] if is_wrapped else value
+        return value[self.wrapped] if self._is_wrapper(value) and not doubled_names(value) else value
+
+    def _is_wrapper(self, value: Any) -> bool:
+        return bool(self.wrapped) and isinstance(value, dict) and set(value) == {self.wrapped}
 
 
 def _other_words(text: str) -> str:
@@ -222,7 +226,7 @@ def _held_in(value: Any, own: Collection[str]) -> Any:
     """Return the one value that another one holds, if that is only a wrapping, no field of its `own`; else None."""
     if isinstance(value, dict):
         holders = list(value) if len(value) == 1 else [one for one in _HOLDERS if one in value and one not in own]
-        held = value[holders[0]] if holders else None
+        held = value[holders[0]] if holders and holders[0] not in doubled_names(value) else None
     else:
         held = value[0] if isinstance(value, list) and len(value) == 1 else None
     inner = inner_json(held)
