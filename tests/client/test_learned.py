@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
+import openai
 import pytest
 
 from wandb_inference_magic.client.learned import RequestForm
@@ -16,6 +18,11 @@ NO_SYSTEM = ServiceError({"message": "System role not supported", "code": 400}, 
 ONLY_STREAMS = ServiceError({"message": "This model only supports streaming", "code": 400}, has_begun=False)
 UNRELATED = ServiceError({"message": "temperature must be at most 1", "code": 400}, has_begun=False)
 TIMEOUT = ServiceError({"message": "Gateway Timeout", "code": 504}, has_begun=False)
+
+
+def refusal(said: str, status: int) -> openai.APIStatusError:
+    response = httpx.Response(status, json={"error": {"message": said}}, request=httpx.Request("POST", "http://test"))
+    return openai.APIStatusError(said, response=response, body={"message": said})
 
 
 class Client:
@@ -100,3 +107,31 @@ def test_a_trial_that_takes_too_long_costs_no_further_wait(client: Any) -> None:
 def test_a_stream_that_was_asked_for_is_no_trial(client: Any) -> None:
     assert not form(client, stream=True).change_after(TIMEOUT)
     assert "stream" not in form(client).body
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_change_after_a_failure_of_the_service_is_kept_once_a_later_request_needs_it_too(
+    client: Any, status: int
+) -> None:
+    failure = refusal("System role not supported", status)
+    first, beside = form(client), form(client)
+    assert first.change_after(failure)
+    assert beside.change_after(failure)
+    # Both were sent during one failure, which may have passed.
+    first.was_answered()
+    beside.was_answered()
+    assert roles(form(client)) == ["system", "user"]
+    later = form(client)
+    assert later.change_after(failure)
+    later.was_answered()
+    assert roles(form(client)) == ["user"]
+
+
+def test_a_failure_that_has_passed_changes_no_later_request(client: Any) -> None:
+    first = form(client)
+    assert first.change_after(refusal("System messages are not supported at the moment", 503))
+    first.was_answered()
+    for _ in range(3):
+        later = form(client)
+        assert roles(later) == ["system", "user"]
+        later.was_answered()

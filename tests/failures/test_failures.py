@@ -21,6 +21,7 @@ from wandb_inference_magic.catalog import Catalog
 from wandb_inference_magic.config import Endpoint
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.failures import FailureContext, ServiceError, to_inference_error
+from wandb_inference_magic.failures.refusals import may_pass
 from wandb_inference_magic.session import current_session
 
 KEY = "endpoint-secret-0123456789"
@@ -400,6 +401,26 @@ def test_a_failure_with_words_like_those_of_a_refusal_is_tried_again(
     current_session().clock = FastClock()
     assert api.chat("hi", model="test/model-a", reasoning_effort="high").text
     assert len(service.chats) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "passes"),
+    [
+        ("litellm.APIConnectionError: APIConnectionError: OllamaException - unknown role: system", False),
+        ("litellm.Timeout: got an unexpected keyword argument 'stream_options'", False),
+        ("litellm.ServiceUnavailableError: only user roles are supported", False),
+        ("openai.APITimeoutError: unknown role: system", False),
+        ("OverloadedError: unknown role: system", False),
+        ("RateLimitError: tool_choice must be auto", False),
+        ("litellm.APIConnectionError: OllamaException - Cannot connect to host", True),
+        ("litellm.Timeout: Request timed out", True),
+        ("jinja2.exceptions.TemplateNotFound: 500.html", True),
+        ("torch.MemoryError: unknown", True),
+        ("The service is unavailable.", True),
+    ],
+)
+def test_words_in_the_names_of_exceptions_do_not_say_that_a_failure_passes(said: str, passes: bool) -> None:
+    assert may_pass(said) is passes
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -131,9 +131,11 @@ class Simulated:
         return {number: len(self.sent[number]) for number in sorted(self.given_up)}
 
 
-def failing_on(rows: Collection[int], error: Callable[[], InferenceError], *, seconds: float = 3.0) -> Service:
-    """Return a service that fails on some rows at once, and answers the others."""
-    return lambda number, _: (0.01, error()) if number in rows else (seconds, None)
+def failing_on(
+    rows: Collection[int], error: Callable[[], InferenceError], *, seconds: float = 3.0, failing: float = 0.01
+) -> Service:
+    """Return a service that fails on some rows, and answers the others."""
+    return lambda number, _: (failing, error()) if number in rows else (seconds, None)
 
 
 def down(since: float, until: float, error: Callable[[], InferenceError], *, seconds: float = 3.0) -> Service:
@@ -350,3 +352,47 @@ def test_a_new_run_has_one_try_at_once_unless_the_service_has_said_when(error: I
     assert first <= sent[0] <= first * 1.5 + 0.1
     assert sent[1] >= sent[0] + 3.0
     assert len(run.answered) == 8
+
+
+@dataclass
+class SlowFull(Full):
+    """A full service whose answers take different times."""
+
+    seconds: tuple[float, float] = (30.0, 90.0)
+    random: Random = field(default_factory=lambda: Random(1))
+
+    def __call__(self, _: int, now: float) -> tuple[float, InferenceError | None]:
+        self.ends = [end for end in self.ends if end > now]
+        if len(self.ends) >= self.most:
+            return 0.05, self.error()
+        seconds = self.random.uniform(*self.seconds)
+        self.ends.append(now + seconds)
+        return seconds, None
+
+
+SLOW = {
+    "reasoning": SlowFull(2, ERRORS["500"]),
+    "one-at-once": SlowFull(1, ERRORS["503"]),
+    "very-slow": SlowFull(4, ERRORS["503"], seconds=(60.0, 120.0)),
+    "cuts": SlowFull(4, ERRORS["cut"], seconds=(1.0, 6.0)),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_a_full_service_costs_no_row_however_slow_its_answers_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wandb_inference_magic.failures.retries.uniform", Random(1).uniform)
+    run = Simulated(replace(SLOW[name], ends=[], random=Random(1)))
+    run.run(run.rows(range(50)))
+    assert not run.given_up
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_many_rows_that_always_fail_do_not_keep_each_other_going(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wandb_inference_magic.failures.retries.uniform", Random(seed).uniform)
+    rows = set(Random(seed).sample(range(100), 20))
+    run = Simulated(failing_on(rows, lambda: failure(503, retry_after=1.0), failing=8.0))
+    run.run(run.rows(range(100)))
+    assert set(run.given_up) == rows
+    assert sum(run.tries.values()) < 300
+    assert max(run.tries.values()) <= 20
+    assert run.now < 400

@@ -26,11 +26,16 @@ class _Learned:
 
     # The changes with which it has answered.
     changes: tuple[Change, ...] = ()
+    # Those with which it has answered once after a failure of its own. That may have passed by itself.
+    doubtful: frozenset[Change] = frozenset()
     # Whether a request that was not streamed was waited for too long: the next ones are streamed, until one is answered
     # (then it is among the changes), or until one is refused.
     is_suspected: bool = False
     is_refuted: bool = False
 
+
+# From this status on, the service says that it has failed, and not that it refuses the request.
+FAILED: Final = 500
 
 _learned: Final[WeakKeyDictionary[openai.AsyncOpenAI, dict[Kind, _Learned]]] = WeakKeyDictionary()
 
@@ -52,6 +57,10 @@ class RequestForm:
         self._known = _learned.setdefault(client, {}).setdefault(_kind_of(body), _Learned())
         # Whether it is streamed only to see whether that helps.
         self._is_trial = self._known.is_suspected and not stream
+        # Changes after a failure of the service that could have passed by itself.
+        self._doubtful: set[Change] = set()
+        # Those that have helped before this request was sent: if it needs one again, the change is what helps.
+        self._confirmed = self._known.doubtful
         self._tried: list[Change] = [send_streamed] if self._is_trial else []
         self._changes = reduce(with_change, self._tried, self._known.changes)
 
@@ -82,15 +91,20 @@ class RequestForm:
         if change is None or change in self._tried or change(sent) == sent:
             return False
         self._tried.append(change)
+        if (getattr(error, "status_code", None) or 0) >= FAILED and change not in self._confirmed:
+            self._doubtful.add(change)
         self._changes = with_change(self._changes, change)
         return True
 
     def was_answered(self) -> None:
         """Note that the service answers requests of this form: only now a change is known to help.
 
-        Other requests may have learned something else meanwhile.
+        After a failure of the service, it is known once a later request needs the same change. Other requests may have
+        learned something else meanwhile.
         """
-        self._known.changes = reduce(with_change, self._changes, self._known.changes)
+        self._known.doubtful |= self._doubtful
+        certain = [change for change in self._changes if change not in self._doubtful]
+        self._known.changes = reduce(with_change, certain, self._known.changes)
         self._known.is_suspected &= "stream" not in self.body
 
 

@@ -10,7 +10,8 @@
 | its status is one that a request may cause     |                              |                                     |
 | any other, while other requests are accused    | the service's                | it waits with them                  |
 | any other, and it is guilty, beside as many in | perhaps the service's        | another try, which does not count   |
-| flight as have been answered at once, or more  |                              |                                     |
+| flight as have been answered at once, or more  |                              | (40 at most, and 5 in turn without  |
+|                                                |                              | an answer to another request)       |
 
 Accused requests are guilty once as many others have been answered: the service works, and nothing waits any more. The
 last request of a run that had answers is guilty at once. A service that is full refuses guilty ones again: once one of
@@ -42,6 +43,10 @@ SERVICE_STATUSES: Final = (502, 503, 504, 529)
 REFUSED: Final = 403
 # From so many of the latest answers it is known how many requests the service answers at once.
 MAX_SERVED: Final = 100
+# So often a request may fail because the service may be full, and so often in turn while no other one is answered: what
+# is in flight beside it may then be requests that always fail, too.
+MAX_CROWDED: Final = 40
+MAX_IDLE: Final = 6
 
 
 @dataclass(eq=False, slots=True)
@@ -58,6 +63,11 @@ class Tries:
         Whether enough others were answered after one failed: the next failure is the request's own.
     is_crowded : bool
         Whether the latest one failed beside so many others that those may be why.
+    crowded, idle : int
+        How many of a guilty request have failed so, and how many of its latest in turn between which no other request
+        was answered.
+    refused_at : float
+        When the latest of a guilty request failed, by the clock.
     """
 
     sent_at: float = -inf
@@ -66,6 +76,9 @@ class Tries:
     forgiven: int = 0
     is_guilty: bool = False
     is_crowded: bool = False
+    crowded: int = 0
+    idle: int = 0
+    refused_at: float = -inf
 
     @property
     def own(self) -> int:
@@ -210,11 +223,18 @@ class Alarm:
                 self._accused.add(tries)
             may_be_own = not (is_network or error.status in SERVICE_STATUSES)
             is_own = not others and (tries.is_guilty or (is_alone and may_be_own))
-            if is_own and tries.is_guilty and not is_network and now - tries.failed_at < OUTAGE_SECONDS:
-                tries.is_crowded = beside > 0 and beside >= self.served_at_once
-                if tries.is_crowded:
-                    return Verdict.CROWDED
+            if is_own and tries.is_guilty and error.retryable and self._is_crowded(tries, beside, now):
+                return Verdict.CROWDED
         return Verdict.OWN if is_own else self._wait(error, tries, now)
+
+    def _is_crowded(self, tries: Tries, beside: int, now: float) -> bool:
+        """Return whether a guilty request may have failed because the service is full."""
+        tries.idle = 0 if self._served_at > tries.refused_at else tries.idle + 1
+        tries.refused_at = now
+        may_be = tries.idle < MAX_IDLE and tries.crowded < MAX_CROWDED
+        tries.is_crowded = may_be and beside > 0 and beside >= self.served_at_once
+        tries.crowded += tries.is_crowded
+        return tries.is_crowded
 
     def _wait(self, error: InferenceError, tries: Tries, now: float) -> Verdict:
         """Let all requests wait, if this is the first failure since they were sent."""

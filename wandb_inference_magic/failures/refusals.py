@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from ..errors import Cause
 
+
+def _outside_names(words: str) -> str:
+    """Return a pattern that finds words, but not in the names of exceptions.
+
+    A gateway puts such a name before what the service says, for example `litellm.APIConnectionError: ` before the
+    message of any exception of Python.
+    """
+    return rf"(?<!\w\.)(?:{words})(?!\w*(?:error|exception|timeout)\b)"
+
+
 # These are about the key, the account or the load of the service, whatever the words.
 NOT_OF_REQUEST: Final = (401, 402, 403, 407, 408, 409, 425, 429)
 # What passes by itself: a failure with these words is no refusal.
-PASSES: Final = (
+PASSES: Final = _outside_names(
     r"temporar|unavailable|\bretry|try again|capacity|time-?d?[ -]?out|deadline|connect|unreachable|overload|\bbusy\b"
 )
 # The same, in words that are certain: at a status of a refusal too.
@@ -90,7 +100,7 @@ _OF_MACHINE: Final = (
     r"|\b(load|fetch|download)\w* .{0,20}template|templatenotfound"
 )
 # What passes, or is of the machine: such a failure is waited for.
-MAY_PASS: Final = f"{PASSES}|{PASSING}|{_OF_MACHINE}"
+MAY_PASS: Final = f"{PASSES}|{_outside_names(PASSING)}|{_OF_MACHINE}"
 # What is refused with the status of a failure, as no failure that passes.
 REFUSED_AS_FAILURE: Final = rf".*({_PLACE_IN_TEMPLATE})|(?!.*({MAY_PASS})).*({_REFUSED_VALUE}|{_OF_TEMPLATE})"
 

@@ -306,8 +306,8 @@ class Share:
             return None
         if verdict is Verdict.CROWDED:
             tries.forgiven += 1
-            # There may soon be room.
-            return delay_after(error, min(tries.count, 2))
+            # There may soon be room, unless nothing is answered meanwhile.
+            return delay_after(error, min(tries.count, 2 + tries.idle))
         if verdict is not Verdict.OWN:
             with self.resting():
                 await self.limiter.set_aside(self)
