@@ -89,6 +89,7 @@ def test_the_blocks_stay_what_they_are(text: str) -> None:
         # The lines of a poem, the border of a table, and a caption.
         f"***\n| a |\n {CODE}`\na b`\na `{CODE}` b",
         "+---+\n| a |\n+---+\n    a`\n   a `\\input{x}`{=latex}`\n+---+\n| b |\n+---+",
+        "b`\n: \\href{x}{y}\n   `\\input{x}`{=latex}",
         "Table: \nb\n~~~~ {=latex}\n---\n$\\input{x}$",
     ],
 )

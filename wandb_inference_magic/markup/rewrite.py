@@ -253,6 +253,11 @@ class Rewriting:
         self._env["spans"] = spans
         state = self._env["state"] = StateInline(content, parser, self._env, [])
         parser.inline.tokenize(state)
+        # Other parsers see a block in the middle of such code.
+        spans = [
+            replace(span, kind="no_code") if span.kind == "backticks" and _BLOCK_MARK.search(span.source) else span
+            for span in spans
+        ]
         links = [span for span in spans if span.kind == "link"]
         # No label is within another.
         labels = {position for link in links for position in range(link.start + 1, link.label_end + 1)}
