@@ -110,10 +110,18 @@ def test_a_stream_that_was_asked_for_is_no_trial(client: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
-def test_a_change_after_a_failure_of_the_service_is_kept_once_a_later_request_needs_it_too(
-    client: Any, status: int
+@pytest.mark.parametrize(
+    "said",
+    [
+        "System messages are not supported at the moment",
+        "System role is currently not supported",
+        "The system role is not supported: maintenance until 14:00",
+    ],
+)
+def test_a_change_after_a_failure_that_may_pass_is_kept_once_a_later_request_needs_it_too(
+    client: Any, status: int, said: str
 ) -> None:
-    failure = refusal("System role not supported", status)
+    failure = refusal(said, status)
     first, beside = form(client), form(client)
     assert first.change_after(failure)
     assert beside.change_after(failure)
@@ -124,6 +132,16 @@ def test_a_change_after_a_failure_of_the_service_is_kept_once_a_later_request_ne
     later = form(client)
     assert later.change_after(failure)
     later.was_answered()
+    assert roles(form(client)) == ["user"]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(500, "System role not supported"), (400, "System role is currently not supported")]
+)
+def test_a_change_after_a_refusal_is_kept_at_once(client: Any, status: int, said: str) -> None:
+    first = form(client)
+    assert first.change_after(refusal(said, status))
+    first.was_answered()
     assert roles(form(client)) == ["user"]
 
 

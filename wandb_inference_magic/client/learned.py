@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
@@ -26,7 +27,7 @@ class _Learned:
 
     # The changes with which it has answered.
     changes: tuple[Change, ...] = ()
-    # Those with which it has answered once after a failure of its own. That may have passed by itself.
+    # Those with which it has answered once after a failure that may have passed by itself.
     doubtful: frozenset[Change] = frozenset()
     # Whether a request that was not streamed was waited for too long: the next ones are streamed, until one is answered
     # (then it is among the changes), or until one is refused.
@@ -34,8 +35,12 @@ class _Learned:
     is_refuted: bool = False
 
 
-# From this status on, the service says that it has failed, and not that it refuses the request.
-FAILED: Final = 500
+# From this status on, the service says that it has failed, and not that it refuses the request. With these words it may
+# soon work again as it was asked to.
+_FAILED: Final = 500
+_AT_PRESENT: Final = re.compile(
+    r"right now|at (the|this) moment|at present|for now|currently|maintenance|\bis down\b|\buntil\b", re.IGNORECASE
+)
 
 _learned: Final[WeakKeyDictionary[openai.AsyncOpenAI, dict[Kind, _Learned]]] = WeakKeyDictionary()
 
@@ -57,7 +62,7 @@ class RequestForm:
         self._known = _learned.setdefault(client, {}).setdefault(_kind_of(body), _Learned())
         # Whether it is streamed only to see whether that helps.
         self._is_trial = self._known.is_suspected and not stream
-        # Changes after a failure of the service that could have passed by itself.
+        # Changes after a failure that may have passed by itself.
         self._doubtful: set[Change] = set()
         # Those that have helped before this request was sent: if it needs one again, the change is what helps.
         self._confirmed = self._known.doubtful
@@ -91,7 +96,8 @@ class RequestForm:
         if change is None or change in self._tried or change(sent) == sent:
             return False
         self._tried.append(change)
-        if (getattr(error, "status_code", None) or 0) >= FAILED and change not in self._confirmed:
+        has_failed = (getattr(error, "status_code", None) or 0) >= _FAILED
+        if has_failed and _AT_PRESENT.search(str(error)) and change not in self._confirmed:
             self._doubtful.add(change)
         self._changes = with_change(self._changes, change)
         return True
@@ -99,8 +105,8 @@ class RequestForm:
     def was_answered(self) -> None:
         """Note that the service answers requests of this form: only now a change is known to help.
 
-        After a failure of the service, it is known once a later request needs the same change. Other requests may have
-        learned something else meanwhile.
+        After a failure that may have passed by itself, it is known once a later request needs the same change. Other
+        requests may have learned something else meanwhile.
         """
         self._known.doubtful |= self._doubtful
         certain = [change for change in self._changes if change not in self._doubtful]
