@@ -10,8 +10,6 @@ from markdown_it import MarkdownIt
 from wandb_inference_magic.markup.layout import in_common_layout
 from wandb_inference_magic.markup.sanitize import sanitize_markdown
 
-pytestmark = pytest.mark.short
-
 CODE = r"\input{x}"
 
 

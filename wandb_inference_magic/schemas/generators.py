@@ -107,6 +107,16 @@ class SentSchemaGenerator(_JsonGenerator):
         made, kind = super().call_schema(schema), schema["function"]
         return _with_notes(made, kind) if isinstance(kind, type) else made
 
+    # In older versions of pydantic, what `generate_inner` writes beside a reference is lost.
+    def function_before_schema(self, schema: Any) -> Any:
+        return super().function_before_schema(schema) | {VALIDATED: True}
+
+    def function_wrap_schema(self, schema: Any) -> Any:
+        return super().function_wrap_schema(schema) | {VALIDATED: True}
+
+    def function_plain_schema(self, schema: Any) -> Any:
+        return super().function_plain_schema(schema) | {VALIDATED: True}
+
     def _named_required_fields_schema(self, named_required_fields: Any) -> Any:
         made = super()._named_required_fields_schema(named_required_fields)
         for name, _, field in named_required_fields:
