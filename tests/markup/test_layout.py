@@ -84,7 +84,7 @@ def test_the_blocks_stay_what_they_are(text: str) -> None:
         # The end of a fence that the reply has left open in a list.
         "1. ~~~ {=latex}\n\n~~~{=html}\n\n\\href{x}{y}",
         "- ~~~\n\n   </details><img src=x>\n\n```` ~~~\n\n\\href{x}{y}",
-        # The lines of a poem, the border of a table, and a caption.
+        # A line block, the border of a table, and a caption.
         f"***\n| a |\n {CODE}`\na b`\na `{CODE}` b",
         "+---+\n| a |\n+---+\n    a`\n   a `\\input{x}`{=latex}`\n+---+\n| b |\n+---+",
         "b`\n: \\href{x}{y}\n   `\\input{x}`{=latex}",

@@ -30,8 +30,7 @@ def in_common_layout(text: str) -> str:
     items: list[tuple[int, int]] = []
     quotations = 0
     after = ""
-    tokens = parse_blocks(text + "\n")
-    for token, following in pairwise(tokens):
+    for token, following in pairwise(parse_blocks(text + "\n")):
         if token.tag == "blockquote":
             quotations += token.nesting
         elif token.type == "list_item_close":
@@ -86,8 +85,7 @@ def _indent(lines: list[str], numbers: range, column: int) -> None:
     if extra <= 0:
         return
     for number in numbers:
-        blanks = re.match(r"[ \t]*", lines[number])
-        end = 0 if blanks is None else blanks.end()
+        end = len(lines[number]) - len(lines[number].lstrip(" \t"))
         width = len(lines[number][:end].expandtabs(4))
         lines[number] = " " * (width - min(extra, max(width - column, 0))) + lines[number][end:]
 

@@ -44,7 +44,7 @@ _BARE_MARKER: Final = re.compile(r"\s*([-+*]|\d+[.)])\s*")
 _DRAWN: Final = {"math": "latex", "geojson": "json", "topojson": "json", "stl": "text", "plantuml": "text"}
 _ROW_WITHOUT_TEXT: Final = re.compile(r"[-:|\s]*\|[-:|\s]*")
 _LINK_BEFORE: Final = re.compile(r"\]\([^ \t\n]*\Z")
-# The start of a definition, a caption, a line of a poem, and a line above the rows of a table. nbconvert would add text
+# The start of a definition, a caption, a line block, and a line above the rows of a table. nbconvert would add the text
 # around a definition to its list. Pandoc cuts code at the columns of a table.
 _BLOCK_MARK: Final = re.compile(r"(\n *(?:[Tt]able)?)(:(?=\s|$|::)|\|(?= |\n|\Z)|\+(?=[-=:])|-(?=[- ]*(?:\n|\Z)))")
 _DEFINITION: Final = re.compile(r"^ *:[ \t]", re.MULTILINE)
@@ -151,7 +151,7 @@ class Rewriting:
         margin = len(self._lines[start].partition(fence.markup)[0])
         body = self._lines[start + 1 : end]
         if body and not body[0].strip(" -") and "-" in body[0]:
-            # To Pandoc, a fence at the start of an item and dashes are the head of a table.
+            # To Pandoc, a fence that begins a list item and a line of dashes are the head of a table.
             return True
         return any(line[:margin].strip() for line in body if line.strip()) or bool(_BARE_MARKER.fullmatch(before))
 
