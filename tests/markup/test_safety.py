@@ -83,6 +83,39 @@ def test_combinations_of_hostile_pieces_are_inert(pieces: list[str]) -> None:
     assert_inert(sanitize_markdown("".join(pieces)))
 
 
+# What does something if a parser finds it in text, and what begins, ends or interrupts a block or code.
+ACTIVE = [
+    *["\\input{x}", "\\\\\\input{x}", "$\\input{x}$", "\\href{x}{y}", "`\\input{x}`{=latex}", "`a`{.x k=v}"],
+    *["![a](http://evil.example/x)", "[a](http://ok.example){onclick=x}", "<http://ok.example>{k=v}", "![a][b]"],
+    *['[b]: http://evil.example/x "t"', "[^1]", "[^1]: \\input{x}", "@b", "<img src=x>", "{#id .c onclick=x}"],
+]
+MARKS = [
+    # Fences, tables, rules and the underlines of headings.
+    *["~~~", "~~~ {.x}", "~~~~ python {k=v}", "~~~{=latex}", "~~~ ```", "```", "``` a b", "````{=html}", "``", "`"],
+    *["a | b", "|-|-|", "| a |", "+---+", "+===+", "-----  ----", "  ---- ---", "---", "***", "===", "...", "___"],
+    # Items, quotations, headings, definitions, notes.
+    *["# ", "## ", "- ", "* ", "1. ", "(@) ", "a) ", "#. ", ": ", "~ ", "> ", ">> ", "    ", "\t", "^[", "[^1]: "],
+    *["---\ntitle: x", "::: ", "| ", "Table: ", "Term", "[ ] "],
+    # HTML and TeX.
+    *["<div>", "</div>", "<!-- ", "-->", "<pre>", "<x", "<details>", "<?x", "<![CDATA[", "$$", "$", "\\[", "\\]"],
+    *["\\\\( ", "\\begin{a}", "\\end{a}", "\\begin{verbatim}", "\\newcommand{\\f}{\\input{x}}"],
+    # Text.
+    *["", "a", "a\\", "a  ", "`code`", "*b*", "**", "_a", "~~c", "H~2~O", "a ", "a `", "| b", "\\`", "\\~~~"],
+    *["\xa0", "\u200b"],
+]
+A_LINE = st.tuples(
+    st.sampled_from(["", "", "> ", "  ", "   ", "- ", "    ", "1. "]),
+    st.sampled_from(MARKS),
+    st.sampled_from(["", "", *ACTIVE]),
+    st.sampled_from(["", "", " | b", "`", "\\", "  ", " {"]),
+).map("".join)
+
+
+@given(st.lists(A_LINE, min_size=2, max_size=8), st.sampled_from(["\n", "\n\n"]))
+def test_lines_that_begin_and_end_blocks_are_inert(lines: list[str], between: str) -> None:
+    assert_inert(sanitize_markdown(between.join(lines)))
+
+
 @given(st.text(alphabet="<>![](){}`$\\|-*_~#:/\n \tajx\"'=&;1."))
 def test_any_text_of_active_characters_is_inert(text: str) -> None:
     assert_inert(sanitize_markdown(text))

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-import pypandoc
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
+from pandoc import as_pandoc_reads
 
 from wandb_inference_magic.maths import is_ordinary_maths
 
-# As nbconvert calls it for LaTeX and PDF, except that headings get no names.
-PANDOC = [pypandoc.get_pandoc_path(), *["-f", "markdown-auto_identifiers+tex_math_double_backslash", "-t", "json"]]
 DATA_IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,", re.IGNORECASE)
 LINK = re.compile(r"https?://|mailto:|#", re.IGNORECASE)
 
@@ -56,8 +52,7 @@ def assert_inert(markdown: str, *, for_pandoc: bool = True) -> None:
 
 def assert_inert_for_pandoc(markdown: str) -> None:
     """Check that Pandoc, which passes on TeX and reads attributes and settings, finds only text, links and maths."""
-    done = subprocess.run(PANDOC, input=markdown.encode(), capture_output=True, check=True)
-    document = json.loads(done.stdout)
+    document = as_pandoc_reads(markdown)
     assert document["meta"] == {}
     for node in _pandoc_nodes(document["blocks"]):
         kind, content = node["t"], node.get("c")
