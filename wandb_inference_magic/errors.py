@@ -126,7 +126,7 @@ class InferenceError(Exception):
         self.is_unsent = self.is_replayed = False
         self.refuses_format = self.is_too_long = self.is_too_many = self.is_of_prompt = False
         self.generated: str | None = None
-        super().__init__(self.what)
+        super().__init__(str(self))
 
     @property
     def is_lasting(self) -> bool:
@@ -142,15 +142,18 @@ class InferenceError(Exception):
     def __str__(self) -> str:
         return " ".join(part for part in (self.what, self.why, self.remedy) if part)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
     def __reduce__(self) -> tuple[object, ...]:
         # Where Dask is loaded, its causes would be pickled too, and the SDK's errors cannot be unpickled.
         self.__cause__ = self.__context__ = None
-        return type(self), self.args, self.__dict__
+        return type(self), (str(self),), self.__dict__
 
     def _render_traceback_(self) -> list[str]:
         if self.show_traceback:
             shown = redacted("".join(traceback.format_exception(self)))
-            return [printable(safe_plain(line)) for line in shown.splitlines()]
+            return ["\n".join(printable(safe_plain(line)) for line in shown.splitlines())]
         # Front ends end styles at the end of a line, or not: each line has its own.
         lines = [self._styled(line) for line in wrapped(self.what, INDENT).split("\n")]
         if self.why:
@@ -161,7 +164,8 @@ class InferenceError(Exception):
         lines += [wrapped(redacted(safe_plain(str(note))), INDENT) for note in getattr(self, "__notes__", ())]
         if self.request_id:
             lines.append(self._styled(f"Request id: {self.request_id}", "2"))
-        return [printable(line) for line in lines]
+        # In one piece: with `%xmode Plain` IPython puts nothing between several.
+        return ["\n".join(map(printable, lines))]
 
     def _styled(self, line: str, style: str = "1") -> str:
         return line if self.is_plain else _styled(line, style)

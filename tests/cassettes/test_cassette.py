@@ -83,6 +83,20 @@ def test_every_kind_of_call_is_replayed_without_network_and_key(
     assert len(service.received) == requests_before
 
 
+def test_replayed_calls_are_not_said_to_be_of_a_free_model(
+    kernel: Kernel, wandb: Wandb, offline: Callable[..., Kernel]
+) -> None:
+    cells = ("%wbchat Hi", "%wbchat --once Hi")
+    record(kernel, *cells)
+    second = offline()
+    second.run(f"{LOAD}\n%wbconfig --cassette class.jsonl --mode replay --pace at-once")
+    shown(second, *cells)
+    usage = second.run("%wbusage").text
+    assert re.search(r"  nothing$", usage, re.MULTILINE), usage
+    assert "2 calls were replayed from the cassette, which costs nothing." in usage
+    assert "free" not in usage
+
+
 def test_a_repeated_request_is_answered_in_the_recorded_order(kernel: Kernel, service: Service) -> None:
     service.then(*(Streamed([word]) for word in ("one", "two", "three")))
     cell = "%wbchat --once Count"

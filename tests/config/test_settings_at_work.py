@@ -229,6 +229,16 @@ def test_named_weights_that_are_not_there_are_reported_where_there_is_no_key(
 
 
 @pytest.mark.practice
+def test_without_a_key_an_installed_practice_model_is_to_be_chosen_not_installed(
+    start_kernel: Callable[..., Kernel], wandb: Wandb
+) -> None:
+    kernel = start_kernel(**wandb.environment)
+    kernel.run(f"{LOAD}\n%wbconfig --endpoint wandb")
+    error = kernel.run("%wbchat hi").error
+    assert "To try it without a key, choose the practice model: %wbconfig --endpoint local" in error
+
+
+@pytest.mark.practice
 def test_the_practice_model_can_be_chosen_despite_a_key_and_use_other_weights(
     start_kernel: Callable[..., Kernel], wandb: Wandb, environment: dict[str, str]
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import ssl
 import warnings
 from collections.abc import Callable
@@ -55,6 +57,17 @@ def test_a_connection_failure_while_another_is_handled_is_reported_on_its_own(
     error = fail_twice(api)
     assert "could not be reached or the connection broke" in error
     assert "test/first" not in error
+
+
+def test_an_error_is_whole_in_a_log_and_after_a_pickle_or_a_copy(api: ModuleType, service: Service) -> None:
+    service.then(refused(401, "Invalid Authentication"))
+    with pytest.raises(InferenceError) as caught:
+        api.chat("hi")
+    error = caught.value
+    for one in (error, pickle.loads(pickle.dumps(error)), copy.copy(error), type(error)(*error.args)):
+        assert str(one) == str(error)
+        assert repr(one) == f"InferenceError({str(error)!r})"
+        assert one.args == (str(error),)
 
 
 def test_an_exception_handled_by_the_users_code_is_not_reported_as_a_connection_failure(

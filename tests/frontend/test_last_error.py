@@ -85,6 +85,12 @@ def test_without_an_error_nothing_is_sent(kernel: Kernel, service: Service) -> N
     assert service.chats == []
 
 
+def test_only_an_error_whose_message_says_what_to_do_is_not_sent(kernel: Kernel, service: Service) -> None:
+    kernel.run("%wbchat --temperature=99 Hi")
+    assert "except those whose message says what to do" in " ".join(kernel.run("%wbchat --error").error.split())
+    assert service.chats == []
+
+
 def test_a_very_long_error_is_cut(kernel: Kernel, service: Service) -> None:
     kernel.run("raise ValueError('x' * 1_000_000)")
     assert kernel.run("%wbchat --error").ok

@@ -185,6 +185,16 @@ def test_a_failure_is_the_jobs_error(kernel: Kernel, service: Service) -> None:
     assert "failed" in kernel.run("%wbjobs").text
 
 
+def test_the_failure_of_a_job_is_announced_in_one_sentence(kernel: Kernel, service: Service) -> None:
+    service.then(refused(401, "bad key"))
+    kernel.run(ROWS)
+    assert run(kernel, MAP).ok
+    kernel.updated("did not accept")
+    notice = kernel.run("%wbchat hi").text
+    assert "Job 1 (%%wbmap df) has failed: " in notice
+    assert "did not accept the key. See %wbjobs 1." in notice
+
+
 def test_a_chat_that_fails_is_an_error_of_unknown_cost(kernel: Kernel, service: Service) -> None:
     service.then(refused(400, "bad words"))
     assert run(kernel, "%%wbchat --bg -o later\nHello").ok

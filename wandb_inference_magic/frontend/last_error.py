@@ -52,14 +52,18 @@ class LastError:
         Raises
         ------
         InferenceError
-            When no cell has failed yet.
+            When no cell has failed yet, or only those of this package.
         """
         self.failing()
         tokens = tokens or MAX_TOKENS
         error = self._before_ours
         if error is None:
+            is_ours = isinstance(getattr(sys, "last_value", None), InferenceError)
             raise InferenceError(
-                "No cell of this notebook has failed so far.", remedy="Run %wbchat --error after a cell that failed."
+                "No cell of this notebook has failed so far, except those whose message says what to do."
+                if is_ours
+                else "No cell of this notebook has failed so far.",
+                remedy="Run %wbchat --error after a cell that failed.",
             )
         trace = self._in_cells(error)
         lines = _format_trace(error, trace)

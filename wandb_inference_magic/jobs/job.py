@@ -395,8 +395,9 @@ class Job(JobEntry):
 
     def end_notice(self) -> str:
         """Return in one sentence how the job ended."""
-        text = self._progress_text(state=False)
-        return f"Job {self.id} ({self.what}) is {self.state}: {text}. See %wbjobs {self.id}."
+        text = self._progress_text(state=False).removesuffix(".")
+        how = "has failed" if self.state == "failed" else f"is {self.state}"
+        return f"Job {self.id} ({self.what}) {how}: {text}. See %wbjobs {self.id}."
 
     def _progress_text(self, *, state: bool = True) -> str:
         counts = self._counts()

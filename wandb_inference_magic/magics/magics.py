@@ -11,7 +11,15 @@ from contextlib import AbstractContextManager
 from functools import cached_property, partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic import (
+    MagicAlias,
+    Magics,
+    cell_magic,
+    line_cell_magic,
+    line_magic,
+    magics_class,
+    no_var_expand,
+)
 
 from ..errors import HelpRequested, InferenceError, Interrupted
 from ..libraries import unexpected_failure
@@ -263,9 +271,17 @@ class InferenceMagics(Magics):
     def before_cell(self, info: Any = None) -> None:
         """Record the id that IPython received for the cell it is about to run, and the error before it."""
         self._own_cell_id = getattr(info, "cell_id", None)
+        self._keep_lines_of_aliases()
         # An error of this package that the cell raises, as Python code, would take its place.
         if getattr(sys, "last_value", None) is not None:
             self.last_error.failing()
+
+    def _keep_lines_of_aliases(self) -> None:
+        """Have IPython leave the lines of aliases of these magics (`%alias_magic`) as they are, too."""
+        for kind, named in self.shell.magics_manager.magics.items():
+            for magic in named.values():
+                if isinstance(magic, MagicAlias) and magic.magic_name in self.magics[kind]:
+                    no_var_expand(magic)  # type: ignore[arg-type,unused-ignore]
 
     def after_cell(self, _result: object = None) -> None:
         """Allow the replies of the finished cell to be displayed again, because their output belongs to that cell."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _TEXTS: Final = (
     *("capitalize", "center", "e", "escape", "forceescape", "indent", "lower", "replace", "safe", "string"),
-    *("striptags", "title", "trim", "truncate", "upper", "urlencode", "urlize", "wordwrap"),
+    *("striptags", "title", "trim", "truncate", "upper", "urlize", "wordwrap"),
 )
 _LISTS: Final = (
     *("batch", "items", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "unique"),
@@ -82,6 +82,7 @@ def filters_for_missing(filters: Mapping[str, Filter]) -> dict[str, Filter]:
     skipping = {name: _absent_of(_with_missing_apart(filters[name])) for name in _SKIPPING}
     sorting = {name: _with_missing_apart(filters[name], last) for name, last in _SORTING.items()}
     others = {"join": _of_changed(filters["join"], _texts_of), "format": _format}
+    others["urlencode"] = _of_changed(filters["urlencode"], _query_of)
     others |= {name: _absent_of(_of_changed(filters[name], ordered_items)) for name in ("first", "last")}
     others["pprint"] = _of_changed(absent["pprint"], _printable)
     return {**texts, **lists, **numbers, **absent, **skipping, **sorting, **others}
@@ -218,6 +219,13 @@ def ordered_items(value: Any) -> Any:
 
 def _texts_of(value: Any) -> list[Any]:
     return [text_or_empty(one) for one in ordered_items(value)]
+
+
+def _query_of(value: Any) -> Any:
+    """Return what the filter `urlencode` reads: a mapping or pairs are the parameters of a query, all else a text."""
+    pairs = list(value.items()) if isinstance(value, Mapping) else value
+    is_query = isinstance(pairs, list | tuple) and all(isinstance(one, list | tuple) and len(one) == 2 for one in pairs)
+    return [(text_or_empty(name), text_or_empty(one)) for name, one in pairs] if is_query else text_or_empty(value)
 
 
 def pattern_of(value: Any) -> Any:

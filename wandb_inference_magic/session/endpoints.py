@@ -201,7 +201,7 @@ class EndpointResolver:
             return self._custom(name)
         key = self.keys.find(WANDB_URL) or (self.keys.prompt_for(WANDB_URL) if asks else None)
         if key is None and not self.dry:
-            raise self.keys.search(WANDB_URL).no_key_error()
+            raise self.keys.search(WANDB_URL).no_key_error(practice_server.how_to_use())
         return Endpoint("wandb", WANDB_URL, key, self.settings.project, default_model=DEFAULT_MODEL)
 
     def _custom(self, url: str) -> Endpoint:

@@ -32,8 +32,8 @@ class Call:
     """One request that was sent, and its outcome.
 
     `usage` is the endpoint's count, or an estimate (`is_estimate`) if the endpoint gave none or an invalid one. `cost`
-    is in USD, or None if the price is not known. `seconds` is the time from sending to the end, `seconds_to_first` the
-    time to the first piece of the reply.
+    is in USD, or None if the price is not known; a replayed call costs nothing. `seconds` is the time from sending to
+    the end, `seconds_to_first` the time to the first piece of the reply.
     """
 
     model: str
@@ -44,15 +44,16 @@ class Call:
     cost: float | None = 0.0
     seconds: float = 0.0
     seconds_to_first: float | None = None
+    is_replayed: bool = False
 
 
 @dataclass(slots=True)
 class Total:
     """The sum of several calls. Failed calls count in `calls` too, with what they used before they failed.
 
-    `cost` is the cost in USD of the calls whose price is known, `unpriced` the number of other calls, and `estimates`
-    the number of calls whose tokens the endpoint did not count. `writing_tokens` were received in `writing_seconds`,
-    without the wait for the first.
+    `cost` is the cost in USD of the calls whose price is known, `unpriced` the number of other calls, `estimates` the
+    number of calls whose tokens the endpoint did not count, `replayed` that of those from a cassette.
+    `writing_tokens` were received in `writing_seconds`, without the wait for the first.
     """
 
     calls: int = 0
@@ -68,6 +69,7 @@ class Total:
     cost: float = 0.0
     unpriced: int = 0
     estimates: int = 0
+    replayed: int = 0
 
     def add(self, call: Call) -> None:
         """Count a call."""
@@ -87,6 +89,7 @@ class Total:
         self.cost += call.cost or 0.0
         self.unpriced += call.cost is None
         self.estimates += call.is_estimate
+        self.replayed += call.is_replayed
 
     def __add__(self, other: Total) -> Total:
         return Total(*(getattr(self, name) + getattr(other, name) for name in Total.__slots__))
@@ -216,10 +219,10 @@ class UsageTracker(ForkAware):
             outcome,
             usage,
             is_estimate,
-            # A replayed call costs nothing.
             0.0 if builder.is_replayed else _cost(usage, request.price),
             builder.now() - started,
             None if builder.first_at is None else max(builder.first_at - started, 0.0),
+            builder.is_replayed,
         )
         if call.is_estimate and (builder.invalid_usage or builder.usage is not None):
             builder.estimated(call.usage)
