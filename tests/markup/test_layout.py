@@ -30,6 +30,20 @@ CODE = r"\input{x}"
         ("* - - -\n* b", "* ___\n* b"),
         (">  -----  ----\n> a", ">  ___\n> a"),
         ("- | a\n  ---\n  b\n  ```\n  c\n  ```", "- | a\n  ---\n  b\n\n  ```\n  c\n  ```"),
+        # Lines in it would close the fence, which has fewer blanks before it now.
+        ("1. x\n    ```\n    - a\n       ```\n    ```", "1. x\n   ````\n   - a\n      ```\n   ````"),
+        ("- x\n    ~~~\n       ~~~", "- x\n  ~~~~\n     ~~~"),
+        (">-\t--", ">___"),
+        ("1. 1\n   =", "1. # 1\n"),
+        ("1. b\t$\n\t-", "1. ## b    $\n"),
+        (">\\\n>=", "># \\\n>"),
+        ("> a\\\\\n> b\n> =", "> # a\\\\ b\n>\n>"),
+        # A quotation's mark behind four blanks.
+        ("> a\n    > b\n> c", "> a\n> b\n> c"),
+        (">a\n\t> b\n    c", ">a\n> b\n    c"),
+        ("> > a\n>      > b", "> > a\n> > b"),
+        ("1.  a\n    > b\n    > c", "1.  a\n    > b\n    > c"),
+        ("> 1. a\n>    - b\n>      > c\n>      > d", "> 1. a\n>    - b\n>      > c\n>      > d"),
     ],
 )
 def test_nested_fences_rules_and_headings_are_written_in_one_way(text: str, expected: str) -> None:
@@ -84,6 +98,14 @@ def test_the_blocks_stay_what_they_are(text: str) -> None:
         # The end of a fence that the reply has left open in a list.
         "1. ~~~ {=latex}\n\n~~~{=html}\n\n\\href{x}{y}",
         "- ~~~\n\n   </details><img src=x>\n\n```` ~~~\n\n\\href{x}{y}",
+        # Lists that only Pandoc knows.
+        f"a) `{CODE}\nb) `c",
+        f"(1) `{CODE}\n(@) `c",
+        f"- a\n  `{CODE}\n  iv. c`",
+        # A fence in a quotation that is indented, with an empty line in it.
+        f"> a\n>  ```\n>  {CODE}\n>\n>  b\n>  ```",
+        f"> 1. a\n>     ~~~\n>     {CODE}\n>\n>     b\n>     ~~~",
+        f"> ```\n    > a\n> {CODE}\n> ```",
         # A line block, the border of a table, and a caption.
         f"***\n| a |\n {CODE}`\na b`\na `{CODE}` b",
         "+---+\n| a |\n+---+\n    a`\n   a `\\input{x}`{=latex}`\n+---+\n| b |\n+---+",

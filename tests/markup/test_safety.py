@@ -166,7 +166,7 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
         ),
         (r"p \< 0.05 and \\< \<b>", r"p &lt; 0.05 and \\&lt; &lt;b>"),
         # A quotation is two then.
-        ("> ```r\n> a$b\n> ```\n> or\n> ```r\n> c$d\n> ```", "> ```r\n> a$b\n> ```\n\n> or\n> ```r\n> c$d\n> ```"),
+        ("> ```r\n> a$b\n> ```\n> or\n> ```r\n> c$d\n> ```", "> ```r\n> a$b\n> ```\n\n> or\n>\n> ```r\n> c$d\n> ```"),
         # Code binds tighter than the dollars of a formula.
         ("Set $HOME or `$PATH`, or `${A}`.", "Set \\$HOME or `$PATH`, or `${A}`."),
         ("In PHP $x is `$y`, and $z$ and $`a`$", "In PHP <span>\\$</span>x is `$y`, and $z$ and $`a`$"),

@@ -208,6 +208,16 @@ HOSTILE = [
     "\\[[\n- [ ] [r]: javascript:alert(1)\\]\n- [r]",
     "![a\n\n](http://evil.example/x)`<img src=x>`",
     "[a](\n\n\nhttp://ok.example)`<img src=x>`",
+    # A quotation's mark behind four blanks, and code after a table or below a line of text, which marked reads otherwise.
+    "> ```\n> a\n    > b\n> ![a](http://evil.example/x)\n> ```",
+    ">~~~\n\t> b\n> <img src=x>\n",
+    "> - > a\n>       > ```\n>         > <img src=x>\n",
+    "> 1. a|b\n>     -|-\n> `x|![a](http://evil.example/x)`",
+    "> > a|b\n> > -|-\n> `x|<img src=x>`",
+    "- > a|b\n  > -|-\n  `x|<img src=x>`",
+    "Text:\n```yaml\n![a](http://evil.example/x)\n---\nb: 1\n```",
+    "- Text:\n  ~~~\n  <img src=x>\n  ===\n  ~~~",
+    "Text:\n \n```\n<img src=x>\n-\n```",
     # Math delimiters in two pieces of code, for front ends that look for maths first.
     "- ```\n  $\n  ```\n  $x$\n  ```\n  <img src=x onerror=alert(1)>\n  ```",
     "`\\begin{a}` x\n\n```\n\\end{a} <img src=x>\n```",

@@ -26,6 +26,9 @@ _LABEL: Final = re.compile(r"\[((?:\\.|[^\[\]\\])+)\]", re.DOTALL)
 _DEFINITION: Final = re.compile(rf"{_LABEL.pattern}:\s*<?(\S+)", re.DOTALL)
 _TWO_LABELS: Final = re.compile(rf"{_LABEL.pattern}{_LABEL.pattern}", re.DOTALL)
 
+# Tokens that are no blocks of their own, or are not shown.
+_PARTS: Final = ("list_item_open", "inline", "thead_open", "tbody_open", "tr_open", "th_open", "td_open", "definition")
+
 
 def expanded(text: str) -> str:
     """Return text with its tabs expanded to the spaces that Markdown counts them as."""
@@ -61,6 +64,22 @@ def top_blocks(tokens: Sequence[Token]) -> list[tuple[str, int]]:
 def lines_of_blocks(tokens: Sequence[Token], count: int) -> Iterator[tuple[int, int]]:
     """Return the first line of each top block and the line after it. All lines of a text, `count`, are in one."""
     return pairwise([0, *(start for _, start in top_blocks(tokens)[1:]), count])
+
+
+def neighbours(tokens: Sequence[Token]) -> Iterator[tuple[Token, Token]]:
+    """Yield each two blocks that are shown one below the other in the same block, or in none."""
+    above: dict[int, Token] = {}
+    for token in tokens:
+        if token.map is None or token.nesting < 0 or token.type in _PARTS:
+            # An item begins with a block that is below none.
+            if token.type == "list_item_open":
+                above.pop(token.level + 1, None)
+            continue
+        for level in [level for level in above if level > token.level]:
+            del above[level]
+        if token.level in above:
+            yield above[token.level], token
+        above[token.level] = token
 
 
 def accept_any(url: str) -> bool:  # noqa: ARG001

@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
-from itertools import pairwise, takewhile
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from ..maths import rules as maths
 from ..text import safe_plain
 from .cells import ROW_OF_DASHES, keep_cells
 from .front_end_parsers import maths_in_code
-from .layout import in_common_layout
+from .layout import in_common_layout, set_apart
 from .links import host_of, is_link, linked, may_load, quoted_url, unlinked
 from .literal import (
     dollars_apart,
@@ -30,7 +30,7 @@ from .literal import (
     tex_marks,
     without_shortcodes,
 )
-from .parser import block_parser, expanded, lines_of_blocks, parse_blocks, top_blocks
+from .parser import block_parser, expanded, lines_of_blocks, parse_blocks
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -47,7 +47,8 @@ _LINK_BEFORE: Final = re.compile(r"\]\([^ \t\n]*\Z")
 # The start of a definition, a caption, a line block, and a line above the rows of a table. nbconvert would add the text
 # around a definition to its list. Pandoc cuts code at the columns of a table.
 _BLOCK_MARK: Final = re.compile(r"(\n *(?:[Tt]able)?)(:(?=\s|$|::)|\|(?= |\n|\Z)|\+(?=[-=:])|-(?=[- ]*(?:\n|\Z)))")
-_DEFINITION: Final = re.compile(r"^ *:[ \t]", re.MULTILINE)
+# What Pandoc could find in code that it does not read as code: TeX, HTML, attributes, links, notes, citations.
+_COULD_ACT_IN_PANDOC: Final = re.compile(r"[\\<{\[$@^]")
 # Stands for code that could be active, among the marks of `_dangers_in`.
 _ACTIVE: Final = "active"
 # Marks that have no meaning in a row's cells beyond the columns of its table, which only some parsers read as text.
@@ -56,8 +57,7 @@ _EMPHASIS: Final = "`~*_"
 _BLANKS: Final = re.compile(r" *(?=\n|\Z)")
 _PUNCTUATION: Final = re.compile(r"[.,;](?=\s|\Z)")
 _LETTERS: Final = re.compile(r"[A-Za-z]+")
-_WITHOUT_END: Final = ("table_open", "bullet_list_open", "ordered_list_open", "blockquote_open")
-_BEGUN_APART: Final = ("heading_open", "hr", *_WITHOUT_END)
+_BLANK_LINE: Final = re.compile(r"^[ \t]+$", re.MULTILINE)
 
 
 class CannotRewriteError(ValueError):
@@ -73,7 +73,8 @@ class Rewriting:
     def __init__(self, text: str, allowed: frozenset[str], *, in_line: bool = False) -> None:
         self._in_line = in_line
         self._received = text.split("\n")
-        text = keep_cells(in_common_layout(text))
+        # marked 4 takes a line of blanks for one of the text above it.
+        text = keep_cells(in_common_layout(_BLANK_LINE.sub("", text)))
         self._source = text.split("\n")
         self._lines = expanded(text).split("\n")
         self._allowed = allowed
@@ -99,7 +100,7 @@ class Rewriting:
         for number, (line, cursor) in enumerate(zip(self._lines, self._cursors, strict=True)):
             rest = literal_line(line[cursor:])
             self._lines[number] = line[:cursor] + (_without(_EMPHASIS, rest) if number in rows else rest)
-        self._set_apart()
+        set_apart(self._lines, self._tokens)
         return "\n".join(self._lines)
 
     def blocks(self) -> list[tuple[str, str]]:
@@ -118,16 +119,6 @@ class Rewriting:
         texts = (table, *table.split("\n"))
         self._table_dangers = _dangers_in([found[0] for text in texts for found in maths.CODE.finditer(text)])
         self._may_be_maths = "\\" in table and table.count("$") > 1
-
-    def _set_apart(self) -> None:
-        """Put a blank line between blocks of which one has no clear end: parsers differ on it.
-
-        To Pandoc, which makes PDF files, a list, a quotation or a heading after a line of text is part of that text.
-        """
-        for (before, _), (block, start) in pairwise(top_blocks(self._tokens)):
-            above = self._lines[start - 1].rpartition("\n")[2]
-            if (before in _WITHOUT_END or block in _BEGUN_APART) and above.strip(" "):
-                self._lines[start] = "\n" + self._lines[start]
 
     def _refuse_confusing_fences(self) -> None:
         """Raise an error for fences that parsers may read differently: code after them would be text.
@@ -189,14 +180,11 @@ class Rewriting:
 
     def _rewrite_fence(self, token: Token, start: int, end: int) -> None:
         prefix = self._lines[start].partition(token.markup)[0]
-        before = ""
         if not token.level:
             # Other parsers may read an indented block as part of a list item. nbconvert may read a block that has
             # definitions, and the lines above it, as a definition list. A block that is not indented keeps its tabs.
             lines = self._lines if prefix else self._source
             self._lines[start:end] = [re.sub(rf"^ {{0,{len(prefix)}}}", "", line) for line in lines[start:end]]
-            if start and self._source[start - 1].strip(" ") and (prefix or _DEFINITION.search(token.content)):
-                before = "\n"
             prefix = ""
         # To Pandoc, tildes below a line of text are text, and so is what is between them.
         fence = fence_around(token.content)
@@ -204,7 +192,7 @@ class Rewriting:
         is_closed = end - start - 1 > token.content.count("\n")
         language = _language(token.info)
         is_cut, is_open = maths_in_code("\n".join([f"{prefix}{fence}", *self._lines[start + 1 : end]]), language)
-        self._lines[start] = f"{before}{prefix}{fence}{fence_info('' if is_cut else language, token.content)}"
+        self._lines[start] = f"{prefix}{fence}{fence_info('' if is_cut else language, token.content)}"
         self._lines[end - 1] = closing if is_closed else f"{self._lines[end - 1]}\n{closing}"
         if is_open:
             after = "\n".join(takewhile(str.strip, self._source[end:]))
@@ -253,11 +241,8 @@ class Rewriting:
         self._env["spans"] = spans
         state = self._env["state"] = StateInline(content, parser, self._env, [])
         parser.inline.tokenize(state)
-        # Other parsers see a block in the middle of such code.
-        spans = [
-            replace(span, kind="no_code") if span.kind == "backticks" and _BLOCK_MARK.search(span.source) else span
-            for span in spans
-        ]
+        # Pandoc and nbconvert may see a block in the middle of such code.
+        spans = [replace(span, kind="no_code") if _may_have_block(span) else span for span in spans]
         links = [span for span in spans if span.kind == "link"]
         # No label is within another.
         labels = {position for link in links for position in range(link.start + 1, link.label_end + 1)}
@@ -377,6 +362,13 @@ def _is_uncertain(span: Span) -> bool:
     if span.kind == "maths":
         return "`" in span.source or "\n" in span.source or unlinked(span.source) != span.source
     return span.kind == "backticks" and "\n" in span.source
+
+
+def _may_have_block(span: Span) -> bool:
+    """Whether another parser may take a line of code for the start of a block, so that the rest of it is not code."""
+    if span.kind != "backticks" or "\n" not in span.source:
+        return False
+    return bool(_BLOCK_MARK.search(span.source) or _COULD_ACT_IN_PANDOC.search(span.source))
 
 
 def _dangers_in(codes: Sequence[str]) -> frozenset[str]:
