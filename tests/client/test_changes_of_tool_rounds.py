@@ -280,7 +280,7 @@ def test_a_change_is_learned_of_a_refusal_and_not_of_a_failure_before_it(
 
 def test_what_the_model_has_written_is_no_form_of_a_request(api: ModuleType, service: Service, weather: Any) -> None:
     error = {"message": "Failed to parse the parameters of the tool call", "failed_generation": "<weather(Oslo"}
-    service.then(calling(OSLO), lambda one: one.json({"error": error}, 400))
-    with pytest.raises(InferenceError):
+    service.then(calling(OSLO), *[lambda one: one.json({"error": error}, 400)] * 2)
+    with pytest.raises(InferenceError, match="call of a tool was not valid"):
         api.chat("Umbrella?", tools=[weather])
-    assert len(service.chats) == 2
+    assert len(service.chats) == 3

@@ -185,7 +185,8 @@ def as_cassette(api: ModuleType, service: Service, form: Form) -> None:
 
 def is_recorded(form: Form) -> bool:
     error = form.error
-    is_of_request = error["cause"] in ("request", "model") or (error["cause"], error.get("affects_all")) == (
+    # With `reply`, it refused what the model has written.
+    is_of_request = error["cause"] in ("request", "model", "reply") or (error["cause"], error.get("affects_all")) == (
         "refused",
         False,
     )

@@ -464,7 +464,7 @@ def test_the_remedy_of_a_refusal_that_names_nothing_names_what_was_sent(api: Mod
     assert "--once, --new" in raised.value.remedy
     with pytest.raises(api.InferenceError, match="Try it without JSON mode, without the images, or"):
         api.chat("Who?", json=True, images=["https://example.org/a.png"])
-    with pytest.raises(api.InferenceError, match="Leave out or change the option"):
+    with pytest.raises(api.InferenceError, match="Shorten the prompt, or use another model"):
         api.chat("Who?")
     # Its name says what it is.
     service.always = lambda one: one.json({"error": {"message": "Bad Request", "code": "image_not_supported"}}, 400)
@@ -472,7 +472,7 @@ def test_the_remedy_of_a_refusal_that_names_nothing_names_what_was_sent(api: Mod
         api.chat("Who?", json=True)
     # The schema was left out before.
     service.then(refused(400, "schemas: no"), refused(400, "JSON mode: no"), refused(400, "Bad Request"))
-    with pytest.raises(api.InferenceError, match="Leave out or change the option"):
+    with pytest.raises(api.InferenceError, match="Shorten the prompt, or use another model"):
         api.chat("Who?", schema="name, age int")
 
 

@@ -26,7 +26,15 @@ from ..replies import CallProgress, ReplyBuilder
 from ..schemas import Mismatch, ValidatorError
 from ..session import ObservedCall
 from ..text import known_keys
-from .relax import does_not_fit, refused, refused_answer, relax_response_format, repair_request
+from .relax import (
+    call_again_request,
+    does_not_fit,
+    refused,
+    refused_answer,
+    refuses_call,
+    relax_response_format,
+    repair_request,
+)
 from .request import without_oldest_turns
 
 if TYPE_CHECKING:
@@ -96,6 +104,8 @@ class ModelCall:
         self.tries = Tries()
         # Whether the current request is for a repaired answer.
         self.is_repaired = False
+        # Whether the current request was sent again, because the service could not read the model's call of a tool.
+        self._is_asked_again = False
         # Whether the current answer was found in its reasoning, and the call of a tool that it was found in.
         self._is_in_reasoning = False
         self._answering_call: ToolCall | None = None
@@ -135,6 +145,8 @@ class ModelCall:
                 if not self.builder.has_begun and (relaxed := self.relaxed(error)) is not None:
                     self.sent, refusal = relaxed, error
                     continue
+                if not (self.builder.has_begun and self.shows_text) and self.asks_again(error):
+                    continue
                 if refusal is not None and refusal.is_replayed and error.cause in ("missing", "network"):
                     # The version that recorded it did not relax the request.
                     raise refusal from None
@@ -150,6 +162,8 @@ class ModelCall:
                         self.progress.builder = self._broken_off
                     if self.tries.count > 1:
                         error.why = f"{error.why} It was tried {self.tries.count} times.".strip()
+                    elif self._is_asked_again and refuses_call(error):
+                        error.why = f"{error.why} The model was asked twice.".strip()
                     # An error of ours, also below one of the SDK, keeps its cause: else it would be its own.
                     raise error from (error.__cause__ if inference_error_in(failure) is error else failure)
                 again = f"{error.what} Trying again ({self.tries.own} of {self._command.settings.max_retries})"
@@ -160,6 +174,29 @@ class ModelCall:
             else:
                 self._command.session.models.fetch_prices(self._command, client)
                 return
+
+    def asks_again(self, error: InferenceError) -> bool:
+        """Return whether the request is to be sent once more, because the service could not read a call of a tool.
+
+        That is the model's fault, by chance. What has come of its reply is kept as that of a call that has ended.
+
+        Raises
+        ------
+        InferenceError
+            When the budget does not allow it.
+        """
+        # In the last round, the model must answer.
+        must_answer = self.sent.flat_body.get("tool_choice") == "none"
+        if not refuses_call(error) or must_answer or self._is_asked_again:
+            return False
+        is_recorded = self._command.cassette is not None
+        again = call_again_request(self.sent, error, is_recorded=is_recorded)
+        self.reservation.reserve(again, after=len(self._ended) + 1)
+        if self._has_received:
+            # The answer that is to be repaired stays the last one.
+            self._ended.insert(len(self._ended) - self.is_repaired, self.built())
+        self.sent, self.progress.builder, self._is_asked_again = again, ReplyBuilder(), True
+        return True
 
     async def attempt(self, client: AsyncOpenAI) -> None:
         """Send the current request once, in its turn."""
@@ -210,6 +247,7 @@ class ModelCall:
         self._ended.append(self.built())
         self.sent, self.progress.builder = request, ReplyBuilder()
         self._is_in_reasoning, self._answering_call, self._broken_off = False, None, None
+        self._is_asked_again = False
 
     def take_answer(self, interrupts: Interrupts | None, *, is_last: bool = False) -> bool:
         """Read the answer into `value`. Return False if it does not fit its schema, and its repair must be sent.

@@ -23,6 +23,7 @@ from ..replies import Listener, cleared_on_error
 from ..spending import Reservation
 from ..text import counted, json_or_none
 from .call import ModelCall
+from .relax import refuses_call
 from .request import NOWHERE, prepare_request, trace_inputs
 
 if TYPE_CHECKING:
@@ -181,12 +182,8 @@ class _ChatRun:
             try:
                 self._send()
             except InferenceError as error:
-                if (
-                    last is not None
-                    and rounds > MAX_ROUNDS
-                    and error.cause == "request"
-                    and _CALLS_TOOL.search(error.why)
-                ):
+                calls = refuses_call(error) or (error.cause == "request" and _CALLS_TOOL.search(error.why))
+                if last is not None and rounds > MAX_ROUNDS and calls:
                     raise _too_many_rounds(last, self.steps) from error
                 raise
             last = self.call.built()
@@ -220,6 +217,16 @@ class _ChatRun:
         return end in ("length", "content_filter")
 
     def _send(self) -> None:
+        """Send the current request, and once more if the service stops its reply because of a call of a tool."""
+        try:
+            self._send_once()
+        except InferenceError as error:
+            if not self.call.asks_again(error):
+                raise
+            self.listener.step("*The service could not read the call of a tool: asking once more.*")
+            self._send_once()
+
+    def _send_once(self) -> None:
         """Send the current request, and draw while its reply arrives."""
         progress, listener = self.call.progress, self.listener
         progress.begun = Event()

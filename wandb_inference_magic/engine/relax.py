@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from ..schemas import Mismatch, Schema
 
 
+ASKED_AGAIN: Final = "The service could not read a call of a tool by the model: the model was asked once more."
+# What the model gets about such a call, and what stands for the call if the service does not quote it.
+NOT_READ: Final = (
+    "This call of a tool was not valid, and no tool ran. Call one of the tools again, with arguments in JSON that fit "
+    "its schema, or answer without a tool. The reason:"
+)
+NO_CALL: Final = "(a call of a tool)"
 OTHER_PROMPT: Final = "Change the prompt, or ask another model."
 # How services say that they do not have a response format at all.
 _NO_FORMAT: Final = re.compile(
@@ -62,6 +69,24 @@ def refused_answer(error: InferenceError) -> dict[str, Any] | None:
     is_cut = "max completion tokens reached" in error.generated
     message = {"role": "assistant", "content": "" if is_cut else error.generated}
     return {"choices": [{"message": message, "finish_reason": "length" if is_cut else "stop"}]}
+
+
+def refuses_call(error: InferenceError) -> bool:
+    """Return whether the service could not read the model's call of a tool. The request itself was not refused."""
+    return error.generated is not None and error.cause == "reply"
+
+
+def call_again_request(sent: PreparedRequest, error: InferenceError, *, is_recorded: bool) -> PreparedRequest:
+    """Return the request that is sent after one for which the service could not read the model's call of a tool.
+
+    The model gets its call and the reason, as after a call that this package cannot read. A cassette has no refusals
+    that came in a stream: if one is in use (`is_recorded`), the same request is sent, so that its answer is found. So
+    it is without tools, where the model has nothing to correct.
+    """
+    if is_recorded or "tools" not in sent.body:
+        return sent.noticed(ASKED_AGAIN)
+    written = {"role": "assistant", "content": error.generated or NO_CALL}
+    return sent.followed_by(written, {"role": "user", "content": f"{NOT_READ} {error.why}"}).noticed(ASKED_AGAIN)
 
 
 def repair_request(sent: PreparedRequest, schema: Schema, answer: Message, mismatch: Mismatch) -> PreparedRequest:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..text import json_or_none
+from .refusals import refuses_call
 from .retries import UNITS, read_retry_after, read_span, requested_delay
 
 # The fields that have the message, in this order.
@@ -16,8 +17,14 @@ MESSAGE_FIELDS: Final = (
     *("error", "message", "detail", "details", "errors", "msg", "error_message", "error_msg", "error_description"),
     *("description", "reason", "exception", "title"),
 )
-# The fields that have the place in the request.
+# The fields that say more than the message beside them: of Google, Azure, GitHub, .NET and gateways.
+BESIDE: Final = (
+    *("details", "detail", "errors", "fieldViolations", "violations", "innererror", "innerError", "inner_error"),
+    *("upstream_details", "upstream_error", "provider_error", "cause", "previous_errors"),
+)
+# The fields that have the place in the request: a list of names, or the whole place as a text.
 PLACES: Final = ("loc", "path", "location")
+TEXT_PLACES: Final = ("param", "field", "target")
 STATUSES: Final = (
     *("code", "status", "status_code", "statusCode", "http_code", "http_status", "http_status_code", "error_code"),
 )
@@ -40,6 +47,8 @@ TYPES_OF_STATUS: Final = {
 _STATUS_OF_TYPE: Final = {name: status for status, names in TYPES_OF_STATUS.items() for name in names.split()}
 # The type of an error about what the model has written.
 JSON_REFUSED: Final = "json_validate_failed"
+# Before what the model has written.
+_WROTE: Final = "the model wrote "
 # Blanks, and a byte order mark.
 BEFORE_JSON: Final = " \t\r\n\ufeff"
 MAX_MESSAGE_CHARS: Final = 2000
@@ -55,6 +64,7 @@ _PAGE: Final = re.compile(
 )
 # Its first line of data. There may be other fields before it.
 _EVENT: Final = re.compile(r"(?:(?:event|id|retry):[^\n]*\n)*data:[ \t]*(.*)")
+_WORD: Final = r"[^\W_]+"
 _TITLE: Final = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 # Pydantic's errors as Python writes them. They also quote the request: `'input': {...}`, `input_value={...}`.
 _PYDANTIC: Final = re.compile(
@@ -74,10 +84,11 @@ _PLAIN_WAIT: Final = re.compile(r"retry[- ]after:? (\d{1,6})\b(?!\s*[a-z/%-])", 
 class ErrorBody:
     """What the body of an error says.
 
-    `message` is the service's own, `generated` what the model wrote that the service refused as JSON (None if it
-    refused something else). `types` has the names of the error, in lower case. `code` is the HTTP status
-    that it names, `status` the one that its code or its type stands for, `wait` the number of seconds that it asks to
-    wait; each None if there is none. `is_page` tells whether the body is a web page.
+    `message` is the service's own. `generated` is what the model wrote that the service refused as JSON or as a call
+    of a tool: empty if it does not quote that, None if it refused something else. `types` has the names of the error,
+    in lower case. `code` is the HTTP status that it names, `status` the one that its code or its type stands for,
+    `wait` the number of seconds that it asks to wait; each None if there is none. `is_page` tells whether the body is
+    a web page.
     """
 
     message: str = ""
@@ -87,6 +98,16 @@ class ErrorBody:
     wait: float | None = None
     is_page: bool = False
     generated: str | None = None
+
+    @property
+    def is_of_call(self) -> bool:
+        """Whether the service could not read a call of a tool in what the model has written."""
+        return self.generated is not None and JSON_REFUSED not in self.types
+
+    @property
+    def said(self) -> str:
+        """The message without what the model has written, which can have any words."""
+        return self.message.partition(_WROTE)[0] if self.generated else self.message
 
 
 def read_error(body: object) -> ErrorBody:
@@ -103,7 +124,8 @@ def read_error(body: object) -> ErrorBody:
     message = " ".join(_message(body)[:MAX_MESSAGE_CHARS].split())
     is_page = isinstance(body, str) and _PAGE.match(body[:20_000]) is not None
     named, status = " ".join(types).lower(), code or _status(types)
-    generated = next(filter(None, map(_generated, objects)), "" if JSON_REFUSED in named else None)
+    is_refused = JSON_REFUSED in named or refuses_call(f"{message.partition(_WROTE)[0]} {named}")
+    generated = next(filter(None, map(_generated, objects)), "" if is_refused else None)
     return ErrorBody(message, named, code, status, _wait(objects, message), is_page, generated)
 
 
@@ -124,7 +146,7 @@ def _objects(value: object) -> Iterator[Mapping[str, Any]]:
     """Yield the objects of a body, the outermost first."""
     if isinstance(value, Mapping):
         yield value
-        for name in (*MESSAGE_FIELDS, "metadata"):
+        for name in dict.fromkeys((*MESSAGE_FIELDS, "metadata", *BESIDE)):
             yield from _objects(_unpacked(value.get(name)))
     elif isinstance(value, list):
         for one in value[:3]:
@@ -141,20 +163,67 @@ def _message(body: object) -> str:
         return "; ".join(dict.fromkeys(filter(None, map(_message, value[:3]))))
     if not isinstance(value, Mapping):
         return str(value)
+    # Of a form that is not known: quoted as it is.
+    return _all_said(value) or _of_fields(value) or (_as_json(value)[:MAX_MESSAGE_CHARS] if value else "")
+
+
+def _all_said(value: Mapping[str, Any]) -> str:
+    """Return the message of an object, with what the fields beside it say."""
     found = _message_of_object(value)
-    # A gateway puts the message of the service behind it here.
-    metadata = value.get("metadata")
-    raw = _message(metadata.get("raw")) if isinstance(metadata, Mapping) else ""
+    for more in _said_beside(value):
+        found = _with_more(found, more)
     if written := value.get("failed_generation"):
         # What the model wrote in place of a tool call or JSON.
-        raw = f"the model wrote {_as_json(written)}"
-    if raw and raw not in found:
-        return f"{found}: {raw}" if found else raw
-    if not found and all(isinstance(one, str | list) for one in value.values()):
-        # The fields of the request, with what is wrong with each.
-        found = "; ".join(f"{name}: {_message(one)}" for name, one in value.items())
-    # Of a form that is not known: quoted as it is.
-    return found or (_as_json(value)[:MAX_MESSAGE_CHARS] if value else "")
+        return _with_more(found, f"{_WROTE}{_as_json(written)}")
+    # A gateway puts the message of the service behind it here.
+    metadata = value.get("metadata")
+    return _with_more(found, _message(metadata.get("raw"))) if isinstance(metadata, Mapping) else found
+
+
+def _said_beside(value: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what an object says beside its message. What has no message, such as a link or a time, is left out."""
+    metadata = value.get("metadata")
+    for one in (value, metadata if isinstance(metadata, Mapping) else {}):
+        yield from filter(None, (_said_in(_unpacked(one.get(name))) for name in BESIDE))
+    if isinstance(param := value.get("param"), Mapping):
+        yield _said_in(param)
+
+
+def _said_in(value: object) -> str:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, list):
+        return "; ".join(dict.fromkeys(filter(None, map(_said_in, value[:3]))))
+    if not isinstance(value, Mapping):
+        return ""
+    fields = {} if "@type" in value else {name: one for name, one in value.items() if _is_sentence(one)}
+    return _all_said(value) or _of_fields(fields)
+
+
+def _is_sentence(value: object) -> bool:
+    """Return whether the value of a field may say what is wrong with it: texts, but no id, no name and no number."""
+    texts = value if isinstance(value, list) else [value]
+    return all(isinstance(one, str) and (value is texts or " " in one.strip()) for one in texts)
+
+
+def _of_fields(value: Mapping[str, Any]) -> str:
+    """Return what is wrong with each field of the request, if an object says only that."""
+    if not all(isinstance(one, str | list) for one in value.values()):
+        return ""
+    return "; ".join(f"{name}: {_message(one)}" for name, one in value.items())
+
+
+def _with_more(said: str, more: str) -> str:
+    """Return what was said with more of it, and nothing twice: one that has all words of the other is enough."""
+    before, after = _words(said), _words(more)
+    if not more or after in before:
+        return said
+    return more if not said or before in after else f"{said.strip().removesuffix('.')}: {more}"
+
+
+def _words(text: str) -> str:
+    """Return the words of a text for a comparison."""
+    return f" {' '.join(re.findall(_WORD, text.lower()))} "
 
 
 def _generated(value: Mapping[str, Any]) -> str:
@@ -174,11 +243,11 @@ def _message_of_object(value: Mapping[str, Any]) -> str:
     messages = list(filter(None, (_message(value.get(name)) for name in MESSAGE_FIELDS)))
     # A short name of the error, beside what it means.
     found = ": ".join(messages[:2]) if isinstance(value.get("error"), str) else next(iter(messages), "")
-    param = value.get("param")
-    if not isinstance(param, str) or param in ("None", "null") or param in found:
+    named = next((one for name in TEXT_PLACES if isinstance(one := value.get(name), str) and one), "None")
+    if named in ("None", "null") or named in found:
         return _with_place(map(str, place), found)
     # Mostly the name of the parameter; some services write a sentence there.
-    return ": ".join(filter(None, (found, param))) if " " in param else _with_place([param], found)
+    return ": ".join(filter(None, (found, named))) if " " in named else _with_place([named], found)
 
 
 def _with_place(place: Iterable[str], message: str) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..config import WANDB_URL
-from .refusals import MAY_PASS, PASSES, PASSING, REFUSED_AS_FAILURE
+from .refusals import MAY_PASS, PASSES, PASSING, REFUSED_AS_FAILURE, UNABLE, VAGUE
 from .refused_forms import DEMANDED_FORM, RefusedForm
 from .retries import FAILING, OVERLOADED, SHORT
 
@@ -56,8 +56,9 @@ class ErrorForm:
     at : str
         `wandb`: at W&B's endpoint only. `other-path`: only at an address of W&B's host that is not its endpoint.
         `list`: for the list of models only. `parts`: if the request has parts that can be left out. `page`: if a web
-        page was sent. `limit`: if the message has the limit on the reply that the user set, and that is more than the
-        prompt has.
+        page was sent. `call`: if the service could not read what the model wrote, in which it looked for a call of a
+        tool. `called`: the same, and the request has tools. `limit`: if the message has the limit on the reply that
+        the user set, and that is more than the prompt has.
     waits : Waits or None
         The times to wait before the next tries; None if trying again cannot help.
     affects_all : bool or None
@@ -154,15 +155,6 @@ _TOO_LONG: Final = (
     r"|(input|prompt) length .{0,20}\bexceed|`inputs`.{0,30} must (be <=|have less than)|tokens in request more than"
     r"|reduce your (prompt|message|input)|prompt .{0,30}is longer than|max length reached|超长|过长"
 )
-_UNABLE: Final = (
-    r"(is|are) not supported|not supported by|unsupported|does(n't| not) support|not implemented"
-    r"|failed to (parse|load|decode|process|initialize) (the )?(image|grammar|json|schema|samplers?|audio|prompt)"
-    r"|failed to parse grammar|schema conversion failed|image input|cannot be used with|requires --jinja"
-    r"|jinja exception|roles must alternate|system role|generate parser for this template|custom grammar"
-    r"|json\.exception|invalid base64|invalid image type|(cannot|could not|unable to) identify image"
-    r"|image (file )?(is|was) (truncated|corrupt)|(truncated|corrupt(ed)?) (image|jpe?g|png)"
-    r"|litellm\.(badrequest|unsupportedparams|contentpolicyviolation|contextwindowexceeded|notfound)error"
-)
 _UNKNOWN_MODEL: Final = (
     r"\bmodel:? ?['\"`]?[\w./:@-]*['\"`]? ?(was |is |has been |currently )?(not[_ ](be )?(found|exist|served|deployed)"
     r"|unknown|no longer \w+|retired|deprecated|decommissioned|discontinued|not a valid)"
@@ -180,16 +172,6 @@ _NOT_LOADED: Final = (
     r"((could|can)( ?not|n't)|unable to|fail\w* to|error) load(ing)? (the |this )?model\b"
     r"(?!['’]s| (input|image|card|list|vocab|adapter))"
     r"|\bmodel (?!input|image|card|list|vocab|adapter)(\S{1,80} )?((could|can)( ?not|n't) be loaded|failed to load)"
-)
-# Whole messages that name no part of a request, and the names of such an error.
-_VAGUE: Final = (
-    r"^\W{0,3}((litellm\.)?badrequesterror: (\w{1,30}exception - )?)?(error: |error code: \d{3}( - )?)?"
-    r"((bad|invalid|malformed|illegal) (request|arguments?|parameters?|params?|input|payload)( error)?"
-    r"|(the |your )?request (is|was) (invalid|malformed|rejected|not valid)|unprocessable (entity|content)"
-    r"|(the )?request contains (an )?invalid arguments?|provider returned error|validation error|param incorrect"
-    r"|(请求)?参数(错误|无效|不合法)|api 调用参数有误，请检查文档)?"
-    r"((bad_?request|invalid_?(request|argument|parameter)|validation|unprocessable_?entity)(_?(error|exception))?|error"
-    r"|object|4\d\d|\W)*$"
 )
 # Failures on the service's side, sent with a status for those of a request.
 _TIMED_OUT: Final = (
@@ -229,6 +211,7 @@ _unknown_address = partial(ErrorForm, "network", "{service} does not know this a
 _unknown_either = partial(
     ErrorForm, "network", "{service} does not know this address or the model {model!r}.", _ADDRESS, affects_all=True
 )
+_not_read = partial(ErrorForm, "reply", affects_all=False)
 _not_accepted = partial(ErrorForm, "request", "{service} did not accept the request as it is.")
 _too_many = partial(ErrorForm, "busy", "{service} is getting too many requests at once.", waits=SHORT, is_too_many=True)
 _failing = partial(ErrorForm, "busy", "{service} is overloaded or failing at the moment.", _BUSY)
@@ -250,6 +233,22 @@ CAUSES: Final = (
         range(300, 400),
         why="Redirects are not followed: the prompt and the key go to the endpoint you set and nowhere else.",
         affects_all=True,
+    ),
+    # Before all others: the model may have written any words.
+    _not_read(
+        "The model's call of a tool was not valid.",
+        "Ask another model (%wbmodels), or give the tools fewer and simpler parameters. If the call may have been cut, "
+        "raise --max-tokens.",
+        (400, 422, 424, *range(500, 505), None),
+        why="{service} could not read it.",
+        at="called",
+    ),
+    _not_read(
+        "{service} could not read what the model wrote.",
+        "Run the cell again, or choose another model with %wbmodels.",
+        # With the status of a failure, or none, it is tried again as one.
+        (400, 422, 424),
+        at="call",
     ),
     ErrorForm(
         "refused",
@@ -428,10 +427,13 @@ CAUSES: Final = (
         "It does not say what it refuses. Try it without {parts}, or with another model (%wbmodels); shorten the "
         "prompt if it is too long (in a chat: --once, --new).",
         (400, 422),
-        _VAGUE,
+        VAGUE,
         at="parts",
     ),
-    _not_accepted(_CHANGE, (500, 501, 502, 503, None), rf"^(?!.*({PASSING})).*({_UNABLE})"),
+    _not_accepted(
+        "It does not say what it refuses. Shorten the prompt, or use another model: %wbmodels.", (400, 422), VAGUE
+    ),
+    _not_accepted(_CHANGE, (500, 501, 502, 503, None), rf"^(?!.*({PASSING})).*({UNABLE})"),
     _not_accepted(_CHANGE, (500, 502, None), rf"^(?!.*({MAY_PASS})){DEMANDED_FORM}"),
     _not_accepted(_CHANGE, (500, None), rf"^({REFUSED_AS_FAILURE})"),
     _not_accepted(_CHANGE, (400, 404, 405, 413, 415, 416, 422, 501)),

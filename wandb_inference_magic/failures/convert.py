@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ..catalog import Catalog
     from ..config import Endpoint
 
+# The tools among the parts of a request.
+TOOLS: Final = "the tools"
 REPLAYED: Final = "This error was replayed from the cassette. The mode auto asks again, if the endpoint can be reached."
 BILLING_URL: Final = "forge.coreweave.com/subscriptions"
 # A name that is no word of a language: `request_timeout`, `maxTokens`, `org/model`.
@@ -153,13 +155,13 @@ def refused_request(failure: APIStatusError | ServiceError, names: Collection[st
 def would_refuse_again(status: int, data: bytes, names: Collection[str]) -> bool:
     """Return whether a service that answered a chat with this status and body would refuse the same request again.
 
-    Not where it was busy or starting, and not where it refused the key, the account or the address. `names` are those
-    of `FailureContext`.
+    So it may where it could not read what the model wrote. Not where it was busy or starting, and not where it refused
+    the key, the account or the address. `names` are those of `FailureContext`.
     """
     body = read_error(data.decode("utf-8", "replace"))
     form = _form_that_refused(_status_behind(status, body), body, names)
     is_of_request = form.cause in ("request", "model") and form.affects_all is not True
-    return form.waits is None and (is_of_request or form.is_of_prompt)
+    return form.waits is None and (is_of_request or form.is_of_prompt or body.is_of_call)
 
 
 def is_too_long(status: int, document: object) -> bool:
@@ -169,13 +171,15 @@ def is_too_long(status: int, document: object) -> bool:
 
 
 def _form_that_refused(status: int | None, body: ErrorBody, names: Collection[str] = ()) -> ErrorForm:
-    return _form_of(status, body, _without_names(body.message, names), {"": True, "page": body.is_page})
+    places = {"": True, "page": body.is_page, "call": body.is_of_call}
+    return _form_of(status, body, _without_names(body.said, names), places)
 
 
 def _of_reply(failure: ServiceError, context: FailureContext) -> InferenceError:
     """Return the error for one that the service sent in a response whose status was 200."""
-    error = _error(*_answered(failure), None, context)
-    if failure.has_begun:
+    status, body = _answered(failure)
+    error = _error(status, body, None, context)
+    if failure.has_begun and not body.is_of_call:
         error.what = "The service stopped the reply with an error."
     return error
 
@@ -194,8 +198,11 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
         "page": body.is_page,
         "limit": _names_limit(message, context),
         "parts": bool(context.parts),
+        "call": body.is_of_call,
+        "called": body.is_of_call and TOOLS in context.parts,
     }
-    said = _without_names(_without_names(message, {context.model}, "ID"), context.names)
+    said = replace(body, message=message).said
+    said = _without_names(_without_names(said, {context.model}, "ID"), context.names)
     form = _form_of(status, body, said, places, asks_to_wait=wait is not None and wait <= MAX_SECONDS)
     fields = _fields(form, status, context)
     why = [form.why.format_map(fields), f'It said: "{quoted(message)}"' if message else ""]

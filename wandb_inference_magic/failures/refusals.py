@@ -104,6 +104,46 @@ MAY_PASS: Final = f"{PASSES}|{_outside_names(PASSING)}|{_OF_MACHINE}"
 # What is refused with the status of a failure, as no failure that passes.
 REFUSED_AS_FAILURE: Final = rf".*({_PLACE_IN_TEMPLATE})|(?!.*({MAY_PASS})).*({_REFUSED_VALUE}|{_OF_TEMPLATE})"
 
+# Whole messages that name no part of a request, and the names of such an error.
+VAGUE: Final = (
+    r"^\W{0,3}((litellm\.)?badrequesterror: (\w{1,30}exception - )?)?(error: |error code: \d{3}( - )?)?"
+    r"((bad|invalid|malformed|illegal) (request|arguments?|parameters?|params?|input|payload)( error)?"
+    r"|(the |your )?request (is|was) (invalid|malformed|rejected|not valid)|unprocessable (entity|content)"
+    r"|(the )?request contains (an )?invalid arguments?|provider returned error|validation error|param incorrect"
+    r"|(请求)?参数(错误|无效|不合法)|api 调用参数有误，请检查文档)?"
+    r"((bad_?request|invalid_?(request|argument|parameter)|validation|unprocessable_?entity)(_?(error|exception))?|error"
+    r"|(upstream|provider|api|client)_?error|object|4\d\d|\W)*$"
+)
+# What cannot be done, with the status of a failure.
+UNABLE: Final = (
+    r"(is|are) not supported|not supported by|unsupported|does(n't| not) support|not implemented"
+    r"|failed to (parse|load|decode|process|initialize) (the )?(image|grammar|json|schema|samplers?|audio|prompt)"
+    r"|failed to parse grammar|schema conversion failed|image input|cannot be used with|requires --jinja"
+    r"|jinja exception|roles must alternate|system role|generate parser for this template|custom grammar"
+    r"|json\.exception|invalid base64|invalid image type|(cannot|could not|unable to) identify image"
+    r"|image (file )?(is|was) (truncated|corrupt)|(truncated|corrupt(ed)?) (image|jpe?g|png)"
+    r"|litellm\.(badrequest|unsupportedparams|contentpolicyviolation|contextwindowexceeded|notfound)error"
+)
+# What services say of the text of a model in which they look for a call of a tool: Groq, Cerebras, Ollama, llama.cpp,
+# Bedrock, Google, vLLM, and servers of models that write in the form of Harmony. It is not about the request: the words
+# for a call in an earlier message, and for the schema of a tool, are others.
+CALL_REFUSED: Final = (
+    r"\btool_use_failed\b|\boutput_parse_failed\b|\btool[ _]call[ _]validation failed\b"
+    r"|\bfailed to (call a function|generate (a )?tool[ _]calls?)\b|\bnot in request\.tools\b"
+    r"|\bmodel (called|did not call) (a|any) (tool|function)\b|\bmodel tried to call (an )?\w+ tool\b"
+    r"|\b(error|failed|failure|unable|could not|cannot)( in| to| while)? pars(e|ing) (the )?"
+    r"(tool|function)[ _]call( arguments)?(?! (id|schema))s?\b"
+    r"|\bfailed to parse input at pos \d|\bmodel generated output that could not be parsed\b"
+    r"|\binvalid sequence as part of tooluse\b|\bvalidation errors? for list\[function-wrap\b"
+    r"|\bmalformed[_ ]?(function|tool)[_ ]?(call|use)\b|\bunexpected[_ ]?tool[_ ]?call\b"
+    r"|\bunexpected tokens remaining in message header\b|\bcould not decode header\b"
+)
+
+
+def refuses_call(message: str) -> bool:
+    """Return whether a message says that a service could not read a call of a tool in what the model has written."""
+    return re.search(CALL_REFUSED, message, re.IGNORECASE) is not None
+
 
 def may_pass(message: str) -> bool:
     """Return whether a message says something that passes by itself, or something of the machine."""
