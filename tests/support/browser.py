@@ -465,8 +465,17 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server did not answer")
 
 
-def keep_screenshot(page: Page, name: str) -> None:
-    """Save a screenshot in the folder that WRITE_SCREENSHOTS names, for a person to look at."""
-    if folder := os.environ.get("WRITE_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
+def keep_screenshot(page: Page, name: str, *widths: int, height: int = 900) -> None:
+    """Save a screenshot in the folder that WRITE_SCREENSHOTS names, for a person to look at.
+
+    With `widths`, save one of each of these widths of the window.
+    """
+    folder = os.environ.get("WRITE_SCREENSHOTS")
+    if not folder:
+        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for width in widths:
+        page.set_viewport_size({"width": width, "height": height})
+        page.screenshot(path=str(Path(folder) / f"{name}-{width}.png"))
+    if not widths:
         page.screenshot(path=str(Path(folder) / f"{name}.png"))
