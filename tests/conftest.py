@@ -36,8 +36,13 @@ settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
-# About half of what browser tests take. The others are in the other group.
-OTHER_GROUP = ("test_front_ends", "test_lab_growing", "test_lab_jobs", "test_lab_maths", "test_lab_reading")
+def browser_group(item: pytest.Item) -> str:
+    """Return the group of a browser test: those in the kept page of JupyterLab, and those in Notebook 7's or none.
+
+    Each takes about half of the time, and loads one front end.
+    """
+    is_in_notebook = "[notebook" in item.name
+    return "browser-lab" if "kept_pages" in getattr(item, "fixturenames", ()) and not is_in_notebook else "browser"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -48,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.xdist_group("browser-2" if item.path.stem in OTHER_GROUP else "browser"))
+            item.add_marker(pytest.mark.xdist_group(browser_group(item)))
         elif "running_shared" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group(f"shared-{item.path.stem}"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from itertools import count
 from time import process_time
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import example, given, strategies as st
 from inert import HOSTILE, assert_inert, parsed
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
+from wandb_inference_magic.markup.check import is_safe
 from wandb_inference_magic.markup.literal import safe_inline
 from wandb_inference_magic.markup.sanitize import sanitize_markdown
 from wandb_inference_magic.text.plain import safe_plain
@@ -311,6 +313,13 @@ def test_text_that_cannot_be_rewritten_is_shown_as_code() -> None:
     assert_inert("\\begin{a} " + safe_inline(text))
 
 
+def test_a_text_is_read_again_where_a_definition_gives_it_another_meaning() -> None:
+    text, definition = "the [mark] here", "\n\n[mark]: javascript:alert(1)"
+    for _ in range(2):
+        assert is_safe(text, frozenset(), [])
+        assert not is_safe(text + definition, frozenset(), [])
+
+
 def test_images_of_allowed_hosts_load() -> None:
     text = "![a](https://pics.example/a.png) ![b](https://pics.example.evil.example/b.png)"
     assert sanitize_markdown(text, ["Pics.Example"]) == (
@@ -335,8 +344,11 @@ def test_text_after_a_reply_is_not_part_of_it(pieces: list[str]) -> None:
     ],
 )
 def test_the_time_grows_linearly_with_the_text(piece: str) -> None:
+    numbers = count()
+
     def seconds(length: int) -> float:
-        text = piece * (length // len(piece))
+        # What is known of a text is kept: each has another end.
+        text = f"{piece * (length // len(piece))}{next(numbers)}"
         start = process_time()
         sanitize_markdown(text)
         return process_time() - start

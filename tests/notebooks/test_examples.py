@@ -15,7 +15,7 @@ import nbformat
 import pytest
 import record_examples
 import stand_in
-from environments import clean_environment
+from environments import NO_NETWORK, clean_environment, with_sitecustomize
 from kernels import NotebookRun
 from nbclient.exceptions import CellExecutionError
 from service import Service, Streamed, Wandb
@@ -163,13 +163,26 @@ def test_an_example_replays_without_network(
     assert (folder / CASSETTE).read_bytes() == (run.folder / CASSETTE).read_bytes(), "the cassette is only read"
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Any, Path]]:
+    """Run an example from its cassette, without key and network, once. Returns the notebook and its folder."""
+
+    @cache
+    def run(name: str) -> tuple[Any, Path]:
+        home = tmp_path_factory.mktemp(name)
+        folder = shutil.copytree(EXAMPLES, home / "examples")
+        offline = clean_environment(home) | with_sitecustomize(NO_NETWORK, home)
+        variables = offline | {"WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
+        return executed(nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4), variables, folder), folder
+
+    return run
+
+
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_a_recorded_example_needs_neither_key_nor_network(
-    path: Path, environment: dict[str, str], no_network: dict[str, str], tmp_path: Path
+    path: Path, recorded: Callable[[str], tuple[Any, Path]]
 ) -> None:
-    folder = shutil.copytree(EXAMPLES, tmp_path / "examples")
-    variables = environment | no_network | {"WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
-    notebook = executed(nbformat.read(path, as_version=4), variables, folder)
+    notebook, folder = recorded(path.stem)
     chats = [cell for cell in notebook.cells if re.match(r"%%?wbchat|%%wbmap|%%wbeval|forty = compare", cell.source)]
     chats = [cell for cell in chats if "--dry-run" not in cell.source]
     assert chats
@@ -180,11 +193,9 @@ def test_a_recorded_example_needs_neither_key_nor_network(
 
 
 def test_the_exercise_about_differences_shows_what_its_text_says(
-    environment: dict[str, str], no_network: dict[str, str], tmp_path: Path
+    recorded: Callable[[str], tuple[Any, Path]],
 ) -> None:
-    folder = shutil.copytree(EXAMPLES, tmp_path / "examples")
-    variables = environment | no_network | {"WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
-    notebook = executed(nbformat.read(EXAMPLES / "evaluating.ipynb", as_version=4), variables, folder)
+    notebook, _ = recorded("evaluating")
     ten, forty, four = (
         next(cell for cell in notebook.cells if cell.source.endswith(f"\n{name}")).outputs[-1].data["text/plain"]
         for name in ("ten", "forty", "four")

@@ -12,7 +12,7 @@ import axe_playwright_python
 import pytest
 from browser import FRONT_ENDS, JupyterServer, KeptPages, Lab, keep_screenshot
 from known_models import MODELS
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 from service import Endless, Streamed, Wandb, pieces, usage
 
 pytestmark = pytest.mark.browser
@@ -100,26 +100,43 @@ class Look:
 
 
 @pytest.fixture(scope="module")
-def look_pages(browser: Browser) -> Iterator[KeptPages]:
-    """The pages of the looks, which stay open between tests that use other pages."""
-    pages = KeptPages(browser)
-    yield pages
-    pages.context.close()
+def looks() -> dict[str, Look]:
+    """The looks that tests have opened, by name."""
+    return {}
 
 
 @pytest.fixture(scope="module", params=LOOKS, ids=lambda look: "-".join(map(str, look)))
-def look(request: pytest.FixtureRequest, server: JupyterServer, look_pages: KeptPages) -> Iterator[Look]:
-    """A notebook open in a front end, with a theme and a width. Each test runs its own cells in it."""
+def chosen(request: pytest.FixtureRequest) -> tuple[str, str, int]:
+    """One of LOOKS. Tests of the same one run one after the other."""
     front_end, theme, width = request.param
+    return front_end, theme, width
+
+
+@pytest.fixture
+def look(
+    request: pytest.FixtureRequest,
+    server: JupyterServer,
+    kept_pages: KeptPages,
+    looks: dict[str, Look],
+    chosen: tuple[str, str, int],
+) -> Iterator[Look]:
+    """A notebook open in a front end, with a theme and a width, without outputs. Each test runs its own cells in it.
+
+    It is opened again where another test has opened its own in the page.
+    """
+    front_end, theme, width = chosen
     name = f"{front_end}-{theme.lower()}-{width}"
     path = FRONT_ENDS[front_end]
     failed_before = request.session.testsfailed
-    page = look_pages.page(path)
+    page = kept_pages.page(path)
     page.set_viewport_size({"width": width, "height": 1100})
-    lab = Lab.open(server, page, f"{name}.ipynb", CELLS, markdown=ANSWER, path=path, theme=f"JupyterLab {theme}")
-    lab.run(0)
-    yield Look(lab, name, width)
-    look_pages.leave(path, failed=request.session.testsfailed > failed_before)
+    if name not in looks or not looks[name].lab.is_open():
+        lab = Lab.open(server, page, f"{name}.ipynb", CELLS, markdown=ANSWER, path=path, theme=f"JupyterLab {theme}")
+        lab.run(0)
+        looks[name] = Look(lab, name, width)
+    looks[name].lab.clear_outputs()
+    yield looks[name]
+    kept_pages.leave(path, failed=request.session.testsfailed > failed_before)
 
 
 def test_a_reply_grows_without_jumps_and_ends_like_a_markdown_cell(wandb_hosts: Wandb, look: Look) -> None:

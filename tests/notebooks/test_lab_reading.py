@@ -84,9 +84,7 @@ def test_all_is_readable_in_both_themes(
         lab.set_theme(theme)
         check_outputs(lab)
         lab.page.locator(".jp-Cell").first.scroll_into_view_if_needed()
-        for width in (1400, 700):
-            page.set_viewport_size({"width": width, "height": 2600})
-            keep_screenshot(page, f"reading-{path[:3]}-{theme.split()[-1]}-{width}")
+        keep_screenshot(page, f"reading-{path[:3]}-{theme.split()[-1]}", 1400, 700, height=2600)
     saved = lab.save()
     lab.close()
     server.end_kernel(name)

@@ -29,7 +29,9 @@ ipywidgets.VBox([asking('one'), asking('two')])""",
 ]
 
 
-def test_a_page_shows_replies_and_its_buttons_chat(wandb: Wandb, page: Page, tmp_path: Path) -> None:
+def test_a_page_shows_replies_and_its_buttons_chat(wandb: Wandb, new_page: Page, tmp_path: Path) -> None:
+    # The page of JupyterLab stays open for other tests.
+    page = new_page
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
     folder = tmp_path / "work"
     folder.mkdir()

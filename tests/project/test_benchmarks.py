@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from browser import JupyterServer, KeptPages
+from browser import JupyterServer
+from playwright.sync_api import Page
 from service import Wandb
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -31,11 +32,11 @@ def test_the_map_benchmark_runs() -> None:
 
 @pytest.mark.browser
 def test_the_benchmark_of_the_picker_runs(
-    server: JupyterServer, kept_pages: KeptPages, wandb_hosts: Wandb, monkeypatch: pytest.MonkeyPatch
+    server: JupyterServer, page: Page, wandb_hosts: Wandb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from browser_run import dropdown_at
 
-    figure = dropdown_at(server, kept_pages.context, wandb_hosts.api, 1, 100)
+    figure = dropdown_at(server, page, wandb_hosts.api, 1, 100)
     assert figure.ours.endswith("ms")
     assert figure.reference.startswith("30 models")

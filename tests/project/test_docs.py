@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,7 @@ SHOWN = sorted(
 )
 
 
+@cache
 def constants() -> str:
     """Return all strings in the code of the package, one per line. A value inserted into a string ends its line."""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "wandb_inference_magic").rglob("*.py")]
@@ -71,6 +73,7 @@ def test_lines_shown_in_the_docs_are_valid(where: str, magic: str, line: str) ->
     read_line(options, magic, re.sub(r"\{\{.*?\}\}", "value", line), text=text)
 
 
+@pytest.mark.xdist_group("constants")
 def test_messages_explained_in_the_docs_exist_in_the_code() -> None:
     begin, end = (
         "<!-- messages: each is looked for in the code by tests/project/test_docs.py -->",
@@ -101,6 +104,7 @@ TRANSLATED = re.compile(
 )
 
 
+@pytest.mark.xdist_group("constants")
 def test_texts_for_users_do_not_read_as_translated() -> None:
     texts = {path.name: path.read_text(encoding="utf-8") for path in SITE}
     for path in EXAMPLES:

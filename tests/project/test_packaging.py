@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import Distribution, PathDistribution, distribution, packages_distributions
 from pathlib import Path
@@ -150,8 +150,10 @@ def test_the_named_python_versions_are_those_that_ci_runs(metadata_of_wheel: Dis
 # Dependencies ------------------------------------------------------------------------------------------------------
 
 
-def imported() -> Iterator[tuple[str, bool]]:
-    """Yield the top-level name of each import in the package, and whether it is imported together with its module."""
+@cache
+def imported() -> list[tuple[str, bool]]:
+    """Return the top-level name of each import in the package, and whether it is imported together with its module."""
+    found: list[tuple[str, bool]] = []
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         with_module = set(map(id, tree.body))
@@ -159,7 +161,8 @@ def imported() -> Iterator[tuple[str, bool]]:
             names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
-            yield from ((name.partition(".")[0], id(node) in with_module) for name in names)
+            found += ((name.partition(".")[0], id(node) in with_module) for name in names)
+    return found
 
 
 def others(*, with_module: bool = False) -> set[str]:

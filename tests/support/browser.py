@@ -80,6 +80,7 @@ HAS_KERNEL = """
     return Boolean(context?.isReady && kernel?.connectionStatus === 'connected' && kernel.status === 'idle');
 }
 """
+IS_SHOWN = "name => window.jupyterapp.shell.currentWidget?.context?.path === name"
 SHOWN_THEME = "document.body.dataset.jpThemeName"
 
 
@@ -183,6 +184,8 @@ class JupyterServer:
             str(python), "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self.port}",
             "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", "--ServerApp.port_retries=0",
             f"--ServerApp.root_dir={self.folder}", "--KernelManager.transport=ipc",
+            # The search for language servers runs npm.
+            "--LanguageServerManager.autodetect=False",
             # Notebooks are opened by its commands.
             "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True",
         ]  # fmt: skip
@@ -270,6 +273,15 @@ class Lab:
         lab.set_theme(theme)
         lab.wait_for_kernel()
         return lab
+
+    def is_open(self) -> bool:
+        """Return whether this is the notebook that the page shows, with its kernel."""
+        return not self.page.is_closed() and self._is_loaded() and bool(self.page.evaluate(IS_SHOWN, self.name))
+
+    def clear_outputs(self) -> None:
+        """Clear the outputs of all cells, and show the first cell."""
+        self.page.evaluate("window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+        self.cell(0).scroll_into_view_if_needed()
 
     def close(self, *, ends_kernels: bool = False) -> None:
         """Close the notebook, as it was saved."""
@@ -453,8 +465,17 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server did not answer")
 
 
-def keep_screenshot(page: Page, name: str) -> None:
-    """Save a screenshot in the folder that WRITE_SCREENSHOTS names, for a person to look at."""
-    if folder := os.environ.get("WRITE_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
+def keep_screenshot(page: Page, name: str, *widths: int, height: int = 900) -> None:
+    """Save a screenshot in the folder that WRITE_SCREENSHOTS names, for a person to look at.
+
+    With `widths`, save one of each of these widths of the window.
+    """
+    folder = os.environ.get("WRITE_SCREENSHOTS")
+    if not folder:
+        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for width in widths:
+        page.set_viewport_size({"width": width, "height": height})
+        page.screenshot(path=str(Path(folder) / f"{name}-{width}.png"))
+    if not widths:
         page.screenshot(path=str(Path(folder) / f"{name}.png"))

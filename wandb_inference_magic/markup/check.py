@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, MutableMapping, Sequence
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import maths
 from .cells import ROW_OF_DASHES
@@ -15,6 +15,7 @@ from .parser import accept_any, commonmark_parser, page_parser
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
+    from markdown_it.rules_core import StateCore
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
@@ -31,16 +32,58 @@ _DISPLAY_MARK: Final = re.compile(r"(?<!\\)\$\$|\\\\\[|\\begin\{")
 # What could be active if it were not in code.
 _COULD_ACT: Final = re.compile(r"[<\]]")
 _TAG: Final = re.compile(r"</?[A-Za-z][^<>]*>?")
+# Parsed texts: those of a long reply, which is checked several times.
+_KEPT: Final = 500
 # The element around a dollar (`literal.DOLLAR_APART`). It has no attributes, so it is harmless wherever it is.
 _BARE_SPAN: Final = ("<span>", "</span>")
 
 
-@cache
-def _checking_parser(*, with_tables: bool) -> MarkdownIt:
-    parser = commonmark_parser(html=True, maxNesting=60).enable(["table"] * with_tables + ["strikethrough"])
+def _checking_parser() -> MarkdownIt:
+    parser = commonmark_parser(html=True, maxNesting=60).enable("strikethrough")
     parser.validateLink = accept_any  # type: ignore[method-assign]
+    return parser
+
+
+@cache
+def _parser_of_blocks(*, with_tables: bool) -> MarkdownIt:
+    parser = _checking_parser().enable(["table"] * with_tables)
+    parser.core.ruler.at("inline", _parse_texts)
+    parser.core.ruler.enableOnly(["normalize", "block", "inline"])
+    return parser
+
+
+@cache
+def _parser_of_texts() -> MarkdownIt:
+    parser = _checking_parser()
     parser.inline.ruler.before("escape", "maths", _kept_maths)
     return parser
+
+
+def _parse_texts(state: StateCore) -> None:
+    """Parse the texts in blocks. Several readings, and drawings, of a document have most of them in common."""
+    for token in state.tokens:
+        if token.type == "inline":
+            text = token.content
+            if state.env.get("references"):
+                token.children = _tokens_of_text(text, state.env)
+            else:
+                token.children = _known_tokens(text, state.env["keeps_maths"] and _has_marks(text))
+
+
+@lru_cache(maxsize=_KEPT)
+def _known_tokens(text: str, keeps_maths: bool) -> list[Token]:
+    """Return the tokens of a text in a document without definitions."""
+    return _tokens_of_text(text, {"keeps_maths": keeps_maths})
+
+
+def _tokens_of_text(text: str, env: MutableMapping[str, Any]) -> list[Token]:
+    (whole,) = _parser_of_texts().parseInline(text, env)
+    return whole.children or []
+
+
+def _has_marks(markdown: str) -> bool:
+    """Whether there may be maths in Markdown."""
+    return "$" in markdown or "\\" in markdown
 
 
 def _kept_maths(state: StateInline, silent: bool) -> bool:
@@ -78,10 +121,10 @@ def is_safe(markdown: str, allowed: frozenset[str], own_tags: Sequence[str]) -> 
     for reading in readings(markdown, *_found_by_parser(markdown)):
         if reading is None:
             return False
-        keeps_maths = reading.keeps_dollars and not {"$", "\\"}.isdisjoint(reading.markdown)
+        keeps_maths = reading.keeps_dollars and _has_marks(reading.markdown)
         for with_tables in readings_of_tables:
             key = reading.markdown, keeps_maths, with_tables
-            parser = _checking_parser(with_tables=with_tables)
+            parser = _parser_of_blocks(with_tables=with_tables)
             tokens = parsed[key] = parsed.get(key) or parser.parse(key[0], {"keeps_maths": keeps_maths})
             if not _are_harmless(tokens, allowed, own_tags):
                 return False
@@ -99,8 +142,9 @@ def _found_by_parser(markdown: str) -> tuple[list[int], list[range]]:
     """
     if _DISPLAY_MARK.search(markdown) is None:
         return [], []
-    tokens = page_parser().parse(markdown)
-    if not any(_COULD_ACT.search(token.content) for token in _all_tokens(tokens) if token.tag == "code"):
+    env: dict[str, Any] = {}
+    tokens = page_parser(only_blocks=True).parse(markdown, env)
+    if not any(map(_COULD_ACT.search, _pieces_of_code(tokens, env))):
         return [], []
     starts = [0, *(end.end() for end in re.finditer("\n", markdown)), len(markdown)]
     blocks = (token.map for token in tokens if token.type == "fence" and token.map)
@@ -112,6 +156,16 @@ def _found_by_parser(markdown: str) -> tuple[list[int], list[range]]:
             marks = (mark.start() for mark in _DISPLAY_MARK.finditer(line))
             unsure += [starts[number] + mark for mark in marks if line[:mark].strip(" >")]
     return unsure, fences
+
+
+def _pieces_of_code(blocks: Sequence[Token], env: dict[str, Any]) -> Iterator[str]:
+    """Yield the code blocks, then the code in lines of text: only those lines are parsed that have a backtick."""
+    yield from (token.content for token in blocks if token.tag == "code")
+    parser = page_parser(only_blocks=True)
+    for text in (token.content for token in blocks if token.type == "inline" and "`" in token.content):
+        tokens: list[Token] = []
+        parser.inline.parse(text, parser, env, tokens)
+        yield from (token.content for token in _all_tokens(tokens) if token.tag == "code")
 
 
 def is_ordinary(tokens: Sequence[Token], pieces: Sequence[str] = ()) -> bool:

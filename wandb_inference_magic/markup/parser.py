@@ -124,12 +124,14 @@ def parse_blocks(text: str, env: dict[str, Any] | None = None) -> list[Token]:
 
 
 @cache
-def page_parser() -> MarkdownIt:
+def page_parser(*, only_blocks: bool = False) -> MarkdownIt:
     """Return the parser that reads safe Markdown where this package renders it: as HTML, and in a terminal.
 
-    This package's tags stay tags, and maths is a token.
+    This package's tags stay tags, and maths is a token. With `only_blocks`, the texts in blocks are not parsed.
     """
     parser = commonmark_parser(html=True).enable(["table", "strikethrough"])
+    if only_blocks:
+        parser.core.ruler.enableOnly(["normalize", "block"])
     maths.install(parser)
     parser.inline.ruler.before("escape", "maths", _marked_maths)
     for kind in (maths.BLOCK, "maths"):

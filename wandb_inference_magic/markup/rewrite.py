@@ -42,7 +42,7 @@ _COULD_ACT: Final = re.compile(r"[<\]]|\$[^$]*\\|\\(?:[(\[]|begin|ref|eqref)")
 _BARE_MARKER: Final = re.compile(r"\s*([-+*]|\d+[.)])\s*")
 # Languages of fences that front ends draw as pictures, maps or formulas, and the language used instead.
 _DRAWN: Final = {"math": "latex", "geojson": "json", "topojson": "json", "stl": "text", "plantuml": "text"}
-_ROW_WITHOUT_TEXT: Final = re.compile(r"[-:|\s]*\|[-:|\s]*")
+_ROW_WITHOUT_TEXT: Final = re.compile(r"[-:\s]*\|[-:|\s]*")
 _LINK_BEFORE: Final = re.compile(r"\]\([^ \t\n]*\Z")
 # The start of a definition, a caption, a line block, and a line above the rows of a table. nbconvert would add the text
 # around a definition to its list. Pandoc cuts code at the columns of a table.
@@ -85,7 +85,8 @@ class Rewriting:
         self._quotations = 0
         self._enter_table(slice(0))
 
-    def result(self) -> str:
+    def blocks(self) -> tuple[tuple[str, str], ...]:
+        """Rewrite the lines. Return each top-level block as received and rewritten, with the ends of all lines."""
         self._refuse_confusing_fences()
         for token in self._tokens:
             if token.tag == "blockquote":
@@ -101,15 +102,10 @@ class Rewriting:
             rest = literal_line(line[cursor:])
             self._lines[number] = line[:cursor] + (_without(_EMPHASIS, rest) if number in rows else rest)
         set_apart(self._lines, self._tokens)
-        return "\n".join(self._lines)
-
-    def blocks(self) -> list[tuple[str, str]]:
-        """Return each top-level block as received and rewritten."""
-        self.result()
-        return [
+        return tuple(
             ("\n".join(self._source[start:end]).strip("\n"), "\n".join(self._lines[start:end]) + "\n")
             for start, end in lines_of_blocks(self._tokens, len(self._lines))
-        ]
+        )
 
     def _enter_table(self, lines: slice) -> None:
         """Note the lines of the table that is being rewritten. Another parser may read them as a paragraph."""

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from ..text import safe_plain
@@ -14,6 +14,8 @@ from .check import is_safe, tags_in
 from .literal import dollars_apart, fenced, safe_inline
 from .rewrite import CannotRewriteError, Rewriting
 
+# Several drawings of a comparison, in which all columns but one may be as they were.
+_KEPT: Final = 16
 # Each block that is looked for takes several checks of the whole.
 _MAX_NARROWED: Final = 3
 
@@ -32,7 +34,11 @@ DocumentPart = str | Untrusted
 
 def sanitize_markdown(text: str, allow_images_from: Collection[str] = ()) -> str:
     """Return untrusted Markdown with the same look and nothing active in it; see `safe_document`."""
-    return safe_document([Untrusted(text)], allow_images_from)
+    return _sanitized(text, _hosts(allow_images_from))
+
+
+def _hosts(names: Collection[str]) -> frozenset[str]:
+    return frozenset(name.lower() for name in names)
 
 
 def safe_document(parts: Sequence[DocumentPart], allow_images_from: Collection[str] = ()) -> str:
@@ -55,14 +61,14 @@ def safe_document(parts: Sequence[DocumentPart], allow_images_from: Collection[s
         maths is code. Text that cannot be rewritten with certainty is shown as received: a block of it or all of it in
         a code block or, if that is not certain either, line by line.
     """
-    allowed = frozenset(host.lower() for host in allow_images_from)
+    allowed = _hosts(allow_images_from)
     parts = [dollars_apart(part) if isinstance(part, str) else Untrusted(safe_plain(part.text)) for part in parts]
     tags = tags_in("".join(part for part in parts if isinstance(part, str)))
     attempts = [
-        partial(_each, parts, lambda text: Rewriting(text, allowed).result()),
+        partial(_each, parts, lambda text: _joined(_rewritten(text, allowed))),
         # With display maths within a paragraph as inline maths: see `maths.portable.in_line`.
-        partial(_each, parts, lambda text: Rewriting(text, allowed, in_line=True).result()),
-        *([partial(_each, parts, partial(sanitize_markdown, allow_images_from=allowed))] if len(parts) > 1 else []),
+        partial(_each, parts, lambda text: _joined(_rewritten(text, allowed, in_line=True))),
+        *([partial(_each, parts, lambda text: _sanitized(text, allowed))] if len(parts) > 1 else []),
         partial(_narrowed, parts, allowed),
         partial(_each, parts, lambda text: fenced(text, "text")),
         partial(_each, parts, _line_by_line),
@@ -76,6 +82,20 @@ def safe_document(parts: Sequence[DocumentPart], allow_images_from: Collection[s
     return candidate
 
 
+@lru_cache(maxsize=_KEPT)
+def _sanitized(text: str, allowed: frozenset[str]) -> str:
+    return safe_document([Untrusted(text)], allowed)
+
+
+@lru_cache(maxsize=_KEPT)
+def _rewritten(text: str, allowed: frozenset[str], *, in_line: bool = False) -> Sequence[tuple[str, str]]:
+    return Rewriting(text, allowed, in_line=in_line).blocks()
+
+
+def _joined(blocks: Sequence[tuple[str, str]]) -> str:
+    return "".join(shown for _, shown in blocks).removesuffix("\n")
+
+
 def _each(parts: Sequence[DocumentPart], rewrite: Callable[[str], str]) -> str:
     """Return the parts with each untrusted one rewritten."""
     return "".join(part if isinstance(part, str) else rewrite(part.text) for part in parts)
@@ -86,7 +106,7 @@ def _narrowed(parts: Sequence[DocumentPart], allowed: frozenset[str]) -> str:
     # Each block as received, or None for a trusted part, and as it is shown.
     blocks: list[tuple[str | None, str]] = []
     for part in parts:
-        blocks += [(None, part)] if isinstance(part, str) else Rewriting(part.text, allowed).blocks()
+        blocks += [(None, part)] if isinstance(part, str) else _rewritten(part.text, allowed)
 
     def is_safe_from(start: int) -> bool:
         trusted = "".join(shown for source, shown in blocks[start:] if source is None)
