@@ -22,6 +22,7 @@ from service import Service, Wandb, listing
 from trace_server import TraceServer
 
 import wandb_inference_magic
+from wandb_inference_magic.garbage import without_collections
 from wandb_inference_magic.session import end_session, session
 
 if TYPE_CHECKING:
@@ -38,6 +39,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 # About half of what browser tests take. The others are in the other group.
 OTHER_GROUP = ("test_front_ends", "test_lab_growing", "test_lab_jobs", "test_lab_maths", "test_lab_reading")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Import all tests without a collection of garbage: there is none, and to find that out takes a second."""
+    with without_collections():
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -87,21 +95,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return clean_environment(home)
 
 
-@pytest.fixture(scope="module")
-def imported() -> tuple[str, ...]:
-    """Modules of others that kernels have imported at their start. Folders whose tests map frames have more."""
-    return ()
-
-
 @pytest.fixture
-def start_kernel(
-    environment: dict[str, str], tmp_path: Path, imported: tuple[str, ...]
-) -> Iterator[Callable[..., Kernel]]:
-    """Start kernels with the test's environment and with additional variables, and more modules that are imported."""
+def start_kernel(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Kernel]]:
+    """Start kernels with the test's environment, additional variables, and more modules that have been imported."""
     with ExitStack() as stack:
 
         def start(*more: str, **variables: str) -> Kernel:
-            return stack.enter_context(quick_kernel(environment | variables, tmp_path, *imported, *more))
+            return stack.enter_context(quick_kernel(environment | variables, tmp_path, *more))
 
         yield start
 
@@ -150,12 +150,12 @@ def api(start_api: Callable[..., ModuleType], service: Service) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def running_shared(tmp_path_factory: pytest.TempPathFactory, imported: tuple[str, ...]) -> Iterator[SharedKernel]:
+def running_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKernel]:
     """The kernel and the service behind `shared`. Tests request `shared` instead."""
     folder = tmp_path_factory.mktemp("shared")
     with (
         Service().running() as service,
-        quick_kernel(clean_environment(folder) | service.environment, folder, *imported) as kernel,
+        quick_kernel(clean_environment(folder) | service.environment, folder) as kernel,
     ):
         assert kernel.run("%load_ext wandb_inference_magic").ok
         yield SharedKernel(kernel, service)

@@ -1,4 +1,4 @@
-"""What tests of cassettes share. Their kernels have imported pandas: the slower ones map rows."""
+"""What tests of cassettes share."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from environments import NO_NETWORK
-from kernel_forks import FRAMES
 from kernels import Kernel
-
-
-@pytest.fixture
-def imported() -> tuple[str, ...]:
-    """Most of the slower tests map rows."""
-    return FRAMES
 
 
 @pytest.fixture
