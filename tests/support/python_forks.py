@@ -11,6 +11,7 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TextIO
@@ -69,9 +70,15 @@ class ForkedProgram:
         return out, self._errors.read_text()
 
 
-def printed_by_fork(code: str, environment: Mapping[str, str], folder: Path | None = None) -> list[str]:
-    """Run a program that must not fail, and return the lines that it prints."""
+def run_by_fork(code: str, environment: Mapping[str, str], folder: Path | None = None) -> CompletedProcess[str]:
+    """Run a program to its end."""
     with ForkedProgram(code, environment=environment, folder=folder) as program:
         out, errors = program.communicate()
-    assert program.returncode == 0, errors
-    return out.splitlines()
+    return CompletedProcess((), program.wait(), out, errors)
+
+
+def printed_by_fork(code: str, environment: Mapping[str, str], folder: Path | None = None) -> list[str]:
+    """Run a program that must not fail, and return the lines that it prints."""
+    done = run_by_fork(code, environment, folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
