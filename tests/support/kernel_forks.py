@@ -64,7 +64,17 @@ IMPORTED = (
 # What kernels import that map frames: a third of all.
 FRAMES = ("pandas", "narwhals", "narwhals._pandas_like.namespace", "pyarrow.pandas_compat")
 # What kernels import that trace. Weave starts no threads before it is used.
-WEAVE = ("weave",)
+WEAVE = (
+    "weave",
+    # What it imports when it begins to trace.
+    "gql.transport.httpx",
+    "openai.resources.beta",
+    "openai.resources.chat.completions",
+    "openai.resources.embeddings",
+    "openai.resources.moderations",
+    "openai.resources.responses",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+)
 # All modules of the package. Kernels of notebooks import them themselves, as a user's do.
 OWN = "wandb_inference_magic"
 # The interpreter reads these when it starts, and the SDK when it is imported.
