@@ -170,6 +170,13 @@ def shared(running_shared: SharedKernel) -> Iterator[SharedKernel]:
 
 
 @pytest.fixture
+def renewed(shared: SharedKernel, tmp_path: Path) -> Iterator[Kernel]:
+    """The shared kernel, in the test's folder and with a session of its own. Its service is that of `shared`."""
+    with shared.renewed(tmp_path) as kernel:
+        yield kernel
+
+
+@pytest.fixture
 def traces() -> Iterator[TraceServer]:
     with TraceServer().running() as running:
         yield running

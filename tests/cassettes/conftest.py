@@ -1,4 +1,4 @@
-"""What tests of cassettes share."""
+"""What tests of cassettes share: a kernel for each module. Each test has a session of its own in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from collections.abc import Callable
 
 import pytest
 from environments import NO_NETWORK
-from kernels import Kernel
+from kernels import Kernel, SharedKernel
+from service import Service
+
+
+@pytest.fixture
+def service(shared: SharedKernel) -> Service:
+    return shared.service
+
+
+@pytest.fixture
+def kernel(renewed: Kernel) -> Kernel:
+    return renewed
 
 
 @pytest.fixture
