@@ -311,7 +311,7 @@ def run_once() -> None:
         session._session = None
     # A fork does not copy threads: none may hold a lock.
     for thread in set(threading.enumerate()) - {threading.main_thread()}:
-        thread.join()
+        thread.join(10)
 
 
 def become_another(environment: dict[str, str], folder: str, standard_input: str) -> None:
