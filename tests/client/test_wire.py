@@ -15,7 +15,7 @@ import pytest
 from kernels import Kernel
 from service import GONE, Answer, Script, Service, Wandb, chunk, completion, refused
 
-from wandb_inference_magic.client import http, stream
+from wandb_inference_magic.client import stream
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.session import current_session
 
@@ -128,8 +128,6 @@ def test_a_copy_of_the_package_without_its_metadata_sends_requests_too(
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr("importlib.metadata.version", version)
-    # Without the cache: a process has one copy of the package.
-    monkeypatch.setattr(http, "_user_agent", http._user_agent.__wrapped__)
     service.always = completion("Good.")
     assert api.chat("hi").text == "Good."
     api.client().chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])

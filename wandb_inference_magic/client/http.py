@@ -194,7 +194,6 @@ def _built(sdk_class: type[Sdk], http_class: type, own: Any, options: ClientOpti
     return made
 
 
-@cache
 def _user_agent() -> str:
     name = "wandb-inference-magic"
     # There is none where only the package's folder was copied, for example to a worker of Spark or into a repository.
