@@ -22,6 +22,7 @@ from service import Service, Wandb, listing
 from trace_server import TraceServer
 
 import wandb_inference_magic
+from wandb_inference_magic.garbage import without_collections
 from wandb_inference_magic.session import end_session, session
 
 if TYPE_CHECKING:
@@ -43,6 +44,13 @@ def browser_group(item: pytest.Item) -> str:
     """
     is_in_notebook = "[notebook" in item.name
     return "browser-lab" if "kept_pages" in getattr(item, "fixturenames", ()) and not is_in_notebook else "browser"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Import all tests without a collection of garbage: there is none, and to find that out takes a second."""
+    with without_collections():
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -92,21 +100,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return clean_environment(home)
 
 
-@pytest.fixture(scope="module")
-def imported() -> tuple[str, ...]:
-    """Modules of others that kernels have imported at their start. Folders whose tests map frames have more."""
-    return ()
-
-
 @pytest.fixture
-def start_kernel(
-    environment: dict[str, str], tmp_path: Path, imported: tuple[str, ...]
-) -> Iterator[Callable[..., Kernel]]:
-    """Start kernels with the test's environment and with additional variables, and more modules that are imported."""
+def start_kernel(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Kernel]]:
+    """Start kernels with the test's environment, additional variables, and more modules that have been imported."""
     with ExitStack() as stack:
 
         def start(*more: str, **variables: str) -> Kernel:
-            return stack.enter_context(quick_kernel(environment | variables, tmp_path, *imported, *more))
+            return stack.enter_context(quick_kernel(environment | variables, tmp_path, *more))
 
         yield start
 
@@ -155,12 +155,12 @@ def api(start_api: Callable[..., ModuleType], service: Service) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def running_shared(tmp_path_factory: pytest.TempPathFactory, imported: tuple[str, ...]) -> Iterator[SharedKernel]:
+def running_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKernel]:
     """The kernel and the service behind `shared`. Tests request `shared` instead."""
     folder = tmp_path_factory.mktemp("shared")
     with (
         Service().running() as service,
-        quick_kernel(clean_environment(folder) | service.environment, folder, *imported) as kernel,
+        quick_kernel(clean_environment(folder) | service.environment, folder) as kernel,
     ):
         assert kernel.run("%load_ext wandb_inference_magic").ok
         yield SharedKernel(kernel, service)
@@ -172,6 +172,13 @@ def shared(running_shared: SharedKernel) -> Iterator[SharedKernel]:
     running_shared.service.reset()
     yield running_shared
     running_shared.service.assert_no_failures()
+
+
+@pytest.fixture
+def renewed(shared: SharedKernel, tmp_path: Path) -> Iterator[Kernel]:
+    """The shared kernel, in the test's folder and with a session of its own. Its service is that of `shared`."""
+    with shared.renewed(tmp_path) as kernel:
+        yield kernel
 
 
 @pytest.fixture

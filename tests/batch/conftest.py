@@ -1,17 +1,11 @@
-"""What tests of maps share. Their kernels have imported pandas: nearly every one maps a frame."""
+"""What tests of maps share."""
 
 from __future__ import annotations
 
 import pytest
-from kernel_forks import FRAMES
 from kernels import Kernel, SharedKernel
 from mapped_rows import FRAME, echo
 from service import Service
-
-
-@pytest.fixture(scope="module")
-def imported() -> tuple[str, ...]:
-    return FRAMES
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from contextlib import closing
 from pathlib import Path
 from threading import Event
 
-from kernel_forks import FRAMES
 from kernels import Kernel, Run
 from mapped_rows import SCRIPT, echo, prompts, variables_for
 from python_forks import ForkedProgram
@@ -50,7 +49,7 @@ def test_an_interrupted_map_returns_its_answers_and_continues_when_run_again(map
 
 
 def start_script(environment: dict[str, str], service: Service, rows: int) -> ForkedProgram:
-    return ForkedProgram(SCRIPT, str(rows), environment=variables_for(environment, service), imported=FRAMES)
+    return ForkedProgram(SCRIPT, str(rows), environment=variables_for(environment, service))
 
 
 def test_a_killed_process_loses_only_its_running_calls(environment: dict[str, str], service: Service) -> None:

@@ -1,4 +1,4 @@
-"""What tests of cassettes share. Their kernels have imported pandas: the slower ones map rows."""
+"""What tests of cassettes share: a kernel for each module. Each test has a session of its own in it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections.abc import Callable
 
 import pytest
 from environments import NO_NETWORK
-from kernel_forks import FRAMES
-from kernels import Kernel
+from kernels import Kernel, SharedKernel
+from service import Service
 
 
 @pytest.fixture
-def imported() -> tuple[str, ...]:
-    """Most of the slower tests map rows."""
-    return FRAMES
+def service(shared: SharedKernel) -> Service:
+    return shared.service
+
+
+@pytest.fixture
+def kernel(renewed: Kernel) -> Kernel:
+    return renewed
 
 
 @pytest.fixture

@@ -22,15 +22,30 @@ import pytest
 from wandb_inference_magic.client import practice_server as local
 from wandb_inference_magic.errors import InferenceError
 
-pytestmark = pytest.mark.practice
+# Most tests share a running model.
+pytestmark = [pytest.mark.practice, pytest.mark.xdist_group("practice model")]
 
 
 IMPORT = "from wandb_inference_magic.client import practice_server as local"
 
 
 @pytest.fixture
-def practice() -> Iterator[local.PracticeModel]:
-    yield local.start()
+def practice() -> local.PracticeModel:
+    """The running model. Another test may have started it."""
+    return local.start()
+
+
+@pytest.fixture
+def not_running() -> Iterator[None]:
+    """For tests of a start."""
+    local.stop()
+    yield
+    local.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stopped_at_the_end() -> Iterator[None]:
+    yield
     local.stop()
 
 
@@ -70,13 +85,13 @@ SECRETS = {
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux shows a process's environment here")
+@pytest.mark.usefixtures("not_running")
 def test_the_server_process_has_no_secret_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     practice = local.start()
     process = Path(f"/proc/{practice.process.pid}")
     shown = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
-    local.stop()
     assert b"secret-" not in shown
     assert practice.key.encode() not in shown
     assert b"PATH=" in shown
@@ -182,29 +197,27 @@ def test_the_output_of_the_engine_is_the_reason_if_it_does_not_start(tmp_path: P
     assert done.stdout.startswith("The practice model did not start. this engine needs AVX2. Check that"), done.stderr
 
 
+@pytest.mark.usefixtures("not_running")
 def test_other_weights_can_be_used(tmp_path: Path) -> None:
     packaged = local.find_weights()
     assert packaged is not None
     mine = tmp_path / "my-model.gguf"
     mine.symlink_to(packaged)
     practice = local.start(mine)
-    try:
-        assert practice.model == "my-model"
-        with openai.OpenAI(base_url=practice.base_url, api_key=practice.key) as client:
-            assert answer(client, "hi")
-    finally:
-        local.stop()
+    assert practice.model == "my-model"
+    with openai.OpenAI(base_url=practice.base_url, api_key=practice.key) as client:
+        assert answer(client, "hi")
 
 
 def test_the_server_can_be_stopped_right_after_its_start_on_a_busy_machine() -> None:
     """The engine waited for itself forever when it was dropped before its own loop had run."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    one_cpu = "import psutil\nif psutil.LINUX:\n    psutil.Process().cpu_affinity(psutil.Process().cpu_affinity()[:1])"
+    busy = subprocess.Popen([sys.executable, "-c", f"{one_cpu}\nwhile True: pass"])
     try:
-        done = run(f"{IMPORT}\nfor _ in range(5):\n    local.start()\n    local.stop()")
+        done = run(f"{one_cpu}\n{IMPORT}\nfor _ in range(5):\n    local.start()\n    local.stop()")
     finally:
-        for process in busy:
-            process.kill()
-            process.wait()
+        busy.kill()
+        busy.wait()
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -327,6 +340,7 @@ def test_an_interrupted_start_leaves_no_process_behind() -> None:
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "interrupted []", "")
 
 
+@pytest.mark.usefixtures("not_running")
 def test_a_start_that_takes_too_long_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "START_SECONDS", 0.0)
     before = psutil.Process().children()

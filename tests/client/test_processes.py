@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from python_forks import printed_by_fork
 from python_processes import run_python
 from service import Answer, Service, completion
 
@@ -25,7 +26,6 @@ def wrong(answers):
 CHILD = """
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from joblib.externals import loky
 from wandb_inference_magic import InferenceError
 from wandb_inference_magic.session import current_session
 def child(*numbers):
@@ -34,6 +34,8 @@ def child(*numbers):
     except InferenceError as error:
         return error.what
 """
+# Each child that does not begin as a copy imports this too.
+LOKY = "from joblib.externals import loky\n"
 
 
 def echo(answer: Answer) -> None:
@@ -55,6 +57,13 @@ def run(service: Service, environment: dict[str, str], tmp_path: Path) -> Callab
     return script
 
 
+@pytest.fixture
+def run_forked(service: Service, environment: dict[str, str]) -> Callable[[str], list[str]]:
+    """Do as `run`, in a process that has imported the package. For tests of what it forks after that."""
+    service.always = echo
+    return lambda code: printed_by_fork(COMMON + code, environment | service.environment)
+
+
 @pytest.mark.parametrize("method", [pytest.param("fork", marks=NEEDS_FORK), "spawn"])
 def test_workers_of_a_pool_receive_their_own_answers(run: Callable[[str], list[str]], method: str) -> None:
     """The parent has an open connection from an earlier request. A copy of it would be shared by all workers."""
@@ -62,7 +71,8 @@ def test_workers_of_a_pool_receive_their_own_answers(run: Callable[[str], list[s
         "if __name__ == '__main__':\n"
         "    import multiprocessing\n"
         "    assert ask(0) == 'You said: Say 0'\n"
-        f"    with multiprocessing.get_context({method!r}).Pool(4) as pool:\n"
+        # A child that is no copy imports the SDK: a second.
+        f"    with multiprocessing.get_context({method!r}).Pool({4 if method == 'fork' else 2}) as pool:\n"
         "        print(wrong(pool.map(ask, range(100), chunksize=5)))\n"
         "    print(wrong([ask(number) for number in range(3)]))\n"
     )
@@ -73,32 +83,32 @@ def test_workers_of_a_pool_receive_their_own_answers(run: Callable[[str], list[s
 def test_child_processes_have_the_settings_of_their_parent(
     run: Callable[[str], list[str]], service: Service, method: str
 ) -> None:
-    code = CHILD + (
-        "def in_child(*numbers):\n"
+    code = (
+        CHILD + LOKY * (method == "loky") + "def in_child(*calls):\n"
         f"    if {method!r} == 'loky':\n"
         "        with loky.ProcessPoolExecutor(1) as pool:\n"
-        "            return pool.submit(child, *numbers).result()\n"
+        "            return [pool.submit(child, *numbers).result() for numbers in calls]\n"
         f"    with multiprocessing.get_context({method!r}).Pool(1) as pool:\n"
-        "        return pool.apply(child, numbers)\n"
+        "        return [pool.apply(child, numbers) for numbers in calls]\n"
         "if __name__ == '__main__':\n"
         # That import takes most of the time of a child.
+        f"    {'import openai' if method == 'fork' else ''}\n"
         "    multiprocessing.set_forkserver_preload(['openai'])\n"
         "    os.chdir(os.path.dirname(__file__))\n"
         "    settings = current_session().settings\n"
         "    settings.set(model='own/model')\n"
-        "    print(in_child(1))\n"
+        "    print(*in_child([1]))\n"
         "    settings.set(budget=5)\n"
-        "    print(in_child(2))\n"
+        "    print(*in_child([2]))\n"
         f"    mode = 'auto' if {method!r} == 'fork' else 'record'\n"
         "    settings.set(budget=None, cassette='kept.jsonl', cassette_mode=mode)\n"
-        "    print(in_child(3), in_child(4), sep=', ')\n"
+        "    print(*in_child([3]), *in_child([4]), sep=', ')\n"
         "    settings.set(cassette_mode='replay')\n"
         "    os.mkdir('other')\n"
         "    os.chdir('other')\n"
-        "    print(in_child(3, 4))\n"
-        "    print(in_child(5))\n"
+        "    print(*in_child([3, 4], [5]), sep='\\n')\n"
         "    settings.reset()\n"
-        "    print(in_child(6))\n"
+        "    print(*in_child([6]))\n"
     )
     first, refused, recorded, replayed, missing, last = run(code)
     assert first == "You said: Say 1"
@@ -114,8 +124,8 @@ def test_child_processes_that_run_already_follow_the_settings_of_their_parent(
     run: Callable[[str], list[str]], service: Service, tmp_path: Path, method: str
 ) -> None:
     """Those of joblib live on between cells."""
-    code = CHILD + (
-        "def pool():\n"
+    code = (
+        CHILD + LOKY * (method == "loky") + "def pool():\n"
         f"    if {method!r} == 'loky':\n"
         "        return loky.get_reusable_executor(1)\n"
         f"    return ProcessPoolExecutor(1, multiprocessing.get_context({method!r}))\n"
@@ -179,7 +189,7 @@ def test_several_threads_and_event_loops_can_call_at_once(run: Callable[[str], l
 
 
 @NEEDS_FORK
-def test_what_a_child_spends_is_counted_by_the_child_alone(run: Callable[[str], list[str]]) -> None:
+def test_what_a_child_spends_is_counted_by_the_child_alone(run_forked: Callable[[str], list[str]]) -> None:
     """README says that the parent's `%wbusage` does not have it. A child starts with a copy of its counts."""
     code = (
         "from wandb_inference_magic.session import current_session\n"
@@ -192,11 +202,11 @@ def test_what_a_child_spends_is_counted_by_the_child_alone(run: Callable[[str], 
         "os.waitpid(pid, 0)\n"
         "print(current_session().usage.total().calls)\n"
     )
-    assert run(code) == ["3", "1"]
+    assert run_forked(code) == ["3", "1"]
 
 
 @NEEDS_FORK
-def test_a_budget_without_a_file_is_refused_in_a_child_process(run: Callable[[str], list[str]]) -> None:
+def test_a_budget_without_a_file_is_refused_in_a_child_process(run_forked: Callable[[str], list[str]]) -> None:
     code = (
         "from wandb_inference_magic.session import current_session\n"
         "current_session().settings.set(budget=1.0)\n"
@@ -209,13 +219,15 @@ def test_a_budget_without_a_file_is_refused_in_a_child_process(run: Callable[[st
         "    os._exit(0)\n"
         "os.waitpid(pid, 0)\n"
     )
-    (line,) = run(code)
+    (line,) = run_forked(code)
     assert line.startswith("A budget is set, but it cannot be enforced in a child process. Nothing was sent.")
     assert "--budget-file" in line
 
 
 @NEEDS_FORK
-def test_a_child_made_during_a_call_can_call_and_owes_nothing_of_its_parents(run: Callable[[str], list[str]]) -> None:
+def test_a_child_made_during_a_call_can_call_and_owes_nothing_of_its_parents(
+    run_forked: Callable[[str], list[str]],
+) -> None:
     """What is in flight at the fork is the parent's: its reservation, and the lock that a thread may hold."""
     code = (
         "from wandb_inference_magic.session import current_session\n"
@@ -230,7 +242,7 @@ def test_a_child_made_during_a_call_can_call_and_owes_nothing_of_its_parents(run
         "os.waitpid(pid, 0)\n"
         "print(usage.reserved())\n"
     )
-    assert run(code) == ["You said: Say 1 0.0", "0.5"]
+    assert run_forked(code) == ["You said: Say 1 0.0", "0.5"]
 
 
 @NEEDS_FORK

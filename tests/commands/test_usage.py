@@ -30,6 +30,16 @@ from wandb_inference_magic.spending.budget import Budget, Reservation
 from wandb_inference_magic.spending.usage import Call, UsageTracker, usage_rows
 
 
+@pytest.fixture
+def service(shared: SharedKernel) -> Service:
+    return shared.service
+
+
+@pytest.fixture
+def kernel(renewed: Kernel) -> Kernel:
+    return renewed
+
+
 def table(run: Run) -> dict[str, list[str]]:
     """Return the rows of the displayed table, keyed by their first cells."""
     lines = [line for line in run.outputs[0]["data"]["text/markdown"].splitlines() if line.startswith("| ")]

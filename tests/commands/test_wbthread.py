@@ -19,6 +19,16 @@ from wandb_inference_magic.messages.thread import Thread, Turn
 from wandb_inference_magic.rendering.thread_file import export, import_, left_out_of, to_html, to_markdown
 
 
+@pytest.fixture
+def service(shared: SharedKernel) -> Service:
+    return shared.service
+
+
+@pytest.fixture
+def kernel(renewed: Kernel) -> Kernel:
+    return renewed
+
+
 def sent(service: Service) -> list[Any]:
     return [message["content"] for message in service.last.body["messages"]]
 

@@ -14,12 +14,14 @@ import openai
 import pytest
 from kernels import Kernel, SharedKernel
 from nbclient import NotebookClient
-from python_processes import run_diagnosis, run_python
+from python_forks import run_by_fork
 from service import MODEL, Answer, Service, Streamed, Wandb, chunk, listing, refused
 
 from wandb_inference_magic.errors import InferenceError
 
 KEY = "wandb_v1_SECRETsecretSECRETsecret42"
+# What `python -m wandb_inference_magic` runs.
+DIAGNOSIS = "import runpy; runpy.run_module('wandb_inference_magic', run_name='__main__')"
 
 CELLS = [
     "%load_ext wandb_inference_magic",
@@ -141,7 +143,7 @@ def test_an_invalid_key_in_the_environment_is_reported(
         assert "No W&B key was found; nothing was sent." in error
         assert ignored in error
     assert ignored in kernel.run("%wbconfig").text
-    done = run_diagnosis(environment | variables, tmp_path)
+    done = run_by_fork(DIAGNOSIS, environment | variables, tmp_path)
     assert ignored in done.stdout
     assert set(wandb.connected_to) == {wandb.API, wandb.FEED}, "the diagnosis sends requests, but without a key"
 
@@ -189,7 +191,7 @@ def test_no_part_of_a_proxy_password_is_shown_in_a_notebook(
     for number in (1, 5, 6, 12, 13):
         assert f"The proxy in {variable} cannot be used; nothing was sent." in runs[number].error
         assert "Traceback" not in runs[number].error or number > 10
-    done = run_diagnosis(environment | variables, tmp_path)
+    done = run_by_fork(DIAGNOSIS, environment | variables, tmp_path)
     assert f"The proxy in {variable} cannot be used" in done.stdout
     assert "pa55" not in done.stdout + done.stderr
 
@@ -233,7 +235,7 @@ def test_the_debug_log_of_a_script_contains_no_key(environment: dict[str, str], 
         "print(chat('hi').text, repr(client()))\n"
         "raise SystemExit(client().models.list())"
     )
-    done = run_python("-c", code, environment=environment | wandb.environment | {"WANDB_API_KEY": KEY}, folder=tmp_path)
+    done = run_by_fork(code, environment | wandb.environment | {"WANDB_API_KEY": KEY}, tmp_path)
     assert "Hello there." in done.stdout
     assert logging.getLevelName(logging.DEBUG) in done.stderr
     assert KEY not in done.stdout + done.stderr
@@ -249,7 +251,7 @@ def test_a_traceback_contains_no_key_that_the_service_quotes(
     service.listing_script = refused(status, f"Incorrect API key provided: {KEY}")
     code = f"from wandb_inference_magic import chat, client, map_prompts\n{call}"
     keys = {"WANDB_INFERENCE_API_KEY": KEY}
-    done = run_python("-c", code, environment=environment | service.environment | keys, folder=tmp_path)
+    done = run_by_fork(code, environment | service.environment | keys, tmp_path)
     assert "Incorrect API key provided: (hidden)" in done.stderr
     assert "SECRET" not in done.stderr
 

@@ -8,9 +8,20 @@ from threading import Barrier, Event
 from typing import Any
 
 import pytest
-from kernels import Kernel, Run
+from kernels import Kernel, Run, SharedKernel
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from service import Answer, Endless, Service, Streamed, chunk, refused, usage
+
+
+@pytest.fixture
+def service(shared: SharedKernel) -> Service:
+    return shared.service
+
+
+@pytest.fixture
+def kernel(renewed: Kernel) -> Kernel:
+    return renewed
+
 
 COMPARE = "%%wbchat -m test/a -m test/b\nWho are you?"
 

@@ -7,8 +7,19 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from kernels import Kernel
+from kernels import Kernel, SharedKernel
 from service import Answer, Service, Streamed, calling, completion, pieces, refused
+
+
+@pytest.fixture
+def service(shared: SharedKernel) -> Service:
+    return shared.service
+
+
+@pytest.fixture
+def kernel(renewed: Kernel) -> Kernel:
+    return renewed
+
 
 SHOWING = """
 import logging

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from kernels import Kernel, Run
+from kernels import Kernel, Run, SharedKernel
 from service import MODEL, Answer, Service, Streamed, calling, chunk, completion, pieces, refused
 
 from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of
@@ -20,6 +20,17 @@ from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages import JSON_MODE, JSON_ONLY
 from wandb_inference_magic.rendering import reply_bundle
 from wandb_inference_magic.session import current_session
+
+
+@pytest.fixture
+def service(shared: SharedKernel) -> Service:
+    return shared.service
+
+
+@pytest.fixture
+def kernel(renewed: Kernel) -> Kernel:
+    return renewed
+
 
 GOOD, BAD = '{"name": "Ada", "age": 36}', '{"name": "Ada", "age": "old"}'
 ASK = '%%wbchat --schema "name, age int" -o r\nWho was Ada?'

@@ -11,13 +11,24 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from kernels import Kernel, Run
+from kernels import Kernel, Run, SharedKernel
 from known_models import feed_entry
 from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, listing, refused
 from tool_calls import weather
 
 from wandb_inference_magic.rendering.reply import reply_plain
 from wandb_inference_magic.session import current_session
+
+
+@pytest.fixture
+def service(shared: SharedKernel) -> Service:
+    return shared.service
+
+
+@pytest.fixture
+def kernel(renewed: Kernel) -> Kernel:
+    return renewed
+
 
 TOOLS = """
 log = []

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import json
 
-from kernels import Kernel
+import pytest
+from kernels import Kernel, SharedKernel
 from service import Service, Wandb, completion
+
+
+@pytest.fixture
+def service(shared: SharedKernel) -> Service:
+    return shared.service
+
+
+@pytest.fixture
+def kernel(renewed: Kernel) -> Kernel:
+    return renewed
+
 
 LONG = "".join(f"{number:04d} " for number in range(4000))
 

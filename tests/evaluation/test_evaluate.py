@@ -299,7 +299,7 @@ def test_a_candidate_without_answers_does_not_keep_one_going_whose_answers_never
 ) -> None:
     service.always = lambda one: (UNFIT if one.received.body["model"] == "test/x" else WITHOUT_ANSWERS[how])(one)
     with pytest.raises(InferenceError):
-        evaluated(api, pd.DataFrame({"n": range(200), "label": "yes"}), prompt="{{ n }}", schema=YES_NO, models=models)
+        evaluated(api, pd.DataFrame({"n": range(120), "label": "yes"}), prompt="{{ n }}", schema=YES_NO, models=models)
     assert requests_to(service, "test/x") < 100
 
 

@@ -15,7 +15,6 @@ from benchmarks.levels import (
     tango_coverage,
     wilson_coverage,
 )
-from scipy import stats
 
 from wandb_inference_magic.statistics.intervals import tango, wilson
 
@@ -26,6 +25,8 @@ COARSE = [one / 10 for one in range(1, 10)]
 @pytest.mark.parametrize("p", [0.02, 0.5, 0.98])
 def test_wilsons_coverage_is_that_of_the_score_test(n: int, p: float) -> None:
     # The interval holds p exactly where |k - np| <= 1.96 sqrt(np(1 - p)): the chance of that, by scipy.
+    from scipy import stats
+
     half = stats.norm.ppf(0.975) * (n * p * (1 - p)) ** 0.5
     theory = sum(stats.binom.pmf(k, n, p) for k in range(n + 1) if abs(k - n * p) <= half)
     assert wilson_coverage(n, p) == pytest.approx(theory)
@@ -35,6 +36,8 @@ def test_wilsons_coverage_is_that_of_the_score_test(n: int, p: float) -> None:
 @pytest.mark.parametrize("p", [0.02, 0.5, 0.98])
 def test_tangos_coverage_is_that_of_the_score_test(n: int, p: float) -> None:
     # It holds 0 exactly where |b - c| <= 1.96 sqrt(b + c): b + c rows are discordant, and b of them fall like a coin.
+    from scipy import stats
+
     z, total = stats.norm.ppf(0.975), 0.0
     for discordant in range(n + 1):
         held = [b for b in range(discordant + 1) if abs(2 * b - discordant) <= z * discordant**0.5]

@@ -10,7 +10,6 @@ from errno import EMFILE
 from types import ModuleType
 from typing import Any
 
-import dask.dataframe as dd
 import narwhals as nw
 import pandas as pd
 import polars as pl
@@ -35,6 +34,12 @@ def failing_partition(part: pd.DataFrame) -> pd.DataFrame:
     if len(part):
         raise ValueError("bad partition")
     return part
+
+
+def failing_series() -> Any:
+    import dask.dataframe as dd
+
+    return dd.from_pandas(pd.Series([1]), npartitions=1).map_partitions(failing_partition, meta=pd.Series([1]))
 
 
 class Raising:
@@ -84,13 +89,7 @@ class Panic(BaseException):
         pytest.param(
             lambda: pd.read_csv(io.StringIO("a,b\n1,2\n1,2,3\n"), chunksize=1), "ParserError", id="chunks of a bad file"
         ),
-        pytest.param(
-            lambda: dd.from_pandas(pd.Series([1]), npartitions=1).map_partitions(
-                failing_partition, meta=pd.Series([1])
-            ),
-            "bad partition",
-            id="Series of Dask",
-        ),
+        pytest.param(failing_series, "bad partition", id="Series of Dask"),
         pytest.param(lambda: Raising("len", OSError("closed")), "OSError: closed", id="len"),
         pytest.param(lambda: Raising("iter", Panic("panic")), "Panic: panic", id="iter"),
         pytest.param(lambda: Raising("iter", SystemExit(2)), "SystemExit", id="exit"),

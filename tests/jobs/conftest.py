@@ -1,17 +1,11 @@
-"""What tests of jobs share. Their kernels have imported pandas: nearly every one maps a frame."""
+"""What tests of jobs share."""
 
 from __future__ import annotations
 
 import pytest
 from held_jobs import MAP, ROWS, Held, run
-from kernel_forks import FRAMES
 from kernels import Kernel
 from service import Service
-
-
-@pytest.fixture(scope="module")
-def imported() -> tuple[str, ...]:
-    return FRAMES
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 from hypothesis import given, strategies as st
-from kernels import Kernel
+from kernels import Kernel, SharedKernel
 from service import Answer, Script, Service, Wandb, listing, page, refused
 
 from wandb_inference_magic.arguments.line import read_unfinished
@@ -69,7 +69,15 @@ def kernel_with_models(kernel: Kernel, service: Service) -> Kernel:
     return kernel
 
 
-def test_options_are_completed(kernel_with_models: Kernel) -> None:
+@pytest.fixture
+def shared_with_models(shared: SharedKernel) -> Kernel:
+    """Like it, for tests that leave the session unchanged. A kernel's first completion by IPython takes two seconds."""
+    shared.service.listing = listing(*MODELS)
+    assert shared.kernel.run("%wbmodels --table").ok
+    return shared.kernel
+
+
+def test_options_are_completed(shared_with_models: Kernel) -> None:
     expected = {
         "%wbchat --te|": ["%wbchat --temperature"],
         "%wbchat --th|": ["%wbchat --think", "%wbchat --thread"],
@@ -124,11 +132,11 @@ def test_options_are_completed(kernel_with_models: Kernel) -> None:
         ],
         "%wbchat --he|": ["%wbchat --help"],
     }
-    assert differences(kernel_with_models, expected) == {}
+    assert differences(shared_with_models, expected) == {}
 
 
-def test_models_are_completed(kernel_with_models: Kernel) -> None:
-    kernel_with_models.run("open('some_file.txt', 'w').close()")
+def test_models_are_completed(shared_with_models: Kernel) -> None:
+    shared_with_models.run("open('some_file.txt', 'w').close()")
     expected = {
         "%wbchat -m openai/gpt|": ["%wbchat -m openai/gpt-oss-120b", "%wbchat -m openai/gpt-oss-20b"],
         "%wbchat -m openai/gpt-oss-2|": ["%wbchat -m openai/gpt-oss-20b"],
@@ -152,7 +160,7 @@ def test_models_are_completed(kernel_with_models: Kernel) -> None:
         "%wbchat -m -|": [],
         "%wbchat -m --|": [],
     }
-    assert differences(kernel_with_models, expected) == {}
+    assert differences(shared_with_models, expected) == {}
 
 
 def test_context_and_price_are_beside_a_model(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
@@ -216,8 +224,8 @@ def test_variables_of_the_user_are_completed(kernel_with_models: Kernel) -> None
 
 
 @pytest.mark.short
-def test_ipython_completes_everything_else(kernel_with_models: Kernel) -> None:
-    kernel_with_models.run("some_variable = 1\nheld = {'some_key': 1}\nopen('some_file.txt', 'w').close()")
+def test_ipython_completes_everything_else(shared_with_models: Kernel) -> None:
+    shared_with_models.run("some_variable = 1\nheld = {'some_key': 1}\nopen('some_file.txt', 'w').close()")
     expected = {
         "some_var|": ["some_variable"],
         "%%wbchat\nsome_var|": ["%%wbchat\nsome_variable"],
@@ -236,7 +244,7 @@ def test_ipython_completes_everything_else(kernel_with_models: Kernel) -> None:
         '%%wbmap held["|': ['%%wbmap held["some_key'],
         "%%wbmap held or some_var|": ["%%wbmap held or some_variable"],
     }
-    assert differences(kernel_with_models, expected) == {}
+    assert differences(shared_with_models, expected) == {}
 
 
 def test_tools_schemas_images_and_further_models_are_completed(kernel_with_models: Kernel) -> None:
@@ -309,7 +317,7 @@ def test_jobs_are_completed(kernel: Kernel) -> None:
     assert lines(kernel, "%wbjobs 1 --can|") == ["%wbjobs 1 --cancel"]
 
 
-def test_options_are_completed_wherever_the_magic_runs(kernel_with_models: Kernel) -> None:
+def test_options_are_completed_wherever_the_magic_runs(shared_with_models: Kernel) -> None:
     expected = {
         "%time %wbchat --thr|": ["%time %wbchat --thread"],
         "%timeit -n 1 -r1 r = %wbchat --thr|": ["%timeit -n 1 -r1 r = %wbchat --thread"],
@@ -330,11 +338,14 @@ def test_options_are_completed_wherever_the_magic_runs(kernel_with_models: Kerne
         "r = wbchat --thr|": [],
         "%%time\nx = 1\n%%wbchat --thr|": [],
     }
-    assert differences(kernel_with_models, expected) == {}
-    kernel_with_models.run("wbchat = 1")
-    assert lines(kernel_with_models, "wbchat --thr|") == []
-    kernel_with_models.run("del wbchat\n%automagic off")
-    assert lines(kernel_with_models, "wbchat --thr|") == []
+    assert differences(shared_with_models, expected) == {}
+    shared_with_models.run("wbchat = 1")
+    hidden = lines(shared_with_models, "wbchat --thr|")
+    shared_with_models.run("del wbchat\n%automagic off")
+    without_automagic = lines(shared_with_models, "wbchat --thr|")
+    shared_with_models.run("%automagic on")
+    assert hidden == []
+    assert without_automagic == []
 
 
 def gated_listing(requested: threading.Event, gate: threading.Event, *ids: str) -> Callable[[Answer], None]:

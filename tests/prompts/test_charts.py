@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-import shapely
 from matplotlib import pyplot
 
 from wandb_inference_magic.prompts import Image, as_prompt
@@ -25,6 +23,8 @@ def text_of(value: object) -> str:
 
 
 def test_an_altair_chart_is_its_specification_with_the_start_of_its_data() -> None:
+    import altair as alt
+
     chart = alt.Chart(FRAME, title="Growth").mark_line().encode(x="a:Q", y="b:Q")
     for one in (chart, chart | chart, chart + chart, chart & chart):
         text = text_of(one)
@@ -38,6 +38,8 @@ def test_an_altair_chart_is_its_specification_with_the_start_of_its_data() -> No
 
 @pytest.mark.parametrize("transformer", ["json", "csv"])
 def test_an_altair_chart_writes_no_file(transformer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import altair as alt
+
     monkeypatch.chdir(tmp_path)
     with alt.data_transformers.enable(transformer):
         text = text_of(alt.Chart(FRAME).mark_line().encode(x="a:Q", y="b:Q"))
@@ -86,6 +88,8 @@ def test_a_part_of_a_matplotlib_figure_is_the_picture_of_the_figure() -> None:
 
 
 def test_a_geometry_is_its_text_shortened() -> None:
+    import shapely
+
     assert text_of(shapely.Point(1, 2)) == "POINT (1 2)"
     assert text_of({"where": shapely.Point(1, 2)}) == '{"where": "POINT (1 2)"}'
     text = text_of(shapely.Point(1, 2).buffer(3, quad_segs=500))

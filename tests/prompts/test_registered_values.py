@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from kernel_forks import FRAMES
 from matplotlib.figure import Figure
 from prompt_values import REPLY, Described, axes_with_line, picture_of, png, run_alone, text_of
 from python_forks import printed_by_fork
@@ -192,7 +191,7 @@ value = {value}
 frame = pd.DataFrame({{"p": pd.Series([[value]], dtype=object)}})
 print(json.dumps([str(render(use, {{"v": value, "frame": frame}})) for use in {USES!r}]))
 """
-    *shown, frame = loads("".join(printed_by_fork(code, os.environ, imported=FRAMES)))
+    *shown, frame = loads("".join(printed_by_fork(code, os.environ)))
     assert [loads(one) for one in shown] == [json, json, [json], [json], json]
     cell = next(csv.reader([frame.splitlines()[-1]]))[0]
     # In a list of a cell, a record or an index is its text.

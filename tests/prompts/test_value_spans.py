@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import shapely
 from hypothesis import example, given, strategies as st
 
 from wandb_inference_magic.messages import estimate_messages
@@ -137,6 +136,8 @@ def test_values_cut_by_the_setting_are_counted() -> None:
 def test_what_is_left_out_of_a_geometry_a_file_or_a_folder_is_counted_and_whole_sends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import shapely
+
     monkeypatch.setattr(files, "MAX_FILE_BYTES", 100)
     (tmp_path / "long.txt").write_text("x" * 150)
     (tmp_path / "names").mkdir()

@@ -9,7 +9,6 @@ from threading import Thread
 from types import ModuleType
 
 import pytest
-from kernel_forks import FRAMES
 from known_models import known_model_environment
 from python_forks import printed_by_fork
 from service import Service, Wandb, completion
@@ -58,7 +57,7 @@ def test_settings_are_resolved_once_and_each_file_is_read_once(
     (home / ".config" / "wandb" / "settings").write_text("[default]\nentity = team\nproject = lesson\n")
     variables = environment | known_model_environment(wandb)
     del variables["WANDB_API_KEY"]
-    (line,) = printed_by_fork(COUNTED.format(call=call), variables, home, FRAMES)
+    (line,) = printed_by_fork(COUNTED.format(call=call), variables, home)
     resolved, opened = json.loads(line)
     assert resolved == 1
     assert opened == {".netrc": 1, "settings": 1}

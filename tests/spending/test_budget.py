@@ -12,9 +12,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from kernels import Kernel
+from kernels import Kernel, SharedKernel
 from known_models import known_model_environment
-from service import Answer, Streamed, Wandb, calling, completion, refused, usage
+from service import Answer, Service, Streamed, Wandb, calling, completion, refused, usage
 
 from wandb_inference_magic.catalog.models import Price
 from wandb_inference_magic.config.endpoint import Endpoint
@@ -25,6 +25,17 @@ from wandb_inference_magic.rendering.reply import footer
 from wandb_inference_magic.session import current_session
 from wandb_inference_magic.spending.budget import Budget, Reservation
 from wandb_inference_magic.spending.usage import UsageTracker
+
+
+@pytest.fixture
+def service(shared: SharedKernel) -> Service:
+    return shared.service
+
+
+@pytest.fixture
+def kernel(renewed: Kernel) -> Kernel:
+    return renewed
+
 
 # The model costs 1 USD per million input tokens and half of that per million output tokens.
 SCRIPT_START = """

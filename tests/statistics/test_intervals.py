@@ -12,7 +12,6 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from scipy import stats
 
 from wandb_inference_magic.statistics.clusters import bootstrap, difference_interval, share_interval, sign_flip, t_value
 from wandb_inference_magic.statistics.intervals import cohen_kappa, holm, mcnemar, rows_needed, tango, wilson, z_value
@@ -20,6 +19,7 @@ from wandb_inference_magic.statistics.intervals import cohen_kappa, holm, mcnema
 
 @pytest.mark.parametrize("rows", [1, 10, 40, 200])
 def test_wilson_equals_statsmodels_and_scipy(rows: int) -> None:
+    from scipy import stats
     from statsmodels.stats.proportion import proportion_confint
 
     for right in range(rows + 1):
@@ -66,6 +66,8 @@ def test_mcnemar_of_very_many_rows_is_a_number() -> None:
 
 
 def test_mcnemar_of_a_large_evaluation_does_not_take_minutes() -> None:
+    from scipy import stats
+
     assert mcnemar(19_600, 20_400) == pytest.approx(stats.binomtest(19_600, 40_000).pvalue)
 
 
@@ -113,6 +115,8 @@ def _constrained_score(b: int, c: int, rows: int, difference: float) -> float:
 @settings(max_examples=40)
 def test_tango_at_zero_is_mcnemars_statistic(b: int, c: int, rest: int) -> None:
     # The interval at the level of McNemar's own p-value ends at 0.
+    from scipy import stats
+
     p = 2 * stats.norm.sf(abs(b - c) / sqrt(b + c))
     low, high = tango(b, c, b + c + rest, min(p, 1 - 1e-12))
     assert min(abs(low), abs(high)) == pytest.approx(0, abs=1e-6)
@@ -131,6 +135,8 @@ def test_holm_equals_statsmodels(p_values: list[float]) -> None:
 
 def test_rows_needed_have_the_power_that_is_said() -> None:
     # 20 % of the rows are right for one candidate alone, and the difference is 5 points.
+    from scipy import stats
+
     rows = round(rows_needed(0.05, 0.2 - 0.05**2))
     assert rows == 626
     discordant = np.arange(rows + 1)
@@ -169,6 +175,8 @@ def test_a_kappa_without_an_error_has_no_interval_of_rounding_errors(rows: int, 
 @given(st.lists(st.integers(-4, 4), min_size=2, max_size=9))
 @settings(max_examples=40, deadline=None)
 def test_the_sign_flip_test_equals_scipys_permutation_test(sums: list[int]) -> None:
+    from scipy import stats
+
     differences = np.array([one / 4 for one in sums])
     theirs = stats.permutation_test(
         (differences,), lambda x, axis: np.mean(x, axis=axis), permutation_type="samples", vectorized=True
@@ -177,6 +185,8 @@ def test_the_sign_flip_test_equals_scipys_permutation_test(sums: list[int]) -> N
 
 
 def test_the_sign_flip_test_of_measures_draws_signs_and_is_never_zero() -> None:
+    from scipy import stats
+
     differences = [0.311 + one / 97 for one in range(30)]
     assert sign_flip(differences) == 1 / 10_000
     mixed = [(-1) ** one * (0.3 + one / 97) for one in range(12)]
@@ -188,6 +198,8 @@ def test_the_sign_flip_test_of_measures_draws_signs_and_is_never_zero() -> None:
 
 @pytest.mark.parametrize("magnitudes", [[0.3, 0.7], [0.3 + one / 997 for one in range(90)]])
 def test_drawn_signs_of_few_and_of_many_magnitudes_agree_with_scipy(magnitudes: list[float]) -> None:
+    from scipy import stats
+
     random = np.random.default_rng(3)
     signs = random.choice([-1, 1], 90, p=[0.42, 0.58])
     differences = [float(sign * magnitudes[place % len(magnitudes)]) for place, sign in enumerate(signs)]
@@ -216,6 +228,8 @@ def test_the_sign_flips_of_large_differences_count_ties(differences: list[float]
 
 @pytest.mark.parametrize("decimals", [1, 6])
 def test_the_bootstrap_of_few_and_of_many_different_values_agrees_with_scipy(decimals: int) -> None:
+    from scipy import stats
+
     random = np.random.default_rng(6)
     values = np.round(random.beta(0.4, 2, 900), decimals)
     theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=4000, random_state=7)
@@ -226,6 +240,8 @@ def test_the_bootstrap_of_few_and_of_many_different_values_agrees_with_scipy(dec
 
 
 def test_the_cluster_bootstrap_is_near_students_interval_and_the_same_each_time() -> None:
+    from scipy import stats
+
     random = np.random.default_rng(5)
     values = [*map(float, random.binomial(5, 0.6, 60) / 5)]
     low, high = bootstrap(values)
@@ -237,6 +253,8 @@ def test_the_cluster_bootstrap_is_near_students_interval_and_the_same_each_time(
 @pytest.mark.parametrize("freedom", [*range(1, 18), 39, 199, 10**9])
 @pytest.mark.parametrize("comparisons", [1, 3, 45, 190])
 def test_students_quantile(freedom: int, comparisons: int) -> None:
+    from scipy import stats
+
     alpha = 0.05 / comparisons
     assert t_value(alpha, freedom) == pytest.approx(stats.t.isf(alpha / 2, freedom), rel=1e-3)
 

@@ -6,7 +6,6 @@ from math import exp, lgamma, log, pi
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from scipy import integrate, stats
 
 from wandb_inference_magic.statistics.sequential import interval, log_capital, p_value
 
@@ -23,6 +22,8 @@ def robbins(only_a: int, only_b: int) -> float:
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (1, 0), (3, 9), (40, 60)])
 def test_the_mixture_is_the_integral_over_coins(only_a: int, only_b: int) -> None:
+    from scipy import integrate, stats
+
     def better(coin: float) -> float:
         return float((2 * coin) ** only_a * (2 - 2 * coin) ** only_b * stats.beta.pdf(coin, 0.5, 0.5))
 

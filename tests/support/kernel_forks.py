@@ -19,16 +19,19 @@ import socket
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 from tempfile import TemporaryDirectory, mkdtemp
 from types import ModuleType
 from typing import Any
+
+from environments import clean_environment
 
 # Modules of others, which start no threads.
 IMPORTED = (
@@ -58,10 +61,20 @@ IMPORTED = (
     "jinja2.meta",
     "markdown_it",
 )
-# What most kernels import that map frames.
+# What kernels import that map frames: a third of all.
 FRAMES = ("pandas", "narwhals", "narwhals._pandas_like.namespace", "pyarrow.pandas_compat")
 # What kernels import that trace. Weave starts no threads before it is used.
-WEAVE = ("weave",)
+WEAVE = (
+    "weave",
+    # What it imports when it begins to trace.
+    "gql.transport.httpx",
+    "openai.resources.beta",
+    "openai.resources.chat.completions",
+    "openai.resources.embeddings",
+    "openai.resources.moderations",
+    "openai.resources.responses",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+)
 # All modules of the package. Kernels of notebooks import them themselves, as a user's do.
 OWN = "wandb_inference_magic"
 # The interpreter reads these when it starts, and the SDK when it is imported.
@@ -105,13 +118,16 @@ class Forks:
         # The name of a socket may have at most 107 bytes.
         self.folder = Path(mkdtemp(prefix="forks-"))
         self.address = str(self.folder / "s")
-        # Numpy's library would start threads, which a fork does not copy.
-        alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        # Weave reads this when it is imported: the package sets it before it imports Weave.
-        alone["WANDB_ERROR_REPORTING"] = "false"
+        environment = clean_environment(self.folder) | {
+            # Numpy's library would start threads, which a fork does not copy.
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+            # Weave reads this when it is imported: the package sets it before it imports Weave.
+            "WANDB_ERROR_REPORTING": "false",
+        }
         self._process = subprocess.Popen(
             [sys.executable, __file__, self.address, *imported],
-            env={name: value for name, value in os.environ.items() if not name.startswith(READ_AT_START)} | alone,
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -129,11 +145,16 @@ def forks(*imported: str) -> Forks:
     return Forks(*imported)
 
 
+def own_forks(*imported: str) -> Forks:
+    """Return the one that has imported the package, pandas and the modules `imported`."""
+    return forks(OWN, *FRAMES, *imported)
+
+
 @contextmanager
 def forked_kernel(environment: dict[str, str], folder: Path, *imported: str) -> Iterator[tuple[int, str]]:
     """Start a kernel with exactly this environment, working in `folder`, and end it afterwards.
 
-    The modules of the package are there already, and the modules `imported`.
+    The modules of the package are there already, with pandas, and the modules `imported`.
 
     Yields its process id, and the path of its connection file.
     """
@@ -141,7 +162,7 @@ def forked_kernel(environment: dict[str, str], folder: Path, *imported: str) -> 
 
     with TemporaryDirectory(prefix="kernel-") as sockets:
         file, _ = write_connection_file(f"{sockets}/kernel.json", transport="ipc", ip=f"{sockets}/kernel-ipc")
-        kernel = forks(OWN, *imported).start(environment, folder, arguments=["-f", file])
+        kernel = own_forks(*imported).start(environment, folder, arguments=["-f", file])
         try:
             yield kernel.pid, file
         finally:
@@ -243,9 +264,13 @@ def serve(address: str, *imported: str) -> None:
         # One that cannot be imported fails in the kernel that needs it.
         with suppress(Exception):
             import_all(import_module(name))
+    if OWN in imported:
+        run_once()
     # Otherwise each kernel's collector goes through all of these modules again, and copies their pages.
     gc.collect()
     gc.freeze()
+    # It counts them one by one: 20 ms, in each kernel and for each map.
+    gc.get_freeze_count = partial(int, gc.get_freeze_count())
     server = Server(address)
     print("ready", flush=True)
     # What kernels print does not belong to the conversation.
@@ -269,6 +294,24 @@ def import_all(package: ModuleType) -> None:
     if package.__name__ == OWN:
         for module in walk_packages(package.__path__, f"{OWN}."):
             import_module(module.name)
+
+
+def run_once() -> None:
+    """Send a chat and map rows, so that each kernel has what the package creates for the first ones and keeps."""
+    from service import Service
+
+    from wandb_inference_magic.session import session
+
+    with Service().running() as service:
+        os.environ.update(service.environment)
+        package = import_module(OWN)
+        package.chat("hi")
+        package.map_prompts(["a", "b"], "{{ text }}")
+        session.end_session()
+        session._session = None
+    # A fork does not copy threads: none may hold a lock.
+    for thread in set(threading.enumerate()) - {threading.main_thread()}:
+        thread.join(10)
 
 
 def become_another(environment: dict[str, str], folder: str, standard_input: str) -> None:

@@ -24,6 +24,8 @@ from nbclient import NotebookClient
 from wandb_inference_magic.errors import INDENT, InferenceError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from service import Service
 
 SECONDS_TO_DEAD = 5.0
@@ -342,3 +344,16 @@ class SharedKernel:
 
     kernel: Kernel
     service: Service
+
+    @contextmanager
+    def renewed(self, folder: Path) -> Iterator[Kernel]:
+        """Yield the kernel, working in this folder, with a new session and without variables; so it is afterwards."""
+        renew = (
+            "%unload_ext wandb_inference_magic\n"
+            # What `%config` has set is a default of later sessions.
+            "get_ipython().config.pop('WandbInference', None)\n"
+            f"%reset -f\n%cd -q {folder}\n%load_ext wandb_inference_magic"
+        )
+        assert self.kernel.run(renew).ok
+        yield self.kernel
+        assert self.kernel.run(renew).ok

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pexpect
 import pyte
-from kernel_forks import LAUNCHER, OWN, can_fork, forks
+from kernel_forks import LAUNCHER, can_fork, own_forks
 
 PATIENCE = 90
 
@@ -30,7 +30,7 @@ class Terminal:
         options = ["--no-banner", "--simple-prompt", "--no-confirm-exit", "--HistoryManager.enabled=False"]
         # Forked, as kernels are, it starts in a fifth of the time.
         ipython = (
-            ["-SE", str(LAUNCHER), "--terminal", forks(OWN).address] if can_fork(environment) else ["-m", "IPython"]
+            ["-SE", str(LAUNCHER), "--terminal", own_forks().address] if can_fork(environment) else ["-m", "IPython"]
         )
         self.child = pexpect.spawn(
             sys.executable, [*ipython, *options], env=environment, cwd=str(folder), encoding="utf-8", timeout=PATIENCE

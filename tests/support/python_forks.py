@@ -11,11 +11,12 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TextIO
 
-from kernel_forks import OWN, forks
+from kernel_forks import own_forks
 
 
 class ForkedProgram:
@@ -27,7 +28,6 @@ class ForkedProgram:
         *arguments: str,
         environment: Mapping[str, str],
         folder: Path | None = None,
-        imported: tuple[str, ...] = (),
     ) -> None:
         self.returncode: int | None = None
         self._files = TemporaryDirectory(prefix="program-")
@@ -36,7 +36,7 @@ class ForkedProgram:
         os.mkfifo(out)
         self._errors.touch()
         program = {"code": code, "arguments": arguments, "out": str(out), "errors": str(self._errors)}
-        self._fork = forks(OWN, *imported).start(dict(environment), folder or files, program=program)
+        self._fork = own_forks().start(dict(environment), folder or files, program=program)
         self.pid = self._fork.pid
         self.stdout: TextIO = out.open()
 
@@ -70,11 +70,15 @@ class ForkedProgram:
         return out, self._errors.read_text()
 
 
-def printed_by_fork(
-    code: str, environment: Mapping[str, str], folder: Path | None = None, imported: tuple[str, ...] = ()
-) -> list[str]:
-    """Run a program that must not fail, and return the lines that it prints."""
-    with ForkedProgram(code, environment=environment, folder=folder, imported=imported) as program:
+def run_by_fork(code: str, environment: Mapping[str, str], folder: Path | None = None) -> CompletedProcess[str]:
+    """Run a program to its end."""
+    with ForkedProgram(code, environment=environment, folder=folder) as program:
         out, errors = program.communicate()
-    assert program.returncode == 0, errors
-    return out.splitlines()
+    return CompletedProcess((), program.wait(), out, errors)
+
+
+def printed_by_fork(code: str, environment: Mapping[str, str], folder: Path | None = None) -> list[str]:
+    """Run a program that must not fail, and return the lines that it prints."""
+    done = run_by_fork(code, environment, folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

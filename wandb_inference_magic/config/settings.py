@@ -285,18 +285,17 @@ class WandbInference(Configurable):
             For an environment variable with a value that the setting does not accept.
         """
         environ = os.environ if environ is None else environ
-        in_force = {name: self._in_force(name, environ) for name in self.trait_names(config=True)}
+        in_force = {name: self._in_force(name, trait, environ) for name, trait in self.traits(config=True).items()}
         return Resolved(
             **{name: value for name, (value, _) in in_force.items()},
             sources={name: source for name, (_, source) in in_force.items()},
         )
 
-    def _in_force(self, name: str, environ: Mapping[str, str]) -> tuple[Any, str]:
+    def _in_force(self, name: str, trait: TraitType[Any, Any], environ: Mapping[str, str]) -> tuple[Any, str]:
         if name in self._set_here:
             return getattr(self, name), SESSION
         if name == "project" and (found := find_project(environ)):
             return found
-        trait = self.traits()[name]
         variable = trait.metadata.get("variable", "")
         if variable and (text := environ.get(variable, "").strip()):
             return from_variable(partial(_checked, trait), variable, text), variable

@@ -7,7 +7,7 @@ import inspect
 import operator
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partialmethod
+from functools import lru_cache, partialmethod
 from itertools import chain
 from types import ModuleType, NoneType
 from typing import Any, Final
@@ -98,6 +98,22 @@ class _Method(_Undefined):
         return True
 
 
+@lru_cache(maxsize=1)
+def _with_rules(
+    own_filters: tuple[tuple[str, Any], ...], own_tests: tuple[tuple[str, Any], ...]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the filters and tests that have other rules than Jinja2's own. Making them takes a millisecond."""
+    tests: dict[str, Any] = dict(own_tests)
+    tests |= {name: _test_of_scalar(tests[name]) for name in _OF_SCALARS}
+    # `x is None` is Python's way to write it.
+    tests |= {"None": is_missing, "True": tests["true"], "False": tests["false"]}
+    tests |= {name: _comparison(tests[name], _ordered) for name in _ORDERINGS}
+    tests |= {name: _comparison(tests[name], _compared) for name in _EQUALITIES}
+    tests |= {"none": is_missing, "in": _is_in, _TRUE: lambda value: bool(truth_of(value))}
+    tests |= {"defined": lambda value: not _is_undefined(value), "undefined": _is_undefined}
+    return filters_for_missing(dict(own_filters)) | _FILTERS, tests
+
+
 class PromptEnvironment(Environment):
     """An environment with two more rules.
 
@@ -111,16 +127,9 @@ class PromptEnvironment(Environment):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(undefined=_Undefined, **options)
-        self.filters |= filters_for_missing(self.filters)
-        self.filters |= _FILTERS
-        tests: dict[str, Any] = self.tests
-        tests |= {name: _test_of_scalar(tests[name]) for name in _OF_SCALARS}
-        # `x is None` is Python's way to write it.
-        tests |= {"None": is_missing, "True": tests["true"], "False": tests["false"]}
-        tests |= {name: _comparison(tests[name], _ordered) for name in _ORDERINGS}
-        tests |= {name: _comparison(tests[name], _compared) for name in _EQUALITIES}
-        self.tests |= {"none": is_missing, "in": _is_in, _TRUE: lambda value: bool(truth_of(value))}
-        self.tests |= {"defined": lambda value: not _is_undefined(value), "undefined": _is_undefined}
+        filters, tests = _with_rules(tuple(self.filters.items()), tuple(self.tests.items()))
+        self.filters |= filters
+        self.tests |= tests
 
     @override
     def parse(self, source: str, name: str | None = None, filename: str | None = None) -> nodes.Template:

@@ -98,8 +98,9 @@ def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
     if not text:
         return text
     environ = os.environ if environ is None else environ
-    text = re.sub("|".join(_patterns(environ)) or r"(?!)", HIDDEN, text, flags=re.IGNORECASE)
-    text = _without_pieces(text, known_keys(environ))
+    keys = known_keys(environ)
+    text = _pattern_of(keys, tuple(address for _, address in addresses(environ))).sub(HIDDEN, text)
+    text = _without_pieces(text, keys)
     text = without_query_secrets(re.sub(_USER_IN_ADDRESS, rf"\1{HIDDEN}@", text))
     text = re.sub(_AUTHORIZATION, rf"\1{HIDDEN}", text)
     return re.sub(_TOKEN, rf"\1 {HIDDEN}", text)
@@ -277,11 +278,17 @@ def _coded_forms(key: str) -> tuple[str, ...]:
     return tuple(one.translate(_LOWER) for one in texts)
 
 
-def _patterns(environ: Mapping[str, str]) -> Iterator[str]:
+@lru_cache(maxsize=8)
+def _pattern_of(keys: tuple[str, ...], proxies: tuple[str, ...]) -> re.Pattern[str]:
+    """Return the regular expression for all secrets. Making it takes a quarter of a millisecond."""
+    return re.compile("|".join(_patterns(keys, proxies)) or r"(?!)", re.IGNORECASE)
+
+
+def _patterns(keys: tuple[str, ...], proxies: tuple[str, ...]) -> Iterator[str]:
     """Yield regular expressions for all secrets, longer ones first."""
-    whole = {form for key in known_keys(environ) for form in _forms(key)}
+    whole = {form for key in keys for form in _forms(key)}
     pieces: set[str] = set()
-    for _, address in addresses(environ):
+    for address in proxies:
         user, password = user_and_password(address)
         if len(password) >= MIN_PIECE_CHARS:
             whole.update(_forms(password))
