@@ -208,7 +208,7 @@ HOSTILE = [
     "\\[[\n- [ ] [r]: javascript:alert(1)\\]\n- [r]",
     "![a\n\n](http://evil.example/x)`<img src=x>`",
     "[a](\n\n\nhttp://ok.example)`<img src=x>`",
-    # A quotation's mark behind four blanks, and code after a table or below a line of text: marked reads them otherwise.
+    # A quotation's mark behind four blanks, and code after a table or below a line of text: marked differs there.
     "> ```\n> a\n    > b\n> ![a](http://evil.example/x)\n> ```",
     ">~~~\n\t> b\n> <img src=x>\n",
     "> - > a\n>       > ```\n>         > <img src=x>\n",
