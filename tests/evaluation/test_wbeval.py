@@ -184,6 +184,26 @@ def test_a_cassette_replays_an_evaluation(evaluator: Kernel, service: Service, t
     assert replayed.text.splitlines()[:5] == recorded.text.splitlines()[:5]
 
 
+def test_rows_that_the_cassette_does_not_hold_say_nothing_about_a_candidate(
+    evaluator: Kernel, service: Service, tmp_path: Path
+) -> None:
+    service.always = answer
+    evaluator.run(f"%wbconfig --cassette {tmp_path / 'class.jsonl'} --mode record")
+    cell = "%%wbeval ROWS --truth label MODELS -o found\nIs it even: {{ n }}"
+    evaluator.run(cell.replace("ROWS", "df").replace("MODELS", "-m test/x"))
+    evaluator.run(cell.replace("ROWS", "df.head(8)").replace("MODELS", "-m test/y"))
+    evaluator.run(f"%wbconfig --cassette {tmp_path / 'class.jsonl'} --mode replay")
+    some = evaluator.run(cell.replace("ROWS", "df").replace("MODELS", "-m test/x -m test/y"))
+    assert some.ok
+    assert "12 rows left" in some.text
+    assert "The cassette does not hold all requests to test/y: rows are left." in " ".join(some.text.split())
+    assert evaluator.value("found.summary.rows.tolist()") == [8, 8]
+    none = evaluator.run(cell.replace("ROWS", "df").replace("MODELS", "-m test/x -m test/z"))
+    assert "does not hold this request" in none.error
+    assert "No row has a score for all candidates: nothing is known." in none.text
+    assert evaluator.value("found.comparisons.verdict.tolist()") == ["not clear"]
+
+
 def test_an_interrupt_keeps_what_the_rows_so_far_tell_and_the_next_run_goes_on(
     evaluator: Kernel, service: Service
 ) -> None:

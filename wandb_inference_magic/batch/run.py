@@ -80,7 +80,7 @@ class BatchRun:
         self.prepares_ahead = self.command.budget.limit is None and self.spec.part is None
         # Rows whose requests have failed, and whose failures `end` has not seen yet.
         self.new_failures: set[RowCall] = set()
-        # The rows that have stopped the run, or that it could not complete after that.
+        # The rows that have stopped the run, or that it could not complete after that, and those that no cassette holds.
         self.stopped_rows: set[int] = set()
         # Bad answers end the run only if none of these has a good one.
         self.compared: Sequence[BatchRun] = (self,)
@@ -89,7 +89,7 @@ class BatchRun:
         # The error that ended the run early.
         self.stopped: InferenceError | None = None
         # Why a row was not sent, which only a cassette could have answered.
-        self._missed: InferenceError | None = None
+        self.missed: InferenceError | None = None
         # Why rows are being retried, and when, by the clock. The reason is empty once a row is answered.
         self.retry = "", 0.0
         # Whether further answers are only put on disk, because a validator of the user's was interrupted.
@@ -331,7 +331,9 @@ class BatchRun:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
         number, ended = row.number, row.ended(error)
         self.results.fail_row(number, error, row.failed_text)
-        self._missed = error if error.is_unsent and error.cause == "missing" else self._missed
+        if error.is_unsent and error.cause == "missing":
+            self.missed = error
+            self.stopped_rows.add(number)
         self.results.unwritten.append(number)
         self.failures.add(number, ended, is_of_row=error.depends_on_prompt, has_failed_before=row.has_failed_before)
         is_to_blame = ended.is_answer and self.failures.bad_answers >= self._most_failures
@@ -396,8 +398,8 @@ class BatchRun:
 
     def stop_if_all_missed(self) -> None:
         """Let the run fail if a cassette that should answer it holds none of its rows."""
-        if self.stopped is None and self._missed is not None and self.results.failed == self.results.done:
-            self.stopped = self._missed
+        if self.stopped is None and self.missed is not None and self.results.failed == self.results.done:
+            self.stopped = self.missed
 
     @property
     def keeps_answers(self) -> bool:

@@ -310,6 +310,9 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         ]
         truths = [spec.right_answer(known[number]) for number in numbers]
         of_scores = (*scores.notices, *impute_worst_score(candidates, truths))
+        missed = {run.model: None for run in scores.runs if run.missed is not None and run.stopped is None}
+        if missed:
+            notices = (*notices, f"The cassette does not hold all requests to {', '.join(missed)}: rows are left.")
         return Evaluation(
             candidates,
             [known[number] for number in numbers],
