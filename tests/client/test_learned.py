@@ -20,8 +20,10 @@ UNRELATED = ServiceError({"message": "temperature must be at most 1", "code": 40
 TIMEOUT = ServiceError({"message": "Gateway Timeout", "code": 504}, has_begun=False)
 
 
-def refusal(said: str, status: int) -> openai.APIStatusError:
-    response = httpx.Response(status, json={"error": {"message": said}}, request=httpx.Request("POST", "http://test"))
+def refusal(said: str, status: int, **more: Any) -> openai.APIStatusError:
+    response = httpx.Response(
+        status, json={"error": {"message": said, **more}}, request=httpx.Request("POST", "http://test")
+    )
     return openai.APIStatusError(said, response=response, body={"message": said})
 
 
@@ -116,6 +118,7 @@ def test_a_stream_that_was_asked_for_is_no_trial(client: Any) -> None:
         "System messages are not supported at the moment",
         "System role is currently not supported",
         "The system role is not supported: maintenance until 14:00",
+        "System role not supported. We will be back soon",
     ],
 )
 def test_a_change_after_a_failure_that_may_pass_is_kept_once_a_later_request_needs_it_too(
@@ -143,6 +146,21 @@ def test_a_change_after_a_refusal_is_kept_at_once(client: Any, status: int, said
     assert first.change_after(refusal(said, status))
     first.was_answered()
     assert roles(form(client)) == ["user"]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ServiceError({"message": "System role is not supported right now", "code": 503}, has_begun=False),
+        ServiceError({"message": "System role is not supported today"}, has_begun=False),
+        refusal("System role is currently not supported", 400, code=503),
+    ],
+)
+def test_a_failure_that_may_pass_is_one_wherever_its_status_is(client: Any, failure: Exception) -> None:
+    first = form(client)
+    assert first.change_after(failure)
+    first.was_answered()
+    assert roles(form(client)) == ["system", "user"]
 
 
 def test_a_failure_that_has_passed_changes_no_later_request(client: Any) -> None:

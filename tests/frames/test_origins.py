@@ -313,6 +313,29 @@ def test_what_is_open_in_a_class_does_not_say_what_it_is(attribute: str) -> None
     assert state(attribute="x = 1") != state(attribute="x = 2")
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{{'db': sqlite3.connect(':memory:'), 'style': {0!r}}}",
+        "[[sqlite3.connect(':memory:')], {0!r}]",
+        "(sqlite3.connect(':memory:'), Part({0!r}))",
+        "Part(sqlite3.connect(':memory:'), {0!r})",
+        "{{'client': threading.Lock(), 'ask': lambda: {0!r}}}",
+    ],
+)
+def test_what_is_beside_something_open_in_a_container_counts(value: str) -> None:
+    cell = (
+        "import sqlite3, threading\nclass Part:\n def __init__(self, *all): self.all = all\nclass Held:\n x = " + value
+    )
+    found = []
+    for style in ("formal", "formal", "rude"):
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        exec(cell.format(style), namespace)
+        found.append(state_of(namespace["Held"]))
+    assert None not in found
+    assert found[0] == found[1] != found[2]
+
+
 def test_a_class_counts_though_a_value_that_is_open_has_one_of_it() -> None:
     cell = "class Part:\n size = {0}\nclass Held:\n a = [Part(), (one for one in 'ab')]\n b = Part()"
     found = []

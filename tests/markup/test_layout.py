@@ -102,6 +102,8 @@ def test_the_blocks_stay_what_they_are(text: str) -> None:
         f"a) `{CODE}\nb) `c",
         f"(1) `{CODE}\n(@) `c",
         f"- a\n  `{CODE}\n  iv. c`",
+        f"a) `x\nb) ` and `{CODE}`",
+        f"a) ```{{=latex}}\n    {CODE}\n    ```",
         # A fence in a quotation that is indented, with an empty line in it.
         f"> a\n>  ```\n>  {CODE}\n>\n>  b\n>  ```",
         f"> 1. a\n>     ~~~\n>     {CODE}\n>\n>     b\n>     ~~~",

@@ -174,6 +174,20 @@ def test_an_animation_that_is_cut_off_is_refused(tmp_path: Path, kind: str, tent
         as_prompt(file)
 
 
+@pytest.mark.parametrize("tenths", [1, 3, 5, 8])
+def test_a_photo_of_two_pictures_that_is_cut_off_in_its_first_is_refused(tmp_path: Path, tenths: int) -> None:
+    """Phones write such files, with a small second picture."""
+    file = tmp_path / "cut"
+    points = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    first, second = PIL.Image.fromarray(points), PIL.Image.fromarray(points[:8, :8])
+    first.save(file, "MPO", save_all=True, append_images=[second])
+    whole = file.read_bytes()
+    assert as_prompt(file)
+    file.write_bytes(whole[: (len(whole) - 1000) * tenths // 10])
+    with pytest.raises(InferenceError, match="cut is not complete"):
+        as_prompt(file)
+
+
 @pytest.mark.parametrize(("missing", "shade"), [(np.nan, 0), (np.inf, 255), (-np.inf, 0)])
 def test_an_image_whose_points_are_not_all_numbers_shows_the_others(missing: float, shade: int) -> None:
     shades = np.array([[missing, 0.0], [0.5, 1.0]], dtype="float32")

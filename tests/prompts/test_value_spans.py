@@ -175,6 +175,14 @@ def test_a_rendered_text_can_be_copied_to_another_process() -> None:
     assert fit_values(content, 500)[1] == 1
 
 
+@pytest.mark.parametrize(("value", "room"), [("1" * 100, 6_900), ("猫" * 400, 20_000), ("some words " * 40, 9_000)])
+def test_values_that_are_cut_use_the_room(value: str, room: int) -> None:
+    content = render(" ".join(f"{{{{ v{number} }}}}" for number in range(150)), {f"v{n}": value for n in range(150)})
+    fitted, counted = fit_values(content, room)
+    assert counted == 150
+    assert 0.9 * room < tokens_of(fitted) <= room
+
+
 # The whole has one token more than the estimates for its pieces.
 UNEVEN = (
     "    aé  éaé aa éaa ééé éaéaaa a aaa  aaaéaaéééaéééa    ééaééé  a aéa  é a a"

@@ -152,5 +152,20 @@ def test_an_interrupt_cancels_an_asynchronous_tool() -> None:
     assert run_and_interrupt(body) == ["cancelled", "interrupted"]
 
 
+@pytest.mark.parametrize(
+    "waiting",
+    ["asyncio.gather(spin(), asyncio.sleep(200))", "asyncio.wait_for(spin(), 200)", "asyncio.create_task(spin())"],
+)
+def test_an_interrupt_in_a_task_of_a_tool_is_not_reported_as_well(waiting: str) -> None:
+    body = f"""
+        async def spin():
+            print('begun', flush=True)
+            while True:
+                pass
+        await {waiting}
+    """
+    assert run_and_interrupt(body) == ["interrupted"]
+
+
 def test_an_interrupt_does_not_wait_for_a_tool_that_cannot_be_cancelled() -> None:
     assert run_and_interrupt("print('begun', flush=True)\nthreading.Event().wait(200)") == ["interrupted"]

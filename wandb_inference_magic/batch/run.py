@@ -80,7 +80,7 @@ class BatchRun:
         self.prepares_ahead = self.command.budget.limit is None and self.spec.part is None
         # Rows whose requests have failed, and whose failures `end` has not seen yet.
         self.new_failures: set[RowCall] = set()
-        # The rows that have stopped the run, or that it could not complete after that, and those that no cassette holds.
+        # The rows that stopped the run, that it could not complete after that, and that the cassette does not hold.
         self.stopped_rows: set[int] = set()
         # Bad answers end the run only if none of these has a good one.
         self.compared: Sequence[BatchRun] = (self,)

@@ -8,7 +8,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from ..failures import NOT_OF_REQUEST, ServiceError
+from ..failures import NOT_OF_REQUEST, ServiceError, status_and_words
 from .changes import STREAMED, Change, change_for, may_pass_streamed, send_streamed, with_change
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ class _Learned:
 # soon work again as it was asked to.
 _FAILED: Final = 500
 _AT_PRESENT: Final = re.compile(
-    r"right now|at (the|this) moment|at present|for now|currently|maintenance|\bis down\b|\buntil\b", re.IGNORECASE
+    r"right now|at (the|this) moment|at present|for now|currently|today|maintenance|during|\bis down\b|\bbe back\b"
+    r"|please wait|\buntil\b",
+    re.IGNORECASE,
 )
 
 _learned: Final[WeakKeyDictionary[openai.AsyncOpenAI, dict[Kind, _Learned]]] = WeakKeyDictionary()
@@ -85,7 +87,8 @@ class RequestForm:
         import openai
 
         known, sent = self._known, self.body
-        if self._is_trial and getattr(error, "status_code", None) not in NOT_OF_REQUEST:
+        status, said = status_and_words(error)
+        if self._is_trial and status not in NOT_OF_REQUEST:
             # Streams do not work either. The request is sent whole, at once if that costs no time.
             self._is_trial, known.is_suspected, known.is_refuted = False, False, True
             if not may_pass_streamed(error):
@@ -96,8 +99,8 @@ class RequestForm:
         if change is None or change in self._tried or change(sent) == sent:
             return False
         self._tried.append(change)
-        has_failed = (getattr(error, "status_code", None) or 0) >= _FAILED
-        if has_failed and _AT_PRESENT.search(str(error)) and change not in self._confirmed:
+        has_failed = (status or _FAILED) >= _FAILED
+        if has_failed and _AT_PRESENT.search(said) and change not in self._confirmed:
             self._doubtful.add(change)
         self._changes = with_change(self._changes, change)
         return True

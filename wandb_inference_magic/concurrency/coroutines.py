@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock, Thread, current_thread
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary, finalize
@@ -44,12 +44,11 @@ class CoroutineRunner(ForkAware):
         """
         if not HAS_THREADS:
             return EventLoop().run(coroutine)
-        import asyncio
 
         loop = self._loop()
         if loop.is_running():
             # A coroutine has called something that runs another one.
-            inner = asyncio.new_event_loop()
+            inner = _new_loop()
             try:
                 return _run(inner, coroutine)
             finally:
@@ -73,19 +72,30 @@ class CoroutineRunner(ForkAware):
         self._loops = WeakKeyDictionary()
 
     def _loop(self) -> asyncio.AbstractEventLoop:
-        import asyncio
 
         thread = current_thread()
         with self._lock:
             loop, _ = self._loops.get(thread, (None, None))
             if loop is None or loop.is_closed():
-                loop = asyncio.new_event_loop()
+                loop = _new_loop()
                 self._loops[thread] = loop, finalize(thread, loop.close)
             return loop
 
 
-def _run(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop that does not report interrupts: it raises them past their tasks, also those of others."""
     import asyncio
+
+    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), KeyboardInterrupt):
+            loop.default_exception_handler(context)
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(report)
+    return loop
+
+
+def _run(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
 
     with deferred_interrupts() as interrupts, _other_loop_aside():
         task = loop.create_task(coroutine)
@@ -94,13 +104,26 @@ def _run(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> 
                 return loop.run_until_complete(task)
         except BaseException:
             if not task.done():
-                # A coroutine that ignores its cancellation is no longer waited for after some time.
-                task.cancel()
-                loop.run_until_complete(asyncio.wait({task}, timeout=SECONDS_TO_CANCEL))
-            elif not task.cancelled():
-                # The loop raises an interrupt past the task, which would report it with its traceback.
-                task.exception()
+                _cancel(loop, task)
             raise
+
+
+def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    """Cancel a task, and wait for its end. One that ignores that is no longer waited for after some time."""
+    ended = loop.create_future()
+
+    def end(_: object = None) -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    task.add_done_callback(end)
+    task.cancel()
+    limit = loop.call_later(SECONDS_TO_CANCEL, end)
+    while not ended.done():
+        # A task that the interrupt has ended raises it once more for the one that waits for it.
+        with suppress(KeyboardInterrupt):
+            loop.run_until_complete(ended)
+    limit.cancel()
 
 
 @contextmanager

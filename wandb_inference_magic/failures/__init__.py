@@ -10,7 +10,14 @@ if TYPE_CHECKING:
     from .alarm import Alarm, Tries, Verdict
     from .bodies import read_error
     from .connections import BROKE_OFF, GATEWAY_TIMEOUTS, CallOutcome, may_have_run, outcome_of
-    from .convert import FailureContext, is_too_long, refused_request, to_inference_error, would_refuse_again
+    from .convert import (
+        FailureContext,
+        is_too_long,
+        refused_request,
+        status_and_words,
+        to_inference_error,
+        would_refuse_again,
+    )
     from .refusals import NOT_OF_REQUEST
     from .refused_forms import RefusedForm, names_field
     from .retries import delay_after, retry_delay

@@ -129,6 +129,19 @@ def _answered(failure: APIStatusError | ServiceError) -> tuple[int | None, Error
     return _status_behind(failure.status_code, body), body
 
 
+def status_and_words(failure: Exception) -> tuple[int | None, str]:
+    """Return the status that a service answered with, or that it names in its answer, and what it said.
+
+    The status is None if it did not answer or names none.
+    """
+    import openai
+
+    if not isinstance(failure, openai.APIStatusError | ServiceError):
+        return None, ""
+    status, body = _answered(failure)
+    return status, body.message
+
+
 def _status_behind(status: int, body: ErrorBody) -> int:
     """Return the status of the service behind a gateway, if that of the gateway says less."""
     is_behind = status >= 500 and body.code is not None and body.code < 500

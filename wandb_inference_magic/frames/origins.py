@@ -106,13 +106,23 @@ class _StateWriter(Pickler):
         return above, values | {name: one for name, one in own.items() if _is_function(one)}
 
     def _part(self, one: Any) -> str:
-        """Return the state of a value in a class, or the name of its type: what is open does not say what it is."""
+        """Return the state of a value in a class. What is open counts by its type, also in a container."""
+        # What was seen in one that has no state is still to be written where it is used elsewhere.
         seen = {*self._seen}
-        if (state := _state_of(one, seen)) is None:
-            # What was seen in it is still to be written where it is used elsewhere.
-            return type(one).__qualname__
-        self._seen |= seen
-        return state
+        if (state := _state_of(one, seen)) is not None:
+            self._seen |= seen
+            return state
+        parts = {} if id(one) in self._seen else _parts_of_value(one)
+        self._seen.add(id(one))
+        states = [(self._part(name), self._part(part)) for name, part in parts.items()]
+        return f"{type(one).__qualname__} {states}" if states else type(one).__qualname__
+
+
+def _parts_of_value(value: Any) -> dict[Any, Any]:
+    """Return what is in a container or in an instance of a class of the notebook; nothing for other values."""
+    kind = type(value)
+    parts = value if isinstance(value, dict) else dict(enumerate(value)) if isinstance(value, list | tuple) else {}
+    return {**parts, "": kind, **getattr(value, "__dict__", {})} if kind.__module__ == _NOTEBOOK else dict(parts)
 
 
 def _is_of_library(kind: type) -> bool:

@@ -44,11 +44,14 @@ _BARE_MARKER: Final = re.compile(r"\s*([-+*]|\d+[.)])\s*")
 _DRAWN: Final = {"math": "latex", "geojson": "json", "topojson": "json", "stl": "text", "plantuml": "text"}
 _ROW_WITHOUT_TEXT: Final = re.compile(r"[-:\s]*\|[-:|\s]*")
 _LINK_BEFORE: Final = re.compile(r"\]\([^ \t\n]*\Z")
+# The mark of an item in a list that Pandoc knows. Some of these are text to other parsers.
+_LIST: Final = r"\(?(?:\d{1,9}|[A-Za-z]|[ivxlcdmIVXLCDM]+|#|@[\w-]*)[.)]"
 # The start of a definition, a caption, a line block, and a line above the rows of a table. nbconvert would add the text
 # around a definition to its list. Pandoc cuts code at the columns of a table.
-_BLOCK_MARK: Final = re.compile(r"(\n *(?:[Tt]able)?)(:(?=\s|$|::)|\|(?= |\n|\Z)|\+(?=[-=:])|-(?=[- ]*(?:\n|\Z)))")
-# What Pandoc could find in code that it does not read as code: TeX, HTML, attributes, links, notes, citations.
-_COULD_ACT_IN_PANDOC: Final = re.compile(r"[\\<{\[$@^]")
+_BLOCK_MARK: Final = re.compile(
+    rf"(\n *(?:{_LIST} +)*(?:[Tt]able)?)(:(?=\s|$|::)|\|(?= |\n|\Z)|\+(?=[-=:])|-(?=[- ]*(?:\n|\Z)))"
+)
+_ITEM: Final = re.compile(rf"\n *{_LIST}(?=[\s`]|\Z)")
 # Stands for code that could be active, among the marks of `_dangers_in`.
 _ACTIVE: Final = "active"
 # Marks that have no meaning in a row's cells beyond the columns of its table, which only some parsers read as text.
@@ -237,7 +240,7 @@ class Rewriting:
         self._env["spans"] = spans
         state = self._env["state"] = StateInline(content, parser, self._env, [])
         parser.inline.tokenize(state)
-        # Pandoc and nbconvert may see a block in the middle of such code.
+        # Pandoc and nbconvert see a block in the middle of such code, which then ends there: other code begins there.
         spans = [replace(span, kind="no_code") if _may_have_block(span) else span for span in spans]
         links = [span for span in spans if span.kind == "link"]
         # No label is within another.
@@ -361,10 +364,10 @@ def _is_uncertain(span: Span) -> bool:
 
 
 def _may_have_block(span: Span) -> bool:
-    """Whether another parser may take a line of code for the start of a block, so that the rest of it is not code."""
+    """Whether another parser may take a line of code for the start of a block, or the code for a fence in a list."""
     if span.kind != "backticks" or "\n" not in span.source:
         return False
-    return bool(_BLOCK_MARK.search(span.source) or _COULD_ACT_IN_PANDOC.search(span.source))
+    return span.source.startswith("```") or bool(_BLOCK_MARK.search(span.source) or _ITEM.search(span.source))
 
 
 def _dangers_in(codes: Sequence[str]) -> frozenset[str]:

@@ -43,7 +43,7 @@ _SIGNATURES: Final = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "
 
 
 # How whole files end, by their kinds.
-_ENDS: Final = {"png": b"IEND\xaeB`\x82", "jpeg": b"\xff\xd9", "gif": b";"}
+_ENDS: Final = {"png": b"IEND\xaeB`\x82", "jpeg": b"\xff\xd9", "gif": b"\0;"}
 # What PIL says of a file that is cut off.
 _CUT: Final = ("truncated", "broken data stream")
 
@@ -182,10 +182,11 @@ def _cut(data: bytes) -> str:
 
         try:
             with Pillow.open(BytesIO(data)) as picture:
-                # Of an animation, the last picture is cut.
-                picture.seek(getattr(picture, "n_frames", 1) - 1)
-                picture.load()
-        except (EOFError, IndexError):
+                # Of an animation, the last picture is cut; of a phone's photo, it may be the first of two.
+                for number in sorted({0, getattr(picture, "n_frames", 1) - 1}):
+                    picture.seek(number)
+                    picture.load()
+        except (EOFError, IndexError, ValueError):
             return "It ends within a picture."
         except UnidentifiedImageError:
             return "It ends before the picture." if _ENDS[kind] not in data else ""

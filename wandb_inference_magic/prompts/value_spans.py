@@ -187,8 +187,9 @@ def fit_values(content: Content, room: int | None) -> tuple[Content, int]:
     limit = None if room is None else _limit(content, room)
     fitted, counted = _shortened(content, limit)
     while room is not None and limit is not None and (excess := _tokens(fitted) - room) > 0:
-        # The estimate for the whole is not the sum of those for its pieces.
-        limit = limit - excess if limit - excess >= _LEAST_TOKENS else None
+        # The estimate for the whole is not the sum of those for its pieces. Each cut value becomes shorter.
+        limit -= max(excess // max(counted, 1), 1)
+        limit = limit if limit >= _LEAST_TOKENS else None
         fitted, counted = _shortened(content, limit)
     return fitted, counted
 
