@@ -58,11 +58,13 @@ def _when(since: datetime) -> str:
 
 def _table(session: Session, by_model: ByModel) -> dict[str, Any]:
     total = session.usage.total()
-    rows = [_row(_describe_model(endpoint, model), one) for endpoint, model, one in by_model]
+    rows = [
+        _row(_describe_model(endpoint, model), one, is_free=endpoint == "local") for endpoint, model, one in by_model
+    ]
     if total.failed:
         rows.append(("of these failed", f"{total.failed:,}", *NO_TOKENS, f"{total.failed_seconds:,.1f}", "", ""))
     if len(by_model) > 1:
-        rows.append(_row("total", total))
+        rows.append(_row("total", total, is_free=all(endpoint == "local" for endpoint, *_ in by_model)))
     return table_bundle(
         HEADINGS, rows, above=f"Since {_when(session.usage.since)}.", below=" ".join(_notes(session, total))
     )
@@ -74,7 +76,7 @@ def _describe_model(endpoint: str, model: str) -> str:
     return model if endpoint == "wandb" else f"{model} ({endpoint})"
 
 
-def _row(name: str, total: Total) -> tuple[str, ...]:
+def _row(name: str, total: Total, *, is_free: bool) -> tuple[str, ...]:
     speed = total.tokens_per_second
     about = "about " if total.estimates else ""
     return (
@@ -85,15 +87,15 @@ def _row(name: str, total: Total) -> tuple[str, ...]:
         f"{about}{total.usage.completion_tokens:,}",
         f"{total.seconds:,.1f}",
         "" if speed is None else f"{speed:,.0f}",
-        format_cost(total),
+        format_cost(total, is_free=is_free),
     )
 
 
-def format_cost(total: Total) -> str:
-    """Return the cost of calls as text for a table cell. An unknown price is never shown as 0."""
+def format_cost(total: Total, *, is_free: bool = False) -> str:
+    """Return the cost of calls as text for a table cell. An unknown price is never shown as 0, nor a replay as free."""
     if not total.usage.total_tokens:
         return "none"
-    if total.replayed and not total.cost and not total.unpriced:
+    if total.replayed and not (total.cost or total.unpriced or is_free):
         return "nothing"
     if not total.unpriced:
         return usd(total.cost)
@@ -103,9 +105,6 @@ def format_cost(total: Total) -> str:
 def _notes(session: Session, total: Total) -> Iterator[str]:
     if total.estimates:
         yield f"The endpoint did not count the tokens of {counted(total.estimates, 'call')}: those are estimates."
-    if total.replayed:
-        were = "was" if total.replayed == 1 else "were"
-        yield f"{counted(total.replayed, 'call')} {were} replayed from the cassette, which costs nothing."
     if total.unpriced:
         yield "Some prices are not known."
     # An endpoint or a file that cannot be used is reported by the next call, not by this table.

@@ -51,7 +51,8 @@ _LIST: Final = r"\(?(?:\d{1,9}|[A-Za-z]|[ivxlcdmIVXLCDM]+|#|@[\w-]*)[.)]"
 _BLOCK_MARK: Final = re.compile(
     rf"(\n *(?:{_LIST} +)*(?:[Tt]able)?)(:(?=\s|$|::)|\|(?= |\n|\Z)|\+(?=[-=:])|-(?=[- ]*(?:\n|\Z)))"
 )
-_ITEM: Final = re.compile(rf"\n *{_LIST}(?=[\s`]|\Z)")
+# An item, or a heading, which to nbconvert needs no blank behind its mark.
+_ITEM: Final = re.compile(rf"\n *(?:{_LIST}(?=[\s`]|\Z)|#)")
 # Stands for code that could be active, among the marks of `_dangers_in`.
 _ACTIVE: Final = "active"
 # Marks that have no meaning in a row's cells beyond the columns of its table, which only some parsers read as text.
