@@ -85,6 +85,9 @@ def test_where_cells_have_no_ids_a_job_is_the_same_that_asks_the_same(
     assert run(kernel, MAP.replace(" --bg", "")).ok
     assert "Unfinished" in kernel.run("%wbjobs").text
     assert kernel.run(again, allow_stdin=True).ok
+    # Until the job ends, the one before is unfinished.
+    jobs = "[globals().get(name) for name in ('labelled', 'other', 'job')]"
+    assert kernel.run(f"_ = [one.wait(60) for one in {jobs} if hasattr(one, 'wait')]").ok
     assert "Unfinished" not in kernel.run("%wbjobs").text
 
 
@@ -100,6 +103,8 @@ def test_where_cells_have_no_ids_a_chat_is_known_by_its_variable(
     assert kernel.run("%%wbchat --bg -o other\nhi", allow_stdin=True).ok
     assert "Unfinished" in kernel.run("%wbjobs").text
     assert kernel.run("%%wbchat --bg -o reply\nhi there", allow_stdin=True).ok
+    # Until the job ends, the one before is unfinished.
+    assert kernel.run("_ = reply.wait(60)").ok
     assert "Unfinished" not in kernel.run("%wbjobs").text
 
 
