@@ -6,6 +6,7 @@ import collections
 import functools
 import re
 import threading
+import tracemalloc
 from collections.abc import Mapping
 from datetime import date, datetime, timezone
 from decimal import Decimal
@@ -334,6 +335,30 @@ def test_what_is_beside_something_open_in_a_container_counts(value: str) -> None
         found.append(state_of(namespace["Held"]))
     assert None not in found
     assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize(
+    "grown",
+    ["[x]", "(x, [x])", "{'next': x}", "Node(x)"],
+)
+def test_what_is_open_deep_in_values_takes_little_memory(grown: str) -> None:
+    """The state of each level was once twice that of the level in it."""
+    cell = (
+        "import threading\nclass Node:\n def __init__(self, next): self.next, self.lock = next, threading.Lock()\n"
+        "x = [threading.Lock(), {0!r}]\n"
+        f"for _ in range(16): x = {grown.replace('{', '{{').replace('}', '}}')}\n"
+        "class Held: y = x"
+    )
+    found = []
+    tracemalloc.start()
+    for style in ("formal", "formal", "rude"):
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        exec(cell.format(style), namespace)
+        found.append(state_of(namespace["Held"]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found[0] == found[1] != found[2]
+    assert peak < 1_000_000
 
 
 def test_a_class_counts_though_a_value_that_is_open_has_one_of_it() -> None:

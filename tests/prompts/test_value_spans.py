@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -180,6 +181,22 @@ def test_values_that_are_cut_use_the_room(value: str, room: int) -> None:
     content = render(" ".join(f"{{{{ v{number} }}}}" for number in range(150)), {f"v{n}": value for n in range(150)})
     fitted, counted = fit_values(content, room)
     assert counted == 150
+    assert 0.9 * room < tokens_of(fitted) <= room
+
+
+@pytest.mark.parametrize("share", [0.85, 0.9, 0.95])
+@pytest.mark.parametrize(
+    ("characters", "count"), [("0123456789", 150), ("日本語テキスト", 150), ("日本語テキスト", 60)]
+)
+def test_values_of_several_lengths_use_the_room_though_pieces_are_estimated_otherwise(
+    characters: str, count: int, share: float
+) -> None:
+    choose = Random(1)
+    values = {f"v{n}": "".join(choose.choices(characters, k=50 + n % 50)) for n in range(count)}
+    content = render("".join(f"a {{{{ {name} }}}}" for name in values), values)
+    room = int(tokens_of(content) * share)
+    fitted, counted = fit_values(content, room)
+    assert counted
     assert 0.9 * room < tokens_of(fitted) <= room
 
 

@@ -115,7 +115,8 @@ class _StateWriter(Pickler):
         parts = {} if id(one) in self._seen else _parts_of_value(one)
         self._seen.add(id(one))
         states = [(self._part(name), self._part(part)) for name, part in parts.items()]
-        return f"{type(one).__qualname__} {states}" if states else type(one).__qualname__
+        # A digest of them: the text of a text has more escapes at each level.
+        return f"{type(one).__qualname__} {_state_of(states, set())}" if states else type(one).__qualname__
 
 
 def _parts_of_value(value: Any) -> dict[Any, Any]:
