@@ -322,11 +322,32 @@ def test_what_is_open_in_a_class_does_not_say_what_it_is(attribute: str) -> None
         "(sqlite3.connect(':memory:'), Part({0!r}))",
         "Part(sqlite3.connect(':memory:'), {0!r})",
         "{{'client': threading.Lock(), 'ask': lambda: {0!r}}}",
+        "SimpleNamespace(db=sqlite3.connect(':memory:'), style={0!r})",
+        "MappingProxyType({{'lock': threading.Lock(), 'style': {0!r}}})",
+        "deque([threading.Lock(), {0!r}])",
+        "partial(print, threading.Lock(), {0!r})",
+        "defaultdict(list, lock=[threading.Lock()], style={0!r})",
+        "Slots(threading.Lock(), {0!r})",
+        "Pair(threading.Lock(), {0!r})",
+        "Prompter(threading.Lock(), {0!r})",
+        "Prompter(threading.Lock(), {0!r}).asks",
+        "Prompters([threading.Lock(), {0!r}])",
     ],
 )
-def test_what_is_beside_something_open_in_a_container_counts(value: str) -> None:
+def test_what_is_beside_something_open_counts(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_prompters.py").write_text(
+        "class Prompter:\n def __init__(self, lock, style): self.lock, self.style = lock, style\n"
+        " def asks(self): return self.style\nclass Prompters(list): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
     cell = (
-        "import sqlite3, threading\nclass Part:\n def __init__(self, *all): self.all = all\nclass Held:\n x = " + value
+        "import sqlite3, threading\nfrom collections import defaultdict, deque\nfrom functools import partial\n"
+        "from types import MappingProxyType, SimpleNamespace\nfrom typing import Any, NamedTuple\n"
+        "from own_prompters import Prompter, Prompters\n"
+        "class Pair(NamedTuple):\n lock: Any\n style: str\n"
+        "class Slots:\n __slots__ = ('lock', 'style')\n"
+        " def __init__(self, lock, style): self.lock, self.style = lock, style\n"
+        "class Part:\n def __init__(self, *all): self.all = all\nclass Held:\n x = " + value
     )
     found = []
     for style in ("formal", "formal", "rude"):

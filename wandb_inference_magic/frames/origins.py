@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from pickle import Pickler, PicklingError
-from types import CodeType, FunctionType, ModuleType, SimpleNamespace
+from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import users_failures
@@ -20,6 +20,8 @@ _NOTEBOOK: Final = "__main__"
 # Libraries whose objects hold data. Those of other libraries may be large, such as a model, or open, such as a client.
 _OF_DATA: Final = frozenset(("PIL", "dateutil", "narwhals", "numpy", "pandas", "polars", "pyarrow", "pydantic", "pytz"))
 _KNOWN: Final = _OF_DATA | {_NOTEBOOK, __name__.partition(".")[0]}
+# The modules of Python with containers, for values of any kind.
+_OF_CONTAINERS: Final = frozenset(("builtins", "collections", "functools", "types"))
 # A function that remembers its results.
 _CACHED: Final = type(lru_cache(len))
 
@@ -75,6 +77,7 @@ class _StateWriter(Pickler):
         self.fast = True
         # Functions and classes: one may use itself.
         self._seen = seen
+        self._held: list[Any] = []
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, ModuleType):
@@ -112,18 +115,31 @@ class _StateWriter(Pickler):
         if (state := _state_of(one, seen)) is not None:
             self._seen |= seen
             return state
-        parts = {} if id(one) in self._seen else _parts_of_value(one)
+        parts = [] if id(one) in self._seen else _parts_of_value(one)
         self._seen.add(id(one))
-        states = [(self._part(name), self._part(part)) for name, part in parts.items()]
+        # The number of one that is gone might be that of the next.
+        self._held.append(parts)
+        states = [self._part(part) for part in parts]
         # A digest of them: the text of a text has more escapes at each level.
         return f"{type(one).__qualname__} {_state_of(states, set())}" if states else type(one).__qualname__
 
 
-def _parts_of_value(value: Any) -> dict[Any, Any]:
-    """Return what is in a container or in an instance of a class of the notebook; nothing for other values."""
+def _parts_of_value(value: Any) -> list[Any]:
+    """Return what a value is made of, as pickle makes it again: nothing if it is open itself, or of a library."""
     kind = type(value)
-    parts = value if isinstance(value, dict) else dict(enumerate(value)) if isinstance(value, list | tuple) else {}
-    return {**parts, "": kind, **getattr(value, "__dict__", {})} if kind.__module__ == _NOTEBOOK else dict(parts)
+    top = kind.__module__.partition(".")[0]
+    # What else comes with Python, such as a thread, has numbers and names that are others in each run.
+    if (top in sys.stdlib_module_names and top not in _OF_CONTAINERS) or _is_of_library(kind):
+        return []
+    if kind in (list, tuple):
+        return [*value]
+    if kind in (dict, MappingProxyType):
+        return [*value.items()]
+    try:
+        made = value.__reduce_ex__(2)
+        return [*made[:3], *map(list, filter(None, made[3:5]))] if isinstance(made, tuple) else []
+    except users_failures():
+        return []
 
 
 def _is_of_library(kind: type) -> bool:
@@ -147,7 +163,9 @@ def _names_in(code: CodeType) -> Iterator[str]:
 
 
 def _unwrapped(one: Any) -> Any:
-    """Return the function of a method or a property; any other value as it is."""
+    """Return the function of a method or a property; any other value as it is, also a method of an object."""
+    if isinstance(one, MethodType):
+        return one
     return one.func if isinstance(one, cached_property) else getattr(one, "fget", getattr(one, "__func__", one))
 
 
@@ -158,5 +176,6 @@ def _is_function(one: Any) -> bool:
 def _is_value(name: str, one: Any) -> bool:
     """Return whether something in a class is a value, and not a slot, a source of random numbers, or of a library."""
     kind = type(one)
-    is_other = hasattr(kind, "__get__") or kind.__module__ in ("_abc", "random") or _is_of_library(kind)
+    is_slot = hasattr(kind, "__get__") and kind is not MethodType
+    is_other = is_slot or kind.__module__ in ("_abc", "random") or _is_of_library(kind)
     return not name.startswith("__") and (kind.__module__ == _NOTEBOOK or not is_other)
