@@ -18,7 +18,7 @@ from unittest.mock import patch
 import pandas as pd
 import pytest
 from kernels import Kernel
-from recordings import LOAD, lines, record, shown, take
+from recordings import LOAD, lines, record, shown, take, take_requests
 from service import Answer, Script, Service, Streamed, Wandb, calling, completion, refused, usage
 
 from wandb_inference_magic.cassettes.cassette import Cassette
@@ -196,6 +196,71 @@ def test_the_request_after_the_one_just_replayed_is_compared(tmp_path: Path) -> 
     assert cassette.find("wandb", "/chat/completions", {"q": "two"})
     with pytest.raises(InferenceError, match='Recorded: "three"'):
         cassette.find("wandb", "/chat/completions", {"q": "another"})
+
+
+TRACEBACK = """The error:
+
+```text
+Traceback (most recent call last):
+  File "The cell", line 2, in <module>
+    shout({"a": 1}){marks}
+  File "The cell", line 1, in shout
+    return text.uper(){marks}
+  [Previous line repeated {times} more times]
+{error}
+```"""
+FORMS_OF_TRACEBACK = [
+    ("", 992, "AttributeError: 'str' object has no attribute 'uper'"),
+    ("\n    ~~~~~^^^^", 974, "AttributeError: 'str' object has no attribute 'uper'. Did you mean: 'upper'?"),
+    ("\n    ^^^^^", 974, "ImportError: cannot import name 'uper' from 'own' (/home/a/own.py)"),
+    ("", 10, "ImportError: cannot import name 'uper' from 'own' (own/__init__.py). Did you mean: 'upper'?"),
+    ("\n    ^", 3, "NameError: name 'json' is not defined. Did you forget to import 'json'?"),
+    ("", 3, "NameError: name 'json' is not defined"),
+]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "asked", "is_found"), [(0, 1, True), (1, 0, True), (2, 3, True), (4, 5, True), (0, 2, False)]
+)
+def test_a_traceback_is_found_as_other_versions_of_python_write_it(
+    tmp_path: Path, recorded: int, asked: int, *, is_found: bool
+) -> None:
+    def request(form: int) -> dict[str, Any]:
+        marks, times, error = FORMS_OF_TRACEBACK[form]
+        text = TRACEBACK.replace("{marks}", marks).replace("{times}", str(times)).replace("{error}", error)
+        return {"messages": [{"role": "user", "content": text}, {"role": "user", "content": "Why?"}]}
+
+    path = tmp_path / "a.jsonl"
+    take_requests(path, request(recorded))
+    cassette = Cassette(path, "replay", "at-once")
+    if is_found:
+        assert cassette.find("wandb", "/chat/completions", request(asked))
+        other = [*request(asked)["messages"][:1], {"role": "user", "content": "What now?"}]
+        with pytest.raises(InferenceError, match=r'messages\[1\].content. Recorded: "Why\?"'):
+            cassette.find("wandb", "/chat/completions", {"messages": other})
+    else:
+        with pytest.raises(InferenceError, match=r"differs in messages\[0\].content"):
+            cassette.find("wandb", "/chat/completions", request(asked))
+
+
+def test_a_mark_that_is_no_part_of_a_traceback_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    take_requests(path, {"messages": [{"role": "user", "content": "a\n    ^^^\nb"}]})
+    with pytest.raises(InferenceError, match="differs in"):
+        Cassette(path, "replay", "at-once").find(
+            "wandb", "/chat/completions", {"messages": [{"role": "user", "content": "a\nb"}]}
+        )
+
+
+def test_another_picture_is_named(tmp_path: Path) -> None:
+    def request(digest: str) -> dict[str, Any]:
+        picture = {"type": "image_url", "image_url": {"url": f"data:image/png;sha256,{digest * 64}"}}
+        return {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, picture]}]}
+
+    path = tmp_path / "a.jsonl"
+    take_requests(path, request("a"))
+    with pytest.raises(InferenceError, match="picture is another one: drawn from other data, or by another"):
+        Cassette(path, "replay", "at-once").find("wandb", "/chat/completions", request("b"))
 
 
 def test_a_refusal_of_the_request_is_replayed(kernel: Kernel, service: Service) -> None:

@@ -43,6 +43,10 @@ def changed_line(**members: Any) -> str:
     return json.dumps({**GOOD, "reply": reply, **{name: one for name, one in members.items() if "reply_" not in name}})
 
 
-def take(path: Path, *texts: str) -> None:
-    lines = [line_of(Exchange("wandb", "/chat/completions", {"q": one}, 0.1, {"a": one})) for one in texts]
+def take_requests(path: Path, *requests: dict[str, Any]) -> None:
+    lines = [line_of(Exchange("wandb", "/chat/completions", one, 0.1, {"a": one.get("q")})) for one in requests]
     path.write_bytes(HEADER + b"".join(lines))
+
+
+def take(path: Path, *texts: str) -> None:
+    take_requests(path, *({"q": one} for one in texts))

@@ -181,8 +181,8 @@ class Cassette:
                 return self._exchanges[number]
             if self.mode == "replay":
                 remedy = (
-                    "Restore the cell and the settings (%wbconfig shows them) as they were recorded, and run the "
-                    "notebook from its first cell. Or record what is missing: %wbconfig --mode auto."
+                    "Restore the cell and the settings (%wbconfig shows them) as they were recorded, restart the "
+                    "kernel and run all cells. Or record what is missing: %wbconfig --mode auto."
                 )
                 if self._endpoints and endpoint not in self._endpoints:
                     remedy = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import shortened
 from ..failures import is_too_long
 from ..messages import JSON_MODE
-from ..text import with_whole_numbers
+from ..text import plain_trace, with_texts, with_whole_numbers
 
 if TYPE_CHECKING:
     from .file import Exchange
@@ -29,7 +29,7 @@ def key_of(endpoint: str, path: str, request: Any) -> str:
 
     Some services refuse to be asked, in a form that is not recorded.
     """
-    asked = without_call_ids(with_whole_numbers(request))
+    asked = comparable(with_whole_numbers(request))
     if isinstance(asked, dict):
         asked = {name: value for name, value in asked.items() if name != "stream_options"}
     request_text = json.dumps([endpoint, path, asked], sort_keys=True)
@@ -63,7 +63,7 @@ def _parts(request: Any) -> tuple[Any, str, list[Any], Any]:
     """Return the response format of a request, its system prompt, its other messages, and the rest."""
     if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
         return None, "", [], request
-    messages = without_call_ids(request)["messages"]
+    messages = comparable(request)["messages"]
     first = messages[0] if messages and isinstance(messages[0], dict) else {}
     has_system = first.get("role") == "system"
     rest = {name: value for name, value in request.items() if name not in ("response_format", "messages")}
@@ -77,11 +77,16 @@ def model_of(request: Any) -> str | None:
     return model if isinstance(model, str) and model else None
 
 
-def without_call_ids(request: Any) -> Any:
-    """Return a request without the ids of tool calls: version 0.1.0 sent some of them twice."""
+def comparable(request: Any) -> Any:
+    """Return a request without what two equal ones may have otherwise.
+
+    These are the ids of tool calls, some of which version 0.1.0 sent twice, and what versions of Python write otherwise
+    in a traceback.
+    """
     if not isinstance(request, dict) or not isinstance(messages := request.get("messages"), list):
         return request
-    return request | {"messages": [_without_ids(one) if isinstance(one, dict) else one for one in messages]}
+    kept = [_without_ids(one) if isinstance(one, dict) else one for one in messages]
+    return request | {"messages": with_texts(kept, plain_trace)}
 
 
 def _without_ids(message: Mapping[str, Any]) -> dict[str, Any]:

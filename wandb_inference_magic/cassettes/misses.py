@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import shortened
 from ..messages import ADDED_JSON_MODE, without_json_mode
-from .matching import MAX_SHOWN, differences, key_of, model_of, without_call_ids
+from .matching import MAX_SHOWN, comparable, differences, key_of, model_of
 
 if TYPE_CHECKING:
     from .file import Exchange
@@ -67,13 +67,16 @@ class Misses:
             request = without_json_mode(request)
         found = chain(
             differences(one.endpoint, endpoint, "endpoint"),
-            differences(without_call_ids(one.request), without_call_ids(request)),
+            differences(comparable(one.request), comparable(request)),
         )
         difference = next(found, None)
         if difference is None:
             return f"It has been asked more often than it was recorded.{damage}"
         field, recorded, requested = difference
         where = shortened(field, MAX_SHOWN) or "its body"
+        if ";sha256," in recorded and ";sha256," in requested:
+            of_picture = "Its picture is another one: drawn from other data, or by another version of the library."
+            return f"{which} differs in {where}. {of_picture}{damage}"
         return f"{which} differs in {where}. Recorded: {recorded}. Asked: {requested}.{damage}"
 
     def _compared(

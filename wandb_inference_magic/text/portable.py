@@ -20,6 +20,20 @@ _PLACE: Final = (
 _SAYS_NOTHING: Final = re.compile(rf"< ?[\w.<>, '=-]*{_PLACE}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>")
 _ADDRESS: Final = re.compile(_PLACE)
 _FILE: Final = re.compile(r'File "([^"\n]+)"')
+# Where an import that fails, or a module that has the name of another one, says what file it is.
+_MODULE: Final = re.compile(
+    r"(?:(?<= \()|(?<= \(consider renaming '))((?:/|[A-Za-z]:\\)[^()\n']+\.(?:py|pyc|pyd|so))(?='|\)(?:$|\. Did ))",
+    re.MULTILINE,
+)
+_TRACE: Final = "Traceback (most recent call last)"
+# What versions of Python write in other ways: the marks below a line of code, hints, the file of a module, and how
+# often a line is left out.
+_OF_VERSION: Final = re.compile(
+    r"\n[ |]{4,}[~^]+[~^ ]*(?=\n)"
+    r"|\.? (?:Did you mean:|Did you forget to import|Or did you forget to import) '[^'\n]*'\??"
+    r"|(?<=\[Previous line repeated )\d+(?= more times\])"
+    r"| \((?:consider renaming '[^()\n]+|[^()\n]+\.(?:py|pyc|pyd|so))\)(?=\n|\Z|\. Did )"
+)
 _PACKAGES: Final = re.compile(r".*[\\/](?:site|dist)-packages[\\/]")
 # The files in which IPython, ipykernel and xeus keep the code of cells.
 _CELL: Final = re.compile(r"^<ipython-input-|(ipykernel|xpython)_\d+")
@@ -61,7 +75,12 @@ def portable_trace(trace: str, is_cell: Callable[[str], bool] = is_cell) -> str:
         others = "Another cell" if len(cells) < 2 else f"Another cell ({len(cells)})"
         return cells.setdefault(name, others if cells else "The cell")
 
-    return without_addresses(_FILE.sub(named, trace))
+    return without_addresses(_MODULE.sub(lambda found: _place(found[1]), _FILE.sub(named, trace)))
+
+
+def plain_trace(text: str) -> str:
+    """Return a text whose tracebacks are without what versions of Python write in other ways, to compare them."""
+    return _OF_VERSION.sub("", text) if _TRACE in text else text
 
 
 def _place(name: str) -> str:
