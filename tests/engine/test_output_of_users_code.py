@@ -106,9 +106,10 @@ def test_the_reply_is_below_what_a_tool_shows_in_two_rounds(
 def test_what_a_template_prints_stays_in_the_cell(kernel: Kernel, service: Service, cell: str) -> None:
     kernel.run(SHOWING)
     service.always = Streamed(["# Yes\n\n", "It is.\n\n", "Really."])
-    printed, reply = kernel.run(cell).outputs
-    assert printed["data"]["text/plain"] == "computing\n"
-    assert reply["data"]["text/plain"].startswith("# Yes\n\nIt is.\n\nReally.")
+    # On a busy machine there is a status, which leaves an empty output.
+    printed, reply = [text for one in kernel.run(cell).outputs if (text := one["data"]["text/plain"].strip())]
+    assert printed == "computing"
+    assert reply.startswith("# Yes\n\nIt is.\n\nReally.")
 
 
 PRINTING = """
