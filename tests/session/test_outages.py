@@ -74,7 +74,7 @@ class Simulated:
                 in_flight.add(tries)
 
                 def is_alone() -> bool:
-                    return not unread and sum(not one.is_guilty for one in in_flight) <= 1
+                    return not unread and sum(not one.is_settled for one in in_flight) <= 1
 
                 task = asyncio.ensure_future(self._row(number, share, tries, is_alone))
                 task.add_done_callback(lambda _, tries=tries: in_flight.discard(tries))
@@ -184,6 +184,58 @@ def test_many_rows_that_always_fail_do_not_hold_up_the_others() -> None:
     run.run(run.rows(range(400)))
     assert set(run.given_up) == set(range(0, 400, 20))
     assert run.last_answer < 85
+
+
+@pytest.mark.parametrize(
+    ("many", "rows", "seconds", "last", "total"),
+    [
+        (1, 200, 60.0, 20, 330),
+        (5, 200, 60.0, 20, 330),
+        (23, 200, 60.0, 180, 800),
+        (5, 20, 60.0, 5, 330),
+        (5, 200, 15.0, 20, 150),
+    ],
+)
+@pytest.mark.parametrize("error", [lambda: failure(504), cut], ids=["504", "cut"])
+def test_rows_that_always_fail_slowly_do_not_hold_up_the_others(
+    error: Callable[[], InferenceError], many: int, rows: int, seconds: float, last: float, total: float
+) -> None:
+    """A gateway gives long prompts up after a minute, while it answers the others. Each is tried four times."""
+    bad = Random(3).sample(range(rows), many)
+    run = Simulated(failing_on(bad, error, seconds=1.0, failing=seconds))
+    run.run(run.rows(range(rows)))
+    assert set(run.given_up) == set(bad)
+    assert run.last_answer < last
+    assert run.now < total
+
+
+@pytest.mark.parametrize("lost_after", [0.05, 60.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_outage_costs_no_row_that_takes_longer_than_others(seed: int, lost_after: float) -> None:
+    random = Random(seed)
+    lengths = [random.choice([1.0, 1.0, 2.0, 3.0, 8.0, 20.0]) for _ in range(300)]
+
+    def answer(row: int, now: float) -> tuple[float, InferenceError | None]:
+        if now < 20 < now + lengths[row]:
+            return max(20 - now, lost_after), cut()
+        return (lost_after, failure(504)) if 20 <= now < 320 else (lengths[row], None)
+
+    run = Simulated(answer)
+    run.run(run.rows(range(300)))
+    assert not run.given_up
+    assert sum(map(len, run.sent.values())) < 300 + 16 + 30
+
+
+def test_an_outage_while_only_long_rows_are_left_costs_none() -> None:
+    def answer(row: int, now: float) -> tuple[float, InferenceError | None]:
+        takes = 30.0 if row < 5 else 1.0
+        if now < 20 < now + takes:
+            return 20 - now, cut()
+        return (0.05, failure()) if 20 <= now < 140 else (takes, None)
+
+    run = Simulated(answer)
+    run.run(run.rows(range(60)))
+    assert not run.given_up
 
 
 @pytest.mark.parametrize("chats", [0.0, 4.0])

@@ -446,4 +446,4 @@ class BatchRun:
         """Whether one row is left, beside guilty ones: no other one can show whether the service is to blame."""
         has_read_all = self._has_drawn_all or len(self.results.answers) == self.total
         is_last = has_read_all and not self._waiting and not self._pending
-        return is_last and sum(not row.tries.is_guilty for row in tuple(self.in_flight)) <= 1
+        return is_last and sum(not row.tries.is_settled for row in tuple(self.in_flight)) <= 1

@@ -6,6 +6,10 @@
 | a rate limit                                   | the service's                | all wait, then half as many at once |
 | no connection, where answers came before       | the service's                | all wait, then one is tried         |
 | any other, for the first time                  | the service's; it is accused | all wait, then one is tried         |
+| any other, after others were answered          | perhaps its own; it is       | none but it waits                   |
+| meanwhile, in less time (it is late)           | accused                      |                                     |
+| any other, of one that was late, if it fails   | its own                      | `max_retries` tries                 |
+| slowly, or is late again                       |                              |                                     |
 | any other, and it is guilty, or is alone and   | its own                      | `max_retries` tries                 |
 | its status is one that a request may cause     |                              |                                     |
 | any other, while other requests are accused    | the service's                | it waits with them                  |
@@ -41,12 +45,15 @@ MAX_TRY_SECONDS: Final = 120.0
 # These rarely depend on the request: gateways without a service behind them.
 SERVICE_STATUSES: Final = (502, 503, 504, 529)
 REFUSED: Final = 403
+# A request that takes so long to fail outlasts a short outage with its own tries.
+SLOW_SECONDS: Final = 10.0
 # From so many of the latest answers it is known how many requests the service answers at once.
 MAX_SERVED: Final = 100
 # So often a request may fail because the service may be full, and so often in turn while no other one is answered: what
 # is in flight beside it may then be requests that always fail, too.
 MAX_CROWDED: Final = 40
 MAX_IDLE: Final = 6
+MAX_IDLE_IF_SLOW: Final = 2
 
 
 @dataclass(eq=False, slots=True)
@@ -66,6 +73,10 @@ class Tries:
     crowded, idle : int
         How many of a guilty request have failed so, and how many of its latest in turn between which no other request
         was answered.
+    late : int
+        How many failed after others had been answered in less time.
+    is_slow : bool
+        Whether the latest one took long to fail.
     refused_at : float
         When the latest of a guilty request failed, by the clock.
     """
@@ -78,7 +89,14 @@ class Tries:
     is_crowded: bool = False
     crowded: int = 0
     idle: int = 0
+    late: int = 0
+    is_slow: bool = False
     refused_at: float = -inf
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the latest failure is known to be its own, so that a next one says nothing about the service."""
+        return self.is_guilty or (self.late > 0 and self.is_slow)
 
     @property
     def own(self) -> int:
@@ -217,24 +235,45 @@ class Alarm:
             self._answers -= 1
             is_own = False
         else:
-            others = self._accused - {tries}
-            tries.is_guilty |= is_alone and has_answers and not others
-            if not tries.is_guilty:
-                self._accused.add(tries)
+            is_late = error.retry_after is None and self._is_late(tries, now)
             may_be_own = not (is_network or error.status in SERVICE_STATUSES)
-            is_own = not others and (tries.is_guilty or (is_alone and may_be_own))
+            tries.is_slow = now - tries.sent_at >= SLOW_SECONDS
+            is_own = self._is_own(tries, is_late=is_late, is_alone=is_alone, has_answers=has_answers, may_be=may_be_own)
             if is_own and tries.is_guilty and error.retryable and self._is_crowded(tries, beside, now):
                 return Verdict.CROWDED
+            if is_late and not is_own:
+                return Verdict.REPORTED
         return Verdict.OWN if is_own else self._wait(error, tries, now)
 
     def _is_crowded(self, tries: Tries, beside: int, now: float) -> bool:
         """Return whether a guilty request may have failed because the service is full."""
         tries.idle = 0 if self._served_at > tries.refused_at else tries.idle + 1
         tries.refused_at = now
-        may_be = tries.idle < MAX_IDLE and tries.crowded < MAX_CROWDED
+        may_be = tries.idle < (MAX_IDLE_IF_SLOW if tries.is_slow else MAX_IDLE) and tries.crowded < MAX_CROWDED
         tries.is_crowded = may_be and beside > 0 and beside >= self.served_at_once
         tries.crowded += tries.is_crowded
         return tries.is_crowded
+
+    def _is_late(self, tries: Tries, now: float) -> bool:
+        """Return whether others were answered meanwhile in less time than a request took to fail."""
+        took = now - tries.sent_at
+        return not self.reason and any(ended > tries.sent_at and ended - sent < took for sent, ended in self._served)
+
+    def _is_own(self, tries: Tries, *, is_late: bool, is_alone: bool, has_answers: bool, may_be: bool) -> bool:
+        """Return whether a failure is the request's own. If not, it is accused, unless it is guilty.
+
+        `may_be` says whether the status is one that a request may cause.
+        """
+        others = self._accused - {tries}
+        tries.late += is_late
+        # One that was late, and fails quickly now, fails because of something else.
+        is_last = is_alone and has_answers and not others and not (tries.late and not tries.is_slow)
+        tries.is_guilty |= is_last or tries.late > 1
+        is_own = bool(tries.late) and (tries.is_slow or (is_late and tries.is_guilty))
+        is_own |= not others and (tries.is_guilty or (is_alone and may_be))
+        if not is_own and not tries.is_guilty:
+            self._accused.add(tries)
+        return is_own
 
     def _wait(self, error: InferenceError, tries: Tries, now: float) -> Verdict:
         """Let all requests wait, if this is the first failure since they were sent."""
@@ -245,6 +284,8 @@ class Alarm:
             return Verdict.REPORTED
         self._waited += min(now - tries.sent_at, MAX_TRY_SECONDS)
         if self._waited >= OUTAGE_SECONDS:
+            # The others are not tried one by one any more.
+            self.allowed = inf
             return Verdict.GIVEN_UP
         self._waits += 1
         seconds = delay_after(error, self._waits, OUTAGE_SECONDS - self._waited)
