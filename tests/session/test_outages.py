@@ -352,6 +352,15 @@ def test_a_service_that_answers_fewer_at_once_costs_no_row(most: int, error: str
     assert sum(map(len, run.sent.values())) < 3.5 * 200
 
 
+@pytest.mark.parametrize("is_too_many", [False, True])
+def test_a_full_service_that_asks_for_minutes_costs_no_row(is_too_many: bool) -> None:
+    """A chat would not wait so long."""
+    error = failure(429 if is_too_many else 503, retry_after=150.0, is_too_many=is_too_many)
+    run = Simulated(Full(4, lambda: error))
+    run.run(run.rows(range(100)))
+    assert not run.given_up
+
+
 def test_rows_that_always_fail_end_also_where_the_service_is_full() -> None:
     full = Full(4, ERRORS["500"])
     run = Simulated(lambda number, now: (0.01, failure(500)) if number in (5, 70) else full(number, now))

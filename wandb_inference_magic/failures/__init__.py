@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .alarm import Alarm, Tries, Verdict
+    from .alarm import OUTAGE_SECONDS, Alarm, Tries, Verdict
     from .bodies import read_error
     from .connections import BROKE_OFF, GATEWAY_TIMEOUTS, CallOutcome, may_have_run, outcome_of
     from .convert import (
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
     from .refusals import NOT_OF_REQUEST
     from .refused_forms import RefusedForm, names_field
-    from .retries import delay_after, retry_delay
+    from .retries import LONGEST_DELAY, delay_after, retry_delay
     from .service_error import ServiceError
 
 __getattr__ = lazy_exports(__name__)

@@ -17,7 +17,7 @@ from .bodies import ErrorBody, read_error
 from .causes import CAUSES, ErrorForm
 from .connections import NO_PROXY_REMEDY, describe_connection_failure, describe_proxy
 from .refusals import may_pass, refuses_form, refuses_format
-from .retries import MAX_SECONDS, requested_delay
+from .retries import LONGEST_DELAY, requested_delay
 from .service_error import ServiceError
 
 if TYPE_CHECKING:
@@ -216,11 +216,11 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
     }
     said = replace(body, message=message).said
     said = _without_names(_without_names(said, {context.model}, "ID"), context.names)
-    form = _form_of(status, body, said, places, asks_to_wait=wait is not None and wait <= MAX_SECONDS)
+    form = _form_of(status, body, said, places, asks_to_wait=wait is not None and wait <= LONGEST_DELAY)
     fields = _fields(form, status, context)
     why = [form.why.format_map(fields), f'It said: "{quoted(message)}"' if message else ""]
     remedy, affects_all = form.remedy.format_map(fields), form.affects_all
-    if wait is not None and wait > MAX_SECONDS and form.waits:
+    if wait is not None and wait > LONGEST_DELAY and form.waits:
         why.append(f"It asks to wait {duration(wait)} before the next try, which is longer than this package waits.")
         # Any other request would be refused too.
         remedy, affects_all = f"Run it again in {duration(wait)}, or choose another model with %wbmodels.", True

@@ -25,7 +25,7 @@ OVERLOADED: Final[Waits] = ((1.5, 2.5), (13.0, 17.0), (60.0, 120.0))
 # The shortest wait that a service can ask for: with 0 s all tries would be used up immediately.
 MIN_SECONDS: Final = 1.0
 # The longest wait that a user can be expected to accept. If the service asks for more, the error is reported.
-MAX_SECONDS: Final = 120.0
+LONGEST_DELAY: Final = 120.0
 # What varies of a wait that the service asks for.
 JITTER: Final = 0.25
 # A longer one is a mistake in the header.
@@ -43,7 +43,7 @@ _SPAN: Final = re.compile(rf"(\d+(?:\.\d+)?)\s*(?={UNITS})(ms|milli|m|s|h|d)", r
 _SECONDS: Final = {"ms": 0.001, "milli": 0.001, "m": 60.0, "s": 1.0, "h": 3600.0, "d": 86400.0}
 
 
-def retry_delay(error: InferenceError, tries: int, max_retries: int) -> float | None:
+def retry_delay(error: InferenceError, tries: int, max_retries: int, longest: float = LONGEST_DELAY) -> float | None:
     """Return the seconds to wait before the next try, or None for no further try.
 
     Parameters
@@ -54,16 +54,18 @@ def retry_delay(error: InferenceError, tries: int, max_retries: int) -> float | 
         The number of tries so far.
     max_retries : int
         The maximum number of tries after the first.
+    longest : float
+        The longest wait in seconds that the service may ask for.
 
     Returns
     -------
     float or None
         At least the time that the service asks for, or else a time that grows with the number of tries.
     """
-    return None if not error.retryable or tries > max_retries else delay_after(error, tries)
+    return None if not error.retryable or tries > max_retries else delay_after(error, tries, longest)
 
 
-def delay_after(error: InferenceError, tries: int, longest: float = MAX_SECONDS) -> float | None:
+def delay_after(error: InferenceError, tries: int, longest: float = LONGEST_DELAY) -> float | None:
     """Return the seconds to wait before the next try, or None if the service asks for longer than `longest`."""
     wait = error.retry_after
     if wait is None:

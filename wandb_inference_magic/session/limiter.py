@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from ..concurrency import Clock, ForkAware
-from ..failures import Alarm, Verdict, delay_after, retry_delay
+from ..failures import LONGEST_DELAY, OUTAGE_SECONDS, Alarm, Verdict, delay_after, retry_delay
 
 if TYPE_CHECKING:
     from ..errors import InferenceError
@@ -304,10 +304,11 @@ class Share:
         )
         if verdict is Verdict.GIVEN_UP:
             return None
+        longest = OUTAGE_SECONDS if self.waits_for_service else LONGEST_DELAY
         if verdict is Verdict.CROWDED:
             tries.forgiven += 1
             # There may soon be room, unless nothing is answered meanwhile.
-            return delay_after(error, min(tries.count, 2 + tries.idle))
+            return delay_after(error, min(tries.count, 2 + tries.idle), longest)
         if verdict is not Verdict.OWN:
             with self.resting():
                 await self.limiter.set_aside(self)
@@ -318,7 +319,7 @@ class Share:
         if tries.is_guilty:
             # Others were answered.
             error.affects_all = False
-        seconds = retry_delay(error, tries.own, max_retries)
+        seconds = retry_delay(error, tries.own, max_retries, longest)
         return None if seconds is None else max(0.0, failed_at + seconds - self.limiter.clock.now())
 
     @contextmanager
