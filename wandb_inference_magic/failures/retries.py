@@ -113,7 +113,8 @@ def read_retry_after(text: str | None, unit: float = 1.0, now: float | None = No
     milliseconds since 1970; or a date (RFC 9110, section 10.2.3, or ISO 8601). `unit` is that of a number without one,
     in seconds; `now` is the time in seconds since 1970, by default that of this machine.
     """
-    if not text or len(text) > MAX_TEXT_CHARS:
+    # Python reads 1_0 as 10.
+    if not text or len(text) > MAX_TEXT_CHARS or "_" in text:
         return None
     now = time() if now is None else now
     with suppress(ValueError):
