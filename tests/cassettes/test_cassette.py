@@ -762,7 +762,7 @@ def test_a_request_that_is_missed_is_not_compared_with_all(tmp_path: Path, endpo
     path = tmp_path / "a.jsonl"
     path.write_bytes(HEADER + b"".join(line_of(Exchange("wandb", "/x", {"n": n}, 0.1, {})) for n in range(5)))
     cassette = Cassette(path, "replay", "at-once")
-    cassette._exchanges = Unread(cassette._exchanges)
+    cassette._exchanges._all = Unread(cassette._exchanges)
     assert cassette.find("wandb", "/x", {"n": 2}) is not None
     with pytest.raises(InferenceError, match=r"The next recorded request differs .*Recorded: .*Asked: "):
         cassette.find(endpoint, "/x", {"n": 9})
@@ -782,8 +782,9 @@ def test_an_equal_request_is_not_searched_for_among_all(tmp_path: Path) -> None:
         cassette = Cassette(path, "replay", "at-once")
         cassette.add(replace(one, place=2, document={"again": True}))
         assert len(asked) < 60
-    cassette._latest.clear()
-    cassette._by_key = {key: Unsearched(equal) for key, equal in cassette._by_key.items()}
+    cassette._exchanges.latest.clear()
+    by_key = cassette._exchanges._by_key
+    by_key.update((key, Unsearched(equal)) for key, equal in by_key.items())
     found = [cassette.find("wandb", "/x", {}) for _ in range(51)]
     assert [one.place for one in found if one is not None] == [*range(50), 0]
     assert [one.place for one in found if one is not None and one.document == {"again": True}] == [2]

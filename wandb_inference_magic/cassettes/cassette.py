@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from bisect import bisect, insort
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from dataclasses import replace
-from errno import ENOSPC
-from itertools import count
-from os import SEEK_END
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from ..config import absolute, replace_file
+from ..config import absolute
 from ..errors import InferenceError, did_you_mean
 from ..messages import ADDED_JSON_MODE, CURRENT_CALL, Origin, without_json_mode
 from ..text import counted, redacted_value
-from .file import HEADER, VERSION, Recorded, line_of, read_cassette, unusable, without_secrets
-from .matching import key_in_any_form, key_of, may_follow, model_of
+from .exchanges import Exchanges
+from .file import Recorded, line_of, read_cassette, unusable, without_secrets
+from .matching import key_of, model_of
 from .misses import Misses
-from .places import CellRuns, EqualRows, ReadCells, cell_in_file
-from .upgrade import rewrite
+from .places import CellRuns, EqualRows, cell_in_file
+from .writer import CassetteWriter
 
 if TYPE_CHECKING:
     from ..config import Mode, Pace
@@ -64,32 +60,16 @@ class Cassette:
         found = read_cassette(self.path)
         self._check_place(found)
         self._damaged = found.damaged
-        self._exchanges: list[Exchange] = []
-        # The numbers of the exchanges with each key, by their places.
-        self._by_key: dict[str, list[int]] = {}
-        # So that none is searched for: their endpoints, and the refusals by key and place.
-        self._endpoints: set[str] = set()
-        self._refusals: dict[tuple[str, int], int] = {}
-        # In mode `auto`: the exchanges of which one may follow another that was refused, each by its key.
-        self._by_any_form: dict[str, dict[str, int]] = {}
-        # The one with each key that was replayed or recorded last.
-        self._latest: dict[str, int] = {}
-        # How many requests were made with each key, and one more than the last place of those that have an exchange, or
-        # that are no rows: their cells may ask them again.
-        self._requests: dict[str, int] = {}
-        self._held: dict[str, int] = {}
-        # The numbers of the exchanges that each command has made or got.
-        self._used: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
-        self._cell_runs = CellRuns()
+        self._exchanges = Exchanges(found.exchanges if mode != "record" else (), asks_refused=mode == "auto")
         self._misses = Misses()
-        # By the number of an exchange: by what equal ones are ordered, with its number.
-        self._order: list[tuple[bool, int, int, int]] = []
-        # The equal rows of each command, by the key of their requests.
+        for number, exchange in enumerate(self._exchanges):
+            self._misses.add(number, exchange, is_outdated=self._exchanges.outdated[number])
+        # The numbers of the exchanges that each command has made or got, and its equal rows, by their key.
+        self._used: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
         self._equal_rows: WeakKeyDictionary[object, dict[str, EqualRows]] = WeakKeyDictionary()
-        self._is_prepared = False
+        self._cell_runs = CellRuns()
+        self._writer = CassetteWriter(self.path, starts_over=mode == "record")
         self._failure: InferenceError | None = None
-        if mode != "record":
-            self._take_all(found.exchanges)
 
     def _check_place(self, found: Recorded) -> None:
         if self.mode == "replay" and not found.whole:
@@ -171,9 +151,9 @@ class Cassette:
         if sent is not None:
             keys.append(key_of(endpoint, path, redacted_value(sent, self._secrets())))
         with self._lock:
-            known = [key for key in keys if key in self._by_key]
-            key = next(filter(self._is_answered, known), known[0] if known else None)
-            can_write = os.access(self.path if self.path.exists() else self.path.parent, os.W_OK)
+            known = [key for key in keys if key in self._exchanges]
+            key = next(filter(self._exchanges.is_answered, known), known[0] if known else None)
+            can_write = self._writer.can_write
             can_ask = can_ask and can_write and self._failure is None
             if key is not None and (number := self._next_of(key, can_ask=can_ask)) is not None:
                 self._used_by_asking().add(number)
@@ -184,7 +164,7 @@ class Cassette:
                     "Restore the cell and the settings (%wbconfig shows them) as they were recorded, restart the "
                     "kernel and run all cells. Or record what is missing: %wbconfig --mode auto."
                 )
-                if self._endpoints and endpoint not in self._endpoints:
+                if self._exchanges.endpoints and endpoint not in self._exchanges.endpoints:
                     remedy = (
                         "Use the endpoint of the recording: %wbconfig --endpoint auto. If WANDB_INFERENCE_BASE_URL is "
                         "set, remove it and restart the kernel. Or record this endpoint: %wbconfig --mode auto."
@@ -196,10 +176,6 @@ class Cassette:
                 what = "cannot be written to, and it does not hold this request. Nothing was sent."
                 raise self._not_recorded(what, requested, remedy)
         return None
-
-    def _is_answered(self, key: str) -> bool:
-        """Return whether any request with this key was not refused."""
-        return not all(self._exchanges[number].is_refusal for number in self._by_key[key])
 
     def _check_failure(self) -> None:
         if self._failure is not None:
@@ -219,56 +195,25 @@ class Cassette:
         """Return the number of the exchange with this key that is replayed next, or None if a request is sent."""
         _, row = CURRENT_CALL.get()
         if row is None:
-            following = self._by_key[key][self._start(key)]
+            following = self._exchanges.next_of(key)
             is_used = self.mode == "auto" and following in self._used_by_asking()
-            if is_used or (can_ask and not self._is_replayed(following)):
+            if following is None or is_used or (can_ask and not self._exchanges.is_replayed(following)):
                 return None
-            self._latest[key] = following
+            self._exchanges.latest[key] = following
             return following
         rows = self._rows_of_asking(key)
         number = rows.number(row, goes_round=self.mode == "replay")
-        if number is None or (can_ask and not self._is_replayed(number)):
+        if number is None or (can_ask and not self._exchanges.is_replayed(number)):
             return None
         if row > rows.latest:
-            rows.latest, self._latest[key] = row, number
+            rows.latest, self._exchanges.latest[key] = row, number
         return number
-
-    def _is_replayed(self, number: int) -> bool:
-        """Return whether an exchange answers its request: in mode `auto`, a refusal only if its call went on after it.
-
-        What was refused may be accepted by now: the model is there, or the server runs with another option.
-        """
-        refused = self._exchanges[number]
-        if self.mode != "auto" or not refused.is_refusal:
-            return True
-        others = self._by_any_form.get(key_in_any_form(refused), {}).values()
-        return any(may_follow(self._exchanges[one].request, refused) and self._is_replayed(one) for one in others)
-
-    def _start(self, key: str) -> int:
-        """Return which of the exchanges with this key follows the latest one."""
-        equal = self._by_key.get(key, [])
-        if key not in self._latest:
-            return 0
-        return bisect(equal, self._order[self._latest[key]], key=self._order.__getitem__) % len(equal)
 
     def _rows_of_asking(self, key: str) -> EqualRows:
         command, _ = CURRENT_CALL.get()
         of_command = self._equal_rows.setdefault(command, {})
         if key not in of_command:
-            equal = sorted(self._by_key.get(key, []), key=lambda number: (self._exchanges[number].place, number))
-            places = [self._exchanges[number].place for number in equal]
-            if len(set(places)) < len(places):
-                # Older versions stored no places, and two jobs may have recorded at the same time.
-                places = list(range(len(equal)))
-            held = dict(zip(places, equal, strict=True))
-            if self.mode == "record":
-                first = self._held.get(key, 0)
-            elif start := self._start(key):
-                first = places[equal.index(self._by_key[key][start])]
-            else:
-                # A place without an exchange is that of a row that failed. That of an edited cell is no row's.
-                first = next(at for at in count() if at not in held or not self._order[held[at]][0])
-            of_command[key] = EqualRows(held, first)
+            of_command[key] = self._exchanges.rows(key, starts_over=self.mode == "record")
         return of_command[key]
 
     def place_of(self, endpoint: str, path: str, request: Any) -> int:
@@ -282,7 +227,7 @@ class Cassette:
         _, row = CURRENT_CALL.get()
         with self._lock:
             self._cell_runs.run(self._asking_cell)
-            made = self._requests.get(key, 0)
+            made = self._exchanges.made(key)
             if row is not None:
                 place = self._rows_of_asking(key).first + row
             elif (refused := self._asked_again(key)) is not None:
@@ -291,20 +236,16 @@ class Cassette:
                 place = self._cell_runs.place(key, self._asking_cell, made)
             else:
                 place = made
-            self._requests[key] = max(made, place + 1)
-            if row is None:
-                self._held[key] = max(self._held.get(key, 0), place + 1)
+            self._exchanges.count(key, place, is_row=row is not None)
             return place
 
     def _asked_again(self, key: str) -> int | None:
         """Return the number of the refusal whose request is asked again, or None."""
-        latest = self._latest.get(key)
+        latest = self._exchanges.latest.get(key)
         if latest is not None and self._exchanges[latest].is_refusal and latest in self._used_by_asking():
             return latest
-        if not (equal := self._by_key.get(key)):
-            return None
-        following = equal[self._start(key)]
-        return None if self._is_replayed(following) else following
+        following = self._exchanges.next_of(key)
+        return None if following is None or self._exchanges.is_replayed(following) else following
 
     def add(self, exchange: Exchange) -> str:
         """Record an exchange without secrets. Return why it could not be recorded; then no more requests are sent."""
@@ -317,14 +258,14 @@ class Cassette:
             replaces = self._cell_runs.replaces(key, exchange.place)
             exchange = replace(exchange, replaces=replaces, cell=cell_in_file(origin.cell), run=run)
             line = line_of(exchange)
-            known = self._refusals.get((key, exchange.place))
+            known = self._exchanges.refusal(key, exchange.place)
             if known is not None and self._exchanges[known].document == exchange.document:
                 # Each run of a notebook would add it.
                 self._follow(key, known)
                 return ""
             try:
-                self._write(line)
-                number = self._take(exchange, key, (False, exchange.place, exchange.place))
+                self._writer.write(line)
+                number = self._exchanges.add(key, exchange)
                 self._misses.add(number, exchange)
                 self._follow(key, number)
             except OSError as error:
@@ -351,87 +292,10 @@ class Cassette:
         with self._lock:
             self._cell_runs.release(key, place)
 
-    def _write(self, line: bytes) -> None:
-        """Append a line in a single write, because another kernel may be adding to the file."""
-        if not self._is_prepared:
-            if self.mode == "record":
-                # An earlier take is kept until the first exchange of this one is on disk.
-                replace_file(self.path, HEADER + line)
-                self._is_prepared = True
-                return
-            self._prepare()
-            self._is_prepared = True
-        with self.path.open("ab", buffering=0) as file:
-            if not file.seek(0, SEEK_END):
-                # The file was deleted, or replaced by an empty one.
-                line = HEADER + line
-            written = file.write(line) or 0
-            if written < len(line):
-                # The disk is full. What follows a part of a line could not be read.
-                if (end := file.tell()) == file.seek(0, SEEK_END):
-                    file.truncate(end - written)
-                raise OSError(ENOSPC, os.strerror(ENOSPC))
-
-    def _prepare(self) -> None:
-        """Write the header of a new file, or cut off a last line left by a crash."""
-        self.path.touch()
-        found = read_cassette(self.path)
-        if found.version < VERSION:
-            rewrite(self.path)
-            return
-        with self.path.open("r+b") as file:
-            size = file.seek(0, SEEK_END)
-            # If the file is larger than when it was read, another kernel has added to it.
-            keep = found.whole if size == found.size else size
-            if keep < size:
-                file.truncate(keep)
-            file.seek(max(0, keep - 1))
-            if not keep:
-                file.write(HEADER)
-            elif file.read(1) != b"\n":
-                file.write(b"\n")
-
-    def _take_all(self, exchanges: Sequence[Exchange]) -> None:
-        """Keep the exchanges that were read."""
-        keys = [key_of(one.endpoint, one.path, one.request) for one in exchanges]
-        cells = ReadCells(zip(keys, exchanges, strict=True))
-        for key, one in zip(keys, exchanges, strict=True):
-            number = self._take(one, key, cells.order(key, one))
-            self._misses.add(number, one, is_outdated=cells.is_outdated(one))
-
-    def _take(self, exchange: Exchange, key: str, order: tuple[bool, int, int]) -> int:
-        """Keep an exchange in this order among those with equal requests. Return its number."""
-        number = len(self._exchanges)
-        self._exchanges.append(exchange)
-        self._order.append((*order, number))
-        self._endpoints.add(exchange.endpoint)
-        for places in (self._requests, self._held):
-            places[key] = max(places.get(key, 0), exchange.place + 1)
-        if self.mode == "auto":
-            others = self._by_any_form.setdefault(key_in_any_form(exchange), {})
-            if key not in others or not exchange.is_refusal:
-                others[key] = number
-        equal = self._by_key.setdefault(key, [])
-        if exchange.replaces:
-            equal[:] = [one for one in equal if self._exchanges[one].place != exchange.place]
-        # Another one comes in the place of a refusal.
-        if (refused := self._refusals.pop((key, exchange.place), None)) is not None:
-            equal[:] = [one for one in equal if one != refused]
-            if self._latest.get(key) == refused:
-                self._latest[key] = number
-        if exchange.is_refusal:
-            self._refusals[key, exchange.place] = number
-        insort(equal, number, key=self._order.__getitem__)
-        return number
-
     def _follow(self, key: str, number: int) -> None:
-        """Note that the asking command has made an exchange. The next request with this key gets what follows it.
-
-        An exchange that is earlier than the latest one changes nothing for the next request.
-        """
+        """Note that the asking command has made an exchange."""
         self._used_by_asking().add(number)
-        if self._exchanges[number].place >= self._exchanges[self._latest.get(key, number)].place:
-            self._latest[key] = number
+        self._exchanges.follow(key, number)
 
     def _not_recorded(self, what: str, requested: tuple[str, str, Any], remedy: str) -> InferenceError:
         what = f"The cassette {self.path.name} {what}"

@@ -12,6 +12,7 @@ from ..messages import ADDED_JSON_MODE, without_json_mode
 from .matching import MAX_SHOWN, comparable, differences, key_of, model_of
 
 if TYPE_CHECKING:
+    from .exchanges import Exchanges
     from .file import Exchange
 
 
@@ -40,7 +41,7 @@ class Misses:
             self._by_cell.setdefault((exchange.path, exchange.cell, model), []).append(number)
 
     def why(
-        self, exchanges: Sequence[Exchange], endpoint: str, path: str, request: Any, *, cell: str | None, damage: str
+        self, exchanges: Exchanges, endpoint: str, path: str, request: Any, *, cell: str | None, damage: str
     ) -> str:
         """Return a message that names the first field in which a missing request differs from a recorded one.
 
@@ -50,8 +51,7 @@ class Misses:
 
         Parameters
         ----------
-        exchanges : sequence of Exchange
-            By their numbers.
+        exchanges : Exchanges
         endpoint, path, request
             What is missing.
         cell : str or None
@@ -80,7 +80,7 @@ class Misses:
         return f"{which} differs in {where}. Recorded: {recorded}. Asked: {requested}.{damage}"
 
     def _compared(
-        self, exchanges: Sequence[Exchange], endpoint: str, path: str, request: Any, cell: str | None
+        self, exchanges: Exchanges, endpoint: str, path: str, request: Any, cell: str | None
     ) -> tuple[str, int] | None:
         """Return what a request is compared with, wherever in the file that is, and its number."""
         if own := self._by_cell.get((path, cell, model_of(request))) or self._by_cell.get((path, cell, None)):
