@@ -304,8 +304,39 @@ def test_quarto_finds_no_shortcode_in_a_reply(text: str) -> None:
     assert "shortcodes" not in page
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("See `<img src=x\nonerror=f()>` or `a\nb`.\nSo.", "See `<img src=x onerror=f()>` or `a b`.\nSo."),
+        ("- one `a\n  \\input{x}` two\n- three", "- one `a \\input{x}` two\n- three"),
+        ("> A `<script>\n> f()` b\n> c", "> A `<script> f()` b\n> c"),
+        ("1. `x\n   : y` and\n   `#  z\n   <b>`", "1. `x : y` and\n   `#  z <b>`"),
+        ("[`a\n<b>`](https://a.example)", "[`a <b>`](https://a.example)"),
+    ],
+)
+def test_code_over_several_lines_is_shown_on_one(text: str, shown: str) -> None:
+    """To Markdown the end of a line in code is a blank. A parser that sees a block in a line ends it there."""
+    assert sanitize_markdown(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1) -\n    \t|\n|\n     ```\n     <b>\n",
+        " 1) \n    b\n    ```\n    <b>\n",
+        "- -\n\n   b\n  ```\n  \\input{x}\n  ```",
+    ],
+)
+def test_a_fence_in_an_item_whose_line_has_only_marks_is_shown_as_received(text: str) -> None:
+    assert sanitize_markdown(text) == f"````text\n{text}\n````"
+
+
+def test_a_fence_below_a_line_of_marks_in_a_paragraph_is_apart() -> None:
+    assert sanitize_markdown("a\n    > >\n```\n<b>\n```") == "a\n    > >\n\n```\n<b>\n```"
+
+
 def test_text_that_cannot_be_rewritten_is_shown_as_code() -> None:
-    text = "`a\nb` `<img src=x>`"
+    text = "$a\nb$ `<img src=x>`"
     assert sanitize_markdown(text) == f"```text\n{text}\n```"
     # Math delimiters would open the code block in nbconvert: the text is then shown line by line.
     text = "\\begin{a}`a\nb` `<i>`\n\n```\n\\end{a} ![a](http://evil.example/x)\n```"

@@ -96,6 +96,14 @@ HOSTILE = [
     "Term\n: \\input{x}\n\n(@) \\input{x}\n\n| line \\input{x}\n| b",
     "a^[\\input{x}] @b [@c; \\input{x}] \\\\(a\\input{x}\\\\) \\\\\\input{x} &#92;input{x} &bsol;input{x}",
     "+---+\n| \\input{x} |\n+---+",
+    # To Pandoc, a formula does not end with a blank, and then another one begins here.
+    "$a<$`\\input{x}$`",
+    # In a line of marks alone, marked and Pandoc see no item, and no fence that is indented as the item's text is.
+    "1) -\n    \t|\n|\n     ```\n     ![a](http://evil.example/x)\n",
+    " 1) \n    b\n\t~~~|-\n     ***    <img src=x onerror=f()>\n",
+    "- -\n\n   b\n  ```\n  \\input{x}\n\n  ```",
+    # To marked 4, a fence is text in a paragraph whose last line has marks of quotations only.
+    "$$\n\t> > \n ```\n+---+    <script>f()</script>\n    ~~~\n ===\n",
     # mistune 3.4 takes a line without text for the row below a heading, and reads some tables as a paragraph.
     "`a|<img src=x>`\n|",
     "`a|![x](http://evil.example/x)`\n\xa0|",

@@ -90,7 +90,7 @@ def set_apart(lines: list[str], tokens: Sequence[Token]) -> None:
         line = lines[start]
         marks = line[: len(line) - len(line.lstrip(" >"))] if block.level else ""
         above = lines[start - 1].rpartition("\n")[2]
-        if above.strip(" >") and not line.startswith("\n") and _is_apart(before, block, marks):
+        if above.strip(" >" if ">" in marks else " ") and not line.startswith("\n") and _is_apart(before, block, marks):
             lines[start] = f"{marks.rstrip()}\n{line}"
 
 

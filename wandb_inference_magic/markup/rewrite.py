@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 # What could be active outside code: HTML, a link, maths.
 _COULD_ACT: Final = re.compile(r"[<\]]|\$[^$]*\\|\\(?:[(\[]|begin|ref|eqref)")
-_BARE_MARKER: Final = re.compile(r"\s*([-+*]|\d+[.)])\s*")
+_BARE_ITEM: Final = re.compile(r"[\s>]*(?:(?:[-+*]|\d+[.)])\s*)+")
 # Languages of fences that front ends draw as pictures, maps or formulas, and the language used instead.
 _DRAWN: Final = {"math": "latex", "geojson": "json", "topojson": "json", "stl": "text", "plantuml": "text"}
 _ROW_WITHOUT_TEXT: Final = re.compile(r"[-:\s]*\|[-:|\s]*")
@@ -51,8 +51,9 @@ _LIST: Final = r"\(?(?:\d{1,9}|[A-Za-z]|[ivxlcdmIVXLCDM]+|#|@[\w-]*)[.)]"
 _BLOCK_MARK: Final = re.compile(
     rf"(\n *(?:{_LIST} +)*(?:[Tt]able)?)(:(?=\s|$|::)|\|(?= |\n|\Z)|\+(?=[-=:])|-(?=[- ]*(?:\n|\Z)))"
 )
-# An item, or a heading, which to nbconvert needs no blank behind its mark.
-_ITEM: Final = re.compile(rf"\n *(?:{_LIST}(?=[\s`]|\Z)|#)")
+# A line that begins with this is part of the one above. No text from outside has it.
+_JOINT: Final = "\0"
+_LINE_END: Final = re.compile(r"\s*\n\s*")
 # Stands for code that could be active, among the marks of `_dangers_in`.
 _ACTIVE: Final = "active"
 # Marks that have no meaning in a row's cells beyond the columns of its table, which only some parsers read as text.
@@ -86,6 +87,8 @@ class Rewriting:
         self._tokens = parse_blocks(text + "\n", self._env)
         # How far each line has been rewritten. The cells of a table row share one line.
         self._cursors = [0] * len(self._lines)
+        # The numbers of lines that are part of the line above.
+        self._joined: set[int] = set()
         self._quotations = 0
         self._enter_table(slice(0))
 
@@ -107,9 +110,12 @@ class Rewriting:
             self._lines[number] = line[:cursor] + (_without(_EMPHASIS, rest) if number in rows else rest)
         set_apart(self._lines, self._tokens)
         return tuple(
-            ("\n".join(self._source[start:end]).strip("\n"), "\n".join(self._lines[start:end]) + "\n")
+            ("\n".join(self._source[start:end]).strip("\n"), self._written(range(start, end)))
             for start, end in lines_of_blocks(self._tokens, len(self._lines))
         )
+
+    def _written(self, numbers: range) -> str:
+        return "".join(f"{self._lines[number]}\n" for number in numbers if number not in self._joined)
 
     def _enter_table(self, lines: slice) -> None:
         """Note the lines of the table that is being rewritten. Another parser may read them as a paragraph."""
@@ -125,14 +131,23 @@ class Rewriting:
 
         Only fences for which that matters are refused.
         """
-        codes = (one for one in self._tokens if one.type == "fence" or (one.type == "inline" and "`" in one.content))
-        if not any(_COULD_ACT.search(token.content) for token in codes):
+        codes = [one for one in self._tokens if one.type == "fence" or (one.type == "inline" and "`" in one.content)]
+        could_act = any(_COULD_ACT.search(token.content) for token in codes)
+        if not could_act and not any("\\" in token.content for token in codes):
             return
         in_quotation = False
+        items: list[str] = []
         for token in self._tokens:
             in_quotation = token.type == "blockquote_open" or (in_quotation and token.level > 0)
-            if token.type == "fence" and token.level and self._is_confusing(token, in_quotation=in_quotation):
-                raise CannotRewriteError
+            if token.type == "list_item_open":
+                items.append(self._lines[token.map[0]] if token.map else "")
+            elif token.type == "list_item_close":
+                items.pop()
+            elif token.type == "fence" and token.level:
+                # Some parsers see no item in a line of marks. Then the fence is not indented as its text is.
+                is_confusing = any(map(_BARE_ITEM.fullmatch, items))
+                if is_confusing or (could_act and self._is_confusing(token, in_quotation=in_quotation)):
+                    raise CannotRewriteError
 
     def _is_confusing(self, fence: Token, *, in_quotation: bool) -> bool:
         start, end = fence.map or (0, 0)
@@ -144,12 +159,17 @@ class Rewriting:
         if body and not body[0].strip(" -") and "-" in body[0]:
             # To Pandoc, a fence that begins a list item and a line of dashes are the head of a table.
             return True
-        return any(line[:margin].strip() for line in body if line.strip()) or bool(_BARE_MARKER.fullmatch(before))
+        return any(line[:margin].strip() for line in body if line.strip())
 
     def _rewrite(self, token: Token, start: int, end: int) -> None:
         if token.type == "inline":
             pairs = zip(token.content.split("\n"), self._inline(token.content).split("\n"), strict=True)
+            target = start
             for number, (before, after) in enumerate(pairs, start):
+                if after.startswith(_JOINT):
+                    self._join(target, number, after)
+                    continue
+                target = number
                 # nbconvert would read the line above as the cells of a table, and cut code in it.
                 is_row = not self._table and _ROW_WITHOUT_TEXT.fullmatch(after)
                 self._replace(number, before, after.replace("|", r"\|") if is_row else after)
@@ -168,6 +188,13 @@ class Rewriting:
         else:
             return
         self._cursors[start:end] = map(len, self._lines[start:end])
+
+    def _join(self, number: int, following: int, after: str) -> None:
+        """Put the text of a following line at the end of a line. The line that it came from is not written."""
+        self._lines[number] = self._lines[number][: self._cursors[number]] + after.removeprefix(_JOINT)
+        self._cursors[number] = len(self._lines[number])
+        self._cursors[following] = len(self._lines[following])
+        self._joined.add(following)
 
     def _replace(self, number: int, before: str, after: str) -> None:
         line, cursor = self._lines[number], self._cursors[number]
@@ -241,8 +268,6 @@ class Rewriting:
         self._env["spans"] = spans
         state = self._env["state"] = StateInline(content, parser, self._env, [])
         parser.inline.tokenize(state)
-        # Pandoc and nbconvert see a block in the middle of such code, which then ends there: other code begins there.
-        spans = [replace(span, kind="no_code") if _may_have_block(span) else span for span in spans]
         links = [span for span in spans if span.kind == "link"]
         # No label is within another.
         labels = {position for link in links for position in range(link.start + 1, link.label_end + 1)}
@@ -317,7 +342,8 @@ class Rewriting:
     def _shown(self, span: Span, *, in_link: bool) -> str:
         """Return what replaces an element other than a link with a label."""
         if span.kind == "backticks":
-            return without_shortcodes(span.source)
+            # To parsers that see a block in one of its lines, code over several lines ends there.
+            return _LINE_END.sub(f"\n{_JOINT} ", without_shortcodes(span.source))
         if span.kind == "no_code":
             # In a table `_replace` adds a backslash to each pipe. After two of them, marked would end the cell.
             return dollars_apart(safe_inline(span.source)).replace(r"\|", "&#124;" if self._table else r"\|")
@@ -358,17 +384,8 @@ def _destination(href: str) -> str:
 
 
 def _is_uncertain(span: Span) -> bool:
-    """Whether parsers may count backticks differently: blocks may begin within a span's lines, links within maths."""
-    if span.kind == "maths":
-        return "`" in span.source or "\n" in span.source or unlinked(span.source) != span.source
-    return span.kind == "backticks" and "\n" in span.source
-
-
-def _may_have_block(span: Span) -> bool:
-    """Whether another parser may take a line of code for the start of a block, or the code for a fence in a list."""
-    if span.kind != "backticks" or "\n" not in span.source:
-        return False
-    return span.source.startswith("```") or bool(_BLOCK_MARK.search(span.source) or _ITEM.search(span.source))
+    """Whether parsers may count backticks differently: blocks may begin within a formula's lines, and links in it."""
+    return span.kind == "maths" and bool(re.search("[`\n]", span.source) or unlinked(span.source) != span.source)
 
 
 def _dangers_in(codes: Sequence[str]) -> frozenset[str]:

@@ -39,7 +39,8 @@ _LINK_OR_REFERENCE: Final = re.compile(r"\](?=[(\[:])")
 
 def portable_formula(tex: str) -> str:
     """Return a formula of the same meaning that each front end draws, and that is harmless if one reads it as text."""
-    return _in_lines(portable_environment(tex))
+    # To Pandoc, no formula ends with a blank.
+    return re.sub(r"\\lt \Z", r"\\lt", _in_lines(portable_environment(tex)))
 
 
 def portable_environment(inner: str) -> str:
