@@ -49,6 +49,26 @@ def test_a_map_ends_with_one_tidy_output(mapper: Kernel, service: Service) -> No
     assert "Is a good?" in run.text
 
 
+@pytest.mark.parametrize(
+    ("options", "headings"),
+    [
+        ("", ["row", "reply"]),
+        ("--into mood", ["row", "mood"]),
+        ("--into text", ["row", "text_2"]),
+        ('--schema "text, n int"', ["row", "text_reply", "n_reply"]),
+        ("--into mood -m test/a -m test/b", ["row", "model", "mood"]),
+    ],
+)
+def test_the_answers_are_shown_below_the_names_of_their_columns(
+    mapper: Kernel, service: Service, options: str, headings: list[str]
+) -> None:
+    service.always = completion('{"text": "x", "n": 1}')
+    run = mapper.run(f"%%wbmap df {options}\nIs {{{{ text }}}} good?")
+    assert run.ok, run.error
+    heading = run.output["data"]["text/markdown"].strip().split("\n")[0]
+    assert [one.strip(" *").replace("\\", "") for one in heading.strip("|").split("|")] == headings
+
+
 def test_the_first_answers_are_shown_while_others_are_running(mapper: Kernel, service: Service) -> None:
     gate, seen = Event(), False
 

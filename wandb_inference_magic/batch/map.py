@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 from ..concurrency import SECONDS_BETWEEN_LOOKS, InFlight
 from ..config import INTO
 from ..errors import InferenceError, Interrupted
-from ..frames import name_columns, read_rows, result_columns
+from ..frames import ONLY, name_columns, read_rows, result_columns
 from ..garbage import only_new_objects
 from ..session import JobRecord, Trace, delete_same
 from ..text import counted, digest_of
@@ -27,7 +27,7 @@ from .start import check_budget, estimates, start
 
 if TYPE_CHECKING:
     from ..concurrency import Interrupts
-    from ..frames import Rows
+    from ..frames import ColumnNames, Rows
     from ..session import Command
     from .cache import AnswerCache
     from .progress import Progress
@@ -304,10 +304,18 @@ class PreparedMap(PreparedBatch[Any]):
         self._models = command.model_ids(models)
         self._origin = spec.origin(rows.columns, self._models, command.settings)
         written = command.session.written
-        _, replaced, notices = name_columns(rows, spec.chat.schema, into, self._models, written, self._origin)
+        names, replaced, notices = name_columns(rows, spec.chat.schema, into, self._models, written, self._origin)
         # A prompt does not see the columns that the answers replace.
         self._spec = replace(spec, hidden=frozenset(replaced), notices=notices)
         super().__init__(command, [(rows, self._spec, model) for model in (self._models or (None,))], magic="wbmap")
+        self._show_names(names)
+
+    def _show_names(self, names: Sequence[ColumnNames]) -> None:
+        """Note how the columns of the answers are called. Those of several models are shown one below the other."""
+        own = names[0].answers
+        shared = [self._into if name == ONLY else name for name in own]
+        for run in self.runs:
+            run.results.columns = tuple(own.values() if len(names) == 1 else shared)
 
     def run(self, progress: Progress | None = None) -> BatchResult[Any]:
         outcome = self.send(progress=progress)
@@ -325,6 +333,7 @@ class PreparedMap(PreparedBatch[Any]):
         length = rows.read_rest()
         written = self._command.session.written
         names, dropped, renamed = name_columns(rows, schema, self._into, self._models, written, self._origin)
+        self._show_names(names)
         runs = [run.results for run in self.runs]
         results = [(one.plain_answers(), one.reasons(length), dict(one.texts)) for one in runs]
         columns, reports = result_columns(results, schema, names, length)

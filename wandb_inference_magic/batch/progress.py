@@ -162,7 +162,7 @@ def _shown(value: Any) -> str:
 def answers_bundle(runs: Sequence[BatchRun], most: int | None = None, *, below: str = "") -> dict[str, Any]:
     """Return the first answers of runs as a table, with a column for the model if there are several runs."""
     rows = [row for run in runs for row in first_answers(run)][:most]
-    columns = _shown_fields(runs[0]) or ["answer"]
+    columns = runs[0].results.columns[:MAX_FIELDS_SHOWN] or _shown_fields(runs[0]) or ["answer"]
     if len(runs) > 1:
         return table_bundle(("row", "model", *columns), rows, below=below)
     return table_bundle(("row", *columns), [(number, *values) for number, _, *values in rows], below=below)

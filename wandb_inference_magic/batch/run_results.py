@@ -66,6 +66,8 @@ class RunResults:
         answer.
     errors : dict of int to str
         Why rows have no answer, or a flawed one, by row number.
+    columns : tuple of str
+        The names of the columns of the answers, if there will be any.
     texts : dict of int to str
         What the models wrote in place of an answer, by row number: it does not fit the schema, or broke off.
     seconds : array of float
@@ -92,6 +94,7 @@ class RunResults:
 
     answers: list[Any] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
     texts: dict[int, str] = field(default_factory=dict)
     seconds: array[float] = field(default_factory=lambda: array("f"))
     cached: int = 0

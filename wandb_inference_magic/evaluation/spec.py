@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set as AnySet
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean, shortened, shortened_repr, visible
@@ -216,4 +216,10 @@ class EvaluationSpec:
         if name is None or not is_whole or (self._schema and VALIDATED in str(self._schema.object_schema)):
             return []
         choices = self._choices(name)
-        return [one for one in truths if not is_missing(one) and not can_mean(one, kind, choices)]
+        # Many rows have few labels.
+        judged = lru_cache(maxsize=None, typed=True)(lambda one: can_mean(one, kind, choices))
+
+        def may_be_right(one: Any) -> bool:
+            return judged(one) if isinstance(one, str | int | float) else can_mean(one, kind, choices)
+
+        return [one for one in truths if not is_missing(one) and not may_be_right(one)]
