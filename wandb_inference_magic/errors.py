@@ -371,6 +371,12 @@ def quoted(text: str) -> str:
     return text if len(text) <= MAX_QUOTE_CHARS else f"{text[: grapheme_start(text, MAX_QUOTE_CHARS - 1)]}…"
 
 
+def it_said(text: str) -> str:
+    """Return a sentence that quotes what a service or a model has said, as `quoted` does."""
+    said = quoted(text)
+    return f'It said: "{said}"' if said.endswith((".", "!", "?", "…")) else f'It said: "{said}".'
+
+
 def shortened(text: str, most: int = 40) -> str:
     """Return a text for showing in a message: at most `most` characters, without secrets."""
     text = _beginning(text[:MAX_READ_CHARS])

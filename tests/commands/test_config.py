@@ -179,7 +179,7 @@ def test_check_lists_what_does_not_work_and_fails(kernel: Kernel, service: Servi
     assert "✗ key       The endpoint" in run.text
     assert "✓ models" in run.text
     assert "– reply     not checked" in run.text
-    assert "did not accept the key" in run.error
+    assert "asks for a key" in run.error
 
 
 def test_check_marks_the_reply_or_the_endpoint_that_fails(kernel: Kernel, service: Service) -> None:

@@ -141,7 +141,7 @@ def test_the_words_of_the_service_are_with_a_reply_that_broke_off(kernel: Kernel
     assert "Half an answer" in markdown(run)
     assert "CUDA out of memory on node 7" in markdown(run)
     assert kernel.value("[one.incomplete for one in _wbreply]") == [
-        'The service stopped the reply with an error. It said: "CUDA out of memory on node 7"',
+        'The service stopped the reply with an error. It said: "CUDA out of memory on node 7".',
         "",
     ]
     assert kernel.value("[len(one.notices) for one in _wbreply]") == [1, 0]

@@ -157,7 +157,7 @@ PART = "Half an answer"
 FAULTS = [
     Fault("400, a parameter", refused(400, "temperature must be at most 1"), ("did not accept the request", "temperature must be")),
     Fault("400, prompt too long", refused(400, "maximum context length is 8192 tokens"), ("maximum context length", "Shorten the prompt"), times=2),
-    Fault("401, wrong key", refused(401, "Invalid Authentication"), ("did not accept the key", "No key was sent", "Invalid Auth")),
+    Fault("401, no key", refused(401, "Invalid Authentication"), ("asks for a key", "No key was sent", "Invalid Auth")),
     Fault("402, credit used up", refused(402, "You exceeded your current quota"), ("credit or spending limit", "exceeded your current")),
     Fault("402, fewer tokens", refused(402, "This request requires more credits, or fewer max_tokens. You requested up to 65536 tokens, but can only afford 12000."), ("longest reply", "Lower --max-tokens", "afford 12000")),
     Fault("403, country", refused(403, "Country, region, or territory not supported"), ("refused the request", "a region it serves")),

@@ -169,7 +169,7 @@ def test_a_failure_is_the_short_message(kernel: Kernel, service: Service, body: 
     screen.click()
     printed, failed = screen.shown()
     assert printed == {"stream": "Asking\n"}
-    assert "did not accept" in failed["error"]
+    assert "asks for a key" in failed["error"]
     assert "What to do:" in failed["error"]
     assert "Traceback" not in failed["error"]
     assert screen.elsewhere == []

@@ -75,7 +75,7 @@ def test_chained_exceptions_are_sent_without_rendering_their_braces(kernel: Kern
 def test_a_failed_chat_does_not_replace_the_users_error(kernel: Kernel, service: Service) -> None:
     kernel.run("int('seven')")
     service.then(refused(401, "Invalid Authentication"))
-    assert "did not accept the key" in kernel.run("%wbchat --error").error
+    assert "asks for a key" in kernel.run("%wbchat --error").error
     assert kernel.run("%wbchat --error").ok
     assert "ValueError: invalid literal for int() with base 10: 'seven'" in sent(service)
 

@@ -189,10 +189,10 @@ def test_the_failure_of_a_job_is_announced_in_one_sentence(kernel: Kernel, servi
     service.then(refused(401, "bad key"))
     kernel.run(ROWS)
     assert run(kernel, MAP).ok
-    kernel.updated("did not accept")
+    kernel.updated("asks for a key")
     notice = kernel.run("%wbchat hi").text
     assert "Job 1 (%%wbmap df) has failed: " in notice
-    assert "did not accept the key. See %wbjobs 1." in notice
+    assert "asks for a key. See %wbjobs 1." in notice
 
 
 def test_a_chat_that_fails_is_an_error_of_unknown_cost(kernel: Kernel, service: Service) -> None:

@@ -203,7 +203,7 @@ def test_a_failing_chat_fails_the_run(jupyter: Run, service: Service, tmp_path: 
     process = jupyter(*WAYS[way])
     assert process.returncode != 0
     printed = without_colours(process.stdout + process.stderr)
-    assert "did not accept" in printed
+    assert "asks for a key" in printed
     assert "What to do:" in printed
     assert "exchange.py" not in printed
     assert len(service.chats) == 1

@@ -184,7 +184,7 @@ def test_the_last_lines_of_the_reasoning_are_shown_while_the_model_thinks(termin
 def test_errors_are_short(terminal: Terminal, service: Service) -> None:
     service.then(refused(401, "Invalid Authentication"))
     printed = terminal.run("%wbchat hi")
-    assert "did not accept the key" in printed
+    assert "asks for a key" in printed
     assert "Traceback" not in printed
     assert len(printed.strip().splitlines()) <= 5
 
@@ -391,9 +391,9 @@ def test_a_map_shows_a_progress_bar_and_ends_in_a_table(terminal: Terminal, serv
     terminal.child.expect_exact("3/6")
     gate.set()
     printed = terminal.answer()
-    table = r"^row +answer\n-+ +-+\n1 +Answer 1\.\n2 +Answer 2\.\n3 +Answer 3\.\n6 of 6 rows answered"
+    table = r"^row +reply\n-+ +-+\n1 +Answer 1\.\n2 +Answer 2\.\n3 +Answer 3\.\n6 of 6 rows answered"
     assert re.search(table, printed, re.MULTILINE), printed
-    assert "█" not in printed.split("row  answer")[1]
+    assert "█" not in printed.split("row  reply")[1]
 
 
 def test_a_job_is_one_line_a_table_and_a_line_that_ctrl_c_leaves(terminal: Terminal, service: Service) -> None:

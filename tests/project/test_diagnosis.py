@@ -52,7 +52,7 @@ def test_the_diagnosis_shows_why_the_endpoint_does_not_answer(
     wandb.api.listing_script = refused(401, "your key secret-key-0123456789 is wrong")
     found = diagnosis(environment | wandb.environment | {"WANDB_API_KEY": "secret-key-0123456789"}, tmp_path)
     assert found["endpoint answers"].startswith("no: W&B Inference did not accept the key. The key came from: WANDB")
-    assert found["endpoint answers"].endswith('It said: "your key (hidden) is wrong"')
+    assert found["endpoint answers"].endswith('It said: "your key (hidden) is wrong".')
     found = diagnosis(environment | {"WANDB_INFERENCE_BASE_URL": "nonsense"}, tmp_path)
     assert found["endpoint"].startswith("not usable: The environment variable WANDB_INFERENCE_BASE_URL")
 

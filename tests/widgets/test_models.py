@@ -65,7 +65,7 @@ def test_an_invalid_model_list_is_reported(shared: SharedKernel) -> None:
             "not with a list of models. It sent a web page: a network's sign-in page",
         ),
         ("", "not with a list of models. It sent nothing."),
-        ('{"error": {"message": "Invalid API key", "code": "invalid_api_key"}}', "did not accept the key"),
+        ('{"error": {"message": "Invalid API key", "code": "invalid_api_key"}}', "asks for a key"),
         ('{"error": "Unexpected endpoint or method. (GET /models)"}', "does not know this address."),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError, quoted
+from ..errors import InferenceError, it_said, quoted
 from ..messages import BUDGET_REMEDY, JSON_MODE, JSON_ONLY
 from ..rendering import why_empty, why_flawed
 
@@ -100,7 +100,7 @@ def refused(message: str) -> InferenceError:
     """Return the error for a model that refused to answer."""
     return InferenceError(
         "The model refused to answer.",
-        why=f'It said: "{quoted(message)}"',
+        why=it_said(message),
         remedy=OTHER_PROMPT,
         cause="answer",
         affects_all=False,

@@ -191,7 +191,7 @@ _NOT_FETCHED: Final = (
     r"|\b(image|file|media|audio|video): (408|429|5\d\d), message="
 )
 # Rows of the same kind.
-_key = partial(ErrorForm, "key", "{service} did not accept the key.", "{key_remedy}", why="{who}")
+_key = partial(ErrorForm, "key", "{service} {key_answer}.", "{key_remedy}", why="{who}")
 _quota = partial(ErrorForm, "quota", "The account's credit or spending limit is used up.", "{quota_remedy}")
 _refused = partial(ErrorForm, "refused", "{service} refused the request.")
 _not_listed = partial(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ..config import WANDB_URL
-from ..errors import InferenceError, beyond_limits, describe_exception, inference_error_in, quoted
+from ..errors import InferenceError, beyond_limits, describe_exception, inference_error_in, it_said, quoted
 from ..libraries import outdated_library
 from ..text import duration, library_message, redacted_value
 from .bodies import ErrorBody, read_error
@@ -218,7 +218,7 @@ def _error(status: int | None, body: ErrorBody, wait: float | None, context: Fai
     said = _without_names(_without_names(said, {context.model}, "ID"), context.names)
     form = _form_of(status, body, said, places, asks_to_wait=wait is not None and wait <= LONGEST_DELAY)
     fields = _fields(form, status, context)
-    why = [form.why.format_map(fields), f'It said: "{quoted(message)}"' if message else ""]
+    why = [form.why.format_map(fields), it_said(message) if message else ""]
     remedy, affects_all = form.remedy.format_map(fields), form.affects_all
     if wait is not None and wait > LONGEST_DELAY and form.waits:
         why.append(f"It asks to wait {duration(wait)} before the next try, which is longer than this package waits.")
@@ -287,6 +287,7 @@ def _fields(form: ErrorForm, status: int | None, context: FailureContext) -> dic
         "who": _who(context),
         "parts": ", without ".join(context.parts),
         "origin": endpoint.described_origin,
+        "key_answer": "did not accept the key" if endpoint.key else "asks for a key",
         "key_remedy": _key_remedy(context),
         "quota_remedy": f"See {BILLING_URL}." if endpoint.is_wandb else "Ask the people who run the endpoint.",
     }

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import describe_cost
-from ..errors import quoted, shortened
+from ..errors import it_said, shortened
 from ..markup import Untrusted, directed, fenced, is_ordinary, linked, page_parser, safe_document, safe_inline
 from ..messages import BUDGET_REMEDY, estimate, pretty_json
 from ..text import counted, duration, grapheme_start, json_or_none, read_json_text, safe_plain
@@ -184,7 +184,7 @@ def why_empty(reply: Reply) -> str:
 def why_flawed(reply: Reply) -> str:
     """Return why a reply that has text is not a good answer; empty if it is one."""
     if reply.refusal:
-        return f'The model refused to answer. It said: "{quoted(reply.refusal)}"'
+        return f"The model refused to answer. {it_said(reply.refusal)}"
     if reply.finish_reason == "length" and not _ends_in_blanks(reply.text):
         limit = "budget" if reply.is_cut_by_budget else "token"
         return f"The answer was cut at the {limit} limit. {_limit_remedy(reply)}"
