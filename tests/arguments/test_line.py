@@ -11,7 +11,7 @@ from hypothesis import example, given, strategies as st
 from wandb_inference_magic.arguments.line import Options, read_line, trailing_options
 from wandb_inference_magic.arguments.option_values import PARAMETER
 from wandb_inference_magic.arguments.options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions
-from wandb_inference_magic.arguments.reference import MAGICS, OPTIONS
+from wandb_inference_magic.arguments.reference import MAGICS, OPTIONS, help_text
 from wandb_inference_magic.errors import HelpRequested, InferenceError
 from wandb_inference_magic.text.invisible import INVISIBLE, UNSEEN, visible_only
 
@@ -486,3 +486,14 @@ def test_a_value_of_which_nothing_is_seen_is_refused(line: str) -> None:
 def test_an_unknown_option_shows_what_is_not_seen() -> None:
     with pytest.raises(InferenceError, match=r"has no option '--nope\\x85'"):
         chat("--nope\x85 hi")
+
+
+@pytest.mark.parametrize("columns", ["60", "200"])
+def test_the_help_of_a_magic_fits_its_window(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    """IPython would break longer lines within words. The usage of an option, and a formula, are one word."""
+    monkeypatch.setenv("COLUMNS", columns)
+    for declared in OPTIONS.values():
+        text = help_text(declared).partition("\n\nExamples:\n")[0]
+        below = [line for line in text.split("\n") if line.startswith(" " * 6) or not line.startswith(" ")]
+        assert below
+        assert [line for line in below if len(line) > min(int(columns), 72) and " " in line.strip()] == []

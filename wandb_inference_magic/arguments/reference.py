@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from inspect import cleandoc
 from textwrap import indent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..text import wrapped
 from .line import HELP
@@ -47,11 +47,15 @@ MAGICS: Mapping[str, tuple[type[Options], TextForm]] = {
 }
 
 
+# Before the lines that say what an option does.
+BELOW: Final = " " * 6
+
+
 def help_text(declared: type[Options]) -> str:
     """Return a magic's docstring: purpose, usage, options, notes, examples."""
     purpose, notes, examples = sections(declared)
-    rows = [(one.usage, wrapped(one.help)) for one in (*declared.declared, HELP)]
-    options = "\n".join(f"  {usage}\n{indent(text, ' ' * 6)}" for usage, text in rows)
+    rows = [(one.usage, wrapped(indent(one.help, BELOW), BELOW)) for one in (*declared.declared, HELP)]
+    options = "\n".join(f"  {usage}\n{text}" for usage, text in rows)
     usage = "\n".join(f"  {line}" for line, _ in declared.usage)
     examples = "\n".join(f"  {line}".rstrip() for line in examples.splitlines())
     parts = (wrapped(purpose), usage, wrapped(notes), f"Options:\n{options}", f"Examples:\n{examples}")
