@@ -40,7 +40,7 @@ _LOOSE: Final = re.compile(
     r"""(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|(?P<comment>//[^\n]*|/\*.*?\*/)"""
     r"""|(?P<curly>[\u201c-\u201e](?:[^\u201c-\u201e\\\n]|\\.)*[\u201c\u201d]|[\u2018\u2019](?:[^\u2018\u2019\\\n]|\\.)*\u2019)"""
     r"""|(?P<word>\b(?:true|false|null|True|False|None)\b)|(?P<key>\b[^\W\d][^\s{}\[\],:\uff0c\uff1a"'/]*(?=\s*[:\uff1a]))"""
-    r"""|(?P<rest>[\s{}\[\],:\uff0c\uff1a]+|-?\b\d[\d.eE+-]*)""",
+    r"""|(?P<rest>[\s{}\[\],:\uff0c\uff1a]+|[+-]?(?:\b\d|\.\d)[\d.eE+-]*)""",
     re.DOTALL,
 )
 _PLAIN: Final = str.maketrans("\uff0c\uff1a\u3000\xa0", ",:  ")
