@@ -428,9 +428,16 @@ def test_the_settings_say_why_the_key_in_a_secret_store_is_not_used(
     assert kernel.value("asked") == ["WANDB_API_KEY"]
 
 
-def test_a_cassette_is_not_switched_off_by_a_file_name(start_kernel: Callable[..., Kernel], tmp_path: Path) -> None:
+def test_no_file_is_switched_off_by_a_file_name(start_kernel: Callable[..., Kernel], tmp_path: Path) -> None:
     kernel = start_kernel()
     kernel.run("%load_ext wandb_inference_magic")
     error = kernel.run("%wbconfig --cassette off").error
-    assert "To switch the cassette off: %wbconfig --mode off." in error
+    assert "To use none: %wbconfig --mode off." in error
     assert not (tmp_path / "off").exists()
+    error = kernel.run("%wbconfig --budget 1 --budget-file None").error
+    assert "A budget file is a file, and 'None' would be its name." in error
+    assert '%config WandbInference.budget_file = "". A file of that name: --budget-file ./None' in error
+    assert not (tmp_path / "None").exists()
+    assert kernel.run("%wbconfig --budget 1 --budget-file ./none").ok
+    assert (tmp_path / "none").exists()
+    assert kernel.run('%config WandbInference.budget_file = ""\n%wbconfig').ok

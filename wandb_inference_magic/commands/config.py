@@ -73,16 +73,23 @@ def _limits_nothing(session: Session, values: Mapping[str, Any]) -> str:
     return "No budget is set yet: the file counts what is spent, but nothing is limited. Set a budget: --budget USD"
 
 
+# The settings that name a file: what it is, and how to use none.
+_SWITCHED_OFF: Final = {
+    "cassette": ("cassette", "%wbconfig --mode off"),
+    "budget_file": ("budget file", '%config WandbInference.budget_file = ""'),
+}
+
+
 def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
     """Set the values. After an error or an interrupt, restore all settings."""
-    if str(values.get("cassette", "")).lower() in ("off", "none"):
-        raise InferenceError(
-            f"A cassette is a file, and {values['cassette']!r} would be its name.",
-            remedy="To switch the cassette off: %wbconfig --mode off. A file of that name: --cassette ./"
-            f"{values['cassette']}",
-        )
+    for name, (what, off) in _SWITCHED_OFF.items():
+        if (given := str(values.get(name, ""))).lower() in ("off", "none"):
+            raise InferenceError(
+                f"A {what} is a file, and {given!r} would be its name.",
+                remedy=f"To use none: {off}. A file of that name: --{name.replace('_', '-')} ./{given}",
+            )
     before = session.settings.chosen()
-    for name in ("cassette", "budget_file"):
+    for name in _SWITCHED_OFF:
         if values.get(name):
             values[name] = str(absolute(expanded(values[name])))
     try:
