@@ -25,6 +25,16 @@ def test_a_map_runs_while_other_cells_do(mapping: Kernel, held: Held) -> None:
     assert "done · 40 of 40" in mapping.value("repr(labelled)")
 
 
+def test_a_job_whose_answers_were_kept_is_not_free(mapping: Kernel, held: Held) -> None:
+    held.may.set()
+    mapping.run("labelled.wait(60)")
+    assert run(mapping, MAP).ok
+    mapping.run("labelled.wait(60)")
+    assert "free" not in mapping.value("repr(labelled)")
+    assert "done · 40 of 40" in mapping.value("repr(labelled)")
+    assert "free" not in mapping.run("%wbjobs").text
+
+
 def test_a_chat_runs_beside_the_notebook_without_history(kernel: Kernel, held: Held, service: Service) -> None:
     assert "%%wbchat test/model-a · job 1 · running" in run(kernel, "%%wbchat --bg -o later\nHello").text
     assert kernel.value("later.state") == "running"

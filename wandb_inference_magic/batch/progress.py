@@ -32,13 +32,22 @@ STILL_ASKED: Final = "⏳ The first answers. The other rows are still running."
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How far a job is. `total` and `cost` are None if they are not known. `doing` says what it does at present."""
+    """How far a job is. `total` and `cost` are None if they are not known. `doing` says what it does at present.
+
+    `has_asked` says whether a model has answered: what was kept or recorded costs nothing, which is not free.
+    """
 
     done: int = 0
     total: int | None = None
     errors: int = 0
     cost: float | None = 0.0
     doing: str = ""
+    has_asked: bool = True
+
+    @property
+    def shown_cost(self) -> str:
+        """The cost as it is shown; empty if there is none because no model was asked."""
+        return usd(self.cost) if self.cost != 0 or (self.done and self.has_asked) else ""
 
 
 # Takes runs and the deferred interrupts, and shows how far the runs are inside a `with` block: the thread that waits

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import Counts
-from ..catalog import usd
 from ..engine import prepare_request, run_chat
 from ..errors import InferenceError, Interrupted, is_unsent
 from ..frontend import describe_progress
@@ -242,8 +241,7 @@ def _row(job: JobEntry) -> tuple[str, ...]:
         f"{job.done:,}" if total is None else f"{job.done:,} of {total:,}",
         f"{job.errors:,}" if job.errors else "",
         f"{rate:.1f}/s" if rate and not job.is_over else "",
-        # Nothing has been paid yet: that is not free.
-        usd(job.cost) if job.done or (job.is_over and job.cost != 0) else "",
+        job.counts.shown_cost if job.done or job.is_over else "",
         duration(round(left)) if left is not None and not job.is_over else "",
     )
 

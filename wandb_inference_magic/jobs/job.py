@@ -14,7 +14,6 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from ..batch import Counts, JobView, cost_of, longest_wait
-from ..catalog import usd
 from ..concurrency import SECONDS_BETWEEN_LOOKS, deferred_interrupts
 from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened, without_thread
 from ..rendering import line_bundle
@@ -180,22 +179,22 @@ class Job(JobEntry):
     @property
     def done(self) -> int:
         """The rows that have an answer or an error."""
-        return self._counts().done
+        return self.counts.done
 
     @property
     def total(self) -> int | None:
         """The rows in all, or None if their number is not known."""
-        return self._counts().total
+        return self.counts.total
 
     @property
     def errors(self) -> int:
         """The rows without an answer."""
-        return self._counts().errors
+        return self.counts.errors
 
     @property
     def cost(self) -> float | None:
         """The cost so far in USD, or None if it is not known."""
-        return self._counts().cost
+        return self.counts.cost
 
     @property
     def rate(self) -> float | None:
@@ -208,7 +207,7 @@ class Job(JobEntry):
     @property
     def seconds_left(self) -> float | None:
         """About how many seconds are left, or None if that is not known."""
-        counts, rate = self._counts(), self.rate
+        counts, rate = self.counts, self.rate
         return None if counts.total is None or not rate else (counts.total - counts.done) / rate
 
     @property
@@ -320,7 +319,7 @@ class Job(JobEntry):
         if now < self._next:
             return
         self._next = now + SECONDS_BETWEEN_DRAWINGS
-        self._samples.append((now, self._counts().done))
+        self._samples.append((now, self.counts.done))
         with self._lock:
             for view in list(self._views):
                 self._draw_on(view, view.draw, self.bundle())
@@ -366,17 +365,21 @@ class Job(JobEntry):
     def _shares(self) -> list[Share]:
         return [*(run.share for run in self._runs), *filter(None, [self._share])]
 
-    def _counts(self) -> Counts:
+    @property
+    def counts(self) -> Counts:
+        """How far it is."""
         if self._own_counts is not None:
             return self._own_counts
         runs = list(self._runs)
         total = sum_or_none([run.total for run in runs])
         results = [run.results for run in runs]
-        return Counts(sum(one.done for one in results), total, sum(one.failed for one in results), cost_of(runs))
+        has_asked = any(one.usage.total_tokens for one in results)
+        done, errors = sum(one.done for one in results), sum(one.failed for one in results)
+        return Counts(done, total, errors, cost_of(runs), has_asked=has_asked)
 
     def _write_record(self, state: str = "running") -> None:
         self._next_record = perf_counter() + SECONDS_BETWEEN_RECORDS
-        counts = self._counts()
+        counts = self.counts
         self._file.write(replace(self.record, written=time(), done=counts.done, total=counts.total or 0, state=state))
 
     # How it is shown -------------------------------------------------------------------------------------------------
@@ -400,7 +403,7 @@ class Job(JobEntry):
         return f"Job {self.id} ({self.what}) {how}: {text}. See %wbjobs {self.id}."
 
     def _progress_text(self, *, state: bool = True) -> str:
-        counts = self._counts()
+        counts = self.counts
         parts: list[str] = [self.state] if state else []
         if any(run.first.endpoint.is_local for run in self._runs):
             parts.append("practice model")
@@ -415,8 +418,8 @@ class Job(JobEntry):
             parts.append(counted(counts.errors, "error"))
         if self._outcome is None and (rate := self.rate):
             parts.append(f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s")
-        if counts.done and counts.cost is not None:
-            parts.append(usd(counts.cost))
+        if counts.cost is not None:
+            parts.append(counts.shown_cost)
         return " · ".join(one for one in (*parts, self._why()) if one)
 
     def _why(self) -> str:
@@ -431,7 +434,7 @@ class Job(JobEntry):
         if reason and (wait > 0 or not at):
             return f"trying again in {duration(round(wait))}: {shortened(reason, 80)}" if at else reason
         left = self.seconds_left
-        return self._counts().doing if left is None else f"{duration(round(left))} left"
+        return self.counts.doing if left is None else f"{duration(round(left))} left"
 
     def __repr__(self) -> str:
         return f"<Job {self.id}: {self.what}, {self._progress_text()}>"
