@@ -374,7 +374,7 @@ def quoted(text: str) -> str:
 def it_said(text: str) -> str:
     """Return a sentence that quotes what a service or a model has said, as `quoted` does."""
     said = quoted(text)
-    return f'It said: "{said}"' if said.endswith((".", "!", "?", "…")) else f'It said: "{said}".'
+    return f'It said: "{said}"' if said.endswith((".", "!", "?", "…", "。")) else f'It said: "{said}".'
 
 
 def shortened(text: str, most: int = 40) -> str:

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, SecretStr, computed_field, creat
 from service import Answer, Service, completion
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.evaluation import spec
 
 CLOSED = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "string"}}}
 
@@ -310,3 +311,15 @@ def test_truths_that_the_schema_does_not_allow_are_counted(
     found = str(evaluated(api, frame, schema=schema))
     assert never in found
     assert ("does not allow" in found) == bool(never)
+
+
+def test_equal_truths_are_judged_once(api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judging 30,000 labels one by one, twice, took seconds in which nothing was shown."""
+    judged = []
+    monkeypatch.setattr(spec, "can_mean", lambda value, *_: judged.append(value) or value != "c")
+    service.always = completion('{"label": "a"}')
+    schema = {"type": "object", "properties": {"label": {"enum": ["a", "b"]}}, "required": ["label"]}
+    frame = pd.DataFrame({"text": range(9), "label": ["a", "b", "c"] * 3})
+    found = evaluated(api, frame, models="test/x", truth="label", schema=schema)
+    assert len(judged) == 6, "each before the run is checked, and for its notices"
+    assert any("In 3 rows, label has a value that the schema does not allow" in one for one in found.notices)

@@ -49,6 +49,19 @@ def test_a_failure_while_another_is_handled_is_reported_on_its_own(api: ModuleTy
     assert [one.body["model"] for one in service.chats] == ["test/first", "test/second"]
 
 
+@pytest.mark.parametrize(
+    ("said", "quotation"),
+    [("The engine is dead", '"The engine is dead". It'), ("Is it dead?", '"Is it dead?" It'), ("Dead.", '"Dead." It')],
+)
+def test_a_sentence_after_what_the_service_says_begins_after_a_full_stop(
+    api: ModuleType, service: Service, said: str, quotation: str
+) -> None:
+    current_session().settings.set(max_retries=1)
+    service.always = refused(503, said)
+    error = failing(lambda: api.chat("hi"))
+    assert f"It said: {quotation} was tried 2 times." in error
+
+
 def test_a_connection_failure_while_another_is_handled_is_reported_on_its_own(
     api: ModuleType, service: Service
 ) -> None:
