@@ -27,7 +27,7 @@ class Slots:
 
     async def hold(self, number: int) -> None:
         self.released[number] = asyncio.Event()
-        async with self.share.slot():
+        async with self.share.slot(Tries()):
             self.held.append(number)
             try:
                 await self.released[number].wait()
@@ -214,7 +214,7 @@ async def _outage(clock: FastClock, seconds: float, *, rows: int, most: int) -> 
     async def row() -> None:
         tries = Tries()
         while True:
-            async with share.slot():
+            async with share.slot(tries):
                 tries.sent_at = clock.now()
                 in_flight[0] += 1
                 sends.append(in_flight[0])
@@ -226,7 +226,7 @@ async def _outage(clock: FastClock, seconds: float, *, rows: int, most: int) -> 
             tries.count += 1
             if await share.delay_after(failure(), tries, 1, is_alone=False) is None:
                 given_up[0] += 1
-                share.limiter.forget(tries)
+                share.forget(tries)
                 return
 
     await asyncio.gather(*(row() for _ in range(rows)))
@@ -297,7 +297,7 @@ async def test_a_refused_connection_while_others_are_answered_is_waited_for() ->
     """A server that restarts answers what it has, and takes no more."""
     limiter = Limiter(FastClock())
     gone = InferenceError("It could not be reached.", cause="network", affects_all=True)
-    async with Share(limiter, 4).slot():
+    async with Share(limiter, 4).slot(Tries()):
         limiter.served(sent(98.0))
         assert limiter.failed(gone, sent(99.0)) is Verdict.SERVICE
 
@@ -321,7 +321,7 @@ async def test_after_a_cut_chats_alone_are_not_limited() -> None:
 async def test_a_machine_that_sleeps_gives_nothing_up() -> None:
     clock = FastClock()
     limiter = Limiter(clock)
-    async with Share(limiter, 4).slot():
+    async with Share(limiter, 4).slot(Tries()):
         tries = sent(clock.now())
         clock.time += 8 * 3600
         assert limiter.failed(failure(None, cause="network"), tries) is Verdict.SERVICE
@@ -390,7 +390,7 @@ async def test_nothing_is_left_on_the_loop() -> None:
 @in_loop
 async def test_a_failure_may_be_the_rows_own(error: InferenceError, is_alone: bool, expected: Verdict) -> None:
     limiter = Limiter(FastClock())
-    async with Share(limiter, 4).slot():
+    async with Share(limiter, 4).slot(Tries()):
         assert limiter.failed(error, sent(limiter.clock.now()), is_alone=is_alone) is expected
 
 
@@ -406,7 +406,7 @@ async def test_an_endpoint_that_worked_before_is_waited_for(
     clock = FastClock()
     limiter = Limiter(clock)
     gone = InferenceError("It could not be reached.", cause="network", affects_all=True)
-    async with Share(limiter, 4).slot():
+    async with Share(limiter, 4).slot(Tries()):
         if has_worked:
             limiter.served(sent(clock.now()))
             clock.time += 1
@@ -424,15 +424,15 @@ async def test_one_that_is_cancelled_between_two_tries_lets_the_next_one_try(at:
         tries = sent(limiter.clock.now())
         try:
             await share.delay_after(failure(after=100.0), tries, 3, is_alone=False)
-            async with share.slot():
+            async with share.slot(tries):
                 held.append(number)
                 await released.wait()
         finally:
-            limiter.forget(tries)
+            share.forget(tries)
 
     tasks = [asyncio.create_task(row(number)) for number in range(2)]
     await settled()
-    assert share.between_tries == 2
+    assert share.away == 2
     if at < 0:
         tasks[0].cancel()
         await settled()
@@ -444,7 +444,7 @@ async def test_one_that_is_cancelled_between_two_tries_lets_the_next_one_try(at:
         await asyncio.sleep(0)
     await settled()
     assert held[-1] == 1
-    assert share.between_tries == 0
+    assert share.away == 0
     released.set()
     await asyncio.gather(*tasks, return_exceptions=True)
     await settled()

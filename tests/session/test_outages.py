@@ -67,7 +67,7 @@ class Simulated:
         self.limiter.alarm.renew()
         unread, in_flight = list(numbers), set[Tries]()
         while unread or in_flight:
-            free = 2 * share.allowed - 1 + share.between_tries - len(in_flight)
+            free = 2 * share.allowed - 1 + share.away - len(in_flight)
             for number in unread[: max(free, 0)]:
                 unread.remove(number)
                 tries = Tries()
@@ -82,7 +82,7 @@ class Simulated:
 
     async def _row(self, number: int, share: Share, tries: Tries, is_alone: Callable[[], bool]) -> None:
         while True:
-            async with share.slot():
+            async with share.slot(tries):
                 tries.sent_at = self.clock.now()
                 self.sent.setdefault(number, []).append(self.now)
                 seconds, error = self.service(number, self.now)
@@ -96,17 +96,18 @@ class Simulated:
             if wait is None:
                 self.given_up[number] = error
                 break
-            with share.resting():
+            with share.resting(tries):
                 await self.clock.sleep(wait)
-        share.limiter.forget(tries)
+        share.forget(tries)
 
     async def chats(self, every: float) -> None:
         """Chats of the user, which are all answered."""
         share = Share(self.limiter, None, waits_for_service=False)
         while True:
             await self.clock.sleep(every)
-            async with share.slot():
-                tries = Tries(sent_at=self.clock.now())
+            tries = Tries()
+            async with share.slot(tries):
+                tries.sent_at = self.clock.now()
                 await self.clock.sleep(0.5)
                 share.served(tries)
 
@@ -207,6 +208,19 @@ def test_rows_that_always_fail_slowly_do_not_hold_up_the_others(
     assert set(run.given_up) == set(bad)
     assert run.last_answer < last
     assert run.now < total
+
+
+@pytest.mark.parametrize(("many", "seconds", "last"), [(60, 0.05, 150), (40, 60.0, 500), (60, 60.0, 900)])
+@pytest.mark.parametrize("seed", range(3))
+def test_many_rows_that_always_fail_do_not_take_the_turns_of_others(
+    many: int, seconds: float, last: float, seed: int
+) -> None:
+    """In an alarm, a row is tried whose failure would say something. The others waited for hours once."""
+    bad = Random(seed).sample(range(200), many)
+    run = Simulated(failing_on(bad, lambda: failure(504), seconds=1.0, failing=seconds))
+    run.run(run.rows(range(200)))
+    assert set(run.given_up) == set(bad)
+    assert run.last_answer < last
 
 
 @pytest.mark.parametrize("lost_after", [0.05, 60.0])

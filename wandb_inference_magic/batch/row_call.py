@@ -289,7 +289,7 @@ class RowCall(ModelCall):
 
     async def attempt(self, client: AsyncOpenAI) -> None:
         run = self.run
-        async with self.share.slot():
+        async with self.share.slot(self.tries):
             # A failure that is not the prompt's may be everyone's: `end` decides that before more is sent.
             if not self.was_sent and (run.is_halted or run.new_failures):
                 return

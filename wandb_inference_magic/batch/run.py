@@ -429,9 +429,9 @@ class BatchRun:
 
     @property
     def free(self) -> int:
-        """The number of rows that may be started now. Those between two tries leave their places to others."""
-        allowed, resting = self.share.allowed, min(self.share.between_tries, MAX_WAITING)
-        return max(allowed + self.prepares_ahead * (allowed - 1) + resting - len(self.in_flight), 0)
+        """The number of rows that may be started now. Those that fail leave their places to others."""
+        allowed, away = self.share.allowed, min(self.share.away, MAX_WAITING)
+        return max(allowed + self.prepares_ahead * (allowed - 1) + away - len(self.in_flight), 0)
 
     @property
     def to_start(self) -> int:

@@ -132,7 +132,7 @@ class ModelCall:
         try:
             await self._try(client)
         finally:
-            self.share.limiter.forget(self.tries)
+            self.share.forget(self.tries)
 
     async def _try(self, client: AsyncOpenAI) -> None:
         refusal: InferenceError | None = None
@@ -168,7 +168,7 @@ class ModelCall:
                     raise error from (error.__cause__ if inference_error_in(failure) is error else failure)
                 again = f"{error.what} Trying again ({self.tries.own} of {self._command.settings.max_retries})"
                 self.progress.retry = again, perf_counter() + seconds
-                with self.share.resting():
+                with self.share.resting(self.tries):
                     await self._command.session.clock.sleep(seconds)
                 self.progress.retry, self.progress.builder = None, ReplyBuilder()
             else:
@@ -200,7 +200,7 @@ class ModelCall:
 
     async def attempt(self, client: AsyncOpenAI) -> None:
         """Send the current request once, in its turn."""
-        async with self.share.slot():
+        async with self.share.slot(self.tries):
             await self._send_in_turn(client)
 
     async def _send_in_turn(self, client: AsyncOpenAI) -> None:

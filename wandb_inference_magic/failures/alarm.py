@@ -96,7 +96,12 @@ class Tries:
     @property
     def is_settled(self) -> bool:
         """Whether the latest failure is known to be its own, so that a next one says nothing about the service."""
-        return self.is_guilty or (self.late > 0 and self.is_slow)
+        return self.is_guilty or self.fails_slowly
+
+    @property
+    def fails_slowly(self) -> bool:
+        """Whether it takes long to fail, while others are answered in less time."""
+        return self.late > 0 and self.is_slow
 
     @property
     def own(self) -> int:
@@ -150,6 +155,11 @@ class Alarm:
         self._served: deque[tuple[float, float]] = deque(maxlen=MAX_SERVED)
         # How often requests have waited, how long in all, and whether the service has said how long.
         self._waits, self._waited, self._is_named = 0, 0.0, False
+
+    @property
+    def is_on(self) -> bool:
+        """Whether fewer requests are sent than could be, because some have failed."""
+        return self.allowed < inf
 
     @property
     def is_waiting(self) -> bool:

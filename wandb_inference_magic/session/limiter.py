@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -164,18 +163,22 @@ class Limiter:
     def wake(self) -> None:
         """Give the free slots to those that wait, first to the shares that have the fewest.
 
-        If a slot is left and the service may be tried, the first request of those aside may ask for the slot.
+        If a slot is left and the service may be tried, the first request of those aside may ask for the slot. In an
+        alarm, those follow whose failures say nothing about the service.
         """
         while self.in_flight < self.allowed:
-            ready = [one for one in self._shares if one.may_take()]
+            telling = self.alarm.is_on
+            ready = [one for one in self._shares if one.may_take(telling=telling)]
             if not ready:
                 turns = [turn for share, turn in self._aside if not share.is_paused and not turn.done()]
                 if turns and not self.alarm.is_waiting:
                     turns[0].set_result(None)
+                    return
+                telling = False
+                ready = [one for one in self._shares if one.may_take()]
+            if not ready:
                 return
-            share = min(ready, key=lambda one: one.taken)
-            share.queue.popleft().set_result(None)
-            share.taken += 1
+            min(ready, key=lambda one: one.taken).take(telling=telling)
 
     def add(self, share: Share) -> None:
         """Count a share among those that have a slot or wait for one, and give it a slot if one is free."""
@@ -215,10 +218,12 @@ class Share:
         self.most = most
         self.waits_for_service = waits_for_service
         self.taken = 0
-        # How many of its requests have failed and are between two tries.
-        self.between_tries = 0
+        # Those of its requests that have failed, and those of them that are between two tries.
+        self._failed: set[Tries] = set()
+        self._resting: set[Tries] = set()
         self._has_answers = False
-        self.queue: deque[asyncio.Future[None]] = deque()
+        # Those that wait for a slot, each with whether a failure of it would say nothing about the service.
+        self.queue: dict[asyncio.Future[None], bool] = {}
         self.is_paused = False
 
     @property
@@ -237,32 +242,44 @@ class Share:
         """Why its requests wait, and until when by the clock; an empty reason if they do not."""
         return self.limiter.alarm.reason, self.limiter.alarm.opens_at
 
-    def may_take(self) -> bool:
-        """Return whether the next one that waits may have a free slot."""
-        while self.queue and self.queue[0].done():
-            # It was cancelled.
-            self.queue.popleft()
-        if not self.queue or self.is_paused:
+    def may_take(self, *, telling: bool = False) -> bool:
+        """Return whether the next one that waits may have a free slot: of those whose failures tell, if `telling`."""
+        if self._next(telling=telling) is None or self.is_paused:
             return False
         if self.waits_for_service and self.limiter.alarm.is_waiting:
             return False
         return self.most is None or self.taken < self.most
 
+    def _next(self, *, telling: bool) -> asyncio.Future[None] | None:
+        # One that is done was cancelled.
+        return next((turn for turn, says in self.queue.items() if not (turn.done() or (telling and says))), None)
+
+    def take(self, *, telling: bool) -> None:
+        """Give a slot to the next one that waits."""
+        turn = self._next(telling=telling)
+        assert turn is not None
+        del self.queue[turn]
+        turn.set_result(None)
+        self.taken += 1
+
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot and hold it inside the `async with` block. Runs on the event loop."""
+    async def slot(self, tries: Tries) -> AsyncIterator[None]:
+        """Wait for a slot and hold it inside the `async with` block. Runs on the event loop.
+
+        `tries` are those of the request.
+        """
         turn = asyncio.get_running_loop().create_future()
-        self.queue.append(turn)
+        self.queue[turn] = is_settled = tries.is_settled
         self.limiter.add(self)
         try:
-            await turn
+            with self.resting(tries) if is_settled else nullcontext():
+                await turn
         except BaseException:
             # One that is cancelled in its turn passes the turn on.
             if turn.done() and not turn.cancelled():
                 self.limiter.released(self)
             else:
-                if turn in self.queue:
-                    self.queue.remove(turn)
+                self.queue.pop(turn, None)
                 self.limiter.leave(self)
             raise
         try:
@@ -310,7 +327,7 @@ class Share:
             # There may soon be room, unless nothing is answered meanwhile.
             return delay_after(error, min(tries.count, 2 + tries.idle), longest)
         if verdict is not Verdict.OWN:
-            with self.resting():
+            with self.resting(tries):
                 await self.limiter.set_aside(self)
             if was_guilty or not tries.is_guilty or not error.retryable:
                 # If its own failure cannot pass, it must fail once more for that.
@@ -322,14 +339,25 @@ class Share:
         seconds = retry_delay(error, tries.own, max_retries, longest)
         return None if seconds is None else max(0.0, failed_at + seconds - self.limiter.clock.now())
 
+    @property
+    def away(self) -> int:
+        """How many of its requests leave their places to others: between two tries, or because they fail slowly."""
+        return sum(one.fails_slowly or one in self._resting for one in tuple(self._failed))
+
     @contextmanager
-    def resting(self) -> Iterator[None]:
+    def resting(self, tries: Tries) -> Iterator[None]:
         """Count a request as one between two tries inside the `with` block: others may be started meanwhile."""
-        self.between_tries += 1
+        self._failed.add(tries)
+        self._resting.add(tries)
         try:
             yield
         finally:
-            self.between_tries -= 1
+            self._resting.discard(tries)
+
+    def forget(self, tries: Tries) -> None:
+        """Forget a request that has ended."""
+        self._failed.discard(tries)
+        self.limiter.forget(tries)
 
     def claim(self, key: str) -> bool:
         """Return whether this share may send the question of this key. Then no other may, until the claim has ended."""
