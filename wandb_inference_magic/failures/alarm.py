@@ -15,13 +15,15 @@
 | any other, while other requests are accused    | the service's                | it waits with them                  |
 | any other, and it is guilty, beside as many in | perhaps the service's        | another try, which does not count   |
 | flight as have been answered at once, or more  |                              | (40 at most, and 5 in turn without  |
-|                                                |                              | an answer to another request)       |
+|                                                |                              | an answer to another request; once  |
+|                                                |                              | if it fails slowly)                 |
 
 Accused requests are guilty once as many others have been answered: the service works, and nothing waits any more. The
 last request of a run that had answers is guilty at once. A service that is full refuses guilty ones again: once one of
 them is answered, no more are sent at once than were answered at once. The waits grow from try to try, and the 15
-minutes begin with the first failure. An answer to a request that was sent after the last failure ends the wait and the
-15 minutes. A new run begins them again, and has one try at once.
+minutes begin with the first failure. In an alarm, one is tried that is not guilty, if there is any. An answer to a
+request that was sent after the last failure ends the wait and the 15 minutes. A new run begins them again, and has one
+try at once.
 """
 
 from __future__ import annotations

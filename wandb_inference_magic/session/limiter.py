@@ -251,8 +251,11 @@ class Share:
         return self.most is None or self.taken < self.most
 
     def _next(self, *, telling: bool) -> asyncio.Future[None] | None:
-        # One that is done was cancelled.
-        return next((turn for turn, says in self.queue.items() if not (turn.done() or (telling and says))), None)
+        for turn, is_settled in self.queue.items():
+            # One that is done was cancelled.
+            if not turn.done() and not (telling and is_settled):
+                return turn
+        return None
 
     def take(self, *, telling: bool) -> None:
         """Give a slot to the next one that waits."""
