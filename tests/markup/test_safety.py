@@ -390,6 +390,12 @@ def test_the_time_grows_linearly_with_the_text(piece: str) -> None:
     assert any(seconds(8_000) < 10 * max(seconds(2_000), 0.01) for _ in range(3))
 
 
+@pytest.mark.parametrize("piece", ["a\n", " ", "a\n ", "\t"])
+def test_code_over_many_lines_takes_linear_time(piece: str) -> None:
+    """With quadratic time this test would take minutes."""
+    assert sanitize_markdown(f"`a{piece * 50_000}b\nc`").startswith("`a")
+
+
 def test_escape_sequences_and_controls_are_removed() -> None:
     text = "a\x1b[31mred\x1b[0m\x1b]0;title\x07b\x1b]8;;http://evil.example\x1b\\link\x9b1mc\x08\x00\td\r\ne\rf\u202eg"
     assert safe_plain(text) == "aredblinkc\td\ne\nfg"

@@ -53,7 +53,7 @@ _BLOCK_MARK: Final = re.compile(
 )
 # A line that begins with this is part of the one above. No text from outside has it.
 _JOINT: Final = "\0"
-_LINE_END: Final = re.compile(r"\s*\n\s*")
+_LINE_END: Final = re.compile(r"(?<!\s)\s*\n\s*")
 # Stands for code that could be active, among the marks of `_dangers_in`.
 _ACTIVE: Final = "active"
 # Marks that have no meaning in a row's cells beyond the columns of its table, which only some parsers read as text.
@@ -164,12 +164,15 @@ class Rewriting:
     def _rewrite(self, token: Token, start: int, end: int) -> None:
         if token.type == "inline":
             pairs = zip(token.content.split("\n"), self._inline(token.content).split("\n"), strict=True)
-            target = start
+            lines: list[tuple[int, str, list[str]]] = []
             for number, (before, after) in enumerate(pairs, start):
                 if after.startswith(_JOINT):
-                    self._join(target, number, after)
-                    continue
-                target = number
+                    lines[-1][2].append(after.removeprefix(_JOINT))
+                    self._joined.add(number)
+                else:
+                    lines.append((number, before, [after]))
+            for number, before, parts in lines:
+                after = "".join(parts)
                 # nbconvert would read the line above as the cells of a table, and cut code in it.
                 is_row = not self._table and _ROW_WITHOUT_TEXT.fullmatch(after)
                 self._replace(number, before, after.replace("|", r"\|") if is_row else after)
@@ -188,13 +191,6 @@ class Rewriting:
         else:
             return
         self._cursors[start:end] = map(len, self._lines[start:end])
-
-    def _join(self, number: int, following: int, after: str) -> None:
-        """Put the text of a following line at the end of a line. The line that it came from is not written."""
-        self._lines[number] = self._lines[number][: self._cursors[number]] + after.removeprefix(_JOINT)
-        self._cursors[number] = len(self._lines[number])
-        self._cursors[following] = len(self._lines[following])
-        self._joined.add(following)
 
     def _replace(self, number: int, before: str, after: str) -> None:
         line, cursor = self._lines[number], self._cursors[number]

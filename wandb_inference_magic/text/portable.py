@@ -29,7 +29,7 @@ _TRACE: Final = "Traceback (most recent call last)"
 # What versions of Python write in other ways: the marks below a line of code, hints, the file of a module, and how
 # often a line is left out.
 _OF_VERSION: Final = re.compile(
-    r"\n[ |]{4,}[~^]+[~^ ]*(?=\n)"
+    r"\n[ |]{4,}[~^][~^ ]*(?=\n)"
     r"|\.? (?:Did you mean:|Did you forget to import|Or did you forget to import) '[^'\n]*'\??"
     r"|(?<=\[Previous line repeated )\d+(?= more times\])"
     r"| \((?:consider renaming '[^()\n]+|[^()\n]+\.(?:py|pyc|pyd|so))\)(?=\n|\Z|\. Did )"
