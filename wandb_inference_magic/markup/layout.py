@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # What a line begins with that is in a list or a quotation, or is indented.
 _BEFORE: Final = " \t>-+*.)0123456789"
 _MARKER: Final = re.compile(r"[ >]*(?:[-+*]|\d{1,9}[.)])( *)")
+_ITEMS_OF_DASHES: Final = re.compile(r"([ \t>]*-)((?:[ \t]+-)+[ \t]*)\Z")
 _DASHES: Final = re.compile(r"-[- \t]*\Z")
 _DEEP_MARK: Final = re.compile(r"[ >]*(?: {4}| *\t)[ \t]*>")
 # A backslash at the end of a line that no other one escapes.
@@ -54,6 +55,9 @@ def in_common_layout(text: str) -> str:
             continue
         elif token.type == "list_item_open":
             items.append((token.map[0], _column(lines, token.map[0], items)))
+            if found := _ITEMS_OF_DASHES.match(lines[token.map[0]]):
+                # To Pandoc, these below a line of text are the head of a table, whose columns cut that text too.
+                lines[token.map[0]] = found[1] + found[2].replace("-", "+")
         else:
             first, column = items[-1] if items else (-1, 0)
             if token.type == "fence" and items and not quotations and token.map[0] > first:
