@@ -26,7 +26,7 @@ from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of, read
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.failures.convert import REPLAYED
 from wandb_inference_magic.session import current_session
-from wandb_inference_magic.text import plain_trace
+from wandb_inference_magic.text import without_version
 
 # Every kind of call: streamed and in one piece, with a tool and its result, several models, rows, the list of models.
 EVERYTHING = (
@@ -257,7 +257,7 @@ def test_a_mark_that_is_no_part_of_a_traceback_counts(tmp_path: Path) -> None:
 def test_a_traceback_is_compared_in_linear_time(piece: str) -> None:
     """With quadratic time this test would take minutes."""
     text = "Traceback (most recent call last)\n    " + piece * (400_000 // len(piece)) + "x"
-    assert plain_trace(text).startswith("Traceback")
+    assert without_version(text).startswith("Traceback")
 
 
 def test_another_picture_is_named(tmp_path: Path) -> None:

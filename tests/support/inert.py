@@ -100,7 +100,7 @@ HOSTILE = [
     "$a<$`\\input{x}$`",
     # To Pandoc, items of dashes without text are the head of a table, whose columns cut between two backslashes.
     "*   a\n    -   -\n       l\n   \\\\input /etc/hostname\n",
-    "- a\n\n  b\n  -   -\n  c \\\\input /etc/hostname\n",
+    "- a\n\n  b\n  -   -\n  cc \\\\input /etc/hostname\n",
     # In a line of marks alone, marked and Pandoc see no item, and no fence that is indented as the item's text is.
     "1) -\n    \t|\n|\n     ```\n     ![a](http://evil.example/x)\n",
     " 1) \n    b\n\t~~~|-\n     ***    <img src=x onerror=f()>\n",

@@ -63,7 +63,7 @@ class Cassette:
         self._exchanges = Exchanges(found.exchanges if mode != "record" else (), asks_refused=mode == "auto")
         self._misses = Misses()
         for number, exchange in enumerate(self._exchanges):
-            self._misses.add(number, exchange, is_outdated=self._exchanges.outdated[number])
+            self._misses.add(number, exchange, is_outdated=self._exchanges.is_outdated(number))
         # The numbers of the exchanges that each command has made or got, and its equal rows, by their key.
         self._used: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
         self._equal_rows: WeakKeyDictionary[object, dict[str, EqualRows]] = WeakKeyDictionary()

@@ -30,8 +30,6 @@ class Exchanges:
     endpoints : set of str
     latest : dict
         By key: the number of the exchange that was replayed or recorded last.
-    outdated : list of bool
-        Of each that was read, whether its cell no longer asks its request.
     """
 
     def __init__(self, exchanges: Sequence[Exchange], *, asks_refused: bool) -> None:
@@ -53,7 +51,6 @@ class Exchanges:
         self._held: dict[str, int] = {}
         keys = [key_of(one.endpoint, one.path, one.request) for one in exchanges]
         cells = ReadCells(zip(keys, exchanges, strict=True))
-        self.outdated = [cells.is_outdated(one) for one in exchanges]
         for key, one in zip(keys, exchanges, strict=True):
             self.add(key, one, cells.order(key, one))
 
@@ -93,6 +90,10 @@ class Exchanges:
             self._refusals[key, exchange.place] = number
         insort(equal, number, key=self._order.__getitem__)
         return number
+
+    def is_outdated(self, number: int) -> bool:
+        """Return whether the cell of an exchange that was read no longer asks its request."""
+        return self._order[number][0]
 
     def refusal(self, key: str, place: int) -> int | None:
         """Return the number of the refusal with this key and place, or None."""
@@ -158,5 +159,5 @@ class Exchanges:
             first = places[equal.index(by_key[start])]
         else:
             # A place without an exchange is that of a row that failed. That of an edited cell is no row's.
-            first = next(at for at in count() if at not in held or not self._order[held[at]][0])
+            first = next(at for at in count() if at not in held or not self.is_outdated(held[at]))
         return EqualRows(held, first)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import shortened
 from ..failures import is_too_long
 from ..messages import JSON_MODE
-from ..text import plain_trace, with_texts, with_whole_numbers
+from ..text import with_texts, with_whole_numbers, without_version
 
 if TYPE_CHECKING:
     from .file import Exchange
@@ -86,7 +86,7 @@ def comparable(request: Any) -> Any:
     if not isinstance(request, dict) or not isinstance(messages := request.get("messages"), list):
         return request
     kept = [_without_ids(one) if isinstance(one, dict) else one for one in messages]
-    return request | {"messages": with_texts(kept, plain_trace)}
+    return request | {"messages": with_texts(kept, without_version)}
 
 
 def _without_ids(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -222,8 +222,8 @@ class Share:
         self._failed: set[Tries] = set()
         self._resting: set[Tries] = set()
         self._has_answers = False
-        # Those that wait for a slot, each with whether a failure of it would say nothing about the service.
-        self.queue: dict[asyncio.Future[None], bool] = {}
+        # Those that wait for a slot, each with its tries.
+        self.queue: dict[asyncio.Future[None], Tries] = {}
         self.is_paused = False
 
     @property
@@ -251,9 +251,9 @@ class Share:
         return self.most is None or self.taken < self.most
 
     def _next(self, *, telling: bool) -> asyncio.Future[None] | None:
-        for turn, is_settled in self.queue.items():
+        for turn, tries in self.queue.items():
             # One that is done was cancelled.
-            if not turn.done() and not (telling and is_settled):
+            if not turn.done() and not (telling and tries.is_settled):
                 return turn
         return None
 
@@ -272,10 +272,10 @@ class Share:
         `tries` are those of the request.
         """
         turn = asyncio.get_running_loop().create_future()
-        self.queue[turn] = is_settled = tries.is_settled
+        self.queue[turn] = tries
         self.limiter.add(self)
         try:
-            with self.resting(tries) if is_settled else nullcontext():
+            with self.resting(tries) if tries.is_settled else nullcontext():
                 await turn
         except BaseException:
             # One that is cancelled in its turn passes the turn on.

@@ -47,7 +47,7 @@ from .names import (
     same_name,
 )
 from .plain import digest_of, grapheme_start, is_terminal, printable, safe_plain, without_surrogates, wrapped
-from .portable import is_cell, plain_trace, portable_trace, says_nothing, without_addresses
+from .portable import is_cell, portable_trace, says_nothing, without_addresses, without_version
 from .redaction import (
     KEY_VARIABLES,
     addresses,

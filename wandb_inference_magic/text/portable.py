@@ -78,8 +78,8 @@ def portable_trace(trace: str, is_cell: Callable[[str], bool] = is_cell) -> str:
     return without_addresses(_MODULE.sub(lambda found: _place(found[1]), _FILE.sub(named, trace)))
 
 
-def plain_trace(text: str) -> str:
-    """Return a text whose tracebacks are without what versions of Python write in other ways, to compare them."""
+def without_version(text: str) -> str:
+    """Return a text whose tracebacks lack what versions of Python write in other ways, so that they can be compared."""
     return _OF_VERSION.sub("", text) if _TRACE in text else text
 
 
