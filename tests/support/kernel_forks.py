@@ -228,7 +228,12 @@ class Server:
 
     def _fork(self, connection: socket.socket) -> dict[str, Any] | None:
         with connection.makefile("r") as lines:
-            asked: dict[str, Any] = json.loads(lines.readline())
+            line = lines.readline()
+        if not line.endswith("\n"):
+            # A launcher that was killed before it had asked.
+            connection.close()
+            return None
+        asked: dict[str, Any] = json.loads(line)
         if pid := os.fork():
             # The child does so too: whoever is first. The leader of a group can have no terminal.
             if "terminal" not in asked:
@@ -236,7 +241,9 @@ class Server:
                     os.setpgid(pid, pid)
             self._connections[pid] = connection
             self._selector.register(connection, selectors.EVENT_READ, pid)
-            connection.sendall(f"{pid}\n".encode())
+            # If the launcher was killed meanwhile, the end of the connection ends the process.
+            with suppress(OSError):
+                connection.sendall(f"{pid}\n".encode())
             return None
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
