@@ -317,12 +317,12 @@ def test_what_is_open_in_a_class_does_not_say_what_it_is(attribute: str) -> None
 @pytest.mark.parametrize(
     "value",
     [
-        "{{'db': sqlite3.connect(':memory:'), 'style': {0!r}}}",
-        "[[sqlite3.connect(':memory:')], {0!r}]",
-        "(sqlite3.connect(':memory:'), Part({0!r}))",
-        "Part(sqlite3.connect(':memory:'), {0!r})",
+        "{{'db': db, 'style': {0!r}}}",
+        "[[db], {0!r}]",
+        "(db, Part({0!r}))",
+        "Part(db, {0!r})",
         "{{'client': threading.Lock(), 'ask': lambda: {0!r}}}",
-        "SimpleNamespace(db=sqlite3.connect(':memory:'), style={0!r})",
+        "SimpleNamespace(db=db, style={0!r})",
         "MappingProxyType({{'lock': threading.Lock(), 'style': {0!r}}})",
         "deque([threading.Lock(), {0!r}])",
         "partial(print, threading.Lock(), {0!r})",
@@ -332,6 +332,7 @@ def test_what_is_open_in_a_class_does_not_say_what_it_is(attribute: str) -> None
         "Prompter(threading.Lock(), {0!r})",
         "Prompter(threading.Lock(), {0!r}).asks",
         "Prompters([threading.Lock(), {0!r}])",
+        "partialmethod(print, threading.Lock(), {0!r})",
     ],
 )
 def test_what_is_beside_something_open_counts(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,13 +342,16 @@ def test_what_is_beside_something_open_counts(value: str, tmp_path: Path, monkey
     )
     monkeypatch.syspath_prepend(tmp_path)
     cell = (
-        "import sqlite3, threading\nfrom collections import defaultdict, deque\nfrom functools import partial\n"
+        "import sqlite3, threading\nfrom collections import defaultdict, deque\n"
+        "from functools import partial, partialmethod\n"
         "from types import MappingProxyType, SimpleNamespace\nfrom typing import Any, NamedTuple\n"
         "from own_prompters import Prompter, Prompters\n"
         "class Pair(NamedTuple):\n lock: Any\n style: str\n"
         "class Slots:\n __slots__ = ('lock', 'style')\n"
         " def __init__(self, lock, style): self.lock, self.style = lock, style\n"
-        "class Part:\n def __init__(self, *all): self.all = all\nclass Held:\n x = " + value
+        "class Part:\n def __init__(self, *all): self.all = all\n"
+        # A connection that is closed cannot be compared either.
+        "db = sqlite3.connect(':memory:')\ndb.close()\nclass Held:\n x = " + value
     )
     found = []
     for style in ("formal", "formal", "rude"):

@@ -7,7 +7,16 @@ import warnings
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from pickle import Pickler, PicklingError
-from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
+from types import (
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import users_failures
@@ -24,6 +33,9 @@ _KNOWN: Final = _OF_DATA | {_NOTEBOOK, __name__.partition(".")[0]}
 _OF_CONTAINERS: Final = frozenset(("builtins", "collections", "functools", "types"))
 # A function that remembers its results.
 _CACHED: Final = type(lru_cache(len))
+_FUNCTIONS: Final = (FunctionType, _CACHED)
+# What a class has for its slots is no value.
+_NO_VALUES: Final = (*_FUNCTIONS, MemberDescriptorType, GetSetDescriptorType)
 
 
 class Origin(NamedTuple):
@@ -170,12 +182,11 @@ def _unwrapped(one: Any) -> Any:
 
 
 def _is_function(one: Any) -> bool:
-    return isinstance(one, FunctionType | _CACHED)
+    return isinstance(one, _FUNCTIONS)
 
 
 def _is_value(name: str, one: Any) -> bool:
-    """Return whether something in a class is a value, and not a slot, a source of random numbers, or of a library."""
+    """Return whether something in a class is a value: no function, slot, source of random numbers, and no library's."""
     kind = type(one)
-    is_slot = hasattr(kind, "__get__") and kind is not MethodType
-    is_other = is_slot or kind.__module__ in ("_abc", "random") or _is_of_library(kind)
+    is_other = isinstance(one, _NO_VALUES) or kind.__module__ in ("_abc", "random") or _is_of_library(kind)
     return not name.startswith("__") and (kind.__module__ == _NOTEBOOK or not is_other)

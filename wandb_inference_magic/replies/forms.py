@@ -34,7 +34,9 @@ _METADATA: Final = frozenset(
     ("type", "role", "index", "id", "annotations", "citations", "logprobs", "signature", "cache_control", "parsed")
 )
 # The fields of a delta or a message that have reasoning. A service that sends several repeats itself.
-REASONING: Final = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "reasoning_details")
+REASONING: Final = (
+    *("reasoning", "reasoning_content", "thinking", "reasoning_text", "reasoning_details", "thinking_blocks"),
+)
 # The fields of a delta that add to the reply.
 _ADDING: Final = ("content", "text", "refusal", "tool_calls", "function_call", *REASONING)
 # Fields that a model needs back as they came, with the results of its tools.
