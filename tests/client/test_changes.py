@@ -96,6 +96,38 @@ def test_words_like_those_of_a_stream_change_nothing(api: ModuleType, service: S
     assert len(service.chats) == 1
 
 
+OF_OPENAI = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+OF_OTHERS = "Unknown parameter max_completion_tokens: use max_tokens."
+
+
+@pytest.mark.parametrize(
+    ("given", "known", "said"),
+    [
+        ("max_tokens", "max_completion_tokens", OF_OPENAI),
+        ("max_completion_tokens", "max_tokens", OF_OTHERS),
+    ],
+)
+def test_the_limit_on_the_reply_is_sent_under_the_name_that_a_service_knows(
+    api: ModuleType, service: Service, given: str, known: str, said: str
+) -> None:
+    service.always = unless(lambda body: given not in body, refused(400, said))
+    assert api.chat("hi", **{given: 9}).text == "Fine."
+    assert list(api.map_prompts([{"a": 1}], "{{ a }}", cache=False, **{given: 9})["reply"]) == ["Fine."]
+    assert api.chat("hi").text == "Fine."
+    limits = [{name: one.body[name] for name in (given, known) if name in one.body} for one in service.chats]
+    assert limits == [{given: 9}, {known: 9}, {known: 9}, {}]
+
+
+def test_a_limit_on_the_reply_that_is_refused_for_itself_keeps_its_name(api: ModuleType, service: Service) -> None:
+    service.always = refused(400, "Unsupported value: max_tokens does not support 9 with this model.")
+    with pytest.raises(InferenceError, match="Unsupported value: max_tokens"):
+        api.chat("hi", max_tokens=9)
+    service.always = refused(400, OF_OPENAI)
+    with pytest.raises(InferenceError, match="Use 'max_completion_tokens' instead"):
+        api.chat("hi", max_tokens=9, max_completion_tokens=9)
+    assert len(service.chats) == 2
+
+
 def _page(status: int) -> Script:
     def answer(one: Answer) -> None:
         one.start(status, "text/html")

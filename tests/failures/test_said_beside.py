@@ -23,6 +23,11 @@ def of_google(*details: dict[str, Any], code: int = 400, message: str = INVALID)
 
 VIOLATION = {"field": "top_k", "description": "must be positive"}
 SAID: list[tuple[object, str]] = [
+    # A text as JSON, and a whole body that was written as JSON twice.
+    ('"max_tokens is too large"', "max_tokens is too large"),
+    (json.dumps(json.dumps({"error": {"message": "No seed."}})), "No seed."),
+    ("null", ""),
+    ({"error": {"message": "null", "details": "No seed."}}, "No seed."),
     (
         of_google({"@type": f"{GOOGLE}BadRequest", "fieldViolations": [VIOLATION, VIOLATION]}),
         "Request contains an invalid argument: top_k: must be positive",

@@ -19,7 +19,7 @@ from ..failures import (
     read_error,
     refused_request,
 )
-from ..messages import chosen_names, content_text, parts_of
+from ..messages import LIMIT_NAMES, chosen_names, content_text, parts_of
 from ..replies import ALL_REASONING, thoughts_in, without_reasoning
 from ..schemas import plain_schema
 
@@ -54,6 +54,9 @@ def change_for(error: openai.APIStatusError | ServiceError, sent: dict[str, Any]
     message = _without_quotes(refused_request(error, chosen_names(sent)), sent["messages"])
     if "stream_options" in sent and "stream_options" in message:
         return _leave_out_usage
+    # Models of OpenAI that think know only the newer one of both names, other services only the older one.
+    if len(sent.keys() & {*LIMIT_NAMES}) == 1 and all(re.search(rf"\b{name}\b", message) for name in LIMIT_NAMES):
+        return _rename_limit
     if RefusedForm.NO_REASONING.is_in(message):
         return _add_reasoning
     if _refuses_reasoning(sent["messages"], message):
@@ -105,6 +108,12 @@ def _send_whole(body: dict[str, Any]) -> dict[str, Any]:
 
 def _leave_out_usage(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name != "stream_options"}
+
+
+def _rename_limit(body: dict[str, Any]) -> dict[str, Any]:
+    """Write the limit on the reply under its other name."""
+    others = dict(zip(LIMIT_NAMES, reversed(LIMIT_NAMES), strict=True))
+    return {others.get(name, name): value for name, value in body.items()}
 
 
 def _in_each_message(change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Change:

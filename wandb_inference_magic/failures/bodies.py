@@ -130,16 +130,21 @@ def read_error(body: object) -> ErrorBody:
 
 
 def _unpacked(value: object) -> object:
-    """Return a text that is JSON, or a server-sent event with JSON, as the value that it stands for."""
+    """Return a text that is JSON, or a server-sent event with JSON, as the value that it stands for.
+
+    Some services encode a message, or a whole body, as a text of JSON once more.
+    """
     if not isinstance(value, str):
         return value
     text = value.lstrip(BEFORE_JSON)
     if event := _EVENT.match(text):
         text = event[1]
-    if text[:1] not in ("{", "["):
+    if text.strip() == "null":
+        return None
+    if text[:1] not in ("{", "[", '"'):
         return value
     found = json_or_none(text)
-    return value if found is None else found
+    return value if found is None else _unpacked(found)
 
 
 def _objects(value: object) -> Iterator[Mapping[str, Any]]:
@@ -210,7 +215,7 @@ def _of_fields(value: Mapping[str, Any]) -> str:
     """Return what is wrong with each field of the request, if an object says only that."""
     if not all(isinstance(one, str | list) for one in value.values()):
         return ""
-    return "; ".join(f"{name}: {_message(one)}" for name, one in value.items())
+    return "; ".join(f"{name}: {message}" for name, one in value.items() if (message := _message(one)))
 
 
 def _with_more(said: str, more: str) -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         CURRENT_CALL,
         JSON_MODE,
         JSON_ONLY,
+        LIMIT_NAMES,
         REPLY_TOKENS,
         PreparedRequest,
         chosen_names,
