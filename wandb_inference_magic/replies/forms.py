@@ -34,13 +34,12 @@ _METADATA: Final = frozenset(
     ("type", "role", "index", "id", "annotations", "citations", "logprobs", "signature", "cache_control", "parsed")
 )
 # The fields of a delta or a message that have reasoning. A service that sends several repeats itself.
-REASONING: Final = (
-    *("reasoning", "reasoning_content", "thinking", "reasoning_text", "reasoning_details", "thinking_blocks"),
-)
+_BLOCKS: Final = ("reasoning_details", "thinking_blocks")
+REASONING: Final = ("reasoning", "reasoning_content", "thinking", "reasoning_text", *_BLOCKS)
 # The fields of a delta that add to the reply.
 _ADDING: Final = ("content", "text", "refusal", "tool_calls", "function_call", *REASONING)
 # Fields that a model needs back as they came, with the results of its tools.
-SENT_BACK: Final = ("reasoning_details", "thinking_blocks", "reasoning_opaque")
+SENT_BACK: Final = (*_BLOCKS, "reasoning_opaque")
 # Every field of a message that has reasoning.
 ALL_REASONING: Final = (*REASONING, *SENT_BACK)
 # The fields of a chunk, a delta or a part that name sources, and the fields in them that have the address of one.
@@ -292,9 +291,10 @@ def sources_in(chunk: Mapping[str, Any], delta: Mapping[str, Any]) -> list[str]:
     # Asked for each token.
     content = delta.get("content")
     parts = (chunk, delta, *(content if isinstance(content, list) else ()))
-    holders = [part[name] for part in parts if isinstance(part, dict) for name in _HOLDERS if name in part]
-    parts = (*parts, *holders)
-    named = [(name, part[name]) for part in parts if isinstance(part, dict) for name in SOURCES if name in part]
+    held = [part[name] for part in parts if isinstance(part, dict) for name in _HOLDERS if name in part]
+    named = [
+        (name, part[name]) for part in (*parts, *held) if isinstance(part, dict) for name in SOURCES if name in part
+    ]
     return [address for name, one in named for address in _addresses(one, takes_any=name == "citations")]
 
 
