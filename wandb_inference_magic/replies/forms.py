@@ -71,8 +71,7 @@ _PLAIN_CHOICE: Final = frozenset(("index", "delta"))
 _PLAIN_DELTA: Final = frozenset(("role", "content"))
 # The roles of texts that are not the model's: the prompt, or the result of a tool that the service ran.
 _OTHER_ROLES: Final = ("user", "human", "tool", "function", "observation")
-# What services send while a model works: as data, or as the `type` or `object` of one without choices. Only letters
-# count, without case.
+# What services send while a model works, as data or as the `type` of an object: only letters count, without case.
 _KEEP_ALIVE: Final = ("ping", "pong", "keepalive", "stillalive", "stillhere", "heartbeat", "openrouterprocessing")
 # Data that says nothing either, as text: values of JSON, and what has no letters.
 _NOTHING: Final = ("", "true", "false", "null", "ok")
@@ -291,10 +290,9 @@ def sources_in(chunk: Mapping[str, Any], delta: Mapping[str, Any]) -> list[str]:
     # Asked for each token.
     content = delta.get("content")
     parts = (chunk, delta, *(content if isinstance(content, list) else ()))
-    held = [part[name] for part in parts if isinstance(part, dict) for name in _HOLDERS if name in part]
-    named = [
-        (name, part[name]) for part in (*parts, *held) if isinstance(part, dict) for name in SOURCES if name in part
-    ]
+    objects = [part for part in parts if isinstance(part, dict)]
+    objects += [part[name] for part in objects for name in _HOLDERS if isinstance(part.get(name), dict)]
+    named = [(name, part[name]) for part in objects for name in SOURCES if name in part]
     return [address for name, one in named for address in _addresses(one, takes_any=name == "citations")]
 
 
