@@ -173,6 +173,8 @@ def test_a_question_mark_at_the_end_is_part_of_the_text(kernel: Kernel, service:
     assert service.last.body["messages"][-1]["content"] == "and what's numpy?"
     assert kernel.value("answer.text") == "Hello there."
     assert kernel.run("%alias_magic ask wbchat\n%alias_magic other time").ok
+    assert kernel.run("def f(x):\n    return %wbchat and what isn't {{ x }}?\nf('dask')\nx = 7 %(3)").ok
+    assert service.last.body["messages"][-1]["content"] == "and what isn't dask?"
     assert kernel.run("%ask what is polars?").ok
     assert service.last.body["messages"][-1]["content"] == "what is polars?"
     assert not kernel.run("%other len?").outputs

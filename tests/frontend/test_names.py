@@ -19,6 +19,10 @@ CASES = {
             return reply
         ask("inner")
     """,
+    "result of a function": """
+        def ask(txt): return %wbchat --once Say {{ txt }} {{ other }}
+        ask("inner").text
+    """,
     "changed variable": """
         def ask():
             txt = "first"

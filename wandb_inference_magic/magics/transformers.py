@@ -1,8 +1,9 @@
 """Give the magics the lines that IPython would not.
 
-`%wbchat what is pandas?`, whose final `?` it would treat as a help request; a body with `>>>`, which it would remove;
-`%%wbchat --help` without a body, which it would refuse; a tab behind the name of a magic; options that go on below; a
-magic below a comment or code, which it would not take for one, so that the error would be about Python.
+`%wbchat what is pandas?`, whose final `?` it would treat as a help request; `return %wbchat text`, which it would not
+know; a body with `>>>`, which it would remove; `%%wbchat --help` without a body, which it would refuse; a tab behind
+the name of a magic; options that go on below; a magic below a comment or code, which it would not take for one, so that
+the error would be about Python.
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ def _original_name(name: str, kind: str) -> str:
     return str(getattr(magic, "magic_name", name))
 
 
+def _is_ours(name: str) -> bool:
+    return _original_name(name, "line").startswith("wb")
+
+
 class _Question:
     """A line whose magic is a chat's and that ends in `?`, matched before IPython looks for help requests."""
 
@@ -89,6 +94,20 @@ class QuestionAssign(_Question, MagicAssign):  # type: ignore[misc,unused-ignore
     def transform(self, lines: list[str]) -> Any:
         self.start_col = self.magic_col
         return super().transform(lines)  # type: ignore[no-untyped-call,unused-ignore]
+
+
+class ReturnedMagic(QuestionAssign):
+    """A line `return %wbchat text`. IPython itself knows a magic in a function only behind `name =`."""
+
+    @classmethod
+    def find(cls, tokens_by_line: Any) -> Any:
+        for line in tokens_by_line:
+            for word, sign, name in zip(line, line[1:], line[2:], strict=False):
+                if word.string == "return" and sign.string == "%" and _is_ours(name.string):
+                    found: Any = cls(sign.start)  # type: ignore[no-untyped-call,unused-ignore]
+                    found.magic_col, found.start_col = found.start_col, 0
+                    return found
+        return None
 
 
 class QuestionAutomagic(HelpEnd):  # type: ignore[misc,unused-ignore]
@@ -175,7 +194,7 @@ class MagicBelowCode(EscapedCommand):  # type: ignore[misc,unused-ignore]
         return _refusal(self.magic, "code")
 
 
-_TRANSFORMS = (QuestionLine, QuestionAssign, QuestionAutomagic, BlankLine, BlankAssign, MagicBelowCode)
+_TRANSFORMS = (QuestionLine, QuestionAssign, ReturnedMagic, QuestionAutomagic, BlankLine, BlankAssign, MagicBelowCode)
 _CELL_MAGIC = re.compile(r"%%(\w+)(.*)")
 _PROMPTS = ("wbchat", "wbmap", "wbeval")
 # What Quarto and nbdev read above the code of a cell.
