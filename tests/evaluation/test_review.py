@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kernels import Kernel
-from service import Answer, Service, completion
+from service import Answer, Service, completion, refused
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.prompts import as_prompt
@@ -136,6 +136,15 @@ def test_what_cannot_be_decided_is_refused(found: Any) -> None:
         with pytest.raises(InferenceError, match=r"Row 1 has no choice .*Choose one of 1, truth, skip"):
             review.decide(1, choice)
     assert found.by_hand == {}
+
+
+def test_a_long_value_is_cut_visibly_on_its_card(api: ModuleType, service: Service) -> None:
+    service.then(completion("bad"))
+    service.then(refused(400, "no"))
+    frame = pd.DataFrame({"text": ["long " * 3000, "b"], "label": ["good", "good"]})
+    (card,) = api.evaluate(frame, "{{ text }}?", truth="label", models="test/x", concurrency=1).review().shown_cards()
+    assert card["columns"][0][1].endswith(" [... 5,000 more characters]")
+    assert card["answers"] == ["bad"]
 
 
 def test_nothing_is_left_to_review_when_all_is_right(api: ModuleType, service: Service) -> None:

@@ -175,6 +175,17 @@ def test_white_space_is_a_reply_unless_tools_are_called() -> None:
     ]
 
 
+def test_messages_without_an_answer_are_no_thread() -> None:
+    with pytest.raises(ValueError, match="No message of the user has an answer"):
+        from_messages("t", messages(("user", "a"), ("user", "b")))
+
+
+def test_several_messages_of_the_user_in_a_row_are_one_prompt() -> None:
+    listed = messages(("user", "a"), ("user", [{"type": "text", "text": "b"}]), ("assistant", "c"))
+    (turn,) = from_messages("t", listed).thread.turns
+    assert turn.prompt == [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+
+
 def test_a_refusal_is_a_reply() -> None:
     refused = {"role": "assistant", "content": None, "refusal": "I cannot."}
     assert from_messages("t", [*messages(("user", "a")), refused]).thread.turns[0].reply == "I cannot."

@@ -32,6 +32,11 @@ def test_a_tie_is_named_with_its_interval_and_the_rows_that_would_tell() -> None
     )
 
 
+def test_a_difference_that_is_too_small_for_any_number_of_rows_is_called_so() -> None:
+    said = _compared(1001, 1000, rows=4000).sentences
+    assert said.endswith("Not even 100,000 more rows would show one, with a difference this small.")
+
+
 def test_a_difference_is_named_from_the_side_of_the_better_one() -> None:
     assert _compared(12, 1).sentences == (
         "A is better than B: its share of right answers is 28 points higher (12 to 44)."
