@@ -72,7 +72,7 @@ class Card:
 
 @dataclass(repr=False)
 class Review(MimeBundle):
-    """The rows on which an answer is not right, to be decided by a person. As the value of a cell it is a widget.
+    """The rows with an answer that is not right, to be decided by a person. As the value of a cell it is a widget.
 
     The reviewer does not see which candidate gave an answer. Decisions are in the Evaluation at once: in the column
     `<truth> reviewed` of its `rows`; `reviewed()` scores with it.
@@ -90,7 +90,9 @@ class Review(MimeBundle):
     choices: dict[int, str | int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.cards = [_card(self.evaluation, row) for row in self.evaluation.doubtful()]
+        found = (_card(self.evaluation, row) for row in self.evaluation.doubtful())
+        # Of a row whose requests have failed, there is nothing to decide.
+        self.cards = [card for card in found if card.answers]
         self.choices = {}
         for card in self.cards:
             if card.row in self.evaluation.by_hand:
@@ -117,7 +119,7 @@ class Review(MimeBundle):
         card = next((one for one in self.cards if one.row == row), None)
         if card is None:
             raise InferenceError(
-                f"Row {shortened_repr(row)} is not in this review.", remedy="Its rows are those of `disagreements`."
+                f"Row {shortened_repr(row)} is not in this review.", remedy="It shows which rows it has."
             )
         possible = [*card.choices, SKIP]
         if isinstance(choice, bool) or choice not in possible:
