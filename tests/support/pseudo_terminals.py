@@ -33,15 +33,20 @@ class Terminal:
             ["-SE", str(LAUNCHER), "--terminal", own_forks().address] if can_fork(environment) else ["-m", "IPython"]
         )
         self.child = pexpect.spawn(
-            sys.executable, [*ipython, *options], env=environment, cwd=str(folder), encoding="utf-8", timeout=PATIENCE
+            sys.executable,
+            [*ipython, *options],
+            env=environment,
+            cwd=str(folder),
+            encoding="utf-8",
+            timeout=PATIENCE,
+            dimensions=(self.height, width),
         )
-        self.child.setwinsize(self.height, width)
         self.child.expect(r"In \[1\]: ")
 
     def type(self, line: str) -> None:
         self.child.sendline(line)
-        # The terminal echoes the typed line. The answer follows it.
-        self.child.expect_exact(line)
+        # The terminal echoes the typed line, or its end: readline can scroll a long one. The answer follows it.
+        self.child.expect_exact(line[-40:])
 
     def raw_answer(self) -> str:
         """Return everything printed up to the next prompt, with the escape sequences."""

@@ -108,5 +108,7 @@ def _format_trace(error: BaseException, trace: TracebackType | None) -> str:
         # Whatever the code of such a class raises.
         with suppress(Exception):
             return "".join(traceback.TracebackException(type(error), error, trace).format(chain=chain))
-    name = type.__getattribute__(type(error), "__name__")
-    return "".join((*traceback.format_tb(trace), f"{name}: (its text cannot be read)"))
+    name, text = type.__getattribute__(type(error), "__name__"), "(its text cannot be read)"
+    with suppress(Exception):
+        text = str(error)
+    return "".join((*traceback.format_tb(trace), f"{name}: {text}"))
