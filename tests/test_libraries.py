@@ -206,6 +206,21 @@ def test_a_python_that_was_built_without_sqlite_is_named(service: Service, tmp_p
     assert "pip install" not in error
 
 
+def test_an_openssl_that_does_not_work_is_named_in_place_of_the_library_that_needs_it(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`import aiohttp` prepares an encrypted connection, and `import openai` imports it if it is installed."""
+    monkeypatch.setenv("OPENSSL_CONF", "/etc/own.cnf")
+    raises = "import ssl\nraise ssl.SSLError(1, '[SSL: LIBRARY_HAS_NO_CIPHERS] library has no ciphers')"
+    (work.parent / "lib" / "site-packages" / NAME / "__init__.py").write_text(raises)
+    with pytest.raises(OSError, match="no ciphers") as caught:
+        __import__(NAME)
+    error = unusable_library(caught.value)
+    assert error is not None
+    assert error.what == "The OpenSSL of this Python cannot make an encrypted connection; nothing was sent."
+    assert error.remedy == "Correct what OPENSSL_CONF=/etc/own.cnf names, or unset it. Then restart the kernel."
+
+
 @pytest.mark.parametrize("kind", [TimeoutError, SystemExit, KeyboardInterrupt])
 @pytest.mark.parametrize("place", ["work", "lib/site-packages"])
 @pytest.mark.parametrize("is_wrapped", [False, True])

@@ -18,11 +18,14 @@ from types import FrameType
 from typing import Final
 
 from .errors import InferenceError, Interrupted, beyond_limits, causes_of, describe_exception, quoted
+from .imports import is_instance
 from .text import library_message
 
 # What every call needs, whatever its options. Each is a package: a copy of one is known by its modules.
 ALWAYS_NEEDED: Final = ("openai", "anyio", "pydantic", "markdown_it")
 _INSTALLED: Final = frozenset(("site-packages", "dist-packages"))
+# The variables that name OpenSSL's configuration and its modules.
+_OF_OPENSSL: Final = ("OPENSSL_CONF", "OPENSSL_MODULES")
 
 
 def check_libraries(*names: str) -> None:
@@ -64,6 +67,9 @@ def unusable_library(failure: BaseException) -> InferenceError | None:
             raise Interrupted from None
         if isinstance(one, SystemExit) or _is_raised_by_user(one):
             raise one
+        if is_instance(one, "ssl.SSLError"):
+            # Some libraries, such as aiohttp, prepare encrypted connections when they are imported.
+            return unusable_openssl(one)
     if (outdated := outdated_library()) is not None:
         return outdated
     if isinstance(failure, ImportError) and failure.name:
@@ -77,6 +83,17 @@ def unusable_library(failure: BaseException) -> InferenceError | None:
         why=f"It says: {quoted(describe_exception(failure))}.",
         remedy=f"Run: pip install --upgrade {name}. Then restart the kernel.",
         cause="missing",
+    )
+
+
+def unusable_openssl(failure: BaseException) -> InferenceError:
+    """Return the error for an OpenSSL that makes no encrypted connection."""
+    named = ", ".join(f"{name}={os.environ[name]}" for name in _OF_OPENSSL if os.environ.get(name))
+    source = f"what {named} names" if named else "its configuration, openssl.cnf"
+    return InferenceError(
+        "The OpenSSL of this Python cannot make an encrypted connection; nothing was sent.",
+        why=f"{quoted(str(failure))}.",
+        remedy=f"Correct {source}{', or unset it' if named else ''}. Then restart the kernel.",
     )
 
 

@@ -57,7 +57,9 @@ def test_certificates_in_a_folder_are_used(start_api: Callable[..., ModuleType],
 
 
 WITHOUT_OPENSSL = """\
-import os
+import os, sys
+# Where it is installed, the SDK imports it, and it cannot be imported then.
+sys.modules["aiohttp"] = None
 from wandb_inference_magic import chat
 cassette = {"WANDB_INFERENCE_CASSETTE": "c.jsonl"}
 os.environ |= {**cassette, "WANDB_INFERENCE_CASSETTE_MODE": "record"}

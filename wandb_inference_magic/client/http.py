@@ -16,6 +16,7 @@ from ..concurrency import ForkAware, without_forks
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
 from ..imports import installed_version
+from ..libraries import unusable_openssl
 from ..text import addresses, redacted, secret_in, with_texts
 from .bodies import NOT_PACKED, http_library
 from .transport import transport, transport_class
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
 CONNECT_SECONDS: Final = 20.0
-# The variables that name what OpenSSL reads when it starts.
-OPENSSL: Final = ("OPENSSL_CONF", "OPENSSL_MODULES")
 # The key that the SDK is given in place of the real one.
 NO_KEY: Final = "put-in-at-the-last-moment"
 
@@ -224,7 +223,7 @@ def _network(options: ClientOptions, *, is_async: bool) -> Any:
         checked.route(endpoint.url)
     except SSLError as error:
         # Older versions of the HTTP library do not do without a context.
-        raise _no_encryption(error) from None
+        raise unusable_openssl(error) from None
     return checked
 
 
@@ -256,7 +255,7 @@ def certificates() -> Any:
         return _certificates(*map(os.environ.get, CERTIFICATES))
     except OSError as error:
         if isinstance(error, SSLError) and _without_certificates() is None:
-            raise _no_encryption(error) from None
+            raise unusable_openssl(error) from None
         what, named = "The certificates for checking servers cannot be read", named_certificates()
         file = "a file of certificates in PEM form"
         # Python names only the file to which it writes the secrets of encrypted connections.
@@ -279,16 +278,6 @@ def _without_certificates() -> SSLContext | None:
         return SSLContext(PROTOCOL_TLS_CLIENT)
     except SSLError:
         return None
-
-
-def _no_encryption(error: SSLError) -> InferenceError:
-    named = ", ".join(f"{name}={os.environ[name]}" for name in OPENSSL if os.environ.get(name))
-    source = f"what {named} names" if named else "its configuration, openssl.cnf"
-    return InferenceError(
-        "The OpenSSL of this Python cannot make an encrypted connection; nothing was sent.",
-        why=f"{quoted(str(error))}.",
-        remedy=f"Correct {source}{', or unset it' if named else ''}. Then restart the kernel.",
-    )
 
 
 @cache
