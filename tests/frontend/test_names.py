@@ -7,6 +7,7 @@ import types
 from pathlib import Path
 
 import pytest
+from environments import NO_HISTORY
 from IPython.core.interactiveshell import InteractiveShell
 from kernels import SharedKernel
 
@@ -181,5 +182,5 @@ def test_a_function_of_ipython_is_no_name_unless_it_is_called_or_replaced(shared
 def test_a_shell_embedded_in_a_function_has_the_names_of_its_module_too() -> None:
     module = types.ModuleType("module")
     vars(module).update(outer="the module's", inner="hidden")
-    names = names_in_scope(InteractiveShell(user_module=module, user_ns={"inner": "the function's"}))
+    names = names_in_scope(InteractiveShell(config=NO_HISTORY, user_module=module, user_ns={"inner": "the function's"}))
     assert (names["outer"], names["inner"]) == ("the module's", "the function's")

@@ -13,6 +13,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from environments import NO_HISTORY
 from IPython.core.interactiveshell import InteractiveShell
 from kernels import PATIENCE, Kernel, Run
 from service import Service, Streamed
@@ -169,7 +170,7 @@ class Xeus:
 
 
 def test_a_cell_of_xeus_python_is_no_callback() -> None:
-    shell: Any = InteractiveShell()
+    shell: Any = InteractiveShell(config=NO_HISTORY)
     shell.kernel, shell.user_ns["_ih"] = Xeus(), ["", "%wbchat hi"]
     cell = ExecutionInfo.running(shell)
     assert not cell.is_callback
