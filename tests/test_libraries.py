@@ -13,6 +13,7 @@ from environments import clean_environment
 from kernels import running_kernel
 from python_processes import run_python
 from service import Service, completion
+from versions import BEFORE_3_11
 
 from wandb_inference_magic.errors import InferenceError, Interrupted
 from wandb_inference_magic.libraries import check_libraries, unusable_library
@@ -191,6 +192,7 @@ def test_a_compiled_package_hides_nothing(work: Path, monkeypatch: pytest.Monkey
     check_libraries(NAME)
 
 
+@pytest.mark.skipif(BEFORE_3_11, reason="the IPython for it does not start without sqlite3")
 @pytest.mark.parametrize("cell", ["%wbconfig", "%%wbmap ['a'] -o out\n{{ text }}?"])
 def test_a_python_that_was_built_without_sqlite_is_named(service: Service, tmp_path: Path, cell: str) -> None:
     work, site = tmp_path / "work", tmp_path / "site"

@@ -23,6 +23,7 @@ from pydantic import BaseModel, validate_call
 from python_processes import run_python
 from service import MODEL, Answer, Service, completion, listing, page, refused
 from typing_extensions import get_overloads
+from versions import BEFORE_3_11
 
 import wandb_inference_magic
 from wandb_inference_magic import InferenceError
@@ -543,6 +544,7 @@ def test_the_annotations_of_functions_are_known(name: str, kind: object) -> None
     validate_call(function)
 
 
+@pytest.mark.skipif(BEFORE_3_11, reason="Python does not keep overloads")
 @pytest.mark.parametrize(
     ("name", "kinds"),
     [

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from kernels import Kernel, Run, SharedKernel
 from service import Service, Wandb, listing, page, refused
+from versions import TIME_OF_IPYTHON_8
 
 
 def setting(run: Run, name: str) -> tuple[str, str]:
@@ -244,7 +245,7 @@ BAD_INPUT = [
     ("%%wbchat", "Write the prompt of %%wbchat on the lines below it."),
     ("%%wbchat tell me", "options only"),
     ("%%wbmap [1]", "Write it on the lines below %%wbmap."),
-    ("%%time\n%%wbeval [{'a': 1}] --truth a", "name its file: --prompt FILE"),
+    pytest.param("%%time\n%%wbeval [{'a': 1}] --truth a", "name its file: --prompt FILE", marks=TIME_OF_IPYTHON_8),
     ("%wbchat", "no prompt"),
     ("%%wbchat tell me\nhi", "options only"),
     ("%wbchat --tempreature 1 hi", "Did you mean --temperature"),

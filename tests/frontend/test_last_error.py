@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from kernels import Kernel
 from service import Service, refused
+from versions import TIME_OF_IPYTHON_8
 
 
 def sent(service: Service) -> str:
@@ -128,7 +129,9 @@ def test_a_key_in_the_error_or_its_cell_is_not_sent(kernel: Kernel, service: Ser
     assert key not in kernel.value("open('t.json').read()")
 
 
-@pytest.mark.parametrize("cell", ["%%time\n1 / 0", "%nosuchmagic x\n1 / 0", "x = !exit 3\n1 / 0"])
+@pytest.mark.parametrize(
+    "cell", [pytest.param("%%time\n1 / 0", marks=TIME_OF_IPYTHON_8), "%nosuchmagic x\n1 / 0", "x = !exit 3\n1 / 0"]
+)
 def test_the_cell_is_sent_as_it_was_typed(kernel: Kernel, service: Service, cell: str) -> None:
     kernel.run(cell)
     assert kernel.run("%wbchat --error").ok

@@ -7,9 +7,9 @@ import types
 from pathlib import Path
 
 import pytest
-from environments import NO_HISTORY
 from IPython.core.interactiveshell import InteractiveShell
 from kernels import SharedKernel
+from versions import BEFORE_3_11, NO_HISTORY
 
 from wandb_inference_magic.frontend import names_in_scope
 
@@ -146,6 +146,7 @@ def test_a_variable_that_has_no_value_yet_is_undefined(shared: SharedKernel) -> 
     assert shared.service.chats == []
 
 
+@pytest.mark.skipif(BEFORE_3_11, reason="code does not know in which function it is")
 def test_a_name_of_a_function_that_has_ended_is_not_taken_from_outside(shared: SharedKernel) -> None:
     shared.kernel.run("txt = 'the notebook\\'s'")
     inner = "    def ask():\n        %wbchat --once Say {{ txt }}\n    return ask"

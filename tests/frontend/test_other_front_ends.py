@@ -13,10 +13,10 @@ from threading import Event
 from typing import Any
 
 import pytest
-from environments import NO_HISTORY
 from IPython.core.interactiveshell import InteractiveShell
 from kernels import PATIENCE, Kernel, Run
 from service import Service, Streamed
+from versions import NO_HISTORY
 
 from wandb_inference_magic.frontend import ExecutionInfo
 

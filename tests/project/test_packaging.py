@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 from service import Service
+from versions import BEFORE_3_11
 
 import wandb_inference_magic
 from wandb_inference_magic.catalog.feeds import SNAPSHOT_FILE
@@ -28,6 +29,7 @@ from wandb_inference_magic.client import practice_server as local
 
 # Built and installed once for all tests.
 pytestmark = pytest.mark.xdist_group("packaging")
+of_distributions = pytest.mark.skipif(BEFORE_3_11, reason="Python does not find the packages of each distribution")
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "wandb_inference_magic"
@@ -186,12 +188,14 @@ def declared(metadata_of_wheel: Distribution, *, core: bool = False) -> list[Req
     return [one for one in every if one.marker is None or not core]
 
 
+@of_distributions
 def test_imported_packages_are_declared(metadata_of_wheel: Distribution) -> None:
     # `dask[distributed]` declares distributed.
     names = {canonicalize_name(name) for one in declared(metadata_of_wheel) for name in (one.name, *one.extras)}
     assert of_packages(others()) <= names
 
 
+@of_distributions
 def test_declared_packages_are_imported(metadata_of_wheel: Distribution) -> None:
     used = of_packages(others())
     assert [
@@ -199,6 +203,7 @@ def test_declared_packages_are_imported(metadata_of_wheel: Distribution) -> None
     ] == []
 
 
+@of_distributions
 def test_no_module_needs_an_extra_to_be_imported(metadata_of_wheel: Distribution) -> None:
     core = {canonicalize_name(one.name) for one in declared(metadata_of_wheel, core=True)}
     assert of_packages(others(with_module=True)) <= core

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from traitlets.config import Config
-
 # Code after which no connection can be opened by the Python code of its process.
 NO_NETWORK = """
 import sys
@@ -15,9 +13,6 @@ def refuse(event, arguments):
         raise OSError('there is no network')
 sys.addaudithook(refuse)
 """
-
-# Of a shell in the process of a test: IPython leaves its file open.
-NO_HISTORY = Config({"HistoryManager": {"enabled": False}})
 
 
 def clean_environment(folder: Path) -> dict[str, str]:

@@ -27,7 +27,8 @@ MAX_FAILURES: Final = 10
 MAX_REPORTS_SHOWN: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots: Python 3.10 would put its own method in place of `__setstate__`.
+@dataclass(frozen=True)
 class RunTotals:
     """What a run took.
 
@@ -48,6 +49,9 @@ class RunTotals:
     cached: int
     replayed: int
     answers: Paid
+
+    def __getstate__(self) -> list[Any]:
+        return [getattr(self, one.name) for one in fields(self)]
 
     def __setstate__(self, state: Sequence[Any]) -> None:
         # Of an earlier version, it is not known what its answers took.
