@@ -122,8 +122,12 @@ def test_a_server_that_ends_the_handshake_is_not_a_matter_of_certificates(
             assert "SSL_CERT_FILE" not in error
 
 
-# What a server sends before it closes the connection: nothing, or TLS's alert `internal error`.
-CUT_HANDSHAKES = {"cut": b"", "internal error": b"\x15\x03\x03\x00\x02\x02\x50"}
+# What a server sends before it closes the connection: nothing, or an alert of TLS, `internal error` or `close notify`.
+CUT_HANDSHAKES = {
+    "cut": b"",
+    "internal error": b"\x15\x03\x03\x00\x02\x02\x50",
+    "close notify": b"\x15\x03\x03\x00\x02\x01\x00",
+}
 BODY = b'{"choices": [{"message": {"content": "Four."}, "finish_reason": "stop"}]}'
 ANSWERED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n" + BODY
 

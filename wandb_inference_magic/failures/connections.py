@@ -42,7 +42,7 @@ REFUSED: Final = {
     ),
 }
 # What OpenSSL says where only this connection broke: it was cut, or bytes were changed on their way.
-_TRANSIENT_TLS: Final = r"UNEXPECTED_EOF|EOF occurred|ALERT_INTERNAL_ERROR|BAD_RECORD_MAC"
+_TRANSIENT_TLS: Final = r"UNEXPECTED_EOF|EOF occurred|\(EOF\)|ALERT_INTERNAL_ERROR|BAD_RECORD_MAC"
 # The rules of HTTP that a server breaks by closing the connection.
 _CLOSED: Final = "peer closed connection|disconnected without sending"
 # What the HTTP library raises beneath its own errors where the other side has ended a connection that was made.
