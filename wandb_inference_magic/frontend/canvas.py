@@ -263,6 +263,7 @@ class NotebookCanvas(BlockCanvas):
         self._format = format
         self._images = allow_images_from
         # What the user's code shows, while it runs, and what threads of the user print.
+        self._users: UserOutput | None = None
         self._others = UserOutput(shell)
         self._growing = _Growing()
         # Outputs above something that the user's code has shown, and widgets. They are empty in the end.
@@ -329,16 +330,19 @@ class NotebookCanvas(BlockCanvas):
         if output is None:
             output = RedrawnOutput(self._shell, in_widget=self._is_in_widget)
             self._growing.outputs.append(output)
-        output.draw(data, metadata)
+        with self._users.not_counted() if self._users is not None else nullcontext():
+            output.draw(data, metadata)
         return output
 
     @contextmanager
     def user_code(self) -> Iterator[None]:
-        shown = UserOutput(self._shell)
+        shown, around = UserOutput(self._shell), self._users
+        self._users = shown
         try:
             with shown.watched():
                 yield
         finally:
+            self._users = around
             # Also after an interrupt: the partial reply is drawn then.
             if shown.is_shown and not self._is_in_widget:
                 self._continue_in_new_output()

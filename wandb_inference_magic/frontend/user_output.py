@@ -34,6 +34,15 @@ class UserOutput:
         """Return a context manager for a block in which what is printed is watched, but not what is displayed."""
         return _noting_writes(self._note)
 
+    @contextmanager
+    def not_counted(self) -> Iterator[None]:
+        """Take nothing that is shown inside the `with` block for the user's."""
+        before = self.is_shown
+        try:
+            yield
+        finally:
+            self.is_shown = before
+
     def _note(self) -> None:
         self.is_shown = True
 
