@@ -45,6 +45,24 @@ def test_what_the_practice_model_answers_says_so(start_kernel: Callable[..., Ker
         assert "No key was found" not in text
 
 
+SLOW_START = """
+import time
+from wandb_inference_magic.client import practice_server
+start = practice_server.start
+practice_server.start = lambda weights: (time.sleep(2.5), start(weights))[1]
+"""
+
+
+@pytest.mark.practice
+def test_a_map_that_waits_for_the_practice_model_leaves_one_output(start_kernel: Callable[..., Kernel]) -> None:
+    """It starts when the first prompt is rendered. What is drawn meanwhile is not what a template has shown."""
+    kernel = start_kernel()
+    assert kernel.run(f"%load_ext wandb_inference_magic\n{ROWS}{SLOW_START}").ok
+    run = kernel.run(MAP)
+    assert any("starting the practice model" in str(shown) for shown in run.screens())
+    assert NAME in run.output["data"]["text/plain"]
+
+
 def test_a_replay_of_what_the_practice_model_answered_says_so(
     start_api: Callable[..., ModuleType], tmp_path: Path
 ) -> None:
