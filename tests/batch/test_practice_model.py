@@ -49,7 +49,7 @@ SLOW_START = """
 import time
 from wandb_inference_magic.client import practice_server
 start = practice_server.start
-practice_server.start = lambda weights: (time.sleep(2.5), start(weights))[1]
+practice_server.start = lambda weights: (time.sleep(1.5), start(weights))[1]
 """
 
 

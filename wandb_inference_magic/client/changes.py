@@ -54,7 +54,7 @@ def change_for(error: openai.APIStatusError | ServiceError, sent: dict[str, Any]
     message = _without_quotes(refused_request(error, chosen_names(sent)), sent["messages"])
     if "stream_options" in sent and "stream_options" in message:
         return _leave_out_usage
-    # Models of OpenAI that think know only the newer one of both names, other services only the older one.
+    # Models of OpenAI that think know only the newer of the two names, other services only the older one.
     if len(sent.keys() & {*LIMIT_NAMES}) == 1 and all(re.search(rf"\b{name}\b", message) for name in LIMIT_NAMES):
         return _rename_limit
     if RefusedForm.NO_REASONING.is_in(message):

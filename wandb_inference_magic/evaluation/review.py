@@ -119,7 +119,7 @@ class Review(MimeBundle):
         card = next((one for one in self.cards if one.row == row), None)
         if card is None:
             raise InferenceError(
-                f"Row {shortened_repr(row)} is not in this review.", remedy="It shows which rows it has."
+                f"Row {shortened_repr(row)} is not in this review.", remedy="The review shows which rows it has."
             )
         possible = [*card.choices, SKIP]
         if isinstance(choice, bool) or choice not in possible:

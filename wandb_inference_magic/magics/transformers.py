@@ -60,10 +60,6 @@ def _original_name(name: str, kind: str) -> str:
     return str(getattr(magic, "magic_name", name))
 
 
-def _is_ours(name: str) -> bool:
-    return _original_name(name, "line").startswith("wb")
-
-
 class _Question:
     """A line whose magic is a chat's and that ends in `?`, matched before IPython looks for help requests."""
 
@@ -78,36 +74,58 @@ class QuestionLine(_Question, EscapedCommand):  # type: ignore[misc,unused-ignor
     """A line `%wbchat text?`."""
 
 
-class QuestionAssign(_Question, MagicAssign):  # type: ignore[misc,unused-ignore]
-    """A line `name = %wbchat text?`."""
+# A tab, or what comes with a line that was copied from a web page: IPython takes it for a part of the magic's name.
+_BLANK = rf"(?:[^\S\r\n]|[{INVISIBLE}])"
+_ODD_BLANK = re.compile(rf"(%wb[a-z]+)(?:(?! ){_BLANK}+(?=[^\s{INVISIBLE}])|[{INVISIBLE}]{_BLANK}*$)")
 
+
+def _with_plain_blank(lines: list[str], number: int, column: int) -> list[str]:
+    """Return the lines of a cell with the blank behind the name of a magic as IPython reads it."""
+    line = lines[number]
+    changed = line[:column] + _ODD_BLANK.sub(r"\1 ", line[column:], count=1)
+    return [*lines[:number], changed, *lines[number + 1 :]]
+
+
+class _BeforeHelp:
+    """A magic behind other code of its line.
+
+    IPython sorts by column before priority, and a help request starts at column 0.
+    """
+
+    priority = 1
+    start_line: int
+    start_col: int
     magic_col: int
 
     @classmethod
     def find(cls, tokens_by_line: Any) -> Any:
-        found = super().find(tokens_by_line)
+        found = super().find(tokens_by_line)  # type: ignore[misc]
         if found is not None:
-            # IPython sorts by column before priority, and a help request starts at column 0.
             found.magic_col, found.start_col = found.start_col, 0
         return found
 
     def transform(self, lines: list[str]) -> Any:
         self.start_col = self.magic_col
-        return super().transform(lines)  # type: ignore[no-untyped-call,unused-ignore]
+        return super().transform(_with_plain_blank(lines, self.start_line, self.magic_col))  # type: ignore[misc]
 
 
-class ReturnedMagic(QuestionAssign):
-    """A line `return %wbchat text`. IPython itself knows a magic in a function only behind `name =`."""
+class QuestionAssign(_BeforeHelp, _Question, MagicAssign):  # type: ignore[misc,unused-ignore]
+    """A line `name = %wbchat text?`."""
 
+
+class _MagicReturn(MagicAssign):  # type: ignore[misc,unused-ignore]
     @classmethod
     def find(cls, tokens_by_line: Any) -> Any:
         for line in tokens_by_line:
             for word, sign, name in zip(line, line[1:], line[2:], strict=False):
-                if word.string == "return" and sign.string == "%" and _is_ours(name.string):
-                    found: Any = cls(sign.start)  # type: ignore[no-untyped-call,unused-ignore]
-                    found.magic_col, found.start_col = found.start_col, 0
-                    return found
+                is_magic = word.string == "return" and sign.string == "%"
+                if is_magic and _original_name(name.string, "line").startswith("wb"):
+                    return cls(sign.start)  # type: ignore[no-untyped-call,unused-ignore]
         return None
+
+
+class ReturnedMagic(_BeforeHelp, _MagicReturn):
+    """A line `return %wbchat text`. IPython itself knows a magic in a function only behind `name =`."""
 
 
 class QuestionAutomagic(HelpEnd):  # type: ignore[misc,unused-ignore]
@@ -137,11 +155,6 @@ class QuestionAutomagic(HelpEnd):  # type: ignore[misc,unused-ignore]
         return [*lines[: self.start_line], changed, *lines[self.start_line + 1 :]]
 
 
-# A tab, or what comes with a line that was copied from a web page: IPython takes it for a part of the magic's name.
-_BLANK = rf"(?:[^\S\r\n]|[{INVISIBLE}])"
-_ODD_BLANK = re.compile(rf"(%wb[a-z]+)(?:(?! ){_BLANK}+(?=[^\s{INVISIBLE}])|[{INVISIBLE}]{_BLANK}*$)")
-
-
 class _PlainBlank:
     """Writes the blank behind the name of a magic as IPython reads it, before IPython looks for that name."""
 
@@ -156,9 +169,7 @@ class _PlainBlank:
         return found if found and _ODD_BLANK.search(next(lines, ""), found.start_col) else None
 
     def transform(self, lines: list[str]) -> list[str]:
-        line = lines[self.start_line]
-        changed = line[: self.start_col] + _ODD_BLANK.sub(r"\1 ", line[self.start_col :], count=1)
-        return [*lines[: self.start_line], changed, *lines[self.start_line + 1 :]]
+        return _with_plain_blank(lines, self.start_line, self.start_col)
 
 
 class BlankLine(_PlainBlank, EscapedCommand):  # type: ignore[misc,unused-ignore]

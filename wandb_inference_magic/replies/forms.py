@@ -33,8 +33,8 @@ _OTHER_FIELDS: Final = ("text", "content", "reasoning", "summary", "value")
 _METADATA: Final = frozenset(
     ("type", "role", "index", "id", "annotations", "citations", "logprobs", "signature", "cache_control", "parsed")
 )
-# The fields of a delta or a message that have reasoning. A service that sends several repeats itself.
 _BLOCKS: Final = ("reasoning_details", "thinking_blocks")
+# The fields of a delta or a message that have reasoning. A service that sends several repeats itself.
 REASONING: Final = ("reasoning", "reasoning_content", "thinking", "reasoning_text", *_BLOCKS)
 # The fields of a delta that add to the reply.
 _ADDING: Final = ("content", "text", "refusal", "tool_calls", "function_call", *REASONING)
